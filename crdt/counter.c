@@ -1,0 +1,100 @@
+#include "crdt/counter.h"
+
+#include "crdt/epoch_sum.h"
+
+static enum tly_result check_counter(const struct tly_ormap *map, struct tly_slice key)
+{
+    const struct tly_strategy *strategy = tly_registry_find(tly_ormap_registry(map), key);
+    if (strategy == NULL) return TLY_NO_STRATEGY;
+    return strategy->id == TLY_EPOCH_SUM ? TLY_OK : TLY_WRONG_STRATEGY;
+}
+
+static struct tly_value read_at(struct tly_ormap *map, const struct tly_entry *entry, uint64_t now_ms)
+{
+    struct tly_value value = {0};
+    struct tly_moment at = {.now_ms = now_ms};
+    if (entry != NULL) tly_entry_read(map, entry, &at, &value);
+    return value;
+}
+
+enum tly_result tly_counter_get(struct tly_ormap *map, struct tly_slice key, uint64_t now_ms, struct tly_value *value)
+{
+    enum tly_result result = check_counter(map, key);
+    if (result != TLY_OK) return result;
+    *value = read_at(map, tly_ormap_find(map, key), now_ms);
+    return value->present ? TLY_OK : TLY_NOT_FOUND;
+}
+
+/* The least number above `floor` whose low 16 bits are the origin's; 0 at the end of numbers. */
+static uint64_t generation_above(uint64_t floor, uint64_t origin)
+{
+    if (floor > UINT64_MAX - 0x20000) return 0;
+    uint64_t generation = ((floor + 1) & ~UINT64_C(0xffff)) | (origin & 0xffff);
+    return generation > floor ? generation : generation + 0x10000;
+}
+
+enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int64_t value, uint64_t deadline_ms)
+{
+    enum tly_result result = check_counter(map, key);
+    if (result != TLY_OK) return result;
+    if (deadline_ms >= TLY_DEADLINE_NONE) return TLY_OVERFLOW;
+    const struct tly_clock *clock = tly_ormap_clock(map);
+    uint64_t floor = clock->last > clock->now.wall_ns ? clock->last : clock->now.wall_ns;
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    uint64_t highest = read_at(map, entry, 0).epoch;
+    uint64_t generation = generation_above(highest > floor ? highest : floor, tly_ormap_origin(map));
+    if (generation == 0) return TLY_CLOCK_END;
+    struct tly_dot dot = {.op = TLY_PUT, .num = {0, generation, (uint64_t)value, deadline_ms}};
+    return tly_ormap_put(map, key, &dot);
+}
+
+/*
+ * The deadline that the own shard goes on carrying. One that another origin has since replaced is not repeated: the
+ * newest dot's deadline counts, and a re-sealed old one would look newest.
+ */
+static int64_t carried_deadline(const struct tly_dot *own, const struct tly_value *value)
+{
+    int64_t aux = (int64_t)own->num[TLY_SUM_AUX];
+    uint64_t said = aux == TLY_DEADLINE_NONE ? 0 : (uint64_t)aux;
+    return said == value->deadline_ms ? aux : 0;
+}
+
+enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, uint64_t now_ms,
+                                int64_t *value)
+{
+    enum tly_result result = check_counter(map, key);
+    if (result != TLY_OK) return result;
+    struct tly_entry *entry;
+    result = tly_ormap_need(map, key, &entry);
+    if (result != TLY_OK) return result;
+
+    struct tly_value before = read_at(map, entry, now_ms);
+    bool ended = before.deadline_ms != 0 && !before.present;
+    if (ended) {
+        *value = delta;
+        return tly_counter_set(map, key, delta, 0);
+    }
+    struct tly_dot own = {0};
+    bool has_own = tly_ormap_own(map, entry, 0, &own) && own.num[TLY_SUM_EPOCH] == before.epoch;
+    int64_t shard = has_own ? (int64_t)own.num[TLY_SUM_COUNT] : 0, unused;
+    if (__builtin_add_overflow(before.count, delta, value) || __builtin_add_overflow(shard, delta, &unused))
+        result = TLY_OVERFLOW;
+    struct tly_hit hit = {.epoch = before.epoch, .units = delta};
+    hit.aux = has_own ? carried_deadline(&own, &before) : 0;
+    if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
+    if (result != TLY_OK) tly_ormap_tidy(map, entry);
+    return result;
+}
+
+enum tly_result tly_counter_expire(struct tly_ormap *map, struct tly_slice key, uint64_t deadline_ms, uint64_t now_ms)
+{
+    if (deadline_ms >= TLY_DEADLINE_NONE) return TLY_OVERFLOW;
+    struct tly_value value;
+    enum tly_result result = tly_counter_get(map, key, now_ms, &value);
+    if (result != TLY_OK) return result;
+    struct tly_dot own = {0};
+    bool has_own = tly_ormap_own(map, tly_ormap_find(map, key), 0, &own) && own.num[TLY_SUM_EPOCH] == value.epoch;
+    uint64_t aux = deadline_ms != 0 ? deadline_ms : (uint64_t)TLY_DEADLINE_NONE;
+    struct tly_dot dot = {.op = TLY_PUT, .num = {0, value.epoch, has_own ? own.num[TLY_SUM_COUNT] : 0, aux}};
+    return tly_ormap_put(map, key, &dot);
+}

@@ -1,0 +1,19 @@
+/*
+ * Keyed XXH3 (xxHash 0.8, 64 bits, with a secret of its own).  The key is random per process, so that nobody who
+ * chooses keys can choose collisions.
+ */
+#ifndef TALLY_CRDT_HASH_H
+#define TALLY_CRDT_HASH_H
+
+#include "crdt/dot.h"
+
+#define TLY_HASH_SECRET_BYTES 192
+
+/* Random bytes, all of them. */
+struct tly_hash_key {
+    uint8_t secret[TLY_HASH_SECRET_BYTES];
+};
+
+uint64_t tly_hash(const struct tly_hash_key *key, struct tly_slice bytes);
+
+#endif

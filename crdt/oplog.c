@@ -1,0 +1,86 @@
+#include "crdt/oplog.h"
+
+#include <string.h>
+
+#define DEAD_MIN 64
+
+static bool before(struct tly_record a, struct tly_record b)
+{
+    return a.ts != b.ts ? a.ts < b.ts : a.entry < b.entry;
+}
+
+static void compact(struct tly_oplog *log, tly_is_live *is_live, const void *context)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < log->count; i++)
+        if (is_live(context, &log->records[i])) log->records[kept++] = log->records[i];
+    log->count = kept;
+    log->dead = 0;
+}
+
+bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem)
+{
+    void *records = tly_mem_reserve(mem, log->records, &log->capacity, log->count + 1, sizeof *log->records);
+    if (records == NULL) return false;
+    log->records = records;
+    return true;
+}
+
+void tly_oplog_died(struct tly_oplog *log, tly_is_live *is_live, const void *context)
+{
+    log->dead++;
+    if (log->dead > DEAD_MIN && log->dead > log->count - log->dead) compact(log, is_live, context);
+}
+
+void tly_oplog_append(struct tly_oplog *log, struct tly_record record)
+{
+    if (log->count > 0 && before(record, log->records[log->count - 1])) log->disordered = true;
+    log->records[log->count++] = record;
+}
+
+void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem)
+{
+    tly_mem_free(mem, log->records, log->capacity * sizeof *log->records);
+    *log = (struct tly_oplog){0};
+}
+
+/* Sinks records[i] in a max-heap of n records. */
+static void sift_down(struct tly_record *records, size_t i, size_t n)
+{
+    struct tly_record record = records[i];
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(records[child], records[child + 1])) child++;
+        if (!before(record, records[child])) break;
+        records[i] = records[child];
+    }
+    records[i] = record;
+}
+
+/* Heap sort: needs no memory and no luck with the input, which a peer may choose. */
+static void sort(struct tly_oplog *log)
+{
+    struct tly_record *records = log->records;
+    for (size_t i = log->count / 2; i-- > 0;)
+        sift_down(records, i, log->count);
+    for (size_t n = log->count; n > 1; n--) {
+        struct tly_record greatest = records[0];
+        records[0] = records[n - 1];
+        records[n - 1] = greatest;
+        sift_down(records, 0, n - 1);
+    }
+    log->disordered = false;
+}
+
+size_t tly_oplog_after(struct tly_oplog *log, uint64_t after_ts)
+{
+    if (log->disordered) sort(log);
+    size_t low = 0, high = log->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (log->records[middle].ts <= after_ts)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}

@@ -1,0 +1,181 @@
+/*
+ * The OR-map: keys to entries (sets of dots), the operation log over them, the marks, and the clock that versions
+ * them.  One object, because a dot that enters must change all four or none.
+ *
+ *     key --index--> entry --cells--> dots        log[origin] = records (ts, entry) in ts order
+ *
+ * The log is the order in which dots became known, per origin.  A record is live while its dot still stands in the
+ * entry; the payload is in the entry, not in the log.  Followers (peers, the disk) are fed from it.
+ *
+ * Sealing: a dot that this node makes takes its version when it happens, save the own shards of strategies that have
+ * them: those are counted in place and take a version when tly_ormap_seal is called before a hand-off, so that
+ * a key hit a thousand times between two flushes is one dot.
+ *
+ * Ownership: the map owns everything in it.  A `struct tly_entry *` and every slice got from the map is a borrow
+ * that ends with the next call that may write.
+ */
+#ifndef TALLY_CRDT_ORMAP_H
+#define TALLY_CRDT_ORMAP_H
+
+#include "crdt/clock.h"
+#include "crdt/hash.h"
+#include "crdt/mem.h"
+#include "crdt/registry.h"
+
+/* A local write that would make an epoch_max frontier longer than this is refused. */
+#define TLY_FRONTIER_MAX 64
+/* Lives that one map can know. */
+#define TLY_ORIGINS_MAX 8192
+/* Words that a caller may keep with an entry; they are never replicated and a REMOVE clears them. */
+#define TLY_LOCAL_WORDS 3
+
+struct tly_ormap;
+struct tly_entry;
+
+struct tly_ormap_config {
+    struct tly_mem mem;
+    struct tly_hash_key hash_key;
+    const struct tly_registry *registry; /* borrowed for the map's life, or until replaced */
+    size_t keys_max;                     /* keys beyond this are refused with TLY_FULL */
+    struct tly_clock clock;
+};
+
+/* NULL: no memory. */
+struct tly_ormap *tly_ormap_new(const struct tly_ormap_config *config);
+void tly_ormap_free(struct tly_ormap *map);
+/* The invariant; aborts on our own mistakes. O(everything): for tests. */
+void tly_ormap_check(const struct tly_ormap *map);
+
+struct tly_clock *tly_ormap_clock(struct tly_ormap *map);
+void tly_ormap_use_registry(struct tly_ormap *map, const struct tly_registry *registry);
+const struct tly_registry *tly_ormap_registry(const struct tly_ormap *map);
+
+/*
+ * Begins, or after a restart goes on with, a life: local writes are made under this origin from now on. Until the first
+ * call there is none and every local write must wait. TLY_NOMEM, TLY_FULL: nothing changed.
+ */
+enum tly_result tly_ormap_begin_life(struct tly_ormap *map, uint64_t origin) TLY_MUST_CHECK;
+uint64_t tly_ormap_origin(const struct tly_ormap *map);
+
+/* ---- local writes ---- */
+
+/*
+ * Writes a dot of this node, versioned now. Only op, num and bytes of `dot` are read.
+ *   TLY_OK, TLY_NO_STRATEGY, TLY_BAD_KEY, TLY_BAD_PAYLOAD, TLY_TOO_LARGE, TLY_FRONTIER_FULL, TLY_FULL, TLY_NOMEM,
+ *   TLY_CLOCK_END; nothing changed unless TLY_OK.
+ */
+enum tly_result tly_ormap_put(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot) TLY_MUST_CHECK;
+
+/* Deletes a key: a REMOVE versioned now. TLY_NOT_FOUND when the key holds no PUT; otherwise as tly_ormap_put. */
+enum tly_result tly_ormap_remove(struct tly_ormap *map, struct tly_slice key) TLY_MUST_CHECK;
+
+struct tly_hit {
+    uint64_t window; /* ms; 0: a plain counter or a bucket */
+    uint64_t epoch;  /* of the hit; with window 0 the generation it counts in */
+    int64_t units;
+    int64_t aux; /* with window 0 the new aux; otherwise unused */
+};
+
+/* Counts into the own shard in place, unsealed. The entry may move: *entry is set anew. TLY_OK or TLY_NOMEM. */
+enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry,
+                              const struct tly_hit *hit) TLY_MUST_CHECK;
+
+/* The own shard's payload for a window; false when there is none. */
+bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, uint64_t window,
+                   struct tly_dot *out);
+
+/* Whether anything was counted that has no version yet. */
+bool tly_ormap_is_unsealed(const struct tly_ormap *map);
+/* Gives every unsealed shard its version. TLY_CLOCK_END, TLY_NOMEM: the rest stays unsealed. */
+enum tly_result tly_ormap_seal(struct tly_ormap *map) TLY_MUST_CHECK;
+
+/* ---- dots from elsewhere ---- */
+
+enum tly_outcome {
+    TLY_APPLIED,   /* it stands */
+    TLY_DUPLICATE, /* it stood already */
+    TLY_DOMINATED, /* something here makes it redundant */
+    TLY_DROPPED,   /* stale: at or below its origin's mark and not here */
+    TLY_MALFORMED, /* no node takes it; see tly_dot_check */
+    TLY_FORGED     /* of our own life, which only we write */
+};
+
+/* Whether every node's clock and registry would let the dot in: TLY_OK, TLY_CLOCK_AHEAD, TLY_NO_STRATEGY, TLY_BAD_KEY. */
+enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice key,
+                                 const struct tly_dot *dot) TLY_MUST_CHECK;
+
+/*
+ * Joins one dot. The clock observes its ts. *outcome tells what became of it; TLY_NO_STRATEGY, TLY_BAD_KEY, TLY_FULL
+ * and TLY_NOMEM: nothing changed.
+ */
+enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                enum tly_outcome *outcome) TLY_MUST_CHECK;
+
+/* ---- reading ---- */
+
+struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key);
+/* Finds or makes an entry without dots; one that is left so must be given to tly_ormap_tidy. */
+enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key, struct tly_entry **out) TLY_MUST_CHECK;
+void tly_ormap_tidy(struct tly_ormap *map, struct tly_entry *entry);
+
+struct tly_slice tly_entry_key(const struct tly_entry *entry);
+const struct tly_strategy *tly_entry_strategy(const struct tly_entry *entry);
+void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const struct tly_moment *at,
+                    struct tly_value *value);
+/* The entry's dots ascending by version, an unsealed one with its last version (ts 0: none yet). Borrowed. */
+const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_entry *entry, size_t *count);
+
+/* Local words of an entry, zero at first; NULL when it has none yet. */
+uint64_t *tly_entry_local(struct tly_entry *entry);
+/* Makes room for them; the entry may move. */
+enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **entry) TLY_MUST_CHECK;
+
+size_t tly_ormap_count(const struct tly_ormap *map);
+/* Walks all entries: start with *cursor 0, ends with NULL. The order is fixed as long as nothing is written. */
+struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor);
+/* A number that equal sealed contents share, whatever their history. O(everything). */
+uint64_t tly_ormap_digest(struct tly_ormap *map);
+/* Bytes held, of all kinds. */
+size_t tly_ormap_bytes(const struct tly_ormap *map);
+
+/*
+ * Drops dots for which gone() holds, looking at up to `budget` entries from *cursor on; *cursor turns to 0 after the
+ * last. How many were dropped.
+ */
+typedef bool tly_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                      const struct tly_dot *put);
+size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context);
+
+/* ---- the log and the marks ---- */
+
+struct tly_life {
+    uint64_t origin;
+    uint64_t mark; /* every dot of this origin with ts <= mark is here, or is redundant here */
+    uint64_t last; /* ts of the newest record, 0: none */
+};
+
+/* Lives known here are numbered from 0 in the order in which they became known. */
+size_t tly_ormap_lives(const struct tly_ormap *map);
+struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i);
+uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
+/* Raises a mark, never lowers it. */
+enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts) TLY_MUST_CHECK;
+/* Live and dead records over all lives. */
+void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead);
+
+/* A borrow: the live dots of one life with ts > after, in ts order. Everything must be sealed. */
+struct tly_scan {
+    size_t life;
+    size_t at;
+};
+
+struct tly_scanned {
+    struct tly_slice key;
+    const struct tly_strategy *strategy;
+    struct tly_dot dot;
+};
+
+struct tly_scan tly_scan_of(struct tly_ormap *map, size_t life, uint64_t after_ts);
+bool tly_scan_next(const struct tly_ormap *map, struct tly_scan *scan, struct tly_scanned *out);
+
+#endif

@@ -1,0 +1,96 @@
+#include "crdt/registry.h"
+
+struct row {
+    uint8_t bytes[TLY_PREFIX_BYTES_MAX];
+    uint8_t n;
+    const struct tly_strategy *strategy;
+};
+
+struct tly_registry {
+    struct tly_mem mem;
+    size_t count;
+    struct row rows[]; /* ascending by bytes */
+};
+
+static size_t bytes_for(size_t count)
+{
+    return sizeof(struct tly_registry) + count * sizeof(struct row);
+}
+
+static struct tly_slice prefix_of(const struct row *row)
+{
+    return tly_slice_of(row->bytes, row->n);
+}
+
+static struct tly_registry *with_room(const struct tly_mem *mem, size_t count)
+{
+    struct tly_registry *registry = tly_mem_zeroed(mem, bytes_for(count));
+    if (registry == NULL) return NULL;
+    registry->mem = *mem;
+    registry->count = count;
+    return registry;
+}
+
+struct tly_registry *tly_registry_new(const struct tly_mem *mem)
+{
+    return with_room(mem, 0);
+}
+
+void tly_registry_free(struct tly_registry *registry)
+{
+    if (registry == NULL) return;
+    struct tly_mem mem = registry->mem;
+    tly_mem_free(&mem, registry, bytes_for(registry->count));
+}
+
+/* Where the prefix is, or would stand. */
+static size_t place_of(const struct tly_registry *registry, struct tly_slice prefix)
+{
+    size_t i = 0;
+    while (i < registry->count && tly_slice_compare(prefix_of(&registry->rows[i]), prefix) < 0)
+        i++;
+    return i;
+}
+
+enum tly_result tly_registry_with(const struct tly_registry *registry, struct tly_slice prefix,
+                                  const struct tly_strategy *strategy, struct tly_registry **out)
+{
+    if (prefix.n > TLY_PREFIX_BYTES_MAX) return TLY_BAD_PREFIX;
+    size_t at = place_of(registry, prefix), count = registry->count;
+    bool known = at < count && tly_slice_equal(prefix_of(&registry->rows[at]), prefix);
+    if (known && registry->rows[at].strategy != strategy) return TLY_PREFIX_TAKEN;
+    if (!known && count == TLY_PREFIXES_MAX) return TLY_BAD_PREFIX;
+
+    struct tly_registry *next = with_room(&registry->mem, known ? count : count + 1);
+    if (next == NULL) return TLY_NOMEM;
+    memcpy(next->rows, registry->rows, at * sizeof(struct row));
+    memcpy(next->rows + at + !known, registry->rows + at, (count - at) * sizeof(struct row));
+    if (!known) {
+        struct row *row = &next->rows[at];
+        if (prefix.n > 0) memcpy(row->bytes, prefix.p, prefix.n);
+        row->n = (uint8_t)prefix.n;
+        row->strategy = strategy;
+    }
+    *out = next;
+    return TLY_OK;
+}
+
+const struct tly_strategy *tly_registry_find(const struct tly_registry *registry, struct tly_slice key)
+{
+    /* A longer prefix of the same key sorts after a shorter one, so the last match is the longest. */
+    for (size_t i = registry->count; i-- > 0;) {
+        const struct row *row = &registry->rows[i];
+        if (row->n <= key.n && memcmp(row->bytes, key.p, row->n) == 0) return row->strategy;
+    }
+    return NULL;
+}
+
+size_t tly_registry_count(const struct tly_registry *registry)
+{
+    return registry->count;
+}
+
+struct tly_prefix tly_registry_at(const struct tly_registry *registry, size_t i)
+{
+    return (struct tly_prefix){prefix_of(&registry->rows[i]), registry->rows[i].strategy};
+}

@@ -1,0 +1,274 @@
+/*
+ * The engine: a node without a world.  Everything that happens comes in as an event with the time inside it, or as a request;
+ * everything to be done goes out as effects.  It reads no clock, opens nothing, logs nothing, and two engines fed alike
+ * behave alike.  The same engine runs under libevent, in virtual time and in fuzzers.
+ *
+ *     step(event) -> effects        ask(request) -> reply        deadline() -> when to step again
+ *
+ * Memory: an event and its bytes are the caller's and are read during the call only.  Effects, with every slice in
+ * them, are the engine's and stay until the next call of step.  A reply's slices stay until the next call of anything.
+ * Events and requests are validated; what a peer may get wrong is an effect (a trace, a close), never an abort.
+ */
+#ifndef TALLY_SERVICE_ENGINE_ENGINE_H
+#define TALLY_SERVICE_ENGINE_ENGINE_H
+
+#include "crdt/ormap.h"
+#include "service/engine/rule.h"
+#include "wire/message.h"
+
+struct tly_engine;
+
+struct tly_engine_config {
+    struct tly_mem mem;
+    struct tly_hash_key hash_key;
+    uint64_t seed;            /* for jitter */
+    struct tly_slice name;    /* of this node, 1 to TLY_NAME_BYTES_MAX bytes */
+    struct tly_slice cluster; /* nodes of another cluster are refused */
+    struct tly_slice address; /* what peers dial; empty: nobody can dial us */
+    uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
+    size_t keys_max;          /* 0: as many as memory takes */
+    uint64_t max_skew_ns;     /* 0: TLY_MAX_SKEW_NS */
+    uint64_t lease;           /* durable from an earlier process, 0: none */
+    bool has_store;           /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
+    struct tly_time now;
+};
+
+/* TLY_OK, TLY_NOMEM, TLY_BAD_MESSAGE (a name or address too long). The prefixes of the README are registered. */
+enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tly_engine **out) TLY_MUST_CHECK;
+void tly_engine_free(struct tly_engine *engine);
+/* The invariant of everything inside; aborts on our own mistakes. For tests. */
+void tly_engine_check(const struct tly_engine *engine);
+
+/* Before the start: takes in one batch as TLY_DO_APPEND gave it to the store. Errors as of a round's body. */
+enum tly_result tly_engine_replay(struct tly_engine *engine, struct tly_slice batch) TLY_MUST_CHECK;
+/* Begins the life `origin` (random and not 0; the earlier one after a clean stop). Once, before any step or request. */
+enum tly_result tly_engine_start(struct tly_engine *engine, uint64_t origin, struct tly_time now) TLY_MUST_CHECK;
+/* An address to dial until a peer answers there, for ever. TLY_BAD_MESSAGE: too long. */
+enum tly_result tly_engine_join(struct tly_engine *engine, struct tly_slice address) TLY_MUST_CHECK;
+/* The named limits from now on; the engine owns them. */
+void tly_engine_use_rules(struct tly_engine *engine, struct tly_rules *rules);
+const struct tly_rules *tly_engine_rules(const struct tly_engine *engine);
+
+/* ---- events and effects ---- */
+
+/*
+ * Connections are numbered and a number is never used again, so an event for an earlier connection is recognised, counted and
+ * ignored. The engine numbers those it dials (top bit set), the caller those it accepts (top bit clear, not 0).
+ */
+enum tly_event_kind {
+    TLY_TICK,      /* deadline() has come, or something may be due */
+    TLY_ACCEPTED,  /* conn */
+    TLY_CONNECTED, /* conn: a dial succeeded */
+    TLY_CLOSED,    /* conn: it is gone, or the dial failed; whoever closed it */
+    TLY_BYTES,     /* conn, bytes */
+    TLY_QUEUED,    /* conn, number: bytes handed over that the socket has not taken yet; told when it shrank */
+    TLY_STORED,    /* number: every batch up to this one is as durable as the fsync setting promises */
+    TLY_LEASED,    /* number: this lease is durable */
+    TLY_STORE_FAILED, /* the disk refuses: nothing more becomes durable until TLY_STORED says otherwise */
+    TLY_LEAVE         /* say goodbye to all peers and stop dialling */
+};
+
+struct tly_event {
+    enum tly_event_kind kind;
+    struct tly_time now;
+    uint64_t conn;
+    uint64_t number;
+    struct tly_slice bytes;
+};
+
+enum tly_effect_kind {
+    TLY_DO_DIAL,   /* conn, bytes: the address, host:port */
+    TLY_DO_SEND,   /* conn, bytes */
+    TLY_DO_CLOSE,  /* conn: once what was sent is out; a TLY_CLOSED may follow and is ignored */
+    TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
+    TLY_DO_LEASE,  /* number: make this lease durable */
+    TLY_DO_TRACE   /* trace */
+};
+
+/* What an operator should know of; one per state change. X(NAME, "word", level) with level error, warn, info, debug. */
+#define TLY_TRACES(X)                                                                                        \
+    X(PEER_UP, "peer up", INFO)                                                                              \
+    X(PEER_DOWN, "peer down", WARN)                                                                          \
+    X(PEER_REFUSED, "peer refused", WARN)                                                                    \
+    X(PEER_ERROR, "peer broke the protocol", WARN)                                                           \
+    X(PEER_GOODBYE, "peer said goodbye", INFO)                                                               \
+    X(DIAL_FAILED, "cannot reach peer", INFO)                                                                \
+    X(ROUND_REFUSED, "round refused", WARN)                                                                  \
+    X(DOT_KEPT_OUT, "malformed dot kept out", WARN)                                                          \
+    X(NEW_LIFE, "new life", WARN)                                                                            \
+    X(CLOCK, "clock", ERROR)
+
+enum tly_level { TLY_LEVEL_ERROR, TLY_LEVEL_WARN, TLY_LEVEL_INFO, TLY_LEVEL_DEBUG };
+
+enum tly_trace_kind {
+#define TLY_TRACE_ENUM(name, word, level) TLY_TRACE_##name,
+    TLY_TRACES(TLY_TRACE_ENUM)
+#undef TLY_TRACE_ENUM
+        TLY_TRACE_COUNT
+};
+
+struct tly_trace {
+    enum tly_trace_kind kind;
+    struct tly_slice peer;   /* name, or address while the name is not known; may be empty */
+    struct tly_slice detail; /* a sentence; may be empty */
+};
+
+const char *tly_trace_word(enum tly_trace_kind kind);
+enum tly_level tly_trace_level(enum tly_trace_kind kind);
+
+struct tly_effect {
+    enum tly_effect_kind kind;
+    uint64_t conn;
+    uint64_t number;
+    struct tly_slice bytes;
+    struct tly_trace trace;
+};
+
+struct tly_effects {
+    const struct tly_effect *list;
+    size_t count;
+};
+
+/*
+ * TLY_OK, or TLY_NOMEM: the event was not taken (a connection it concerned is closed by a later step).
+ * Effects are set in either case.
+ */
+enum tly_result tly_engine_step(struct tly_engine *engine, const struct tly_event *event,
+                                struct tly_effects *effects) TLY_MUST_CHECK;
+
+/* Monotonic ns at which a TLY_TICK is due; 0: at once; UINT64_MAX: not before something happens. */
+uint64_t tly_engine_deadline(const struct tly_engine *engine);
+
+/*
+ * The batch that will make everything asked for until now durable; 0 when nothing waits or there is no store. A reply that
+ * promises durability may go out once TLY_STORED has reached it.
+ */
+uint64_t tly_engine_pending_batch(const struct tly_engine *engine);
+
+/* ---- requests ---- */
+
+enum tly_verdict_code { TLY_CODE_OK, TLY_CODE_OVER, TLY_CODE_UNKNOWN };
+
+struct tly_verdict {
+    enum tly_verdict_code code;
+    uint64_t limit;          /* units; for a token bucket its burst */
+    uint64_t remaining;      /* never negative */
+    uint64_t reset_ms;       /* until the count is back to nothing if nobody comes */
+    uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */
+    uint64_t window_ms;
+    enum tly_algorithm algorithm;
+    bool shadow;               /* refused by the numbers, admitted by the rule's shadow switch */
+    struct tly_slice name;     /* of the named limit; empty for ad-hoc ones */
+};
+
+/* Either a named limit with its fields, or (limit empty) an ad-hoc rate with a key. */
+struct tly_check {
+    struct tly_slice limit;
+    const struct tly_field *fields;
+    size_t field_count;
+    struct tly_slice key;
+    struct tly_rate rate;
+    uint32_t hits; /* 0 peeks */
+};
+
+enum tly_request_kind {
+    TLY_ASK_CHECK,    /* check -> verdict; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
+    TLY_ASK_RESET,    /* check: forgets what was counted; TLY_NOT_FOUND */
+    TLY_ASK_READ,     /* key -> value, strategy; TLY_NOT_FOUND */
+    TLY_ASK_ADD,      /* key, number -> value.count: a counter */
+    TLY_ASK_SET,      /* key, number, deadline_ms: a counter */
+    TLY_ASK_EXPIRE,   /* key, deadline_ms (0: lift): a counter or an lww key */
+    TLY_ASK_PUT_MAX,  /* key, epoch, number: an epoch_max key */
+    TLY_ASK_PUT,      /* key, bytes, deadline_ms: an lww key */
+    TLY_ASK_REMOVE,   /* key; TLY_NOT_FOUND */
+    TLY_ASK_REGISTER  /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
+};
+
+struct tly_request {
+    enum tly_request_kind kind;
+    struct tly_time now;
+    struct tly_slice key;
+    struct tly_slice bytes;
+    int64_t number;
+    uint64_t epoch;
+    uint64_t deadline_ms; /* ms since 1970; 0: none */
+    struct tly_check check;
+};
+
+struct tly_reply {
+    struct tly_verdict verdict;
+    struct tly_value value;
+    const struct tly_strategy *strategy; /* of the key; NULL: none registered */
+};
+
+/* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
+enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_request *request,
+                               struct tly_reply *reply) TLY_MUST_CHECK;
+
+/* ---- looking in ---- */
+
+/* Counters since the start. X(name, help) */
+#define TLY_STATS(X)                                                                                         \
+    X(checks_ok, "Checks admitted")                                                                          \
+    X(checks_over, "Checks refused")                                                                         \
+    X(checks_unknown, "Checks against a limit that does not exist")                                          \
+    X(writes, "Local writes other than checks")                                                              \
+    X(rounds_sent, "Parts of rounds sent to peers")                                                          \
+    X(rounds_received, "Parts of rounds received")                                                           \
+    X(dots_sent, "Dots sent to peers")                                                                       \
+    X(dots_received, "Dots received")                                                                        \
+    X(dots_applied, "Received dots that were new")                                                           \
+    X(dots_redundant, "Received dots that were known or dominated")                                          \
+    X(dots_stale, "Received dots dropped as stale")                                                          \
+    X(dots_malformed, "Received dots kept out as malformed")                                                 \
+    X(dots_forged, "Received dots of our own life, dropped")                                                 \
+    X(dots_expired, "Dots dropped because their window is over")                                             \
+    X(naks_sent, "Rounds not taken")                                                                         \
+    X(naks_received, "Rounds that a peer did not take")                                                      \
+    X(bytes_sent, "Bytes handed to peer connections")                                                        \
+    X(bytes_received, "Bytes received from peers")                                                           \
+    X(sessions_up, "Peer sessions that came up")                                                             \
+    X(sessions_refused, "Peer sessions refused")                                                             \
+    X(sessions_broken, "Peer sessions ended by a protocol error")                                            \
+    X(frames_ignored, "Unknown ignorable frames skipped")                                                    \
+    X(dials, "Connections dialled")                                                                          \
+    X(stale_callbacks, "Events of connections that were already replaced")                                   \
+    X(batches, "Batches handed to the store")
+
+struct tly_stats {
+#define TLY_STATS_FIELD(name, help) uint64_t name;
+    TLY_STATS(TLY_STATS_FIELD)
+#undef TLY_STATS_FIELD
+};
+
+struct tly_node_view {
+    struct tly_slice name, cluster, address;
+    uint64_t origin;
+    size_t keys, lives, bytes;
+    size_t log_live, log_dead;
+    uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
+    bool clock_covered;
+    bool store_failing;
+    uint64_t clock_last, lease;
+};
+
+struct tly_peer_view {
+    struct tly_slice name, address;
+    uint64_t origin;
+    bool up;
+    bool dialled;              /* by us */
+    uint64_t last_heard_ms;    /* ago; UINT64_MAX: never */
+    uint64_t rtt_ns;           /* 0: not measured yet */
+    int64_t offset_ns;         /* its wall clock minus ours, as of the last pong */
+    uint64_t lag_dots;         /* live records it has not acknowledged */
+    uint64_t queued_bytes;
+    uint64_t bytes_sent, bytes_received;
+};
+
+void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
+void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);
+/* Peers known, this node not among them. */
+size_t tly_engine_peers(const struct tly_engine *engine);
+void tly_engine_peer(const struct tly_engine *engine, size_t i, struct tly_peer_view *view);
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * Limits: which requests, how much, how.  A rule is a value; a table of rules is an object that is swapped whole.
+ * Integers only: units, ms, ns.
+ */
+#ifndef TALLY_SERVICE_ENGINE_RULE_H
+#define TALLY_SERVICE_ENGINE_RULE_H
+
+#include "crdt/dot.h"
+#include "crdt/mem.h"
+#include "crdt/result.h"
+
+#define TLY_RULE_NAME_BYTES_MAX 64
+#define TLY_RULE_FIELDS_MAX 8
+#define TLY_FIELD_NAME_BYTES_MAX 64
+#define TLY_RULES_MAX 4096
+#define TLY_LIMIT_MAX INT64_MAX
+
+enum tly_algorithm { TLY_SLIDING_WINDOW, TLY_FIXED_WINDOW, TLY_TOKEN_BUCKET };
+
+/* "sliding_window", …; false: no such algorithm. */
+bool tly_algorithm_parse(struct tly_slice text, enum tly_algorithm *algorithm);
+const char *tly_algorithm_name(enum tly_algorithm algorithm);
+/* All names, for error messages: "sliding_window, fixed_window, token_bucket". */
+const char *tly_algorithm_names(void);
+
+/* How much: `limit` units per `window_ms`. `burst` (token_bucket) 0: as `limit`. */
+struct tly_rate {
+    uint64_t limit;
+    uint64_t window_ms;
+    uint64_t burst;
+    enum tly_algorithm algorithm;
+};
+
+/*
+ * Reads "100/10s", "5/m", "1000/500ms", "10/2h", "1/1d": units / [number] ms|s|m|h|d. Sets limit and window_ms.
+ * TLY_OK or TLY_BAD_RULE. The window is 1 ms to 366 days.
+ */
+enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate) TLY_MUST_CHECK;
+/* Whether the numbers can be computed with: TLY_OK or TLY_BAD_RULE. */
+enum tly_result tly_rate_check(const struct tly_rate *rate) TLY_MUST_CHECK;
+
+/* A named limit. The texts are kept inside: a rule may be copied. */
+struct tly_rule {
+    char name[TLY_RULE_NAME_BYTES_MAX + 1];
+    char field[TLY_RULE_FIELDS_MAX][TLY_FIELD_NAME_BYTES_MAX + 1]; /* the key's fields, in order */
+    size_t field_count;
+    struct tly_rate rate;
+    bool shadow; /* counts and reports, never refuses */
+};
+
+struct tly_field {
+    struct tly_slice name;
+    struct tly_slice value;
+};
+
+/* An object: rules by name. */
+struct tly_rules;
+
+struct tly_rules *tly_rules_new(const struct tly_mem *mem);
+void tly_rules_free(struct tly_rules *rules);
+/* TLY_OK, TLY_BAD_RULE (a name twice, an empty name, a bad rate), TLY_FULL, TLY_NOMEM. */
+enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *rule) TLY_MUST_CHECK;
+const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name);
+size_t tly_rules_count(const struct tly_rules *rules);
+const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i);
+
+/*
+ * The key under which a limit counts, in `out` of TLY_KEY_BYTES_MAX bytes:
+ *     named    rl:n:NAME:part:part      ad hoc   rl:a:KEY
+ * ':' and '%' in a part are written %3A and %25, so different parts never make the same key; a field that is not given
+ * is an empty part. TLY_BAD_KEY when it gets too long.
+ */
+enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field *fields, size_t field_count,
+                             uint8_t *out, size_t *n) TLY_MUST_CHECK;
+enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n) TLY_MUST_CHECK;
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The application: one loop, one engine, perhaps a store, and the doors around them.  What a door may use of it is here.
+ * Loop thread only.
+ */
+#ifndef TALLY_SERVICE_SHELL_APP_H
+#define TALLY_SERVICE_SHELL_APP_H
+
+#include "service/engine/engine.h"
+#include "service/shell/config.h"
+#include "service/shell/log.h"
+
+struct event_base;
+struct tly_app;
+
+struct event_base *tly_app_base(struct tly_app *app);
+struct tly_engine *tly_app_engine(struct tly_app *app);
+const struct tly_config *tly_app_config(const struct tly_app *app);
+struct tly_log *tly_app_log(struct tly_app *app);
+
+/* Asks the engine; request->now is set here. Whatever changed is flushed at the end of this turn of the loop. */
+enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply) TLY_MUST_CHECK;
+
+/* The batch that an answer to what was just asked has to wait for; 0: it may go out now. */
+uint64_t tly_app_pending_batch(const struct tly_app *app);
+bool tly_app_is_stored(const struct tly_app *app, uint64_t batch);
+
+/* The two clocks, read once per turn of the loop. */
+struct tly_time tly_app_now(const struct tly_app *app);
+uint64_t tly_app_uptime_s(const struct tly_app *app);
+
+/* Why the node is not ready, one reason a line; "" when it is. */
+void tly_app_readiness(const struct tly_app *app, char *text, size_t size);
+
+/* Numbers of the doors and the store for INFO and /metrics. */
+struct tly_app_stats {
+    uint64_t resp_commands, http_requests;
+    uint64_t clients_open, clients_accepted, clients_refused;
+    uint64_t store_bytes, store_batches_stored, store_batches_synced;
+    bool has_store;
+};
+
+void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats);
+/* The listening addresses as the "ready" line shows them: "127.0.0.1:7379"; "none". */
+const char *tly_app_address(const struct tly_app *app, const char *door);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * The settings of tallyd: defaults, then the file (-f), then -o key=value, each checked where it was written.
+ * Unknown keys are errors; an error names file, line and column (or the option) and what was expected.
+ */
+#ifndef TALLY_SERVICE_SHELL_CONFIG_H
+#define TALLY_SERVICE_SHELL_CONFIG_H
+
+#include "service/engine/engine.h"
+#include "service/shell/store.h"
+
+#define TLY_JOIN_MAX 64
+#define TLY_CONFIG_TEXT_MAX 4096
+
+/* Where a door listens. */
+enum tly_listen_kind { TLY_LISTEN_NONE, TLY_LISTEN_TCP, TLY_LISTEN_UNIX };
+
+struct tly_listen {
+    enum tly_listen_kind kind;
+    char host[256]; /* numeric or a name; "" for all addresses is written 0.0.0.0 or [::] */
+    uint16_t port;  /* 0: any free one */
+    char path[108]; /* of a unix socket */
+};
+
+struct tly_config {
+    char name[TLY_NAME_BYTES_MAX + 1]; /* "": made from host name and peers port */
+    char cluster[TLY_NAME_BYTES_MAX + 1];
+    char data[TLY_CONFIG_TEXT_MAX]; /* directory; "": no store */
+    struct tly_listen resp, http, grpc, peers;
+    char advertise[TLY_ADDRESS_BYTES_MAX + 1]; /* "": the peers address */
+    char join[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];
+    size_t join_count;
+    enum tly_fsync fsync;
+    uint32_t flush_ms;
+    size_t keys_max; /* 0: no limit but memory */
+    enum tly_level level;
+    char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
+};
+
+/* An error for people; "" when there is none. */
+struct tly_config_error {
+    char text[1024];
+};
+
+/* Defaults. data: $XDG_STATE_HOME/tally or $HOME/.local/state/tally. */
+void tly_config_init(struct tly_config *config);
+/* One "key=value". False: error is set, config unchanged. */
+bool tly_config_set(struct tly_config *config, const char *assignment, struct tly_config_error *error);
+/* Reads settings and limits from a YAML file into config and a new rules object; on error nothing changed. */
+bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem, struct tly_rules **rules,
+                     struct tly_config_error *error);
+/* What no single key can tell: combinations. */
+bool tly_config_check(const struct tly_config *config, struct tly_config_error *error);
+/* "key=value\n" for every key, as CONFIG GET and -n show them; value alone for one key, false if there is none. */
+bool tly_config_get(const struct tly_config *config, const char *key, char *value, size_t size);
+/* The i-th key's name, or NULL past the end. */
+const char *tly_config_key(size_t i);
+
+#endif

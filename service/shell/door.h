@@ -1,0 +1,63 @@
+/*
+ * A door: a listener whose connections speak one protocol, on plain libevent events with buffers of their own: one read,
+ * as many requests as it holds, one write.  The door holds bytes and timeouts; the protocol holds none of the two.
+ *
+ *   - at most clients_max connections (shared by all doors); beyond it the newcomer is closed, counted, and listening
+ *     goes on; out of descriptors: accepting pauses 100 ms and recovers
+ *   - input is read into one buffer of at most in_max bytes; when it is full and the protocol consumes nothing, the connection is
+ *     closed after what was written
+ *   - output above out_high (256 KiB) pauses reading until it falls below half; a client that takes nothing for idle
+ *     time is closed
+ *   - half a request may take 10 s, then the connection is closed; no request at all: idle_s
+ *   - an answer waits until the batch that covers what was asked is stored (tly_app_pending_batch)
+ */
+#ifndef TALLY_SERVICE_SHELL_DOOR_H
+#define TALLY_SERVICE_SHELL_DOOR_H
+
+#include "service/shell/app.h"
+#include "wire/buf.h"
+
+struct tly_client; /* one connection */
+struct tly_door;
+
+struct tly_protocol {
+    const char *name;
+    size_t in_max;
+    /* A new connection's state, or NULL to refuse it. */
+    void *(*open)(struct tly_app *app, struct tly_client *client);
+    /*
+     * Takes whole requests from `in` and writes the answers with tly_client_out; returns how many bytes it used. What is
+     * left is given again with more behind it. tly_client_close ends the connection once the answers are out.
+     */
+    size_t (*feed)(void *state, struct tly_client *client, struct tly_slice in);
+    void (*close)(void *state);
+};
+
+/* NULL: error says why. address (of size bytes) is where it listens, with the port that was chosen. */
+struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *listen,
+                               const struct tly_protocol *protocol, char *address, size_t address_size, char *error,
+                               size_t error_size);
+/* Stops accepting; answers to what has been read go out, then each connection closes. */
+void tly_door_drain(struct tly_door *door);
+bool tly_door_is_drained(const struct tly_door *door);
+void tly_door_free(struct tly_door *door);
+/* Looks again at the clients whose answers waited for a batch. */
+void tly_door_stored(struct tly_door *door);
+
+struct tly_door_stats {
+    uint64_t open, accepted, refused, timed_out;
+};
+void tly_door_stats(const struct tly_door *door, struct tly_door_stats *stats);
+
+/* For protocols. */
+struct tly_buf *tly_client_out(struct tly_client *client);
+void tly_client_close(struct tly_client *client);
+uint64_t tly_client_id(const struct tly_client *client);
+/* "127.0.0.1:53412", or "unix". */
+const char *tly_client_peer(const struct tly_client *client);
+
+/* The protocols. */
+const struct tly_protocol *tly_resp_protocol(void);
+const struct tly_protocol *tly_http_protocol(void);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * The storage interface: the only way to stored state.  Objects have names ("MANIFEST", "log-1.tly", "intent/x"): parts of
+ * [A-Za-z0-9._-], not beginning with a dot, joined by '/'.  When a call returns, all of its effect is visible; a reader
+ * never sees half an object.  "Absent" and "not permitted" are different answers.
+ *
+ * Results: TLY_OK; TLY_NOT_FOUND: no such object; TLY_STALE: the object is there already, or has another revision;
+ * TLY_BAD_KEY: the name; TLY_IO: the reason is in tly_storage_error().  Nothing has changed unless TLY_OK.
+ */
+#ifndef TALLY_SERVICE_SHELL_STORAGE_H
+#define TALLY_SERVICE_SHELL_STORAGE_H
+
+#include "crdt/dot.h"
+#include "crdt/result.h"
+
+struct tly_storage;
+
+/* What a backend provides; `self` is its own. See the functions of the same names below. */
+struct tly_storage_ops {
+    void (*close)(void *self);
+    enum tly_result (*put)(void *self, const char *name, struct tly_slice bytes);
+    enum tly_result (*put_absent)(void *self, const char *name, struct tly_slice bytes);
+    enum tly_result (*replace)(void *self, const char *name, uint64_t revision, struct tly_slice bytes,
+                               uint64_t *new_revision);
+    enum tly_result (*append)(void *self, const char *name, struct tly_slice bytes);
+    enum tly_result (*truncate)(void *self, const char *name, uint64_t bytes);
+    enum tly_result (*sync)(void *self, const char *name);
+    enum tly_result (*read)(void *self, const char *name, uint64_t offset, void *bytes, size_t size, size_t *got);
+    enum tly_result (*size)(void *self, const char *name, uint64_t *bytes);
+    enum tly_result (*list)(void *self, const char *directory, void (*each)(void *context, const char *name),
+                            void *context);
+    enum tly_result (*remove)(void *self, const char *name);
+    enum tly_result (*lock)(void *self, char *holder, size_t holder_size);
+    /* Tells one incarnation of a place from a copy of it. */
+    enum tly_result (*identity)(void *self, char *text, size_t size);
+    const char *(*error)(const void *self);
+};
+
+/* Takes `self` over. NULL: no memory (self is closed). */
+struct tly_storage *tly_storage_new(const struct tly_storage_ops *ops, void *self);
+void tly_storage_close(struct tly_storage *storage);
+
+/* Replaces the object durably: written aside, synced, renamed, directory synced. */
+enum tly_result tly_storage_put(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
+/* The same if there is none: of many claimants one wins, the others get TLY_STALE. */
+enum tly_result tly_storage_put_absent(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
+/* Compare and set: only if the object has this revision (0: absent). A revision is never seen twice. */
+enum tly_result tly_storage_replace(struct tly_storage *s, const char *name, uint64_t revision, struct tly_slice bytes,
+                                    uint64_t *new_revision) TLY_MUST_CHECK;
+/* At the end of an object, made if absent; durable after sync only. */
+enum tly_result tly_storage_append(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
+enum tly_result tly_storage_truncate(struct tly_storage *s, const char *name, uint64_t bytes) TLY_MUST_CHECK;
+enum tly_result tly_storage_sync(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
+/* Up to size bytes from offset; fewer only at the end. */
+enum tly_result tly_storage_read(struct tly_storage *s, const char *name, uint64_t offset, void *bytes, size_t size,
+                                 size_t *got) TLY_MUST_CHECK;
+enum tly_result tly_storage_size(struct tly_storage *s, const char *name, uint64_t *bytes) TLY_MUST_CHECK;
+/* Direct children of a directory ("" for the top) in byte order, no residue of unfinished work. */
+enum tly_result tly_storage_list(struct tly_storage *s, const char *directory,
+                                 void (*each)(void *context, const char *name), void *context) TLY_MUST_CHECK;
+/* Removing what is absent is TLY_OK. */
+enum tly_result tly_storage_remove(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
+/* Exclusive for as long as the storage is open; TLY_STALE: held, `holder` says by whom (a pid). */
+enum tly_result tly_storage_lock(struct tly_storage *s, char *holder, size_t holder_size) TLY_MUST_CHECK;
+enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t size) TLY_MUST_CHECK;
+/* Why the last call failed, with the path; "" if it did not. */
+const char *tly_storage_error(const struct tly_storage *s);
+
+/* A directory, made if absent (mode 0700). NULL: error says why. */
+struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size);
+/* In memory, gone when closed. NULL: no memory. */
+struct tly_storage *tly_storage_memory(void);
+
+#endif

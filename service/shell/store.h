@@ -1,0 +1,75 @@
+/*
+ * The store: batches appended to a log, read back at the start; the node's identity and lease.
+ *
+ *     DIR/LOCK        flock for the daemon's life, the holder's pid inside
+ *     DIR/MANIFEST    name, origin, lease, clean-stop mark, revision, which log segments are the state; replaced atomically
+ *     DIR/log-N.tly   a header, then frames of the wire (type ROUND), each one batch; segments roll at 64 MiB
+ *
+ * Disk work happens on one writer thread.  The loop hands over and polls; it never waits for the disk.
+ * Everything that touches files goes through storage.h.
+ */
+#ifndef TALLY_SERVICE_SHELL_STORE_H
+#define TALLY_SERVICE_SHELL_STORE_H
+
+#include "crdt/clock.h"
+#include "crdt/dot.h"
+#include "crdt/result.h"
+#include "service/shell/storage.h"
+
+/* always: a batch is stored once synced; interval, never: once written (safe from a crash of the process). */
+enum tly_fsync { TLY_FSYNC_ALWAYS, TLY_FSYNC_INTERVAL, TLY_FSYNC_NEVER };
+
+#define TLY_FSYNC_INTERVAL_MS 1000
+
+struct tly_store;
+
+/* What the store knows of the node that used it. */
+struct tly_identity {
+    char name[65];   /* "" in a new store */
+    uint64_t origin; /* 0 in a new store */
+    uint64_t lease;
+    /* The life may go on: the stop was clean, and this is the same directory on the same machine, not a copy. */
+    bool may_continue;
+};
+
+/* Owns the storage from now on, also on failure. On failure `error` (of size bytes) says what and what to do. */
+enum tly_result tly_store_open(struct tly_storage *storage, enum tly_fsync fsync, struct tly_store **out, char *error,
+                               size_t size) TLY_MUST_CHECK;
+
+const struct tly_identity *tly_store_identity(const struct tly_store *store);
+
+/*
+ * Gives every batch in order to take(); a torn tail is cut off and reported in `notice`, a damaged middle is TLY_BAD_CHECKSUM
+ * and refuses the store by segment and offset. take() ends the replay by returning anything but TLY_OK.
+ */
+typedef enum tly_result tly_take_batch(void *context, struct tly_slice batch);
+enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, void *context, char *notice,
+                                 size_t size) TLY_MUST_CHECK;
+
+/* Durably takes the clean-stop mark away and writes the identity, then starts the writer. Once, after replay. */
+enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
+                                char *error, size_t size) TLY_MUST_CHECK;
+
+/* Copies the batch and returns at once. Numbers rise by 1 from 1. TLY_NOMEM, TLY_FULL (64 MiB wait already). */
+enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struct tly_slice batch) TLY_MUST_CHECK;
+/* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */
+void tly_store_lease(struct tly_store *store, uint64_t lease);
+
+struct tly_store_report {
+    uint64_t stored; /* all batches up to this number are stored as the fsync setting promises */
+    uint64_t synced; /* … and will survive a power cut */
+    uint64_t leased;
+    bool failing;    /* the disk refuses; what waits is kept and tried again on a new segment */
+    char error[256]; /* while failing: what, and what to do */
+    uint64_t bytes;  /* of all segments */
+};
+
+/* Becomes readable when a report has news. */
+int tly_store_wakeup_fd(const struct tly_store *store);
+/* Also clears the wakeup. */
+void tly_store_poll(struct tly_store *store, struct tly_store_report *report);
+
+/* Writes and syncs what waits (5 s at most), marks a clean stop if wanted and all is durable, lets the lock go. */
+void tly_store_close(struct tly_store *store, bool clean);
+
+#endif

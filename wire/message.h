@@ -1,0 +1,161 @@
+/*
+ * The messages that frames carry.  Encoders append a body to a buffer (failure in out->result); decoders own nothing: every
+ * slice in what they give borrows from the body, and lists stay encoded and are walked with a cursor.
+ * All of it is specified in PROTOCOL.md.
+ */
+#ifndef TALLY_WIRE_MESSAGE_H
+#define TALLY_WIRE_MESSAGE_H
+
+#include "crdt/registry.h"
+#include "wire/buf.h"
+#include "wire/cursor.h"
+
+#define TLY_PROTOCOL_OLDEST 1
+#define TLY_PROTOCOL_NEWEST 1
+
+#define TLY_NAME_BYTES_MAX 64
+#define TLY_ADDRESS_BYTES_MAX 255
+#define TLY_REASON_BYTES_MAX 255
+#define TLY_MARKS_MAX 8192
+
+/* One life and how far it is known. */
+struct tly_mark {
+    uint64_t origin;
+    uint64_t ts;
+};
+
+/*
+ * Marks, encoded: a msgpack array origin, ts, origin, ts, …
+ * tly_marks_put takes the marks from a callback-free list; a walk over an encoded list gives them one by one.
+ */
+void tly_marks_put(struct tly_buf *out, const struct tly_mark *marks, size_t count);
+
+struct tly_marks {
+    struct tly_cursor cursor; /* behind the array's head */
+    size_t left;
+};
+
+/* The next mark; false at the end. A list inside a decoded message is well-formed. */
+bool tly_marks_next(struct tly_marks *marks, struct tly_mark *mark);
+
+/* ---- HELLO ---- */
+
+/* Prefixes, encoded: a msgpack array prefix, strategy id, prefix, strategy id, … */
+struct tly_prefixes {
+    struct tly_cursor cursor;
+    size_t left;
+};
+
+bool tly_prefixes_next(struct tly_prefixes *prefixes, struct tly_slice *prefix, uint64_t *strategy_id);
+
+struct tly_hello {
+    uint64_t version_oldest, version_newest;
+    struct tly_slice cluster, name, address; /* address: host:port to dial, or empty */
+    uint64_t origin;
+    uint64_t wall_ns; /* the sender's wall clock */
+    bool delta;       /* capability: takes rounds */
+    struct tly_prefixes prefixes;
+    struct tly_marks marks;
+};
+
+/* `prefixes` and `marks` of hello are not read: the registry and the list are given beside it. */
+void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const struct tly_registry *registry,
+                   const struct tly_mark *marks, size_t mark_count);
+/* Unknown map keys are skipped; a missing one, a wrong magic or a bound overstepped is TLY_BAD_MESSAGE. */
+enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello) TLY_MUST_CHECK;
+
+/* ---- ROUND ---- */
+
+/*
+ * A round brings a follower from its marks to the sender's. A long one goes in parts: the first carries the start marks,
+ * the last the end marks, which the receiver takes over when it has applied all parts. The body of a part:
+ *
+ *     [flags, start marks, lives, rows, end marks]
+ *     lives  [origin, …]            named by number in the rows
+ *     row    [key, strategy id, life number, ts - ts of the row before (wrapping), op, word…, bytes?]
+ */
+enum { TLY_ROUND_FIRST = 1, TLY_ROUND_LAST = 2 };
+
+/* Lives that one part can name. */
+#define TLY_ROUND_LIVES_MAX 1024
+
+struct tly_round_writer {
+    struct tly_buf rows;
+    size_t row_count;
+    uint64_t last_ts;
+    uint64_t lives[TLY_ROUND_LIVES_MAX];
+    size_t life_count;
+};
+
+void tly_round_writer_init(struct tly_round_writer *writer, const struct tly_mem *mem);
+void tly_round_writer_fini(struct tly_round_writer *writer);
+/* Empty again. */
+void tly_round_writer_clear(struct tly_round_writer *writer);
+/* Adds a dot; false when it does not fit any more (too many lives, or the body's bound): finish this part first. */
+bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key, const struct tly_strategy *strategy,
+                          const struct tly_dot *dot);
+/* Bytes of the rows so far. */
+size_t tly_round_writer_bytes(const struct tly_round_writer *writer);
+/* Appends the body of the part. */
+void tly_round_writer_finish(const struct tly_round_writer *writer, struct tly_buf *out, unsigned flags,
+                             const struct tly_mark *start, size_t start_count, const struct tly_mark *end,
+                             size_t end_count);
+
+struct tly_round {
+    unsigned flags;
+    struct tly_marks start, end;
+    uint64_t lives[TLY_ROUND_LIVES_MAX];
+    size_t life_count;
+    struct tly_cursor rows;
+    size_t row_count;
+};
+
+struct tly_row {
+    struct tly_slice key;
+    uint64_t strategy_id;
+    struct tly_dot dot;
+};
+
+/*
+ * Checks the whole body, rows included, so that walking it cannot fail: shapes, bounds, life numbers, no bytes
+ * left over. A row of an unknown strategy id keeps the body well-formed: its words are skipped (dot.num is 0) and the
+ * receiver decides. Payloads are judged by tly_dot_check, later.
+ */
+enum tly_result tly_round_get(struct tly_slice body, struct tly_round *round) TLY_MUST_CHECK;
+
+/* Walks the rows. A borrow of the round. */
+struct tly_rows {
+    const struct tly_round *round;
+    struct tly_cursor cursor;
+    size_t left;
+    uint64_t last_ts;
+};
+
+struct tly_rows tly_rows_of(const struct tly_round *round);
+bool tly_rows_next(struct tly_rows *rows, struct tly_row *row);
+
+/* ---- the small ones ---- */
+
+/* ACK: the sender's marks that changed since it last told. */
+void tly_ack_put(struct tly_buf *out, const struct tly_mark *marks, size_t count);
+enum tly_result tly_ack_get(struct tly_slice body, struct tly_marks *marks) TLY_MUST_CHECK;
+
+/* NAK: a round was not taken. `result` names why (TLY_CLOCK_AHEAD, or TLY_STALE when its start was not covered). */
+void tly_nak_put(struct tly_buf *out, enum tly_result result, const struct tly_mark *marks, size_t count);
+enum tly_result tly_nak_get(struct tly_slice body, struct tly_slice *result_name,
+                            struct tly_marks *marks) TLY_MUST_CHECK;
+
+/* PING carries the sender's monotonic time and wall clock; PONG gives both back with the answerer's wall clock. */
+struct tly_ping {
+    uint64_t mono_ns; /* of who asked */
+    uint64_t wall_ns; /* of who sends this frame */
+};
+
+void tly_ping_put(struct tly_buf *out, const struct tly_ping *ping);
+enum tly_result tly_ping_get(struct tly_slice body, struct tly_ping *ping) TLY_MUST_CHECK;
+
+/* GOODBYE: the last frame: a stable word (such as "leaving", "duplicate", "cluster") and a sentence for the log. */
+void tly_goodbye_put(struct tly_buf *out, struct tly_slice word, struct tly_slice text);
+enum tly_result tly_goodbye_get(struct tly_slice body, struct tly_slice *word, struct tly_slice *text) TLY_MUST_CHECK;
+
+#endif
