@@ -77,4 +77,7 @@ struct tly_dot {
 /* Version, op and payload alike. */
 bool tly_dot_equal(const struct tly_dot *a, const struct tly_dot *b);
 
+/* By version, then op, words and bytes: the order in which every node lists the same dots. <0, 0, >0. */
+int tly_dot_compare(const struct tly_dot *a, const struct tly_dot *b);
+
 #endif

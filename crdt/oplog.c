@@ -9,27 +9,12 @@ static bool before(struct tly_record a, struct tly_record b)
     return a.ts != b.ts ? a.ts < b.ts : a.entry < b.entry;
 }
 
-static void compact(struct tly_oplog *log, tly_is_live *is_live, const void *context)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < log->count; i++)
-        if (is_live(context, &log->records[i])) log->records[kept++] = log->records[i];
-    log->count = kept;
-    log->dead = 0;
-}
-
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem)
 {
     void *records = tly_mem_reserve(mem, log->records, &log->capacity, log->count + 1, sizeof *log->records);
     if (records == NULL) return false;
     log->records = records;
     return true;
-}
-
-void tly_oplog_died(struct tly_oplog *log, tly_is_live *is_live, const void *context)
-{
-    log->dead++;
-    if (log->dead > DEAD_MIN && log->dead > log->count - log->dead) compact(log, is_live, context);
 }
 
 void tly_oplog_append(struct tly_oplog *log, struct tly_record record)
@@ -69,6 +54,27 @@ static void sort(struct tly_oplog *log)
         sift_down(records, 0, n - 1);
     }
     log->disordered = false;
+}
+
+static void compact(struct tly_oplog *log, tly_is_live *is_live, const void *context)
+{
+    if (log->disordered) sort(log);
+    struct tly_record last = {0};
+    size_t kept = 0, nth = 0;
+    for (size_t i = 0; i < log->count; i++) {
+        struct tly_record record = log->records[i];
+        nth = i > 0 && record.ts == last.ts && record.entry == last.entry ? nth + 1 : 0;
+        last = record;
+        if (is_live(context, &record, nth)) log->records[kept++] = record;
+    }
+    log->count = kept;
+    log->dead = 0;
+}
+
+void tly_oplog_died(struct tly_oplog *log, tly_is_live *is_live, const void *context)
+{
+    log->dead++;
+    if (log->dead > DEAD_MIN && log->dead > log->count - log->dead) compact(log, is_live, context);
 }
 
 size_t tly_oplog_after(struct tly_oplog *log, uint64_t after_ts)

@@ -23,7 +23,11 @@ struct tly_oplog {
     bool disordered;
 };
 
-typedef bool tly_is_live(const void *context, const struct tly_record *record);
+/*
+ * Whether the entry holds more than `nth` dots of the record's version. Equal records stand side by side and nth counts them:
+ * there is more than one only if two dots were forged with one version, or a dropped dot was taken again.
+ */
+typedef bool tly_is_live(const void *context, const struct tly_record *record, size_t nth);
 
 /* Room for one more record. False: no memory. */
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem);

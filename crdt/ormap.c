@@ -369,16 +369,17 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
     entry->strategy->read(dots, count, at, value);
 }
 
-static bool record_is_live(const void *context, const struct tly_record *record, uint32_t life)
+/* The nth cell of the record's version, or NULL. */
+static const struct tly_cell *recorded_cell(const struct tly_ormap *map, const struct tly_record *record, size_t life,
+                                            size_t nth)
 {
-    const struct tly_ormap *map = context;
-    const struct tly_entry *entry = record->entry < map->numbers ? map->entries[record->entry] : NULL;
-    if (entry == NULL) return false;
-    for (size_t i = 0; i < entry->count; i++) {
+    const struct tly_entry *entry = map->entries[record->entry];
+    for (size_t i = 0; entry != NULL && i < entry->count; i++) {
         const struct tly_cell *cell = tly_cell_at(entry, i);
-        if (cell->ts == record->ts && cell->life == life) return true;
+        if (cell->ts != record->ts || cell->life != life) continue;
+        if (nth-- == 0) return cell;
     }
-    return false;
+    return NULL;
 }
 
 struct log_context {
@@ -386,10 +387,10 @@ struct log_context {
     uint32_t life;
 };
 
-static bool log_record_is_live(const void *context, const struct tly_record *record)
+static bool record_is_live(const void *context, const struct tly_record *record, size_t nth)
 {
     const struct log_context *log = context;
-    return record_is_live(log->map, record, log->life);
+    return recorded_cell(log->map, record, log->life, nth) != NULL;
 }
 
 static bool reserve_record(struct tly_ormap *map, uint32_t life)
@@ -401,7 +402,7 @@ static bool reserve_record(struct tly_ormap *map, uint32_t life)
 static void record_died(struct tly_ormap *map, uint32_t life)
 {
     struct log_context context = {map, life};
-    tly_oplog_died(&map->lives[life].log, log_record_is_live, &context);
+    tly_oplog_died(&map->lives[life].log, record_is_live, &context);
 }
 
 static void drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
@@ -539,14 +540,13 @@ enum tly_result tly_ormap_seal(struct tly_ormap *map)
 
 /* ---- joining ---- */
 
-/* The place before which all cells have a lower version. */
-static size_t place_for(const struct tly_ormap *map, const struct tly_entry *entry, struct tly_version version)
+/* The place that keeps the cells in the order of tly_dot_compare. */
+static size_t place_for(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
 {
     size_t at = entry->count;
     while (at > 0) {
-        const struct tly_cell *cell = tly_cell_at(entry, at - 1);
-        struct tly_version other = {cell->ts, map->lives[cell->life].origin};
-        if (tly_version_compare(other, version) <= 0) break;
+        struct tly_dot other = dot_of(map, entry, tly_cell_at(entry, at - 1));
+        if (tly_dot_compare(&other, dot) <= 0) break;
         at--;
     }
     return at;
@@ -581,10 +581,12 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, co
     bool restarts = dot->op == TLY_REMOVE && entry->strategy->own_shards;
     if (restarts && !queue_unsealed(map, entry)) return TLY_NOMEM;
     if (!reserve_cell(map, &entry) || !reserve_record(map, life)) return TLY_NOMEM;
-    size_t at = place_for(map, entry, dot->version);
-    if (tly_entry_put_in(&map->mem, entry, at, dot, life) == NULL) return TLY_NOMEM;
+    const struct tly_cell *cell = tly_entry_put_in(&map->mem, entry, place_for(map, entry, dot), dot, life);
+    if (cell == NULL) return TLY_NOMEM;
     tly_oplog_append(&map->lives[life].log, (struct tly_record){dot->version.ts, entry->number});
-    drop_dominated(map, entry, dot);
+    /* The bytes that came with the dot may be those of one that goes now. */
+    struct tly_dot placed = dot_of(map, entry, cell);
+    drop_dominated(map, entry, &placed);
     if (restarts) restart_own_shards(map, entry);
     return TLY_OK;
 }
@@ -731,19 +733,6 @@ struct tly_scan tly_scan_of(struct tly_ormap *map, size_t life, uint64_t after_t
     return (struct tly_scan){life, tly_oplog_after(&map->lives[life].log, after_ts)};
 }
 
-/* The nth cell of the record's version: more than one only if two dots were forged with one version. */
-static const struct tly_cell *recorded_cell(const struct tly_ormap *map, const struct tly_record *record,
-                                            size_t life, size_t nth)
-{
-    const struct tly_entry *entry = map->entries[record->entry];
-    for (size_t i = 0; entry != NULL && i < entry->count; i++) {
-        const struct tly_cell *cell = tly_cell_at(entry, i);
-        if (cell->ts != record->ts || cell->life != life) continue;
-        if (nth-- == 0) return cell;
-    }
-    return NULL;
-}
-
 bool tly_scan_next(const struct tly_ormap *map, struct tly_scan *scan, struct tly_scanned *out)
 {
     const struct tly_oplog *log = &map->lives[scan->life].log;
@@ -798,6 +787,18 @@ uint64_t tly_ormap_digest(struct tly_ormap *map)
     return sum;
 }
 
+/* Dots of a life that have a record: all that were ever sealed. */
+static size_t recorded_cells(const struct tly_ormap *map, uint32_t life)
+{
+    size_t count = 0;
+    for (size_t number = 0; number < map->numbers; number++) {
+        const struct tly_entry *entry = map->entries[number];
+        for (size_t i = 0; entry != NULL && i < entry->count; i++)
+            count += tly_cell_at(entry, i)->life == life && tly_cell_at(entry, i)->ts != 0;
+    }
+    return count;
+}
+
 static void check_entry(const struct tly_ormap *map, const struct tly_entry *entry)
 {
     assert(entry->count > 0 && entry->count <= entry->capacity && entry->count <= map->scratch_capacity);
@@ -827,10 +828,11 @@ void tly_ormap_check(const struct tly_ormap *map)
     assert(keys == map->keys && keys == map->index.used && keys + map->free_count == map->numbers);
     for (uint32_t life = 0; life < map->life_count; life++) {
         const struct tly_oplog *log = &map->lives[life].log;
-        size_t live = 0;
+        size_t live = recorded_cells(map, life), found = 0;
         for (size_t i = 0; i < log->count; i++)
-            live += record_is_live(map, &log->records[i], life);
-        assert(live + log->dead == log->count);
+            found += recorded_cell(map, &log->records[i], life, 0) != NULL;
+        assert(live + log->dead == log->count && live <= found);
+        (void)found;
         assert(log->dead <= (live > 64 ? live : 64) + 1);
     }
 }

@@ -29,6 +29,7 @@
     X(BAD_CHECKSUM, "bad_checksum", "the frame's checksum does not fit its bytes")                           \
     X(BAD_MESSAGE, "bad_message", "the message body is malformed")                                           \
     X(UNKNOWN_FRAME, "unknown_frame", "a frame of an unknown type that is not marked ignorable")             \
+    X(READ_ONLY, "read_only", "keys under sys: and rl: are kept by tallyd itself")                           \
     X(BAD_RULE, "bad_rule", "the limit's parameters are not valid")                                          \
     X(NO_LIMIT, "no_limit", "no limit of that name")                                                         \
     X(IO, "io", "the operating system reported an error")

@@ -41,17 +41,6 @@ enum tly_result tly_dot_check(const struct tly_strategy *strategy, const struct 
     return dot->op == TLY_REMOVE ? TLY_OK : strategy->check(dot);
 }
 
-/* Any total order that starts with the version gives every node the same list. */
-static int canonical_order(const struct tly_dot *a, const struct tly_dot *b)
-{
-    int order = tly_version_compare(a->version, b->version);
-    if (order != 0) return order;
-    if (a->op != b->op) return a->op < b->op ? -1 : 1;
-    for (unsigned i = 0; i < TLY_NUMS_MAX; i++)
-        if (a->num[i] != b->num[i]) return a->num[i] < b->num[i] ? -1 : 1;
-    return tly_slice_compare(a->bytes, b->bytes);
-}
-
 static bool is_maximal(const struct tly_strategy *strategy, const struct tly_dot *dots, size_t count, size_t i)
 {
     for (size_t j = 0; j < count; j++)
@@ -64,7 +53,7 @@ size_t tly_join(const struct tly_strategy *strategy, struct tly_dot *dots, size_
     for (size_t i = 1; i < count; i++) {
         struct tly_dot dot = dots[i];
         size_t j = i;
-        for (; j > 0 && canonical_order(&dots[j - 1], &dot) > 0; j--)
+        for (; j > 0 && tly_dot_compare(&dots[j - 1], &dot) > 0; j--)
             dots[j] = dots[j - 1];
         dots[j] = dot;
     }

@@ -18,14 +18,18 @@ struct tly_buf {
     enum tly_result result; /* TLY_OK, TLY_NOMEM or TLY_TOO_LARGE */
 };
 
+/* bytes_max: at least 1. */
 void tly_buf_init(struct tly_buf *buf, const struct tly_mem *mem, size_t bytes_max);
+/* Releases the memory; it may not be written to until it is initialised again. Doing it twice is no mistake. */
 void tly_buf_fini(struct tly_buf *buf);
 /* Empty again, the memory kept, the failure forgotten. */
 void tly_buf_clear(struct tly_buf *buf);
 /* Room for n more bytes at the end, to be filled by the caller, who then adds to buf->n; NULL on failure. */
 uint8_t *tly_buf_room(struct tly_buf *buf, size_t n);
 void tly_buf_put(struct tly_buf *buf, const void *bytes, size_t n);
-/* Takes the first n bytes out. */
+/* Lets the buffer fail with TLY_NOMEM or TLY_TOO_LARGE, when it has not failed before. */
+void tly_buf_fail(struct tly_buf *buf, enum tly_result result);
+/* Takes the first n bytes out; n is at most buf->n. */
 void tly_buf_take(struct tly_buf *buf, size_t n);
 struct tly_slice tly_buf_slice(const struct tly_buf *buf);
 

@@ -14,7 +14,7 @@
 #include "wire/buf.h"
 
 /* Of a body, stored and raw. */
-#define TLY_FRAME_BODY_MAX (256u * 1024u)
+#define TLY_FRAME_BODY_MAX ((size_t)256 * 1024)
 #define TLY_FRAME_HEAD_MAX 8
 
 enum { TLY_FRAME_LZ4 = 0x20, TLY_FRAME_IGNORABLE = 0x40 };
@@ -35,7 +35,10 @@ struct tly_frame {
     struct tly_slice body; /* raw; borrows from the input or from the scratch buffer */
 };
 
-/* Appends a frame; compresses when the body has at least 128 bytes and shrinks by 5 %. Failure is in out->result. */
+/*
+ * Appends a frame; compresses when the body has at least 128 bytes and shrinks by 5 %. Failure is in out->result;
+ * TLY_TOO_LARGE: a body above the limit, or out has no room for it uncompressed. `type` may carry TLY_FRAME_IGNORABLE.
+ */
 void tly_frame_put(struct tly_buf *out, enum tly_frame_type type, struct tly_slice body);
 
 /*
@@ -46,7 +49,8 @@ void tly_frame_put(struct tly_buf *out, enum tly_frame_type type, struct tly_sli
  *   TLY_TOO_LARGE     a length above the limit
  *   TLY_BAD_CHECKSUM
  *   TLY_NOMEM
- * `scratch` holds a decompressed body until its next use.
+ * A limit is told as soon as its bytes are there, whatever is still to come. `scratch` holds a decompressed body until
+ * its next use and must take TLY_FRAME_BODY_MAX bytes. *frame and *consumed are set only with TLY_OK.
  */
 enum tly_result tly_frame_get(struct tly_slice in, struct tly_buf *scratch, struct tly_frame *frame,
                               size_t *consumed) TLY_MUST_CHECK;

@@ -24,10 +24,7 @@ struct tly_mark {
     uint64_t ts;
 };
 
-/*
- * Marks, encoded: a msgpack array origin, ts, origin, ts, …
- * tly_marks_put takes the marks from a callback-free list; a walk over an encoded list gives them one by one.
- */
+/* Marks, encoded: a msgpack array origin, ts, origin, ts, … A longer list than TLY_MARKS_MAX is TLY_TOO_LARGE. */
 void tly_marks_put(struct tly_buf *out, const struct tly_mark *marks, size_t count);
 
 struct tly_marks {
@@ -35,6 +32,8 @@ struct tly_marks {
     size_t left;
 };
 
+/* Checks a list and passes over it; gives the walk over it. A malformed one fails the cursor and the walk is empty. */
+struct tly_marks tly_marks_get(struct tly_cursor *cursor);
 /* The next mark; false at the end. A list inside a decoded message is well-formed. */
 bool tly_marks_next(struct tly_marks *marks, struct tly_mark *mark);
 
@@ -58,10 +57,13 @@ struct tly_hello {
     struct tly_marks marks;
 };
 
-/* `prefixes` and `marks` of hello are not read: the registry and the list are given beside it. */
+/*
+ * `prefixes` and `marks` of hello are not read: the registry and the list are given beside it. Name and cluster have at
+ * least one byte. TLY_TOO_LARGE: a string or the list is longer than its limit.
+ */
 void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const struct tly_registry *registry,
                    const struct tly_mark *marks, size_t mark_count);
-/* Unknown map keys are skipped; a missing one, a wrong magic or a bound overstepped is TLY_BAD_MESSAGE. */
+/* Unknown map keys are skipped; one missing or there twice, a wrong magic or a bound overstepped is TLY_BAD_MESSAGE. */
 enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello) TLY_MUST_CHECK;
 
 /* ---- ROUND ---- */
@@ -72,12 +74,14 @@ enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello) TL
  *
  *     [flags, start marks, lives, rows, end marks]
  *     lives  [origin, …]            named by number in the rows
- *     row    [key, strategy id, life number, ts - ts of the row before (wrapping), op, word…, bytes?]
+ *     row    [key, strategy id, life number, ts - ts of the row before (signed, wrapping), op, word…, bytes?]
  */
 enum { TLY_ROUND_FIRST = 1, TLY_ROUND_LAST = 2 };
 
 /* Lives that one part can name. */
 #define TLY_ROUND_LIVES_MAX 1024
+/* Bytes of one part's rows. The largest row fits, and beside the rows all lives and TLY_MARKS_MAX start and end marks. */
+#define TLY_ROUND_ROWS_BYTES_MAX ((size_t)96 * 1024)
 
 struct tly_round_writer {
     struct tly_buf rows;
@@ -91,12 +95,19 @@ void tly_round_writer_init(struct tly_round_writer *writer, const struct tly_mem
 void tly_round_writer_fini(struct tly_round_writer *writer);
 /* Empty again. */
 void tly_round_writer_clear(struct tly_round_writer *writer);
-/* Adds a dot; false when it does not fit any more (too many lives, or the body's bound): finish this part first. */
-bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key, const struct tly_strategy *strategy,
-                          const struct tly_dot *dot);
+/*
+ * Adds a sealed dot of a well-formed payload; false when it does not fit any more (too many lives, or
+ * TLY_ROUND_ROWS_BYTES_MAX): finish this part first. An empty writer takes any dot. Also false when there is no memory:
+ * writer->rows.result is then TLY_NOMEM, as is what finish gives, until the writer is cleared.
+ */
+bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key,
+                          const struct tly_strategy *strategy, const struct tly_dot *dot);
 /* Bytes of the rows so far. */
 size_t tly_round_writer_bytes(const struct tly_round_writer *writer);
-/* Appends the body of the part. */
+/*
+ * Appends the body of the part. The start marks are read only with TLY_ROUND_FIRST, the end marks only with
+ * TLY_ROUND_LAST. When both lists are long (more than TLY_MARKS_MAX together) send them in different parts.
+ */
 void tly_round_writer_finish(const struct tly_round_writer *writer, struct tly_buf *out, unsigned flags,
                              const struct tly_mark *start, size_t start_count, const struct tly_mark *end,
                              size_t end_count);
@@ -154,8 +165,12 @@ struct tly_ping {
 void tly_ping_put(struct tly_buf *out, const struct tly_ping *ping);
 enum tly_result tly_ping_get(struct tly_slice body, struct tly_ping *ping) TLY_MUST_CHECK;
 
-/* GOODBYE: the last frame: a stable word (such as "leaving", "duplicate", "cluster") and a sentence for the log. */
+/*
+ * GOODBYE: the last frame: a stable word (such as "leaving", "duplicate", "cluster"), at most TLY_NAME_BYTES_MAX, and a
+ * sentence for the log, cut off at TLY_REASON_BYTES_MAX: a farewell that is too long is better than none.
+ */
 void tly_goodbye_put(struct tly_buf *out, struct tly_slice word, struct tly_slice text);
-enum tly_result tly_goodbye_get(struct tly_slice body, struct tly_slice *word, struct tly_slice *text) TLY_MUST_CHECK;
+enum tly_result tly_goodbye_get(struct tly_slice body, struct tly_slice *word,
+                                struct tly_slice *text) TLY_MUST_CHECK;
 
 #endif

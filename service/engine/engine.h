@@ -140,10 +140,11 @@ enum tly_result tly_engine_step(struct tly_engine *engine, const struct tly_even
 uint64_t tly_engine_deadline(const struct tly_engine *engine);
 
 /*
- * The batch that will make everything asked for until now durable; 0 when nothing waits or there is no store. A reply that
- * promises durability may go out once TLY_STORED has reached it.
+ * A ticket for everything asked for until now; 0 when all of it is stored, or there is no store. A reply that promises
+ * durability may go out once the ticket is stored.
  */
-uint64_t tly_engine_pending_batch(const struct tly_engine *engine);
+uint64_t tly_engine_ticket(const struct tly_engine *engine);
+bool tly_engine_is_stored(const struct tly_engine *engine, uint64_t ticket);
 
 /* ---- requests ---- */
 
@@ -180,7 +181,7 @@ enum tly_request_kind {
     TLY_ASK_EXPIRE,   /* key, deadline_ms (0: lift): a counter or an lww key */
     TLY_ASK_PUT_MAX,  /* key, epoch, number: an epoch_max key */
     TLY_ASK_PUT,      /* key, bytes, deadline_ms: an lww key */
-    TLY_ASK_REMOVE,   /* key; TLY_NOT_FOUND */
+    TLY_ASK_REMOVE,   /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
     TLY_ASK_REGISTER  /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 
@@ -212,6 +213,7 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
     X(checks_ok, "Checks admitted")                                                                          \
     X(checks_over, "Checks refused")                                                                         \
     X(checks_unknown, "Checks against a limit that does not exist")                                          \
+    X(checks_uncounted, "Checks admitted without counting because the store was full")                       \
     X(writes, "Local writes other than checks")                                                              \
     X(rounds_sent, "Parts of rounds sent to peers")                                                          \
     X(rounds_received, "Parts of rounds received")                                                           \

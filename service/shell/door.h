@@ -2,14 +2,18 @@
  * A door: a listener whose connections speak one protocol, on plain libevent events with buffers of their own: one read,
  * as many requests as it holds, one write.  The door holds bytes and timeouts; the protocol holds none of the two.
  *
- *   - at most clients_max connections (shared by all doors); beyond it the newcomer is closed, counted, and listening
+ *   - at most TLY_CLIENTS_MAX connections over all doors; beyond it the newcomer is closed, counted, and listening
  *     goes on; out of descriptors: accepting pauses 100 ms and recovers
  *   - input is read into one buffer of at most in_max bytes; when it is full and the protocol consumes nothing, the connection is
  *     closed after what was written
- *   - output above out_high (256 KiB) pauses reading until it falls below half; a client that takes nothing for idle
- *     time is closed
- *   - half a request may take 10 s, then the connection is closed; no request at all: idle_s
+ *   - output above TLY_OUT_HIGH pauses reading until it falls below half; a client that takes nothing of it for
+ *     TLY_STUCK_MS is closed, and so is one whose unsent answers would pass TLY_OUT_MAX
+ *   - half a request may take TLY_HALF_MS, then the connection is closed; no request at all: the protocol's idle_ms
  *   - an answer waits until the batch that covers what was asked is stored (tly_app_pending_batch)
+ *   - a connection that we end is shut for writing first and read to its end for a while, so that the last answer is
+ *     not lost to a reset
+ *
+ * A connection without half a request or an unsent answer owns no buffer.
  */
 #ifndef TALLY_SERVICE_SHELL_DOOR_H
 #define TALLY_SERVICE_SHELL_DOOR_H
@@ -17,17 +21,26 @@
 #include "service/shell/app.h"
 #include "wire/buf.h"
 
+#define TLY_CLIENTS_MAX 16384
+#define TLY_OUT_HIGH (256u * 1024u)
+#define TLY_OUT_MAX (16u * 1024u * 1024u)
+#define TLY_HALF_MS 10000
+#define TLY_STUCK_MS 60000
+#define TLY_LINGER_MS 2000
+
 struct tly_client; /* one connection */
 struct tly_door;
 
 struct tly_protocol {
     const char *name;
     size_t in_max;
+    uint32_t idle_ms; /* 0: a connection may be silent for ever */
     /* A new connection's state, or NULL to refuse it. */
     void *(*open)(struct tly_app *app, struct tly_client *client);
     /*
      * Takes whole requests from `in` and writes the answers with tly_client_out; returns how many bytes it used. What is
-     * left is given again with more behind it. tly_client_close ends the connection once the answers are out.
+     * left is given again with more behind it, or, when tly_client_is_full made it stop, once the answers are out.
+     * tly_client_close ends the connection once the answers are out.
      */
     size_t (*feed)(void *state, struct tly_client *client, struct tly_slice in);
     void (*close)(void *state);
@@ -35,8 +48,8 @@ struct tly_protocol {
 
 /* NULL: error says why. address (of size bytes) is where it listens, with the port that was chosen. */
 struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *listen,
-                               const struct tly_protocol *protocol, char *address, size_t address_size, char *error,
-                               size_t error_size);
+                               const struct tly_protocol *protocol, char *address, size_t address_size,
+                               char *error, size_t error_size);
 /* Stops accepting; answers to what has been read go out, then each connection closes. */
 void tly_door_drain(struct tly_door *door);
 bool tly_door_is_drained(const struct tly_door *door);
@@ -45,13 +58,18 @@ void tly_door_free(struct tly_door *door);
 void tly_door_stored(struct tly_door *door);
 
 struct tly_door_stats {
-    uint64_t open, accepted, refused, timed_out;
+    uint64_t open, accepted, refused, timed_out, requests;
 };
 void tly_door_stats(const struct tly_door *door, struct tly_door_stats *stats);
 
 /* For protocols. */
 struct tly_buf *tly_client_out(struct tly_client *client);
 void tly_client_close(struct tly_client *client);
+bool tly_client_is_closing(const struct tly_client *client);
+/* Enough answers wait: a protocol takes no further request in this call of feed. */
+bool tly_client_is_full(struct tly_client *client);
+/* To be called for every request, for tly_door_stats. */
+void tly_client_count_request(struct tly_client *client);
 uint64_t tly_client_id(const struct tly_client *client);
 /* "127.0.0.1:53412", or "unix". */
 const char *tly_client_peer(const struct tly_client *client);

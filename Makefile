@@ -1,0 +1,343 @@
+# Tally. One makefile for the whole tree; `make help` lists what it does.
+#
+#   make [VARIANT=release|debug|asan|tsan|cov] [CC=gcc|clang] [WERROR=1] [V=1]
+#
+# Everything that is made goes to build/<variant>[-clang]. Sources are found
+# by their place (crdt/*.c is in libtally_crdt.a, tests/wire/test_*.c is one
+# program each, and so on), so a new file needs no line here. Includes are
+# written from the root, which is the only include path of the project.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+# ---------------------------------------------------------------- settings
+
+VARIANT ?= release
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include/tally
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/tally
+INSTALL ?= install
+PKG_CONFIG ?= pkg-config
+CLANG_TIDY ?= clang-tidy
+FUZZ_SECONDS ?= 30
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifneq ($(filter true 1 yes,$(CI)),)
+WERROR := 1
+endif
+
+VARIANTS := release debug asan tsan cov fuzz
+ifeq ($(filter $(VARIANT),$(VARIANTS)),)
+$(error VARIANT is one of $(VARIANTS), not '$(VARIANT)')
+endif
+
+CC_VERSION := $(shell $(CC) --version 2>&1 | head -n 1)
+CLANG := $(if $(findstring clang,$(CC_VERSION)),-clang)
+B := build/$(VARIANT)$(CLANG)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $1 $2)
+
+# ---------------------------------------------------------------- packages
+# Each layer's own list; a layer is compiled and its tests are linked with
+# what it may use and with nothing else.
+
+MSGPACK := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
+PKG_crdt := libxxhash
+PKG_wire := $(PKG_crdt) $(MSGPACK) liblz4
+PKG_engine := $(PKG_wire)
+PKG_shell := $(PKG_engine) libevent_core yaml-0.1 json-c libbsd-overlay
+PKG_ctl := $(PKG_wire) json-c libcurl libbsd-overlay
+PKG_build := $(sort $(PKG_shell) $(PKG_ctl))
+PKG_test := cmocka json-c libbsd-overlay
+PKG_all := $(sort $(PKG_build) $(PKG_test))
+
+ABSENT := $(shell for p in $(PKG_all); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done)
+# The headers of packages are not ours to warn about, hence -isystem.
+pkg_cflags = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(filter-out $(ABSENT),$1)))
+pkg_libs = $(shell $(PKG_CONFIG) --libs $(filter-out $(ABSENT),$1))
+# $(call require,SET,PACKAGES) stands in a recipe: it ends the build, with what to do, when one is absent.
+require = $(if $(filter $(ABSENT),$2),$(error not found by $(PKG_CONFIG): $(filter $(ABSENT),$2). Run: tools/bootstrap $1))
+
+# ---------------------------------------------------------------- flags
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow \
+    -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla \
+    -Wcast-qual -Wcast-align -Wwrite-strings -Wpointer-arith -Wformat=2 \
+    -Wundef -Wimplicit-fallthrough -Wunused -Wfloat-equal
+ifeq ($(CLANG),)
+WARNINGS += -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Walloca
+# Needs the optimizer to see, and sees ghosts through a sanitizer's code.
+WARNINGS += $(if $(filter release,$(VARIANT)),-Wnull-dereference)
+else
+WARNINGS += -Wcomma -Wconditional-uninitialized -Wunreachable-code-break
+endif
+
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZE_tsan := -fsanitize=thread
+SANITIZE_fuzz := $(SANITIZE_asan) -fsanitize=fuzzer-no-link
+SANITIZE := $(SANITIZE_$(VARIANT))
+OPT_release := -O2 -g
+OPT_debug := -O0 -g3
+OPT_asan := -O1 -g -fno-omit-frame-pointer
+OPT_tsan := $(OPT_asan)
+OPT_fuzz := $(OPT_asan)
+OPT_cov := -O0 -g --coverage -fprofile-update=atomic $(if $(CLANG),,-fprofile-abs-path)
+
+try = $(shell echo 'int x;' | $(CC) -Werror $1 -x c -c -o /dev/null - 2>/dev/null && echo $1)
+HARDEN := -fPIE -fstack-protector-strong $(call try,-fstack-clash-protection) $(call try,-fcf-protection) \
+    $(if $(filter release,$(VARIANT)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+
+COMMON := $(OPT_$(VARIANT)) $(SANITIZE) $(HARDEN) $(WARNINGS)
+LINK := $(OPT_$(VARIANT)) $(SANITIZE) -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+
+# The pure layers see the standard and their packages; the rest sees the system.
+PURE := -std=c11 -I.
+HOSTED := -std=c11 -D_GNU_SOURCE -pthread -I.
+FLAGS_crdt := $(PURE) $(call pkg_cflags,$(PKG_crdt))
+FLAGS_wire := $(PURE) $(call pkg_cflags,$(PKG_wire))
+FLAGS_engine := $(PURE) $(call pkg_cflags,$(PKG_engine))
+FLAGS_shell := $(HOSTED) $(call pkg_cflags,$(PKG_shell))
+FLAGS_top := $(HOSTED) $(call pkg_cflags,$(PKG_all))
+# A test is handed a state that most have no use for, and libFuzzer's entry has no header.
+FLAGS_tests := $(FLAGS_top) -Wno-unused-parameter
+FLAGS_fuzz := $(FLAGS_top) -Wno-missing-prototypes
+
+layer_of = $(or $(if $(filter crdt/%,$1),crdt),$(if $(filter wire/%,$1),wire),$(if \
+    $(filter service/engine/%,$1),engine),$(if $(filter service/shell/%,$1),shell),$(if \
+    $(filter tests/fuzz/%,$1),fuzz),$(if $(filter tests/%,$1),tests),top)
+flags_of = $(FLAGS_$(call layer_of,$1))
+
+LIBS_crdt := $(call pkg_libs,$(PKG_crdt))
+LIBS_wire := $(call pkg_libs,$(PKG_wire))
+LIBS_engine := $(call pkg_libs,$(PKG_engine))
+LIBS_shell := $(call pkg_libs,$(PKG_shell)) -pthread
+LIBS_ctl := $(call pkg_libs,$(PKG_ctl))
+LIBS_test := $(call pkg_libs,$(PKG_test))
+
+# ---------------------------------------------------------------- what there is
+
+sources = $(wildcard $1/*.c $1/*/*.c)
+objects = $(patsubst %.c,$(B)/%.o,$1)
+programs = $(patsubst %.c,$(B)/%,$1)
+
+SRC_crdt := $(call sources,crdt)
+SRC_wire := $(call sources,wire)
+SRC_engine := $(call sources,service/engine)
+SRC_main := $(wildcard service/shell/main.c)
+SRC_shell := $(filter-out $(SRC_main),$(call sources,service/shell))
+SRC_ctl := $(wildcard tools/tallyctl*.c)
+SRC_support := $(wildcard tests/support/*.c)
+SRC_replay := $(wildcard tests/fuzz/replay_main.c)
+SRC_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
+SRC_bench_support := $(wildcard bench/support*.c)
+SRC_bench := $(filter-out $(SRC_bench_support),$(wildcard bench/*.c))
+
+TEST_LAYERS := crdt wire engine shell
+$(foreach l,$(TEST_LAYERS),\
+    $(eval SRC_test_$l := $(wildcard tests/$l/test_*.c))\
+    $(eval SRC_helpers_$l := $(filter-out $(SRC_test_$l),$(wildcard tests/$l/*.c))))
+SRC_tests := $(foreach l,$(TEST_LAYERS),$(SRC_test_$l))
+SRC_helpers := $(foreach l,$(TEST_LAYERS),$(SRC_helpers_$l))
+
+SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_main) $(SRC_ctl) $(SRC_support) \
+    $(SRC_helpers) $(SRC_tests) $(SRC_replay) $(SRC_fuzz) $(SRC_bench_support) $(SRC_bench)
+OBJECTS := $(call objects,$(SOURCES))
+
+LIB_crdt := $(B)/libtally_crdt.a
+LIB_wire := $(B)/libtally_wire.a
+LIB_engine := $(B)/libtally_engine.a
+LIB_shell := $(B)/libtally_shell.a
+LIBRARIES := $(LIB_crdt) $(LIB_wire) $(LIB_engine) $(LIB_shell)
+# A layer's library and those below it, in the order the linker reads them.
+STACK_crdt := $(LIB_crdt)
+STACK_wire := $(LIB_wire) $(STACK_crdt)
+STACK_engine := $(LIB_engine) $(STACK_wire)
+STACK_shell := $(LIB_shell) $(STACK_engine)
+
+TESTS := $(call programs,$(SRC_tests))
+FUZZERS := $(call programs,$(SRC_fuzz))
+BENCHES := $(call programs,$(SRC_bench))
+BINARIES := $(if $(SRC_main),$(B)/tallyd) $(if $(SRC_ctl),$(B)/tallyctl)
+TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
+
+# ---------------------------------------------------------------- how it is made
+
+.PHONY: all libs tests fuzzers bench-programs FORCE
+all: libs $(BINARIES) ## the libraries, tallyd and tallyctl (the default)
+libs: $(LIBRARIES)
+tests: all $(TESTS) $(FUZZERS)
+fuzzers: $(FUZZERS)
+bench-programs: all $(BENCHES)
+
+# Two stamps change only with what they hold. The first holds the compiler and
+# its flags, and every object depends on it; -Werror is on a line of its own,
+# because what was compiled with it is as good without it, but not the reverse.
+quoted = '$(subst ','\'',$1)'
+$(B)/flags: FORCE
+	@$(call require,build,$(PKG_build))mkdir -p $(@D)
+	@printf '%s\n' $(call quoted,$(CC) $(CC_VERSION) $(COMMON) $(CPPFLAGS) $(CFLAGS)) \
+	    $(call quoted,$(foreach l,crdt wire engine shell tests fuzz top,$(FLAGS_$l))) >$@.new
+	@if [ -f $@ ] && head -n 2 $@ | cmp -s - $@.new && { [ -z '$(WERROR)' ] || grep -q '^werror$$' $@; }; \
+	    then rm -f $@.new; else $(if $(WERROR),echo werror >>$@.new;) mv $@.new $@; fi
+
+# The second kind holds the members of an archive: a removed source makes a new archive.
+$(B)/%.members: FORCE
+	@mkdir -p $(@D); printf '%s\n' '$(MEMBERS)' | cmp -s - $@ || printf '%s\n' '$(MEMBERS)' >$@
+
+$(OBJECTS): $(B)/%.o: %.c $(B)/flags
+	@$(if $(filter tests/%,$<),$(call require,test,$(PKG_test)))mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(COMMON) $(if $(WERROR),-Werror) $(call flags_of,$<) $(CPPFLAGS) $(CFLAGS) \
+	    -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@ $<
+
+# $(call archive,FILE,OBJECTS)
+define archive
+$(1:.a=.members): MEMBERS := $2
+$1: $2 $(1:.a=.members) | $(B)/flags
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcsD $$@ $2
+endef
+$(eval $(call archive,$(LIB_crdt),$(call objects,$(SRC_crdt))))
+$(eval $(call archive,$(LIB_wire),$(call objects,$(SRC_wire))))
+$(eval $(call archive,$(LIB_engine),$(call objects,$(SRC_engine))))
+$(eval $(call archive,$(LIB_shell),$(call objects,$(SRC_shell))))
+$(eval $(call archive,$(B)/tests/support.a,$(call objects,$(SRC_support))))
+$(eval $(call archive,$(B)/bench/support.a,$(call objects,$(SRC_bench_support))))
+$(foreach l,$(TEST_LAYERS),$(eval $(call archive,$(B)/tests/$l/helpers.a,$(call objects,$(SRC_helpers_$l)))))
+
+define link
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $1
+endef
+
+$(B)/tallyd: $(call objects,$(SRC_main)) $(STACK_shell)
+	$(call link,$(LIBS_shell))
+
+$(B)/tallyctl: $(call objects,$(SRC_ctl)) $(STACK_wire)
+	$(call link,$(LIBS_ctl))
+
+# $(call test_rule,LAYER): its tests see the helpers of the layer, those of all, and the layers up to it.
+define test_rule
+$(call programs,$(SRC_test_$1)): $(B)/%: $(B)/%.o $(B)/tests/$1/helpers.a $(B)/tests/support.a $(STACK_$1)
+	$$(call link,$$(LIBS_test) $$(LIBS_$1))
+endef
+$(foreach l,$(TEST_LAYERS),$(eval $(call test_rule,$l)))
+
+# A fuzz target is a plain program that replays files, or under VARIANT=fuzz one that looks for new ones.
+ifeq ($(VARIANT),fuzz)
+$(FUZZERS): LINK += -fsanitize=fuzzer
+$(FUZZERS): $(B)/%: $(B)/%.o $(STACK_shell)
+else
+$(FUZZERS): $(B)/%: $(B)/%.o $(call objects,$(SRC_replay)) $(STACK_shell)
+endif
+	$(call link,$(LIBS_shell))
+
+$(BENCHES): $(B)/%: $(B)/%.o $(B)/bench/support.a $(STACK_shell)
+	$(call link,$(LIBS_shell) $(LIBS_ctl))
+
+# A file is tidied again when its object was made again: it, a header of it, or the flags changed.
+.PHONY: tidy
+tidy: $(TIDIED)
+$(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
+	$(call say,TIDY,$<)
+	$(Q)if $(CLANG_TIDY) --quiet --warnings-as-errors='*' $< -- $(call flags_of,$<) >$@.log 2>&1; \
+	    then mv $@.log $@; else grep -v ' warnings generated' $@.log; exit 1; fi
+
+-include $(OBJECTS:.o=.d)
+
+# ---------------------------------------------------------------- to use it
+
+.PHONY: run bench help clean install uninstall
+run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
+	@tools/bootstrap build
+	@$(MAKE) --no-print-directory VARIANT=release all
+	@exec tools/run build/release$(CLANG) $(RUN_ARGS)
+
+bench: ## measure against redis, side by side (BENCH_ARGS)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release bench-programs
+	@exec bench/run build/release$(CLANG) $(BENCH_ARGS)
+
+help: ## this list
+	@echo 'make TARGET [VARIANT=release|debug|asan|tsan|cov] [CC=gcc|clang] [WERROR=1] [V=1]'
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+clean: ## remove build/
+	rm -rf build
+
+# ---------------------------------------------------------------- to check it
+# tools/check builds what it is asked to check, runs it, prints a line for each
+# thing and ends with the counts.
+
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-long lint format fuzz coverage
+CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
+check: ## everything that must pass: unit, corpora, e2e (release and asan), lint
+	@tools/bootstrap test
+	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora e2e lint
+
+check-unit: ## unit tests of this VARIANT
+	$(CHECK) -v '$(VARIANT)$(CLANG)' unit
+
+check-asan: ## unit tests, corpora and scenes under ASan and UBSan
+	$(CHECK) -v 'asan$(CLANG)' unit corpora e2e
+
+check-e2e: ## scenes with the real binaries of this VARIANT
+	$(CHECK) -v '$(VARIANT)$(CLANG)' e2e
+
+check-fuzz: ## replay the fuzz corpora with this VARIANT
+	$(CHECK) -v '$(VARIANT)$(CLANG)' corpora
+
+check-long: ## check's tests with longer laws (TALLY_LONG=1), and under TSan and clang too
+	@tools/bootstrap test
+	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
+	    -v 'release asan tsan release-clang asan-clang' unit corpora e2e lint
+
+lint: ## layers, symbols, format, clang-tidy, cppcheck, shellcheck, manual pages
+	$(CHECK) -v 'release$(CLANG)' lint
+
+format: ## rewrite every source file in the project's format
+	@. tools/lint/files && sources | xargs clang-format -i
+
+fuzz: ## look for new inputs, FUZZ_SECONDS (30) for each target
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang fuzzers
+	@tools/fuzz build/fuzz-clang $(FUZZ_SECONDS)
+
+coverage: ## unit tests and corpora with gcov; a table of lines covered
+	@tools/bootstrap test
+	@find build/cov -name '*.gcda' -delete 2>/dev/null || true
+	+@CC=gcc MAKE='$(MAKE)' tools/check -v cov unit corpora
+	@tools/coverage build/cov
+
+# ---------------------------------------------------------------- to install it
+
+PUBLIC := $(filter-out %_internal.h,$(wildcard crdt/*.h wire/*.h service/engine/*.h))
+MANUALS := $(wildcard man/*.[1-8])
+DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md)
+manual_dir = $(MANDIR)/man$(subst .,,$(suffix $1))
+INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl \
+    $(addprefix $(LIBDIR)/,$(notdir $(LIB_crdt) $(LIB_wire) $(LIB_engine))) \
+    $(addprefix $(INCLUDEDIR)/,$(PUBLIC)) $(addprefix $(DOCDIR)/,$(DOCS)) \
+    $(foreach m,$(MANUALS),$(call manual_dir,$m)/$(notdir $m))
+
+install: all ## under $(DESTDIR)$(PREFIX)
+	$(INSTALL) -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED))))
+	$(INSTALL) -m 755 $(B)/tallyd $(DESTDIR)$(SBINDIR)
+	$(INSTALL) -m 755 $(B)/tallyctl $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 644 $(LIB_crdt) $(LIB_wire) $(LIB_engine) $(DESTDIR)$(LIBDIR)
+	$(foreach h,$(PUBLIC),$(INSTALL) -m 644 $h $(DESTDIR)$(INCLUDEDIR)/$h &&) :
+	$(foreach m,$(MANUALS),$(INSTALL) -m 644 $m $(DESTDIR)$(call manual_dir,$m) &&) :
+	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(DOCDIR)
+
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir $(DESTDIR)$(DOCDIR) $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(sort $(dir $(PUBLIC)))) \
+	    $(DESTDIR)$(INCLUDEDIR)/service $(DESTDIR)$(INCLUDEDIR)

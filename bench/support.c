@@ -1,0 +1,162 @@
+#include "bench/support.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void *heap_resize(void *context, void *block, size_t old_bytes, size_t new_bytes)
+{
+    (void)context;
+    (void)old_bytes;
+    if (new_bytes > 0) return realloc(block, new_bytes);
+    free(block);
+    return NULL;
+}
+
+struct tly_mem tly_bench_heap(void)
+{
+    return (struct tly_mem){heap_resize, NULL};
+}
+
+void *tly_bench_new(size_t count, size_t item_bytes)
+{
+    void *block = calloc(count > 0 ? count : 1, item_bytes);
+    if (block == NULL) tly_bench_fail("no memory for %zu items of %zu bytes", count, item_bytes);
+    return block;
+}
+
+double tly_bench_cpu_s(void)
+{
+    struct timespec now;
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now) != 0) tly_bench_fail("no clock of CPU time");
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+uint64_t tly_bench_next(uint64_t *seed)
+{
+    uint64_t z = *seed += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+uint64_t tly_bench_below(uint64_t *seed, uint64_t bound)
+{
+    return tly_bench_next(seed) % bound;
+}
+
+void tly_bench_shuffle(uint32_t *order, size_t count, uint64_t *seed)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t j = (size_t)tly_bench_below(seed, i + 1);
+        order[i] = order[j];
+        order[j] = (uint32_t)i;
+    }
+}
+
+double tly_bench_scale(void)
+{
+    const char *text = getenv("BENCH_SCALE");
+    if (text == NULL || text[0] == '\0') return 1;
+    char *end;
+    double scale = strtod(text, &end);
+    if (*end != '\0' || !(scale > 0 && scale <= 1000))
+        tly_bench_fail("BENCH_SCALE=%s: 0.001 to 1000 was expected", text);
+    return scale;
+}
+
+void tly_bench_fail(const char *format, ...)
+{
+    va_list list;
+    fflush(stdout);
+    fputs("bench: ", stderr);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+void tly_bench_must(enum tly_result result, const char *what)
+{
+    if (result != TLY_OK) tly_bench_fail("%s: %s", what, tly_result_text(result));
+}
+
+void tly_bench_equal(uint64_t found, uint64_t expected, const char *what)
+{
+    if (found != expected)
+        tly_bench_fail("%s: %" PRIu64 " was expected, found %" PRIu64, what, expected, found);
+}
+
+/* ---- the table ---- */
+
+struct figure {
+    double least, median, most;
+};
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static struct figure figure_of(double *samples, size_t count)
+{
+    qsort(samples, count, sizeof *samples, compare);
+    double middle = (samples[(count - 1) / 2] + samples[count / 2]) / 2;
+    return (struct figure){samples[0], middle, samples[count - 1]};
+}
+
+static void print_row(const struct tly_bench_case *c, struct figure figure, double yardstick)
+{
+    char target[48] = "";
+    if (c->target > 0)
+        snprintf(target, sizeof target, "%6.1f  %s", c->target,
+                 figure.median >= c->target ? "met" : "not met");
+    printf("  %-34s %8.3f %8.3f..%-8.3f %6.2fx   %-22s %s\n", c->name, figure.median, figure.least,
+           figure.most, figure.median / yardstick, c->reference != NULL ? c->reference : "", target);
+}
+
+static void write_line(FILE *json, const char *bench, const struct tly_bench_case *c, struct figure figure,
+                       double yardstick)
+{
+    fprintf(
+        json,
+        "{\"bench\":\"%s\",\"case\":\"%s\",\"unit\":\"M/CPU-s\",\"median\":%.4f,\"min\":%.4f,\"max\":%.4f,"
+        "\"yardsticks\":%.4f,\"scale\":%g",
+        bench, c->name, figure.median, figure.least, figure.most, figure.median / yardstick,
+        tly_bench_scale());
+    if (c->target > 0)
+        fprintf(json, ",\"target\":%g,\"met\":%s", c->target, figure.median >= c->target ? "true" : "false");
+    fputs("}\n", json);
+}
+
+void tly_bench_run(const char *bench, const struct tly_bench_case *cases, size_t count, size_t repeats,
+                   void *world, FILE *json)
+{
+    double *samples = tly_bench_new(count * repeats, sizeof *samples);
+    for (size_t repeat = 0; repeat < repeats; repeat++)
+        for (size_t i = 0; i < count; i++)
+            samples[i * repeats + repeat] = cases[i].run(world);
+
+    printf("  %-34s %8s %18s %7s   %-22s %s\n", "million per CPU second", "median", "min..max", "ratio",
+           "measured elsewhere", "target");
+    double yardstick = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct figure figure = figure_of(samples + i * repeats, repeats);
+        if (i == 0) yardstick = figure.median;
+        print_row(&cases[i], figure, yardstick);
+        if (json != NULL) write_line(json, bench, &cases[i], figure, yardstick);
+    }
+    free(samples);
+}
+
+FILE *tly_bench_json(int argc, char **argv)
+{
+    if (argc < 2) return NULL;
+    FILE *json = fopen(argv[1], "ae");
+    if (json == NULL) tly_bench_fail("%s cannot be opened", argv[1]);
+    return json;
+}

@@ -1,0 +1,155 @@
+#include "bench/support_map.h"
+
+#include "bench/support.h"
+
+#include <stdlib.h>
+
+#define WALL_NS UINT64_C(1700000000000000000)
+
+static struct tly_registry *with(struct tly_registry *registry, const char *prefix,
+                                 const struct tly_strategy *strategy)
+{
+    struct tly_registry *next = NULL;
+    if (registry == NULL) tly_bench_fail("no memory for a registry");
+    tly_bench_must(tly_registry_with(registry, tly_slice_text(prefix), strategy, &next), "registering");
+    tly_registry_free(registry);
+    return next;
+}
+
+struct tly_registry *tly_bench_registry(void)
+{
+    struct tly_mem mem = tly_bench_heap();
+    struct tly_registry *registry = with(tly_registry_new(&mem), "", tly_epoch_sum());
+    return with(registry, "em:", tly_epoch_max());
+}
+
+struct tly_ormap *tly_bench_map(const struct tly_registry *registry, uint64_t origin)
+{
+    struct tly_time now = {.wall_ns = WALL_NS, .mono_ns = 1};
+    struct tly_ormap_config config = {
+        .mem = tly_bench_heap(),
+        .registry = registry,
+        .keys_max = SIZE_MAX,
+        .clock = tly_clock_of(0, now, TLY_MAX_SKEW_NS),
+    };
+    uint64_t seed = 7;
+    for (size_t i = 0; i < sizeof config.hash_key.secret; i++)
+        config.hash_key.secret[i] = (uint8_t)tly_bench_next(&seed);
+    struct tly_ormap *map = tly_ormap_new(&config);
+    if (map == NULL) tly_bench_fail("no memory for a map");
+    if (origin != 0) tly_bench_must(tly_ormap_begin_life(map, origin), "beginning a life");
+    return map;
+}
+
+void tly_bench_hit(struct tly_ormap *map, struct tly_slice key, int64_t units)
+{
+    struct tly_entry *entry;
+    struct tly_hit hit = {.window = TLY_BENCH_WINDOW_MS, .epoch = TLY_BENCH_EPOCH, .units = units};
+    tly_bench_must(tly_ormap_need(map, key, &entry), "finding a key");
+    tly_bench_must(tly_ormap_hit(map, &entry, &hit), "hitting a key");
+}
+
+uint64_t tly_bench_sum(struct tly_ormap *map)
+{
+    struct tly_moment at = {.window = TLY_BENCH_WINDOW_MS, .epoch = TLY_BENCH_EPOCH};
+    uint64_t sum = 0;
+    size_t cursor = 0;
+    for (const struct tly_entry *entry; (entry = tly_ormap_each(map, &cursor)) != NULL;) {
+        struct tly_value value;
+        tly_entry_read(map, entry, &at, &value);
+        sum += (uint64_t)value.count;
+    }
+    return sum;
+}
+
+/* ---- rounds ---- */
+
+void tly_bench_bodies_init(struct tly_bench_bodies *bodies)
+{
+    struct tly_mem mem = tly_bench_heap();
+    *bodies = (struct tly_bench_bodies){0};
+    tly_buf_init(&bodies->bytes, &mem, SIZE_MAX / 4);
+}
+
+void tly_bench_bodies_fini(struct tly_bench_bodies *bodies)
+{
+    tly_buf_fini(&bodies->bytes);
+    free(bodies->end);
+}
+
+struct tly_slice tly_bench_body(const struct tly_bench_bodies *bodies, size_t i)
+{
+    size_t start = i == 0 ? 0 : bodies->end[i - 1];
+    return tly_slice_of(bodies->bytes.p + start, bodies->end[i] - start);
+}
+
+static void end_body(struct tly_bench_bodies *bodies)
+{
+    struct tly_mem mem = tly_bench_heap();
+    size_t *end =
+        tly_mem_reserve(&mem, bodies->end, &bodies->capacity, bodies->count + 1, sizeof *bodies->end);
+    tly_bench_must(end == NULL ? TLY_NOMEM : bodies->bytes.result, "encoding");
+    bodies->end = end;
+    bodies->end[bodies->count++] = bodies->bytes.n;
+}
+
+static void finish(struct tly_round_writer *writer, struct tly_mark start, uint64_t end_ts,
+                   struct tly_bench_bodies *bodies)
+{
+    struct tly_mark end = {start.origin, end_ts};
+    tly_round_writer_finish(writer, &bodies->bytes, TLY_ROUND_FIRST | TLY_ROUND_LAST, &start, 1, &end, 1);
+    tly_round_writer_clear(writer);
+    end_body(bodies);
+}
+
+static bool is_full(const struct tly_round_writer *writer, struct tly_bench_cut cut)
+{
+    return writer->row_count >= cut.rows_max || tly_round_writer_bytes(writer) >= cut.bytes_max;
+}
+
+static void add(struct tly_round_writer *writer, const struct tly_scanned *dot)
+{
+    if (!tly_round_writer_add(writer, dot->key, dot->strategy, &dot->dot))
+        tly_bench_fail("a dot fits in no round");
+}
+
+void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_cut cut,
+                      struct tly_bench_bodies *bodies)
+{
+    struct tly_mem mem = tly_bench_heap();
+    struct tly_round_writer writer;
+    struct tly_scanned dot;
+    struct tly_scan scan = tly_scan_of(map, 0, after_ts);
+    struct tly_mark start = {tly_ormap_life(map, 0).origin, after_ts};
+    uint64_t last_ts = after_ts;
+    tly_round_writer_init(&writer, &mem);
+    while (tly_scan_next(map, &scan, &dot)) {
+        if (is_full(&writer, cut) || !tly_round_writer_add(&writer, dot.key, dot.strategy, &dot.dot)) {
+            finish(&writer, start, last_ts, bodies);
+            start.ts = last_ts;
+            add(&writer, &dot);
+        }
+        last_ts = dot.dot.version.ts;
+    }
+    if (writer.row_count > 0) finish(&writer, start, last_ts, bodies);
+    tly_round_writer_fini(&writer);
+}
+
+size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body)
+{
+    struct tly_round round;
+    struct tly_row row;
+    struct tly_mark mark;
+    enum tly_outcome outcome;
+    size_t applied = 0;
+    tly_bench_must(tly_round_get(body, &round), "decoding");
+    struct tly_rows rows = tly_rows_of(&round);
+    while (tly_rows_next(&rows, &row)) {
+        tly_bench_must(tly_ormap_admits(map, row.key, &row.dot), "admitting a dot");
+        tly_bench_must(tly_ormap_apply(map, row.key, &row.dot, &outcome), "applying a dot");
+        applied += outcome == TLY_APPLIED;
+    }
+    while (tly_marks_next(&round.end, &mark))
+        tly_bench_must(tly_ormap_raise_mark(map, mark.origin, mark.ts), "raising a mark");
+    return applied;
+}

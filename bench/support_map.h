@@ -1,0 +1,45 @@
+/* Maps for the benchmarks, with one prefix ("" = epoch_sum; "em:" = epoch_max), and rounds out of them and into them. */
+#ifndef TALLY_BENCH_SUPPORT_MAP_H
+#define TALLY_BENCH_SUPPORT_MAP_H
+
+#include "bench/support_keys.h"
+#include "crdt/ormap.h"
+#include "wire/message.h"
+
+#define TLY_BENCH_WINDOW_MS UINT64_C(60000)
+#define TLY_BENCH_EPOCH UINT64_C(29202933)
+
+struct tly_registry *tly_bench_registry(void);
+/* With a life of its own unless origin is 0. */
+struct tly_ormap *tly_bench_map(const struct tly_registry *registry, uint64_t origin);
+
+/* Counts units into the window of a key. */
+void tly_bench_hit(struct tly_ormap *map, struct tly_slice key, int64_t units);
+/* Sum over all keys of what they read as in that window. */
+uint64_t tly_bench_sum(struct tly_ormap *map);
+
+/* Bodies of rounds, one behind the other. An object. */
+struct tly_bench_bodies {
+    struct tly_buf bytes;
+    size_t *end; /* of each body */
+    size_t count, capacity;
+};
+
+void tly_bench_bodies_init(struct tly_bench_bodies *bodies);
+void tly_bench_bodies_fini(struct tly_bench_bodies *bodies);
+struct tly_slice tly_bench_body(const struct tly_bench_bodies *bodies, size_t i);
+
+/* Where a round is cut: what comes first, and in any case where a part is full. */
+struct tly_bench_cut {
+    size_t rows_max, bytes_max;
+};
+
+#define TLY_BENCH_UNCUT ((struct tly_bench_cut){SIZE_MAX, SIZE_MAX})
+
+/* The first life's dots after a ts, as rounds. */
+void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_cut cut,
+                      struct tly_bench_bodies *bodies);
+/* Takes a round in as an engine does: checked, admitted, applied, marks raised. How many dots were new. */
+size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body);
+
+#endif

@@ -1,0 +1,192 @@
+#include "service/engine/impl.h"
+
+#include "crdt/counter.h"
+#include "service/engine/limit.h"
+
+static bool has_prefix(struct tly_slice key, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return key.n >= n && memcmp(key.p, prefix, n) == 0;
+}
+
+/* ---- checks ---- */
+
+static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check *check, const struct tly_rule **rule,
+                                    struct tly_slice *key)
+{
+    size_t n;
+    enum tly_result result;
+    *rule = NULL;
+    if (check->limit.n > 0) {
+        *rule = e->rules != NULL ? tly_rules_find(e->rules, check->limit) : NULL;
+        if (*rule == NULL) return TLY_NO_LIMIT;
+        result = tly_rule_key(*rule, check->fields, check->field_count, e->key, &n);
+    } else {
+        result = tly_adhoc_key(check->key, e->key, &n);
+    }
+    *key = tly_slice_of(e->key, result == TLY_OK ? n : 0);
+    return result;
+}
+
+static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check, struct tly_verdict *verdict)
+{
+    const struct tly_rule *rule;
+    struct tly_slice key;
+    enum tly_result result = key_of_check(e, check, &rule, &key);
+    if (result == TLY_NO_LIMIT) {
+        e->stats.checks_unknown++;
+        verdict->code = TLY_CODE_UNKNOWN;
+    }
+    if (result != TLY_OK) return result;
+    const struct tly_rate *rate = rule != NULL ? &rule->rate : &check->rate;
+    verdict->name = rule != NULL ? tly_slice_text(rule->name) : tly_slice_of(NULL, 0);
+    bool was_unsealed = tly_ormap_is_unsealed(e->map);
+    result = tly_limit_check(e->map, key, rate, check->hits, e->now.wall_ns, verdict);
+    if (result == TLY_FULL) {
+        /* Only a key that holds nothing yet can fail to fit: let it pass, uncounted. */
+        e->stats.checks_uncounted++;
+        verdict->code = TLY_CODE_OK;
+        verdict->limit = verdict->remaining = rate->limit;
+        return TLY_OK;
+    }
+    if (result != TLY_OK) return result;
+    if (verdict->code == TLY_CODE_OVER && rule != NULL && rule->shadow) {
+        verdict->code = TLY_CODE_OK;
+        verdict->shadow = true;
+        e->stats.checks_over++;
+    } else if (verdict->code == TLY_CODE_OVER) {
+        e->stats.checks_over++;
+    } else {
+        e->stats.checks_ok++;
+    }
+    if (!was_unsealed && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
+    return TLY_OK;
+}
+
+static enum tly_result ask_reset(struct tly_engine *e, const struct tly_check *check)
+{
+    const struct tly_rule *rule;
+    struct tly_slice key;
+    enum tly_result result = key_of_check(e, check, &rule, &key);
+    return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
+}
+
+/* ---- keys ---- */
+
+static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, struct tly_value *value)
+{
+    struct tly_entry *entry = tly_ormap_find(e->map, key);
+    if (entry == NULL) return TLY_NOT_FOUND;
+    struct tly_moment at = {.now_ms = e->now.wall_ns / NS_PER_MS};
+    tly_entry_read(e->map, entry, &at, value);
+    return value->present ? TLY_OK : TLY_NOT_FOUND;
+}
+
+static enum tly_result put_as(struct tly_engine *e, const struct tly_request *request,
+                              const struct tly_strategy *strategy, uint64_t id, const struct tly_dot *dot)
+{
+    if (strategy->id != id) return TLY_WRONG_STRATEGY;
+    return tly_ormap_put(e->map, request->key, dot);
+}
+
+static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request *request,
+                                  const struct tly_strategy *strategy)
+{
+    uint64_t now_ms = e->now.wall_ns / NS_PER_MS;
+    if (strategy->id != TLY_LWW) return tly_counter_expire(e->map, request->key, request->deadline_ms, now_ms);
+    struct tly_value value;
+    enum tly_result result = ask_read(e, request->key, &value);
+    if (result != TLY_OK) return result;
+    /* The bytes belong to the dot that the new one replaces. */
+    tly_buf_clear(&e->frame);
+    tly_buf_put(&e->frame, value.bytes.p, value.bytes.n);
+    if (e->frame.result != TLY_OK) return e->frame.result;
+    struct tly_dot dot = {.op = TLY_PUT, .num = {request->deadline_ms}, .bytes = tly_buf_slice(&e->frame)};
+    return tly_ormap_put(e->map, request->key, &dot);
+}
+
+static enum tly_result ask_write(struct tly_engine *e, const struct tly_request *request,
+                                 const struct tly_strategy *strategy, struct tly_value *value)
+{
+    struct tly_dot dot = {.op = TLY_PUT};
+    switch (request->kind) {
+    case TLY_ASK_ADD:
+        return tly_counter_add(e->map, request->key, request->number, e->now.wall_ns / NS_PER_MS, &value->count);
+    case TLY_ASK_SET: return tly_counter_set(e->map, request->key, request->number, request->deadline_ms);
+    case TLY_ASK_EXPIRE: return ask_expire(e, request, strategy);
+    case TLY_ASK_REMOVE: return tly_ormap_remove(e->map, request->key);
+    case TLY_ASK_PUT_MAX:
+        dot.num[0] = request->epoch;
+        dot.num[1] = (uint64_t)request->number;
+        return put_as(e, request, strategy, TLY_EPOCH_MAX, &dot);
+    case TLY_ASK_PUT:
+        dot.num[0] = request->deadline_ms;
+        dot.bytes = request->bytes;
+        return put_as(e, request, strategy, TLY_LWW, &dot);
+    case TLY_ASK_CHECK:
+    case TLY_ASK_RESET:
+    case TLY_ASK_READ:
+    case TLY_ASK_REGISTER: break;
+    }
+    return TLY_WRONG_STRATEGY;
+}
+
+static bool is_read_only(const struct tly_request *request)
+{
+    if (has_prefix(request->key, "sys:")) return true;
+    return has_prefix(request->key, "rl:") && request->kind != TLY_ASK_REMOVE;
+}
+
+/* ---- the registry ---- */
+
+/* Keys that exist keep the strategy they have: a new prefix must not claim them for another. */
+static bool claims_existing(struct tly_engine *e, struct tly_slice prefix, const struct tly_strategy *strategy)
+{
+    size_t cursor = 0;
+    for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
+        struct tly_slice key = tly_entry_key(entry);
+        bool under = key.n >= prefix.n && (prefix.n == 0 || memcmp(key.p, prefix.p, prefix.n) == 0);
+        if (under && tly_entry_strategy(entry) != strategy) return true;
+    }
+    return false;
+}
+
+static enum tly_result ask_register(struct tly_engine *e, struct tly_slice prefix, struct tly_slice name)
+{
+    const struct tly_strategy *strategy = tly_strategy_by_name(name);
+    if (strategy == NULL) return TLY_WRONG_STRATEGY;
+    if (tly_registry_find(e->registry, prefix) != strategy && claims_existing(e, prefix, strategy))
+        return TLY_PREFIX_TAKEN;
+    struct tly_registry *next;
+    enum tly_result result = tly_registry_with(e->registry, prefix, strategy, &next);
+    if (result != TLY_OK) return result;
+    tly_ormap_use_registry(e->map, next);
+    tly_registry_free(e->registry);
+    e->registry = next;
+    return TLY_OK;
+}
+
+enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request, struct tly_reply *reply)
+{
+    *reply = (struct tly_reply){0};
+    e->now = request->now;
+    tly_clock_tick(tly_ormap_clock(e->map), e->now);
+    if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
+    if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
+
+    enum tly_result result;
+    if (request->kind == TLY_ASK_RESET) {
+        result = ask_reset(e, &request->check);
+    } else {
+        if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
+        reply->strategy = tly_registry_find(e->registry, request->key);
+        if (reply->strategy == NULL) return TLY_NO_STRATEGY;
+        if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
+        if (is_read_only(request)) return TLY_READ_ONLY;
+        result = ask_write(e, request, reply->strategy, &reply->value);
+    }
+    if (result != TLY_OK) return result;
+    e->stats.writes++;
+    tly_flush_soon(e, true);
+    return TLY_OK;
+}

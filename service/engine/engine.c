@@ -1,0 +1,286 @@
+#include "service/engine/impl.h"
+
+#include "service/engine/limit.h"
+
+#include <assert.h>
+
+#define DIALLED_BIT (UINT64_C(1) << 63)
+
+/* ---- making and ending ---- */
+
+static const struct {
+    const char *prefix;
+    uint64_t strategy;
+} first_prefixes[] = {
+    {"", TLY_EPOCH_SUM},  {"rl:", TLY_EPOCH_SUM}, {"ctr:", TLY_EPOCH_SUM}, {"em:", TLY_EPOCH_MAX},
+    {"kv:", TLY_LWW},     {"config:", TLY_LWW},   {"policy:", TLY_LWW},    {"worker:", TLY_LWW},
+    {"sys:", TLY_LWW},
+};
+
+static enum tly_result register_first(struct tly_engine *e)
+{
+    e->registry = tly_registry_new(&e->mem);
+    if (e->registry == NULL) return TLY_NOMEM;
+    for (size_t i = 0; i < sizeof first_prefixes / sizeof first_prefixes[0]; i++) {
+        const struct tly_strategy *strategy = tly_strategy_by_id(first_prefixes[i].strategy);
+        struct tly_slice prefix = tly_slice_text(first_prefixes[i].prefix);
+        struct tly_registry *next;
+        enum tly_result result = tly_registry_with(e->registry, prefix, strategy, &next);
+        if (result != TLY_OK) return result;
+        tly_registry_free(e->registry);
+        e->registry = next;
+    }
+    return TLY_OK;
+}
+
+static bool copy_name(char *out, size_t size, struct tly_slice text)
+{
+    if (text.n >= size || (text.n > 0 && memchr(text.p, '\0', text.n) != NULL)) return false;
+    if (text.n > 0) memcpy(out, text.p, text.n);
+    out[text.n] = '\0';
+    return true;
+}
+
+static void init_buffers(struct tly_engine *e)
+{
+    tly_buf_init(&e->arena, &e->mem, TLY_EFFECT_BYTES_MAX);
+    tly_buf_init(&e->body, &e->mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&e->frame, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
+    tly_buf_init(&e->scratch, &e->mem, TLY_FRAME_BODY_MAX);
+    tly_round_writer_init(&e->writer, &e->mem);
+}
+
+static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
+{
+    enum tly_result result = register_first(e);
+    if (result != TLY_OK) return result;
+    uint64_t skew = config->max_skew_ns != 0 ? config->max_skew_ns : TLY_MAX_SKEW_NS;
+    struct tly_ormap_config map = {
+        .mem = e->mem,
+        .hash_key = config->hash_key,
+        .registry = e->registry,
+        .keys_max = config->keys_max != 0 ? config->keys_max : SIZE_MAX,
+        .clock = tly_clock_of(config->lease, config->now, skew),
+    };
+    e->map = tly_ormap_new(&map);
+    if (e->map == NULL) return TLY_NOMEM;
+    tly_follower_init(&e->disk, &e->mem, e->map);
+    return TLY_OK;
+}
+
+enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tly_engine **out)
+{
+    struct tly_engine *e = tly_mem_zeroed(&config->mem, sizeof *e);
+    if (e == NULL) return TLY_NOMEM;
+    e->mem = config->mem;
+    e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
+    e->random = config->seed;
+    e->has_store = config->has_store;
+    e->now = config->now;
+    e->next_dial = DIALLED_BIT;
+    e->ticket_open = 1;
+    e->lease_asked = config->lease;
+    e->sweep_at = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
+    init_buffers(e);
+    bool named = config->name.n > 0 && copy_name(e->name, sizeof e->name, config->name) &&
+                 copy_name(e->cluster, sizeof e->cluster, config->cluster) &&
+                 copy_name(e->address, sizeof e->address, config->address);
+    enum tly_result result = named ? make_map(e, config) : TLY_BAD_MESSAGE;
+    if (result != TLY_OK) {
+        tly_engine_free(e);
+        return result;
+    }
+    *out = e;
+    return TLY_OK;
+}
+
+void tly_engine_free(struct tly_engine *e)
+{
+    if (e == NULL) return;
+    for (size_t i = 0; i < e->conn_count; i++)
+        tly_conn_free(e, e->conns[i]);
+    for (size_t i = 0; i < e->target_count; i++)
+        tly_mem_free(&e->mem, e->targets[i], sizeof *e->targets[i]);
+    for (size_t i = 0; i < e->peer_count; i++)
+        tly_mem_free(&e->mem, e->peers[i], sizeof *e->peers[i]);
+    tly_mem_free(&e->mem, e->conns, e->conn_capacity * sizeof *e->conns);
+    tly_mem_free(&e->mem, e->targets, e->target_capacity * sizeof *e->targets);
+    tly_mem_free(&e->mem, e->peers, e->peer_capacity * sizeof *e->peers);
+    tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
+    tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
+    tly_follower_fini(&e->disk);
+    tly_buf_fini(&e->arena);
+    tly_buf_fini(&e->body);
+    tly_buf_fini(&e->frame);
+    tly_buf_fini(&e->scratch);
+    tly_round_writer_fini(&e->writer);
+    tly_rules_free(e->rules);
+    tly_ormap_free(e->map);
+    tly_registry_free(e->registry);
+    struct tly_mem mem = e->mem;
+    tly_mem_free(&mem, e, sizeof *e);
+}
+
+void tly_engine_check(const struct tly_engine *e)
+{
+    tly_ormap_check(e->map);
+    assert(e->stored <= e->batch && e->ticket_count <= TLY_BATCHES_MAX);
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        assert((conn->target != NULL) == (conn->id >= DIALLED_BIT));
+        assert((conn->state == CONN_UP) == (conn->peer != NULL));
+        assert(conn->target == NULL || conn->target->dialling);
+        assert(conn->peer == NULL || conn->peer->conn == conn);
+        (void)conn;
+    }
+}
+
+/* ---- the start ---- */
+
+enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
+{
+    struct tly_round round;
+    enum tly_result result = tly_round_get(batch, &round);
+    if (result != TLY_OK) return result;
+    if ((round.flags & TLY_ROUND_FIRST) != 0) e->replay_taken = tly_marks_are_covered(e, round.start);
+    result = tly_session_join(e, &round);
+    if (result != TLY_OK) return result;
+    bool complete = (round.flags & TLY_ROUND_LAST) != 0 && e->replay_taken;
+    return complete ? tly_marks_take(e, round.end) : TLY_OK;
+}
+
+enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct tly_time now)
+{
+    assert(origin != 0 && tly_ormap_origin(e->map) == 0);
+    e->now = now;
+    tly_clock_tick(tly_ormap_clock(e->map), now);
+    enum tly_result result = tly_ormap_begin_life(e->map, origin);
+    if (result == TLY_OK) result = tly_follower_catch_up(&e->disk);
+    if (result == TLY_OK) result = tly_member_announce(e, false);
+    if (result != TLY_OK) return result;
+    tly_member_learn_all(e);
+    e->stats = (struct tly_stats){0}; /* what the replay counted was not received */
+    return TLY_OK;
+}
+
+enum tly_result tly_engine_join(struct tly_engine *e, struct tly_slice address)
+{
+    if (address.n == 0 || address.n > TLY_ADDRESS_BYTES_MAX) return TLY_BAD_MESSAGE;
+    return tly_target_need(e, address) != NULL ? TLY_OK : TLY_NOMEM;
+}
+
+void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
+{
+    tly_rules_free(e->rules);
+    e->rules = rules;
+}
+
+const struct tly_rules *tly_engine_rules(const struct tly_engine *e)
+{
+    return e->rules;
+}
+
+/* ---- events ---- */
+
+static void on_accepted(struct tly_engine *e, uint64_t id)
+{
+    struct conn *conn = id != 0 && id < DIALLED_BIT && !e->leaving ? tly_conn_new(e, id, NULL) : NULL;
+    if (conn != NULL)
+        tly_conn_greet(e, conn);
+    else
+        tly_fx_add(e, TLY_DO_CLOSE, id, 0, tly_slice_of(NULL, 0));
+}
+
+static void on_queued(struct tly_engine *e, struct conn *conn, uint64_t queued)
+{
+    conn->queued = queued;
+    if (conn->state == CONN_UP && queued < TLY_QUEUED_MAX / 2 && conn->flush_at == TLY_NEVER &&
+        tly_follower_is_behind(&conn->follower))
+        conn->flush_at = e->now.mono_ns;
+}
+
+static void on_conn(struct tly_engine *e, const struct tly_event *event)
+{
+    struct conn *conn = tly_conn_find(e, event->conn);
+    if (conn == NULL) {
+        e->stats.stale_callbacks++;
+        return;
+    }
+    if (event->kind == TLY_CONNECTED) {
+        if (conn->state == CONN_DIALLING) tly_conn_greet(e, conn);
+    } else if (event->kind == TLY_CLOSED) {
+        tly_conn_gone(e, conn, conn->in.n > 0 ? "connection closed inside a frame" : "connection closed");
+    } else if (event->kind == TLY_QUEUED) {
+        on_queued(e, conn, event->number);
+    } else if (conn->state != CONN_DIALLING) {
+        tly_session_bytes(e, conn, event->bytes);
+    }
+}
+
+static bool is_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put)
+{
+    struct tly_engine *e = context;
+    return tly_limit_expired(key, strategy, put, e->now.wall_ns, tly_ormap_clock(e->map)->max_skew_ns);
+}
+
+static void sweep(struct tly_engine *e)
+{
+    if (e->now.mono_ns < e->sweep_at) return;
+    size_t dropped = tly_ormap_sweep(e->map, &e->sweep_cursor, TLY_SWEEP_ENTRIES, is_gone, e);
+    e->stats.dots_expired += dropped;
+    e->sweep_at = e->now.mono_ns + (e->sweep_cursor == 0 ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NS);
+}
+
+static void on_leave(struct tly_engine *e)
+{
+    if (e->leaving) return;
+    e->leaving = true;
+    if (tly_member_announce(e, true) == TLY_OK) {
+        for (size_t i = 0; i < e->conn_count; i++)
+            e->conns[i]->flush_at = e->now.mono_ns;
+        tly_flush_tick(e);
+    }
+    while (e->conn_count > 0)
+        tly_conn_end(e, e->conns[e->conn_count - 1], "leaving", "the node is stopping");
+}
+
+static void on_event(struct tly_engine *e, const struct tly_event *event)
+{
+    switch (event->kind) {
+    case TLY_TICK:
+        tly_link_tick(e);
+        tly_flush_tick(e);
+        sweep(e);
+        break;
+    case TLY_ACCEPTED: on_accepted(e, event->conn); break;
+    case TLY_CONNECTED:
+    case TLY_CLOSED:
+    case TLY_BYTES:
+    case TLY_QUEUED: on_conn(e, event); break;
+    case TLY_STORED:
+        e->store_failing = false;
+        tly_flush_stored(e, event->number);
+        break;
+    case TLY_LEASED: tly_clock_leased(tly_ormap_clock(e->map), event->number); break;
+    case TLY_STORE_FAILED: e->store_failing = true; break;
+    case TLY_LEAVE: on_leave(e); break;
+    }
+}
+
+enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *event, struct tly_effects *effects)
+{
+    tly_fx_reset(e);
+    e->now = event->now;
+    tly_clock_tick(tly_ormap_clock(e->map), e->now);
+    on_event(e, event);
+    *effects = tly_fx_take(e);
+    return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;
+}
+
+uint64_t tly_engine_deadline(const struct tly_engine *e)
+{
+    uint64_t link = tly_link_deadline(e), flush = tly_flush_deadline(e);
+    uint64_t at = link < flush ? link : flush;
+    bool sweeps = tly_ormap_count(e->map) > 0 && e->sweep_at < at;
+    return sweeps ? e->sweep_at : at;
+}

@@ -1,0 +1,164 @@
+#include "service/engine/impl.h"
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void tly_flush_soon(struct tly_engine *e, bool own)
+{
+    uint64_t now = e->now.mono_ns;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP) continue;
+        /* One's own news go at once after idle; those of others wait a flush, in which their own link brings them. */
+        uint64_t next = conn->last_flush + e->flush_ns;
+        if (!own) next = next > now + e->flush_ns ? next : now + e->flush_ns;
+        conn->flush_at = earlier(conn->flush_at, next > now ? next : now);
+        if (!own) conn->ack_at = earlier(conn->ack_at, now + TLY_ACK_DELAY_NS);
+    }
+}
+
+/* ---- to peers ---- */
+
+/* A part that could not be encoded ends the connection: its follower starts anew from what the peer says. */
+static bool encoded(struct tly_engine *e, struct conn *conn)
+{
+    if (e->body.result == TLY_OK) return true;
+    tly_buf_clear(&e->body);
+    tly_conn_end(e, conn, "no_memory", "out of memory");
+    return false;
+}
+
+/*
+ * While the peer is in the middle of a round to us, what it has sent is not yet known to be its own by the marks: only our own
+ * life is sent then, so that nothing goes back to where it came from. False: the connection ended.
+ */
+static bool send_rounds(struct tly_engine *e, struct conn *conn)
+{
+    struct tly_part_wish wish = {.rows_bytes_max = TLY_PART_BYTES};
+    if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
+    conn->flush_at = TLY_NEVER;
+    while (tly_follower_is_behind(&conn->follower)) {
+        if (conn->queued >= TLY_QUEUED_MAX) return true; /* TLY_QUEUED tells when to go on */
+        if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
+            conn->flush_at = e->now.mono_ns;
+            return true;
+        }
+        struct tly_part part = tly_follower_next(&conn->follower, &wish, &e->writer, &e->body);
+        if (!encoded(e, conn)) return false;
+        if (part.rows == 0 && !part.last) return true;
+        tly_fx_send(e, conn, TLY_FRAME_ROUND);
+        e->stats.rounds_sent++;
+        e->stats.dots_sent += part.rows;
+        conn->last_flush = e->now.mono_ns;
+    }
+    return true;
+}
+
+static bool send_ack(struct tly_engine *e, struct conn *conn)
+{
+    conn->ack_at = TLY_NEVER;
+    size_t marks = tly_follower_ack(&conn->follower, &e->body);
+    if (!encoded(e, conn)) return false;
+    if (marks > 0) tly_fx_send(e, conn, TLY_FRAME_ACK);
+    return true;
+}
+
+static void flush_peers(struct tly_engine *e)
+{
+    uint64_t now = e->now.mono_ns;
+    for (size_t i = e->conn_count; i-- > 0;) {
+        struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP) continue;
+        if (conn->flush_at <= now && !send_rounds(e, conn)) continue;
+        if (conn->ack_at <= now) (void)send_ack(e, conn);
+    }
+}
+
+/* ---- to the disk ---- */
+
+static bool disk_wants(const struct tly_engine *e)
+{
+    return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX &&
+           (tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk));
+}
+
+static void flush_disk(struct tly_engine *e)
+{
+    struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES};
+    while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2) {
+        struct tly_part part = tly_follower_next(&e->disk, &wish, &e->writer, &e->body);
+        if (e->body.result != TLY_OK) {
+            tly_follower_reset(&e->disk); /* writes all again, which is right if slow */
+            tly_buf_clear(&e->body);
+            return;
+        }
+        tly_fx_add(e, TLY_DO_APPEND, 0, ++e->batch, tly_buf_slice(&e->body));
+        tly_buf_clear(&e->body);
+        e->stats.batches++;
+        if (part.last) e->tickets[e->ticket_count++] = (struct ticket){e->ticket_open++, e->batch};
+    }
+}
+
+void tly_flush_stored(struct tly_engine *e, uint64_t batch)
+{
+    if (batch > e->batch) batch = e->batch;
+    if (batch > e->stored) e->stored = batch;
+    size_t done = 0;
+    while (done < e->ticket_count && e->tickets[done].batch <= e->stored)
+        e->ticket_stored = e->tickets[done++].number;
+    memmove(e->tickets, e->tickets + done, (e->ticket_count - done) * sizeof *e->tickets);
+    e->ticket_count -= done;
+}
+
+uint64_t tly_engine_ticket(const struct tly_engine *e)
+{
+    if (!e->has_store) return 0;
+    if (tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk)) return e->ticket_open;
+    return e->ticket_stored + 1 == e->ticket_open ? 0 : e->ticket_open - 1;
+}
+
+bool tly_engine_is_stored(const struct tly_engine *e, uint64_t ticket)
+{
+    return ticket <= e->ticket_stored;
+}
+
+/* ---- time ---- */
+
+static bool peers_want(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->conn_count; i++)
+        if (e->conns[i]->state == CONN_UP && e->conns[i]->flush_at <= e->now.mono_ns) return true;
+    return false;
+}
+
+void tly_flush_tick(struct tly_engine *e)
+{
+    uint64_t lease = tly_clock_wants_lease(tly_ormap_clock(e->map));
+    if (e->has_store && lease != 0 && lease > e->lease_asked + TLY_CLOCK_LEASE_NS / 4) {
+        e->lease_asked = lease;
+        tly_fx_add(e, TLY_DO_LEASE, 0, lease, tly_slice_of(NULL, 0));
+    }
+    if (!disk_wants(e) && !peers_want(e)) {
+        flush_peers(e); /* acknowledgements may be due */
+        return;
+    }
+    if (tly_ormap_seal(e->map) != TLY_OK) {
+        tly_fx_trace(e, TLY_TRACE_CLOCK, "", tly_slice_text("nothing more can be written: no version or no memory left"));
+        return;
+    }
+    flush_disk(e);
+    flush_peers(e);
+}
+
+uint64_t tly_flush_deadline(const struct tly_engine *e)
+{
+    if (disk_wants(e)) return 0;
+    uint64_t at = TLY_NEVER;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        if (conn->state == CONN_UP) at = earlier(at, earlier(conn->flush_at, conn->ack_at));
+    }
+    return at;
+}

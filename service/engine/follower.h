@@ -1,0 +1,67 @@
+/*
+ * A follower of the change feed: how far one reader of this node's log has come, life by life, and the production of the
+ * next part of its round.  Peers and the disk are followers alike.
+ *
+ * Per life:   have   what the follower is known to hold: its own word, or the end of a round it was handed
+ *             sent   how far the round under way has scanned (have <= sent)
+ *             told   our own mark as it last heard it
+ *
+ * A round ends only when the scan has caught up with the log, so every dot that stands beyond `have` at that moment has
+ * been handed over, and the marks of that moment are true for whoever took all parts.
+ */
+#ifndef TALLY_SERVICE_ENGINE_FOLLOWER_H
+#define TALLY_SERVICE_ENGINE_FOLLOWER_H
+
+#include "crdt/ormap.h"
+#include "wire/message.h"
+
+struct tly_reach {
+    uint64_t have, sent, told;
+};
+
+struct tly_follower {
+    const struct tly_mem *mem; /* both borrowed */
+    struct tly_ormap *map;
+    struct tly_reach *reach; /* by number of life in the map */
+    size_t lives, capacity;
+    bool in_round;
+};
+
+void tly_follower_init(struct tly_follower *follower, const struct tly_mem *mem, struct tly_ormap *map);
+void tly_follower_fini(struct tly_follower *follower);
+
+/* The follower's own word of its mark: raises `have`. */
+enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark) TLY_MUST_CHECK;
+/* It did not take a round: forget what it was thought to have; its own marks follow. */
+void tly_follower_reset(struct tly_follower *follower);
+/* It holds all that is here now: a disk that was just read. */
+enum tly_result tly_follower_catch_up(struct tly_follower *follower) TLY_MUST_CHECK;
+/* A dot of this life came in out of order, below what may have been scanned. */
+void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts);
+
+/* Whether there is anything it does not have: dots or marks. */
+bool tly_follower_is_behind(const struct tly_follower *follower);
+/* Live records beyond what it has. O(lives * log records beyond). */
+uint64_t tly_follower_lag(const struct tly_follower *follower);
+
+struct tly_part_wish {
+    size_t rows_bytes_max; /* about so many bytes of rows */
+    uint64_t only_origin;  /* rows of this life alone, and no end of the round; 0: of all */
+};
+
+struct tly_part {
+    size_t rows; /* dots in it; 0 with only_origin: nothing was appended */
+    bool last;   /* the round is complete */
+};
+
+/*
+ * Appends the body of the next part of a round to `out`. Everything must be sealed. `writer` is scratch. Failure is in
+ * out->result; the follower then must be reset.
+ */
+struct tly_part tly_follower_next(struct tly_follower *follower, const struct tly_part_wish *wish,
+                                  struct tly_round_writer *writer, struct tly_buf *out);
+
+/* Appends the body of an ACK with our marks that it has not heard; how many there were (0: nothing appended). */
+size_t tly_follower_ack(struct tly_follower *follower, struct tly_buf *out);
+
+#endif

@@ -1,0 +1,257 @@
+#include "service/engine/limit.h"
+
+#include "crdt/epoch_sum.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+#define NEVER UINT64_MAX
+
+__extension__ typedef unsigned __int128 wide;
+
+/* Local words of a bucket's entry. */
+enum { BUCKET_TAT = 0, BUCKET_EMISSION = 1, BUCKET_TOLERANCE = 2 };
+
+static uint64_t units_of(int64_t count)
+{
+    return count > 0 ? (uint64_t)count : 0;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static enum tly_result count_hits(struct tly_ormap *map, struct tly_slice key, const struct tly_hit *hit)
+{
+    struct tly_entry *entry;
+    enum tly_result result = tly_ormap_need(map, key, &entry);
+    if (result != TLY_OK) return result;
+    result = tly_ormap_hit(map, &entry, hit);
+    if (result != TLY_OK) tly_ormap_tidy(map, entry);
+    return result;
+}
+
+/* ---- windows ---- */
+
+struct window {
+    uint64_t now_ms, length, epoch, elapsed;
+    uint64_t current, previous;
+};
+
+static struct window read_window(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+                                 uint64_t now_ns)
+{
+    struct window w = {.now_ms = now_ns / NS_PER_MS, .length = rate->window_ms};
+    w.epoch = w.now_ms / w.length;
+    w.elapsed = w.now_ms % w.length;
+    struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry == NULL) return w;
+    struct tly_moment at = {w.now_ms, w.length, w.epoch};
+    struct tly_value value;
+    tly_entry_read(map, entry, &at, &value);
+    w.current = units_of(value.count);
+    w.previous = rate->algorithm == TLY_SLIDING_WINDOW ? units_of(value.previous) : 0;
+    return w;
+}
+
+/* How many units could be taken now: limit - previous * (1 - elapsed / length) - current, rounded down, at least 0. */
+static uint64_t window_room(const struct window *w, uint64_t limit)
+{
+    wide weighted = (wide)w->previous * (w->length - w->elapsed);
+    wide used = (weighted + w->length - 1) / w->length + w->current;
+    return used >= limit ? 0 : limit - (uint64_t)used;
+}
+
+/* The first moment of a window at which `before` units of the one before it leave room for `wanted` of `limit`. */
+static uint64_t first_fit(uint64_t before, uint64_t wanted, uint64_t limit, uint64_t length)
+{
+    if (before == 0) return 0;
+    wide weight = (wide)(limit - wanted) * length / before;
+    return weight >= length ? 0 : length - (uint64_t)weight;
+}
+
+static uint64_t window_retry(const struct window *w, uint64_t hits, uint64_t limit)
+{
+    if (hits > limit) return NEVER;
+    uint64_t left = w->length - w->elapsed;
+    if (w->current <= limit && hits <= limit - w->current) {
+        uint64_t fit = first_fit(w->previous, w->current + hits, limit, w->length);
+        if (fit < w->length) return fit > w->elapsed ? fit - w->elapsed : 0;
+    }
+    return left + first_fit(w->current, hits, limit, w->length);
+}
+
+static uint64_t window_reset(const struct window *w, bool sliding)
+{
+    uint64_t left = w->length - w->elapsed;
+    if (w->current > 0) return sliding ? left + w->length : left;
+    return w->previous > 0 ? left : 0;
+}
+
+static enum tly_result check_window(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+                                    uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict)
+{
+    struct window w = read_window(map, key, rate, now_ns);
+    bool sliding = rate->algorithm == TLY_SLIDING_WINDOW, ok = hits <= window_room(&w, rate->limit);
+    if (ok && hits > 0) {
+        struct tly_hit hit = {.window = w.length, .epoch = w.epoch, .units = hits};
+        enum tly_result result = count_hits(map, key, &hit);
+        if (result != TLY_OK) return result;
+        w.current += hits;
+    }
+    verdict->code = ok ? TLY_CODE_OK : TLY_CODE_OVER;
+    verdict->limit = rate->limit;
+    verdict->remaining = window_room(&w, rate->limit);
+    verdict->reset_ms = window_reset(&w, sliding);
+    if (ok)
+        verdict->retry_after_ms = 0;
+    else if (sliding)
+        verdict->retry_after_ms = window_retry(&w, hits, rate->limit);
+    else
+        verdict->retry_after_ms = hits > rate->limit ? NEVER : w.length - w.elapsed;
+    return TLY_OK;
+}
+
+/* ---- the token bucket ---- */
+
+struct bucket {
+    uint64_t tat, emission, tolerance;
+    uint64_t generation;
+};
+
+/* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
+static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, uint64_t tolerance, uint64_t now_ns)
+{
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    uint64_t debt = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (dots[i].op == TLY_REMOVE || dots[i].num[TLY_SUM_WINDOW] != 0) continue;
+        uint64_t tat = units_of((int64_t)dots[i].num[TLY_SUM_AUX]);
+        if (tat <= now_ns) continue;
+        uint64_t more = tat - now_ns;
+        debt = more >= tolerance - debt ? tolerance : debt + more;
+    }
+    return debt == 0 ? 0 : now_ns + debt;
+}
+
+static struct bucket read_bucket(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+                                 uint64_t now_ns)
+{
+    uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
+    struct bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
+    bucket.tolerance = bucket.emission * burst;
+    struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry == NULL) return bucket;
+    struct tly_value value;
+    struct tly_moment at = {.window = 0};
+    tly_entry_read(map, entry, &at, &value);
+    bucket.generation = value.epoch;
+    const uint64_t *local = tly_entry_local(entry);
+    bool known = local != NULL && local[BUCKET_EMISSION] != 0;
+    bucket.tat = known ? local[BUCKET_TAT] : first_tat(map, entry, bucket.tolerance, now_ns);
+    return bucket;
+}
+
+static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice key, const struct bucket *bucket,
+                                        uint32_t hits)
+{
+    struct tly_entry *entry;
+    enum tly_result result = tly_ormap_need(map, key, &entry);
+    if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
+    if (result != TLY_OK) return result;
+    struct tly_hit hit = {.epoch = bucket->generation, .units = hits, .aux = (int64_t)bucket->tat};
+    result = tly_ormap_hit(map, &entry, &hit);
+    if (result != TLY_OK) {
+        tly_ormap_tidy(map, entry);
+        return result;
+    }
+    uint64_t *local = tly_entry_local(entry);
+    local[BUCKET_TAT] = bucket->tat;
+    local[BUCKET_EMISSION] = bucket->emission;
+    local[BUCKET_TOLERANCE] = bucket->tolerance;
+    return TLY_OK;
+}
+
+static enum tly_result check_bucket(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+                                    uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict)
+{
+    struct bucket bucket = read_bucket(map, key, rate, now_ns);
+    uint64_t debt = max_u64(bucket.tat, now_ns) - now_ns;
+    wide wanted = (wide)bucket.emission * hits;
+    bool ok = debt + wanted <= bucket.tolerance;
+    if (ok && hits > 0) {
+        debt += (uint64_t)wanted;
+        bucket.tat = now_ns + debt;
+        enum tly_result result = take_from_bucket(map, key, &bucket, hits);
+        if (result != TLY_OK) return result;
+    }
+    uint64_t missing_ns = ok ? 0 : (uint64_t)(debt + wanted - bucket.tolerance);
+    verdict->code = ok ? TLY_CODE_OK : TLY_CODE_OVER;
+    verdict->limit = bucket.tolerance / bucket.emission;
+    verdict->remaining = debt >= bucket.tolerance ? 0 : (bucket.tolerance - debt) / bucket.emission;
+    verdict->reset_ms = (debt + NS_PER_MS - 1) / NS_PER_MS;
+    verdict->retry_after_ms = wanted > bucket.tolerance ? NEVER : (missing_ns + NS_PER_MS - 1) / NS_PER_MS;
+    return TLY_OK;
+}
+
+enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate, uint32_t hits,
+                                uint64_t now_ns, struct tly_verdict *verdict)
+{
+    enum tly_result result = tly_rate_check(rate);
+    if (result != TLY_OK) return result;
+    verdict->window_ms = rate->window_ms;
+    verdict->algorithm = rate->algorithm;
+    if (rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, key, rate, hits, now_ns, verdict);
+    return check_window(map, key, rate, hits, now_ns, verdict);
+}
+
+/* ---- learning from elsewhere, ending ---- */
+
+static bool is_limit_key(struct tly_slice key)
+{
+    return key.n > 3 && memcmp(key.p, "rl:", 3) == 0;
+}
+
+bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)
+{
+    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && is_limit_key(key);
+}
+
+int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
+{
+    struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry == NULL) return 0;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct tly_dot *other = &dots[i];
+        if (other->op == TLY_PUT && other->version.origin == dot->version.origin &&
+            other->num[TLY_SUM_WINDOW] == 0 && other->num[TLY_SUM_EPOCH] == dot->num[TLY_SUM_EPOCH])
+            return (int64_t)other->num[TLY_SUM_COUNT];
+    }
+    return 0;
+}
+
+void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot, int64_t units_before,
+                       uint64_t now_ns)
+{
+    struct tly_entry *entry = tly_ormap_find(map, key);
+    uint64_t *local = entry != NULL ? tly_entry_local(entry) : NULL;
+    if (local == NULL || local[BUCKET_EMISSION] == 0) return;
+    int64_t taken;
+    if (__builtin_sub_overflow((int64_t)dot->num[TLY_SUM_COUNT], units_before, &taken) || taken <= 0) return;
+    /* An hour apart must not become an hour of refusals. */
+    uint64_t most = now_ns + 2 * local[BUCKET_TOLERANCE];
+    wide tat = max_u64(now_ns, local[BUCKET_TAT]) + (wide)local[BUCKET_EMISSION] * (uint64_t)taken;
+    local[BUCKET_TAT] = tat > most ? most : (uint64_t)tat;
+}
+
+bool tly_limit_expired(struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put,
+                       uint64_t now_ns, uint64_t skew_ns)
+{
+    if (strategy->expired == NULL) return false;
+    if (!tly_limit_is_bucket(key, put)) return strategy->expired(put, now_ns / NS_PER_MS, skew_ns / NS_PER_MS);
+    /* A bucket is full again once its TAT has passed. */
+    uint64_t full = units_of((int64_t)put->num[TLY_SUM_AUX]);
+    return now_ns > full && now_ns - full > skew_ns;
+}

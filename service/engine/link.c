@@ -1,0 +1,262 @@
+#include "service/engine/impl.h"
+
+/* splitmix64 (Steele, Lea, Flood 2014): for jitter and for numbers of lives drawn while running. */
+uint64_t tly_random(struct tly_engine *e)
+{
+    uint64_t z = e->random += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static void copy_text(char *out, size_t size, struct tly_slice text)
+{
+    size_t n = text.n < size ? text.n : size - 1;
+    if (n > 0) memcpy(out, text.p, n);
+    out[n] = '\0';
+}
+
+/* ---- connections ---- */
+
+struct conn *tly_conn_find(struct tly_engine *e, uint64_t id)
+{
+    for (size_t i = 0; i < e->conn_count; i++)
+        if (e->conns[i]->id == id) return e->conns[i];
+    return NULL;
+}
+
+struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *target)
+{
+    if (e->conn_count == TLY_CONNS_MAX) return NULL;
+    void *conns = tly_mem_reserve(&e->mem, e->conns, &e->conn_capacity, e->conn_count + 1, sizeof(struct conn *));
+    if (conns == NULL) return NULL;
+    e->conns = conns;
+    struct conn *conn = tly_mem_zeroed(&e->mem, sizeof *conn);
+    if (conn == NULL) return NULL;
+    conn->id = id;
+    conn->state = target != NULL ? CONN_DIALLING : CONN_GREETING;
+    conn->target = target;
+    conn->since = conn->last_heard = conn->last_ping = e->now.mono_ns;
+    conn->flush_at = conn->ack_at = TLY_NEVER;
+    tly_follower_init(&conn->follower, &e->mem, e->map);
+    tly_buf_init(&conn->in, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
+    e->conns[e->conn_count++] = conn;
+    return conn;
+}
+
+void tly_conn_free(struct tly_engine *e, struct conn *conn)
+{
+    tly_buf_fini(&conn->in);
+    tly_follower_fini(&conn->follower);
+    tly_mem_free(&e->mem, conn, sizeof *conn);
+}
+
+void tly_conn_greet(struct tly_engine *e, struct conn *conn)
+{
+    conn->state = CONN_GREETING;
+    conn->since = conn->last_heard = e->now.mono_ns;
+    size_t lives = tly_ormap_lives(e->map);
+    struct tly_mark *marks = tly_mem_new(&e->mem, (lives + 1) * sizeof *marks);
+    if (marks == NULL) {
+        e->arena.result = TLY_NOMEM;
+        return;
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < lives; i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.mark > 0) marks[count++] = (struct tly_mark){life.origin, life.mark};
+    }
+    struct tly_hello hello = {
+        .version_oldest = TLY_PROTOCOL_OLDEST,
+        .version_newest = TLY_PROTOCOL_NEWEST,
+        .cluster = tly_slice_text(e->cluster),
+        .name = tly_slice_text(e->name),
+        .address = tly_slice_text(e->address),
+        .origin = tly_ormap_origin(e->map),
+        .wall_ns = e->now.wall_ns,
+        .delta = true,
+    };
+    tly_hello_put(&e->body, &hello, e->registry, marks, count);
+    tly_mem_free(&e->mem, marks, (lives + 1) * sizeof *marks);
+    tly_fx_send(e, conn, TLY_FRAME_HELLO);
+}
+
+/* Takes the connection off every list and frees it; its peer may go over to nobody. */
+static void unlink_conn(struct tly_engine *e, struct conn *conn)
+{
+    size_t i = 0;
+    while (e->conns[i] != conn)
+        i++;
+    e->conns[i] = e->conns[--e->conn_count];
+    if (conn->peer != NULL && conn->peer->conn == conn) conn->peer->conn = NULL;
+    struct target *target = conn->target;
+    if (target != NULL) {
+        target->dialling = false;
+        uint64_t jitter = tly_random(e) % (target->backoff_ns / 5 + 1);
+        target->next_at = e->now.mono_ns + target->backoff_ns - target->backoff_ns / 10 + jitter;
+        target->backoff_ns = target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
+    }
+    tly_conn_free(e, conn);
+}
+
+static bool is_the_link(const struct conn *conn)
+{
+    return conn->state == CONN_UP && conn->peer != NULL && conn->peer->conn == conn;
+}
+
+void tly_conn_end(struct tly_engine *e, struct conn *conn, const char *word, const char *text)
+{
+    if (word != NULL && conn->state != CONN_DIALLING) {
+        tly_goodbye_put(&e->body, tly_slice_text(word), tly_slice_text(text));
+        tly_fx_send(e, conn, TLY_FRAME_GOODBYE);
+    }
+    if (is_the_link(conn)) tly_fx_trace(e, TLY_TRACE_PEER_DOWN, conn->peer->name, tly_slice_text(text));
+    tly_fx_add(e, TLY_DO_CLOSE, conn->id, 0, tly_slice_of(NULL, 0));
+    unlink_conn(e, conn);
+}
+
+void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why)
+{
+    struct target *target = conn->target;
+    if (is_the_link(conn)) {
+        tly_fx_trace(e, TLY_TRACE_PEER_DOWN, conn->peer->name, tly_slice_text(why));
+    } else if (target != NULL && conn->state == CONN_DIALLING && !target->reported) {
+        target->reported = true;
+        tly_fx_trace(e, TLY_TRACE_DIAL_FAILED, target->address, tly_slice_text("trying again until it answers"));
+    }
+    unlink_conn(e, conn);
+}
+
+/* ---- targets and peers ---- */
+
+struct target *tly_target_need(struct tly_engine *e, struct tly_slice address)
+{
+    if (address.n == 0 || address.n > TLY_ADDRESS_BYTES_MAX) return NULL;
+    for (size_t i = 0; i < e->target_count; i++)
+        if (tly_slice_equal(tly_slice_text(e->targets[i]->address), address)) return e->targets[i];
+    if (e->target_count == TLY_TARGETS_MAX) return NULL;
+    size_t need = e->target_count + 1;
+    void *targets = tly_mem_reserve(&e->mem, e->targets, &e->target_capacity, need, sizeof(struct target *));
+    if (targets == NULL) return NULL;
+    e->targets = targets;
+    struct target *target = tly_mem_zeroed(&e->mem, sizeof *target);
+    if (target == NULL) return NULL;
+    copy_text(target->address, sizeof target->address, address);
+    target->next_at = e->now.mono_ns;
+    target->backoff_ns = TLY_BACKOFF_MIN_NS;
+    e->targets[e->target_count++] = target;
+    return target;
+}
+
+struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (tly_slice_equal(tly_slice_text(e->peers[i]->name), name)) return e->peers[i];
+    if (e->peer_count == TLY_PEERS_MAX) return NULL;
+    void *peers = tly_mem_reserve(&e->mem, e->peers, &e->peer_capacity, e->peer_count + 1, sizeof(struct peer *));
+    if (peers == NULL) return NULL;
+    e->peers = peers;
+    struct peer *peer = tly_mem_zeroed(&e->mem, sizeof *peer);
+    if (peer == NULL) return NULL;
+    copy_text(peer->name, sizeof peer->name, name);
+    e->peers[e->peer_count++] = peer;
+    return peer;
+}
+
+/* The origin of the end that dialled. */
+static uint64_t dialler(const struct tly_engine *e, const struct conn *conn, uint64_t peer_origin)
+{
+    return conn->target != NULL ? tly_ormap_origin(e->map) : peer_origin;
+}
+
+bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, uint64_t origin)
+{
+    struct conn *old = peer->conn;
+    if (conn->target != NULL) conn->target->peer = peer;
+    if (old != NULL && peer->origin == origin && dialler(e, old, origin) < dialler(e, conn, origin)) {
+        tly_conn_end(e, conn, "duplicate", "another connection between us stays");
+        return false;
+    }
+    bool was_up = old != NULL;
+    if (old != NULL) {
+        peer->conn = NULL; /* so that replacing a connection is not reported as a peer that went down */
+        tly_conn_end(e, old, "duplicate", "another connection between us stays");
+    }
+    bool new_life = peer->origin != origin;
+    peer->origin = origin;
+    peer->conn = conn;
+    conn->peer = peer;
+    conn->state = CONN_UP;
+    if (!was_up || new_life) tly_fx_trace(e, TLY_TRACE_PEER_UP, peer->name, tly_slice_of(NULL, 0));
+    return true;
+}
+
+/* ---- time ---- */
+
+static bool wants_dial(const struct target *target)
+{
+    if (target->dialling || target->is_self || target->retired) return false;
+    return target->peer == NULL || target->peer->conn == NULL;
+}
+
+static void dial(struct tly_engine *e, struct target *target)
+{
+    struct conn *conn = tly_conn_new(e, e->next_dial, target);
+    if (conn == NULL) {
+        target->next_at = e->now.mono_ns + target->backoff_ns;
+        return;
+    }
+    e->next_dial++;
+    target->dialling = true;
+    e->stats.dials++;
+    tly_fx_add(e, TLY_DO_DIAL, conn->id, 0, tly_slice_text(target->address));
+}
+
+/* When this connection has been silent, or greeting, for too long. */
+static uint64_t gives_up_at(const struct conn *conn)
+{
+    return conn->state == CONN_UP ? conn->last_heard + TLY_SILENCE_MAX_NS : conn->since + TLY_HELLO_TIMEOUT_NS;
+}
+
+static void ping(struct tly_engine *e, struct conn *conn)
+{
+    struct tly_ping ping = {e->now.mono_ns, e->now.wall_ns};
+    tly_ping_put(&e->body, &ping);
+    tly_fx_send(e, conn, TLY_FRAME_PING);
+    conn->last_ping = e->now.mono_ns;
+}
+
+void tly_link_tick(struct tly_engine *e)
+{
+    for (size_t i = e->conn_count; i-- > 0;) {
+        struct conn *conn = e->conns[i];
+        if (gives_up_at(conn) <= e->now.mono_ns) {
+            if (conn->state == CONN_DIALLING) {
+                tly_fx_add(e, TLY_DO_CLOSE, conn->id, 0, tly_slice_of(NULL, 0));
+                tly_conn_gone(e, conn, "no answer");
+            } else {
+                tly_conn_end(e, conn, "timeout", conn->state == CONN_UP ? "silent for 10 s" : "no HELLO within 5 s");
+            }
+        } else if (conn->queued > TLY_QUEUED_CAP) {
+            tly_conn_end(e, conn, NULL, "it reads nothing");
+        } else if (conn->state == CONN_UP && conn->last_ping + TLY_PING_EVERY_NS <= e->now.mono_ns) {
+            ping(e, conn);
+        }
+    }
+    for (size_t i = 0; i < e->target_count && !e->leaving; i++)
+        if (wants_dial(e->targets[i]) && e->targets[i]->next_at <= e->now.mono_ns) dial(e, e->targets[i]);
+}
+
+uint64_t tly_link_deadline(const struct tly_engine *e)
+{
+    uint64_t at = TLY_NEVER;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        uint64_t due = gives_up_at(conn), ping_due = conn->last_ping + TLY_PING_EVERY_NS;
+        if (conn->state == CONN_UP && ping_due < due) due = ping_due;
+        if (due < at) at = due;
+    }
+    for (size_t i = 0; i < e->target_count && !e->leaving; i++)
+        if (wants_dial(e->targets[i]) && e->targets[i]->next_at < at) at = e->targets[i]->next_at;
+    return at;
+}

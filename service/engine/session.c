@@ -1,0 +1,417 @@
+#include "service/engine/impl.h"
+
+#include "service/engine/limit.h"
+
+/* What a frame does to the connection it came on. */
+enum fate { KEEP, ENDED };
+
+static const char *peer_name(const struct conn *conn)
+{
+    if (conn->peer != NULL) return conn->peer->name;
+    return conn->target != NULL ? conn->target->address : "";
+}
+
+static enum fate refuse(struct tly_engine *e, struct conn *conn, const char *word, const char *text)
+{
+    e->stats.sessions_refused++;
+    tly_fx_trace(e, TLY_TRACE_PEER_REFUSED, peer_name(conn), tly_slice_text(text));
+    tly_conn_end(e, conn, word, text);
+    return ENDED;
+}
+
+static enum fate broken(struct tly_engine *e, struct conn *conn, enum tly_result result)
+{
+    e->stats.sessions_broken++;
+    tly_fx_trace(e, TLY_TRACE_PEER_ERROR, peer_name(conn), tly_slice_text(tly_result_text(result)));
+    tly_conn_end(e, conn, tly_result_name(result), tly_result_text(result));
+    return ENDED;
+}
+
+/* ---- HELLO ---- */
+
+/* The strategy id that the peer's table gives a key, 0: none. */
+static uint64_t their_strategy(struct tly_prefixes prefixes, struct tly_slice key)
+{
+    struct tly_slice prefix;
+    uint64_t id, found = 0;
+    size_t longest = 0;
+    while (tly_prefixes_next(&prefixes, &prefix, &id)) {
+        if (prefix.n > key.n || (prefix.n > 0 && memcmp(prefix.p, key.p, prefix.n) != 0)) continue;
+        if (found != 0 && prefix.n < longest) continue;
+        found = id;
+        longest = prefix.n;
+    }
+    return found;
+}
+
+static bool same_strategies(const struct tly_engine *e, const struct tly_hello *hello)
+{
+    struct tly_prefixes theirs = hello->prefixes;
+    struct tly_slice prefix;
+    for (uint64_t id; tly_prefixes_next(&theirs, &prefix, &id);) {
+        const struct tly_strategy *ours = tly_registry_find(e->registry, prefix);
+        if (ours == NULL || ours->id != id) return false;
+    }
+    for (size_t i = 0; i < tly_registry_count(e->registry); i++) {
+        struct tly_prefix ours = tly_registry_at(e->registry, i);
+        if (their_strategy(hello->prefixes, ours.prefix) != ours.strategy->id) return false;
+    }
+    return true;
+}
+
+static bool is_self(const struct tly_engine *e, const struct tly_hello *hello)
+{
+    return hello->origin == tly_ormap_origin(e->map);
+}
+
+/* NULL: welcome; else the word and the sentence of the refusal. */
+static const char *objection(const struct tly_engine *e, const struct tly_hello *hello, const char **text)
+{
+    if (hello->version_newest < TLY_PROTOCOL_OLDEST || hello->version_oldest > TLY_PROTOCOL_NEWEST) {
+        *text = "no protocol version in common";
+        return "version";
+    }
+    if (!tly_slice_equal(hello->cluster, tly_slice_text(e->cluster))) {
+        *text = "it belongs to another cluster";
+        return "cluster";
+    }
+    if (is_self(e, hello)) {
+        *text = "that is this node itself";
+        return "self";
+    }
+    if (hello->name.n == 0 || tly_slice_equal(hello->name, tly_slice_text(e->name))) {
+        *text = "two nodes have one name; give each its own (name=)";
+        return "name";
+    }
+    if (!same_strategies(e, hello)) {
+        *text = "a prefix is registered with another strategy there";
+        return "prefix";
+    }
+    return NULL;
+}
+
+/* A peer knows more of our life than we do: it went on elsewhere, or on a disk that we no longer have. */
+static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
+{
+    uint64_t own = tly_ormap_origin(e->map);
+    if (theirs.origin != own || theirs.ts <= tly_ormap_clock(e->map)->last) return TLY_OK;
+    if (e->now.mono_ns < e->new_life_at) return TLY_OK;
+    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result != TLY_OK) return result;
+    e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text("a peer knows more of this life than this node does"));
+    return tly_member_announce(e, false);
+}
+
+/* Follows what the peer says it has. */
+static enum tly_result take_word(struct conn *conn, struct tly_marks marks)
+{
+    enum tly_result result = TLY_OK;
+    for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
+        result = tly_follower_has(&conn->follower, mark);
+    return result;
+}
+
+static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_hello hello;
+    enum tly_result result = tly_hello_get(body, &hello);
+    if (result != TLY_OK || conn->state == CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
+    const char *text = "", *word = objection(e, &hello, &text);
+    if (word != NULL) {
+        if (is_self(e, &hello) && conn->target != NULL) {
+            conn->target->is_self = true;
+            tly_conn_end(e, conn, NULL, text);
+            return ENDED;
+        }
+        return refuse(e, conn, word, text);
+    }
+    struct tly_marks marks = hello.marks;
+    for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
+        result = check_ahead(e, mark);
+    if (result == TLY_OK) result = take_word(conn, hello.marks);
+    struct peer *peer = result == TLY_OK ? tly_peer_need(e, hello.name) : NULL;
+    if (peer == NULL) return broken(e, conn, result != TLY_OK ? result : TLY_FULL);
+    if (!tly_peer_take(e, peer, conn, hello.origin)) return ENDED;
+    if (hello.address.n > 0 && hello.address.n < sizeof peer->address) {
+        memcpy(peer->address, hello.address.p, hello.address.n);
+        peer->address[hello.address.n] = '\0';
+    }
+    if (conn->target != NULL) {
+        conn->target->backoff_ns = TLY_BACKOFF_MIN_NS;
+        conn->target->reported = false;
+    }
+    e->stats.sessions_up++;
+    conn->flush_at = conn->ack_at = e->now.mono_ns;
+    return KEEP;
+}
+
+/* ---- ROUND ---- */
+
+static bool is_member_key(struct tly_slice key)
+{
+    return key.n > 11 && memcmp(key.p, "sys:member:", 11) == 0;
+}
+
+static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
+{
+    switch (outcome) {
+    case TLY_APPLIED: e->stats.dots_applied++; break;
+    case TLY_DUPLICATE:
+    case TLY_DOMINATED: e->stats.dots_redundant++; break;
+    case TLY_DROPPED: e->stats.dots_stale++; break;
+    case TLY_MALFORMED: e->stats.dots_malformed++; break;
+    case TLY_FORGED: e->stats.dots_forged++; break;
+    }
+}
+
+/* All followers may have scanned past the place where this dot now stands. */
+static void rewind_followers(struct tly_engine *e, const struct tly_dot *dot)
+{
+    size_t life = 0;
+    while (tly_ormap_life(e->map, life).origin != dot->version.origin)
+        life++;
+    for (size_t i = 0; i < e->conn_count; i++)
+        tly_follower_rewind(&e->conns[i]->follower, life, dot->version.ts);
+    tly_follower_rewind(&e->disk, life, dot->version.ts);
+}
+
+static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
+{
+    bool bucket = tly_limit_is_bucket(row->key, &row->dot);
+    int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
+    enum tly_outcome outcome;
+    enum tly_result result = tly_ormap_apply(e->map, row->key, &row->dot, &outcome);
+    if (result != TLY_OK) return result;
+    count_outcome(e, outcome);
+    if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
+    if (outcome != TLY_APPLIED) return TLY_OK;
+    rewind_followers(e, &row->dot);
+    if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->now.wall_ns);
+    if (is_member_key(row->key)) tly_member_learn(e, row->key);
+    return TLY_OK;
+}
+
+/* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
+static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_round *round)
+{
+    struct tly_rows rows = tly_rows_of(round);
+    for (struct tly_row row; tly_rows_next(&rows, &row);) {
+        const struct tly_strategy *strategy = tly_registry_find(e->registry, row.key);
+        if (strategy != NULL && strategy->id != row.strategy_id) return TLY_WRONG_STRATEGY;
+        enum tly_result result = tly_ormap_admits(e->map, row.key, &row.dot);
+        if (result != TLY_OK) return result;
+    }
+    struct tly_marks end = round->end;
+    for (struct tly_mark mark; tly_marks_next(&end, &mark);)
+        if (!tly_clock_admits(tly_ormap_clock(e->map), mark.ts)) return TLY_CLOCK_AHEAD;
+    return TLY_OK;
+}
+
+enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round)
+{
+    enum tly_result result = admit_rows(e, round);
+    if (result != TLY_OK) return result;
+    struct tly_rows rows = tly_rows_of(round);
+    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
+        result = join_row(e, &row);
+    e->stats.dots_received += round->row_count;
+    return result;
+}
+
+bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start)
+{
+    for (struct tly_mark mark; tly_marks_next(&start, &mark);)
+        if (tly_ormap_mark(e->map, mark.origin) < mark.ts) return false;
+    return true;
+}
+
+enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
+{
+    enum tly_result result = TLY_OK;
+    uint64_t own = tly_ormap_origin(e->map);
+    for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&end, &mark);)
+        if (mark.origin != own) result = tly_ormap_raise_mark(e->map, mark.origin, mark.ts);
+    return result;
+}
+
+static void send_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
+{
+    size_t lives = tly_ormap_lives(e->map);
+    struct tly_mark *marks = tly_mem_new(&e->mem, (lives + 1) * sizeof *marks);
+    if (marks == NULL) {
+        e->arena.result = TLY_NOMEM;
+        return;
+    }
+    for (size_t i = 0; i < lives; i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        marks[i] = (struct tly_mark){life.origin, life.mark};
+    }
+    tly_nak_put(&e->body, why, marks, lives);
+    tly_mem_free(&e->mem, marks, (lives + 1) * sizeof *marks);
+    tly_fx_send(e, conn, TLY_FRAME_NAK);
+    e->stats.naks_sent++;
+}
+
+static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_round round;
+    enum tly_result result = tly_round_get(body, &round);
+    if (result != TLY_OK) return broken(e, conn, result);
+    e->stats.rounds_received++;
+    bool first = (round.flags & TLY_ROUND_FIRST) != 0, last = (round.flags & TLY_ROUND_LAST) != 0;
+    if (first) {
+        conn->round_open = true;
+        conn->round_taken = tly_marks_are_covered(e, round.start);
+        if (!conn->round_taken) send_nak(e, conn, TLY_STALE);
+    } else if (!conn->round_open) {
+        return broken(e, conn, TLY_BAD_MESSAGE);
+    }
+    conn->round_open = !last;
+    if (!conn->round_taken) return KEEP;
+
+    result = tly_session_join(e, &round);
+    if (result == TLY_CLOCK_AHEAD) {
+        conn->round_taken = false;
+        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
+                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
+        send_nak(e, conn, result);
+        return KEEP;
+    }
+    if (result != TLY_OK) return broken(e, conn, result);
+    if (last) {
+        /* What it says we have now, it has. */
+        result = take_word(conn, round.end);
+        if (result == TLY_OK) result = tly_marks_take(e, round.end);
+        if (result != TLY_OK) return broken(e, conn, result);
+    }
+    tly_flush_soon(e, false);
+    return KEEP;
+}
+
+/* ---- the small ones ---- */
+
+static enum fate on_ack(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_marks marks;
+    enum tly_result result = tly_ack_get(body, &marks);
+    if (result == TLY_OK) result = take_word(conn, marks);
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
+static enum fate on_nak(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_marks marks;
+    struct tly_slice why;
+    enum tly_result result = tly_nak_get(body, &why, &marks);
+    if (result != TLY_OK) return broken(e, conn, result);
+    e->stats.naks_received++;
+    tly_follower_reset(&conn->follower);
+    result = take_word(conn, marks);
+    if (result != TLY_OK) return broken(e, conn, result);
+    bool clock = tly_slice_equal(why, tly_slice_text(tly_result_name(TLY_CLOCK_AHEAD)));
+    if (clock) {
+        tly_fx_trace(e, TLY_TRACE_CLOCK, peer_name(conn),
+                     tly_slice_text("refuses our versions: set the clocks of both machines"));
+    }
+    conn->flush_at = e->now.mono_ns + (clock ? TLY_NAK_PAUSE_NS : 0);
+    return KEEP;
+}
+
+static enum fate on_ping(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_ping ping;
+    enum tly_result result = tly_ping_get(body, &ping);
+    if (result != TLY_OK) return broken(e, conn, result);
+    ping.wall_ns = e->now.wall_ns;
+    tly_ping_put(&e->body, &ping);
+    tly_fx_send(e, conn, TLY_FRAME_PONG);
+    return KEEP;
+}
+
+static enum fate on_pong(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_ping pong;
+    enum tly_result result = tly_ping_get(body, &pong);
+    if (result != TLY_OK || pong.mono_ns > e->now.mono_ns) return broken(e, conn, TLY_BAD_MESSAGE);
+    uint64_t rtt = e->now.mono_ns - pong.mono_ns;
+    conn->peer->rtt_ns = rtt;
+    conn->peer->offset_ns = (int64_t)(pong.wall_ns + rtt / 2 - e->now.wall_ns);
+    return KEEP;
+}
+
+static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_slice word, text;
+    enum tly_result result = tly_goodbye_get(body, &word, &text);
+    if (result != TLY_OK) return broken(e, conn, result);
+    if (!tly_slice_equal(word, tly_slice_text("duplicate")))
+        tly_fx_trace(e, TLY_TRACE_PEER_GOODBYE, peer_name(conn), text);
+    tly_conn_end(e, conn, NULL, "it said goodbye");
+    return ENDED;
+}
+
+/* ---- frames ---- */
+
+static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    bool known = frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE;
+    bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
+    if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
+    switch (frame->type) {
+    case TLY_FRAME_HELLO: return on_hello(e, conn, frame->body);
+    case TLY_FRAME_ROUND: return on_round(e, conn, frame->body);
+    case TLY_FRAME_ACK: return on_ack(e, conn, frame->body);
+    case TLY_FRAME_NAK: return on_nak(e, conn, frame->body);
+    case TLY_FRAME_PING: return on_ping(e, conn, frame->body);
+    case TLY_FRAME_PONG: return on_pong(e, conn, frame->body);
+    case TLY_FRAME_GOODBYE: return on_goodbye(e, conn, frame->body);
+    default: break;
+    }
+    if (!frame->ignorable) return broken(e, conn, TLY_UNKNOWN_FRAME);
+    e->stats.frames_ignored++;
+    return KEEP;
+}
+
+/* Handles the whole frames at the beginning of `bytes`; how many bytes they were, or SIZE_MAX: the connection ended. */
+static size_t take_frames(struct tly_engine *e, struct conn *conn, struct tly_slice bytes)
+{
+    size_t used = 0;
+    for (;;) {
+        struct tly_frame frame;
+        size_t consumed;
+        struct tly_slice rest = tly_slice_of(bytes.p + used, bytes.n - used);
+        enum tly_result result = tly_frame_get(rest, &e->scratch, &frame, &consumed);
+        if (result == TLY_MORE) return used;
+        if (result != TLY_OK) {
+            (void)broken(e, conn, result);
+            return SIZE_MAX;
+        }
+        if (on_frame(e, conn, &frame) == ENDED) return SIZE_MAX;
+        used += consumed;
+    }
+}
+
+void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes)
+{
+    conn->last_heard = e->now.mono_ns;
+    e->stats.bytes_received += bytes.n;
+    if (conn->peer != NULL) {
+        conn->peer->last_heard = e->now.mono_ns;
+        conn->peer->bytes_received += bytes.n;
+    }
+    while (bytes.n > 0) {
+        /* The buffer holds one frame of the greatest size, so a part of the input always fits. */
+        size_t room = conn->in.bytes_max - conn->in.n, n = bytes.n < room ? bytes.n : room;
+        tly_buf_put(&conn->in, bytes.p, n);
+        bytes.p += n;
+        bytes.n -= n;
+        if (conn->in.result != TLY_OK) {
+            (void)broken(e, conn, TLY_NOMEM);
+            return;
+        }
+        size_t used = take_frames(e, conn, tly_buf_slice(&conn->in));
+        if (used == SIZE_MAX) return;
+        tly_buf_take(&conn->in, used);
+    }
+}

@@ -1,0 +1,53 @@
+#include "service/engine/impl.h"
+
+void tly_engine_stats(const struct tly_engine *e, struct tly_stats *stats)
+{
+    *stats = e->stats;
+}
+
+void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_view *view)
+{
+    struct tly_clock *clock = tly_ormap_clock(e->map);
+    *view = (struct tly_node_view){
+        .name = tly_slice_text(e->name),
+        .cluster = tly_slice_text(e->cluster),
+        .address = tly_slice_text(e->address),
+        .origin = tly_ormap_origin(e->map),
+        .keys = tly_ormap_count(e->map),
+        .lives = tly_ormap_lives(e->map),
+        .bytes = tly_ormap_bytes(e->map),
+        .clock_covered = !e->has_store || tly_clock_is_covered(clock),
+        .store_failing = e->store_failing,
+        .clock_last = clock->last,
+        .lease = clock->lease,
+    };
+    tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
+    if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
+}
+
+size_t tly_engine_peers(const struct tly_engine *e)
+{
+    return e->peer_count;
+}
+
+void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view *view)
+{
+    const struct peer *peer = e->peers[i];
+    const struct conn *conn = peer->conn;
+    *view = (struct tly_peer_view){
+        .name = tly_slice_text(peer->name),
+        .address = tly_slice_text(peer->address),
+        .origin = peer->origin,
+        .up = conn != NULL,
+        .dialled = conn != NULL && conn->target != NULL,
+        .last_heard_ms = TLY_NEVER,
+        .rtt_ns = peer->rtt_ns,
+        .offset_ns = peer->offset_ns,
+        .bytes_sent = peer->bytes_sent,
+        .bytes_received = peer->bytes_received,
+    };
+    if (peer->last_heard != 0) view->last_heard_ms = (e->now.mono_ns - peer->last_heard) / NS_PER_MS;
+    if (conn == NULL) return;
+    view->queued_bytes = conn->queued;
+    if (!tly_ormap_is_unsealed(e->map)) view->lag_dots = tly_follower_lag(&conn->follower);
+}

@@ -1,0 +1,224 @@
+#include "service/shell/app_internal.h"
+
+#include "crdt/version.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static uint64_t read_clock(clockid_t clock)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+struct tly_time tly_app_read_time(void)
+{
+    return (struct tly_time){read_clock(CLOCK_REALTIME), read_clock(CLOCK_MONOTONIC)};
+}
+
+/* ---- stepping ---- */
+
+static void print_trace(struct tly_app *app, const struct tly_trace *trace)
+{
+    tly_log(app->log, tly_trace_level(trace->kind), "%s%s%.*s%s%.*s", tly_trace_word(trace->kind),
+            trace->peer.n > 0 ? " peer=" : "", (int)trace->peer.n, (const char *)trace->peer.p,
+            trace->detail.n > 0 ? ": " : "", (int)trace->detail.n, (const char *)trace->detail.p);
+}
+
+static void do_effect(struct tly_app *app, const struct tly_effect *effect)
+{
+    switch (effect->kind) {
+    case TLY_DO_DIAL: tly_net_dial(app->net, effect->conn, effect->bytes); break;
+    case TLY_DO_SEND: tly_net_send(app->net, effect->conn, effect->bytes); break;
+    case TLY_DO_CLOSE: tly_net_close(app->net, effect->conn); break;
+    case TLY_DO_APPEND:
+        if (tly_store_append(app->store, effect->number, effect->bytes) != TLY_OK)
+            tly_log(app->log, TLY_LEVEL_ERROR, "store: a batch does not fit into memory; nothing more becomes durable");
+        break;
+    case TLY_DO_LEASE: tly_store_lease(app->store, effect->number); break;
+    case TLY_DO_TRACE: print_trace(app, &effect->trace); break;
+    }
+}
+
+/* Sets the timer for what comes next. */
+static void wait_for_deadline(struct tly_app *app)
+{
+    uint64_t at = tly_engine_deadline(app->engine), now = read_clock(CLOCK_MONOTONIC);
+    if (at == UINT64_MAX) {
+        event_del(app->tick);
+        return;
+    }
+    if (at <= now) {
+        tly_app_tick_soon(app);
+        return;
+    }
+    uint64_t us = (at - now + 999) / 1000;
+    struct timeval in = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+    event_add(app->tick, &in);
+}
+
+void tly_app_step(struct tly_app *app, struct tly_event *event)
+{
+    struct tly_effects effects;
+    event->now = tly_app_read_time();
+    if (tly_engine_step(app->engine, event, &effects) != TLY_OK)
+        tly_log(app->log, TLY_LEVEL_ERROR, "out of memory: an event was not taken");
+    for (size_t i = 0; i < effects.count; i++)
+        do_effect(app, &effects.list[i]);
+    if (!app->tick_active) wait_for_deadline(app);
+}
+
+void tly_app_tick_soon(struct tly_app *app)
+{
+    if (app->tick_active) return;
+    app->tick_active = true;
+    event_active(app->tick, EV_TIMEOUT, 0);
+}
+
+void tly_app_on_tick(int fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct tly_app *app = argument;
+    app->tick_active = false;
+    if (tly_engine_deadline(app->engine) <= read_clock(CLOCK_MONOTONIC)) {
+        struct tly_event tick = {.kind = TLY_TICK};
+        tly_app_step(app, &tick);
+    } else {
+        wait_for_deadline(app);
+    }
+}
+
+void tly_app_on_net(void *context, struct tly_event *event)
+{
+    struct tly_app *app = context;
+    tly_app_step(app, event);
+}
+
+void tly_app_on_store(int fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct tly_app *app = argument;
+    struct tly_store_report report;
+    tly_store_poll(app->store, &report);
+    bool was_failing = app->report.failing;
+    app->report = report;
+    if (report.failing && !was_failing) {
+        tly_log(app->log, TLY_LEVEL_ERROR, "store fails: %s", report.error);
+        struct tly_event failed = {.kind = TLY_STORE_FAILED};
+        tly_app_step(app, &failed);
+    } else if (was_failing && !report.failing) {
+        tly_log(app->log, TLY_LEVEL_WARN, "store works again");
+    }
+    if (!report.failing) {
+        struct tly_event stored = {.kind = TLY_STORED, .number = report.stored};
+        tly_app_step(app, &stored);
+    }
+    struct tly_event leased = {.kind = TLY_LEASED, .number = report.leased};
+    tly_app_step(app, &leased);
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        if (app->doors[i] != NULL) tly_door_stored(app->doors[i]);
+    if (app->stopping) tly_app_check_drained(app);
+}
+
+/* ---- for the doors ---- */
+
+struct event_base *tly_app_base(struct tly_app *app)
+{
+    return app->base;
+}
+
+struct tly_engine *tly_app_engine(struct tly_app *app)
+{
+    return app->engine;
+}
+
+const struct tly_config *tly_app_config(const struct tly_app *app)
+{
+    return &app->config;
+}
+
+struct tly_log *tly_app_log(struct tly_app *app)
+{
+    return app->log;
+}
+
+enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply)
+{
+    request->now = tly_app_read_time();
+    enum tly_result result = tly_engine_ask(app->engine, request, reply);
+    if (request->kind != TLY_ASK_READ) tly_app_tick_soon(app);
+    return result;
+}
+
+uint64_t tly_app_pending_batch(const struct tly_app *app)
+{
+    return tly_engine_ticket(app->engine);
+}
+
+bool tly_app_is_stored(const struct tly_app *app, uint64_t batch)
+{
+    return tly_engine_is_stored(app->engine, batch);
+}
+
+struct tly_time tly_app_now(const struct tly_app *app)
+{
+    (void)app;
+    return tly_app_read_time();
+}
+
+uint64_t tly_app_uptime_s(const struct tly_app *app)
+{
+    return (read_clock(CLOCK_MONOTONIC) - app->started_ns) / UINT64_C(1000000000);
+}
+
+static void add_reason(char *text, size_t size, const char *reason, const char *detail)
+{
+    size_t n = strlen(text);
+    snprintf(text + n, size - n, "%s%s%s\n", reason, detail[0] != '\0' ? ": " : "", detail);
+}
+
+void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
+{
+    text[0] = '\0';
+    struct tly_node_view view;
+    tly_engine_node(app->engine, false, &view);
+    if (app->stopping) add_reason(text, size, "stopping", "the node drains its connections and ends");
+    if (app->report.failing) add_reason(text, size, "store", app->report.error);
+    if (!view.clock_covered)
+        add_reason(text, size, "lease",
+                   "the clock's lease is not durable: after a crash the order of writes is not assured");
+    if (read_clock(CLOCK_REALTIME) < TLY_RELEASED_S * UINT64_C(1000000000))
+        add_reason(text, size, "clock", "the machine's clock is before this release: set it (timedatectl, ntpd)");
+}
+
+void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
+{
+    *stats = (struct tly_app_stats){
+        .has_store = app->store != NULL,
+        .store_bytes = app->report.bytes,
+        .store_batches_stored = app->report.stored,
+        .store_batches_synced = app->report.synced,
+    };
+    uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests};
+    for (size_t i = 0; i < DOOR_COUNT; i++) {
+        struct tly_door_stats door = {0};
+        if (app->doors[i] != NULL) tly_door_stats(app->doors[i], &door);
+        *requests[i] = door.requests;
+        stats->clients_open += door.open;
+        stats->clients_accepted += door.accepted;
+        stats->clients_refused += door.refused;
+    }
+}
+
+const char *tly_app_address(const struct tly_app *app, const char *door)
+{
+    if (strcmp(door, "resp") == 0) return app->address[DOOR_RESP];
+    if (strcmp(door, "http") == 0) return app->address[DOOR_HTTP];
+    if (strcmp(door, "peers") == 0) return app->address[DOOR_COUNT];
+    return "none";
+}

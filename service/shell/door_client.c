@@ -1,0 +1,317 @@
+#include "service/shell/door_internal.h"
+#include "service/shell/door_socket.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+
+/* An output buffer larger than this is not kept. */
+#define SPARE_BYTES_MAX (1024u * 1024u)
+/* Thrown away after the end, before the connection is cut. */
+#define SWALLOW_BYTES_MAX (1024u * 1024u)
+#define READ_BYTES_MIN 4096u
+
+static void wait_for(struct tly_client *client, enum tly_waiting waiting, bool anew)
+{
+    if (client->waiting == waiting && !anew) return;
+    struct tly_door *door = client->door;
+    TAILQ_REMOVE(&door->waiting[client->waiting], client, in_waiting);
+    client->waiting = waiting;
+    client->since_ns = tly_app_now(door->app).mono_ns;
+    TAILQ_INSERT_TAIL(&door->waiting[waiting], client, in_waiting);
+}
+
+/* ---- making and ending a connection ---- */
+
+void tly_client_free(struct tly_client *client)
+{
+    struct tly_door *door = client->door;
+    if (client->held_batch != 0) TAILQ_REMOVE(&door->held, client, in_held);
+    TAILQ_REMOVE(&door->waiting[client->waiting], client, in_waiting);
+    if (client->state != NULL) door->protocol->close(client->state);
+    if (client->readable != NULL) event_free(client->readable);
+    if (client->writable != NULL) event_free(client->writable);
+    tly_buf_fini(&client->in);
+    tly_buf_fini(&client->out);
+    (void)close(client->fd);
+    door->stats.open--;
+    tly_mem_free(&door->mem, client, sizeof *client);
+}
+
+static void set_event(struct event *event, bool *is_added, bool wanted)
+{
+    if (*is_added == wanted) return;
+    *is_added = wanted;
+    if (wanted)
+        (void)event_add(event, NULL);
+    else
+        (void)event_del(event);
+}
+
+/* ---- output ---- */
+
+/* Bytes that nobody has taken yet. */
+static size_t backlog(const struct tly_client *client)
+{
+    return client->out.n - client->sent;
+}
+
+/* An output buffer: the one that lies ready, or a new one. */
+static void lend_out(struct tly_client *client)
+{
+    if (client->out.p != NULL || client->door->spare.p == NULL) return;
+    struct tly_buf empty = client->out;
+    client->out = client->door->spare;
+    client->door->spare = empty;
+}
+
+static void return_out(struct tly_client *client)
+{
+    struct tly_buf *spare = &client->door->spare;
+    client->sent = client->allowed = 0;
+    tly_buf_clear(&client->out);
+    if (spare->p != NULL || client->out.capacity > SPARE_BYTES_MAX) {
+        tly_buf_fini(&client->out);
+        return;
+    }
+    struct tly_buf empty = *spare;
+    *spare = client->out;
+    client->out = empty;
+}
+
+/*
+ * What was added waits for the batch that covers it. Answers added while others wait already are covered by the
+ * batch that is pending when those go out: it is no earlier than their own.
+ */
+static void hold(struct tly_client *client)
+{
+    if (client->held_batch != 0 || client->allowed == client->out.n) return;
+    uint64_t batch = tly_app_pending_batch(client->door->app);
+    if (batch == 0 || tly_app_is_stored(client->door->app, batch)) {
+        client->allowed = client->out.n;
+        return;
+    }
+    client->held_batch = batch;
+    client->held_end = client->out.n;
+    TAILQ_INSERT_TAIL(&client->door->held, client, in_held);
+}
+
+/* Sends what may be sent; false: the connection is broken. */
+static bool flush(struct tly_client *client)
+{
+    while (client->sent < client->allowed) {
+        ssize_t n =
+            send(client->fd, client->out.p + client->sent, client->allowed - client->sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return errno == EAGAIN;
+        client->sent += (size_t)n;
+        if (client->waiting == TLY_FOR_ROOM) wait_for(client, TLY_FOR_ROOM, true);
+    }
+    if (backlog(client) == 0 && client->out.p != NULL) return_out(client);
+    return true;
+}
+
+/* ---- the life of a connection ---- */
+
+/* All is said. What the client still sends must not turn into a reset that takes our last answer away. */
+static void linger(struct tly_client *client)
+{
+    tly_buf_fini(&client->in);
+    if (client->ended || shutdown(client->fd, SHUT_WR) != 0) {
+        tly_client_free(client);
+        return;
+    }
+    wait_for(client, TLY_FOR_END, true);
+    set_event(client->writable, &client->writing, false);
+    set_event(client->readable, &client->reading, true);
+}
+
+/* Reads and drops; the client's end, an error or too much of it ends the connection. */
+static void swallow(struct tly_client *client)
+{
+    struct tly_door *door = client->door;
+    ssize_t n = recv(client->fd, door->scratch, sizeof door->scratch, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    client->swallowed += n > 0 ? (size_t)n : 0;
+    if (n <= 0 || client->swallowed > SWALLOW_BYTES_MAX) tly_client_free(client);
+}
+
+/* What it waits for now, and which events that takes. */
+static void arrange(struct tly_client *client)
+{
+    size_t waits = backlog(client);
+    bool has_room = waits < (client->reading ? TLY_OUT_HIGH : TLY_OUT_HIGH / 2);
+    set_event(client->writable, &client->writing, client->sent < client->allowed);
+    set_event(client->readable, &client->reading, !client->closing && has_room);
+    if (client->stalled && client->reading) event_active(client->readable, EV_READ, 0);
+
+    if (client->sent < client->allowed)
+        wait_for(client, TLY_FOR_ROOM, false);
+    else if (client->in.n > 0 && !client->stalled)
+        wait_for(client, TLY_FOR_REST, false);
+    else
+        wait_for(client, TLY_FOR_REQUEST, true);
+}
+
+void tly_client_settle(struct tly_client *client)
+{
+    if (client->out.result != TLY_OK) {
+        tly_client_free(client);
+        return;
+    }
+    hold(client);
+    if (!flush(client)) {
+        tly_client_free(client);
+        return;
+    }
+    if (client->closing && backlog(client) == 0)
+        linger(client);
+    else
+        arrange(client);
+}
+
+/* Keeps what the protocol left of `in`, which is the scratch or all of client->in. */
+static void keep(struct tly_client *client, struct tly_slice in, size_t used)
+{
+    assert(used <= in.n);
+    if (client->in.n > 0)
+        tly_buf_take(&client->in, used);
+    else if (used < in.n)
+        tly_buf_put(&client->in, in.p + used, in.n - used);
+    if (client->in.n == 0 || client->closing) tly_buf_fini(&client->in);
+    if (client->in.result != TLY_OK) client->closing = true;
+    if (client->in.n == 0) client->stalled = false;
+    if (client->in.n >= client->door->protocol->in_max && !client->stalled) client->closing = true;
+    /* What is left is the beginning of another request, whose time begins now. */
+    if (used > 0 && client->waiting == TLY_FOR_REST) wait_for(client, TLY_FOR_REST, true);
+}
+
+static void feed(struct tly_client *client, struct tly_slice in)
+{
+    lend_out(client);
+    client->stalled = false;
+    size_t used = client->door->protocol->feed(client->state, client, in);
+    keep(client, in, used);
+}
+
+/* One read into the common scratch, or behind half a request. Below 1 as recv says it. */
+static ssize_t receive(struct tly_client *client, struct tly_slice *in)
+{
+    struct tly_door *door = client->door;
+    size_t most = door->protocol->in_max - client->in.n;
+    if (client->in.n == 0) {
+        ssize_t n =
+            recv(client->fd, door->scratch, most < TLY_DOOR_SCRATCH_BYTES ? most : TLY_DOOR_SCRATCH_BYTES, 0);
+        *in = tly_slice_of(door->scratch, n > 0 ? (size_t)n : 0);
+        return n;
+    }
+    size_t room = client->in.n < 4096 ? 4096 : client->in.n;
+    room = room < most ? room : most;
+    uint8_t *to = tly_buf_room(&client->in, room);
+    if (to == NULL) return 0;
+    ssize_t n = recv(client->fd, to, room, 0);
+    client->in.n += n > 0 ? (size_t)n : 0;
+    *in = tly_buf_slice(&client->in);
+    return n;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd, (void)what;
+    struct tly_client *client = context;
+    if (client->waiting == TLY_FOR_END) {
+        swallow(client);
+        return;
+    }
+    if (client->stalled) {
+        feed(client, tly_buf_slice(&client->in));
+        tly_client_settle(client);
+        return;
+    }
+    struct tly_slice in;
+    ssize_t n = receive(client, &in);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n < 0) {
+        tly_client_free(client);
+        return;
+    }
+    if (n == 0) client->ended = client->closing = true;
+    if (n > 0) feed(client, in);
+    tly_client_settle(client);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd, (void)what;
+    tly_client_settle(context);
+}
+
+void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *address)
+{
+    struct tly_client *client = tly_mem_zeroed(&door->mem, sizeof *client);
+    if (client == NULL) {
+        door->stats.refused++;
+        (void)close(fd);
+        return;
+    }
+    client->door = door;
+    client->fd = fd;
+    client->id = ++door->last_id;
+    client->since_ns = tly_app_now(door->app).mono_ns;
+    tly_buf_init(&client->in, &door->mem, door->protocol->in_max);
+    tly_buf_init(&client->out, &door->mem, TLY_OUT_MAX);
+    tly_door_name(address, client->peer, sizeof client->peer);
+    TAILQ_INSERT_TAIL(&door->waiting[TLY_FOR_REQUEST], client, in_waiting);
+    door->stats.open++;
+    struct event_base *base = tly_app_base(door->app);
+    client->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, client);
+    client->writable = event_new(base, fd, EV_WRITE | EV_PERSIST, on_writable, client);
+    if (client->readable != NULL && client->writable != NULL)
+        client->state = door->protocol->open(door->app, client);
+    if (client->state == NULL) {
+        door->stats.refused++;
+        tly_client_free(client);
+        return;
+    }
+    door->stats.accepted++;
+    set_event(client->readable, &client->reading, true);
+}
+
+/* ---- for protocols ---- */
+
+struct tly_buf *tly_client_out(struct tly_client *client)
+{
+    return &client->out;
+}
+
+void tly_client_close(struct tly_client *client)
+{
+    client->closing = true;
+}
+
+bool tly_client_is_closing(const struct tly_client *client)
+{
+    return client->closing;
+}
+
+bool tly_client_is_full(struct tly_client *client)
+{
+    if (backlog(client) < TLY_OUT_HIGH) return false;
+    client->stalled = true;
+    return true;
+}
+
+void tly_client_count_request(struct tly_client *client)
+{
+    client->door->stats.requests++;
+}
+
+uint64_t tly_client_id(const struct tly_client *client)
+{
+    return client->id;
+}
+
+const char *tly_client_peer(const struct tly_client *client)
+{
+    return client->peer;
+}

@@ -1,0 +1,75 @@
+/*
+ * Internal to the doors: what door.c (listening, patience) and door_client.c (one connection) share.
+ */
+#ifndef TALLY_SERVICE_SHELL_DOOR_INTERNAL_H
+#define TALLY_SERVICE_SHELL_DOOR_INTERNAL_H
+
+#include "service/shell/door.h"
+
+#include <event2/event.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#define TLY_DOOR_SCRATCH_BYTES (64u * 1024u)
+
+/*
+ * Every connection waits for one thing and stands in the list of those that wait for the same, longest first. Each list
+ * has one patience, so whose time is over is found at its head.
+ */
+enum tly_waiting {
+    TLY_FOR_REQUEST, /* nothing has begun */
+    TLY_FOR_REST,    /* half a request is here */
+    TLY_FOR_ROOM,    /* the client takes its answers slowly */
+    TLY_FOR_END,     /* shut for writing: what still comes is thrown away */
+    TLY_WAITING_COUNT
+};
+
+TAILQ_HEAD(tly_client_list, tly_client);
+
+struct tly_client {
+    TAILQ_ENTRY(tly_client) in_waiting;
+    TAILQ_ENTRY(tly_client) in_held;
+    struct tly_door *door;
+    void *state;
+    struct event *readable, *writable;
+    uint64_t id;
+    uint64_t since_ns; /* it waits */
+    enum tly_waiting waiting;
+    int fd;
+    bool reading, writing; /* the events that are added */
+    bool closing;          /* takes no more requests */
+    bool ended;            /* the client sends no more */
+    bool stalled;          /* requests were left in `in` because too much output waited */
+    struct tly_buf in;     /* half a request */
+    struct tly_buf out;
+    size_t sent;         /* of out */
+    size_t allowed;      /* of out: may be sent; the rest waits for a batch */
+    uint64_t held_batch; /* 0: none */
+    size_t held_end;
+    size_t swallowed; /* after the end */
+    char peer[64];
+};
+
+struct tly_door {
+    struct tly_app *app;
+    const struct tly_protocol *protocol;
+    struct tly_mem mem;
+    int fd;
+    struct event *acceptable, *resume, *sweep;
+    struct tly_client_list waiting[TLY_WAITING_COUNT];
+    struct tly_client_list held;
+    struct tly_door_stats stats;
+    uint64_t last_id;
+    bool draining;
+    char unlink[108];
+    struct tly_buf spare; /* an output buffer for whoever has something to say */
+    uint8_t scratch[TLY_DOOR_SCRATCH_BYTES];
+};
+
+/* Takes the descriptor over. */
+void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *address);
+void tly_client_free(struct tly_client *client);
+/* To be called after anything happened; the connection may be gone afterwards. */
+void tly_client_settle(struct tly_client *client);
+
+#endif

@@ -1,0 +1,140 @@
+/* tallyd: the command line, the loop, the signals. */
+#include "service/shell/app_internal.h"
+
+#include "crdt/version.h"
+#include "service/shell/libc_mem.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2 };
+
+static const char usage[] = "usage: tallyd [-dnV] [-f tally.yaml] [-o key=value]...\n"
+                            "  -d  log at level debug\n"
+                            "  -n  check the configuration and exit\n"
+                            "  -V  print the version and exit\n"
+                            "  -f  read settings and limits from a file\n"
+                            "  -o  a setting, such as resp=127.0.0.1:7379; see tallyd(8)\n";
+
+struct options {
+    bool debug, check_only;
+    const char *file;
+    const char **assignments;
+    size_t assignment_count;
+};
+
+/* -1: go on; else the exit status. */
+static int parse_options(int argc, char **argv, struct options *options)
+{
+    for (int option; (option = getopt(argc, argv, "dnVf:o:h")) != -1;) {
+        switch (option) {
+        case 'd': options->debug = true; break;
+        case 'n': options->check_only = true; break;
+        case 'f': options->file = optarg; break;
+        case 'o': options->assignments[options->assignment_count++] = optarg; break;
+        case 'V': printf("tallyd %s\n", TLY_VERSION); return EXIT_SUCCESS;
+        case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
+        default: fputs(usage, stderr); return EXIT_USAGE;
+        }
+    }
+    if (optind == argc) return -1;
+    fprintf(stderr, "tallyd: %s: settings are given as -o key=value\n%s", argv[optind], usage);
+    return EXIT_USAGE;
+}
+
+/* Defaults, then the file, then -o. */
+static bool configure(struct tly_config *config, const struct options *options, struct tly_rules **rules,
+                      struct tly_config_error *error)
+{
+    struct tly_mem mem = tly_libc_mem();
+    tly_config_init(config);
+    *rules = NULL;
+    if (options->file != NULL && !tly_config_load(config, options->file, &mem, rules, error)) return false;
+    bool good = true;
+    for (size_t i = 0; i < options->assignment_count && good; i++)
+        good = tly_config_set(config, options->assignments[i], error);
+    if (good && options->debug) good = tly_config_set(config, "log=debug", error);
+    if (good) good = tly_config_check(config, error);
+    if (good && *rules == NULL) {
+        *rules = tly_rules_new(&mem);
+        if (*rules == NULL) snprintf(error->text, sizeof error->text, "out of memory");
+        good = *rules != NULL;
+    }
+    if (!good) tly_rules_free(*rules);
+    return good;
+}
+
+static void on_stop_signal(evutil_socket_t number, short what, void *argument)
+{
+    (void)number;
+    (void)what;
+    tly_app_stop(argument);
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *argument)
+{
+    (void)number;
+    (void)what;
+    tly_app_reload(argument);
+}
+
+static bool watch_signals(struct tly_app *app)
+{
+    app->terminate = evsignal_new(app->base, SIGTERM, on_stop_signal, app);
+    app->interrupt = evsignal_new(app->base, SIGINT, on_stop_signal, app);
+    app->hangup = evsignal_new(app->base, SIGHUP, on_hangup, app);
+    struct event *events[] = {app->terminate, app->interrupt, app->hangup};
+    for (size_t i = 0; i < 3; i++)
+        if (events[i] == NULL || event_add(events[i], NULL) != 0) return false;
+    return signal(SIGPIPE, SIG_IGN) != SIG_ERR;
+}
+
+static int run(struct tly_app *app, struct tly_rules *rules)
+{
+    struct tly_config_error error = {"out of memory"};
+    app->log = tly_log_new(stderr, app->config.level);
+    app->base = event_base_new();
+    bool started = app->log != NULL && app->base != NULL && watch_signals(app);
+    if (started)
+        started = tly_app_start(app, rules, &error);
+    else
+        tly_rules_free(rules);
+    if (started) {
+        printf("ready resp=%s http=%s peers=%s\n", app->address[DOOR_RESP], app->address[DOOR_HTTP],
+               app->address[DOOR_COUNT]);
+        fflush(stdout);
+        tly_log(app->log, TLY_LEVEL_INFO, "tallyd %s is up as %s in cluster %s", TLY_VERSION, app->config.name,
+                app->config.cluster);
+        event_base_dispatch(app->base);
+    } else {
+        fprintf(stderr, "tallyd: %s\n", error.text);
+    }
+    tly_app_close(app);
+    return started ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    static struct tly_app app;
+    struct options options = {.assignments = calloc((size_t)argc, sizeof *options.assignments)};
+    struct tly_config_error error;
+    struct tly_rules *rules;
+    if (options.assignments == NULL) return EXIT_FAILURE;
+    int status = parse_options(argc, argv, &options);
+    if (status < 0 && !configure(&app.config, &options, &rules, &error)) {
+        fprintf(stderr, "tallyd: %s\n", error.text);
+        status = EXIT_USAGE;
+    }
+    free(options.assignments);
+    if (status >= 0) return status;
+    if (options.check_only) {
+        printf("configuration ok: %zu limits\n", tly_rules_count(rules));
+        tly_rules_free(rules);
+        return EXIT_SUCCESS;
+    }
+    return run(&app, rules);
+}

@@ -1,0 +1,113 @@
+/*
+ * The RESP door, inside: a session, the table of commands, and what its command files share.  RESP2 and RESP3, as redis
+ * 7 speaks them; docs of the commands are in the table.
+ */
+#ifndef TALLY_SERVICE_SHELL_RESP_H
+#define TALLY_SERVICE_SHELL_RESP_H
+
+#include "service/shell/door.h"
+#include "service/shell/resp_parse.h"
+#include "service/shell/resp_reply.h"
+
+/* What clients compare with to learn what a server can do. */
+#define TLY_RESP_REDIS_VERSION "7.0.0"
+#define TLY_RESP_NAME_BYTES_MAX 63
+#define TLY_RESP_COMMAND_BYTES_MAX 16
+
+struct tly_resp_command;
+
+/* One connection. */
+struct tly_resp {
+    struct tly_app *app;
+    struct tly_client *client;
+    struct tly_buf *out; /* the client's, during a call of feed */
+    struct tly_resp_scan scan;
+    struct tly_buf scratch; /* of the parser; holds memory during a call of feed only */
+    int proto;              /* 2 or 3 */
+    char name[TLY_RESP_NAME_BYTES_MAX + 1];
+    char lib_name[TLY_RESP_NAME_BYTES_MAX + 1];
+    char lib_version[TLY_RESP_NAME_BYTES_MAX + 1];
+    uint64_t since_ns;
+    const struct tly_resp_command *last; /* the command of the request before, and how it was written */
+    uint8_t last_name[TLY_RESP_COMMAND_BYTES_MAX];
+    size_t last_name_n;
+};
+
+/* A request and its answer: arg[0] is the command's name. */
+typedef void tly_resp_handler(struct tly_resp *resp, const struct tly_slice *arg, size_t count);
+
+enum { TLY_RESP_WRITE = 1, TLY_RESP_READ = 2, TLY_RESP_FAST = 4, TLY_RESP_ADMIN = 8, TLY_RESP_SESSION = 16 };
+
+struct tly_resp_command {
+    char name[TLY_RESP_COMMAND_BYTES_MAX]; /* upper case, zeros behind it */
+    int8_t arity;                          /* with the name; negative: at least so many */
+    uint8_t flags;
+    int8_t first_key, last_key; /* 0: none; last -1: up to the end */
+    tly_resp_handler *run;
+    const char *summary, *group;
+};
+
+/* Sorted by name. */
+const struct tly_resp_command *tly_resp_commands(size_t *count);
+/* Whatever the case of its letters; NULL: no such command. */
+const struct tly_resp_command *tly_resp_find(struct tly_slice name);
+
+/* ---- for command files ---- */
+
+/* Whether a word is `upper`, whatever the case of its letters. */
+bool tly_resp_is(struct tly_slice word, const char *upper);
+/* A whole i64 in decimal, as redis reads it: no blanks, no plus sign, no leading zeros. */
+bool tly_resp_get_int(struct tly_slice text, int64_t *number);
+/* "-WRONGTYPE …", "-OOM …" or "-ERR …" for a result. */
+void tly_resp_put_result(struct tly_resp *resp, enum tly_result result);
+void tly_resp_put_syntax_error(struct tly_resp *resp);
+void tly_resp_put_not_int(struct tly_resp *resp);
+/* -ERR unknown subcommand … */
+void tly_resp_put_unknown(struct tly_resp *resp, const char *command, struct tly_slice subcommand);
+void tly_resp_put_arity(struct tly_resp *resp, const char *command);
+/* Asks the engine about one key. */
+enum tly_result tly_resp_ask(struct tly_resp *resp, enum tly_request_kind kind, struct tly_slice key,
+                             struct tly_reply *reply) TLY_MUST_CHECK;
+/* False, with the error written, for keys that only the nodes themselves write, or (not for deleting) a limit. */
+bool tly_resp_may_delete(struct tly_resp *resp, struct tly_slice key);
+bool tly_resp_may_write(struct tly_resp *resp, struct tly_slice key);
+
+/* Writes what a key holds: a count in digits, text as it is, an epoch_max value as "epoch:count". */
+void tly_resp_put_value(struct tly_resp *resp, const struct tly_reply *reply);
+
+/* How a deadline is given. */
+struct tly_resp_unit {
+    int64_t ms;    /* of one unit */
+    bool absolute; /* since 1970; otherwise from now */
+};
+
+uint64_t tly_resp_now_ms(const struct tly_resp *resp);
+/* A time as ms since 1970, perhaps one that is over; false: it cannot be said in i64. */
+bool tly_resp_deadline(const struct tly_resp *resp, int64_t number, struct tly_resp_unit unit,
+                       int64_t *deadline_ms);
+void tly_resp_put_bad_expire(struct tly_resp *resp, const char *command);
+
+/* ---- the handlers, by file ---- */
+
+/* resp_commands_session.c */
+tly_resp_handler tly_resp_run_auth, tly_resp_run_client, tly_resp_run_echo, tly_resp_run_hello,
+    tly_resp_run_ping, tly_resp_run_quit, tly_resp_run_reset, tly_resp_run_select;
+/* resp_commands_server.c */
+tly_resp_handler tly_resp_run_command, tly_resp_run_config, tly_resp_run_dbsize, tly_resp_run_time;
+/* resp_commands_info.c */
+tly_resp_handler tly_resp_run_info;
+/* resp_commands_counter.c */
+tly_resp_handler tly_resp_run_decr, tly_resp_run_decrby, tly_resp_run_incr, tly_resp_run_incrby;
+/* resp_commands_key.c */
+tly_resp_handler tly_resp_run_del, tly_resp_run_exists, tly_resp_run_get, tly_resp_run_getdel,
+    tly_resp_run_mget, tly_resp_run_type;
+/* resp_commands_set.c */
+tly_resp_handler tly_resp_run_psetex, tly_resp_run_set, tly_resp_run_setex;
+/* resp_commands_expire.c */
+tly_resp_handler tly_resp_run_expire, tly_resp_run_expireat, tly_resp_run_persist, tly_resp_run_pexpire,
+    tly_resp_run_pexpireat, tly_resp_run_pttl, tly_resp_run_ttl;
+/* resp_commands_limit.c */
+tly_resp_handler tly_resp_run_cl_throttle, tly_resp_run_tly_check, tly_resp_run_tly_peek,
+    tly_resp_run_tly_reset;
+
+#endif

@@ -1,0 +1,92 @@
+/* What the command files share. */
+#include "service/shell/resp.h"
+
+bool tly_resp_is(struct tly_slice word, const char *upper)
+{
+    for (size_t i = 0; i < word.n; i++) {
+        uint8_t c = word.p[i];
+        if (c >= 'a' && c <= 'z') c = (uint8_t)(c - 'a' + 'A');
+        if (upper[i] == '\0' || c != (uint8_t)upper[i]) return false;
+    }
+    return upper[word.n] == '\0';
+}
+
+bool tly_resp_get_int(struct tly_slice text, int64_t *number)
+{
+    bool negative = text.n > 0 && text.p[0] == '-';
+    size_t i = negative, digits = text.n - i;
+    if (digits == 0 || digits > 19 || (text.p[i] == '0' && (digits > 1 || negative))) return false;
+    uint64_t value = 0;
+    for (; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9') return false;
+        value = value * 10 + (uint64_t)(text.p[i] - '0');
+    }
+    if (value > (uint64_t)INT64_MAX + negative) return false;
+    *number = negative ? (int64_t)(0 - value) : (int64_t)value;
+    return true;
+}
+
+void tly_resp_put_result(struct tly_resp *resp, enum tly_result result)
+{
+    switch (result) {
+    case TLY_WRONG_STRATEGY:
+        tly_resp_put_error(resp->out, "WRONGTYPE Operation against a key holding the wrong kind of value");
+        break;
+    case TLY_NOMEM:
+    case TLY_FULL: tly_resp_put_error(resp->out, "OOM %s", tly_result_text(result)); break;
+    default: tly_resp_put_error(resp->out, "ERR %s", tly_result_text(result)); break;
+    }
+}
+
+void tly_resp_put_syntax_error(struct tly_resp *resp)
+{
+    tly_resp_put_error(resp->out, "ERR syntax error");
+}
+
+void tly_resp_put_not_int(struct tly_resp *resp)
+{
+    tly_resp_put_error(resp->out, "ERR value is not an integer or out of range");
+}
+
+void tly_resp_put_unknown(struct tly_resp *resp, const char *command, struct tly_slice subcommand)
+{
+    tly_resp_put_error(resp->out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+                       (int)(subcommand.n < 128 ? subcommand.n : 128), (const char *)subcommand.p, command);
+}
+
+void tly_resp_put_arity(struct tly_resp *resp, const char *command)
+{
+    char lower[32] = {0};
+    for (size_t i = 0; i < sizeof lower - 1 && command[i] != '\0'; i++)
+        lower[i] = (char)(command[i] >= 'A' && command[i] <= 'Z' ? command[i] - 'A' + 'a' : command[i]);
+    tly_resp_put_error(resp->out, "ERR wrong number of arguments for '%s' command", lower);
+}
+
+enum tly_result tly_resp_ask(struct tly_resp *resp, enum tly_request_kind kind, struct tly_slice key,
+                             struct tly_reply *reply)
+{
+    struct tly_request request = {.kind = kind, .key = key};
+    return tly_app_ask(resp->app, &request, reply);
+}
+
+static bool has_prefix(struct tly_slice key, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return key.n >= n && memcmp(key.p, prefix, n) == 0;
+}
+
+bool tly_resp_may_delete(struct tly_resp *resp, struct tly_slice key)
+{
+    if (!has_prefix(key, "sys:")) return true;
+    tly_resp_put_error(resp->out, "ERR keys under sys: are written by the nodes themselves");
+    return false;
+}
+
+bool tly_resp_may_write(struct tly_resp *resp, struct tly_slice key)
+{
+    if (!tly_resp_may_delete(resp, key)) return false;
+    if (!has_prefix(key, "rl:")) return true;
+    tly_resp_put_error(resp->out,
+                       "ERR keys under rl: belong to limits: they are checked or deleted, not set");
+    return false;
+}

@@ -1,0 +1,145 @@
+#include "service/shell/resp_reply.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Of a number with its sign. */
+#define DIGITS_MAX 20
+/* A type, a number, a line's end. */
+#define HEAD_BYTES_MAX (1 + DIGITS_MAX + 2)
+#define ERROR_BYTES_MAX 512
+
+uint8_t *tly_resp_digits(uint8_t *end, int64_t number)
+{
+    uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do {
+        *--end = (uint8_t)('0' + rest % 10);
+        rest /= 10;
+    } while (rest != 0);
+    if (number < 0) *--end = '-';
+    return end;
+}
+
+/* Appends type, number and line end at `to`; where they end. */
+static uint8_t *put_head(uint8_t *to, char type, int64_t number)
+{
+    *to++ = (uint8_t)type;
+    if (number >= 0 && number < 10) {
+        *to++ = (uint8_t)('0' + number);
+    } else {
+        uint8_t digits[DIGITS_MAX], *first = tly_resp_digits(digits + DIGITS_MAX, number);
+        size_t n = (size_t)(digits + DIGITS_MAX - first);
+        memcpy(to, first, n);
+        to += n;
+    }
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static void put_number(struct tly_buf *out, char type, int64_t number)
+{
+    uint8_t *to = tly_buf_room(out, HEAD_BYTES_MAX);
+    if (to != NULL) out->n += (size_t)(put_head(to, type, number) - to);
+}
+
+void tly_resp_put_simple(struct tly_buf *out, const char *text)
+{
+    size_t n = strlen(text);
+    uint8_t *to = tly_buf_room(out, n + 3);
+    if (to == NULL) return;
+    to[0] = '+';
+    memcpy(to + 1, text, n);
+    memcpy(to + 1 + n, "\r\n", 2);
+    out->n += n + 3;
+}
+
+void tly_resp_put_error(struct tly_buf *out, const char *format, ...)
+{
+    char text[ERROR_BYTES_MAX];
+    va_list args;
+    va_start(args, format);
+    int written = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t n = written < 0 ? 0 : (size_t)written;
+    if (n > sizeof text - 1) n = sizeof text - 1;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < 0x20) text[i] = ' ';
+    tly_buf_put(out, "-", 1);
+    tly_buf_put(out, text, n);
+    tly_buf_put(out, "\r\n", 2);
+}
+
+void tly_resp_put_int(struct tly_buf *out, int64_t number)
+{
+    put_number(out, ':', number);
+}
+
+void tly_resp_put_uint(struct tly_buf *out, uint64_t number)
+{
+    tly_resp_put_int(out, number > INT64_MAX ? INT64_MAX : (int64_t)number);
+}
+
+void tly_resp_put_bulk(struct tly_buf *out, struct tly_slice bytes)
+{
+    uint8_t *to = tly_buf_room(out, HEAD_BYTES_MAX + bytes.n + 2);
+    if (to == NULL) return;
+    uint8_t *end = put_head(to, '$', (int64_t)bytes.n);
+    if (bytes.n > 0) memcpy(end, bytes.p, bytes.n);
+    memcpy(end + bytes.n, "\r\n", 2);
+    out->n += (size_t)(end - to) + bytes.n + 2;
+}
+
+void tly_resp_put_text(struct tly_buf *out, const char *text)
+{
+    tly_resp_put_bulk(out, tly_slice_text(text));
+}
+
+void tly_resp_put_bulk_int(struct tly_buf *out, int64_t number)
+{
+    uint8_t digits[DIGITS_MAX], *first = tly_resp_digits(digits + DIGITS_MAX, number);
+    tly_resp_put_bulk(out, tly_slice_of(first, (size_t)(digits + DIGITS_MAX - first)));
+}
+
+void tly_resp_put_null(struct tly_buf *out, int proto)
+{
+    if (proto == 3)
+        tly_buf_put(out, "_\r\n", 3);
+    else
+        tly_buf_put(out, "$-1\r\n", 5);
+}
+
+void tly_resp_put_null_array(struct tly_buf *out, int proto)
+{
+    if (proto == 3)
+        tly_buf_put(out, "_\r\n", 3);
+    else
+        tly_buf_put(out, "*-1\r\n", 5);
+}
+
+void tly_resp_put_verbatim(struct tly_buf *out, int proto, struct tly_slice text)
+{
+    if (proto != 3) {
+        tly_resp_put_bulk(out, text);
+        return;
+    }
+    put_number(out, '=', (int64_t)text.n + 4);
+    tly_buf_put(out, "txt:", 4);
+    tly_buf_put(out, text.p, text.n);
+    tly_buf_put(out, "\r\n", 2);
+}
+
+void tly_resp_put_array(struct tly_buf *out, size_t count)
+{
+    put_number(out, '*', (int64_t)count);
+}
+
+void tly_resp_put_map(struct tly_buf *out, int proto, size_t pairs)
+{
+    put_number(out, proto == 3 ? '%' : '*', (int64_t)(proto == 3 ? pairs : pairs * 2));
+}
+
+void tly_resp_put_set(struct tly_buf *out, int proto, size_t count)
+{
+    put_number(out, proto == 3 ? '~' : '*', (int64_t)count);
+}

@@ -1,0 +1,82 @@
+#include "service/shell/resp.h"
+
+#define W TLY_RESP_WRITE
+#define R TLY_RESP_READ
+#define F TLY_RESP_FAST
+#define A TLY_RESP_ADMIN
+#define S TLY_RESP_SESSION
+
+/* Sorted by name, for it is searched by halves. A module's command has no arity: CL.THROTTLE has words of its own. */
+static const struct tly_resp_command commands[] = {
+    {"AUTH", -2, S | F, 0, 0, tly_resp_run_auth, "Authenticates; no password is configured here.",
+     "connection"},
+    {"CL.THROTTLE", -1, W | F, 1, 1, tly_resp_run_cl_throttle,
+     "Checks a token bucket: key max_burst count period [quantity].", "limit"},
+    {"CLIENT", -2, S, 0, 0, tly_resp_run_client, "About this connection.", "connection"},
+    {"COMMAND", -1, S, 0, 0, tly_resp_run_command, "What the server can do.", "server"},
+    {"CONFIG", -2, A, 0, 0, tly_resp_run_config, "Reads settings.", "server"},
+    {"DBSIZE", 1, R | F, 0, 0, tly_resp_run_dbsize, "How many keys there are.", "server"},
+    {"DECR", 2, W | F, 1, 1, tly_resp_run_decr, "Takes one off a counter.", "string"},
+    {"DECRBY", 3, W | F, 1, 1, tly_resp_run_decrby, "Takes a number off a counter.", "string"},
+    {"DEL", -2, W, 1, -1, tly_resp_run_del, "Deletes keys.", "generic"},
+    {"ECHO", 2, S | F, 0, 0, tly_resp_run_echo, "Answers with what it was given.", "connection"},
+    {"EXISTS", -2, R | F, 1, -1, tly_resp_run_exists, "How many of the keys exist.", "generic"},
+    {"EXPIRE", -3, W | F, 1, 1, tly_resp_run_expire, "Sets a key's deadline, seconds from now.", "generic"},
+    {"EXPIREAT", -3, W | F, 1, 1, tly_resp_run_expireat, "Sets a key's deadline, seconds since 1970.",
+     "generic"},
+    {"GET", 2, R | F, 1, 1, tly_resp_run_get, "Reads a key.", "string"},
+    {"GETDEL", 2, W | F, 1, 1, tly_resp_run_getdel, "Reads a key and deletes it.", "string"},
+    {"HELLO", -1, S | F, 0, 0, tly_resp_run_hello, "Chooses the protocol and introduces both sides.",
+     "connection"},
+    {"INCR", 2, W | F, 1, 1, tly_resp_run_incr, "Adds one to a counter.", "string"},
+    {"INCRBY", 3, W | F, 1, 1, tly_resp_run_incrby, "Adds a number to a counter.", "string"},
+    {"INFO", -1, R, 0, 0, tly_resp_run_info, "Figures about the server.", "server"},
+    {"MGET", -2, R | F, 1, -1, tly_resp_run_mget, "Reads keys.", "string"},
+    {"PERSIST", 2, W | F, 1, 1, tly_resp_run_persist, "Lifts a key's deadline.", "generic"},
+    {"PEXPIRE", -3, W | F, 1, 1, tly_resp_run_pexpire, "Sets a key's deadline, milliseconds from now.",
+     "generic"},
+    {"PEXPIREAT", -3, W | F, 1, 1, tly_resp_run_pexpireat, "Sets a key's deadline, milliseconds since 1970.",
+     "generic"},
+    {"PING", -1, S | F, 0, 0, tly_resp_run_ping, "Answers.", "connection"},
+    {"PSETEX", 4, W, 1, 1, tly_resp_run_psetex, "Sets a key with a deadline, milliseconds from now.",
+     "string"},
+    {"PTTL", 2, R | F, 1, 1, tly_resp_run_pttl, "Milliseconds to a key's deadline.", "generic"},
+    {"QUIT", -1, S | F, 0, 0, tly_resp_run_quit, "Ends the connection.", "connection"},
+    {"RESET", 1, S | F, 0, 0, tly_resp_run_reset, "Makes the connection as good as new.", "connection"},
+    {"SELECT", 2, S | F, 0, 0, tly_resp_run_select, "Chooses the database; there is one, 0.", "connection"},
+    {"SET", -3, W, 1, 1, tly_resp_run_set, "Sets a key.", "string"},
+    {"SETEX", 4, W, 1, 1, tly_resp_run_setex, "Sets a key with a deadline, seconds from now.", "string"},
+    {"TIME", 1, R | F, 0, 0, tly_resp_run_time, "The server's time.", "server"},
+    {"TLY.CHECK", -2, W | F, 0, 0, tly_resp_run_tly_check,
+     "Checks a named limit: limit [field value]… [HITS n].", "limit"},
+    {"TLY.PEEK", -2, R | F, 0, 0, tly_resp_run_tly_peek, "Looks at a named limit without counting.", "limit"},
+    {"TLY.RESET", -2, W, 0, 0, tly_resp_run_tly_reset, "Forgets what a named limit has counted.", "limit"},
+    {"TTL", 2, R | F, 1, 1, tly_resp_run_ttl, "Seconds to a key's deadline.", "generic"},
+    {"TYPE", 2, R | F, 1, 1, tly_resp_run_type, "What a key holds: string, or none.", "generic"},
+    {"UNLINK", -2, W | F, 1, -1, tly_resp_run_del, "Deletes keys.", "generic"},
+};
+
+const struct tly_resp_command *tly_resp_commands(size_t *count)
+{
+    *count = sizeof commands / sizeof *commands;
+    return commands;
+}
+
+const struct tly_resp_command *tly_resp_find(struct tly_slice name)
+{
+    char folded[TLY_RESP_COMMAND_BYTES_MAX] = {0};
+    if (name.n >= sizeof folded) return NULL;
+    for (size_t i = 0; i < name.n; i++)
+        folded[i] = (char)(name.p[i] >= 'a' && name.p[i] <= 'z' ? name.p[i] - 'a' + 'A' : name.p[i]);
+    size_t low = 0, high = sizeof commands / sizeof *commands;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = memcmp(folded, commands[middle].name, sizeof folded);
+        if (order == 0) return &commands[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}

@@ -1,0 +1,316 @@
+#include "service/shell/app_internal.h"
+
+#include "service/shell/libc_mem.h"
+
+#include <bsd/stdlib.h>
+#include <bsd/string.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define DRAIN_S 4
+
+static uint64_t random_u64(void)
+{
+    uint64_t number;
+    do
+        arc4random_buf(&number, sizeof number);
+    while (number == 0);
+    return number;
+}
+
+static bool fail(struct tly_config_error *error, const char *what, const char *why)
+{
+    snprintf(error->text, sizeof error->text, "%s: %s", what, why);
+    return false;
+}
+
+/* ---- up ---- */
+
+/* Every client and peer is a descriptor. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static bool open_store(struct tly_app *app, struct tly_config_error *error)
+{
+    if (app->config.data[0] == '\0') return true;
+    char why[512];
+    struct tly_storage *storage = tly_storage_directory(app->config.data, why, sizeof why);
+    if (storage == NULL) return fail(error, "data", why);
+    if (tly_store_open(storage, app->config.fsync, &app->store, why, sizeof why) != TLY_OK)
+        return fail(error, "data", why);
+    return true;
+}
+
+static bool listen_for_peers(struct tly_app *app, struct tly_config_error *error)
+{
+    char *address = app->address[DOOR_COUNT], why[512];
+    app->net = tly_net_new(app->base, tly_app_on_net, app);
+    if (app->net == NULL) return fail(error, "peers", "out of memory");
+    if (app->config.peers.kind == TLY_LISTEN_NONE) return true;
+    if (!tly_net_listen(app->net, &app->config.peers, address, TLY_ADDRESS_TEXT_MAX, why, sizeof why))
+        return fail(error, "peers", why);
+    return true;
+}
+
+static const char *port_of(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    return colon != NULL ? colon + 1 : "";
+}
+
+/* The name that was set, else the one that the data directory knows, else host name and peers port. */
+static void choose_name(struct tly_app *app)
+{
+    if (app->config.name[0] != '\0') return;
+    const struct tly_identity *identity = app->store != NULL ? tly_store_identity(app->store) : NULL;
+    if (identity != NULL && identity->name[0] != '\0') {
+        strlcpy(app->config.name, identity->name, sizeof app->config.name);
+        return;
+    }
+    char host[TLY_NAME_BYTES_MAX - 8];
+    if (gethostname(host, sizeof host) != 0) strlcpy(host, "node", sizeof host);
+    host[sizeof host - 1] = '\0';
+    const char *port = port_of(app->address[DOOR_COUNT]);
+    snprintf(app->config.name, sizeof app->config.name, "%s%s%s", host, port[0] != '\0' ? "-" : "", port);
+}
+
+/* What peers dial: the setting, else the peers address, with the host's name where that means all addresses. */
+static void choose_advertise(struct tly_app *app)
+{
+    const char *peers = app->address[DOOR_COUNT];
+    if (app->config.advertise[0] != '\0' || app->config.peers.kind == TLY_LISTEN_NONE) return;
+    const char *host = app->config.peers.host;
+    if (strcmp(host, "0.0.0.0") != 0 && strcmp(host, "::") != 0 && strcmp(host, "[::]") != 0) {
+        strlcpy(app->config.advertise, peers, sizeof app->config.advertise);
+        return;
+    }
+    char name[200];
+    if (gethostname(name, sizeof name) != 0) strlcpy(name, "localhost", sizeof name);
+    name[sizeof name - 1] = '\0';
+    snprintf(app->config.advertise, sizeof app->config.advertise, "%s:%s", name, port_of(peers));
+    tly_log(app->log, TLY_LEVEL_WARN, "peers listens on all addresses: other nodes are told %s; set advertise= if "
+            "they cannot reach that", app->config.advertise);
+}
+
+static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_error *error)
+{
+    struct tly_engine_config config = {
+        .mem = tly_libc_mem(),
+        .seed = random_u64(),
+        .name = tly_slice_text(app->config.name),
+        .cluster = tly_slice_text(app->config.cluster),
+        .address = tly_slice_text(app->config.advertise),
+        .flush_ms = app->config.flush_ms,
+        .keys_max = app->config.keys_max,
+        .lease = lease,
+        .has_store = app->store != NULL,
+        .now = tly_app_read_time(),
+    };
+    arc4random_buf(config.hash_key.secret, sizeof config.hash_key.secret);
+    enum tly_result result = tly_engine_new(&config, &app->engine);
+    return result == TLY_OK || fail(error, "cannot start", tly_result_text(result));
+}
+
+struct replay {
+    struct tly_app *app;
+    uint64_t batches;
+    uint64_t told_at;
+};
+
+static enum tly_result replay_batch(void *context, struct tly_slice batch)
+{
+    struct replay *replay = context;
+    replay->batches++;
+    uint64_t now = tly_app_read_time().mono_ns;
+    if (now - replay->told_at > UINT64_C(2000000000)) {
+        replay->told_at = now;
+        tly_log(replay->app->log, TLY_LEVEL_INFO, "reading the log: %llu batches so far",
+                (unsigned long long)replay->batches);
+    }
+    return tly_engine_replay(replay->app->engine, batch);
+}
+
+static bool read_store(struct tly_app *app, struct tly_config_error *error)
+{
+    char notice[512] = "";
+    struct replay replay = {.app = app, .told_at = tly_app_read_time().mono_ns};
+    enum tly_result result = tly_store_replay(app->store, replay_batch, &replay, notice, sizeof notice);
+    if (result == TLY_CLOCK_AHEAD)
+        return fail(error, "data", "the log is further in the future than this machine's clock allows: set the clock");
+    if (result != TLY_OK) return fail(error, "data", notice[0] != '\0' ? notice : tly_result_text(result));
+    if (notice[0] != '\0') tly_log(app->log, TLY_LEVEL_WARN, "data: %s", notice);
+    return true;
+}
+
+/* The earlier life goes on after a clean stop; the lease is durable before the first version is given. */
+static bool begin_life(struct tly_app *app, struct tly_config_error *error)
+{
+    const struct tly_identity *identity = app->store != NULL ? tly_store_identity(app->store) : NULL;
+    bool goes_on = identity != NULL && identity->may_continue && identity->origin != 0;
+    uint64_t origin = goes_on ? identity->origin : random_u64();
+    struct tly_time now = tly_app_read_time();
+    if (app->store != NULL) {
+        uint64_t from = identity->lease > now.wall_ns ? identity->lease : now.wall_ns;
+        char why[512];
+        if (tly_store_begin(app->store, app->config.name, origin, from + TLY_CLOCK_LEASE_NS, why, sizeof why) != TLY_OK)
+            return fail(error, "data", why);
+        struct tly_event leased = {.kind = TLY_LEASED, .now = now, .number = from + TLY_CLOCK_LEASE_NS};
+        struct tly_effects none;
+        enum tly_result taken = tly_engine_step(app->engine, &leased, &none);
+        if (taken != TLY_OK) return fail(error, "cannot start", tly_result_text(taken));
+    }
+    enum tly_result result = tly_engine_start(app->engine, origin, now);
+    for (size_t i = 0; i < app->config.join_count && result == TLY_OK; i++)
+        result = tly_engine_join(app->engine, tly_slice_text(app->config.join[i]));
+    return result == TLY_OK || fail(error, "cannot start", tly_result_text(result));
+}
+
+static bool open_doors(struct tly_app *app, struct tly_config_error *error)
+{
+    const struct tly_listen *listens[DOOR_COUNT] = {&app->config.resp, &app->config.http};
+    const struct tly_protocol *protocols[DOOR_COUNT] = {tly_resp_protocol(), tly_http_protocol()};
+    for (size_t i = 0; i < DOOR_COUNT; i++) {
+        char why[512];
+        if (listens[i]->kind == TLY_LISTEN_NONE) continue;
+        app->doors[i] =
+            tly_door_open(app, listens[i], protocols[i], app->address[i], TLY_ADDRESS_TEXT_MAX, why, sizeof why);
+        if (app->doors[i] == NULL) return fail(error, protocols[i]->name, why);
+    }
+    return true;
+}
+
+static bool start_events(struct tly_app *app, struct tly_config_error *error)
+{
+    app->tick = event_new(app->base, -1, 0, tly_app_on_tick, app);
+    if (app->tick == NULL) return fail(error, "cannot start", "out of memory");
+    if (app->store == NULL) return true;
+    int fd = tly_store_wakeup_fd(app->store);
+    app->wakeup = event_new(app->base, fd, EV_READ | EV_PERSIST, tly_app_on_store, app);
+    if (app->wakeup == NULL || event_add(app->wakeup, NULL) != 0)
+        return fail(error, "cannot start", "out of memory");
+    return true;
+}
+
+bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_config_error *error)
+{
+    raise_descriptors();
+    for (size_t i = 0; i <= DOOR_COUNT; i++)
+        strlcpy(app->address[i], "none", sizeof app->address[i]);
+    app->started_ns = tly_app_read_time().mono_ns;
+    if (!open_store(app, error) || !listen_for_peers(app, error)) goto free_rules;
+    choose_name(app);
+    choose_advertise(app);
+    uint64_t lease = app->store != NULL ? tly_store_identity(app->store)->lease : 0;
+    if (!make_engine(app, lease, error)) goto free_rules;
+    tly_engine_use_rules(app->engine, rules);
+    if (app->store != NULL && !read_store(app, error)) return false;
+    if (!start_events(app, error) || !begin_life(app, error) || !open_doors(app, error)) return false;
+    tly_app_tick_soon(app);
+    return true;
+free_rules:
+    tly_rules_free(rules);
+    return false;
+}
+
+/* ---- changes ---- */
+
+void tly_app_reload(struct tly_app *app)
+{
+    if (app->config.file[0] == '\0') {
+        tly_log(app->log, TLY_LEVEL_WARN, "nothing to reload: started without -f");
+        return;
+    }
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_config ignored = app->config;
+    struct tly_config_error error;
+    struct tly_rules *rules;
+    if (!tly_config_load(&ignored, app->config.file, &mem, &rules, &error)) {
+        tly_log(app->log, TLY_LEVEL_ERROR, "reload refused, the limits stay as they are: %s", error.text);
+        return;
+    }
+    tly_log(app->log, TLY_LEVEL_INFO, "reloaded %zu limits from %s; other settings take effect at the next start",
+            tly_rules_count(rules), app->config.file);
+    tly_engine_use_rules(app->engine, rules);
+}
+
+/* ---- down ---- */
+
+static void on_give_up(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct tly_app *app = argument;
+    tly_log(app->log, TLY_LEVEL_WARN, "not everybody took the last answers in time: stopping all the same");
+    event_base_loopbreak(app->base);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    tly_app_check_drained(argument);
+}
+
+void tly_app_check_drained(struct tly_app *app)
+{
+    static const struct timeval soon = {0, 10000};
+    bool drained = tly_net_is_idle(app->net);
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        drained = drained && (app->doors[i] == NULL || tly_door_is_drained(app->doors[i]));
+    if (drained)
+        event_base_loopbreak(app->base);
+    else
+        (void)event_base_once(app->base, -1, EV_TIMEOUT, on_look, app, &soon);
+}
+
+void tly_app_stop(struct tly_app *app)
+{
+    static const struct timeval patience = {DRAIN_S, 0};
+    if (app->stopping) {
+        tly_log(app->log, TLY_LEVEL_WARN, "told to stop again: stopping now");
+        event_base_loopbreak(app->base);
+        return;
+    }
+    app->stopping = true;
+    tly_log(app->log, TLY_LEVEL_INFO, "stopping: draining connections");
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        if (app->doors[i] != NULL) tly_door_drain(app->doors[i]);
+    tly_net_stop_listening(app->net);
+    struct tly_event leave = {.kind = TLY_LEAVE};
+    tly_app_step(app, &leave);
+    app->give_up = event_new(app->base, -1, 0, on_give_up, app);
+    if (app->give_up == NULL || event_add(app->give_up, &patience) != 0) event_base_loopbreak(app->base);
+    tly_app_check_drained(app);
+}
+
+/* What the engine still has for the disk goes there before the clean mark does. */
+static void write_last_batches(struct tly_app *app)
+{
+    for (int i = 0; i < 64 && tly_engine_deadline(app->engine) == 0; i++) {
+        struct tly_event tick = {.kind = TLY_TICK};
+        tly_app_step(app, &tick);
+    }
+}
+
+void tly_app_close(struct tly_app *app)
+{
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        tly_door_free(app->doors[i]);
+    if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
+    tly_net_free(app->net);
+    struct event *events[] = {app->tick, app->wakeup, app->terminate, app->interrupt, app->hangup, app->give_up};
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
+        if (events[i] != NULL) event_free(events[i]);
+    if (app->store != NULL) tly_store_close(app->store, app->stopping);
+    tly_engine_free(app->engine);
+    if (app->base != NULL) event_base_free(app->base);
+    tly_log_free(app->log);
+}

@@ -1,0 +1,416 @@
+#include "tests/engine/support_net.h"
+
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum what { ACCEPT, CONNECT, DATA, CLOSE, DRAIN };
+
+struct flight {
+    uint64_t at, seq;
+    enum what what;
+    size_t node;
+    uint64_t conn;
+    uint8_t *bytes;
+    size_t n;
+};
+
+/* The two ends of one connection; id 0: that end is gone. */
+struct wire {
+    size_t node[2];
+    uint64_t id[2];
+};
+
+struct batch {
+    uint8_t *bytes;
+    size_t n;
+};
+
+struct node {
+    struct tly_engine *engine;
+    int64_t wall_shift;
+    struct batch *batches;
+    size_t batch_count;
+};
+
+struct net {
+    uint64_t now, delay, seq, next_accept, bytes;
+    struct node nodes[NET_NODES_MAX];
+    size_t node_count;
+    bool blocked[NET_NODES_MAX][NET_NODES_MAX];
+    struct flight *flights;
+    size_t flight_count, flight_capacity;
+    struct wire *wires;
+    size_t wire_count, wire_capacity;
+};
+
+struct net *net_new(uint64_t delay_ns)
+{
+    struct net *net = calloc(1, sizeof *net);
+    assert_non_null(net);
+    net->now = 1000000000;
+    net->delay = delay_ns;
+    net->next_accept = 1;
+    return net;
+}
+
+static void free_node(struct node *node)
+{
+    if (node->engine != NULL) tly_engine_check(node->engine);
+    tly_engine_free(node->engine);
+    node->engine = NULL;
+}
+
+void net_free(struct net *net)
+{
+    for (size_t i = 0; i < net->node_count; i++) {
+        free_node(&net->nodes[i]);
+        for (size_t j = 0; j < net->nodes[i].batch_count; j++)
+            free(net->nodes[i].batches[j].bytes);
+        free(net->nodes[i].batches);
+    }
+    for (size_t i = 0; i < net->flight_count; i++)
+        free(net->flights[i].bytes);
+    free(net->flights);
+    free(net->wires);
+    free(net);
+    assert_int_equal(test_mem_live(), 0);
+}
+
+uint64_t net_now(const struct net *net)
+{
+    return net->now;
+}
+
+struct tly_time net_time(const struct net *net, size_t node)
+{
+    uint64_t wall = NET_WALL_START + net->now + (uint64_t)net->nodes[node].wall_shift;
+    return (struct tly_time){.wall_ns = wall, .mono_ns = net->now};
+}
+
+struct tly_engine *net_node(struct net *net, size_t node)
+{
+    return net->nodes[node].engine;
+}
+
+/* ---- the network ---- */
+
+static void send_off(struct net *net, struct flight flight)
+{
+    if (net->flight_count == net->flight_capacity) {
+        net->flight_capacity = net->flight_capacity * 2 + 64;
+        net->flights = realloc(net->flights, net->flight_capacity * sizeof *net->flights);
+        assert_non_null(net->flights);
+    }
+    flight.at = net->now + net->delay;
+    flight.seq = net->seq++;
+    net->flights[net->flight_count++] = flight;
+}
+
+static struct wire *wire_of(struct net *net, size_t node, uint64_t conn, int *end)
+{
+    for (size_t i = 0; i < net->wire_count; i++)
+        for (*end = 0; *end < 2; (*end)++)
+            if (net->wires[i].node[*end] == node && net->wires[i].id[*end] == conn) return &net->wires[i];
+    return NULL;
+}
+
+static void tear(struct net *net, struct wire *wire)
+{
+    for (int end = 0; end < 2; end++) {
+        for (size_t i = 0; i < net->flight_count; i++)
+            if (net->flights[i].node == wire->node[end] && net->flights[i].conn == wire->id[end] &&
+                net->flights[i].what == DATA)
+                net->flights[i].conn = UINT64_MAX; /* lost: nobody has this number */
+        send_off(net, (struct flight){.what = CLOSE, .node = wire->node[end], .conn = wire->id[end]});
+    }
+    *wire = net->wires[--net->wire_count];
+}
+
+static void do_dial(struct net *net, size_t from, uint64_t conn, struct tly_slice address)
+{
+    size_t to = (size_t)(address.p[1] - '0');
+    if (to >= net->node_count || net->nodes[to].engine == NULL || net->blocked[from][to]) {
+        send_off(net, (struct flight){.what = CLOSE, .node = from, .conn = conn});
+        return;
+    }
+    if (net->wire_count == net->wire_capacity) {
+        net->wire_capacity = net->wire_capacity * 2 + 16;
+        net->wires = realloc(net->wires, net->wire_capacity * sizeof *net->wires);
+        assert_non_null(net->wires);
+    }
+    uint64_t accepted = net->next_accept++;
+    net->wires[net->wire_count++] = (struct wire){{from, to}, {conn, accepted}};
+    send_off(net, (struct flight){.what = ACCEPT, .node = to, .conn = accepted});
+    send_off(net, (struct flight){.what = CONNECT, .node = from, .conn = conn});
+}
+
+static void do_send(struct net *net, size_t from, uint64_t conn, struct tly_slice bytes)
+{
+    int end;
+    struct wire *wire = wire_of(net, from, conn, &end);
+    if (wire == NULL) return;
+    net->bytes += bytes.n;
+    uint8_t *copy = malloc(bytes.n);
+    assert_non_null(copy);
+    memcpy(copy, bytes.p, bytes.n);
+    send_off(net, (struct flight){
+                      .what = DATA, .node = wire->node[1 - end], .conn = wire->id[1 - end], .bytes = copy, .n = bytes.n});
+    send_off(net, (struct flight){.what = DRAIN, .node = from, .conn = conn});
+}
+
+static void do_close(struct net *net, size_t from, uint64_t conn)
+{
+    int end;
+    struct wire *wire = wire_of(net, from, conn, &end);
+    if (wire == NULL) return;
+    send_off(net, (struct flight){.what = CLOSE, .node = wire->node[1 - end], .conn = wire->id[1 - end]});
+    *wire = net->wires[--net->wire_count];
+}
+
+static void keep_batch(struct node *node, struct tly_slice bytes)
+{
+    node->batches = realloc(node->batches, (node->batch_count + 1) * sizeof *node->batches);
+    assert_non_null(node->batches);
+    struct batch *batch = &node->batches[node->batch_count++];
+    *batch = (struct batch){malloc(bytes.n), bytes.n};
+    assert_non_null(batch->bytes);
+    memcpy(batch->bytes, bytes.p, bytes.n);
+}
+
+void net_event(struct net *net, size_t node, struct tly_event event)
+{
+    if (net->nodes[node].engine == NULL) return;
+    struct tly_effects effects;
+    event.now = net_time(net, node);
+    assert_int_equal(tly_engine_step(net->nodes[node].engine, &event, &effects), TLY_OK);
+    uint64_t stored = 0, leased = 0;
+    for (size_t i = 0; i < effects.count; i++) {
+        const struct tly_effect *effect = &effects.list[i];
+        switch (effect->kind) {
+        case TLY_DO_DIAL: do_dial(net, node, effect->conn, effect->bytes); break;
+        case TLY_DO_SEND: do_send(net, node, effect->conn, effect->bytes); break;
+        case TLY_DO_CLOSE: do_close(net, node, effect->conn); break;
+        case TLY_DO_APPEND:
+            keep_batch(&net->nodes[node], effect->bytes);
+            assert_int_equal(effect->number, net->nodes[node].batch_count);
+            stored = effect->number;
+            break;
+        case TLY_DO_LEASE: leased = effect->number; break;
+        case TLY_DO_TRACE:
+            if (getenv("TALLY_TRACE") != NULL)
+                printf("%12.6f n%zu %s %.*s: %.*s\n", (double)net->now / 1e9, node,
+                       tly_trace_word(effect->trace.kind), (int)effect->trace.peer.n,
+                       (const char *)effect->trace.peer.p, (int)effect->trace.detail.n,
+                       (const char *)effect->trace.detail.p);
+            break;
+        }
+    }
+    if (stored != 0) net_event(net, node, (struct tly_event){.kind = TLY_STORED, .number = stored});
+    if (leased != 0) net_event(net, node, (struct tly_event){.kind = TLY_LEASED, .number = leased});
+}
+
+static void land(struct net *net, struct flight flight)
+{
+    static const enum tly_event_kind kinds[] = {
+        [ACCEPT] = TLY_ACCEPTED, [CONNECT] = TLY_CONNECTED, [DATA] = TLY_BYTES, [CLOSE] = TLY_CLOSED, [DRAIN] = TLY_QUEUED,
+    };
+    if (flight.conn != UINT64_MAX) {
+        struct tly_event event = {.kind = kinds[flight.what], .conn = flight.conn};
+        event.bytes = tly_slice_of(flight.bytes, flight.n);
+        net_event(net, flight.node, event);
+    }
+    free(flight.bytes);
+}
+
+/* ---- time ---- */
+
+static size_t earliest_flight(const struct net *net)
+{
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < net->flight_count; i++) {
+        const struct flight *a = &net->flights[i], *b = best != SIZE_MAX ? &net->flights[best] : NULL;
+        if (b == NULL || a->at < b->at || (a->at == b->at && a->seq < b->seq)) best = i;
+    }
+    return best;
+}
+
+static bool tick_due(struct net *net, uint64_t until, uint64_t *at, size_t *node)
+{
+    *at = UINT64_MAX;
+    for (size_t i = 0; i < net->node_count; i++) {
+        if (net->nodes[i].engine == NULL) continue;
+        uint64_t due = tly_engine_deadline(net->nodes[i].engine);
+        if (due < *at) {
+            *at = due;
+            *node = i;
+        }
+    }
+    if (*at < net->now) *at = net->now;
+    return *at <= until;
+}
+
+void net_run(struct net *net, uint64_t ns)
+{
+    uint64_t until = net->now + ns;
+    for (unsigned idle = 0; idle < 1000000; idle++) {
+        size_t flight = earliest_flight(net), node = 0;
+        uint64_t tick_at;
+        bool tick = tick_due(net, until, &tick_at, &node);
+        bool lands = flight != SIZE_MAX && net->flights[flight].at <= until;
+        if (!tick && !lands) {
+            net->now = until;
+            return;
+        }
+        if (lands && (!tick || net->flights[flight].at <= tick_at)) {
+            struct flight landing = net->flights[flight];
+            net->flights[flight] = net->flights[--net->flight_count];
+            net->now = landing.at;
+            land(net, landing);
+        } else {
+            net->now = tick_at;
+            net_event(net, node, (struct tly_event){.kind = TLY_TICK});
+        }
+    }
+    fail_msg("%s", "the engines never come to rest");
+}
+
+/* ---- nodes ---- */
+
+size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
+{
+    size_t i = net->node_count++;
+    assert_true(i < NET_NODES_MAX);
+    char name[] = {'n', (char)('0' + i), '\0'}, address[] = {'n', (char)('0' + i), ':', '1', '\0'};
+    config.mem = test_mem();
+    memset(config.hash_key.secret, (int)(i + 1), sizeof config.hash_key.secret);
+    config.seed = i + 1;
+    if (config.name.n == 0) config.name = tly_slice_text(name);
+    if (config.cluster.n == 0) config.cluster = tly_slice_text("test");
+    config.address = tly_slice_text(address);
+    config.now = net_time(net, i);
+    assert_int_equal(tly_engine_new(&config, &net->nodes[i].engine), TLY_OK);
+    assert_int_equal(tly_engine_start(net->nodes[i].engine, 100 + i, net_time(net, i)), TLY_OK);
+    for (size_t j = 0; j < NET_NODES_MAX; j++) {
+        char seed[] = {'n', (char)('0' + j), ':', '1', '\0'};
+        if ((joins & 1u << j) != 0)
+            assert_int_equal(tly_engine_join(net->nodes[i].engine, tly_slice_text(seed)), TLY_OK);
+    }
+    return i;
+}
+
+size_t net_add(struct net *net, unsigned joins)
+{
+    return net_add_with(net, (struct tly_engine_config){0}, joins);
+}
+
+void net_kill(struct net *net, size_t node)
+{
+    for (size_t i = net->wire_count; i-- > 0;)
+        if (net->wires[i].node[0] == node || net->wires[i].node[1] == node) tear(net, &net->wires[i]);
+    free_node(&net->nodes[node]);
+}
+
+void net_cut(struct net *net, size_t a, size_t b)
+{
+    for (size_t i = net->wire_count; i-- > 0;) {
+        const struct wire *wire = &net->wires[i];
+        if ((wire->node[0] == a && wire->node[1] == b) || (wire->node[0] == b && wire->node[1] == a))
+            tear(net, &net->wires[i]);
+    }
+}
+
+void net_block(struct net *net, size_t a, size_t b, bool blocked)
+{
+    net->blocked[a][b] = net->blocked[b][a] = blocked;
+    if (blocked) net_cut(net, a, b);
+}
+
+void net_shift_wall(struct net *net, size_t node, int64_t ns)
+{
+    net->nodes[node].wall_shift = ns;
+}
+
+uint64_t net_bytes(const struct net *net)
+{
+    return net->bytes;
+}
+
+size_t net_connections(const struct net *net)
+{
+    return net->wire_count;
+}
+
+size_t net_batches(const struct net *net, size_t node)
+{
+    return net->nodes[node].batch_count;
+}
+
+struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
+{
+    return tly_slice_of(net->nodes[node].batches[i].bytes, net->nodes[node].batches[i].n);
+}
+
+/* ---- requests ---- */
+
+enum tly_result net_ask(struct net *net, size_t node, struct tly_request request, struct tly_reply *reply)
+{
+    request.now = net_time(net, node);
+    return tly_engine_ask(net->nodes[node].engine, &request, reply);
+}
+
+int64_t net_add_to(struct net *net, size_t node, const char *key, int64_t delta)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = delta};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    return reply.value.count;
+}
+
+int64_t net_read(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_READ, .key = tly_slice_text(key)};
+    enum tly_result result = net_ask(net, node, request, &reply);
+    if (result == TLY_NOT_FOUND) return INT64_MIN;
+    assert_int_equal(result, TLY_OK);
+    return reply.value.count;
+}
+
+bool net_check(struct net *net, size_t node, const char *key, const char *rate, enum tly_algorithm algorithm)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = {.key = tly_slice_text(key), .hits = 1}};
+    assert_int_equal(tly_rate_parse(tly_slice_text(rate), &request.check.rate), TLY_OK);
+    request.check.rate.algorithm = algorithm;
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    return reply.verdict.code == TLY_CODE_OK;
+}
+
+uint64_t net_digest(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(net->nodes[node].engine, true, &view);
+    return view.digest;
+}
+
+size_t net_peers_up(struct net *net, size_t node)
+{
+    size_t up = 0;
+    for (size_t i = 0; i < tly_engine_peers(net->nodes[node].engine); i++) {
+        struct tly_peer_view view;
+        tly_engine_peer(net->nodes[node].engine, i, &view);
+        up += view.up;
+    }
+    return up;
+}
+
+struct tly_stats net_stats(struct net *net, size_t node)
+{
+    struct tly_stats stats;
+    tly_engine_stats(net->nodes[node].engine, &stats);
+    return stats;
+}

@@ -1,0 +1,57 @@
+/*
+ * A few engines, a virtual clock and a virtual network: enough for scenes.  Bytes arrive in order after delay_ns; a cut connection
+ * loses what was under way.  Nothing here waits.
+ */
+#ifndef TALLY_TESTS_ENGINE_SUPPORT_NET_H
+#define TALLY_TESTS_ENGINE_SUPPORT_NET_H
+
+#include "service/engine/engine.h"
+
+#define NET_NODES_MAX 8
+#define NET_WALL_START UINT64_C(1700000000000000000)
+
+struct net;
+
+struct net *net_new(uint64_t delay_ns);
+/* Checks and frees every engine; fails the test if memory is left. */
+void net_free(struct net *net);
+
+/* Adds node i = 0, 1, … called "n0", "n1", … reachable at "n0:1", …; it joins the nodes in `joins` (a bit each). */
+size_t net_add(struct net *net, unsigned joins);
+/* The same with settings of one's own; what is 0 there is filled in. */
+size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins);
+struct tly_engine *net_node(struct net *net, size_t node);
+/* Stops a node without a word, all its connections torn. */
+void net_kill(struct net *net, size_t node);
+/* Tears every connection between two nodes; they may dial again unless blocked. */
+void net_cut(struct net *net, size_t a, size_t b);
+void net_block(struct net *net, size_t a, size_t b, bool blocked);
+/* Shifts one node's wall clock. */
+void net_shift_wall(struct net *net, size_t node, int64_t ns);
+
+/* Lets virtual time pass. */
+void net_run(struct net *net, uint64_t ns);
+uint64_t net_now(const struct net *net);
+struct tly_time net_time(const struct net *net, size_t node);
+
+/* Bytes handed to links since the start, and the number of open connections (pairs). */
+uint64_t net_bytes(const struct net *net);
+size_t net_connections(const struct net *net);
+
+/* Shorthands for requests, at the node's time now. */
+enum tly_result net_ask(struct net *net, size_t node, struct tly_request request, struct tly_reply *reply);
+int64_t net_add_to(struct net *net, size_t node, const char *key, int64_t delta);
+/* The counter's value, or INT64_MIN when absent. */
+int64_t net_read(struct net *net, size_t node, const char *key);
+bool net_check(struct net *net, size_t node, const char *key, const char *rate, enum tly_algorithm algorithm);
+uint64_t net_digest(struct net *net, size_t node);
+size_t net_peers_up(struct net *net, size_t node);
+struct tly_stats net_stats(struct net *net, size_t node);
+
+/* Injects an event of one's own making. */
+void net_event(struct net *net, size_t node, struct tly_event event);
+/* Batches that a node with a store gave out, in order; they count as stored at once unless held. */
+size_t net_batches(const struct net *net, size_t node);
+struct tly_slice net_batch(const struct net *net, size_t node, size_t i);
+
+#endif

@@ -1,0 +1,221 @@
+/* tallyctl: asks a node, and folds histories. See tallyctl(1). */
+#include "tools/tallyctl.h"
+
+#include "crdt/version.h"
+
+#include <curl/curl.h>
+#include <getopt.h>
+#include <stdlib.h>
+
+#define ANY_COUNT SIZE_MAX
+
+static enum tly_ctl_exit help(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+static enum tly_ctl_exit version(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+
+static const struct tly_ctl_verb verbs[] = {
+    {"status",
+     "[--digest]",
+     "the node: its name, keys, memory, clock",
+     "--digest adds a number that nodes with equal contents share; it costs a walk over all keys.\n",
+     0,
+     0,
+     tly_ctl_status,
+     {{"digest", NULL}}},
+    {"peers", "", "the other nodes and how far behind they are", "", 0, 0, tly_ctl_peers, {{0}}},
+    {"get",
+     "KEY",
+     "what a counter or an em: key reads as",
+     "Exit status 1: there is no such key.\n",
+     1,
+     1,
+     tly_ctl_get,
+     {{0}}},
+    {"incr",
+     "KEY [DELTA]",
+     "add to a counter (1, or DELTA, which may be negative)",
+     "Prints the value that the counter then has on this node.\n",
+     1,
+     2,
+     tly_ctl_incr,
+     {{0}}},
+    {"check",
+     "LIMIT [FIELD=VALUE ...] | --key KEY --rate RATE",
+     "ask a limit for hits",
+     "A limit of tally.yaml by its name, with the fields of its key; or one made up here:\n"
+     "  --key KEY        what is counted\n"
+     "  --rate RATE      units / time: 100/10s, 5/m, 1000/500ms\n"
+     "  --algorithm A    sliding_window (default), fixed_window, token_bucket\n"
+     "  --burst N        of a token_bucket; default: the units of the rate\n"
+     "  --hits N         how many; default 1; 0 looks without counting\n"
+     "Exit status 0: admitted, 1: refused.\n",
+     0,
+     ANY_COUNT,
+     tly_ctl_check,
+     {{"key", "a key"},
+      {"rate", "a rate such as 100/10s"},
+      {"algorithm", "a name"},
+      {"burst", "a number"},
+      {"hits", "a number"}}},
+    {"fold",
+     "FILE",
+     "run histories through the merge, without a server",
+     "Reads JSON lines from FILE, or from standard input if it is -, each one key's history; prints for each\n"
+     "the dots that are left and what they read as. Exit status 1: a line is wrong; the earlier ones are out.\n",
+     1,
+     1,
+     tly_ctl_fold,
+     {{0}}},
+    {"help", "[VERB]", "this, or more about a verb", "", 0, 1, help, {{0}}},
+    {"version", "", "the version", "", 0, 0, version, {{0}}},
+};
+
+#define VERB_COUNT (sizeof verbs / sizeof verbs[0])
+
+static const struct tly_ctl_verb *verb_named(const char *name)
+{
+    for (size_t i = 0; i < VERB_COUNT; i++)
+        if (strcmp(verbs[i].name, name) == 0) return &verbs[i];
+    return NULL;
+}
+
+/* ---- what was perhaps meant ---- */
+
+#define WORD_MAX 16
+
+static size_t least(size_t a, size_t b, size_t c)
+{
+    size_t ab = a < b ? a : b;
+    return ab < c ? ab : c;
+}
+
+/* Levenshtein: letters to insert, remove or replace to make a of b. b has at most WORD_MAX. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t n = strlen(b), row[WORD_MAX + 1];
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        size_t diagonal = row[0]++;
+        for (size_t j = 0; j < n; j++) {
+            size_t next = least(row[j + 1] + 1, row[j] + 1, diagonal + (a[i] != b[j]));
+            diagonal = row[j + 1];
+            row[j + 1] = next;
+        }
+    }
+    return row[n];
+}
+
+/* The verb that was most likely meant, or NULL: it begins alike, or at most two letters differ and fewer than it has. */
+static const char *nearest_verb(const char *word)
+{
+    const char *best = NULL;
+    size_t best_distance = 3;
+    for (size_t i = 0; i < VERB_COUNT && strlen(word) <= WORD_MAX; i++) {
+        size_t d = distance(word, verbs[i].name);
+        if (word[0] != '\0' && strncmp(word, verbs[i].name, strlen(word)) == 0) d = 0;
+        if (d >= best_distance || d >= strlen(verbs[i].name)) continue;
+        best = verbs[i].name;
+        best_distance = d;
+    }
+    return best;
+}
+
+static enum tly_ctl_exit unknown_verb(const char *word)
+{
+    const char *nearest = nearest_verb(word);
+    if (nearest != NULL)
+        tly_ctl_complain("no such verb: %.40s; did you mean %s?", word, nearest);
+    else
+        tly_ctl_complain("no such verb: %.40s; see: tallyctl help", word);
+    return TLY_CTL_USAGE;
+}
+
+/* ---- help ---- */
+
+static void print_usage(FILE *out)
+{
+    fputs("usage: tallyctl [-s SERVER] [--json] VERB ...\n\n", out);
+    for (size_t i = 0; i < VERB_COUNT; i++)
+        fprintf(out, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
+    fputs("\n  -s SERVER  http://HOST:PORT or unix:PATH; default: $TALLY_SERVER, or " TLY_CTL_SERVER "\n"
+          "  --json     what the server answered, for programs\n\n"
+          "exit status: 0 done or admitted; 1 refused, not found or wrong; 2 usage; 3 no server\n",
+          out);
+}
+
+static enum tly_ctl_exit help(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
+{
+    (void)ctl;
+    if (args->count == 0) {
+        print_usage(stdout);
+        return TLY_CTL_DONE;
+    }
+    const struct tly_ctl_verb *verb = verb_named(args->words[0]);
+    if (verb == NULL) return unknown_verb(args->words[0]);
+    printf("tallyctl %s %s\n    %s\n", verb->name, verb->synopsis, verb->summary);
+    if (verb->text[0] != '\0') printf("\n%s", verb->text);
+    return TLY_CTL_DONE;
+}
+
+static enum tly_ctl_exit version(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
+{
+    (void)args;
+    puts(ctl->json ? "{\"version\":\"" TLY_VERSION "\"}" : "tallyctl " TLY_VERSION);
+    return TLY_CTL_DONE;
+}
+
+/* ---- the command line ---- */
+
+static const char *default_server(void)
+{
+    const char *server = getenv("TALLY_SERVER");
+    return server != NULL && server[0] != '\0' ? server : TLY_CTL_SERVER;
+}
+
+/* The verb that is asked for, with argv behind it; NULL: it was said what is wrong, or there is nothing more to do. */
+static const char *read_options(struct tly_ctl *ctl, int argc, char ***argv)
+{
+    static const struct option options[] = {
+        {"server", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *verb = NULL;
+    for (int c; (c = getopt_long(argc, *argv, "+s:hV", options, NULL)) != -1;) {
+        if (c == 's') ctl->server = optarg;
+        if (c == 'j') ctl->json = true;
+        if (c == 'h') verb = "help";
+        if (c == 'V') verb = "version";
+        if (c == '?') return NULL;
+    }
+    *argv += optind;
+    if (verb != NULL) return verb;
+    if (**argv != NULL) return *(*argv)++;
+    print_usage(stderr);
+    return NULL;
+}
+
+static enum tly_ctl_exit run(int argc, char **argv)
+{
+    struct tly_ctl ctl = {.server = default_server()};
+    struct tly_ctl_args args;
+    const char *name = read_options(&ctl, argc, &argv);
+    if (name == NULL) return TLY_CTL_USAGE;
+    const struct tly_ctl_verb *verb = verb_named(name);
+    if (verb == NULL) return unknown_verb(name);
+    return tly_ctl_parse(&ctl, verb, argv, &args) ? verb->run(&ctl, &args) : TLY_CTL_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    enum tly_ctl_exit status = run(argc, argv);
+    curl_global_cleanup();
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("tallyctl: standard output");
+        if (status == TLY_CTL_DONE) status = TLY_CTL_NO;
+    }
+    return (int)status;
+}

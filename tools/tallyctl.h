@@ -1,0 +1,132 @@
+/*
+ * What the parts of tallyctl share.
+ *
+ *     tallyctl.c           the command line, help, and which verb runs
+ *     tallyctl_args.c      the words and options behind a verb
+ *     tallyctl_http.c      one request, one bounded answer
+ *     tallyctl_show.c      answers for people: tables, durations, problems
+ *     tallyctl_verbs.c     the verbs that ask a server
+ *     tallyctl_json.c      text that nobody has checked into JSON
+ *     tallyctl_history.c   a history as JSON: reading and writing
+ *     tallyctl_fold.c      fold: histories through the real core
+ */
+#ifndef TALLY_TOOLS_TALLYCTL_H
+#define TALLY_TOOLS_TALLYCTL_H
+
+#include "crdt/strategy.h"
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#define TLY_CTL_SERVER "http://127.0.0.1:7380"
+/* Of an answer, and of a line that fold reads. */
+#define TLY_CTL_BYTES_MAX (16u << 20)
+#define TLY_CTL_OPTIONS_MAX 6
+
+/* The exit status. */
+enum tly_ctl_exit {
+    TLY_CTL_DONE = 0,       /* for check: admitted */
+    TLY_CTL_NO = 1,         /* refused, not found, the server said no, or an input that is wrong */
+    TLY_CTL_USAGE = 2,      /* the command line */
+    TLY_CTL_UNREACHABLE = 3 /* no answer, or none that can be read */
+};
+
+/* What stands before the verb. */
+struct tly_ctl {
+    const char *server;
+    bool json;
+};
+
+/* ---- the command line ---- */
+
+struct tly_ctl_option {
+    const char *name;  /* without its dashes; NULL ends the list */
+    const char *value; /* what to call its value; NULL: a switch */
+};
+
+/* What stands behind the verb; borrows from argv. A switch that was given has the value "". */
+struct tly_ctl_args {
+    char **words;
+    size_t count;
+    const char *option[TLY_CTL_OPTIONS_MAX]; /* in the order of the verb's list; NULL: not given */
+};
+
+struct tly_ctl_verb {
+    const char *name;
+    const char *synopsis; /* what follows the name */
+    const char *summary;
+    const char *text; /* for help VERB */
+    size_t words_min, words_max;
+    enum tly_ctl_exit (*run)(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+    struct tly_ctl_option options[TLY_CTL_OPTIONS_MAX];
+};
+
+/*
+ * Sorts argv into words and options; --json is one of every verb. A word that begins with "--" is an option, and "--"
+ * ends them, so that negative numbers are words. False: it was said on stderr what is wrong.
+ */
+bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **argv,
+                   struct tly_ctl_args *args);
+
+/* "tallyctl: …" on stderr. */
+void tly_ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same with a pointer to help VERB; TLY_CTL_USAGE. */
+enum tly_ctl_exit tly_ctl_misused(const char *verb, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- asking a server ---- */
+
+struct tly_ctl_request {
+    const char *method;
+    const char *path;
+    struct json_object *body; /* NULL: none */
+};
+
+struct tly_ctl_answer {
+    long status;
+    struct json_object *json; /* to be released with json_object_put */
+};
+
+/* TLY_CTL_DONE: there is an answer, whatever its status. TLY_CTL_UNREACHABLE: it was said on stderr why there is none. */
+enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_request *request,
+                              struct tly_ctl_answer *answer);
+/* "/v1/counters/" and a key, as a path; to be freed. NULL: no memory. */
+char *tly_ctl_key_path(const char *prefix, const char *key);
+
+/* ---- JSON ---- */
+
+/*
+ * Reads the one JSON value that text holds. A byte behind the text must be readable and 0. json-c's null is NULL too, so
+ * the result is told apart. False: error, of size bytes, says at which byte, and what is wrong.
+ */
+bool tly_ctl_json(struct tly_slice text, struct json_object **out, char *error, size_t size);
+
+/* ---- showing ---- */
+
+/* Whether the server did what was asked; if not, its problem is on stderr. */
+bool tly_ctl_accepted(const struct tly_ctl_answer *answer);
+/* The answer's JSON on one line of stdout. */
+void tly_ctl_print_json(struct json_object *json);
+
+/* A member of an object; "" or 0 when there is none. The text borrows. */
+const char *tly_ctl_text(struct json_object *object, const char *name);
+int64_t tly_ctl_int(struct json_object *object, const char *name);
+
+/* Cells of text in columns; control bytes are shown as '?'. `cells` are rows * columns and may be NULL for "-". */
+void tly_ctl_table(FILE *out, const char *const *cells, size_t rows, size_t columns);
+/* "850 us", "1.25 s", "3 h 2 min" in `text` of size bytes. */
+void tly_ctl_duration(double seconds, char *text, size_t size);
+/* "512 B", "3.4 MiB". */
+void tly_ctl_bytes(double bytes, char *text, size_t size);
+
+/* ---- verbs ---- */
+
+enum tly_ctl_exit tly_ctl_status(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_peers(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_fold(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+
+#endif

@@ -1,0 +1,202 @@
+/* HELLO is a map, so that a later version can say more to who understands it. */
+#include "wire/message.h"
+#include "wire/pack.h"
+
+#include <assert.h>
+
+#define MAGIC "tally"
+#define DELTA "delta"
+/* Bounds on what a peer of another version may have put in. */
+#define PAIRS_MAX 64
+#define CAPS_MAX 64
+#define WORD_BYTES_MAX 32
+
+/* An empty name would be our own mistake; one that is too long may be the operator's. */
+static void check_lengths(struct tly_buf *out, const struct tly_hello *hello)
+{
+    assert(hello->cluster.n > 0 && hello->name.n > 0);
+    bool fits = hello->cluster.n <= TLY_NAME_BYTES_MAX && hello->name.n <= TLY_NAME_BYTES_MAX &&
+                hello->address.n <= TLY_ADDRESS_BYTES_MAX;
+    if (!fits) tly_buf_fail(out, TLY_TOO_LARGE);
+}
+
+static void put_word(struct tly_buf *out, const char *word)
+{
+    tly_put_text(out, tly_slice_text(word));
+}
+
+static void put_prefixes(struct tly_buf *out, const struct tly_registry *registry)
+{
+    size_t count = tly_registry_count(registry);
+    put_word(out, "prefixes");
+    tly_put_array(out, 2 * count);
+    for (size_t i = 0; i < count; i++) {
+        struct tly_prefix prefix = tly_registry_at(registry, i);
+        tly_put_bytes(out, prefix.prefix);
+        tly_put_uint(out, prefix.strategy->id);
+    }
+}
+
+static void put_caps(struct tly_buf *out, bool delta)
+{
+    put_word(out, "caps");
+    tly_put_array(out, delta ? 1 : 0);
+    if (delta) put_word(out, DELTA);
+}
+
+static void put_versions(struct tly_buf *out, const struct tly_hello *hello)
+{
+    put_word(out, "versions");
+    tly_put_array(out, 2);
+    tly_put_uint(out, hello->version_oldest);
+    tly_put_uint(out, hello->version_newest);
+}
+
+void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const struct tly_registry *registry,
+                   const struct tly_mark *marks, size_t mark_count)
+{
+    check_lengths(out, hello);
+    tly_put_map(out, 10);
+    put_word(out, "magic");
+    put_word(out, MAGIC);
+    put_versions(out, hello);
+    put_word(out, "cluster");
+    tly_put_text(out, hello->cluster);
+    put_word(out, "name");
+    tly_put_text(out, hello->name);
+    put_word(out, "origin");
+    tly_put_uint(out, hello->origin);
+    put_prefixes(out, registry);
+    put_caps(out, hello->delta);
+    put_word(out, "wall");
+    tly_put_uint(out, hello->wall_ns);
+    put_word(out, "address");
+    tly_put_text(out, hello->address);
+    put_word(out, "marks");
+    tly_marks_put(out, marks, mark_count);
+}
+
+static void get_magic(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    (void)hello;
+    struct tly_slice magic = tly_get_bytes(cursor, sizeof MAGIC - 1);
+    if (!tly_slice_equal(magic, tly_slice_text(MAGIC))) tly_cursor_fail(cursor);
+}
+
+static void get_versions(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    if (tly_get_array(cursor, 2) != 2) tly_cursor_fail(cursor);
+    hello->version_oldest = tly_get_uint(cursor);
+    hello->version_newest = tly_get_uint(cursor);
+    if (hello->version_oldest == 0 || hello->version_oldest > hello->version_newest) tly_cursor_fail(cursor);
+}
+
+static struct tly_slice get_name(struct tly_cursor *cursor)
+{
+    struct tly_slice name = tly_get_bytes(cursor, TLY_NAME_BYTES_MAX);
+    if (name.n == 0) tly_cursor_fail(cursor);
+    return name;
+}
+
+static void get_cluster(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->cluster = get_name(cursor);
+}
+
+static void get_node_name(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->name = get_name(cursor);
+}
+
+static void get_origin(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->origin = tly_get_uint(cursor);
+    if (hello->origin == 0) tly_cursor_fail(cursor);
+}
+
+static void get_prefixes(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    size_t elements = tly_get_array(cursor, (size_t)2 * TLY_PREFIXES_MAX);
+    if (elements % 2 != 0) tly_cursor_fail(cursor);
+    hello->prefixes = (struct tly_prefixes){*cursor, elements / 2};
+    struct tly_slice before = {0};
+    for (size_t i = 0; i < elements / 2 && cursor->result == TLY_OK; i++) {
+        struct tly_slice prefix = tly_get_bytes(cursor, TLY_PREFIX_BYTES_MAX);
+        (void)tly_get_uint(cursor);
+        /* Ascending, so that none can be there twice with two strategies. */
+        if (i > 0 && tly_slice_compare(before, prefix) >= 0) tly_cursor_fail(cursor);
+        before = prefix;
+    }
+}
+
+static void get_caps(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    size_t count = tly_get_array(cursor, CAPS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct tly_slice cap = tly_get_bytes(cursor, WORD_BYTES_MAX);
+        if (tly_slice_equal(cap, tly_slice_text(DELTA))) hello->delta = true;
+    }
+}
+
+static void get_wall(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->wall_ns = tly_get_uint(cursor);
+}
+
+static void get_address(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->address = tly_get_bytes(cursor, TLY_ADDRESS_BYTES_MAX);
+}
+
+static void get_marks(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->marks = tly_marks_get(cursor);
+}
+
+static const struct {
+    const char *key;
+    void (*get)(struct tly_cursor *cursor, struct tly_hello *hello);
+} fields[] = {
+    {"magic", get_magic},     {"versions", get_versions}, {"cluster", get_cluster}, {"name", get_node_name},
+    {"origin", get_origin},   {"prefixes", get_prefixes}, {"caps", get_caps},       {"wall", get_wall},
+    {"address", get_address}, {"marks", get_marks},
+};
+
+#define FIELDS (sizeof fields / sizeof fields[0])
+
+static size_t field_of(struct tly_slice key)
+{
+    size_t i = 0;
+    while (i < FIELDS && !tly_slice_equal(key, tly_slice_text(fields[i].key)))
+        i++;
+    return i;
+}
+
+enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello)
+{
+    struct tly_cursor cursor = tly_cursor_of(body);
+    *hello = (struct tly_hello){0};
+    unsigned seen = 0;
+    size_t pairs = tly_get_map(&cursor, PAIRS_MAX);
+    for (size_t i = 0; i < pairs && cursor.result == TLY_OK; i++) {
+        size_t field = field_of(tly_get_bytes(&cursor, WORD_BYTES_MAX));
+        if (field == FIELDS) {
+            tly_cursor_skip(&cursor);
+            continue;
+        }
+        if ((seen & 1u << field) != 0) tly_cursor_fail(&cursor);
+        seen |= 1u << field;
+        fields[field].get(&cursor, hello);
+    }
+    if (seen != (1u << FIELDS) - 1) tly_cursor_fail(&cursor);
+    return tly_cursor_end(&cursor);
+}
+
+bool tly_prefixes_next(struct tly_prefixes *prefixes, struct tly_slice *prefix, uint64_t *strategy_id)
+{
+    if (prefixes->left == 0) return false;
+    prefixes->left--;
+    *prefix = tly_get_bytes(&prefixes->cursor, TLY_PREFIX_BYTES_MAX);
+    *strategy_id = tly_get_uint(&prefixes->cursor);
+    return prefixes->cursor.result == TLY_OK;
+}

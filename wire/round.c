@@ -1,0 +1,227 @@
+#include "wire/frame.h"
+#include "wire/message.h"
+#include "wire/pack.h"
+
+#include <assert.h>
+
+/* Elements of a row that every strategy has, and the most that a row of one we do not know may have. */
+#define ROW_FIXED 5
+#define ROW_ELEMENTS_MAX 32
+
+/* The most bytes: a head and a number; a list's head; the largest row; flags and the five-element array around it all. */
+#define NUMBER_BYTES_MAX 9
+#define LIST_BYTES_MAX 5
+#define ROW_BYTES_MAX (5 + TLY_KEY_BYTES_MAX + (3 + TLY_NUMS_MAX) * NUMBER_BYTES_MAX + 5 + TLY_LWW_BYTES_MAX)
+#define MARKS_BYTES_MAX (TLY_MARKS_MAX * 2 * NUMBER_BYTES_MAX)
+#define LIVES_BYTES_MAX (TLY_ROUND_LIVES_MAX * NUMBER_BYTES_MAX)
+
+static_assert(ROW_BYTES_MAX <= TLY_ROUND_ROWS_BYTES_MAX, "an empty writer takes any dot");
+static_assert(2 + 4 * LIST_BYTES_MAX + MARKS_BYTES_MAX + LIVES_BYTES_MAX + TLY_ROUND_ROWS_BYTES_MAX <=
+                  TLY_FRAME_BODY_MAX,
+              "a part fits into a frame");
+
+/* ---- writing ---- */
+
+void tly_round_writer_init(struct tly_round_writer *writer, const struct tly_mem *mem)
+{
+    tly_buf_init(&writer->rows, mem, TLY_ROUND_ROWS_BYTES_MAX);
+    tly_round_writer_clear(writer);
+}
+
+void tly_round_writer_fini(struct tly_round_writer *writer)
+{
+    tly_buf_fini(&writer->rows);
+}
+
+void tly_round_writer_clear(struct tly_round_writer *writer)
+{
+    tly_buf_clear(&writer->rows);
+    writer->row_count = 0;
+    writer->last_ts = 0;
+    writer->life_count = 0;
+}
+
+/* The number of a life: of the last added first, since dots come life by life; life_count when it has none yet. */
+static size_t life_number(const struct tly_round_writer *writer, uint64_t origin)
+{
+    for (size_t i = writer->life_count; i-- > 0;)
+        if (writer->lives[i] == origin) return i;
+    return writer->life_count;
+}
+
+static bool word_is_signed(const struct tly_strategy *strategy, unsigned i)
+{
+    return (strategy->signed_nums >> i & 1) != 0;
+}
+
+static void put_payload(struct tly_buf *out, const struct tly_strategy *strategy, const struct tly_dot *dot)
+{
+    for (unsigned i = 0; i < strategy->nums; i++) {
+        if (word_is_signed(strategy, i))
+            tly_put_int(out, (int64_t)dot->num[i]);
+        else
+            tly_put_uint(out, dot->num[i]);
+    }
+    if (strategy->has_bytes) tly_put_bytes(out, dot->bytes);
+}
+
+static size_t payload_elements(const struct tly_strategy *strategy, enum tly_op op)
+{
+    return op == TLY_PUT ? strategy->nums + (strategy->has_bytes ? 1u : 0u) : 0;
+}
+
+static void put_row(struct tly_round_writer *writer, struct tly_slice key,
+                    const struct tly_strategy *strategy, const struct tly_dot *dot, size_t life)
+{
+    struct tly_buf *rows = &writer->rows;
+    tly_put_array(rows, ROW_FIXED + payload_elements(strategy, dot->op));
+    tly_put_bytes(rows, key);
+    tly_put_uint(rows, strategy->id);
+    tly_put_uint(rows, life);
+    tly_put_int(rows, (int64_t)(dot->version.ts - writer->last_ts));
+    tly_put_uint(rows, dot->op);
+    if (dot->op == TLY_PUT) put_payload(rows, strategy, dot);
+}
+
+bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key,
+                          const struct tly_strategy *strategy, const struct tly_dot *dot)
+{
+    assert(key.n >= 1 && key.n <= TLY_KEY_BYTES_MAX && dot->bytes.n <= TLY_LWW_BYTES_MAX);
+    assert(dot->version.ts != 0 && dot->version.origin != 0);
+    size_t life = life_number(writer, dot->version.origin);
+    if (life == TLY_ROUND_LIVES_MAX || writer->rows.result != TLY_OK) return false;
+
+    size_t before = writer->rows.n;
+    put_row(writer, key, strategy, dot, life);
+    if (writer->rows.result != TLY_OK) {
+        writer->rows.n = before;
+        if (writer->rows.result == TLY_TOO_LARGE) writer->rows.result = TLY_OK;
+        return false;
+    }
+    if (life == writer->life_count) writer->lives[writer->life_count++] = dot->version.origin;
+    writer->last_ts = dot->version.ts;
+    writer->row_count++;
+    return true;
+}
+
+size_t tly_round_writer_bytes(const struct tly_round_writer *writer)
+{
+    return writer->rows.n;
+}
+
+/* NOLINTNEXTLINE(readability-function-size): two lists, each with its count */
+void tly_round_writer_finish(const struct tly_round_writer *writer, struct tly_buf *out, unsigned flags,
+                             const struct tly_mark *start, size_t start_count, const struct tly_mark *end,
+                             size_t end_count)
+{
+    assert((flags & ~(unsigned)(TLY_ROUND_FIRST | TLY_ROUND_LAST)) == 0);
+    if (writer->rows.result != TLY_OK) tly_buf_fail(out, writer->rows.result);
+    tly_put_array(out, 5);
+    tly_put_uint(out, flags);
+    tly_marks_put(out, start, (flags & TLY_ROUND_FIRST) != 0 ? start_count : 0);
+    tly_put_array(out, writer->life_count);
+    for (size_t i = 0; i < writer->life_count; i++)
+        tly_put_uint(out, writer->lives[i]);
+    tly_put_array(out, writer->row_count);
+    tly_buf_put(out, writer->rows.p, writer->rows.n);
+    tly_marks_put(out, end, (flags & TLY_ROUND_LAST) != 0 ? end_count : 0);
+}
+
+/* ---- reading ---- */
+
+static void get_payload(struct tly_cursor *cursor, const struct tly_strategy *strategy, struct tly_dot *dot)
+{
+    for (unsigned i = 0; i < strategy->nums; i++)
+        dot->num[i] = word_is_signed(strategy, i) ? (uint64_t)tly_get_int(cursor) : tly_get_uint(cursor);
+    if (strategy->has_bytes) dot->bytes = tly_get_bytes(cursor, TLY_LWW_BYTES_MAX);
+}
+
+/* The elements behind the fixed ones: those that op and strategy want, or of an unknown strategy whatever is there. */
+static void get_rest(struct tly_cursor *cursor, size_t elements, struct tly_row *row)
+{
+    const struct tly_strategy *strategy = tly_strategy_by_id(row->strategy_id);
+    bool unknown = strategy == NULL && row->dot.op == TLY_PUT;
+    if (!unknown && elements != (strategy != NULL ? payload_elements(strategy, row->dot.op) : 0)) {
+        tly_cursor_fail(cursor);
+    } else if (unknown) {
+        for (size_t i = 0; i < elements; i++)
+            tly_cursor_skip(cursor);
+    } else if (row->dot.op == TLY_PUT) {
+        get_payload(cursor, strategy, &row->dot);
+    }
+}
+
+static uint64_t get_life(struct tly_cursor *cursor, const struct tly_round *round)
+{
+    uint64_t number = tly_get_uint(cursor);
+    if (cursor->result == TLY_OK && number < round->life_count) return round->lives[number];
+    tly_cursor_fail(cursor);
+    return 0;
+}
+
+/* last_ts: of the row before; of this row afterwards. */
+static struct tly_row get_row(struct tly_cursor *cursor, const struct tly_round *round, uint64_t *last_ts)
+{
+    struct tly_row row = {0};
+    size_t elements = tly_get_array(cursor, ROW_ELEMENTS_MAX);
+    row.key = tly_get_bytes(cursor, TLY_KEY_BYTES_MAX);
+    row.strategy_id = tly_get_uint(cursor);
+    row.dot.version.origin = get_life(cursor, round);
+    row.dot.version.ts = *last_ts + (uint64_t)tly_get_int(cursor);
+    uint64_t op = tly_get_uint(cursor);
+    bool sound = elements >= ROW_FIXED && row.key.n > 0 && row.dot.version.ts != 0 && op <= TLY_REMOVE;
+    if (!sound) tly_cursor_fail(cursor);
+    if (cursor->result != TLY_OK) return row;
+    row.dot.op = (enum tly_op)op;
+    get_rest(cursor, elements - ROW_FIXED, &row);
+    *last_ts = row.dot.version.ts;
+    return row;
+}
+
+static void get_lives(struct tly_cursor *cursor, struct tly_round *round)
+{
+    round->life_count = tly_get_array(cursor, TLY_ROUND_LIVES_MAX);
+    for (size_t i = 0; i < round->life_count; i++) {
+        round->lives[i] = tly_get_uint(cursor);
+        if (round->lives[i] == 0) tly_cursor_fail(cursor);
+    }
+}
+
+static void get_rows(struct tly_cursor *cursor, struct tly_round *round)
+{
+    round->row_count = tly_get_array(cursor, TLY_FRAME_BODY_MAX);
+    round->rows = *cursor;
+    uint64_t last_ts = 0;
+    for (size_t i = 0; i < round->row_count && cursor->result == TLY_OK; i++)
+        (void)get_row(cursor, round, &last_ts);
+}
+
+enum tly_result tly_round_get(struct tly_slice body, struct tly_round *round)
+{
+    struct tly_cursor cursor = tly_cursor_of(body);
+    if (tly_get_array(&cursor, 5) != 5) tly_cursor_fail(&cursor);
+    uint64_t flags = tly_get_uint(&cursor);
+    if (flags > (TLY_ROUND_FIRST | TLY_ROUND_LAST)) tly_cursor_fail(&cursor);
+    round->flags = (unsigned)flags;
+    round->start = tly_marks_get(&cursor);
+    get_lives(&cursor, round);
+    get_rows(&cursor, round);
+    round->end = tly_marks_get(&cursor);
+    if ((flags & TLY_ROUND_FIRST) == 0 && round->start.left > 0) tly_cursor_fail(&cursor);
+    if ((flags & TLY_ROUND_LAST) == 0 && round->end.left > 0) tly_cursor_fail(&cursor);
+    return tly_cursor_end(&cursor);
+}
+
+struct tly_rows tly_rows_of(const struct tly_round *round)
+{
+    return (struct tly_rows){.round = round, .cursor = round->rows, .left = round->row_count};
+}
+
+bool tly_rows_next(struct tly_rows *rows, struct tly_row *row)
+{
+    if (rows->left == 0) return false;
+    rows->left--;
+    *row = get_row(&rows->cursor, rows->round, &rows->last_ts);
+    assert(rows->cursor.result == TLY_OK);
+    return true;
+}
