@@ -1,12 +1,12 @@
 /* The core by itself: local writes, merging what a peer sent, reading, and scanning for a snapshot. */
 #include "bench/support.h"
+#include "bench/support_bare.h"
 #include "bench/support_map.h"
 #include "wire/frame.h"
 
 #include <stdlib.h>
 
 #define KEYS 100000
-#define REPEATS 7
 #define OWN 0x1001
 #define SEED 42
 /* Hits on each key in a case that counts. */
@@ -24,52 +24,10 @@ struct world {
     uint64_t peer_sum, peer_digest;
 };
 
-static double rate(size_t ops, double since)
-{
-    return (double)ops / (tly_bench_cpu_s() - since) / 1e6;
-}
-
-/* ---- the yardstick: a table that does no more than it must ---- */
-
-struct slot {
-    uint64_t hash;
-    uint32_t key; /* number + 1; 0: empty */
-    uint64_t count;
-};
-
-static uint64_t *count_of(struct slot *slots, size_t mask, const struct world *world,
-                          const struct tly_hash_key *secret, size_t i)
-{
-    struct tly_slice key = tly_bench_key(world->keys, i);
-    uint64_t hash = tly_hash(secret, key);
-    size_t at = hash & mask;
-    for (; slots[at].key != 0; at = (at + 1) & mask)
-        if (slots[at].hash == hash && tly_slice_equal(tly_bench_key(world->keys, slots[at].key - 1), key))
-            return &slots[at].count;
-    slots[at] = (struct slot){hash, (uint32_t)i + 1, 0};
-    return &slots[at].count;
-}
-
 static double run_bare(void *context)
 {
     const struct world *world = context;
-    struct tly_hash_key secret;
-    size_t mask = 1, n = world->count * PASSES;
-    uint64_t seed = SEED, sum = 0;
-    while (mask < 2 * world->count)
-        mask = 2 * mask + 1;
-    for (size_t i = 0; i < sizeof secret.secret; i++)
-        secret.secret[i] = (uint8_t)tly_bench_next(&seed);
-    struct slot *slots = tly_bench_new(mask + 1, sizeof *slots);
-    double since = tly_bench_cpu_s();
-    for (size_t i = 0; i < n; i++)
-        ++*count_of(slots, mask, world, &secret, world->order[i / world->count][i % world->count]);
-    double result = rate(n, since);
-    for (size_t i = 0; i <= mask; i++)
-        sum += slots[i].count;
-    tly_bench_equal(sum, n, "sum of the yardstick");
-    free(slots);
-    return result;
+    return tly_bench_bare(world->keys, world->order, PASSES);
 }
 
 /* ---- local writes ---- */
@@ -80,12 +38,13 @@ static void put(struct tly_ormap *map, struct tly_slice key, uint64_t epoch, int
     tly_bench_must(tly_ormap_put(map, key, &dot), "putting a key");
 }
 
-/* Keys under em: beside the others; the prefix stands where "rl:" does in the workload's keys. */
+/* Keys under em: beside the others; "rl:" of the workload's keys is turned into it. */
 static struct tly_slice em_key(const struct world *world, size_t i, char *text)
 {
     struct tly_slice key = tly_bench_key(world->keys, i);
     memcpy(text, key.p, key.n);
-    memcpy(text, "em:", 3);
+    text[0] = 'e';
+    text[1] = 'm';
     return tly_slice_of(text, key.n);
 }
 
@@ -113,7 +72,7 @@ static double put_passes(struct world *world, size_t untimed, size_t passes)
         for (size_t i = 0; i < world->count; i++)
             put(map, em_key(world, world->order[pass][i], text), 1, (int64_t)pass + 1);
     }
-    double result = rate((passes - untimed) * world->count, since);
+    double result = tly_bench_rate((passes - untimed) * world->count, since);
     check_puts(map, passes * world->count);
     tly_ormap_free(map);
     return result;
@@ -140,7 +99,7 @@ static double run_hit(void *context)
         if (i % HITS_PER_SEAL == HITS_PER_SEAL - 1) tly_bench_must(tly_ormap_seal(map), "sealing");
     }
     tly_bench_must(tly_ormap_seal(map), "sealing");
-    double result = rate(n, since);
+    double result = tly_bench_rate(n, since);
     tly_bench_equal(tly_bench_sum(map), n, "sum of the hits");
     tly_ormap_free(map);
     return result;
@@ -162,7 +121,7 @@ static double merge(const struct world *world, const struct tly_bench_bodies *bo
     tly_bench_equal(apply_all(map, &world->before), world->count, "dots of the first round");
     double since = tly_bench_cpu_s();
     size_t applied = apply_all(map, bodies);
-    double result = rate(world->count, since);
+    double result = tly_bench_rate(world->count, since);
     tly_bench_equal(applied, world->count, "dots merged");
     tly_bench_equal(tly_bench_sum(map), world->peer_sum, "sum after merging");
     tly_bench_equal(tly_ormap_digest(map), world->peer_digest, "digest after merging");
@@ -176,7 +135,7 @@ static double run_merge_new(void *context)
     struct tly_ormap *map = tly_bench_map(world->registry, OWN);
     double since = tly_bench_cpu_s();
     size_t applied = apply_all(map, &world->before);
-    double result = rate(world->count, since);
+    double result = tly_bench_rate(world->count, since);
     tly_bench_equal(applied, world->count, "dots merged");
     tly_bench_equal(tly_bench_sum(map), world->count, "sum after merging new keys");
     tly_ormap_free(map);
@@ -217,7 +176,7 @@ static double run_read(void *context)
         if (entry != NULL) tly_entry_read(world->full, entry, &at, &value);
         sum += (uint64_t)value.count;
     }
-    double result = rate(n, since);
+    double result = tly_bench_rate(n, since);
     tly_bench_equal(sum, PASSES * world->peer_sum, "sum of what was read");
     return result;
 }
@@ -251,7 +210,7 @@ static double run_snapshot(void *context)
     tly_bench_encode(world->full, 0, TLY_BENCH_UNCUT, &bodies);
     for (size_t i = 0; i < bodies.count; i++)
         tly_frame_put(&frames, TLY_FRAME_ROUND, tly_bench_body(&bodies, i));
-    double result = rate(world->count, since);
+    double result = tly_bench_rate(world->count, since);
     tly_bench_must(frames.result, "writing a snapshot");
     check_frames(world, tly_buf_slice(&frames));
     tly_bench_bodies_fini(&bodies);
@@ -277,8 +236,7 @@ static void encode(struct tly_bench_bodies *bodies, struct tly_ormap *map, uint6
 static void build(struct world *world)
 {
     uint64_t seed = SEED;
-    double scale = tly_bench_scale();
-    world->count = scale >= 1 ? KEYS : (size_t)(KEYS * scale);
+    world->count = KEYS;
     world->keys = tly_bench_keys_new(world->count, &seed);
     world->registry = tly_bench_registry();
     for (size_t pass = 0; pass < PASSES; pass++) {
@@ -312,16 +270,16 @@ static void take_down(struct world *world)
 }
 
 static const struct tly_bench_case cases[] = {
-    {"bare table: hash, compare, add", run_bare, "16.4 (61 ns)", 0},
-    {"put, the key is new", run_put_new, "seed 0.42", 4.2},
-    {"put, the key is there", run_put_again, "seed 0.42", 4.2},
-    {"hit, sealed every 10,000", run_hit, NULL, 0},
-    {"merge, keys new, one batch", run_merge_new, "limit 49", 10},
-    {"merge, one batch", run_merge, "seed 0.49, limit 49", 10},
-    {"merge, batches of 1000", run_merge_1000, "seed 0.018", 10},
-    {"merge, batches of 1", run_merge_1, "seed 0.000019", 1},
-    {"find and read", run_read, NULL, 0},
-    {"snapshot: scan, encode, lz4", run_snapshot, "redis SAVE 1.5, limit 11", 6},
+    {TLY_BENCH_BARE, run_bare, "16.4 (61 ns)", 0, 0},
+    {"put, the key is new", run_put_new, "seed 0.42", 4.2, 0},
+    {"put, the key is there", run_put_again, "seed 0.42", 4.2, 0},
+    {"hit, sealed every 10,000", run_hit, NULL, 0, 0},
+    {"merge, keys new, one batch", run_merge_new, "limit 49", 10, 0},
+    {"merge, one batch", run_merge, "seed 0.49, limit 49", 10, 0},
+    {"merge, batches of 1000", run_merge_1000, "seed 0.018", 10, 0},
+    {"merge, batches of 1", run_merge_1, "seed 0.000019", 1, 0},
+    {"find and read", run_read, NULL, 0, 0},
+    {"snapshot: scan, encode, lz4", run_snapshot, "redis SAVE 1.5, limit 11", 6, 0},
 };
 
 int main(int argc, char **argv)
@@ -329,8 +287,9 @@ int main(int argc, char **argv)
     struct world world = {0};
     FILE *json = tly_bench_json(argc, argv);
     build(&world);
-    printf("core: %zu keys, %d repetitions, interleaved\n", world.count, REPEATS);
-    tly_bench_run("core", cases, sizeof cases / sizeof cases[0], REPEATS, &world, json);
+    struct tly_bench_plan plan = {"core", cases, sizeof cases / sizeof cases[0], tly_bench_repeats(), json};
+    printf("core: %zu keys, %zu repetitions, interleaved\n", world.count, plan.repeats);
+    tly_bench_run(&plan, &world);
     take_down(&world);
     if (json != NULL && fclose(json) != 0) tly_bench_fail("%s cannot be written", argv[1]);
     return 0;

@@ -34,6 +34,11 @@ double tly_bench_cpu_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+double tly_bench_rate(size_t ops, double since)
+{
+    return (double)ops / (tly_bench_cpu_s() - since) / 1e6;
+}
+
 uint64_t tly_bench_next(uint64_t *seed)
 {
     uint64_t z = *seed += UINT64_C(0x9e3779b97f4a7c15);
@@ -65,6 +70,12 @@ double tly_bench_scale(void)
     if (*end != '\0' || !(scale > 0 && scale <= 1000))
         tly_bench_fail("BENCH_SCALE=%s: 0.001 to 1000 was expected", text);
     return scale;
+}
+
+size_t tly_bench_repeats(void)
+{
+    double repeats = 7 * tly_bench_scale();
+    return repeats < 1 ? 1 : (size_t)repeats;
 }
 
 void tly_bench_fail(const char *format, ...)
@@ -109,46 +120,53 @@ static struct figure figure_of(double *samples, size_t count)
     return (struct figure){samples[0], middle, samples[count - 1]};
 }
 
+/* What a case has to reach, in millions per CPU second; 0: nothing. */
+static double target_of(const struct tly_bench_case *c, double yardstick)
+{
+    return c->bare_target > 0 ? c->bare_target * yardstick : c->target;
+}
+
 static void print_row(const struct tly_bench_case *c, struct figure figure, double yardstick)
 {
+    double wanted = target_of(c, yardstick);
     char target[48] = "";
-    if (c->target > 0)
-        snprintf(target, sizeof target, "%6.1f  %s", c->target,
-                 figure.median >= c->target ? "met" : "not met");
-    printf("  %-34s %8.3f %8.3f..%-8.3f %6.2fx   %-22s %s\n", c->name, figure.median, figure.least,
+    if (wanted > 0)
+        snprintf(target, sizeof target, "%5.1f  %s", wanted, figure.median >= wanted ? "met" : "not met");
+    printf("  %-32s %8.3f %8.3f..%-8.3f %5.2fx   %-26s %s\n", c->name, figure.median, figure.least,
            figure.most, figure.median / yardstick, c->reference != NULL ? c->reference : "", target);
 }
 
-static void write_line(FILE *json, const char *bench, const struct tly_bench_case *c, struct figure figure,
-                       double yardstick)
+static void write_line(const struct tly_bench_plan *plan, const struct tly_bench_case *c,
+                       struct figure figure, double yardstick)
 {
+    double wanted = target_of(c, yardstick);
     fprintf(
-        json,
+        plan->json,
         "{\"bench\":\"%s\",\"case\":\"%s\",\"unit\":\"M/CPU-s\",\"median\":%.4f,\"min\":%.4f,\"max\":%.4f,"
-        "\"yardsticks\":%.4f,\"scale\":%g",
-        bench, c->name, figure.median, figure.least, figure.most, figure.median / yardstick,
-        tly_bench_scale());
-    if (c->target > 0)
-        fprintf(json, ",\"target\":%g,\"met\":%s", c->target, figure.median >= c->target ? "true" : "false");
-    fputs("}\n", json);
+        "\"repeats\":%zu,\"bare\":%.4f,\"scale\":%g",
+        plan->bench, c->name, figure.median, figure.least, figure.most, plan->repeats,
+        figure.median / yardstick, tly_bench_scale());
+    if (wanted > 0)
+        fprintf(plan->json, ",\"target\":%.4f,\"met\":%s", wanted,
+                figure.median >= wanted ? "true" : "false");
+    fputs("}\n", plan->json);
 }
 
-void tly_bench_run(const char *bench, const struct tly_bench_case *cases, size_t count, size_t repeats,
-                   void *world, FILE *json)
+void tly_bench_run(const struct tly_bench_plan *plan, void *world)
 {
-    double *samples = tly_bench_new(count * repeats, sizeof *samples);
+    size_t repeats = plan->repeats;
+    double *samples = tly_bench_new(plan->count * repeats, sizeof *samples), yardstick = 0;
     for (size_t repeat = 0; repeat < repeats; repeat++)
-        for (size_t i = 0; i < count; i++)
-            samples[i * repeats + repeat] = cases[i].run(world);
+        for (size_t i = 0; i < plan->count; i++)
+            samples[i * repeats + repeat] = plan->cases[i].run(world);
 
-    printf("  %-34s %8s %18s %7s   %-22s %s\n", "million per CPU second", "median", "min..max", "ratio",
+    printf("  %-32s %8s %18s %6s   %-26s %s\n", "million per CPU second", "median", "min..max", "bare",
            "measured elsewhere", "target");
-    double yardstick = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < plan->count; i++) {
         struct figure figure = figure_of(samples + i * repeats, repeats);
         if (i == 0) yardstick = figure.median;
-        print_row(&cases[i], figure, yardstick);
-        if (json != NULL) write_line(json, bench, &cases[i], figure, yardstick);
+        print_row(&plan->cases[i], figure, yardstick);
+        if (plan->json != NULL) write_line(plan, &plan->cases[i], figure, yardstick);
     }
     free(samples);
 }

@@ -14,14 +14,14 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define TLY_BENCH_REPEATS_MAX 64
-
 struct tly_mem tly_bench_heap(void);
 /* A zeroed block of count items; ends the program when there is no memory. */
 void *tly_bench_new(size_t count, size_t item_bytes);
 
 /* CPU time of this process, in seconds. */
 double tly_bench_cpu_s(void);
+/* Millions of operations per CPU second since that moment. */
+double tly_bench_rate(size_t ops, double since);
 
 /* The next number of a seed (splitmix64), and one below a bound. */
 uint64_t tly_bench_next(uint64_t *seed);
@@ -31,6 +31,8 @@ void tly_bench_shuffle(uint32_t *order, size_t count, uint64_t *seed);
 
 /* BENCH_SCALE: how much to do, 1 unless told otherwise. */
 double tly_bench_scale(void);
+/* Repetitions at that scale: 7 at 1. */
+size_t tly_bench_repeats(void);
 
 /* A benchmark that computed something wrong has measured nothing: these end the program with status 1. */
 void tly_bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -45,14 +47,18 @@ struct tly_bench_case {
     double (*run)(void *world);
     const char *reference; /* the rival's or the limit's figure, measured elsewhere; NULL: none */
     double target;         /* in millions per CPU second; 0: none */
+    double bare_target;    /* as a ratio to the yardstick; 0: none */
 };
 
-/*
- * Runs the cases one after the other, and that `repeats` times, checks nothing itself, prints the table, and appends
- * a line for each case to `json`, which may be NULL.
- */
-void tly_bench_run(const char *bench, const struct tly_bench_case *cases, size_t count, size_t repeats,
-                   void *world, FILE *json);
+struct tly_bench_plan {
+    const char *bench;
+    const struct tly_bench_case *cases;
+    size_t count, repeats;
+    FILE *json; /* takes a line for each case; may be NULL */
+};
+
+/* Runs the cases one after the other, and that `repeats` times, and prints the table. */
+void tly_bench_run(const struct tly_bench_plan *plan, void *world);
 
 /* Opens the file that the first argument names, for appending lines; NULL when there is none. */
 FILE *tly_bench_json(int argc, char **argv);

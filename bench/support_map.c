@@ -86,9 +86,9 @@ struct tly_slice tly_bench_body(const struct tly_bench_bodies *bodies, size_t i)
 static void end_body(struct tly_bench_bodies *bodies)
 {
     struct tly_mem mem = tly_bench_heap();
-    size_t *end =
-        tly_mem_reserve(&mem, bodies->end, &bodies->capacity, bodies->count + 1, sizeof *bodies->end);
-    tly_bench_must(end == NULL ? TLY_NOMEM : bodies->bytes.result, "encoding");
+    void *end = tly_mem_reserve(&mem, bodies->end, &bodies->capacity, bodies->count + 1, sizeof *bodies->end);
+    if (end == NULL) tly_bench_fail("no memory for the ends of %zu rounds", bodies->count + 1);
+    tly_bench_must(bodies->bytes.result, "encoding");
     bodies->end = end;
     bodies->end[bodies->count++] = bodies->bytes.n;
 }

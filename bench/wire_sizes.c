@@ -15,7 +15,7 @@
 #define ORIGIN UINT64_C(0x9e3779b97f4a7c15)
 #define READER 1
 /* Where the engine cuts a part. */
-#define PART_BYTES (16u * 1024u)
+#define PART_BYTES ((size_t)16 * 1024)
 
 /* Bytes of the same updates in three forms. */
 struct sizes {

@@ -48,17 +48,6 @@ enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int
     return tly_ormap_put(map, key, &dot);
 }
 
-/*
- * The deadline that the own shard goes on carrying. One that another origin has since replaced is not repeated: the
- * newest dot's deadline counts, and a re-sealed old one would look newest.
- */
-static int64_t carried_deadline(const struct tly_dot *own, const struct tly_value *value)
-{
-    int64_t aux = (int64_t)own->num[TLY_SUM_AUX];
-    uint64_t said = aux == TLY_DEADLINE_NONE ? 0 : (uint64_t)aux;
-    return said == value->deadline_ms ? aux : 0;
-}
-
 enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, uint64_t now_ms,
                                 int64_t *value)
 {
@@ -79,11 +68,15 @@ enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int
     int64_t shard = has_own ? (int64_t)own.num[TLY_SUM_COUNT] : 0, unused;
     if (__builtin_add_overflow(before.count, delta, value) || __builtin_add_overflow(shard, delta, &unused))
         result = TLY_OVERFLOW;
-    struct tly_hit hit = {.epoch = before.epoch, .units = delta};
-    hit.aux = has_own ? carried_deadline(&own, &before) : 0;
+    struct tly_hit hit = {.epoch = before.epoch, .units = delta, .keeps_aux = true};
     if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
-    if (result != TLY_OK) tly_ormap_tidy(map, entry);
-    return result;
+    if (result != TLY_OK) {
+        tly_ormap_tidy(map, entry);
+        return result;
+    }
+    /* A sum that was held at an end of its range may lie further out than was seen. */
+    if (before.count == INT64_MAX || before.count == INT64_MIN) *value = read_at(map, entry, now_ms).count;
+    return TLY_OK;
 }
 
 enum tly_result tly_counter_expire(struct tly_ormap *map, struct tly_slice key, uint64_t deadline_ms, uint64_t now_ms)

@@ -16,6 +16,7 @@ struct tly_cell {
     uint32_t life;
     uint8_t op;
     bool unsealed; /* counted into since the last sealing */
+    bool says_aux; /* a new aux came with what was counted */
     uint64_t word[];
 };
 

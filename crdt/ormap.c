@@ -467,7 +467,9 @@ static void count_into(struct tly_cell *cell, const struct tly_hit *hit)
     /* An origin's epoch never falls: a hit for the window before goes to aux, an older one still to count. */
     uint64_t *slot = hit->window != 0 && hit->epoch + 1 == *epoch ? aux : count;
     *slot = (uint64_t)tly_clamp_add((int64_t)*slot, hit->units);
-    if (hit->window == 0) *aux = (uint64_t)hit->aux;
+    if (hit->window != 0 || hit->keeps_aux) return;
+    *aux = (uint64_t)hit->aux;
+    cell->says_aux = true;
 }
 
 enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry, const struct tly_hit *hit)
@@ -491,6 +493,24 @@ bool tly_ormap_is_unsealed(const struct tly_ormap *map)
     return map->unsealed_count > 0;
 }
 
+/*
+ * The newest dot's deadline counts, and cell i is about to be the newest: one that it only goes on carrying, and that
+ * another origin has replaced since, must not be said again.
+ */
+static void forget_replaced_aux(const struct tly_ormap *map, struct tly_entry *entry, size_t i)
+{
+    struct tly_cell *own = tly_cell_at(entry, i);
+    if (own->word[TLY_SUM_WINDOW] != 0 || own->says_aux) return;
+    struct tly_version last = {own->ts, map->lives[own->life].origin};
+    for (size_t j = 0; j < entry->count; j++) {
+        struct tly_dot other = dot_of(map, entry, tly_cell_at(entry, j));
+        bool replaces = other.op == TLY_PUT && other.num[TLY_SUM_WINDOW] == 0 && other.num[TLY_SUM_AUX] != 0 &&
+                        other.num[TLY_SUM_EPOCH] == own->word[TLY_SUM_EPOCH] &&
+                        tly_version_compare(other.version, last) > 0;
+        if (replaces) own->word[TLY_SUM_AUX] = 0;
+    }
+}
+
 /* Gives cell i its version; what the entry then holds is again what a join would leave. */
 static enum tly_result seal_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
 {
@@ -498,9 +518,10 @@ static enum tly_result seal_cell(struct tly_ormap *map, struct tly_entry *entry,
     uint64_t ts, old = tly_cell_at(entry, i)->ts;
     enum tly_result result = tly_clock_next(&map->clock, &ts);
     if (result != TLY_OK) return result;
+    forget_replaced_aux(map, entry, i);
     struct tly_cell *cell = tly_entry_move_last(entry, i);
     cell->ts = ts;
-    cell->unsealed = false;
+    cell->unsealed = cell->says_aux = false;
     map->lives[map->own].mark = ts;
     tly_oplog_append(&map->lives[map->own].log, (struct tly_record){ts, entry->number});
     if (old != 0) record_died(map, map->own);
@@ -552,6 +573,13 @@ static size_t place_for(const struct tly_ormap *map, const struct tly_entry *ent
     return at;
 }
 
+static bool holds_own(const struct tly_ormap *map, const struct tly_entry *entry)
+{
+    for (size_t i = 0; i < entry->count; i++)
+        if (tly_cell_at(entry, i)->life == map->own && tly_cell_at(entry, i)->op == TLY_PUT) return true;
+    return false;
+}
+
 /* What is left of the own shards after a REMOVE starts from nothing, else the next flush would bring all back. */
 static void restart_own_shards(struct tly_ormap *map, struct tly_entry *entry)
 {
@@ -579,7 +607,7 @@ static enum tly_outcome judge(const struct tly_ormap *map, const struct tly_entr
 static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot, uint32_t life)
 {
     bool restarts = dot->op == TLY_REMOVE && entry->strategy->own_shards;
-    if (restarts && !queue_unsealed(map, entry)) return TLY_NOMEM;
+    if (restarts && holds_own(map, entry) && !queue_unsealed(map, entry)) return TLY_NOMEM;
     if (!reserve_cell(map, &entry) || !reserve_record(map, life)) return TLY_NOMEM;
     const struct tly_cell *cell = tly_entry_put_in(&map->mem, entry, place_for(map, entry, dot), dot, life);
     if (cell == NULL) return TLY_NOMEM;

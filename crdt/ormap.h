@@ -73,7 +73,8 @@ struct tly_hit {
     uint64_t window; /* ms; 0: a plain counter or a bucket */
     uint64_t epoch;  /* of the hit; with window 0 the generation it counts in */
     int64_t units;
-    int64_t aux; /* with window 0 the new aux; otherwise unused */
+    int64_t aux;    /* with window 0 the new aux; otherwise unused */
+    bool keeps_aux; /* with window 0: no new one, the shard goes on with what it says unless others replace it */
 };
 
 /* Counts into the own shard in place, unsealed. The entry may move: *entry is set anew. TLY_OK or TLY_NOMEM. */

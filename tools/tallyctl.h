@@ -5,7 +5,8 @@
  *     tallyctl_args.c      the words and options behind a verb
  *     tallyctl_http.c      one request, one bounded answer
  *     tallyctl_show.c      answers for people: tables, durations, problems
- *     tallyctl_verbs.c     the verbs that ask a server
+ *     tallyctl_verbs.c     get, incr, check
+ *     tallyctl_node.c      status, peers
  *     tallyctl_json.c      text that nobody has checked into JSON
  *     tallyctl_history.c   a history as JSON: reading and writing
  *     tallyctl_fold.c      fold: histories through the real core
@@ -69,7 +70,7 @@ struct tly_ctl_verb {
 bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **argv,
                    struct tly_ctl_args *args);
 
-/* "tallyctl: …" on stderr. */
+/* "tallyctl: …" on stderr, on one line; control bytes are shown as '?'. */
 void tly_ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same with a pointer to help VERB; TLY_CTL_USAGE. */
 enum tly_ctl_exit tly_ctl_misused(const char *verb, const char *format, ...)
@@ -85,7 +86,7 @@ struct tly_ctl_request {
 
 struct tly_ctl_answer {
     long status;
-    struct json_object *json; /* to be released with json_object_put */
+    struct json_object *json; /* an object or an array; to be released with json_object_put */
 };
 
 /* TLY_CTL_DONE: there is an answer, whatever its status. TLY_CTL_UNREACHABLE: it was said on stderr why there is none. */
@@ -93,6 +94,12 @@ enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_re
                               struct tly_ctl_answer *answer);
 /* "/v1/counters/" and a key, as a path; to be freed. NULL: no memory. */
 char *tly_ctl_key_path(const char *prefix, const char *key);
+
+/* Shows an answer that says yes. */
+typedef enum tly_ctl_exit tly_ctl_show(struct json_object *json);
+/* Asks, and shows the answer as JSON or for people; a problem goes to stderr. */
+enum tly_ctl_exit tly_ctl_ask_and_show(const struct tly_ctl *ctl, const struct tly_ctl_request *request,
+                                       tly_ctl_show *show);
 
 /* ---- JSON ---- */
 
@@ -113,6 +120,7 @@ void tly_ctl_print_json(struct json_object *json);
 const char *tly_ctl_text(struct json_object *object, const char *name);
 int64_t tly_ctl_int(struct json_object *object, const char *name);
 
+bool tly_ctl_is_control(char c);
 /* Cells of text in columns; control bytes are shown as '?'. `cells` are rows * columns and may be NULL for "-". */
 void tly_ctl_table(FILE *out, const char *const *cells, size_t rows, size_t columns);
 /* "850 us", "1.25 s", "3 h 2 min" in `text` of size bytes. */

@@ -2,25 +2,40 @@
 
 #include <stdarg.h>
 
+#define LINE_BYTES 1024
+
+/* What somebody else wrote must not steer a terminal. */
+static void put_line(char *line)
+{
+    for (char *c = line; *c != '\0'; c++)
+        if (tly_ctl_is_control(*c)) *c = '?';
+    fflush(stdout);
+    fprintf(stderr, "%s\n", line);
+}
+
 void tly_ctl_complain(const char *format, ...)
 {
+    char line[LINE_BYTES] = "tallyctl: ";
+    size_t n = strlen(line);
     va_list list;
-    fflush(stdout);
-    fputs("tallyctl: ", stderr);
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    vsnprintf(line + n, sizeof line - n, format, list);
     va_end(list);
-    fputc('\n', stderr);
+    put_line(line);
 }
 
 enum tly_ctl_exit tly_ctl_misused(const char *verb, const char *format, ...)
 {
+    char line[LINE_BYTES];
     va_list list;
-    fprintf(stderr, "tallyctl %s: ", verb);
+    snprintf(line, sizeof line, "tallyctl %s: ", verb);
+    size_t n = strlen(line);
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    vsnprintf(line + n, sizeof line - n, format, list);
     va_end(list);
-    fprintf(stderr, "; see: tallyctl help %s\n", verb);
+    n = strlen(line);
+    snprintf(line + n, sizeof line - n, "; see: tallyctl help %s", verb);
+    put_line(line);
     return TLY_CTL_USAGE;
 }
 

@@ -122,6 +122,11 @@ static enum tly_ctl_exit unreachable(const char *server, const char *why)
     return TLY_CTL_UNREACHABLE;
 }
 
+static bool is_container(struct json_object *json)
+{
+    return json_object_is_type(json, json_type_object) || json_object_is_type(json, json_type_array);
+}
+
 /* An answer that is no JSON is one all the same if its status says no. */
 static enum tly_ctl_exit read_answer(const struct exchange *exchange, const char *server,
                                      struct tly_ctl_answer *answer)
@@ -131,13 +136,12 @@ static enum tly_ctl_exit read_answer(const struct exchange *exchange, const char
     if (exchange->body.n > 0) {
         struct tly_slice text = tly_slice_of(exchange->body.p, exchange->body.n);
         bool ok = tly_ctl_json(text, &answer->json, error, sizeof error);
-        if (ok && json_object_is_type(answer->json, json_type_object)) return TLY_CTL_DONE;
+        if (ok && is_container(answer->json)) return TLY_CTL_DONE;
         json_object_put(answer->json);
         answer->json = NULL;
     }
     if (answer->status >= 400) return TLY_CTL_DONE;
-    tly_ctl_complain("%s answered with status %ld and no JSON object: is it a tallyd?", server,
-                     answer->status);
+    tly_ctl_complain("%s answered with status %ld and no JSON: is it a tallyd?", server, answer->status);
     return TLY_CTL_UNREACHABLE;
 }
 
@@ -175,5 +179,20 @@ enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_re
     else
         status = unreachable(ctl->server, "out of memory, or a libcurl that is too old");
     release(&exchange);
+    return status;
+}
+
+enum tly_ctl_exit tly_ctl_ask_and_show(const struct tly_ctl *ctl, const struct tly_ctl_request *request,
+                                       tly_ctl_show *show)
+{
+    struct tly_ctl_answer answer;
+    enum tly_ctl_exit status = tly_ctl_ask(ctl, request, &answer);
+    if (status != TLY_CTL_DONE) return status;
+    if (ctl->json && answer.json != NULL) tly_ctl_print_json(answer.json);
+    if (!tly_ctl_accepted(&answer))
+        status = TLY_CTL_NO;
+    else if (!ctl->json)
+        status = show(answer.json);
+    json_object_put(answer.json);
     return status;
 }

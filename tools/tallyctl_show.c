@@ -43,7 +43,7 @@ int64_t tly_ctl_int(struct json_object *object, const char *name)
 
 /* ---- tables ---- */
 
-static bool is_control(char c)
+bool tly_ctl_is_control(char c)
 {
     return (unsigned char)c < 0x20 || c == 0x7f;
 }
@@ -76,7 +76,7 @@ static void put_cell(FILE *out, const char *text, size_t width)
 {
     size_t taken = width_of(text);
     for (; *text != '\0'; text++)
-        fputc(is_control(*text) ? '?' : *text, out);
+        fputc(tly_ctl_is_control(*text) ? '?' : *text, out);
     for (; taken < width; taken++)
         fputc(' ', out);
 }

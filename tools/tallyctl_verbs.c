@@ -4,25 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- asking ---- */
-
-/* Shows an answer that says yes. */
-typedef void show(struct json_object *json);
-
-static enum tly_ctl_exit ask(const struct tly_ctl *ctl, const struct tly_ctl_request *request, show *show_it)
-{
-    struct tly_ctl_answer answer;
-    enum tly_ctl_exit status = tly_ctl_ask(ctl, request, &answer);
-    if (status != TLY_CTL_DONE) return status;
-    if (ctl->json && answer.json != NULL) tly_ctl_print_json(answer.json);
-    if (!tly_ctl_accepted(&answer))
-        status = TLY_CTL_NO;
-    else if (!ctl->json)
-        show_it(answer.json);
-    json_object_put(answer.json);
-    return status;
-}
-
 static enum tly_ctl_exit no_memory(void)
 {
     tly_ctl_complain("out of memory");
@@ -50,12 +31,13 @@ static bool add(struct json_object *object, const char *name, struct json_object
 
 /* ---- get, incr ---- */
 
-static void show_value(struct json_object *json)
+static enum tly_ctl_exit show_value(struct json_object *json)
 {
     if (json_object_object_get_ex(json, "epoch", NULL))
         printf("epoch %s count %s\n", tly_ctl_text(json, "epoch"), tly_ctl_text(json, "count"));
     else
         printf("%s\n", tly_ctl_text(json, "value"));
+    return TLY_CTL_DONE;
 }
 
 static enum tly_ctl_exit ask_counter(const struct tly_ctl *ctl, const char *key, const char *method,
@@ -64,7 +46,7 @@ static enum tly_ctl_exit ask_counter(const struct tly_ctl *ctl, const char *key,
     char *path = tly_ctl_key_path("/v1/counters/", key);
     if (path == NULL) return no_memory();
     struct tly_ctl_request request = {method, path, body};
-    enum tly_ctl_exit status = ask(ctl, &request, show_value);
+    enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_value);
     free(path);
     return status;
 }

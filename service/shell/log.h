@@ -15,6 +15,7 @@ struct tly_log;
 struct tly_log *tly_log_new(FILE *out, enum tly_level level);
 void tly_log_free(struct tly_log *log);
 bool tly_level_parse(const char *text, enum tly_level *level);
+const char *tly_level_name(enum tly_level level);
 void tly_log(struct tly_log *log, enum tly_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Lines left out as repeats since the start. */

@@ -95,6 +95,8 @@ static void expire(struct tly_resp *resp, const struct tly_slice *arg, size_t co
     enum tly_result result = tly_resp_ask(resp, TLY_ASK_READ, arg[1], &reply);
     if (result == TLY_NOT_FOUND || (result == TLY_OK && !is_met(&only, reply.value.deadline_ms, deadline_ms)))
         tly_resp_put_int(resp->out, 0);
+    else if (result == TLY_OK && reply.strategy->id == TLY_EPOCH_MAX)
+        tly_resp_put_result(resp, TLY_WRONG_STRATEGY);
     else if (result != TLY_OK)
         tly_resp_put_result(resp, result);
     else

@@ -135,6 +135,7 @@ static const char *code_word(enum tly_verdict_code code)
     return words[code];
 }
 
+/* retry_after_ms is -1 when these hits can never pass. */
 static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict)
 {
     const struct {
@@ -144,7 +145,6 @@ static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict
         {"limit", verdict->limit},
         {"remaining", verdict->remaining},
         {"reset_ms", verdict->reset_ms},
-        {"retry_after_ms", verdict->retry_after_ms},
     };
     tly_resp_put_map(resp->out, resp->proto, 6);
     tly_resp_put_text(resp->out, "code");
@@ -153,6 +153,11 @@ static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict
         tly_resp_put_text(resp->out, rows[i].name);
         tly_resp_put_uint(resp->out, rows[i].number);
     }
+    tly_resp_put_text(resp->out, "retry_after_ms");
+    if (verdict->retry_after_ms == UINT64_MAX)
+        tly_resp_put_int(resp->out, -1);
+    else
+        tly_resp_put_uint(resp->out, verdict->retry_after_ms);
     tly_resp_put_text(resp->out, "name");
     tly_resp_put_bulk(resp->out, verdict->name);
 }

@@ -2,10 +2,9 @@
 
 #include "service/shell/libc_mem.h"
 
-#include <bsd/stdlib.h>
-#include <bsd/string.h>
 #include <event2/event.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>

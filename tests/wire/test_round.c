@@ -443,8 +443,8 @@ static void keys_and_values_are_taken_up_to_their_limits(void **state)
         tly_buf_put(&bench->out, "\x95\x03\x90\x91\x0b\x91\x97", 7);
         tly_put_bytes(&bench->out, tly_slice_of(bench->value, TLY_KEY_BYTES_MAX + (more & 1)));
         tly_buf_put(&bench->out, "\x01\x00\x05\x00\x00", 5);
-        /* The byte behind the value serves as one more of it. */
         tly_put_bytes(&bench->out, tly_slice_of(bench->value, TLY_LWW_BYTES_MAX));
+        /* The last byte of the value's length, counted up. */
         if ((more & 2) != 0) bench->out.p[bench->out.n - TLY_LWW_BYTES_MAX - 1]++;
         if ((more & 2) != 0) tly_buf_put(&bench->out, "x", 1);
         tly_put_array(&bench->out, 0);

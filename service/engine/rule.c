@@ -1,0 +1,222 @@
+#include "service/engine/rule.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+#define WINDOW_MS_MAX UINT64_C(31622400000)
+
+/* ---- algorithms and rates ---- */
+
+static const char *const algorithms[] = {
+    [TLY_SLIDING_WINDOW] = "sliding_window",
+    [TLY_FIXED_WINDOW] = "fixed_window",
+    [TLY_TOKEN_BUCKET] = "token_bucket",
+};
+
+#define ALGORITHM_COUNT (sizeof algorithms / sizeof algorithms[0])
+
+bool tly_algorithm_parse(struct tly_slice text, enum tly_algorithm *algorithm)
+{
+    for (size_t i = 0; i < ALGORITHM_COUNT; i++) {
+        if (!tly_slice_equal(text, tly_slice_text(algorithms[i]))) continue;
+        *algorithm = (enum tly_algorithm)i;
+        return true;
+    }
+    return false;
+}
+
+const char *tly_algorithm_name(enum tly_algorithm algorithm)
+{
+    return (size_t)algorithm < ALGORITHM_COUNT ? algorithms[algorithm] : "unknown";
+}
+
+const char *tly_algorithm_names(void)
+{
+    return "sliding_window, fixed_window, token_bucket";
+}
+
+/* Takes digits off the front; false: there are none, or the number is too great. */
+static bool take_number(struct tly_slice *text, uint64_t *number)
+{
+    size_t digits = 0;
+    *number = 0;
+    while (digits < text->n && text->p[digits] >= '0' && text->p[digits] <= '9') {
+        uint64_t digit = (uint64_t)(text->p[digits] - '0');
+        if (*number > (UINT64_MAX - digit) / 10) return false;
+        *number = *number * 10 + digit;
+        digits++;
+    }
+    *text = tly_slice_of(text->p + digits, text->n - digits);
+    return digits > 0;
+}
+
+/* ms in a unit; 0: no unit of that name. */
+static uint64_t unit_ms(struct tly_slice name)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (tly_slice_equal(name, tly_slice_text(units[i].name))) return units[i].ms;
+    return 0;
+}
+
+enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate)
+{
+    uint64_t limit, number = 1;
+    if (!take_number(&text, &limit) || text.n == 0 || text.p[0] != '/') return TLY_BAD_RULE;
+    text = tly_slice_of(text.p + 1, text.n - 1);
+    bool counted = text.n > 0 && text.p[0] >= '0' && text.p[0] <= '9';
+    if (counted && !take_number(&text, &number)) return TLY_BAD_RULE;
+    uint64_t unit = unit_ms(text);
+    if (unit == 0 || number == 0 || number > WINDOW_MS_MAX / unit) return TLY_BAD_RULE;
+    if (limit == 0 || limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
+    rate->limit = limit;
+    rate->window_ms = number * unit;
+    return TLY_OK;
+}
+
+enum tly_result tly_rate_check(const struct tly_rate *rate)
+{
+    if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
+    if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
+    if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;
+    if (rate->algorithm != TLY_TOKEN_BUCKET) return rate->burst == 0 ? TLY_OK : TLY_BAD_RULE;
+    uint64_t window_ns = rate->window_ms * NS_PER_MS, burst = rate->burst != 0 ? rate->burst : rate->limit;
+    if (rate->limit > window_ns) return TLY_BAD_RULE;
+    /* A bucket's tolerance is held to a window's greatest length, so sums of times stay far from the end of i64. */
+    return burst <= WINDOW_MS_MAX * NS_PER_MS / (window_ns / rate->limit) ? TLY_OK : TLY_BAD_RULE;
+}
+
+/* ---- rules ---- */
+
+struct tly_rules {
+    struct tly_mem mem;
+    struct tly_rule *rules; /* ascending by name */
+    size_t count, capacity;
+};
+
+struct tly_rules *tly_rules_new(const struct tly_mem *mem)
+{
+    struct tly_rules *rules = tly_mem_zeroed(mem, sizeof *rules);
+    if (rules != NULL) rules->mem = *mem;
+    return rules;
+}
+
+void tly_rules_free(struct tly_rules *rules)
+{
+    if (rules == NULL) return;
+    struct tly_mem mem = rules->mem;
+    tly_mem_free(&mem, rules->rules, rules->capacity * sizeof *rules->rules);
+    tly_mem_free(&mem, rules, sizeof *rules);
+}
+
+/* Where the name stands, or would. */
+static size_t place_of(const struct tly_rules *rules, struct tly_slice name)
+{
+    size_t low = 0, high = rules->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (tly_slice_compare(tly_slice_text(rules->rules[middle].name), name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name)
+{
+    size_t at = place_of(rules, name);
+    bool found = at < rules->count && tly_slice_equal(tly_slice_text(rules->rules[at].name), name);
+    return found ? &rules->rules[at] : NULL;
+}
+
+enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *rule)
+{
+    struct tly_slice name = tly_slice_text(rule->name);
+    if (name.n == 0 || rule->field_count > TLY_RULE_FIELDS_MAX) return TLY_BAD_RULE;
+    if (tly_rate_check(&rule->rate) != TLY_OK || tly_rules_find(rules, name) != NULL) return TLY_BAD_RULE;
+    if (rules->count == TLY_RULES_MAX) return TLY_FULL;
+    void *grown =
+        tly_mem_reserve(&rules->mem, rules->rules, &rules->capacity, rules->count + 1, sizeof *rules->rules);
+    if (grown == NULL) return TLY_NOMEM;
+    rules->rules = grown;
+    size_t at = place_of(rules, name);
+    memmove(&rules->rules[at + 1], &rules->rules[at], (rules->count - at) * sizeof *rules->rules);
+    rules->rules[at] = *rule;
+    rules->count++;
+    return TLY_OK;
+}
+
+size_t tly_rules_count(const struct tly_rules *rules)
+{
+    return rules->count;
+}
+
+const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i)
+{
+    return &rules->rules[i];
+}
+
+/* ---- keys ---- */
+
+struct key {
+    uint8_t *out;
+    size_t n; /* more than TLY_KEY_BYTES_MAX: it did not fit */
+};
+
+static void add_byte(struct key *key, uint8_t byte)
+{
+    if (key->n < TLY_KEY_BYTES_MAX) key->out[key->n] = byte;
+    if (key->n <= TLY_KEY_BYTES_MAX) key->n++;
+}
+
+static void add_plain(struct key *key, struct tly_slice bytes)
+{
+    for (size_t i = 0; i < bytes.n; i++)
+        add_byte(key, bytes.p[i]);
+}
+
+/* ':' divides parts and '%' escapes, so neither stands for itself in a part. */
+static void add_part(struct key *key, struct tly_slice part)
+{
+    for (size_t i = 0; i < part.n; i++) {
+        if (part.p[i] == ':')
+            add_plain(key, tly_slice_text("%3A"));
+        else if (part.p[i] == '%')
+            add_plain(key, tly_slice_text("%25"));
+        else
+            add_byte(key, part.p[i]);
+    }
+}
+
+static struct tly_slice value_of(const struct tly_field *fields, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tly_slice_equal(fields[i].name, tly_slice_text(name))) return fields[i].value;
+    return tly_slice_of(NULL, 0);
+}
+
+enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field *fields, size_t field_count,
+                             uint8_t *out, size_t *n)
+{
+    struct key key = {.out = out};
+    add_plain(&key, tly_slice_text("rl:n:"));
+    add_part(&key, tly_slice_text(rule->name));
+    for (size_t i = 0; i < rule->field_count; i++) {
+        add_byte(&key, ':');
+        add_part(&key, value_of(fields, field_count, rule->field[i]));
+    }
+    *n = key.n;
+    return key.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
+}
+
+enum tly_result tly_adhoc_key(struct tly_slice name, uint8_t *out, size_t *n)
+{
+    struct key key = {.out = out};
+    if (name.n == 0) return TLY_BAD_KEY;
+    add_plain(&key, tly_slice_text("rl:a:"));
+    add_plain(&key, name);
+    *n = key.n;
+    return key.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
+}

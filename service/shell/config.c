@@ -1,0 +1,396 @@
+#include "service/shell/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FLUSH_MS_MAX 1000
+
+/* A setting: how it is read from text and written back. set: false with what was expected in `expected`. */
+struct setting {
+    const char *key;
+    bool (*set)(struct tly_config *config, const char *value, const char **expected);
+    void (*get)(const struct tly_config *config, char *value, size_t size);
+};
+
+/* ---- addresses ---- */
+
+static bool parse_port(const char *text, uint16_t *port)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number > UINT16_MAX) return false;
+    *port = (uint16_t)number;
+    return true;
+}
+
+/* ADDR:PORT, [v6]:PORT or :PORT; an empty address is all of them. */
+static bool parse_host_port(const char *text, char *host, size_t size, uint16_t *port)
+{
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || !parse_port(colon + 1, port)) return false;
+    size_t n = (size_t)(colon - text);
+    if (n == 0) {
+        text = "0.0.0.0";
+        n = strlen(text);
+    } else if (text[0] == '[' && text[n - 1] == ']' && n > 2) {
+        text++;
+        n -= 2;
+    } else if (memchr(text, ':', n) != NULL || memchr(text, ' ', n) != NULL) {
+        return false;
+    }
+    if (n >= size) return false;
+    memcpy(host, text, n);
+    host[n] = '\0';
+    return true;
+}
+
+static bool parse_listen(const char *text, bool may_be_unix, struct tly_listen *listen)
+{
+    struct tly_listen parsed = {.kind = TLY_LISTEN_TCP};
+    if (strcmp(text, "none") == 0) {
+        parsed.kind = TLY_LISTEN_NONE;
+    } else if (may_be_unix && strncmp(text, "unix:", 5) == 0) {
+        parsed.kind = TLY_LISTEN_UNIX;
+        if (text[5] == '\0' || strlcpy(parsed.path, text + 5, sizeof parsed.path) >= sizeof parsed.path) return false;
+    } else if (!parse_host_port(text, parsed.host, sizeof parsed.host, &parsed.port)) {
+        return false;
+    }
+    *listen = parsed;
+    return true;
+}
+
+static void write_listen(const struct tly_listen *listen, char *value, size_t size)
+{
+    bool v6 = strchr(listen->host, ':') != NULL;
+    switch (listen->kind) {
+    case TLY_LISTEN_NONE: snprintf(value, size, "none"); break;
+    case TLY_LISTEN_UNIX: snprintf(value, size, "unix:%s", listen->path); break;
+    case TLY_LISTEN_TCP:
+        snprintf(value, size, "%s%s%s:%u", v6 ? "[" : "", listen->host, v6 ? "]" : "", (unsigned)listen->port);
+        break;
+    }
+}
+
+static const char listen_form[] = "ADDR:PORT, unix:PATH or none";
+static const char peers_form[] = "ADDR:PORT or none";
+
+static bool set_resp(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = listen_form;
+    return parse_listen(value, true, &config->resp);
+}
+
+static bool set_http(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = listen_form;
+    return parse_listen(value, true, &config->http);
+}
+
+static bool set_grpc(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "none, for this version has no gRPC door yet";
+    return strcmp(value, "none") == 0 && parse_listen(value, false, &config->grpc);
+}
+
+static bool set_peers(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = peers_form;
+    return parse_listen(value, false, &config->peers);
+}
+
+static void get_resp(const struct tly_config *config, char *value, size_t size)
+{
+    write_listen(&config->resp, value, size);
+}
+
+static void get_http(const struct tly_config *config, char *value, size_t size)
+{
+    write_listen(&config->http, value, size);
+}
+
+static void get_grpc(const struct tly_config *config, char *value, size_t size)
+{
+    write_listen(&config->grpc, value, size);
+}
+
+static void get_peers(const struct tly_config *config, char *value, size_t size)
+{
+    write_listen(&config->peers, value, size);
+}
+
+/* An address that somebody dials: a port that is not 0. */
+static bool is_dialable(const char *text)
+{
+    char host[TLY_ADDRESS_BYTES_MAX + 1];
+    uint16_t port;
+    return text[0] != ':' && strlen(text) <= TLY_ADDRESS_BYTES_MAX &&
+           parse_host_port(text, host, sizeof host, &port) && port != 0;
+}
+
+static bool set_advertise(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "ADDR:PORT as other nodes dial it";
+    if (!is_dialable(value)) return false;
+    strlcpy(config->advertise, value, sizeof config->advertise);
+    return true;
+}
+
+static void get_advertise(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->advertise, size);
+}
+
+static bool set_join(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "ADDR:PORT[,ADDR:PORT...], at most 64";
+    char copy[TLY_CONFIG_TEXT_MAX * 4], *rest = copy;
+    char parsed[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];
+    size_t count = 0;
+    if (strlcpy(copy, value, sizeof copy) >= sizeof copy) return false;
+    for (const char *item; value[0] != '\0' && (item = strsep(&rest, ",")) != NULL;) {
+        if (count == TLY_JOIN_MAX || !is_dialable(item)) return false;
+        strlcpy(parsed[count++], item, sizeof parsed[0]);
+    }
+    memcpy(config->join, parsed, count * sizeof parsed[0]);
+    config->join_count = count;
+    return true;
+}
+
+static void get_join(const struct tly_config *config, char *value, size_t size)
+{
+    value[0] = '\0';
+    for (size_t i = 0; i < config->join_count; i++) {
+        strlcat(value, i > 0 ? "," : "", size);
+        strlcat(value, config->join[i], size);
+    }
+}
+
+/* ---- the rest ---- */
+
+static bool is_name(const char *text)
+{
+    size_t n = strlen(text);
+    if (n == 0 || n > TLY_NAME_BYTES_MAX) return false;
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    return strspn(text, allowed) == n;
+}
+
+static const char name_form[] = "1 to 64 of letters, digits, '.', '_' and '-'";
+
+static bool set_name(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = name_form;
+    if (!is_name(value)) return false;
+    strlcpy(config->name, value, sizeof config->name);
+    return true;
+}
+
+static void get_name(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->name, size);
+}
+
+static bool set_cluster(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = name_form;
+    if (!is_name(value)) return false;
+    strlcpy(config->cluster, value, sizeof config->cluster);
+    return true;
+}
+
+static void get_cluster(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->cluster, size);
+}
+
+static bool set_data(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a directory or none";
+    if (value[0] == '\0' || strlen(value) >= sizeof config->data) return false;
+    strlcpy(config->data, strcmp(value, "none") == 0 ? "" : value, sizeof config->data);
+    return true;
+}
+
+static void get_data(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->data[0] != '\0' ? config->data : "none", size);
+}
+
+static const char *const fsync_names[] = {
+    [TLY_FSYNC_ALWAYS] = "always",
+    [TLY_FSYNC_INTERVAL] = "interval",
+    [TLY_FSYNC_NEVER] = "never",
+};
+
+static bool set_fsync(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "always, interval or never";
+    for (size_t i = 0; i < sizeof fsync_names / sizeof fsync_names[0]; i++) {
+        if (strcmp(value, fsync_names[i]) != 0) continue;
+        config->fsync = (enum tly_fsync)i;
+        return true;
+    }
+    return false;
+}
+
+static void get_fsync(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, fsync_names[config->fsync], size);
+}
+
+static bool parse_number(const char *text, unsigned long long most, unsigned long long *number)
+{
+    char *end;
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *number <= most;
+}
+
+static bool set_flush_ms(struct tly_config *config, const char *value, const char **expected)
+{
+    unsigned long long number;
+    *expected = "a number from 1 to 1000";
+    if (!parse_number(value, FLUSH_MS_MAX, &number) || number == 0) return false;
+    config->flush_ms = (uint32_t)number;
+    return true;
+}
+
+static void get_flush_ms(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%u", config->flush_ms);
+}
+
+static bool set_keys_max(struct tly_config *config, const char *value, const char **expected)
+{
+    unsigned long long number;
+    *expected = "a number up to 4000000000; 0: as many as memory holds";
+    if (!parse_number(value, 4000000000u, &number)) return false;
+    config->keys_max = (size_t)number;
+    return true;
+}
+
+static void get_keys_max(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%zu", config->keys_max);
+}
+
+static bool set_log(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "error, warn, info or debug";
+    return tly_level_parse(value, &config->level);
+}
+
+static void get_log(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, tly_level_name(config->level), size);
+}
+
+static const struct setting settings[] = {
+    {"name", set_name, get_name},
+    {"cluster", set_cluster, get_cluster},
+    {"data", set_data, get_data},
+    {"resp", set_resp, get_resp},
+    {"http", set_http, get_http},
+    {"grpc", set_grpc, get_grpc},
+    {"peers", set_peers, get_peers},
+    {"advertise", set_advertise, get_advertise},
+    {"join", set_join, get_join},
+    {"fsync", set_fsync, get_fsync},
+    {"flush_ms", set_flush_ms, get_flush_ms},
+    {"keys_max", set_keys_max, get_keys_max},
+    {"log", set_log, get_log},
+};
+
+#define SETTING_COUNT (sizeof settings / sizeof settings[0])
+
+const char *tly_config_key(size_t i)
+{
+    return i < SETTING_COUNT ? settings[i].key : NULL;
+}
+
+static const struct setting *find(const char *key)
+{
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        if (strcmp(settings[i].key, key) == 0) return &settings[i];
+    return NULL;
+}
+
+bool tly_config_get(const struct tly_config *config, const char *key, char *value, size_t size)
+{
+    const struct setting *setting = find(key);
+    if (setting != NULL) setting->get(config, value, size);
+    return setting != NULL;
+}
+
+static void known_keys(char *text, size_t size)
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        strlcat(text, i > 0 ? ", " : "", size);
+        strlcat(text, settings[i].key, size);
+    }
+}
+
+bool tly_config_put(struct tly_config *config, const char *key, const char *value, struct tly_config_error *error)
+{
+    const struct setting *setting = find(key);
+    if (setting == NULL) {
+        char known[256];
+        known_keys(known, sizeof known);
+        snprintf(error->text, sizeof error->text, "%.100s: no such setting; expected one of: %s", key, known);
+        return false;
+    }
+    const char *expected = "";
+    if (setting->set(config, value, &expected)) return true;
+    snprintf(error->text, sizeof error->text, "%s=%.200s: expected %s", key, value, expected);
+    return false;
+}
+
+bool tly_config_set(struct tly_config *config, const char *assignment, struct tly_config_error *error)
+{
+    char key[64];
+    const char *equals = strchr(assignment, '=');
+    if (equals == NULL || (size_t)(equals - assignment) >= sizeof key) {
+        snprintf(error->text, sizeof error->text, "-o %.200s: expected key=value", assignment);
+        return false;
+    }
+    memcpy(key, assignment, (size_t)(equals - assignment));
+    key[equals - assignment] = '\0';
+    struct tly_config_error inner;
+    if (tly_config_put(config, key, equals + 1, &inner)) return true;
+    snprintf(error->text, sizeof error->text, "-o %.900s", inner.text);
+    return false;
+}
+
+void tly_config_init(struct tly_config *config)
+{
+    *config = (struct tly_config){
+        .cluster = "tally",
+        .resp = {TLY_LISTEN_TCP, "127.0.0.1", 7379, ""},
+        .http = {TLY_LISTEN_TCP, "127.0.0.1", 7380, ""},
+        .peers = {TLY_LISTEN_TCP, "127.0.0.1", 7382, ""},
+        .fsync = TLY_FSYNC_INTERVAL,
+        .flush_ms = 10,
+        .level = TLY_LEVEL_INFO,
+    };
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int n = 0;
+    if (state != NULL && state[0] == '/')
+        n = snprintf(config->data, sizeof config->data, "%s/tally", state);
+    else if (home != NULL && home[0] == '/')
+        n = snprintf(config->data, sizeof config->data, "%s/.local/state/tally", home);
+    else
+        n = snprintf(config->data, sizeof config->data, "/var/lib/tally");
+    if (n >= (int)sizeof config->data) config->data[0] = '\0';
+}
+
+bool tly_config_check(const struct tly_config *config, struct tly_config_error *error)
+{
+    error->text[0] = '\0';
+    if (config->peers.kind == TLY_LISTEN_NONE && config->advertise[0] != '\0')
+        snprintf(error->text, sizeof error->text, "advertise is set, but peers=none: nobody could connect there");
+    return error->text[0] == '\0';
+}

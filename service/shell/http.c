@@ -1,0 +1,300 @@
+#include "service/shell/http.h"
+
+#include "service/shell/libc_mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* A connection that asked for nothing for so long is closed. */
+#define IDLE_MS 120000
+#define BODY_BYTES_MAX (8u * 1024u * 1024u)
+/* A body's buffer larger than this is not kept for the next request. */
+#define BODY_BYTES_KEPT 2048u
+
+/* One connection. */
+struct http {
+    struct tly_app *app;
+    struct tly_client *client;
+    struct tly_http_scan scan;
+    struct tly_buf body;
+};
+
+static void *open_session(struct tly_app *app, struct tly_client *client)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct http *http = tly_mem_zeroed(&mem, sizeof *http);
+    if (http == NULL) return NULL;
+    http->app = app;
+    http->client = client;
+    tly_buf_init(&http->body, &mem, BODY_BYTES_MAX);
+    return http;
+}
+
+static void close_session(void *state)
+{
+    struct http *http = state;
+    struct tly_mem mem = http->body.mem;
+    tly_buf_fini(&http->body);
+    tly_mem_free(&mem, http, sizeof *http);
+}
+
+/* ---- answers ---- */
+
+static const struct {
+    int status;
+    const char *reason;
+} reasons[] = {
+    {200, "OK"},
+    {204, "No Content"},
+    {400, "Bad Request"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {409, "Conflict"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {417, "Expectation Failed"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
+};
+
+const char *tly_http_reason(int status)
+{
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (reasons[i].status == status) return reasons[i].reason;
+    return "Unknown";
+}
+
+void tly_http_put_text(struct tly_exchange *x, const char *text)
+{
+    tly_buf_put(x->body, text, strlen(text));
+}
+
+void tly_http_add_header(struct tly_exchange *x, const char *format, ...)
+{
+    size_t room = sizeof x->lines.text - x->lines.n;
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(x->lines.text + x->lines.n, room, format, args);
+    va_end(args);
+    if (n < 0 || (size_t)n + 2 >= room) return;
+    memcpy(x->lines.text + x->lines.n + n, "\r\n", 2);
+    x->lines.n += (size_t)n + 2;
+}
+
+void tly_http_problem(struct tly_exchange *x, int status, const char *code, const char *format, ...)
+{
+    char detail[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+    tly_buf_clear(x->body);
+    x->status = status;
+    x->type = "application/problem+json";
+    struct tly_json json = tly_json_of(x->body);
+    tly_json_open(&json, '{');
+    tly_json_member_string(&json, "type", "about:blank");
+    tly_json_member_string(&json, "title", tly_http_reason(status));
+    tly_json_member_uint(&json, "status", (uint64_t)status);
+    tly_json_member_string(&json, "detail", detail);
+    tly_json_member_string(&json, "code", code);
+    tly_json_close(&json, '}');
+    tly_http_put_text(x, "\n");
+}
+
+static int status_of(enum tly_result result)
+{
+    switch (result) {
+    case TLY_OK: return 200;
+    case TLY_NOT_FOUND:
+    case TLY_NO_LIMIT:
+    case TLY_NO_STRATEGY: return 404;
+    case TLY_BAD_KEY:
+    case TLY_BAD_RULE:
+    case TLY_BAD_PAYLOAD: return 400;
+    case TLY_TOO_LARGE: return 413;
+    case TLY_WRONG_STRATEGY:
+    case TLY_OVERFLOW:
+    case TLY_FRONTIER_FULL: return 409;
+    case TLY_FULL: return 507;
+    case TLY_NOMEM:
+    case TLY_CLOCK_END: return 503;
+    default: return 500;
+    }
+}
+
+void tly_http_problem_of(struct tly_exchange *x, enum tly_result result)
+{
+    tly_http_problem(x, status_of(result), tly_result_name(result), "%s", tly_result_text(result));
+}
+
+bool tly_http_method_is(const struct tly_http_request *request, const char *method)
+{
+    return tly_slice_equal(request->method, tly_slice_text(method));
+}
+
+/* ---- sending ---- */
+
+static void put(struct tly_buf *out, const char *text)
+{
+    tly_buf_put(out, text, strlen(text));
+}
+
+static void send_answer(struct tly_buf *out, const struct tly_exchange *x, bool keep_alive)
+{
+    char line[128];
+    (void)snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", x->status, tly_http_reason(x->status));
+    put(out, line);
+    if (x->status != 204) {
+        (void)snprintf(line, sizeof line, "Content-Length: %zu\r\n", x->body->n);
+        put(out, line);
+    }
+    if (x->body->n > 0) {
+        (void)snprintf(line, sizeof line, "Content-Type: %s\r\n", x->type);
+        put(out, line);
+    }
+    tly_buf_put(out, x->lines.text, x->lines.n);
+    if (!keep_alive)
+        put(out, "Connection: close\r\n");
+    else if (x->request->minor == 0)
+        put(out, "Connection: keep-alive\r\n");
+    put(out, "\r\n");
+    if (!tly_http_method_is(x->request, "HEAD")) tly_buf_put(out, x->body->p, x->body->n);
+}
+
+/* ---- one request ---- */
+
+static const struct {
+    const char *name;
+    unsigned bit;
+} methods[] = {
+    {"GET", TLY_HTTP_GET},
+    {"HEAD", TLY_HTTP_HEAD},
+    {"POST", TLY_HTTP_POST},
+    {"DELETE", TLY_HTTP_DELETE},
+};
+
+#define METHODS (sizeof methods / sizeof *methods)
+
+static unsigned method_bit(const struct tly_http_request *request)
+{
+    for (size_t i = 0; i < METHODS; i++)
+        if (tly_http_method_is(request, methods[i].name)) return methods[i].bit;
+    return 0;
+}
+
+static const struct tly_http_route *find_route(struct tly_slice path)
+{
+    size_t count;
+    const struct tly_http_route *routes = tly_http_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(routes[i].path);
+        if (path.n < n || memcmp(path.p, routes[i].path, n) != 0) continue;
+        if (routes[i].is_prefix ? path.n > n : path.n == n) return &routes[i];
+    }
+    return NULL;
+}
+
+static void add_allow(struct tly_exchange *x, unsigned allowed)
+{
+    char list[64] = "";
+    for (size_t i = 0; i < METHODS; i++) {
+        if ((allowed & methods[i].bit) == 0) continue;
+        size_t n = strlen(list);
+        (void)snprintf(list + n, sizeof list - n, "%s%s", n > 0 ? ", " : "", methods[i].name);
+    }
+    tly_http_add_header(x, "Allow: %s", list);
+}
+
+static void route(struct tly_exchange *x)
+{
+    struct tly_slice path = x->request->path;
+    const struct tly_http_route *found = find_route(path);
+    if (found == NULL) {
+        tly_http_problem(x, 404, "no_route", "there is nothing here; GET / names what there is");
+        return;
+    }
+    size_t n = strlen(found->path);
+    x->rest = tly_slice_of(path.p + n, path.n - n);
+    if ((found->methods & (TLY_HTTP_ANY | method_bit(x->request))) == 0) {
+        add_allow(x, found->methods);
+        tly_http_problem(x, 405, "method_not_allowed", "this is not done with %.*s",
+                         (int)x->request->method.n, (const char *)x->request->method.p);
+        return;
+    }
+    found->run(x);
+}
+
+static void answer(struct http *http, const struct tly_http_request *request)
+{
+    tly_client_count_request(http->client);
+    tly_buf_clear(&http->body);
+    struct tly_exchange x = {
+        .app = http->app, .client = http->client, .request = request, .status = 200, .body = &http->body};
+    route(&x);
+    if (http->body.result != TLY_OK) {
+        tly_http_problem(&x, 503, tly_result_name(http->body.result), "the answer could not be made");
+        if (http->body.result != TLY_OK) tly_client_close(http->client);
+    }
+    if (!request->keep_alive) tly_client_close(http->client);
+    send_answer(tly_client_out(http->client), &x, !tly_client_is_closing(http->client));
+}
+
+/* The connection has lost its rhythm: a last answer, and it ends. */
+static void refuse(struct http *http, const struct tly_http_request *request)
+{
+    const struct tly_http_request nothing = {.minor = 1};
+    struct tly_exchange x = {
+        .app = http->app, .client = http->client, .request = &nothing, .body = &http->body};
+    tly_http_problem(&x, request->status, "bad_request", "%s", request->error);
+    tly_client_close(http->client);
+    send_answer(tly_client_out(http->client), &x, false);
+}
+
+/* Whether another may follow; *used grows by what was taken. */
+static bool take_one(struct http *http, struct tly_slice in, struct tly_http_request *request, size_t *used)
+{
+    enum tly_result result = tly_http_parse(in, &http->scan, request);
+    if (result == TLY_MORE) {
+        if (request->wants_continue) put(tly_client_out(http->client), "HTTP/1.1 100 Continue\r\n\r\n");
+        return false;
+    }
+    if (result != TLY_OK) {
+        refuse(http, request);
+        return false;
+    }
+    *used += request->bytes;
+    answer(http, request);
+    return !tly_client_is_closing(http->client);
+}
+
+static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
+{
+    struct http *http = state;
+    struct tly_http_request request;
+    size_t used = 0;
+    bool goes_on = true;
+    while (goes_on && used < in.n && !tly_client_is_full(client))
+        goes_on = take_one(http, tly_slice_of(in.p + used, in.n - used), &request, &used);
+    if (http->body.capacity > BODY_BYTES_KEPT) tly_buf_fini(&http->body);
+    return used;
+}
+
+const struct tly_protocol *tly_http_protocol(void)
+{
+    static const struct tly_protocol protocol = {
+        .name = "http",
+        .in_max = TLY_HTTP_REQUEST_BYTES_MAX,
+        .idle_ms = IDLE_MS,
+        .open = open_session,
+        .feed = feed,
+        .close = close_session,
+    };
+    return &protocol;
+}

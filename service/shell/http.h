@@ -1,0 +1,75 @@
+/*
+ * The HTTP door, inside: one request and its answer, the table of routes, and what the route files share.
+ * A handler sets status, type and headers and writes the body; http.c sends it.
+ */
+#ifndef TALLY_SERVICE_SHELL_HTTP_H
+#define TALLY_SERVICE_SHELL_HTTP_H
+
+#include "service/shell/door.h"
+#include "service/shell/http_json.h"
+#include "service/shell/http_parse.h"
+
+#define TLY_HTTP_LINES_BYTES_MAX 1024
+
+/* Header lines that a handler adds. */
+struct tly_http_lines {
+    char text[TLY_HTTP_LINES_BYTES_MAX];
+    size_t n;
+};
+
+struct tly_exchange {
+    struct tly_app *app;
+    const struct tly_client *client;
+    const struct tly_http_request *request;
+    struct tly_slice rest; /* of the path, behind the route's prefix, as it was sent */
+    int status;
+    const char *type; /* of the body */
+    struct tly_buf *body;
+    struct tly_http_lines lines;
+};
+
+typedef void tly_http_handler(struct tly_exchange *x);
+
+enum { TLY_HTTP_GET = 1, TLY_HTTP_HEAD = 2, TLY_HTTP_POST = 4, TLY_HTTP_DELETE = 8, TLY_HTTP_ANY = 16 };
+
+struct tly_http_route {
+    const char *path;
+    bool is_prefix; /* more follows */
+    unsigned methods;
+    tly_http_handler *run;
+    const char *summary; /* for people, at / */
+};
+
+const struct tly_http_route *tly_http_routes(size_t *count);
+
+#define TLY_HTTP_JSON "application/json"
+#define TLY_HTTP_TEXT "text/plain; charset=utf-8"
+
+/* The answer is a problem (RFC 9457) with a stable code and a sentence for people; what was written before is dropped. */
+void tly_http_problem(struct tly_exchange *x, int status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The same for a result of the engine. */
+void tly_http_problem_of(struct tly_exchange *x, enum tly_result result);
+/* One more header line, without its end. */
+void tly_http_add_header(struct tly_exchange *x, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void tly_http_put_text(struct tly_exchange *x, const char *text);
+/* "OK" for 200. */
+const char *tly_http_reason(int status);
+/* Whether the request's method is this one. */
+bool tly_http_method_is(const struct tly_http_request *request, const char *method);
+
+/* Retry-After, RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) for a verdict. */
+void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict);
+
+/* http_routes_check.c, http_routes_forward.c */
+tly_http_handler tly_http_run_check, tly_http_run_forward;
+/* http_routes_counter.c */
+tly_http_handler tly_http_run_counter;
+/* http_routes_node.c */
+tly_http_handler tly_http_run_cluster, tly_http_run_peers, tly_http_run_limits, tly_http_run_healthz,
+    tly_http_run_readyz, tly_http_run_root;
+/* metrics.c: Prometheus' text format 0.0.4 */
+tly_http_handler tly_http_run_metrics;
+
+#endif

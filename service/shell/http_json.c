@@ -1,0 +1,272 @@
+#include "service/shell/http_json.h"
+
+/* Of a 64-bit number with its sign. */
+#define DIGITS_MAX 20
+
+/* ---- UTF-8 ---- */
+
+/* Bytes of the character at the beginning of text, or 0 when there is none (RFC 3629: no surrogates, shortest form). */
+static size_t utf8_bytes(struct tly_slice text)
+{
+    uint8_t c = text.p[0];
+    if (c < 0x80) return 1;
+    size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    if (c < 0xc2 || c > 0xf4 || text.n < n) return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((text.p[i] & 0xc0) != 0x80) return 0;
+    uint8_t second = text.p[1];
+    bool is_long = (c == 0xe0 && second < 0xa0) || (c == 0xf0 && second < 0x90);
+    bool is_outside = (c == 0xed && second > 0x9f) || (c == 0xf4 && second > 0x8f);
+    return is_long || is_outside ? 0 : n;
+}
+
+bool tly_utf8_is_valid(struct tly_slice text)
+{
+    while (text.n > 0) {
+        size_t n = utf8_bytes(text);
+        if (n == 0) return false;
+        text = tly_slice_of(text.p + n, text.n - n);
+    }
+    return true;
+}
+
+/* ---- writing ---- */
+
+struct tly_json tly_json_of(struct tly_buf *out)
+{
+    return (struct tly_json){.out = out};
+}
+
+static void put(struct tly_json *json, const char *text, size_t n)
+{
+    tly_buf_put(json->out, text, n);
+}
+
+/* Before a value or a name. */
+static void separate(struct tly_json *json)
+{
+    if (json->wants_comma) put(json, ",", 1);
+    json->wants_comma = true;
+}
+
+void tly_json_open(struct tly_json *json, char bracket)
+{
+    separate(json);
+    put(json, &bracket, 1);
+    json->wants_comma = false;
+}
+
+void tly_json_close(struct tly_json *json, char bracket)
+{
+    put(json, &bracket, 1);
+    json->wants_comma = true;
+}
+
+void tly_json_put_uint(struct tly_json *json, uint64_t number)
+{
+    char digits[DIGITS_MAX], *first = digits + DIGITS_MAX;
+    do {
+        *--first = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    separate(json);
+    put(json, first, (size_t)(digits + DIGITS_MAX - first));
+}
+
+void tly_json_put_int(struct tly_json *json, int64_t number)
+{
+    if (number >= 0) {
+        tly_json_put_uint(json, (uint64_t)number);
+        return;
+    }
+    separate(json);
+    put(json, "-", 1);
+    json->wants_comma = false;
+    tly_json_put_uint(json, 0 - (uint64_t)number);
+}
+
+void tly_json_put_bool(struct tly_json *json, bool value)
+{
+    separate(json);
+    put(json, value ? "true" : "false", value ? 4 : 5);
+}
+
+static void put_escape(struct tly_json *json, uint8_t c)
+{
+    static const char hex[] = "0123456789abcdef";
+    const char *named = c == '"'    ? "\\\""
+                        : c == '\\' ? "\\\\"
+                        : c == '\n' ? "\\n"
+                        : c == '\r' ? "\\r"
+                                    : "\\t";
+    if (c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t') {
+        put(json, named, 2);
+    } else {
+        char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        put(json, text, sizeof text);
+    }
+}
+
+static bool is_plain(uint8_t c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+void tly_json_put_text(struct tly_json *json, struct tly_slice text)
+{
+    separate(json);
+    put(json, "\"", 1);
+    while (text.n > 0) {
+        size_t n = 0;
+        while (n < text.n && is_plain(text.p[n]))
+            n++;
+        tly_buf_put(json->out, text.p, n);
+        text = tly_slice_of(text.p + n, text.n - n);
+        if (text.n == 0) break;
+        n = utf8_bytes(text);
+        if (n == 0)
+            put(json, "\xef\xbf\xbd", 3);
+        else if (n == 1)
+            put_escape(json, text.p[0]);
+        else
+            tly_buf_put(json->out, text.p, n);
+        n = n == 0 ? 1 : n;
+        text = tly_slice_of(text.p + n, text.n - n);
+    }
+    put(json, "\"", 1);
+}
+
+void tly_json_put_base64(struct tly_json *json, struct tly_slice bytes)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    separate(json);
+    put(json, "\"", 1);
+    for (size_t i = 0; i < bytes.n; i += 3) {
+        size_t left = bytes.n - i;
+        uint32_t three = (uint32_t)bytes.p[i] << 16;
+        if (left > 1) three |= (uint32_t)bytes.p[i + 1] << 8;
+        if (left > 2) three |= bytes.p[i + 2];
+        char four[4] = {letters[three >> 18], letters[three >> 12 & 63],
+                        left > 1 ? letters[three >> 6 & 63] : '=', left > 2 ? letters[three & 63] : '='};
+        put(json, four, sizeof four);
+    }
+    put(json, "\"", 1);
+}
+
+void tly_json_key(struct tly_json *json, const char *name)
+{
+    tly_json_put_text(json, tly_slice_text(name));
+    put(json, ":", 1);
+    json->wants_comma = false;
+}
+
+void tly_json_member_uint(struct tly_json *json, const char *name, uint64_t number)
+{
+    tly_json_key(json, name);
+    tly_json_put_uint(json, number);
+}
+
+void tly_json_member_int(struct tly_json *json, const char *name, int64_t number)
+{
+    tly_json_key(json, name);
+    tly_json_put_int(json, number);
+}
+
+void tly_json_member_bool(struct tly_json *json, const char *name, bool value)
+{
+    tly_json_key(json, name);
+    tly_json_put_bool(json, value);
+}
+
+void tly_json_member_text(struct tly_json *json, const char *name, struct tly_slice text)
+{
+    tly_json_key(json, name);
+    tly_json_put_text(json, text);
+}
+
+void tly_json_member_string(struct tly_json *json, const char *name, const char *text)
+{
+    tly_json_member_text(json, name, tly_slice_text(text));
+}
+
+/* ---- reading ---- */
+
+/*
+ * Whether a text is worth parsing: few enough arrays, objects and values, counted before anything is made of them, and
+ * no control characters, which are legal nowhere in JSON but as white space.
+ */
+static const char *fault_of(struct tly_slice text)
+{
+    size_t containers = 0, commas = 0;
+    bool in_string = false, is_escaped = false;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (c < 0x20 && c != '\n' && c != '\r' && c != '\t') return "the JSON text has a control character";
+        if (in_string) {
+            in_string = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+        } else {
+            in_string = c == '"';
+            containers += c == '{' || c == '[';
+            commas += c == ',';
+        }
+    }
+    bool is_modest = containers <= TLY_JSON_CONTAINERS_MAX && commas < TLY_JSON_VALUES_MAX;
+    return is_modest ? NULL : "the JSON text has too many values";
+}
+
+static struct json_object *parse(struct tly_slice text, const char **error)
+{
+    *error = fault_of(text);
+    if (*error != NULL) return NULL;
+    struct json_tokener *tokener = json_tokener_new_ex(TLY_JSON_DEPTH_MAX);
+    if (tokener == NULL) {
+        *error = tly_result_text(TLY_NOMEM);
+        return NULL;
+    }
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    struct json_object *object = json_tokener_parse_ex(tokener, (const char *)text.p, (int)text.n);
+    enum json_tokener_error result = json_tokener_get_error(tokener);
+    json_tokener_free(tokener);
+    if (object == NULL)
+        *error = result == json_tokener_continue  ? "the JSON text ends too early"
+                 : result == json_tokener_success ? "a JSON object is expected"
+                                                  : json_tokener_error_desc(result);
+    return object;
+}
+
+struct json_object *tly_json_parse(const struct tly_http_request *request, const struct tly_mem *mem,
+                                   const char **error)
+{
+    if (!request->is_chunked) return parse(request->body, error);
+    struct tly_buf joined;
+    struct tly_slice piece;
+    tly_buf_init(&joined, mem, TLY_HTTP_BODY_BYTES_MAX);
+    for (size_t at = 0; tly_http_body_next(request, &at, &piece);)
+        tly_buf_put(&joined, piece.p, piece.n);
+    *error = tly_result_text(joined.result);
+    struct json_object *object = joined.result == TLY_OK ? parse(tly_buf_slice(&joined), error) : NULL;
+    tly_buf_fini(&joined);
+    return object;
+}
+
+bool tly_json_get_uint(struct json_object *value, uint64_t max, uint64_t *number)
+{
+    if (!json_object_is_type(value, json_type_int) || json_object_get_int64(value) < 0) return false;
+    *number = json_object_get_uint64(value);
+    return *number <= max;
+}
+
+bool tly_json_get_int(struct json_object *value, int64_t *number)
+{
+    if (!json_object_is_type(value, json_type_int)) return false;
+    *number = json_object_get_int64(value);
+    return *number < 0 || json_object_get_uint64(value) <= INT64_MAX;
+}
+
+bool tly_json_get_text(struct json_object *value, struct tly_slice *text)
+{
+    if (!json_object_is_type(value, json_type_string)) return false;
+    *text = tly_slice_of(json_object_get_string(value), (size_t)json_object_get_string_len(value));
+    return true;
+}

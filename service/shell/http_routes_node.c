@@ -1,0 +1,159 @@
+/* What a node tells of itself. */
+#include "crdt/version.h"
+#include "service/shell/http.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void tly_http_run_root(struct tly_exchange *x)
+{
+    size_t count;
+    const struct tly_http_route *routes = tly_http_routes(&count);
+    x->type = TLY_HTTP_TEXT;
+    tly_http_put_text(x, "Tally " TLY_VERSION ": limits and counters shared by a cluster of equals.\n\n");
+    for (size_t i = 0; i < count; i++) {
+        char line[160];
+        (void)snprintf(line, sizeof line, "  %-14s %s\n", routes[i].path, routes[i].summary);
+        tly_http_put_text(x, line);
+    }
+}
+
+void tly_http_run_healthz(struct tly_exchange *x)
+{
+    x->type = TLY_HTTP_TEXT;
+    tly_http_put_text(x, "ok\n");
+}
+
+void tly_http_run_readyz(struct tly_exchange *x)
+{
+    char reasons[2048];
+    tly_app_readiness(x->app, reasons, sizeof reasons);
+    x->type = TLY_HTTP_TEXT;
+    x->status = reasons[0] == '\0' ? 200 : 503;
+    tly_http_put_text(x, reasons[0] == '\0' ? "ok" : reasons);
+    size_t n = strlen(reasons);
+    if (n == 0 || reasons[n - 1] != '\n') tly_http_put_text(x, "\n");
+}
+
+/* ---- the cluster ---- */
+
+static void put_hex(struct tly_json *json, const char *name, uint64_t number)
+{
+    char text[17];
+    (void)snprintf(text, sizeof text, "%016" PRIx64, number);
+    tly_json_member_string(json, name, text);
+}
+
+static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
+{
+    tly_json_open(json, '{');
+    tly_json_member_text(json, "name", peer->name);
+    tly_json_member_text(json, "address", peer->address);
+    put_hex(json, "origin", peer->origin);
+    tly_json_member_bool(json, "up", peer->up);
+    tly_json_member_bool(json, "dialled", peer->dialled);
+    if (peer->last_heard_ms != UINT64_MAX) tly_json_member_uint(json, "last_heard_ms", peer->last_heard_ms);
+    if (peer->rtt_ns != 0) {
+        tly_json_member_uint(json, "rtt_ns", peer->rtt_ns);
+        tly_json_member_int(json, "offset_ns", peer->offset_ns);
+    }
+    tly_json_member_uint(json, "lag_dots", peer->lag_dots);
+    tly_json_member_uint(json, "queued_bytes", peer->queued_bytes);
+    tly_json_member_uint(json, "bytes_sent", peer->bytes_sent);
+    tly_json_member_uint(json, "bytes_received", peer->bytes_received);
+    tly_json_close(json, '}');
+}
+
+static void put_peers(struct tly_json *json, const struct tly_engine *engine)
+{
+    tly_json_open(json, '[');
+    size_t count = tly_engine_peers(engine);
+    for (size_t i = 0; i < count; i++) {
+        struct tly_peer_view peer;
+        tly_engine_peer(engine, i, &peer);
+        put_peer(json, &peer);
+    }
+    tly_json_close(json, ']');
+}
+
+static bool query_wants(struct tly_slice query, const char *word)
+{
+    struct tly_slice name, value;
+    for (size_t at = 0; tly_http_query_next(query, &at, &name, &value);)
+        if (tly_http_is(name, word)) return tly_slice_equal(value, tly_slice_text("1"));
+    return false;
+}
+
+static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_digest)
+{
+    struct tly_node_view node;
+    tly_engine_node(tly_app_engine(x->app), with_digest, &node);
+    tly_json_member_text(json, "name", node.name);
+    tly_json_member_text(json, "cluster", node.cluster);
+    tly_json_member_text(json, "address", node.address);
+    tly_json_member_string(json, "version", TLY_VERSION);
+    put_hex(json, "origin", node.origin);
+    tly_json_member_uint(json, "uptime_s", tly_app_uptime_s(x->app));
+    tly_json_member_uint(json, "keys", node.keys);
+    tly_json_member_uint(json, "lives", node.lives);
+    tly_json_member_uint(json, "bytes", node.bytes);
+    tly_json_member_uint(json, "log_live", node.log_live);
+    tly_json_member_uint(json, "log_dead", node.log_dead);
+    if (with_digest) put_hex(json, "digest", node.digest);
+    tly_json_member_bool(json, "clock_covered", node.clock_covered);
+    tly_json_member_bool(json, "store_failing", node.store_failing);
+    tly_json_member_uint(json, "clock_last", node.clock_last);
+    tly_json_member_uint(json, "lease", node.lease);
+}
+
+void tly_http_run_cluster(struct tly_exchange *x)
+{
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    tly_json_open(&json, '{');
+    put_node(x, &json, query_wants(x->request->query, "digest"));
+    tly_json_key(&json, "peers");
+    put_peers(&json, tly_app_engine(x->app));
+    tly_json_close(&json, '}');
+    tly_http_put_text(x, "\n");
+}
+
+void tly_http_run_peers(struct tly_exchange *x)
+{
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    put_peers(&json, tly_app_engine(x->app));
+    tly_http_put_text(x, "\n");
+}
+
+/* ---- the limits ---- */
+
+static void put_rule(struct tly_json *json, const struct tly_rule *rule)
+{
+    tly_json_open(json, '{');
+    tly_json_member_string(json, "name", rule->name);
+    tly_json_key(json, "key");
+    tly_json_open(json, '[');
+    for (size_t i = 0; i < rule->field_count; i++)
+        tly_json_put_text(json, tly_slice_text(rule->field[i]));
+    tly_json_close(json, ']');
+    tly_json_member_uint(json, "limit", rule->rate.limit);
+    tly_json_member_uint(json, "window_ms", rule->rate.window_ms);
+    if (rule->rate.burst != 0) tly_json_member_uint(json, "burst", rule->rate.burst);
+    tly_json_member_string(json, "algorithm", tly_algorithm_name(rule->rate.algorithm));
+    tly_json_member_bool(json, "shadow", rule->shadow);
+    tly_json_close(json, '}');
+}
+
+void tly_http_run_limits(struct tly_exchange *x)
+{
+    const struct tly_rules *rules = tly_engine_rules(tly_app_engine(x->app));
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    tly_json_open(&json, '[');
+    size_t count = rules != NULL ? tly_rules_count(rules) : 0;
+    for (size_t i = 0; i < count; i++)
+        put_rule(&json, tly_rules_at(rules, i));
+    tly_json_close(&json, ']');
+    tly_http_put_text(x, "\n");
+}

@@ -1,0 +1,169 @@
+/* GET /metrics: Prometheus' text format 0.0.4. */
+#include "crdt/version.h"
+#include "service/shell/http.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void put_head(struct tly_buf *out, const char *name, const char *kind, const char *help)
+{
+    char line[256];
+    int n = snprintf(line, sizeof line, "# HELP tally_%s %s\n# TYPE tally_%s %s\n", name, help, name, kind);
+    tly_buf_put(out, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+}
+
+static void put_sample(struct tly_buf *out, const char *name, uint64_t number)
+{
+    char line[128];
+    int n = snprintf(line, sizeof line, "tally_%s %" PRIu64 "\n", name, number);
+    tly_buf_put(out, line, (size_t)n);
+}
+
+static void put_counter(struct tly_buf *out, const char *name, const char *help, uint64_t number)
+{
+    put_head(out, name, "counter", help);
+    put_sample(out, name, number);
+}
+
+static void put_gauge(struct tly_buf *out, const char *name, const char *help, uint64_t number)
+{
+    put_head(out, name, "gauge", help);
+    put_sample(out, name, number);
+}
+
+/* A label's value: backslash, quote and line end are escaped, what is no UTF-8 is replaced. */
+static void put_label(struct tly_buf *out, struct tly_slice text)
+{
+    bool is_text = tly_utf8_is_valid(text);
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (c == '\n')
+            tly_buf_put(out, "\\n", 2);
+        else if (c == '"' || c == '\\')
+            tly_buf_put(out, c == '"' ? "\\\"" : "\\\\", 2);
+        else if (c >= 0x80 && !is_text)
+            tly_buf_put(out, "?", 1);
+        else
+            tly_buf_put(out, &c, 1);
+    }
+}
+
+static void put_build(struct tly_buf *out, const struct tly_node_view *node)
+{
+    put_head(out, "build_info", "gauge", "What is running; always 1");
+    static const char begin[] = "tally_build_info{version=\"" TLY_VERSION "\",name=\"",
+                      middle[] = "\",cluster=\"", end[] = "\"} 1\n";
+    tly_buf_put(out, begin, sizeof begin - 1);
+    put_label(out, node->name);
+    tly_buf_put(out, middle, sizeof middle - 1);
+    put_label(out, node->cluster);
+    tly_buf_put(out, end, sizeof end - 1);
+}
+
+static void put_engine(struct tly_buf *out, const struct tly_engine *engine)
+{
+    struct tly_stats stats;
+    tly_engine_stats(engine, &stats);
+#define PUT(name, help) put_counter(out, #name "_total", help, stats.name);
+    TLY_STATS(PUT)
+#undef PUT
+}
+
+static void put_node(struct tly_buf *out, const struct tly_node_view *node)
+{
+    put_gauge(out, "keys", "Keys held", node->keys);
+    put_gauge(out, "lives", "Lives of nodes known", node->lives);
+    put_gauge(out, "bytes", "Bytes of memory held by the map", node->bytes);
+    put_gauge(out, "log_live", "Live records of the operation log", node->log_live);
+    put_gauge(out, "log_dead", "Dead records of the operation log", node->log_dead);
+    put_gauge(out, "clock_covered", "1 when the clock's lease covers every version given",
+              node->clock_covered);
+    put_gauge(out, "store_failing", "1 while the disk refuses", node->store_failing);
+}
+
+static void put_app(struct tly_buf *out, struct tly_app *app)
+{
+    struct tly_app_stats stats;
+    char reasons[256];
+    tly_app_stats(app, &stats);
+    tly_app_readiness(app, reasons, sizeof reasons);
+    put_gauge(out, "uptime_seconds", "Seconds since the start", tly_app_uptime_s(app));
+    put_gauge(out, "ready", "1 when the node is ready", reasons[0] == '\0');
+    put_counter(out, "resp_commands_total", "Commands taken by the RESP door", stats.resp_commands);
+    put_counter(out, "http_requests_total", "Requests taken by the HTTP door", stats.http_requests);
+    put_gauge(out, "clients_open", "Connections of clients", stats.clients_open);
+    put_counter(out, "clients_accepted_total", "Connections of clients accepted", stats.clients_accepted);
+    put_counter(out, "clients_refused_total", "Connections of clients refused", stats.clients_refused);
+    put_gauge(out, "has_store", "1 when there is a store", stats.has_store);
+    put_gauge(out, "store_bytes", "Bytes of the store's log", stats.store_bytes);
+    put_counter(out, "store_batches_stored_total", "Batches stored as the fsync setting promises",
+                stats.store_batches_stored);
+    put_counter(out, "store_batches_synced_total", "Batches that will survive a power cut",
+                stats.store_batches_synced);
+}
+
+/* ---- peers: one series each ---- */
+
+static const char *const peer_metrics[][3] = {
+    {"peer_up", "gauge", "1 while the session is up"},
+    {"peer_last_heard_ms", "gauge", "Milliseconds since the peer was heard"},
+    {"peer_rtt_ns", "gauge", "Round trip, in nanoseconds"},
+    {"peer_offset_ns", "gauge", "The peer's wall clock minus ours, in nanoseconds"},
+    {"peer_lag_dots", "gauge", "Dots that the peer has not acknowledged"},
+    {"peer_queued_bytes", "gauge", "Bytes that its connection has not taken"},
+    {"peer_bytes_sent_total", "counter", "Bytes handed to its connection"},
+    {"peer_bytes_received_total", "counter", "Bytes received from it"},
+};
+
+#define PEER_METRICS (sizeof peer_metrics / sizeof *peer_metrics)
+
+/* False: there is nothing to tell yet. */
+static bool peer_number(const struct tly_peer_view *peer, size_t metric, int64_t *number)
+{
+    const uint64_t numbers[PEER_METRICS] = {
+        peer->up,       peer->last_heard_ms, peer->rtt_ns,     (uint64_t)peer->offset_ns,
+        peer->lag_dots, peer->queued_bytes,  peer->bytes_sent, peer->bytes_received};
+    *number = (int64_t)numbers[metric];
+    bool is_unknown = (metric == 1 && peer->last_heard_ms == UINT64_MAX) ||
+                      ((metric == 2 || metric == 3) && peer->rtt_ns == 0);
+    return !is_unknown;
+}
+
+static void put_peer(struct tly_buf *out, size_t metric, const struct tly_peer_view *peer)
+{
+    int64_t number;
+    char text[64];
+    if (!peer_number(peer, metric, &number)) return;
+    tly_buf_put(out, "tally_", 6);
+    tly_buf_put(out, peer_metrics[metric][0], strlen(peer_metrics[metric][0]));
+    tly_buf_put(out, "{peer=\"", 7);
+    put_label(out, peer->name.n > 0 ? peer->name : peer->address);
+    int n = snprintf(text, sizeof text, "\"} %" PRId64 "\n", number);
+    tly_buf_put(out, text, (size_t)n);
+}
+
+static void put_peers(struct tly_buf *out, const struct tly_engine *engine)
+{
+    size_t count = tly_engine_peers(engine);
+    for (size_t metric = 0; count > 0 && metric < PEER_METRICS; metric++) {
+        put_head(out, peer_metrics[metric][0], peer_metrics[metric][1], peer_metrics[metric][2]);
+        for (size_t i = 0; i < count; i++) {
+            struct tly_peer_view peer;
+            tly_engine_peer(engine, i, &peer);
+            put_peer(out, metric, &peer);
+        }
+    }
+}
+
+void tly_http_run_metrics(struct tly_exchange *x)
+{
+    struct tly_engine *engine = tly_app_engine(x->app);
+    struct tly_node_view node;
+    tly_engine_node(engine, false, &node);
+    x->type = "text/plain; version=0.0.4; charset=utf-8";
+    put_build(x->body, &node);
+    put_engine(x->body, engine);
+    put_node(x->body, &node);
+    put_app(x->body, x->app);
+    put_peers(x->body, engine);
+}

@@ -1,0 +1,331 @@
+/* The algorithms on one node, against references that are too simple to be wrong. */
+#include "service/engine/limit.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+#include "tests/support/rng.h"
+
+#include <stdlib.h>
+
+#define MS UINT64_C(1000000)
+#define START UINT64_C(1700000000000000000) /* a multiple of 10 s */
+
+struct scene {
+    struct tly_mem mem;
+    struct tly_registry *registry;
+    struct tly_ormap *map;
+};
+
+static struct scene scene_new(uint64_t origin)
+{
+    struct scene scene = {.mem = test_mem()};
+    struct tly_registry *none = tly_registry_new(&scene.mem);
+    assert_non_null(none);
+    struct tly_slice prefix = tly_slice_text("rl:");
+    assert_int_equal(tly_registry_with(none, prefix, tly_epoch_sum(), &scene.registry), TLY_OK);
+    tly_registry_free(none);
+    struct tly_time now = {START, 1};
+    struct tly_ormap_config config = {
+        .mem = scene.mem,
+        .registry = scene.registry,
+        .keys_max = 1000,
+        .clock = tly_clock_of(0, now, TLY_MAX_SKEW_NS),
+    };
+    scene.map = tly_ormap_new(&config);
+    assert_non_null(scene.map);
+    assert_int_equal(tly_ormap_begin_life(scene.map, origin), TLY_OK);
+    return scene;
+}
+
+static void scene_free(struct scene *scene)
+{
+    tly_ormap_check(scene->map);
+    tly_ormap_free(scene->map);
+    tly_registry_free(scene->registry);
+}
+
+static int nothing_is_left(void **state)
+{
+    (void)state;
+    return test_mem_live() == 0 ? 0 : -1;
+}
+
+static struct tly_verdict check_at(struct scene *scene, const struct tly_rate *rate, uint32_t hits, uint64_t now_ns)
+{
+    struct tly_verdict verdict = {0};
+    struct tly_slice key = tly_slice_text("rl:k");
+    assert_int_equal(tly_limit_check(scene->map, key, rate, hits, now_ns, &verdict), TLY_OK);
+    return verdict;
+}
+
+/* What the second map does not have yet, it gets. */
+static void hand_over(struct scene *from, struct scene *to, uint64_t now_ns)
+{
+    assert_int_equal(tly_ormap_seal(from->map), TLY_OK);
+    uint64_t origin = tly_ormap_origin(from->map);
+    struct tly_scan scan = tly_scan_of(from->map, 0, tly_ormap_mark(to->map, origin));
+    for (struct tly_scanned row; tly_scan_next(from->map, &scan, &row);) {
+        enum tly_outcome outcome;
+        int64_t before = tly_limit_units(to->map, row.key, &row.dot);
+        assert_int_equal(tly_ormap_apply(to->map, row.key, &row.dot, &outcome), TLY_OK);
+        if (outcome == TLY_APPLIED && tly_limit_is_bucket(row.key, &row.dot))
+            tly_limit_learned(to->map, row.key, &row.dot, before, now_ns);
+    }
+    assert_int_equal(tly_ormap_raise_mark(to->map, origin, tly_ormap_mark(from->map, origin)), TLY_OK);
+}
+
+static void a_fixed_window_admits_the_limit_and_turns_at_its_edge(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new(1);
+    struct tly_rate rate = {.limit = 3, .window_ms = 10000, .algorithm = TLY_FIXED_WINDOW};
+    for (uint64_t left = 3; left-- > 0;) {
+        struct tly_verdict v = check_at(&scene, &rate, 1, START);
+        assert_int_equal(v.code, TLY_CODE_OK);
+        assert_int_equal(v.remaining, left);
+    }
+    struct tly_verdict over = check_at(&scene, &rate, 1, START + 9999 * MS);
+    assert_int_equal(over.code, TLY_CODE_OVER);
+    assert_int_equal(over.remaining, 0);
+    assert_int_equal(over.retry_after_ms, 1);
+    assert_int_equal(check_at(&scene, &rate, 1, START + 10000 * MS).remaining, 2);
+    scene_free(&scene);
+}
+
+static void old_window_leaves_nothing(void **state)
+{
+    (void)state;
+    struct scene a = scene_new(1), b = scene_new(2);
+    struct tly_rate rate = {.limit = 100, .window_ms = 10000, .algorithm = TLY_FIXED_WINDOW};
+    assert_int_equal(check_at(&a, &rate, 90, START).code, TLY_CODE_OK);
+    hand_over(&a, &b, START);
+    assert_int_equal(check_at(&b, &rate, 1, START + 1).remaining, 9);
+    assert_int_equal(check_at(&b, &rate, 1, START + 10000 * MS).remaining, 99);
+    scene_free(&b);
+    scene_free(&a);
+}
+
+static void refusals_cost_nothing(void **state)
+{
+    (void)state;
+    static const enum tly_algorithm all[] = {TLY_FIXED_WINDOW, TLY_SLIDING_WINDOW, TLY_TOKEN_BUCKET};
+    for (size_t i = 0; i < 3; i++) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = all[i]};
+        assert_int_equal(check_at(&scene, &rate, 11, START).code, TLY_CODE_OVER);
+        assert_int_equal(tly_ormap_count(scene.map), 0);
+        assert_int_equal(check_at(&scene, &rate, 7, START).remaining, 3);
+        for (int n = 0; n < 1000; n++)
+            assert_int_equal(check_at(&scene, &rate, 4, START).code, TLY_CODE_OVER);
+        assert_int_equal(check_at(&scene, &rate, 3, START).code, TLY_CODE_OK);
+        assert_int_equal(check_at(&scene, &rate, 0, START).remaining, 0);
+        scene_free(&scene);
+    }
+}
+
+static void what_can_never_pass_says_so(void **state)
+{
+    (void)state;
+    static const enum tly_algorithm all[] = {TLY_FIXED_WINDOW, TLY_SLIDING_WINDOW, TLY_TOKEN_BUCKET};
+    for (size_t i = 0; i < 3; i++) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = all[i]};
+        assert_true(check_at(&scene, &rate, 11, START).retry_after_ms == UINT64_MAX);
+        scene_free(&scene);
+    }
+}
+
+/* An exact log of units with weights of the window before: the formula itself, in long double. */
+static void a_sliding_window_is_its_formula(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(20261);
+    struct scene scene = scene_new(1);
+    struct tly_rate rate = {.limit = 50, .window_ms = 1000, .algorithm = TLY_SLIDING_WINDOW};
+    uint64_t counts[2] = {0, 0}, epoch = START / MS / 1000, now = START, compared = 0;
+    for (int i = 0; i < 100000; i++) {
+        now += test_rng_below(&rng, 40) * MS + test_rng_below(&rng, MS);
+        uint64_t now_ms = now / MS, turned = now_ms / 1000 - epoch;
+        if (turned > 0) {
+            counts[1] = turned == 1 ? counts[0] : 0;
+            counts[0] = 0;
+            epoch += turned;
+        }
+        uint64_t hits = test_rng_below(&rng, 4), elapsed = now_ms % 1000;
+        bool fits = counts[1] * (1000 - elapsed) + (counts[0] + hits) * 1000 <= rate.limit * 1000;
+        struct tly_verdict v = check_at(&scene, &rate, (uint32_t)hits, now);
+        assert_int_equal(v.code == TLY_CODE_OK, fits);
+        if (fits) counts[0] += hits;
+        compared += !fits;
+    }
+    assert_true(compared > 1000);
+    scene_free(&scene);
+}
+
+/* The generic cell rate algorithm as ITU-T I.371 gives it, in ns. */
+static void a_bucket_is_gcra_hit_for_hit(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(7);
+    for (int round = 0; round < 50; round++) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 1 + test_rng_below(&rng, 100), .window_ms = 1 + test_rng_below(&rng, 60000),
+                                .burst = 1 + test_rng_below(&rng, 50), .algorithm = TLY_TOKEN_BUCKET};
+        uint64_t emission = rate.window_ms * MS / rate.limit, tolerance = emission * rate.burst;
+        uint64_t now = START, tat = 0, refused = 0;
+        for (int i = 0; i < 2000; i++) {
+            now += test_rng_below(&rng, emission * 3 / 2);
+            uint64_t hits = test_rng_below(&rng, 3), base = tat > now ? tat : now;
+            bool fits = base + emission * hits <= now + tolerance;
+            struct tly_verdict v = check_at(&scene, &rate, (uint32_t)hits, now);
+            assert_int_equal(v.code == TLY_CODE_OK, fits);
+            if (fits) tat = base + emission * hits;
+            base = tat > now ? tat : now;
+            assert_int_equal(v.remaining, (tolerance - (base - now)) / emission);
+            refused += !fits;
+        }
+        assert_true(refused > 0);
+        scene_free(&scene);
+    }
+}
+
+static void retry_after_is_true(void **state)
+{
+    (void)state;
+    static const enum tly_algorithm all[] = {TLY_FIXED_WINDOW, TLY_SLIDING_WINDOW, TLY_TOKEN_BUCKET};
+    struct test_rng rng = test_rng_of(99);
+    uint64_t refused = 0;
+    while (refused < 10000) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 1 + test_rng_below(&rng, 30), .window_ms = 1 + test_rng_below(&rng, 5000),
+                                .algorithm = all[test_rng_below(&rng, 3)]};
+        uint64_t now = START;
+        for (int i = 0; i < 60; i++) {
+            now += test_rng_below(&rng, rate.window_ms / 4 + 1) * MS;
+            uint32_t hits = 1 + (uint32_t)test_rng_below(&rng, rate.limit);
+            struct tly_verdict v = check_at(&scene, &rate, hits, now);
+            if (v.code == TLY_CODE_OK) continue;
+            refused++;
+            assert_true(v.retry_after_ms > 0 && v.retry_after_ms <= 2 * rate.window_ms);
+            now += (v.retry_after_ms - 1) * MS;
+            assert_int_equal(check_at(&scene, &rate, hits, now).code, TLY_CODE_OVER);
+            now += MS;
+            assert_int_equal(check_at(&scene, &rate, hits, now).code, TLY_CODE_OK);
+        }
+        scene_free(&scene);
+    }
+}
+
+static void reset_is_when_nothing_is_left(void **state)
+{
+    (void)state;
+    static const enum tly_algorithm all[] = {TLY_FIXED_WINDOW, TLY_SLIDING_WINDOW, TLY_TOKEN_BUCKET};
+    struct test_rng rng = test_rng_of(5);
+    for (int i = 0; i < 3000; i++) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 10, .window_ms = 1 + test_rng_below(&rng, 5000), .algorithm = all[i % 3]};
+        uint64_t now = START + test_rng_below(&rng, 10000) * MS;
+        uint64_t reset_ms = check_at(&scene, &rate, 1 + (uint32_t)test_rng_below(&rng, 10), now).reset_ms;
+        assert_true(reset_ms > 0);
+        assert_int_equal(check_at(&scene, &rate, 0, now + reset_ms * MS).remaining, 10);
+        assert_int_equal(check_at(&scene, &rate, 0, now + reset_ms * MS).reset_ms, 0);
+        assert_true(check_at(&scene, &rate, 0, now + (reset_ms - 1) * MS).reset_ms > 0);
+        scene_free(&scene);
+    }
+}
+
+static void a_bucket_learns_what_others_took(void **state)
+{
+    (void)state;
+    struct scene a = scene_new(1), b = scene_new(2);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    assert_int_equal(check_at(&b, &rate, 1, START).remaining, 9);
+    assert_int_equal(check_at(&a, &rate, 4, START).remaining, 6);
+    hand_over(&a, &b, START);
+    assert_int_equal(check_at(&b, &rate, 0, START).remaining, 5);
+    hand_over(&a, &b, START);
+    assert_int_equal(check_at(&b, &rate, 0, START).remaining, 5);
+    assert_int_equal(check_at(&b, &rate, 0, START + 2000 * MS).remaining, 7);
+    scene_free(&a);
+    scene_free(&b);
+}
+
+static void a_bucket_first_seen_starts_with_what_others_owe(void **state)
+{
+    (void)state;
+    struct scene a = scene_new(1), b = scene_new(2);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    assert_int_equal(check_at(&a, &rate, 4, START).remaining, 6);
+    hand_over(&a, &b, START);
+    assert_int_equal(check_at(&b, &rate, 0, START).remaining, 6);
+    assert_int_equal(check_at(&b, &rate, 6, START).remaining, 0);
+    scene_free(&a);
+    scene_free(&b);
+}
+
+static void an_hour_apart_is_not_an_hour_of_refusals(void **state)
+{
+    (void)state;
+    struct scene a = scene_new(1), b = scene_new(2);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    for (uint64_t s = 0; s < 3600; s++)
+        assert_int_equal(check_at(&a, &rate, 1, START + s * 1000 * MS).code, TLY_CODE_OK);
+    uint64_t now = START + 3600 * 1000 * MS;
+    assert_int_equal(check_at(&b, &rate, 1, now).remaining, 9);
+    hand_over(&a, &b, now);
+    struct tly_verdict v = check_at(&b, &rate, 1, now);
+    assert_int_equal(v.code, TLY_CODE_OVER);
+    assert_true(v.retry_after_ms <= 20000);
+    scene_free(&a);
+    scene_free(&b);
+}
+
+static void great_numbers_do_not_overflow(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new(1);
+    struct tly_rate rate = {.limit = TLY_LIMIT_MAX, .window_ms = UINT64_C(31622400000)};
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(check_at(&scene, &rate, UINT32_MAX, START).code, TLY_CODE_OK);
+    assert_int_equal(check_at(&scene, &rate, 0, START).remaining,
+                     (uint64_t)TLY_LIMIT_MAX - UINT64_C(1000) * UINT32_MAX);
+    struct tly_rate tiny = {.limit = 5, .window_ms = 1, .algorithm = TLY_FIXED_WINDOW};
+    assert_int_equal(check_at(&scene, &tiny, 5, START).remaining, 0);
+    assert_int_equal(check_at(&scene, &tiny, 1, START + MS - 1).code, TLY_CODE_OVER);
+    assert_int_equal(check_at(&scene, &tiny, 1, START + MS).code, TLY_CODE_OK);
+    scene_free(&scene);
+}
+
+static void a_full_bucket_expires_after_the_skew_and_not_before(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new(1);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    assert_int_equal(check_at(&scene, &rate, 4, START).code, TLY_CODE_OK);
+    struct tly_dot dot;
+    struct tly_slice key = tly_slice_text("rl:k");
+    assert_true(tly_ormap_own(scene.map, tly_ormap_find(scene.map, key), 0, &dot));
+    uint64_t full = START + 4000 * MS;
+    assert_false(tly_limit_expired(key, tly_epoch_sum(), &dot, full + TLY_MAX_SKEW_NS, TLY_MAX_SKEW_NS));
+    assert_true(tly_limit_expired(key, tly_epoch_sum(), &dot, full + TLY_MAX_SKEW_NS + 1, TLY_MAX_SKEW_NS));
+    scene_free(&scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_fixed_window_admits_the_limit_and_turns_at_its_edge, nothing_is_left),
+        cmocka_unit_test_teardown(old_window_leaves_nothing, nothing_is_left),
+        cmocka_unit_test_teardown(refusals_cost_nothing, nothing_is_left),
+        cmocka_unit_test_teardown(what_can_never_pass_says_so, nothing_is_left),
+        cmocka_unit_test_teardown(a_sliding_window_is_its_formula, nothing_is_left),
+        cmocka_unit_test_teardown(a_bucket_is_gcra_hit_for_hit, nothing_is_left),
+        cmocka_unit_test_teardown(retry_after_is_true, nothing_is_left),
+        cmocka_unit_test_teardown(reset_is_when_nothing_is_left, nothing_is_left),
+        cmocka_unit_test_teardown(a_bucket_learns_what_others_took, nothing_is_left),
+        cmocka_unit_test_teardown(a_bucket_first_seen_starts_with_what_others_owe, nothing_is_left),
+        cmocka_unit_test_teardown(an_hour_apart_is_not_an_hour_of_refusals, nothing_is_left),
+        cmocka_unit_test_teardown(great_numbers_do_not_overflow, nothing_is_left),
+        cmocka_unit_test_teardown(a_full_bucket_expires_after_the_skew_and_not_before, nothing_is_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

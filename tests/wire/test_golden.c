@@ -1,0 +1,375 @@
+/*
+ * The bytes of protocol version 1.  Each file in tests/wire/golden is a frame: lines that begin with '#' say what it is,
+ * the others are hex.  What the encoders make must equal it, what the decoders read must be sound, and PROTOCOL.md
+ * must show it.  When one of these fails, nodes of today and yesterday do not understand each other.
+ */
+#include "tests/support/mem.h"
+#include "tests/wire/damage.h"
+#include "wire/frame.h"
+#include "wire/message.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#ifndef TALLY_TESTS_DIR
+#define TALLY_TESTS_DIR "tests"
+#endif
+
+#define TEXT_BYTES_MAX 200000
+#define T UINT64_C(1700000000000000000)
+#define A UINT64_C(0x0123456789abcdef)
+#define B UINT64_C(0xfedcba9876543210)
+
+/* ---- the frames, as the encoders make them ---- */
+
+static const struct tly_mark marks[] = {{A, T}, {B, T + 7}};
+static const struct tly_mark end_marks[] = {{A, T + 9}, {B, T + 7}};
+
+static struct tly_registry *some_registry(const struct tly_mem *mem)
+{
+    struct tly_registry *empty = tly_registry_new(mem), *one = NULL, *both = NULL;
+    assert_int_equal(tly_registry_with(empty, tly_slice_text("rl:"), tly_epoch_sum(), &one), TLY_OK);
+    assert_int_equal(tly_registry_with(one, tly_slice_text("kv:"), tly_lww(), &both), TLY_OK);
+    tly_registry_free(empty);
+    tly_registry_free(one);
+    return both;
+}
+
+static void put_hello(struct tly_buf *body)
+{
+    struct tly_hello hello = {
+        .version_oldest = 1, .version_newest = 1, .origin = A, .wall_ns = T + 123456789, .delta = true};
+    hello.cluster = tly_slice_text("prod");
+    hello.name = tly_slice_text("n1");
+    hello.address = tly_slice_text("10.0.0.1:7400");
+    struct tly_mem mem = test_mem();
+    struct tly_registry *registry = some_registry(&mem);
+    tly_hello_put(body, &hello, registry, &marks[1], 1);
+    tly_registry_free(registry);
+}
+
+static void put_hello_bare(struct tly_buf *body)
+{
+    struct tly_hello hello = {.version_oldest = 1, .version_newest = 1, .origin = 1};
+    hello.cluster = tly_slice_text("c");
+    hello.name = tly_slice_text("n");
+    struct tly_mem mem = test_mem();
+    struct tly_registry *registry = tly_registry_new(&mem);
+    tly_hello_put(body, &hello, registry, NULL, 0);
+    tly_registry_free(registry);
+}
+
+struct put {
+    const char *key;
+    const struct tly_strategy *(*strategy)(void);
+    struct tly_dot dot;
+};
+
+static void put_part(struct tly_buf *body, const struct put *puts, size_t count, unsigned flags)
+{
+    struct tly_mem mem = test_mem();
+    static struct tly_round_writer writer;
+    tly_round_writer_init(&writer, &mem);
+    for (size_t i = 0; i < count; i++)
+        assert_true(
+            tly_round_writer_add(&writer, tly_slice_text(puts[i].key), puts[i].strategy(), &puts[i].dot));
+    tly_round_writer_finish(&writer, body, flags, marks, 1, end_marks, 2);
+    tly_round_writer_fini(&writer);
+}
+
+static void put_round_lww(struct tly_buf *body)
+{
+    static const struct put put = {
+        "kv:a", tly_lww, {{T + 7, B}, TLY_PUT, {1700000060000}, {(const uint8_t *)"hello", 5}}};
+    put_part(body, &put, 1, TLY_ROUND_FIRST | TLY_ROUND_LAST);
+}
+
+static void put_round_first(struct tly_buf *body)
+{
+    static const struct put puts[] = {
+        {"rl:x", tly_epoch_sum, {{T + 3, A}, TLY_PUT, {60000, 28333333, 5, (uint64_t)-2}, {NULL, 0}}},
+        {"rl:x", tly_epoch_sum, {{T + 3, B}, TLY_PUT, {60000, 28333333, 1, 0}, {NULL, 0}}},
+        {"m", tly_epoch_max, {{T + 4, A}, TLY_PUT, {9, (uint64_t)-40}, {NULL, 0}}},
+    };
+    put_part(body, puts, 3, TLY_ROUND_FIRST);
+}
+
+static void put_round_last(struct tly_buf *body)
+{
+    static const struct put put = {"kv:a", tly_lww, {{T + 9, A}, TLY_REMOVE, {0}, {NULL, 0}}};
+    put_part(body, &put, 1, TLY_ROUND_LAST);
+}
+
+static void put_round_lz4(struct tly_buf *body)
+{
+    static uint8_t value[200];
+    memset(value, 'x', sizeof value);
+    struct put put = {"kv:a", tly_lww, {{T + 8, A}, TLY_PUT, {0}, {value, sizeof value}}};
+    put_part(body, &put, 1, TLY_ROUND_FIRST | TLY_ROUND_LAST);
+}
+
+static void put_ack(struct tly_buf *body)
+{
+    tly_ack_put(body, marks, 2);
+}
+
+static void put_nak_stale(struct tly_buf *body)
+{
+    tly_nak_put(body, TLY_STALE, marks, 1);
+}
+
+static void put_nak_clock(struct tly_buf *body)
+{
+    tly_nak_put(body, TLY_CLOCK_AHEAD, NULL, 0);
+}
+
+static void put_ping(struct tly_buf *body)
+{
+    tly_ping_put(body, &(struct tly_ping){.mono_ns = 12345678, .wall_ns = T});
+}
+
+static void put_pong(struct tly_buf *body)
+{
+    tly_ping_put(body, &(struct tly_ping){.mono_ns = 12345678, .wall_ns = T + 1000000});
+}
+
+static void put_goodbye(struct tly_buf *body)
+{
+    tly_goodbye_put(body, tly_slice_text("leaving"), tly_slice_text("the node is being stopped"));
+}
+
+static void put_unknown(struct tly_buf *body)
+{
+    tly_buf_put(body, "\xc0", 1);
+}
+
+/* ---- the decoders; only whether they take it ---- */
+
+static enum tly_result get_hello(struct tly_slice body)
+{
+    static struct tly_hello hello;
+    return tly_hello_get(body, &hello);
+}
+
+static enum tly_result get_round(struct tly_slice body)
+{
+    static struct tly_round round;
+    return tly_round_get(body, &round);
+}
+
+static enum tly_result get_ack(struct tly_slice body)
+{
+    struct tly_marks list;
+    return tly_ack_get(body, &list);
+}
+
+static enum tly_result get_nak(struct tly_slice body)
+{
+    struct tly_slice word;
+    struct tly_marks list;
+    return tly_nak_get(body, &word, &list);
+}
+
+static enum tly_result get_ping(struct tly_slice body)
+{
+    struct tly_ping ping;
+    return tly_ping_get(body, &ping);
+}
+
+static enum tly_result get_goodbye(struct tly_slice body)
+{
+    struct tly_slice word, text;
+    return tly_goodbye_get(body, &word, &text);
+}
+
+static enum tly_result get_anything(struct tly_slice body)
+{
+    (void)body;
+    return TLY_OK;
+}
+
+static const struct golden {
+    const char *file;
+    unsigned type;
+    void (*put)(struct tly_buf *body);
+    enum tly_result (*get)(struct tly_slice body);
+} goldens[] = {
+    {"hello.hex", TLY_FRAME_HELLO, put_hello, get_hello},
+    {"hello_bare.hex", TLY_FRAME_HELLO, put_hello_bare, get_hello},
+    {"round_lww.hex", TLY_FRAME_ROUND, put_round_lww, get_round},
+    {"round_first.hex", TLY_FRAME_ROUND, put_round_first, get_round},
+    {"round_last.hex", TLY_FRAME_ROUND, put_round_last, get_round},
+    {"round_lz4.hex", TLY_FRAME_ROUND, put_round_lz4, get_round},
+    {"ack.hex", TLY_FRAME_ACK, put_ack, get_ack},
+    {"nak_stale.hex", TLY_FRAME_NAK, put_nak_stale, get_nak},
+    {"nak_clock_ahead.hex", TLY_FRAME_NAK, put_nak_clock, get_nak},
+    {"ping.hex", TLY_FRAME_PING, put_ping, get_ping},
+    {"pong.hex", TLY_FRAME_PONG, put_pong, get_ping},
+    {"goodbye.hex", TLY_FRAME_GOODBYE, put_goodbye, get_goodbye},
+    {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
+};
+
+#define GOLDENS (sizeof goldens / sizeof goldens[0])
+
+/* ---- files ---- */
+
+static const char *path_of(const char *file)
+{
+    static char path[4096];
+    const char *directory = getenv("TALLY_TESTS_DIR");
+    snprintf(path, sizeof path, "%s/%s", directory != NULL ? directory : TALLY_TESTS_DIR, file);
+    return path;
+}
+
+static const char *read_text(const char *file)
+{
+    static char text[TEXT_BYTES_MAX];
+    FILE *in = fopen(path_of(file), "r");
+    if (in == NULL) fail_msg("cannot read %s (tests run from the root of the tree)", path_of(file));
+    size_t n = fread(text, 1, sizeof text - 1, in);
+    assert_true(feof(in));
+    (void)fclose(in);
+    text[n] = '\0';
+    return text;
+}
+
+/* Drops the lines that begin with '#'; there must be one, the first. */
+static void drop_comments(char *text)
+{
+    assert_int_equal(text[0], '#');
+    char *to = text;
+    for (const char *line = text; *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        n += line[n] == '\n' ? 1 : 0;
+        if (*line != '#') {
+            memmove(to, line, n);
+            to += n;
+        }
+        line += n;
+    }
+    *to = '\0';
+}
+
+static struct tly_slice read_golden(const char *file)
+{
+    static uint8_t bytes[4096];
+    static char text[TEXT_BYTES_MAX];
+    char name[300];
+    snprintf(name, sizeof name, "wire/golden/%s", file);
+    snprintf(text, sizeof text, "%s", read_text(name));
+    drop_comments(text);
+    return from_hex(text, bytes, sizeof bytes);
+}
+
+static const struct golden *golden_of(const char *file)
+{
+    for (size_t i = 0; i < GOLDENS; i++)
+        if (strcmp(goldens[i].file, file) == 0) return &goldens[i];
+    return NULL;
+}
+
+static void print_hex(struct tly_slice bytes)
+{
+    for (size_t i = 0; i < bytes.n; i++)
+        print_message("%02x%s", bytes.p[i], i % 16 == 15 || i + 1 == bytes.n ? "\n" : " ");
+}
+
+/* ---- claims ---- */
+
+static void the_encoders_make_exactly_the_golden_bytes(void **state)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_buf body, frame;
+    tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&frame, &mem, TLY_FRAME_BODY_MAX);
+    size_t different = 0;
+    for (size_t i = 0; i < GOLDENS; i++) {
+        tly_buf_clear(&body);
+        tly_buf_clear(&frame);
+        goldens[i].put(&body);
+        tly_frame_put(&frame, (enum tly_frame_type)goldens[i].type, tly_buf_slice(&body));
+        assert_int_equal(frame.result, TLY_OK);
+        if (tly_slice_equal(tly_buf_slice(&frame), read_golden(goldens[i].file))) continue;
+        print_message("%s; the encoder made:\n", goldens[i].file);
+        print_hex(tly_buf_slice(&frame));
+        different++;
+    }
+    tly_buf_fini(&body);
+    tly_buf_fini(&frame);
+    assert_int_equal(different, 0);
+}
+
+static void the_decoders_read_the_golden_bytes(void **state)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_buf body, scratch;
+    tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&scratch, &mem, TLY_FRAME_BODY_MAX);
+    for (size_t i = 0; i < GOLDENS; i++) {
+        struct tly_slice bytes = read_golden(goldens[i].file);
+        struct tly_frame frame;
+        size_t consumed = 0;
+        assert_int_equal(tly_frame_get(bytes, &scratch, &frame, &consumed), TLY_OK);
+        assert_int_equal(consumed, bytes.n);
+        assert_int_equal(frame.type | (frame.ignorable ? TLY_FRAME_IGNORABLE : 0u), goldens[i].type);
+        tly_buf_clear(&body);
+        goldens[i].put(&body);
+        assert_true(tly_slice_equal(frame.body, tly_buf_slice(&body)));
+        assert_int_equal(goldens[i].get(frame.body), TLY_OK);
+    }
+    tly_buf_fini(&body);
+    tly_buf_fini(&scratch);
+}
+
+static void every_golden_file_is_made_by_this_test(void **state)
+{
+    size_t files = 0;
+    DIR *directory = opendir(path_of("wire/golden"));
+    assert_non_null(directory);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        if (entry->d_name[0] == '.') continue;
+        if (golden_of(entry->d_name) == NULL) fail_msg("nobody makes %s", entry->d_name);
+        files++;
+    }
+    (void)closedir(directory);
+    assert_int_equal(files, GOLDENS);
+}
+
+/* Hex digits only, so that neither lines nor groups matter; anything else becomes one blank. */
+static void keep_hex(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from != '\0'; from++)
+        if (strchr(" \n", *from) == NULL) *to++ = strchr("0123456789abcdef", *from) != NULL ? *from : '.';
+    *to = '\0';
+}
+
+static void the_protocol_text_shows_every_golden_frame(void **state)
+{
+    static char protocol[TEXT_BYTES_MAX];
+    char hex[2 * 4096 + 1];
+    snprintf(protocol, sizeof protocol, "%s", read_text("../PROTOCOL.md"));
+    keep_hex(protocol);
+    for (size_t i = 0; i < GOLDENS; i++) {
+        struct tly_slice bytes = read_golden(goldens[i].file);
+        for (size_t j = 0; j < bytes.n; j++)
+            snprintf(hex + 2 * j, 3, "%02x", bytes.p[j]);
+        if (strstr(protocol, hex) == NULL) fail_msg("PROTOCOL.md does not show %s", goldens[i].file);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_encoders_make_exactly_the_golden_bytes),
+        cmocka_unit_test(the_decoders_read_the_golden_bytes),
+        cmocka_unit_test(every_golden_file_is_made_by_this_test),
+        cmocka_unit_test(the_protocol_text_shows_every_golden_frame),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
