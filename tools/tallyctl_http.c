@@ -105,6 +105,7 @@ static bool prepare(struct exchange *exchange, const char *server, const struct 
               curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->error) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_USERAGENT, "tallyctl/" TLY_VERSION) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_NOPROXY, "*") == CURLE_OK &&
+              curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_S_MAX) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_TIMEOUT, TOTAL_S_MAX) == CURLE_OK &&

@@ -104,29 +104,60 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
 
 /* ---- peers: one series each ---- */
 
-static const char *const peer_metrics[][3] = {
-    {"peer_up", "gauge", "1 while the session is up"},
-    {"peer_last_heard_ms", "gauge", "Milliseconds since the peer was heard"},
-    {"peer_rtt_ns", "gauge", "Round trip, in nanoseconds"},
-    {"peer_offset_ns", "gauge", "The peer's wall clock minus ours, in nanoseconds"},
-    {"peer_lag_dots", "gauge", "Dots that the peer has not acknowledged"},
-    {"peer_queued_bytes", "gauge", "Bytes that its connection has not taken"},
-    {"peer_bytes_sent_total", "counter", "Bytes handed to its connection"},
-    {"peer_bytes_received_total", "counter", "Bytes received from it"},
+enum {
+    PEER_UP,
+    PEER_HEARD,
+    PEER_RTT,
+    PEER_OFFSET,
+    PEER_LAG,
+    PEER_QUEUED,
+    PEER_SENT,
+    PEER_RECEIVED,
+    PEER_METRICS
 };
 
-#define PEER_METRICS (sizeof peer_metrics / sizeof *peer_metrics)
+static const struct {
+    const char *name, *kind, *help;
+    bool is_ns; /* shown in seconds */
+} peer_metrics[PEER_METRICS] = {
+    [PEER_UP] = {"peer_up", "gauge", "1 while the session is up", false},
+    [PEER_HEARD] = {"peer_last_heard_seconds", "gauge", "Seconds since the peer was heard", true},
+    [PEER_RTT] = {"peer_rtt_seconds", "gauge", "Round trip", true},
+    [PEER_OFFSET] = {"peer_offset_seconds", "gauge", "The peer's wall clock minus ours", true},
+    [PEER_LAG] = {"peer_lag_dots", "gauge", "Dots that the peer has not acknowledged", false},
+    [PEER_QUEUED] = {"peer_queued_bytes", "gauge", "Bytes that its connection has not taken", false},
+    [PEER_SENT] = {"peer_bytes_sent_total", "counter", "Bytes handed to its connection", false},
+    [PEER_RECEIVED] = {"peer_bytes_received_total", "counter", "Bytes received from it", false},
+};
 
 /* False: there is nothing to tell yet. */
 static bool peer_number(const struct tly_peer_view *peer, size_t metric, int64_t *number)
 {
     const uint64_t numbers[PEER_METRICS] = {
-        peer->up,       peer->last_heard_ms, peer->rtt_ns,     (uint64_t)peer->offset_ns,
-        peer->lag_dots, peer->queued_bytes,  peer->bytes_sent, peer->bytes_received};
+        [PEER_UP] = peer->up,           [PEER_HEARD] = peer->last_heard_ms * 1000000,
+        [PEER_RTT] = peer->rtt_ns,      [PEER_OFFSET] = (uint64_t)peer->offset_ns,
+        [PEER_LAG] = peer->lag_dots,    [PEER_QUEUED] = peer->queued_bytes,
+        [PEER_SENT] = peer->bytes_sent, [PEER_RECEIVED] = peer->bytes_received,
+    };
     *number = (int64_t)numbers[metric];
-    bool is_unknown = (metric == 1 && peer->last_heard_ms == UINT64_MAX) ||
-                      ((metric == 2 || metric == 3) && peer->rtt_ns == 0);
-    return !is_unknown;
+    if (metric == PEER_HEARD) return peer->last_heard_ms < UINT64_MAX / 1000000;
+    return (metric != PEER_RTT && metric != PEER_OFFSET) || peer->rtt_ns != 0;
+}
+
+static struct tly_slice label_of(const struct tly_peer_view *peer)
+{
+    return peer->name.n > 0 ? peer->name : peer->address;
+}
+
+/* A label may stand once only: whether one of the peers before has it too. */
+static bool is_repeated(const struct tly_engine *engine, size_t i, const struct tly_peer_view *peer)
+{
+    for (size_t before = 0; before < i; before++) {
+        struct tly_peer_view other;
+        tly_engine_peer(engine, before, &other);
+        if (tly_slice_equal(label_of(&other), label_of(peer))) return true;
+    }
+    return false;
 }
 
 static void put_peer(struct tly_buf *out, size_t metric, const struct tly_peer_view *peer)
@@ -135,10 +166,13 @@ static void put_peer(struct tly_buf *out, size_t metric, const struct tly_peer_v
     char text[64];
     if (!peer_number(peer, metric, &number)) return;
     tly_buf_put(out, "tally_", 6);
-    tly_buf_put(out, peer_metrics[metric][0], strlen(peer_metrics[metric][0]));
+    tly_buf_put(out, peer_metrics[metric].name, strlen(peer_metrics[metric].name));
     tly_buf_put(out, "{peer=\"", 7);
-    put_label(out, peer->name.n > 0 ? peer->name : peer->address);
-    int n = snprintf(text, sizeof text, "\"} %" PRId64 "\n", number);
+    put_label(out, label_of(peer));
+    uint64_t size = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    int n = peer_metrics[metric].is_ns ? snprintf(text, sizeof text, "\"} %s%" PRIu64 ".%09" PRIu64 "\n",
+                                                  number < 0 ? "-" : "", size / 1000000000, size % 1000000000)
+                                       : snprintf(text, sizeof text, "\"} %" PRId64 "\n", number);
     tly_buf_put(out, text, (size_t)n);
 }
 
@@ -146,11 +180,11 @@ static void put_peers(struct tly_buf *out, const struct tly_engine *engine)
 {
     size_t count = tly_engine_peers(engine);
     for (size_t metric = 0; count > 0 && metric < PEER_METRICS; metric++) {
-        put_head(out, peer_metrics[metric][0], peer_metrics[metric][1], peer_metrics[metric][2]);
+        put_head(out, peer_metrics[metric].name, peer_metrics[metric].kind, peer_metrics[metric].help);
         for (size_t i = 0; i < count; i++) {
             struct tly_peer_view peer;
             tly_engine_peer(engine, i, &peer);
-            put_peer(out, metric, &peer);
+            if (!is_repeated(engine, i, &peer)) put_peer(out, metric, &peer);
         }
     }
 }

@@ -333,12 +333,21 @@ static void a_delete_while_another_counts_ends_alike_and_brings_nothing_back(voi
 
 /* ---- random ---- */
 
+static void seal_changes_no_read(size_t node, uint64_t now_ms)
+{
+    struct tly_value before = get(node, now_ms);
+    claim(tly_ormap_seal(world.node[node]) == TLY_OK);
+    struct tly_value after = get(node, now_ms);
+    claim(values_equal(&before, &after));
+}
+
 static void random_step(struct test_rng *rng, uint64_t *now_ms)
 {
     size_t node = (size_t)test_rng_below(rng, WORLD_NODES), other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
     enum tly_result result = TLY_OK;
     int64_t value = 0;
     *now_ms += test_rng_below(rng, 3);
+    if (test_rng_chance(rng, 30)) seal_changes_no_read(node, *now_ms);
     switch (test_rng_below(rng, 8)) {
     case 0: set(node, (int64_t)test_rng_below(rng, 100), test_rng_chance(rng, 50) ? *now_ms + 5 : 0); break;
     case 1: result = expire(node, test_rng_chance(rng, 50) ? *now_ms + 5 : 0, *now_ms); break;

@@ -1,0 +1,239 @@
+/* POST /v1/check: one check, or up to TLY_HTTP_CHECKS_MAX in an array or in {"checks": […]}. */
+#include "service/shell/http.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define CHECKS_MAX 1000
+
+/* A check as it was asked for. Its texts borrow from the JSON object. */
+struct asked {
+    struct tly_field field[TLY_RULE_FIELDS_MAX];
+    struct tly_check check;
+    bool has_rate, has_key;
+};
+
+struct fault {
+    char text[256];
+};
+
+__attribute__((format(printf, 2, 3))) static bool fail(struct fault *fault, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(fault->text, sizeof fault->text, format, args);
+    va_end(args);
+    return false;
+}
+
+/* ---- reading ---- */
+
+static bool get_fields(struct json_object *object, struct asked *asked, struct fault *fault)
+{
+    struct json_object_iterator at = json_object_iter_begin(object), end = json_object_iter_end(object);
+    for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
+        struct json_object *value = json_object_iter_peek_value(&at);
+        if (asked->check.field_count == TLY_RULE_FIELDS_MAX)
+            return fail(fault, "key: a limit has at most %d fields", TLY_RULE_FIELDS_MAX);
+        if (!json_object_is_type(value, json_type_string) && !json_object_is_type(value, json_type_int))
+            return fail(fault, "key: a field's value is a string or a whole number");
+        const char *text = json_object_get_string(value);
+        size_t n = json_object_is_type(value, json_type_string) ? (size_t)json_object_get_string_len(value)
+                                                                : strlen(text);
+        asked->field[asked->check.field_count++] =
+            (struct tly_field){tly_slice_text(json_object_iter_peek_name(&at)), tly_slice_of(text, n)};
+    }
+    asked->check.fields = asked->field;
+    return true;
+}
+
+static bool get_key(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    if (json_object_is_type(value, json_type_object)) return get_fields(value, asked, fault);
+    asked->has_key = true;
+    return tly_json_get_text(value, &asked->check.key) ||
+           fail(fault, "key: the fields of a named limit as an object, or a string");
+}
+
+static bool get_limit(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    bool is_name = tly_json_get_text(value, &asked->check.limit) && asked->check.limit.n > 0;
+    return is_name || fail(fault, "limit: the name of a limit");
+}
+
+static bool get_rate(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    struct tly_slice text;
+    asked->has_rate = true;
+    bool is_rate = tly_json_get_text(value, &text) && tly_rate_parse(text, &asked->check.rate) == TLY_OK;
+    return is_rate || fail(fault, "rate: a text like \"100/10s\", \"5/m\" or \"1000/500ms\"");
+}
+
+static bool get_algorithm(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    struct tly_slice text;
+    bool is_known =
+        tly_json_get_text(value, &text) && tly_algorithm_parse(text, &asked->check.rate.algorithm);
+    return is_known || fail(fault, "algorithm: one of %s", tly_algorithm_names());
+}
+
+static bool get_burst(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    return tly_json_get_uint(value, TLY_LIMIT_MAX, &asked->check.rate.burst) ||
+           fail(fault, "burst: a whole number of units");
+}
+
+static bool get_hits(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    uint64_t hits;
+    if (!tly_json_get_uint(value, UINT32_MAX, &hits))
+        return fail(fault, "hits: a whole number from 0 to 4294967295");
+    asked->check.hits = (uint32_t)hits;
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*get)(struct json_object *value, struct asked *asked, struct fault *fault);
+} members[] = {
+    {"limit", get_limit}, {"key", get_key},     {"hits", get_hits},
+    {"rate", get_rate},   {"burst", get_burst}, {"algorithm", get_algorithm},
+};
+
+static bool get_member(const char *name, struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (strcmp(name, members[i].name) == 0) return members[i].get(value, asked, fault);
+    return fail(fault, "no such member: \"%.64s\"; there are limit, key, hits, rate, burst and algorithm",
+                name);
+}
+
+static bool get_check(struct json_object *object, struct asked *asked, struct fault *fault)
+{
+    *asked = (struct asked){.check = {.rate = {.algorithm = TLY_SLIDING_WINDOW}, .hits = 1}};
+    if (!json_object_is_type(object, json_type_object)) return fail(fault, "a check is an object");
+    struct json_object_iterator at = json_object_iter_begin(object), end = json_object_iter_end(object);
+    for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+        if (!get_member(json_object_iter_peek_name(&at), json_object_iter_peek_value(&at), asked, fault))
+            return false;
+
+    bool is_named = asked->check.limit.n > 0;
+    if (is_named && (asked->has_rate || asked->has_key))
+        return fail(fault, "a named limit has its own rate, and its key is an object of fields");
+    if (!is_named && !(asked->has_rate && asked->has_key))
+        return fail(fault, "either \"limit\" with the fields of its key, or \"key\" and \"rate\"");
+    return true;
+}
+
+/* ---- answering ---- */
+
+static const char *code_word(enum tly_verdict_code code)
+{
+    static const char *const words[] = {
+        [TLY_CODE_OK] = "ok", [TLY_CODE_OVER] = "over", [TLY_CODE_UNKNOWN] = "unknown"};
+    return words[code];
+}
+
+/* retry_after_ms is -1 when these hits can never pass. */
+static void put_verdict(struct tly_json *json, const struct tly_verdict *verdict)
+{
+    bool never = verdict->retry_after_ms == UINT64_MAX;
+    tly_json_open(json, '{');
+    tly_json_member_string(json, "code", code_word(verdict->code));
+    tly_json_member_uint(json, "limit", verdict->limit);
+    tly_json_member_uint(json, "remaining", verdict->remaining);
+    tly_json_member_uint(json, "reset_ms", verdict->reset_ms);
+    if (never)
+        tly_json_member_int(json, "retry_after_ms", -1);
+    else
+        tly_json_member_uint(json, "retry_after_ms", verdict->retry_after_ms);
+    tly_json_member_uint(json, "window_ms", verdict->window_ms);
+    tly_json_member_string(json, "algorithm", tly_algorithm_name(verdict->algorithm));
+    if (verdict->name.n > 0) tly_json_member_text(json, "name", verdict->name);
+    if (verdict->shadow) tly_json_member_bool(json, "shadow", true);
+    tly_json_close(json, '}');
+}
+
+static enum tly_result ask(struct tly_exchange *x, const struct tly_check *check, struct tly_reply *reply)
+{
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = *check};
+    enum tly_result result = tly_app_ask(x->app, &request, reply);
+    return result == TLY_OK && reply->verdict.code == TLY_CODE_UNKNOWN ? TLY_NO_LIMIT : result;
+}
+
+static void check_one(struct tly_exchange *x, struct json_object *object)
+{
+    struct asked asked;
+    struct fault fault;
+    struct tly_reply reply;
+    if (!get_check(object, &asked, &fault)) {
+        tly_http_problem(x, 400, "bad_check", "%s", fault.text);
+        return;
+    }
+    enum tly_result result = ask(x, &asked.check, &reply);
+    if (result != TLY_OK) {
+        tly_http_problem_of(x, result);
+        return;
+    }
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    x->status = reply.verdict.code == TLY_CODE_OVER ? 429 : 200;
+    put_verdict(&json, &reply.verdict);
+    tly_http_put_text(x, "\n");
+    tly_http_add_limit_headers(x, &reply.verdict);
+}
+
+/* Each is decided for itself; one that cannot be is an object with code and detail in its place. */
+static void put_result(struct tly_exchange *x, struct tly_json *json, struct json_object *object)
+{
+    struct asked asked;
+    struct fault fault;
+    struct tly_reply reply;
+    bool is_check = get_check(object, &asked, &fault);
+    enum tly_result result = is_check ? ask(x, &asked.check, &reply) : TLY_BAD_MESSAGE;
+    if (result == TLY_OK) {
+        put_verdict(json, &reply.verdict);
+        return;
+    }
+    tly_json_open(json, '{');
+    tly_json_member_string(json, "code", is_check ? tly_result_name(result) : "bad_check");
+    tly_json_member_string(json, "detail", is_check ? tly_result_text(result) : fault.text);
+    tly_json_close(json, '}');
+}
+
+static void check_many(struct tly_exchange *x, struct json_object *array)
+{
+    size_t count = json_object_array_length(array);
+    if (count > CHECKS_MAX) {
+        tly_http_problem(x, 400, "bad_check", "at most %d checks in one request", CHECKS_MAX);
+        return;
+    }
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    tly_json_open(&json, '{');
+    tly_json_key(&json, "results");
+    tly_json_open(&json, '[');
+    for (size_t i = 0; i < count; i++)
+        put_result(x, &json, json_object_array_get_idx(array, i));
+    tly_json_close(&json, ']');
+    tly_json_close(&json, '}');
+    tly_http_put_text(x, "\n");
+}
+
+void tly_http_run_check(struct tly_exchange *x)
+{
+    const char *error;
+    struct json_object *object = tly_json_parse(x->request, &x->body->mem, &error), *checks = NULL;
+    if (object == NULL) {
+        tly_http_problem(x, 400, "bad_json", "%s", error);
+        return;
+    }
+    if (json_object_is_type(object, json_type_array))
+        check_many(x, object);
+    else if (json_object_object_get_ex(object, "checks", &checks) &&
+             json_object_is_type(checks, json_type_array) && json_object_object_length(object) == 1)
+        check_many(x, checks);
+    else
+        check_one(x, object);
+    (void)json_object_put(object);
+}
