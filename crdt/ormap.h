@@ -25,7 +25,7 @@
 /* A local write that would make an epoch_max frontier longer than this is refused. */
 #define TLY_FRONTIER_MAX 64
 /* Lives that one map can know. */
-#define TLY_ORIGINS_MAX 8192
+#define TLY_ORIGINS_MAX 4096
 /* Words that a caller may keep with an entry; they are never replicated and a REMOVE clears them. */
 #define TLY_LOCAL_WORDS 3
 

@@ -155,6 +155,7 @@ static void a_joiner_gets_everything_without_a_new_write(void **state)
     net_run(net, 5 * S);
     assert_int_equal(net_read(net, 1, "k7"), INT64_MIN);
     assert_int_equal(net_read(net, 1, "k19999"), 1);
+    assert_int_equal(net_stats(net, 1).dots_sent, 1); /* who it is, and nothing of what it got */
     assert_all_equal(net, 2);
     net_free(net);
 }
@@ -217,6 +218,23 @@ static void a_line_relays_each_dot_once(void **state)
     assert_int_equal(after[0].dots_sent - before[0].dots_sent, 1);
     assert_int_equal(after[1].dots_sent - before[1].dots_sent, 1);
     assert_int_equal(after[2].dots_sent - before[2].dots_sent, 0);
+    net_free(net);
+}
+
+static void in_a_mesh_each_dot_crosses_each_link_once(void **state)
+{
+    (void)state;
+    struct net *net = three_nodes();
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < 3; i++)
+        before += net_stats(net, i).dots_sent;
+    for (int i = 0; i < 100; i++) {
+        net_add_to(net, (size_t)i % 3, "k", 1);
+        net_run(net, 20 * MS);
+    }
+    for (size_t i = 0; i < 3; i++)
+        after += net_stats(net, i).dots_sent;
+    assert_int_equal(after - before, 200);
     net_free(net);
 }
 
@@ -287,6 +305,10 @@ static void simultaneous_dials_leave_one_connection(void **state)
         assert_int_equal(net_connections(net), 1);
         assert_int_equal(net_peers_up(net, 0), 1);
         assert_int_equal(net_peers_up(net, 1), 1);
+        struct tly_peer_view peer;
+        tly_engine_peer(net_node(net, 0), 0, &peer);
+        assert_true(peer.dialled); /* its origin is the lower */
+        assert_int_equal(net_stats(net, 0).dials + net_stats(net, 1).dials, 2);
         net_add_to(net, 0, "a", 1);
         net_add_to(net, 1, "b", 1);
         net_run(net, S);
@@ -417,6 +439,7 @@ int main(void)
         cmocka_unit_test(a_delete_reaches_who_was_away),
         cmocka_unit_test(idle_means_heartbeats_only),
         cmocka_unit_test(a_line_relays_each_dot_once),
+        cmocka_unit_test(in_a_mesh_each_dot_crosses_each_link_once),
         cmocka_unit_test(another_cluster_is_refused),
         cmocka_unit_test(two_nodes_of_one_name_are_refused),
         cmocka_unit_test(a_node_that_joins_itself_stays_alone_and_quiet),

@@ -354,9 +354,11 @@ static void a_row_has_exactly_what_op_and_strategy_want(void **state)
         {"95 a1 6b 03 00 05 01", true},
         {"97 a1 6b 01 00 05 01 00 c4 00", false},
         {"96 a1 6b 02 00 05 01 00", false},
+        {"96 a1 6b 02 00 05 01", false}, /* one more is promised */
         {"96 a1 6b 63 00 05 01 00", false},
         /* epoch_max: epoch, count */
         {"97 a1 6b 02 00 05 00 01 ff", true},
+        {"98 a1 6b 02 00 05 00 01 ff", false},
         {"97 a1 6b 02 00 05 00 ff 01", false},
         {"97 a1 6b 02 00 05 00 01 cf 80 00 00 00 00 00 00 00", false},
         {"96 a1 6b 02 00 05 00 01", false},
@@ -471,6 +473,8 @@ static void bodies_of_another_shape_are_refused(void **state)
         {"95 03 92 00 01 90 90 90", false},
         {"95 03 91 01 90 90 90", false},
         {"94 03 90 90 90", false},
+        {"94 03 90 90 90 90", false},
+        {"95 03 91 90 90 90", false}, /* half a mark, which would do as the lives */
         {"96 03 90 90 90 90 90", false},
         {"95 03 90 90 90 90 00", false},
         {"95 03 90 90 91 90", false},

@@ -1,0 +1,435 @@
+/* One engine and peers that follow a script, down to the frame: what a stream of one's own making cannot show. */
+#include "service/engine/engine.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+#include "wire/frame.h"
+
+#define WALL UINT64_C(1700000000000000000)
+#define MS UINT64_C(1000000)
+
+enum { P1 = 1, P2 = 2 };
+
+struct scene {
+    struct tly_mem mem;
+    struct tly_engine *engine;
+    struct tly_registry *registry;
+    uint64_t mono;
+    struct tly_buf body, frame, sent[3]; /* sent: what the engine gave each connection */
+    bool closed[3];
+};
+
+static struct tly_slice text(const char *word)
+{
+    return tly_slice_text(word);
+}
+
+static void event(struct scene *scene, struct tly_event what)
+{
+    struct tly_effects effects;
+    what.now = (struct tly_time){WALL + scene->mono, scene->mono};
+    assert_int_equal(tly_engine_step(scene->engine, &what, &effects), TLY_OK);
+    for (size_t i = 0; i < effects.count; i++) {
+        const struct tly_effect *effect = &effects.list[i];
+        if (effect->kind == TLY_DO_SEND) tly_buf_put(&scene->sent[effect->conn], effect->bytes.p, effect->bytes.n);
+        if (effect->kind == TLY_DO_CLOSE) scene->closed[effect->conn] = true;
+    }
+}
+
+static void pass(struct scene *scene, uint64_t ns)
+{
+    for (uint64_t until = scene->mono + ns; scene->mono < until; scene->mono += MS / 2)
+        event(scene, (struct tly_event){.kind = TLY_TICK});
+}
+
+static void scene_init(struct scene *scene)
+{
+    *scene = (struct scene){.mem = test_mem(), .mono = 1000 * MS};
+    struct tly_engine_config config = {.mem = scene->mem, .name = text("e"), .cluster = text("test")};
+    config.now = (struct tly_time){WALL, scene->mono};
+    assert_int_equal(tly_engine_new(&config, &scene->engine), TLY_OK);
+    assert_int_equal(tly_engine_start(scene->engine, 7, config.now), TLY_OK);
+    tly_buf_init(&scene->body, &scene->mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&scene->frame, &scene->mem, TLY_FRAME_BODY_MAX * 2);
+    for (size_t i = 0; i < 3; i++)
+        tly_buf_init(&scene->sent[i], &scene->mem, 1 << 20);
+
+    struct tly_registry *none = tly_registry_new(&scene->mem);
+    assert_non_null(none);
+    assert_int_equal(tly_registry_with(none, text(""), tly_epoch_sum(), &scene->registry), TLY_OK);
+    tly_registry_free(none);
+    static const char *const lww[] = {"kv:", "config:", "policy:", "worker:", "sys:"};
+    for (size_t i = 0; i < 6; i++) {
+        struct tly_registry *next;
+        const struct tly_strategy *strategy = i < 5 ? tly_lww() : tly_epoch_max();
+        assert_int_equal(tly_registry_with(scene->registry, text(i < 5 ? lww[i] : "em:"), strategy, &next), TLY_OK);
+        tly_registry_free(scene->registry);
+        scene->registry = next;
+    }
+}
+
+static void scene_fini(struct scene *scene)
+{
+    tly_engine_check(scene->engine);
+    tly_engine_free(scene->engine);
+    tly_registry_free(scene->registry);
+    tly_buf_fini(&scene->body);
+    tly_buf_fini(&scene->frame);
+    for (size_t i = 0; i < 3; i++)
+        tly_buf_fini(&scene->sent[i]);
+    assert_int_equal(test_mem_live(), 0);
+}
+
+/* Sends scene->body as a frame. */
+static void say(struct scene *scene, uint64_t conn, enum tly_frame_type type)
+{
+    tly_buf_clear(&scene->frame);
+    tly_frame_put(&scene->frame, type, tly_buf_slice(&scene->body));
+    assert_int_equal(scene->frame.result, TLY_OK);
+    event(scene, (struct tly_event){.kind = TLY_BYTES, .conn = conn, .bytes = tly_buf_slice(&scene->frame)});
+    tly_buf_clear(&scene->body);
+}
+
+static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks, size_t count)
+{
+    char name[] = {'p', (char)('0' + conn), '\0'};
+    struct tly_hello hello = {1, 1, text("test"), text(name), text(""), .origin = origin, .delta = true};
+    hello.wall_ns = WALL;
+    tly_hello_put(&scene->body, &hello, scene->registry, marks, count);
+    say(scene, conn, TLY_FRAME_HELLO);
+}
+
+static void meet(struct scene *scene, uint64_t conn, uint64_t origin)
+{
+    event(scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = conn});
+    say_hello(scene, conn, origin, NULL, 0);
+    assert_false(scene->closed[conn]);
+}
+
+/* A part of a round with one windowless count of `origin`, or without (ts 0). */
+static void say_round(struct scene *scene, uint64_t conn, unsigned flags, struct tly_version version, int64_t count,
+                      const struct tly_mark *start, const struct tly_mark *end)
+{
+    struct tly_round_writer *writer = tly_mem_new(&scene->mem, sizeof *writer);
+    assert_non_null(writer);
+    tly_round_writer_init(writer, &scene->mem);
+    struct tly_dot dot = {.version = version, .op = TLY_PUT, .num = {0, 0, (uint64_t)count, 0}};
+    char key[] = {'k', (char)('0' + count), '\0'};
+    if (version.ts != 0) assert_true(tly_round_writer_add(writer, text(key), tly_epoch_sum(), &dot));
+    tly_round_writer_finish(writer, &scene->body, flags, start, start != NULL, end, end != NULL);
+    tly_round_writer_fini(writer);
+    tly_mem_free(&scene->mem, writer, sizeof *writer);
+    say(scene, conn, TLY_FRAME_ROUND);
+}
+
+/* How many frames of a type the engine has sent there; the last one's body is in *last. Bodies are small: not compressed. */
+static size_t heard(struct scene *scene, uint64_t conn, enum tly_frame_type type, struct tly_slice *last)
+{
+    size_t found = 0;
+    struct tly_slice rest = tly_buf_slice(&scene->sent[conn]);
+    while (rest.n > 0) {
+        struct tly_frame frame;
+        size_t consumed;
+        assert_int_equal(tly_frame_get(rest, &scene->frame, &frame, &consumed), TLY_OK);
+        rest = tly_slice_of(rest.p + consumed, rest.n - consumed);
+        if (frame.type != (unsigned)type) continue;
+        found++;
+        if (last != NULL) *last = frame.body;
+    }
+    return found;
+}
+
+/* Rows of a life that the engine has sent there. */
+static size_t rows_heard(struct scene *scene, uint64_t conn, uint64_t origin)
+{
+    size_t found = 0;
+    struct tly_slice rest = tly_buf_slice(&scene->sent[conn]);
+    while (rest.n > 0) {
+        struct tly_frame frame;
+        size_t consumed;
+        assert_int_equal(tly_frame_get(rest, &scene->frame, &frame, &consumed), TLY_OK);
+        rest = tly_slice_of(rest.p + consumed, rest.n - consumed);
+        if (frame.type != TLY_FRAME_ROUND) continue;
+        struct tly_round round;
+        assert_int_equal(tly_round_get(frame.body, &round), TLY_OK);
+        struct tly_rows rows = tly_rows_of(&round);
+        for (struct tly_row row; tly_rows_next(&rows, &row);)
+            found += row.dot.version.origin == origin;
+    }
+    return found;
+}
+
+static int64_t value_of(struct scene *scene, const char *key)
+{
+    struct tly_request read = {.kind = TLY_ASK_READ, .key = text(key), .now = {WALL + scene->mono, scene->mono}};
+    struct tly_reply reply;
+    return tly_engine_ask(scene->engine, &read, &reply) == TLY_OK ? reply.value.count : -1;
+}
+
+static struct tly_stats stats_of(const struct scene *scene)
+{
+    struct tly_stats stats;
+    tly_engine_stats(scene->engine, &stats);
+    return stats;
+}
+
+static const uint64_t whole = TLY_ROUND_FIRST | TLY_ROUND_LAST;
+
+static void a_round_whose_start_is_not_covered_gets_a_nak_with_our_marks(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    struct tly_mark first = {55, WALL - 500}, start = {55, WALL - 400}, end = {55, WALL - 300};
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 600, 55}, 1, NULL, &first);
+    assert_int_equal(value_of(&scene, "k1"), 1);
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 350, 55}, 2, &start, &end);
+    assert_int_equal(value_of(&scene, "k2"), -1);
+    struct tly_slice nak, why;
+    assert_int_equal(heard(&scene, P1, TLY_FRAME_NAK, &nak), 1);
+    struct tly_marks marks;
+    assert_int_equal(tly_nak_get(nak, &why, &marks), TLY_OK);
+    uint64_t told = 0;
+    for (struct tly_mark mark; tly_marks_next(&marks, &mark);)
+        if (mark.origin == 55) told = mark.ts;
+    assert_int_equal(told, WALL - 500);
+    /* Served from there, all is well. */
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 350, 55}, 2, &first, &end);
+    assert_int_equal(value_of(&scene, "k2"), 2);
+    scene_fini(&scene);
+}
+
+static void a_dot_that_comes_late_below_what_was_sent_is_still_sent(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    meet(&scene, P2, 12);
+    pass(&scene, 50 * MS);
+    struct tly_mark end = {55, WALL - 100};
+    say_round(&scene, P1, TLY_ROUND_FIRST, (struct tly_version){WALL - 200, 55}, 2, NULL, NULL);
+    pass(&scene, 50 * MS);
+    assert_int_equal(rows_heard(&scene, P2, 55), 1);
+    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){WALL - 300, 55}, 3, NULL, &end);
+    pass(&scene, 50 * MS);
+    assert_in_range(rows_heard(&scene, P2, 55), 2, 3); /* what lies above it may be sent again */
+    scene_fini(&scene);
+}
+
+static void nothing_goes_back_to_a_peer_in_the_middle_of_its_round(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    pass(&scene, 50 * MS);
+    struct tly_mark end = {55, WALL - 100};
+    say_round(&scene, P1, TLY_ROUND_FIRST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL);
+    pass(&scene, 100 * MS);
+    struct tly_request add = {.kind = TLY_ASK_ADD, .key = text("own"), .number = 1};
+    add.now = (struct tly_time){WALL + scene.mono, scene.mono};
+    struct tly_reply reply;
+    assert_int_equal(tly_engine_ask(scene.engine, &add, &reply), TLY_OK);
+    pass(&scene, 100 * MS);
+    assert_int_equal(rows_heard(&scene, P1, 55), 0);
+    assert_int_equal(rows_heard(&scene, P1, 7), 1);
+    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){WALL - 200, 55}, 3, NULL, &end);
+    pass(&scene, 100 * MS);
+    assert_int_equal(rows_heard(&scene, P1, 55), 0);
+    assert_int_equal(rows_heard(&scene, P1, 7), 1);
+    scene_fini(&scene);
+}
+
+static void marks_move_at_the_last_part_only(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    say_round(&scene, P1, TLY_ROUND_FIRST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL);
+    pass(&scene, 50 * MS);
+    assert_int_equal(heard(&scene, P1, TLY_FRAME_ACK, NULL), 0);
+    struct tly_mark end = {55, WALL - 100};
+    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){0, 0}, 0, NULL, &end);
+    pass(&scene, 50 * MS);
+    struct tly_slice ack;
+    assert_true(heard(&scene, P1, TLY_FRAME_ACK, &ack) > 0);
+    struct tly_marks marks;
+    assert_int_equal(tly_ack_get(ack, &marks), TLY_OK);
+    struct tly_mark mark;
+    assert_true(tly_marks_next(&marks, &mark));
+    assert_int_equal(mark.origin, 55);
+    assert_int_equal(mark.ts, WALL - 100);
+    scene_fini(&scene);
+}
+
+static void a_part_without_its_beginning_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL);
+    assert_true(scene.closed[P1]);
+    assert_int_equal(stats_of(&scene).sessions_broken, 1);
+    scene_fini(&scene);
+}
+
+static void a_second_hello_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    say_hello(&scene, P1, 11, NULL, 0);
+    assert_true(scene.closed[P1]);
+    scene_fini(&scene);
+}
+
+static void nothing_is_said_before_hello(void **state)
+{
+    (void)state;
+    static const enum tly_frame_type types[] = {TLY_FRAME_ROUND, TLY_FRAME_ACK, TLY_FRAME_NAK, TLY_FRAME_PING,
+                                                TLY_FRAME_PONG};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct scene scene;
+        scene_init(&scene);
+        event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P1});
+        struct tly_ping ping = {1, 1};
+        tly_ping_put(&scene.body, &ping);
+        say(&scene, P1, types[i]);
+        assert_true(scene.closed[P1]);
+        scene_fini(&scene);
+    }
+}
+
+static void silence_instead_of_hello_ends_the_connection_after_five_seconds(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P1});
+    pass(&scene, 4999 * MS);
+    assert_false(scene.closed[P1]);
+    pass(&scene, 2 * MS);
+    assert_true(scene.closed[P1]);
+    scene_fini(&scene);
+}
+
+static void who_has_everything_is_sent_nothing(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    struct tly_mark end = {55, WALL - 100};
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 300, 55}, 2, NULL, &end);
+    event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P2});
+    say_hello(&scene, P2, 12, &end, 1);
+    pass(&scene, 100 * MS);
+    assert_int_equal(rows_heard(&scene, P2, 55), 0);
+    scene_fini(&scene);
+}
+
+static void a_clock_bomb_moves_nothing(void **state)
+{
+    (void)state;
+    static const uint64_t bombs[] = {UINT64_MAX, UINT64_MAX - 1, WALL + UINT64_C(315576000000000000)};
+    for (size_t i = 0; i < 3; i++) {
+        struct scene scene;
+        scene_init(&scene);
+        meet(&scene, P1, 11);
+        struct tly_mark end = {55, WALL - 100}, far = {55, bombs[i]};
+        say_round(&scene, P1, (unsigned)whole, (struct tly_version){bombs[i], 55}, 1, NULL, &end);
+        say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 300, 55}, 2, NULL, &far);
+        assert_int_equal(value_of(&scene, "k1"), -1);
+        assert_int_equal(value_of(&scene, "k2"), -1);
+        assert_int_equal(heard(&scene, P1, TLY_FRAME_NAK, NULL), 2);
+        struct tly_node_view view;
+        tly_engine_node(scene.engine, false, &view);
+        assert_true(view.clock_last < WALL + scene.mono + TLY_MAX_SKEW_NS);
+        scene_fini(&scene);
+    }
+}
+
+static void max_skew_is_let_in_and_one_ns_more_is_not(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    /* The horizon began at WALL when mono stood where it stands still. */
+    uint64_t edge = WALL + scene.mono + TLY_MAX_SKEW_NS;
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){edge + 1, 55}, 1, NULL, NULL);
+    assert_int_equal(value_of(&scene, "k1"), -1);
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){edge, 55}, 2, NULL, NULL);
+    assert_int_equal(value_of(&scene, "k2"), 2);
+    scene_fini(&scene);
+}
+
+static void a_dot_of_our_own_life_is_dropped(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    struct tly_mark end = {7, WALL - 100};
+    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 300, 7}, 9, NULL, &end);
+    assert_int_equal(value_of(&scene, "k9"), -1);
+    assert_int_equal(stats_of(&scene).dots_forged, 1);
+    assert_false(scene.closed[P1]);
+    scene_fini(&scene);
+}
+
+static void events_of_connections_that_are_gone_are_counted_and_ignored(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    event(&scene, (struct tly_event){.kind = TLY_CLOSED, .conn = P1});
+    event(&scene, (struct tly_event){.kind = TLY_CLOSED, .conn = P1});
+    event(&scene, (struct tly_event){.kind = TLY_BYTES, .conn = P1, .bytes = text("garbage")});
+    event(&scene, (struct tly_event){.kind = TLY_QUEUED, .conn = P1, .number = 5});
+    assert_int_equal(stats_of(&scene).stale_callbacks, 3);
+    scene_fini(&scene);
+}
+
+static void a_peer_that_reads_nothing_costs_its_connection(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    for (int i = 0; i < 400000 && !scene.closed[P1]; i++) {
+        struct tly_ping ping = {1, 1};
+        tly_buf_clear(&scene.sent[P1]);
+        tly_ping_put(&scene.body, &ping);
+        say(&scene, P1, TLY_FRAME_PING);
+        if (i % 1000 == 0) event(&scene, (struct tly_event){.kind = TLY_TICK});
+    }
+    assert_true(scene.closed[P1]);
+    scene_fini(&scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_round_whose_start_is_not_covered_gets_a_nak_with_our_marks),
+        cmocka_unit_test(a_dot_that_comes_late_below_what_was_sent_is_still_sent),
+        cmocka_unit_test(nothing_goes_back_to_a_peer_in_the_middle_of_its_round),
+        cmocka_unit_test(marks_move_at_the_last_part_only),
+        cmocka_unit_test(a_part_without_its_beginning_ends_the_session),
+        cmocka_unit_test(a_second_hello_ends_the_session),
+        cmocka_unit_test(nothing_is_said_before_hello),
+        cmocka_unit_test(silence_instead_of_hello_ends_the_connection_after_five_seconds),
+        cmocka_unit_test(who_has_everything_is_sent_nothing),
+        cmocka_unit_test(a_clock_bomb_moves_nothing),
+        cmocka_unit_test(max_skew_is_let_in_and_one_ns_more_is_not),
+        cmocka_unit_test(a_dot_of_our_own_life_is_dropped),
+        cmocka_unit_test(events_of_connections_that_are_gone_are_counted_and_ignored),
+        cmocka_unit_test(a_peer_that_reads_nothing_costs_its_connection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,166 @@
+#include "tests/shell/support_fake_app.h"
+
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+
+#include <stdlib.h>
+
+struct tly_app {
+    struct event_base *base;
+    struct tly_engine *engine;
+    struct tly_config config;
+    struct tly_log *log;
+    FILE *log_out;
+    struct tly_time now;
+    enum tly_result failure;
+    size_t failures;
+    uint64_t pending, stored;
+    struct tly_app_stats stats;
+    const char *reasons;
+};
+
+struct tly_app *fake_app_new(struct event_base *base)
+{
+    struct tly_app *app = calloc(1, sizeof *app);
+    assert_non_null(app);
+    app->base = base;
+    app->now = (struct tly_time){FAKE_WALL_MS * 1000000, 1000000000};
+    app->reasons = "";
+    tly_config_init(&app->config);
+    app->log_out = fopen("/dev/null", "w");
+    assert_non_null(app->log_out);
+    app->log = tly_log_new(app->log_out, TLY_LEVEL_DEBUG);
+    struct tly_engine_config config = {
+        .mem = test_mem(),
+        .name = tly_slice_text("node-a"),
+        .cluster = tly_slice_text("test"),
+        .address = tly_slice_text("127.0.0.1:7382"),
+        .now = app->now,
+    };
+    memset(&config.hash_key, 0x5a, sizeof config.hash_key);
+    assert_int_equal(tly_engine_new(&config, &app->engine), TLY_OK);
+    assert_int_equal(tly_engine_start(app->engine, 0xabcdef, app->now), TLY_OK);
+    return app;
+}
+
+void fake_app_free(struct tly_app *app)
+{
+    tly_engine_check(app->engine);
+    tly_engine_free(app->engine);
+    tly_log_free(app->log);
+    fclose(app->log_out);
+    free(app);
+}
+
+void fake_app_advance(struct tly_app *app, uint64_t ms)
+{
+    app->now.wall_ns += ms * 1000000;
+    app->now.mono_ns += ms * 1000000;
+}
+
+void fake_app_fail(struct tly_app *app, enum tly_result result, size_t count)
+{
+    app->failure = result;
+    app->failures = count;
+}
+
+void fake_app_limit(struct tly_app *app, const char *name, const char *rate, enum tly_algorithm algorithm,
+                    const char *const *fields)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.rate.algorithm = algorithm};
+    const struct tly_rules *before = tly_engine_rules(app->engine);
+    assert_non_null(rules);
+    for (size_t i = 0; before != NULL && i < tly_rules_count(before); i++)
+        assert_int_equal(tly_rules_add(rules, tly_rules_at(before, i)), TLY_OK);
+    memcpy(rule.name, name, strlen(name) + 1);
+    for (; *fields != NULL; fields++, rule.field_count++)
+        memcpy(rule.field[rule.field_count], *fields, strlen(*fields) + 1);
+    assert_int_equal(tly_rate_parse(tly_slice_text(rate), &rule.rate), TLY_OK);
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(app->engine, rules);
+}
+
+void fake_app_batches(struct tly_app *app, uint64_t pending, uint64_t stored)
+{
+    app->pending = pending;
+    app->stored = stored;
+}
+
+void fake_app_unready(struct tly_app *app, const char *reasons)
+{
+    app->reasons = reasons;
+}
+
+void fake_app_clients(struct tly_app *app, uint64_t open)
+{
+    app->stats.clients_open = open;
+}
+
+/* ---- app.h ---- */
+
+struct event_base *tly_app_base(struct tly_app *app)
+{
+    return app->base;
+}
+
+struct tly_engine *tly_app_engine(struct tly_app *app)
+{
+    return app->engine;
+}
+
+const struct tly_config *tly_app_config(const struct tly_app *app)
+{
+    return &app->config;
+}
+
+struct tly_log *tly_app_log(struct tly_app *app)
+{
+    return app->log;
+}
+
+enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply)
+{
+    request->now = app->now;
+    if (app->failures == 0) return tly_engine_ask(app->engine, request, reply);
+    app->failures--;
+    *reply = (struct tly_reply){0};
+    return app->failure;
+}
+
+uint64_t tly_app_pending_batch(const struct tly_app *app)
+{
+    return app->pending;
+}
+
+bool tly_app_is_stored(const struct tly_app *app, uint64_t batch)
+{
+    return batch <= app->stored;
+}
+
+struct tly_time tly_app_now(const struct tly_app *app)
+{
+    return app->now;
+}
+
+uint64_t tly_app_uptime_s(const struct tly_app *app)
+{
+    return app->now.mono_ns / 1000000000 - 1;
+}
+
+void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
+{
+    (void)snprintf(text, size, "%s", app->reasons);
+}
+
+void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
+{
+    *stats = app->stats;
+}
+
+const char *tly_app_address(const struct tly_app *app, const char *door)
+{
+    (void)app;
+    return strcmp(door, "resp") == 0 ? "127.0.0.1:7379" : "none";
+}
