@@ -297,7 +297,7 @@ static void a_clock_far_ahead_is_refused_and_forgiven_once_right(void **state)
 static void simultaneous_dials_leave_one_connection(void **state)
 {
     (void)state;
-    for (uint64_t delay = 0; delay < 40; delay++) {
+    for (uint64_t delay = 1; delay < 40; delay++) {
         struct net *net = net_new(delay * MS / 10);
         net_add(net, 2);
         net_add(net, 1);
