@@ -35,6 +35,8 @@ static enum tly_ctl_exit show_value(struct json_object *json)
 {
     if (json_object_object_get_ex(json, "epoch", NULL))
         printf("epoch %s count %s\n", tly_ctl_text(json, "epoch"), tly_ctl_text(json, "count"));
+    else if (json_object_object_get_ex(json, "value_base64", NULL))
+        printf("base64 %s\n", tly_ctl_text(json, "value_base64"));
     else
         printf("%s\n", tly_ctl_text(json, "value"));
     return TLY_CTL_DONE;
@@ -155,7 +157,7 @@ static void show_verdict(struct json_object *json)
     bool admitted = strcmp(tly_ctl_text(json, "code"), "ok") == 0;
     printf("%s: %s of %s left", admitted ? "admitted" : "refused", tly_ctl_text(json, "remaining"),
            tly_ctl_text(json, "limit"));
-    bool can_pass = json_object_object_get_ex(json, "retry_after_ms", NULL);
+    bool can_pass = tly_ctl_int(json, "retry_after_ms") >= 0;
     if (!admitted && can_pass) show_time(", retry after ", json, "retry_after_ms");
     if (!admitted && !can_pass) printf(", these hits can never pass");
     show_time(", full again in ", json, "reset_ms");

@@ -1,10 +1,15 @@
 /*
  * The storage interface: the only way to stored state.  Objects have names ("MANIFEST", "log-1.tly", "intent/x"): parts of
- * [A-Za-z0-9._-], not beginning with a dot, joined by '/'.  When a call returns, all of its effect is visible; a reader
- * never sees half an object.  "Absent" and "not permitted" are different answers.
+ * [A-Za-z0-9._-], not beginning with a dot, joined by '/', TLY_STORAGE_NAME_MAX bytes at most; "LOCK" is taken.  When a
+ * call returns, all of its effect is visible; a reader never sees half an object.  "Absent" and "not permitted" are
+ * different answers.  Threads that share a handle take turns; many handles and processes may share a directory.
+ *
+ * The revision of an object is a hash of its bytes (tly_storage_revision_of), so it needs no place of its own, survives
+ * backups and is known to whoever has read the object.  An object whose revisions must never return carries a counter.
  *
  * Results: TLY_OK; TLY_NOT_FOUND: no such object; TLY_STALE: the object is there already, or has another revision;
- * TLY_BAD_KEY: the name; TLY_IO: the reason is in tly_storage_error().  Nothing has changed unless TLY_OK.
+ * TLY_BAD_KEY: the name; TLY_IO: the reason is in tly_storage_error(); TLY_NOMEM.  Nothing has changed unless TLY_OK or,
+ * where it is said, TLY_IO.
  */
 #ifndef TALLY_SERVICE_SHELL_STORAGE_H
 #define TALLY_SERVICE_SHELL_STORAGE_H
@@ -12,7 +17,12 @@
 #include "crdt/dot.h"
 #include "crdt/result.h"
 
+#define TLY_STORAGE_NAME_MAX 200
+
 struct tly_storage;
+
+/* Of an object with these bytes; never 0. */
+uint64_t tly_storage_revision_of(struct tly_slice bytes);
 
 /* What a backend provides; `self` is its own. See the functions of the same names below. */
 struct tly_storage_ops {
@@ -43,10 +53,10 @@ void tly_storage_close(struct tly_storage *storage);
 enum tly_result tly_storage_put(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
 /* The same if there is none: of many claimants one wins, the others get TLY_STALE. */
 enum tly_result tly_storage_put_absent(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
-/* Compare and set: only if the object has this revision (0: absent). A revision is never seen twice. */
+/* Compare and set: only if the object has this revision (0: absent). After TLY_IO it has the old or the new one. */
 enum tly_result tly_storage_replace(struct tly_storage *s, const char *name, uint64_t revision, struct tly_slice bytes,
                                     uint64_t *new_revision) TLY_MUST_CHECK;
-/* At the end of an object, made if absent; durable after sync only. */
+/* At the end of an object, made if absent; durable after sync only. After TLY_IO a part of it may be there. */
 enum tly_result tly_storage_append(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
 enum tly_result tly_storage_truncate(struct tly_storage *s, const char *name, uint64_t bytes) TLY_MUST_CHECK;
 enum tly_result tly_storage_sync(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
@@ -54,7 +64,7 @@ enum tly_result tly_storage_sync(struct tly_storage *s, const char *name) TLY_MU
 enum tly_result tly_storage_read(struct tly_storage *s, const char *name, uint64_t offset, void *bytes, size_t size,
                                  size_t *got) TLY_MUST_CHECK;
 enum tly_result tly_storage_size(struct tly_storage *s, const char *name, uint64_t *bytes) TLY_MUST_CHECK;
-/* Direct children of a directory ("" for the top) in byte order, no residue of unfinished work. */
+/* The objects directly in a directory ("" for the top; none if absent) in byte order, no residue of unfinished work. */
 enum tly_result tly_storage_list(struct tly_storage *s, const char *directory,
                                  void (*each)(void *context, const char *name), void *context) TLY_MUST_CHECK;
 /* Removing what is absent is TLY_OK. */

@@ -25,8 +25,9 @@ struct test_guard *test_guard_new(size_t bytes_max)
     if (guard == NULL) give_up("malloc");
     guard->page = (size_t)sysconf(_SC_PAGESIZE);
     guard->readable = (bytes_max / guard->page + 1) * guard->page;
-    void *pages =
-        mmap(NULL, guard->readable + guard->page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t bytes = guard->readable + guard->page;
+    /* cppcheck-suppress invalidFunctionArg ; memory without a file has the descriptor -1 */
+    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) give_up("mmap");
     guard->pages = pages;
     if (mprotect(guard->pages + guard->readable, guard->page, PROT_NONE) != 0) give_up("mprotect");

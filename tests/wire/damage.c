@@ -198,7 +198,7 @@ struct tly_slice from_hex(const char *hex, uint8_t *to, size_t room)
         if (*c == ' ' || *c == '\n') continue;
         int high = digit_of(c[0]), low = high >= 0 ? digit_of(c[1]) : -1;
         if (low < 0 || n == room) fail_msg("no hex, or too much of it: %s", hex);
-        to[n++] = (uint8_t)(high << 4 | low);
+        to[n++] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
         c++;
     }
     return tly_slice_of(to, n);

@@ -230,10 +230,10 @@ static const char *read_text(const char *file)
 {
     static char text[TEXT_BYTES_MAX];
     FILE *in = fopen(path_of(file), "r");
-    if (in == NULL) fail_msg("cannot read %s (tests run from the root of the tree)", path_of(file));
-    size_t n = fread(text, 1, sizeof text - 1, in);
-    assert_true(feof(in));
-    (void)fclose(in);
+    size_t n = in != NULL ? fread(text, 1, sizeof text - 1, in) : 0;
+    bool whole = in != NULL && feof(in) != 0;
+    if (in != NULL) (void)fclose(in);
+    if (!whole) fail_msg("cannot read %s (tests run from the root of the tree)", path_of(file));
     text[n] = '\0';
     return text;
 }
@@ -326,18 +326,21 @@ static void the_decoders_read_the_golden_bytes(void **state)
     tly_buf_fini(&scratch);
 }
 
+static int is_shown(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
 static void every_golden_file_is_made_by_this_test(void **state)
 {
-    size_t files = 0;
-    DIR *directory = opendir(path_of("wire/golden"));
-    assert_non_null(directory);
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
-        if (entry->d_name[0] == '.') continue;
-        if (golden_of(entry->d_name) == NULL) fail_msg("nobody makes %s", entry->d_name);
-        files++;
-    }
-    (void)closedir(directory);
+    struct dirent **entries = NULL;
+    int files = scandir(path_of("wire/golden"), &entries, is_shown, alphasort);
     assert_int_equal(files, GOLDENS);
+    for (int i = 0; i < files; i++) {
+        if (golden_of(entries[i]->d_name) == NULL) fail_msg("nobody makes %s", entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
 }
 
 /* Hex digits only, so that neither lines nor groups matter; anything else becomes one blank. */

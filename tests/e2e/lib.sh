@@ -1,0 +1,323 @@
+# shellcheck shell=bash
+# tests/e2e/lib.sh: nodes, clients and comparisons, for scenes. tests/e2e/run starts a scene in a fresh directory with
+#
+#     TALLY_BUILD  where tallyd and tallyctl are     TALLY_E2E  where the scenes are     TALLY_SLOW  not empty: a sanitizer is in
+#
+# A node NAME lives in ./NAME: data/, what it wrote to stdout (out) and to stderr (log, of all its runs). When a scene ends, every
+# node still running is stopped, and one that ends abnormally, or a sanitizer's report in a log, fails the scene.
+
+set -Eeuo pipefail
+shopt -s inherit_errexit
+
+declare -A pid=() resp_port=() http_port=() peers_port=()
+comparisons=0
+tallyd=$TALLY_BUILD/tallyd
+tallyctl=$TALLY_BUILD/tallyctl
+# Seconds in which anything that is waited for has to happen.
+patience_s=15
+# Seconds in which nodes that are not disturbed agree.
+within_s=1
+if [ -n "$TALLY_SLOW" ]; then patience_s=60 within_s=20; fi
+
+# --- results ---------------------------------------------------------------
+
+fail() {
+    printf 'failed: %s\n' "$*"
+    trap - ERR
+    exit 1
+}
+
+skip() {
+    printf '%s\n' "$*"
+    trap - EXIT
+    exit 77
+}
+
+# Shown also when the scene passes.
+note() {
+    printf 'note: %s\n' "$*"
+}
+
+need() {
+    local program
+    for program; do
+        command -v "$program" >/dev/null || skip "no $program here: tools/bootstrap test"
+    done
+}
+
+# expect WHAT WANTED GOT
+expect() {
+    comparisons=$((comparisons + 1))
+    [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"
+}
+
+# expect_like WHAT REGEXP GOT
+expect_like() {
+    comparisons=$((comparisons + 1))
+    [[ $3 =~ $2 ]] || fail "$1: expected a match of '$2', got '$3'"
+}
+
+# expect_unlike WHAT REGEXP GOT
+expect_unlike() {
+    comparisons=$((comparisons + 1))
+    [[ ! $3 =~ $2 ]] || fail "$1: expected no match of '$2', got '$3'"
+}
+
+# expect_between WHAT LEAST MOST GOT
+expect_between() {
+    comparisons=$((comparisons + 1))
+    [[ $4 =~ ^-?[0-9]+$ ]] || fail "$1: expected a number, got '$4'"
+    (($4 >= $2 && $4 <= $3)) || fail "$1: expected $2 to $3, got $4"
+}
+
+# expect_status WANTED COMMAND...: runs it; what it wrote is in $output, both streams together.
+output=
+expect_status() {
+    local wanted=$1 status=0
+    shift
+    output=$("$@" 2>&1) || status=$?
+    comparisons=$((comparisons + 1))
+    [ "$status" -eq "$wanted" ] || fail "$*: expected status $wanted, got $status: $output"
+}
+
+# python PROGRAM ARGUMENT...: one of ours, which compares by itself and says why it fails.
+python() {
+    local program=$1
+    shift
+    comparisons=$((comparisons + 1))
+    PYTHONDONTWRITEBYTECODE=1 python3 "$TALLY_E2E/$program" "$@"
+}
+
+# --- time ------------------------------------------------------------------
+
+now_ms() {
+    printf '%s\n' $((${EPOCHREALTIME/[.,]/} / 1000))
+}
+
+# Lets a moment pass: nothing is ever written to this pipe.
+exec {never}<> <(:)
+moment() {
+    read -rt 0.02 -u "$never" || true
+}
+
+# holds_within SECONDS COMMAND...: whether it comes true in that time.
+holds_within() {
+    local deadline=$(($(now_ms) + $1 * 1000))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$(now_ms)" -lt "$deadline" ] || return 1
+        moment
+    done
+}
+
+# wait_until COMMAND...
+wait_until() {
+    comparisons=$((comparisons + 1))
+    holds_within "$patience_s" "$@" || fail "not within $patience_s s: $*"
+}
+
+# --- nodes -----------------------------------------------------------------
+
+is_gone() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# "ready resp=… http=… peers=…" is the whole of what a node writes to stdout.
+read_ready() {
+    local line
+    line=$(cat "$1/out")
+    [[ $line =~ ^ready\ resp=([^ ]+)\ http=([^ ]+)\ peers=([^ ]+)$ ]] || return 1
+    # A door may be closed, or be a socket in the file system: then there is no port.
+    [[ ${BASH_REMATCH[1]} != *:[0-9]* ]] || resp_port[$1]=${BASH_REMATCH[1]##*:}
+    [[ ${BASH_REMATCH[2]} != *:[0-9]* ]] || http_port[$1]=${BASH_REMATCH[2]##*:}
+    [[ ${BASH_REMATCH[3]} != *:[0-9]* ]] || peers_port[$1]=${BASH_REMATCH[3]##*:}
+}
+
+launch() {
+    local name=$1
+    shift
+    mkdir -p "$name"
+    : >"$name/out"
+    # What the kernel chose at the first start is kept at the next, for the others dial it.
+    "$tallyd" -o name="$name" -o data="$PWD/$name/data" -o resp="127.0.0.1:${resp_port[$name]:-0}" \
+        -o http="127.0.0.1:${http_port[$name]:-0}" -o peers="127.0.0.1:${peers_port[$name]:-0}" \
+        "$@" >"$name/out" 2>>"$name/log" &
+    pid[$name]=$!
+    echo $! >>pids
+}
+
+is_ready_or_gone() {
+    [ -s "$1/out" ] || is_gone "${pid[$1]}"
+}
+
+# start_node NAME [OPTION OF TALLYD]...: returns when it is ready.
+start_node() {
+    launch "$@"
+    holds_within "$patience_s" is_ready_or_gone "$1" || fail "$1 was not ready within $patience_s s"
+    holds_within 1 read_ready "$1" || fail "$1 did not start: $(tail -n 3 "$1/log") $(cat "$1/out")"
+    read_ready "$1"
+}
+
+# node_ends NAME SECONDS: waits for that; its status is in $status.
+status=
+node_ends() {
+    status=0
+    holds_within "$2" is_gone "${pid[$1]}" || fail "$1 did not end within $2 s"
+    wait "${pid[$1]}" 2>/dev/null || status=$?
+    unset "pid[$1]"
+}
+
+stop_node() {
+    kill -TERM "${pid[$1]}"
+    node_ends "$1" "$patience_s"
+    expect "status of $1 after TERM" 0 "$status"
+}
+
+kill_node() {
+    kill -KILL "${pid[$1]}"
+    node_ends "$1" "$patience_s"
+    expect "status of $1 after KILL" 137 "$status"
+}
+
+freeze_node() {
+    kill -STOP "${pid[$1]}"
+    wait_until grep -q '^State:.*stopped' "/proc/${pid[$1]}/status"
+}
+
+thaw_node() {
+    kill -CONT "${pid[$1]}"
+}
+
+# rss_kb NAME
+rss_kb() {
+    awk '/^VmRSS:/ { print $2 }' "/proc/${pid[$1]}/status"
+}
+
+logged() {
+    grep -qE -e "$2" "$1/log"
+}
+
+# expect_logged NAME REGEXP
+expect_logged() {
+    comparisons=$((comparisons + 1))
+    holds_within "$patience_s" logged "$1" "$2" || fail "nothing like '$2' in the log of $1"
+}
+
+# --- clients ---------------------------------------------------------------
+
+# resp NAME ARGUMENT OF REDIS-CLI...
+resp() {
+    local name=$1
+    shift
+    redis-cli -p "${resp_port[$name]}" "$@" </dev/null
+}
+
+# http NAME PATH OPTION OF CURL...
+http() {
+    local name=$1 path=$2
+    shift 2
+    curl -sS -m 20 --noproxy '*' "$@" "http://127.0.0.1:${http_port[$name]}$path"
+}
+
+# http_status NAME PATH OPTION OF CURL...
+http_status() {
+    http "$@" -o /dev/null -w '%{http_code}'
+}
+
+ctl() {
+    local name=$1
+    shift
+    "$tallyctl" -s "http://127.0.0.1:${http_port[$name]}" "$@"
+}
+
+# metric NAME SERIES
+metric() {
+    http "$1" /metrics | awk -v s="tally_$2" '$1 == s { print $2 }'
+}
+
+# json FIELD.FIELD…: of the document on standard input.
+json() {
+    python3 -c 'import json, sys
+value = json.load(sys.stdin)
+for name in sys.argv[1].split("."):
+    value = value[int(name) if isinstance(value, list) else name]
+print(json.dumps(value) if not isinstance(value, str) else value)' "$1"
+}
+
+# --- clusters --------------------------------------------------------------
+
+# sees NAME N: it has sessions with so many peers, and no more.
+sees() {
+    [ "$(http "$1" /metrics | grep -c '^tally_peer_up{.*} 1$')" -eq "$2" ]
+}
+
+# What to join to meet these nodes.
+addresses() {
+    local name list=
+    for name; do list+=",127.0.0.1:${peers_port[$name]}"; done
+    printf '%s\n' "${list#,}"
+}
+
+# start_cluster NAME... [-- OPTION OF TALLYD...]: nodes that all see each other.
+start_cluster() {
+    local names=() name
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        names+=("$1")
+        shift
+    done
+    [ $# -eq 0 ] || shift
+    start_node "${names[0]}" "$@"
+    for name in "${names[@]:1}"; do start_node "$name" -o join="$(addresses "${names[0]}")" "$@"; done
+    for name in "${names[@]}"; do wait_until sees "$name" $((${#names[@]} - 1)); done
+}
+
+digest() {
+    http "$1" '/v1/cluster?digest=1' | sed -n 's/.*"digest" *: *"\([0-9a-f]*\)".*/\1/p'
+}
+
+are_equal() {
+    local first name
+    first=$(digest "$1")
+    [ -n "$first" ] || return 1
+    for name in "${@:2}"; do [ "$(digest "$name")" = "$first" ] || return 1; done
+}
+
+# wait_equal NAME...: until all hold the same.
+wait_equal() {
+    wait_until are_equal "$@"
+}
+
+# --- the end ---------------------------------------------------------------
+
+stop_all() {
+    local name
+    for name in "${!pid[@]}"; do kill -CONT "${pid[$name]}" 2>/dev/null || true; done
+    for name in "${!pid[@]}"; do kill -TERM "${pid[$name]}" 2>/dev/null || true; done
+    for name in "${!pid[@]}"; do
+        holds_within "$patience_s" is_gone "${pid[$name]}" || { echo "failed: $name did not end"; return 1; }
+        wait "${pid[$name]}" 2>/dev/null || { echo "failed: $name ended with status $?"; return 1; }
+    done
+}
+
+finish() {
+    local result=$? name
+    trap - EXIT ERR
+    set +e
+    if [ "$result" -eq 0 ] && ! stop_all; then result=1; fi
+    for name in "${!pid[@]}"; do kill -KILL "${pid[$name]}" 2>/dev/null; done
+    if grep -E 'ERROR: [A-Z][a-zA-Z]*Sanitizer|runtime error: |WARNING: ThreadSanitizer|Assertion .* failed' ./*/log 2>/dev/null; then
+        echo 'failed: a daemon broke'
+        result=1
+    fi
+    if [ "$result" -eq 0 ] && [ "$comparisons" -eq 0 ]; then
+        echo 'failed: it compared nothing'
+        result=1
+    fi
+    exit "$result"
+}
+
+trap finish EXIT
+trap 'exit 124' TERM INT
+trap 'echo "failed: ${BASH_SOURCE[0]##*/} line $LINENO: $BASH_COMMAND"' ERR
+
+need curl python3
