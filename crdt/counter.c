@@ -17,7 +17,8 @@ static struct tly_value read_at(struct tly_ormap *map, const struct tly_entry *e
     return value;
 }
 
-enum tly_result tly_counter_get(struct tly_ormap *map, struct tly_slice key, uint64_t now_ms, struct tly_value *value)
+enum tly_result tly_counter_get(struct tly_ormap *map, struct tly_slice key, uint64_t now_ms,
+                                struct tly_value *value)
 {
     enum tly_result result = check_counter(map, key);
     if (result != TLY_OK) return result;
@@ -33,7 +34,8 @@ static uint64_t generation_above(uint64_t floor, uint64_t origin)
     return generation > floor ? generation : generation + 0x10000;
 }
 
-enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int64_t value, uint64_t deadline_ms)
+enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int64_t value,
+                                uint64_t deadline_ms)
 {
     enum tly_result result = check_counter(map, key);
     if (result != TLY_OK) return result;
@@ -79,14 +81,16 @@ enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int
     return TLY_OK;
 }
 
-enum tly_result tly_counter_expire(struct tly_ormap *map, struct tly_slice key, uint64_t deadline_ms, uint64_t now_ms)
+enum tly_result tly_counter_expire(struct tly_ormap *map, struct tly_slice key, uint64_t deadline_ms,
+                                   uint64_t now_ms)
 {
     if (deadline_ms >= TLY_DEADLINE_NONE) return TLY_OVERFLOW;
     struct tly_value value;
     enum tly_result result = tly_counter_get(map, key, now_ms, &value);
     if (result != TLY_OK) return result;
     struct tly_dot own = {0};
-    bool has_own = tly_ormap_own(map, tly_ormap_find(map, key), 0, &own) && own.num[TLY_SUM_EPOCH] == value.epoch;
+    bool has_own =
+        tly_ormap_own(map, tly_ormap_find(map, key), 0, &own) && own.num[TLY_SUM_EPOCH] == value.epoch;
     uint64_t aux = deadline_ms != 0 ? deadline_ms : (uint64_t)TLY_DEADLINE_NONE;
     struct tly_dot dot = {.op = TLY_PUT, .num = {0, value.epoch, has_own ? own.num[TLY_SUM_COUNT] : 0, aux}};
     return tly_ormap_put(map, key, &dot);

@@ -3,14 +3,15 @@
 #include <assert.h>
 #include <string.h>
 
-static size_t entry_bytes(const struct tly_strategy *strategy, size_t key_bytes, bool has_local, size_t capacity)
+static size_t entry_bytes(const struct tly_strategy *strategy, size_t key_bytes, bool has_local,
+                          size_t capacity)
 {
     return sizeof(struct tly_entry) + tly_entry_head_words(key_bytes, has_local) * sizeof(uint64_t) +
            capacity * tly_cell_stride(strategy);
 }
 
-struct tly_entry *tly_entry_new(const struct tly_mem *mem, const struct tly_strategy *strategy, struct tly_slice key,
-                                uint64_t hash, uint32_t number)
+struct tly_entry *tly_entry_new(const struct tly_mem *mem, const struct tly_strategy *strategy,
+                                struct tly_slice key, uint64_t hash, uint32_t number)
 {
     struct tly_entry *entry = tly_mem_zeroed(mem, entry_bytes(strategy, key.n, false, 1));
     if (entry == NULL) return NULL;
@@ -44,10 +45,12 @@ void tly_entry_free(const struct tly_mem *mem, struct tly_entry *entry)
 {
     for (size_t i = 0; i < entry->count; i++)
         free_bytes(mem, entry, tly_cell_at(entry, i));
-    tly_mem_free(mem, entry, entry_bytes(entry->strategy, entry->key_bytes, entry->has_local, entry->capacity));
+    tly_mem_free(mem, entry,
+                 entry_bytes(entry->strategy, entry->key_bytes, entry->has_local, entry->capacity));
 }
 
-struct tly_entry *tly_entry_resize(const struct tly_mem *mem, struct tly_entry *entry, size_t capacity, bool has_local)
+struct tly_entry *tly_entry_resize(const struct tly_mem *mem, struct tly_entry *entry, size_t capacity,
+                                   bool has_local)
 {
     assert(capacity >= entry->count && has_local >= entry->has_local);
     size_t old = entry_bytes(entry->strategy, entry->key_bytes, entry->has_local, entry->capacity);

@@ -54,11 +54,12 @@ static inline struct tly_cell *tly_cell_at(const struct tly_entry *entry, size_t
 }
 
 /* A new entry without cells, or NULL. */
-struct tly_entry *tly_entry_new(const struct tly_mem *mem, const struct tly_strategy *strategy, struct tly_slice key,
-                                uint64_t hash, uint32_t number);
+struct tly_entry *tly_entry_new(const struct tly_mem *mem, const struct tly_strategy *strategy,
+                                struct tly_slice key, uint64_t hash, uint32_t number);
 void tly_entry_free(const struct tly_mem *mem, struct tly_entry *entry);
 /* The same entry with room for `capacity` cells and with local words or not; NULL: no memory, nothing changed. */
-struct tly_entry *tly_entry_resize(const struct tly_mem *mem, struct tly_entry *entry, size_t capacity, bool has_local);
+struct tly_entry *tly_entry_resize(const struct tly_mem *mem, struct tly_entry *entry, size_t capacity,
+                                   bool has_local);
 
 struct tly_slice tly_cell_bytes(const struct tly_entry *entry, const struct tly_cell *cell);
 /* Takes the cell out; its bytes are released. */

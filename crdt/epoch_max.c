@@ -25,7 +25,8 @@ static bool dominates(const struct tly_dot *a, const struct tly_dot *b)
     return version >= 0 && value >= 0 && (version != 0 || value != 0);
 }
 
-static void read(const struct tly_dot *dots, size_t count, const struct tly_moment *at, struct tly_value *value)
+static void read(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                 struct tly_value *value)
 {
     (void)at;
     *value = (struct tly_value){0};

@@ -111,7 +111,8 @@ static void read_counter(const struct tly_dot *dots, size_t count, const struct 
     if (value->deadline_ms != 0 && at->now_ms >= value->deadline_ms) value->present = false;
 }
 
-static void read(const struct tly_dot *dots, size_t count, const struct tly_moment *at, struct tly_value *value)
+static void read(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                 struct tly_value *value)
 {
     *value = (struct tly_value){0};
     if (at->window == 0)

@@ -49,7 +49,8 @@ void tly_index_add(struct tly_index *index, uint64_t hash, uint32_t number)
     index->used++;
 }
 
-bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, tly_hash_of *hash_of, const void *context)
+bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, tly_hash_of *hash_of,
+                       const void *context)
 {
     size_t slots = index->mask + 1;
     if (index->used + 1 <= slots / 4 * 3) return true;

@@ -37,7 +37,8 @@ bool tly_probe_next(const struct tly_index *index, struct tly_probe *probe, uint
 
 /* False: no memory for the growth; hash_of gives the hash of an entry when slots move. */
 typedef uint64_t tly_hash_of(const void *context, uint32_t number);
-bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, tly_hash_of *hash_of, const void *context);
+bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, tly_hash_of *hash_of,
+                       const void *context);
 /* After tly_index_reserve. */
 void tly_index_add(struct tly_index *index, uint64_t hash, uint32_t number);
 void tly_index_remove(struct tly_index *index, uint64_t hash, uint32_t number, tly_hash_of *hash_of,

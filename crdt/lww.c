@@ -18,7 +18,8 @@ static bool dominates(const struct tly_dot *a, const struct tly_dot *b)
     return tly_slice_compare(a->bytes, b->bytes) > 0;
 }
 
-static void read(const struct tly_dot *dots, size_t count, const struct tly_moment *at, struct tly_value *value)
+static void read(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                 struct tly_value *value)
 {
     *value = (struct tly_value){0};
     const struct tly_dot *last = NULL;

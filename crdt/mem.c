@@ -10,7 +10,8 @@ void *tly_mem_zeroed(const struct tly_mem *mem, size_t bytes)
     return block;
 }
 
-void *tly_mem_reserve(const struct tly_mem *mem, void *items, size_t *capacity, size_t need, size_t item_bytes)
+void *tly_mem_reserve(const struct tly_mem *mem, void *items, size_t *capacity, size_t need,
+                      size_t item_bytes)
 {
     if (need <= *capacity && items != NULL) return items;
     size_t wanted = *capacity < 4 ? 4 : *capacity;

@@ -41,6 +41,7 @@ void *tly_mem_zeroed(const struct tly_mem *mem, size_t bytes);
  * Makes room for at least `need` items of `item_bytes` in an array of `*capacity` items, at least doubling it.
  * The new array, or NULL when there is no memory; the old array and capacity then stay as they were.
  */
-void *tly_mem_reserve(const struct tly_mem *mem, void *items, size_t *capacity, size_t need, size_t item_bytes);
+void *tly_mem_reserve(const struct tly_mem *mem, void *items, size_t *capacity, size_t need,
+                      size_t item_bytes);
 
 #endif

@@ -19,8 +19,8 @@ struct tly_record {
 struct tly_oplog {
     struct tly_record *records;
     size_t count, capacity;
+    size_t ordered; /* so many of them, from the first on, stand in order; late ones come behind */
     size_t dead;
-    bool disordered;
 };
 
 /*

@@ -195,7 +195,7 @@ struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
     uint64_t last = 0;
     for (size_t at = life->log.count; at-- > 0;) {
         if (life->log.records[at].ts > last) last = life->log.records[at].ts;
-        if (!life->log.disordered) break;
+        if (at < life->log.ordered) break;
     }
     return (struct tly_life){life->origin, life->mark, last};
 }
@@ -243,7 +243,8 @@ static bool reserve_number(struct tly_ormap *map)
 {
     if (map->free_count > 0) return true;
     size_t need = map->numbers + 1;
-    void *entries = tly_mem_reserve(&map->mem, map->entries, &map->numbers_capacity, need, sizeof *map->entries);
+    void *entries =
+        tly_mem_reserve(&map->mem, map->entries, &map->numbers_capacity, need, sizeof *map->entries);
     if (entries == NULL) return false;
     map->entries = entries;
     void *free_numbers =
@@ -255,14 +256,15 @@ static bool reserve_number(struct tly_ormap *map)
 
 static bool reserve_scratch(struct tly_ormap *map, size_t cells)
 {
-    void *scratch = tly_mem_reserve(&map->mem, map->scratch, &map->scratch_capacity, cells, sizeof *map->scratch);
+    void *scratch =
+        tly_mem_reserve(&map->mem, map->scratch, &map->scratch_capacity, cells, sizeof *map->scratch);
     if (scratch == NULL) return false;
     map->scratch = scratch;
     return true;
 }
 
-static enum tly_result need_hashed(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
-                                   struct tly_entry **out)
+static enum tly_result need_hashed(struct tly_ormap *map, struct tly_slice key,
+                                   const struct tly_strategy *strategy, struct tly_entry **out)
 {
     uint64_t hash = tly_hash(&map->hash_key, key);
     *out = find_hashed(map, key, hash);
@@ -342,7 +344,8 @@ struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor)
 
 /* ---- dots ---- */
 
-static struct tly_dot dot_of(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_cell *cell)
+static struct tly_dot dot_of(const struct tly_ormap *map, const struct tly_entry *entry,
+                             const struct tly_cell *cell)
 {
     struct tly_dot dot = {
         .version = {cell->ts, map->lives[cell->life].origin},
@@ -370,8 +373,8 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
 }
 
 /* The nth cell of the record's version, or NULL. */
-static const struct tly_cell *recorded_cell(const struct tly_ormap *map, const struct tly_record *record, size_t life,
-                                            size_t nth)
+static const struct tly_cell *recorded_cell(const struct tly_ormap *map, const struct tly_record *record,
+                                            size_t life, size_t nth)
 {
     const struct tly_entry *entry = map->entries[record->entry];
     for (size_t i = 0; entry != NULL && i < entry->count; i++) {
@@ -444,12 +447,14 @@ static struct tly_cell *own_cell(const struct tly_ormap *map, const struct tly_e
     if (map->own == NO_LIFE || !entry->strategy->own_shards) return NULL;
     for (size_t i = 0; i < entry->count; i++) {
         struct tly_cell *cell = tly_cell_at(entry, i);
-        if (cell->life == map->own && cell->op == TLY_PUT && cell->word[TLY_SUM_WINDOW] == window) return cell;
+        if (cell->life == map->own && cell->op == TLY_PUT && cell->word[TLY_SUM_WINDOW] == window)
+            return cell;
     }
     return NULL;
 }
 
-bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, uint64_t window, struct tly_dot *out)
+bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, uint64_t window,
+                   struct tly_dot *out)
 {
     const struct tly_cell *cell = own_cell(map, entry, window);
     if (cell != NULL) *out = dot_of(map, entry, cell);
@@ -458,7 +463,8 @@ bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, u
 
 static void count_into(struct tly_cell *cell, const struct tly_hit *hit)
 {
-    uint64_t *epoch = &cell->word[TLY_SUM_EPOCH], *count = &cell->word[TLY_SUM_COUNT], *aux = &cell->word[TLY_SUM_AUX];
+    uint64_t *epoch = &cell->word[TLY_SUM_EPOCH], *count = &cell->word[TLY_SUM_COUNT],
+             *aux = &cell->word[TLY_SUM_AUX];
     if (hit->epoch > *epoch) {
         *aux = hit->window != 0 && hit->epoch == *epoch + 1 ? *count : 0;
         *count = 0;
@@ -504,8 +510,8 @@ static void forget_replaced_aux(const struct tly_ormap *map, struct tly_entry *e
     struct tly_version last = {own->ts, map->lives[own->life].origin};
     for (size_t j = 0; j < entry->count; j++) {
         struct tly_dot other = dot_of(map, entry, tly_cell_at(entry, j));
-        bool replaces = other.op == TLY_PUT && other.num[TLY_SUM_WINDOW] == 0 && other.num[TLY_SUM_AUX] != 0 &&
-                        other.num[TLY_SUM_EPOCH] == own->word[TLY_SUM_EPOCH] &&
+        bool replaces = other.op == TLY_PUT && other.num[TLY_SUM_WINDOW] == 0 &&
+                        other.num[TLY_SUM_AUX] != 0 && other.num[TLY_SUM_EPOCH] == own->word[TLY_SUM_EPOCH] &&
                         tly_version_compare(other.version, last) > 0;
         if (replaces) own->word[TLY_SUM_AUX] = 0;
     }
@@ -592,7 +598,8 @@ static void restart_own_shards(struct tly_ormap *map, struct tly_entry *entry)
     }
 }
 
-static enum tly_outcome judge(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
+static enum tly_outcome judge(const struct tly_ormap *map, const struct tly_entry *entry,
+                              const struct tly_dot *dot)
 {
     for (size_t i = 0; i < entry->count; i++) {
         const struct tly_cell *cell = tly_cell_at(entry, i);
@@ -604,7 +611,8 @@ static enum tly_outcome judge(const struct tly_ormap *map, const struct tly_entr
 }
 
 /* Joins a dot that nothing here dominates. */
-static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot, uint32_t life)
+static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot,
+                              uint32_t life)
 {
     bool restarts = dot->op == TLY_REMOVE && entry->strategy->own_shards;
     if (restarts && holds_own(map, entry) && !queue_unsealed(map, entry)) return TLY_NOMEM;
@@ -619,8 +627,8 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, co
     return TLY_OK;
 }
 
-static enum tly_result insert_or_tidy(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot,
-                                      uint32_t life)
+static enum tly_result insert_or_tidy(struct tly_ormap *map, struct tly_entry *entry,
+                                      const struct tly_dot *dot, uint32_t life)
 {
     uint32_t number = entry->number;
     enum tly_result result = insert(map, entry, dot, life);
@@ -838,7 +846,8 @@ static void check_entry(const struct tly_ormap *map, const struct tly_entry *ent
         struct tly_dot a = dot_of(map, entry, cell);
         for (size_t j = 0; j < entry->count; j++) {
             struct tly_dot b = dot_of(map, entry, tly_cell_at(entry, j));
-            assert(cell->unsealed || tly_cell_at(entry, j)->unsealed || !tly_dominates(entry->strategy, &a, &b));
+            assert(cell->unsealed || tly_cell_at(entry, j)->unsealed ||
+                   !tly_dominates(entry->strategy, &a, &b));
             (void)b;
         }
         (void)a;

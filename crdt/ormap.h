@@ -64,7 +64,8 @@ uint64_t tly_ormap_origin(const struct tly_ormap *map);
  *   TLY_OK, TLY_NO_STRATEGY, TLY_BAD_KEY, TLY_BAD_PAYLOAD, TLY_TOO_LARGE, TLY_FRONTIER_FULL, TLY_FULL, TLY_NOMEM,
  *   TLY_CLOCK_END; nothing changed unless TLY_OK.
  */
-enum tly_result tly_ormap_put(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot) TLY_MUST_CHECK;
+enum tly_result tly_ormap_put(struct tly_ormap *map, struct tly_slice key,
+                              const struct tly_dot *dot) TLY_MUST_CHECK;
 
 /* Deletes a key: a REMOVE versioned now. TLY_NOT_FOUND when the key holds no PUT; otherwise as tly_ormap_put. */
 enum tly_result tly_ormap_remove(struct tly_ormap *map, struct tly_slice key) TLY_MUST_CHECK;
@@ -73,8 +74,9 @@ struct tly_hit {
     uint64_t window; /* ms; 0: a plain counter or a bucket */
     uint64_t epoch;  /* of the hit; with window 0 the generation it counts in */
     int64_t units;
-    int64_t aux;    /* with window 0 the new aux; otherwise unused */
-    bool keeps_aux; /* with window 0: no new one, the shard goes on with what it says unless others replace it */
+    int64_t aux; /* with window 0 the new aux; otherwise unused */
+    bool
+        keeps_aux; /* with window 0: no new one, the shard goes on with what it says unless others replace it */
 };
 
 /* Counts into the own shard in place, unsealed. The entry may move: *entry is set anew. TLY_OK or TLY_NOMEM. */
@@ -116,7 +118,8 @@ enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, con
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key);
 /* Finds or makes an entry without dots; one that is left so must be given to tly_ormap_tidy. */
-enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key, struct tly_entry **out) TLY_MUST_CHECK;
+enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key,
+                               struct tly_entry **out) TLY_MUST_CHECK;
 void tly_ormap_tidy(struct tly_ormap *map, struct tly_entry *entry);
 
 struct tly_slice tly_entry_key(const struct tly_entry *entry);

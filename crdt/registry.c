@@ -80,7 +80,8 @@ const struct tly_strategy *tly_registry_find(const struct tly_registry *registry
     /* A longer prefix of the same key sorts after a shorter one, so the last match is the longest. */
     for (size_t i = registry->count; i-- > 0;) {
         const struct row *row = &registry->rows[i];
-        if (row->n <= key.n && tly_slice_equal(prefix_of(row), tly_slice_of(key.p, row->n))) return row->strategy;
+        if (row->n <= key.n && tly_slice_equal(prefix_of(row), tly_slice_of(key.p, row->n)))
+            return row->strategy;
     }
     return NULL;
 }

@@ -31,7 +31,8 @@ void tly_registry_free(struct tly_registry *registry);
  *   TLY_NOMEM
  */
 enum tly_result tly_registry_with(const struct tly_registry *registry, struct tly_slice prefix,
-                                  const struct tly_strategy *strategy, struct tly_registry **out) TLY_MUST_CHECK;
+                                  const struct tly_strategy *strategy,
+                                  struct tly_registry **out) TLY_MUST_CHECK;
 
 /* The strategy of the longest registered prefix of key, or NULL. */
 const struct tly_strategy *tly_registry_find(const struct tly_registry *registry, struct tly_slice key);

@@ -41,7 +41,8 @@ enum tly_result tly_dot_check(const struct tly_strategy *strategy, const struct 
     return dot->op == TLY_REMOVE ? TLY_OK : strategy->check(dot);
 }
 
-static bool is_maximal(const struct tly_strategy *strategy, const struct tly_dot *dots, size_t count, size_t i)
+static bool is_maximal(const struct tly_strategy *strategy, const struct tly_dot *dots, size_t count,
+                       size_t i)
 {
     for (size_t j = 0; j < count; j++)
         if (tly_dominates(strategy, &dots[j], &dots[i])) return false;

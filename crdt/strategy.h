@@ -49,7 +49,8 @@ struct tly_strategy {
     bool (*dominates)(const struct tly_dot *a, const struct tly_dot *b);
     bool total;
     /* The dots are the entry's, without order. Sets every field of the value. */
-    void (*read)(const struct tly_dot *dots, size_t count, const struct tly_moment *at, struct tly_value *value);
+    void (*read)(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                 struct tly_value *value);
     /* True when the PUT reads as nothing from now on, on every node alike; NULL: never. skew_ms is max_skew. */
     bool (*expired)(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms);
 };

@@ -11,8 +11,8 @@ static bool has_prefix(struct tly_slice key, const char *prefix)
 
 /* ---- checks ---- */
 
-static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check *check, const struct tly_rule **rule,
-                                    struct tly_slice *key)
+static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check *check,
+                                    const struct tly_rule **rule, struct tly_slice *key)
 {
     size_t n;
     enum tly_result result;
@@ -28,7 +28,8 @@ static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check
     return result;
 }
 
-static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check, struct tly_verdict *verdict)
+static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check,
+                                 struct tly_verdict *verdict)
 {
     const struct tly_rule *rule;
     struct tly_slice key;
@@ -93,7 +94,8 @@ static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request
                                   const struct tly_strategy *strategy)
 {
     uint64_t now_ms = e->now.wall_ns / NS_PER_MS;
-    if (strategy->id != TLY_LWW) return tly_counter_expire(e->map, request->key, request->deadline_ms, now_ms);
+    if (strategy->id != TLY_LWW)
+        return tly_counter_expire(e->map, request->key, request->deadline_ms, now_ms);
     struct tly_value value;
     enum tly_result result = ask_read(e, request->key, &value);
     if (result != TLY_OK) return result;
@@ -111,7 +113,8 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     struct tly_dot dot = {.op = TLY_PUT};
     switch (request->kind) {
     case TLY_ASK_ADD:
-        return tly_counter_add(e->map, request->key, request->number, e->now.wall_ns / NS_PER_MS, &value->count);
+        return tly_counter_add(e->map, request->key, request->number, e->now.wall_ns / NS_PER_MS,
+                               &value->count);
     case TLY_ASK_SET: return tly_counter_set(e->map, request->key, request->number, request->deadline_ms);
     case TLY_ASK_EXPIRE: return ask_expire(e, request, strategy);
     case TLY_ASK_REMOVE: return tly_ormap_remove(e->map, request->key);
@@ -140,7 +143,8 @@ static bool is_read_only(const struct tly_request *request)
 /* ---- the registry ---- */
 
 /* Keys that exist keep the strategy they have: a new prefix must not claim them for another. */
-static bool claims_existing(struct tly_engine *e, struct tly_slice prefix, const struct tly_strategy *strategy)
+static bool claims_existing(struct tly_engine *e, struct tly_slice prefix,
+                            const struct tly_strategy *strategy)
 {
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
@@ -166,7 +170,8 @@ static enum tly_result ask_register(struct tly_engine *e, struct tly_slice prefi
     return TLY_OK;
 }
 
-enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request, struct tly_reply *reply)
+enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request,
+                               struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
     e->now = request->now;

@@ -47,7 +47,8 @@ static struct pending *add(struct tly_engine *e)
     return added;
 }
 
-void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number, struct tly_slice bytes)
+void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number,
+                struct tly_slice bytes)
 {
     struct pending *added = add(e);
     if (added == NULL) return;
@@ -81,7 +82,8 @@ void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type ty
 
 struct tly_effects tly_fx_take(struct tly_engine *e)
 {
-    void *effects = tly_mem_reserve(&e->mem, e->effects, &e->effect_capacity, e->pending_count, sizeof *e->effects);
+    void *effects =
+        tly_mem_reserve(&e->mem, e->effects, &e->effect_capacity, e->pending_count, sizeof *e->effects);
     if (effects == NULL) return (struct tly_effects){0};
     e->effects = effects;
     for (size_t i = 0; i < e->pending_count; i++) {

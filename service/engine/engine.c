@@ -12,9 +12,9 @@ static const struct {
     const char *prefix;
     uint64_t strategy;
 } first_prefixes[] = {
-    {"", TLY_EPOCH_SUM},  {"rl:", TLY_EPOCH_SUM}, {"ctr:", TLY_EPOCH_SUM}, {"em:", TLY_EPOCH_MAX},
-    {"kv:", TLY_LWW},     {"config:", TLY_LWW},   {"policy:", TLY_LWW},    {"worker:", TLY_LWW},
-    {"sys:", TLY_LWW},
+    {"", TLY_EPOCH_SUM},    {"rl:", TLY_EPOCH_SUM}, {"ctr:", TLY_EPOCH_SUM},
+    {"em:", TLY_EPOCH_MAX}, {"kv:", TLY_LWW},       {"config:", TLY_LWW},
+    {"policy:", TLY_LWW},   {"worker:", TLY_LWW},   {"sys:", TLY_LWW},
 };
 
 static enum tly_result register_first(struct tly_engine *e)
@@ -217,7 +217,8 @@ static void on_conn(struct tly_engine *e, const struct tly_event *event)
     }
 }
 
-static bool is_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put)
+static bool is_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                    const struct tly_dot *put)
 {
     struct tly_engine *e = context;
     return tly_limit_expired(key, strategy, put, e->now.wall_ns, tly_ormap_clock(e->map)->max_skew_ns);
@@ -267,7 +268,8 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
     }
 }
 
-enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *event, struct tly_effects *effects)
+enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *event,
+                                struct tly_effects *effects)
 {
     tly_fx_reset(e);
     e->now = event->now;

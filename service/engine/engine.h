@@ -34,7 +34,8 @@ struct tly_engine_config {
 };
 
 /* TLY_OK, TLY_NOMEM, TLY_BAD_MESSAGE (a name or address too long). The prefixes of the README are registered. */
-enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tly_engine **out) TLY_MUST_CHECK;
+enum tly_result tly_engine_new(const struct tly_engine_config *config,
+                               struct tly_engine **out) TLY_MUST_CHECK;
 void tly_engine_free(struct tly_engine *engine);
 /* The invariant of everything inside; aborts on our own mistakes. For tests. */
 void tly_engine_check(const struct tly_engine *engine);
@@ -42,7 +43,8 @@ void tly_engine_check(const struct tly_engine *engine);
 /* Before the start: takes in one batch as TLY_DO_APPEND gave it to the store. Errors as of a round's body. */
 enum tly_result tly_engine_replay(struct tly_engine *engine, struct tly_slice batch) TLY_MUST_CHECK;
 /* Begins the life `origin` (random and not 0; the earlier one after a clean stop). Once, before any step or request. */
-enum tly_result tly_engine_start(struct tly_engine *engine, uint64_t origin, struct tly_time now) TLY_MUST_CHECK;
+enum tly_result tly_engine_start(struct tly_engine *engine, uint64_t origin,
+                                 struct tly_time now) TLY_MUST_CHECK;
 /* An address to dial until a peer answers there, for ever. TLY_BAD_MESSAGE: too long. */
 enum tly_result tly_engine_join(struct tly_engine *engine, struct tly_slice address) TLY_MUST_CHECK;
 /* The named limits from now on; the engine owns them. */
@@ -61,9 +63,9 @@ enum tly_event_kind {
     TLY_CONNECTED, /* conn: a dial succeeded */
     TLY_CLOSED,    /* conn: it is gone, or the dial failed; whoever closed it */
     TLY_BYTES,     /* conn, bytes */
-    TLY_QUEUED,    /* conn, number: bytes handed over that the socket has not taken yet; told when it shrank */
-    TLY_STORED,    /* number: every batch up to this one is as durable as the fsync setting promises */
-    TLY_LEASED,    /* number: this lease is durable */
+    TLY_QUEUED, /* conn, number: bytes handed over that the socket has not taken yet; told when it shrank */
+    TLY_STORED, /* number: every batch up to this one is as durable as the fsync setting promises */
+    TLY_LEASED, /* number: this lease is durable */
     TLY_STORE_FAILED, /* the disk refuses: nothing more becomes durable until TLY_STORED says otherwise */
     TLY_LEAVE         /* say goodbye to all peers and stop dialling */
 };
@@ -86,16 +88,16 @@ enum tly_effect_kind {
 };
 
 /* What an operator should know of; one per state change. X(NAME, "word", level) with level error, warn, info, debug. */
-#define TLY_TRACES(X)                                                                                        \
-    X(PEER_UP, "peer up", INFO)                                                                              \
-    X(PEER_DOWN, "peer down", WARN)                                                                          \
-    X(PEER_REFUSED, "peer refused", WARN)                                                                    \
-    X(PEER_ERROR, "peer broke the protocol", WARN)                                                           \
-    X(PEER_GOODBYE, "peer said goodbye", INFO)                                                               \
-    X(DIAL_FAILED, "cannot reach peer", INFO)                                                                \
-    X(ROUND_REFUSED, "round refused", WARN)                                                                  \
-    X(DOT_KEPT_OUT, "malformed dot kept out", WARN)                                                          \
-    X(NEW_LIFE, "new life", WARN)                                                                            \
+#define TLY_TRACES(X)                               \
+    X(PEER_UP, "peer up", INFO)                     \
+    X(PEER_DOWN, "peer down", WARN)                 \
+    X(PEER_REFUSED, "peer refused", WARN)           \
+    X(PEER_ERROR, "peer broke the protocol", WARN)  \
+    X(PEER_GOODBYE, "peer said goodbye", INFO)      \
+    X(DIAL_FAILED, "cannot reach peer", INFO)       \
+    X(ROUND_REFUSED, "round refused", WARN)         \
+    X(DOT_KEPT_OUT, "malformed dot kept out", WARN) \
+    X(NEW_LIFE, "new life", WARN)                   \
     X(CLOCK, "clock", ERROR)
 
 enum tly_level { TLY_LEVEL_ERROR, TLY_LEVEL_WARN, TLY_LEVEL_INFO, TLY_LEVEL_DEBUG };
@@ -158,8 +160,8 @@ struct tly_verdict {
     uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */
     uint64_t window_ms;
     enum tly_algorithm algorithm;
-    bool shadow;               /* refused by the numbers, admitted by the rule's shadow switch */
-    struct tly_slice name;     /* of the named limit; empty for ad-hoc ones */
+    bool shadow;           /* refused by the numbers, admitted by the rule's shadow switch */
+    struct tly_slice name; /* of the named limit; empty for ad-hoc ones */
 };
 
 /* Either a named limit with its fields, or (limit empty) an ad-hoc rate with a key. */
@@ -173,16 +175,16 @@ struct tly_check {
 };
 
 enum tly_request_kind {
-    TLY_ASK_CHECK,    /* check -> verdict; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
-    TLY_ASK_RESET,    /* check: forgets what was counted; TLY_NOT_FOUND */
-    TLY_ASK_READ,     /* key -> value, strategy; TLY_NOT_FOUND */
-    TLY_ASK_ADD,      /* key, number -> value.count: a counter */
-    TLY_ASK_SET,      /* key, number, deadline_ms: a counter */
-    TLY_ASK_EXPIRE,   /* key, deadline_ms (0: lift): a counter or an lww key */
-    TLY_ASK_PUT_MAX,  /* key, epoch, number: an epoch_max key */
-    TLY_ASK_PUT,      /* key, bytes, deadline_ms: an lww key */
-    TLY_ASK_REMOVE,   /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
-    TLY_ASK_REGISTER  /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
+    TLY_ASK_CHECK,   /* check -> verdict; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
+    TLY_ASK_RESET,   /* check: forgets what was counted; TLY_NOT_FOUND */
+    TLY_ASK_READ,    /* key -> value, strategy; TLY_NOT_FOUND */
+    TLY_ASK_ADD,     /* key, number -> value.count: a counter */
+    TLY_ASK_SET,     /* key, number, deadline_ms: a counter */
+    TLY_ASK_EXPIRE,  /* key, deadline_ms (0: lift): a counter or an lww key */
+    TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
+    TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
+    TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
+    TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 
 struct tly_request {
@@ -209,32 +211,32 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
 /* ---- looking in ---- */
 
 /* Counters since the start. X(name, help) */
-#define TLY_STATS(X)                                                                                         \
-    X(checks_ok, "Checks admitted")                                                                          \
-    X(checks_over, "Checks refused")                                                                         \
-    X(checks_unknown, "Checks against a limit that does not exist")                                          \
-    X(checks_uncounted, "Checks admitted without counting because the store was full")                       \
-    X(writes, "Local writes other than checks")                                                              \
-    X(rounds_sent, "Parts of rounds sent to peers")                                                          \
-    X(rounds_received, "Parts of rounds received")                                                           \
-    X(dots_sent, "Dots sent to peers")                                                                       \
-    X(dots_received, "Dots received")                                                                        \
-    X(dots_applied, "Received dots that were new")                                                           \
-    X(dots_redundant, "Received dots that were known or dominated")                                          \
-    X(dots_stale, "Received dots dropped as stale")                                                          \
-    X(dots_malformed, "Received dots kept out as malformed")                                                 \
-    X(dots_forged, "Received dots of our own life, dropped")                                                 \
-    X(dots_expired, "Dots dropped because their window is over")                                             \
-    X(naks_sent, "Rounds not taken")                                                                         \
-    X(naks_received, "Rounds that a peer did not take")                                                      \
-    X(bytes_sent, "Bytes handed to peer connections")                                                        \
-    X(bytes_received, "Bytes received from peers")                                                           \
-    X(sessions_up, "Peer sessions that came up")                                                             \
-    X(sessions_refused, "Peer sessions refused")                                                             \
-    X(sessions_broken, "Peer sessions ended by a protocol error")                                            \
-    X(frames_ignored, "Unknown ignorable frames skipped")                                                    \
-    X(dials, "Connections dialled")                                                                          \
-    X(stale_callbacks, "Events of connections that were already replaced")                                   \
+#define TLY_STATS(X)                                                                   \
+    X(checks_ok, "Checks admitted")                                                    \
+    X(checks_over, "Checks refused")                                                   \
+    X(checks_unknown, "Checks against a limit that does not exist")                    \
+    X(checks_uncounted, "Checks admitted without counting because the store was full") \
+    X(writes, "Local writes other than checks")                                        \
+    X(rounds_sent, "Parts of rounds sent to peers")                                    \
+    X(rounds_received, "Parts of rounds received")                                     \
+    X(dots_sent, "Dots sent to peers")                                                 \
+    X(dots_received, "Dots received")                                                  \
+    X(dots_applied, "Received dots that were new")                                     \
+    X(dots_redundant, "Received dots that were known or dominated")                    \
+    X(dots_stale, "Received dots dropped as stale")                                    \
+    X(dots_malformed, "Received dots kept out as malformed")                           \
+    X(dots_forged, "Received dots of our own life, dropped")                           \
+    X(dots_expired, "Dots dropped because their window is over")                       \
+    X(naks_sent, "Rounds not taken")                                                   \
+    X(naks_received, "Rounds that a peer did not take")                                \
+    X(bytes_sent, "Bytes handed to peer connections")                                  \
+    X(bytes_received, "Bytes received from peers")                                     \
+    X(sessions_up, "Peer sessions that came up")                                       \
+    X(sessions_refused, "Peer sessions refused")                                       \
+    X(sessions_broken, "Peer sessions ended by a protocol error")                      \
+    X(frames_ignored, "Unknown ignorable frames skipped")                              \
+    X(dials, "Connections dialled")                                                    \
+    X(stale_callbacks, "Events of connections that were already replaced")             \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
@@ -258,11 +260,11 @@ struct tly_peer_view {
     struct tly_slice name, address;
     uint64_t origin;
     bool up;
-    bool dialled;              /* by us */
-    uint64_t last_heard_ms;    /* ago; UINT64_MAX: never */
-    uint64_t rtt_ns;           /* 0: not measured yet */
-    int64_t offset_ns;         /* its wall clock minus ours, as of the last pong */
-    uint64_t lag_dots;         /* live records it has not acknowledged */
+    bool dialled;           /* by us */
+    uint64_t last_heard_ms; /* ago; UINT64_MAX: never */
+    uint64_t rtt_ns;        /* 0: not measured yet */
+    int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */
+    uint64_t lag_dots;      /* live records it has not acknowledged */
     uint64_t queued_bytes;
     uint64_t bytes_sent, bytes_received;
 };

@@ -145,7 +145,8 @@ void tly_flush_tick(struct tly_engine *e)
         return;
     }
     if (tly_ormap_seal(e->map) != TLY_OK) {
-        tly_fx_trace(e, TLY_TRACE_CLOCK, "", tly_slice_text("nothing more can be written: no version or no memory left"));
+        tly_fx_trace(e, TLY_TRACE_CLOCK, "",
+                     tly_slice_text("nothing more can be written: no version or no memory left"));
         return;
     }
     flush_disk(e);

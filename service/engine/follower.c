@@ -17,7 +17,8 @@ static bool cover_lives(struct tly_follower *follower)
 {
     size_t lives = tly_ormap_lives(follower->map);
     if (lives <= follower->lives) return true;
-    void *reach = tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives, sizeof *follower->reach);
+    void *reach =
+        tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives, sizeof *follower->reach);
     if (reach == NULL) return false;
     follower->reach = reach;
     for (size_t i = follower->lives; i < lives; i++)
@@ -26,8 +27,7 @@ static bool cover_lives(struct tly_follower *follower)
     return true;
 }
 
-enum tly_result tly_follower_has(struct tly_follower *follower,
-                                 struct tly_mark mark)
+enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
     for (size_t i = 0; i < follower->lives; i++) {
@@ -82,7 +82,8 @@ uint64_t tly_follower_lag(const struct tly_follower *follower)
     uint64_t lag = 0;
     struct tly_scanned scanned;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
-        struct tly_scan scan = tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].have : 0);
+        struct tly_scan scan =
+            tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].have : 0);
         while (tly_scan_next(follower->map, &scan, &scanned))
             lag++;
     }
@@ -200,8 +201,7 @@ free_lists:
     return part;
 }
 
-size_t tly_follower_ack(struct tly_follower *follower,
-                        struct tly_buf *out)
+size_t tly_follower_ack(struct tly_follower *follower, struct tly_buf *out)
 {
     struct mark_list list = {0};
     bool listed = cover_lives(follower);

@@ -60,9 +60,9 @@ struct target {
     uint64_t backoff_ns;
     bool dialling; /* a connection of ours is open or opening */
     bool is_self;
-    bool reported; /* that it cannot be reached */
-    bool is_member; /* named by the member list, not only by a seed */
-    bool retired;   /* its member left, or lives elsewhere now */
+    bool reported;     /* that it cannot be reached */
+    bool is_member;    /* named by the member list, not only by a seed */
+    bool retired;      /* its member left, or lives elsewhere now */
     struct peer *peer; /* who answered there; NULL: nobody yet */
 };
 
@@ -133,7 +133,7 @@ struct tly_engine {
     uint64_t stored;
     struct ticket tickets[TLY_BATCHES_MAX + 1];
     size_t ticket_count;
-    uint64_t ticket_open;   /* what is asked for now gets this one */
+    uint64_t ticket_open; /* what is asked for now gets this one */
     uint64_t ticket_stored;
     uint64_t lease_asked;
     bool store_failing;
@@ -153,7 +153,8 @@ struct tly_engine {
 /* effects.c */
 void tly_fx_reset(struct tly_engine *e);
 struct tly_effects tly_fx_take(struct tly_engine *e);
-void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number, struct tly_slice bytes);
+void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number,
+                struct tly_slice bytes);
 void tly_fx_trace(struct tly_engine *e, enum tly_trace_kind kind, const char *peer, struct tly_slice detail);
 /* Frames e->body, sends it, clears it. */
 void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type);

@@ -119,7 +119,8 @@ struct bucket {
 };
 
 /* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
-static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, uint64_t tolerance, uint64_t now_ns)
+static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, uint64_t tolerance,
+                          uint64_t now_ns)
 {
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
@@ -152,8 +153,8 @@ static struct bucket read_bucket(struct tly_ormap *map, struct tly_slice key, co
     return bucket;
 }
 
-static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice key, const struct bucket *bucket,
-                                        uint32_t hits)
+static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice key,
+                                        const struct bucket *bucket, uint32_t hits)
 {
     struct tly_entry *entry;
     enum tly_result result = tly_ormap_need(map, key, &entry);
@@ -194,8 +195,8 @@ static enum tly_result check_bucket(struct tly_ormap *map, struct tly_slice key,
     return TLY_OK;
 }
 
-enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate, uint32_t hits,
-                                uint64_t now_ns, struct tly_verdict *verdict)
+enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+                                uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict)
 {
     enum tly_result result = tly_rate_check(rate);
     if (result != TLY_OK) return result;
@@ -232,8 +233,8 @@ int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struc
     return 0;
 }
 
-void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot, int64_t units_before,
-                       uint64_t now_ns)
+void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                       int64_t units_before, uint64_t now_ns)
 {
     struct tly_entry *entry = tly_ormap_find(map, key);
     uint64_t *local = entry != NULL ? tly_entry_local(entry) : NULL;
@@ -250,7 +251,8 @@ bool tly_limit_expired(struct tly_slice key, const struct tly_strategy *strategy
                        uint64_t now_ns, uint64_t skew_ns)
 {
     if (strategy->expired == NULL) return false;
-    if (!tly_limit_is_bucket(key, put)) return strategy->expired(put, now_ns / NS_PER_MS, skew_ns / NS_PER_MS);
+    if (!tly_limit_is_bucket(key, put))
+        return strategy->expired(put, now_ns / NS_PER_MS, skew_ns / NS_PER_MS);
     /* A bucket is full again once its TAT has passed. */
     uint64_t full = units_of((int64_t)put->num[TLY_SUM_AUX]);
     return now_ns > full && now_ns - full > skew_ns;

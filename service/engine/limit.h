@@ -16,8 +16,8 @@
  * Decides and, when admitted, counts. Sets code (ok or over), limit, remaining, reset_ms, retry_after_ms, window_ms and
  * algorithm of the verdict. hits 0 peeks. On any other result than TLY_OK nothing was counted.
  */
-enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate, uint32_t hits,
-                                uint64_t now_ns, struct tly_verdict *verdict) TLY_MUST_CHECK;
+enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+                                uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict) TLY_MUST_CHECK;
 
 /*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.
@@ -25,8 +25,8 @@ enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, con
  */
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot);
 int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
-void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot, int64_t units_before,
-                       uint64_t now_ns);
+void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                       int64_t units_before, uint64_t now_ns);
 
 /* Whether a PUT under this key reads as nothing from now on, on every node alike (tly_ormap_sweep). */
 bool tly_limit_expired(struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put,

@@ -28,7 +28,8 @@ struct conn *tly_conn_find(struct tly_engine *e, uint64_t id)
 struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *target)
 {
     if (e->conn_count == TLY_CONNS_MAX) return NULL;
-    void *conns = tly_mem_reserve(&e->mem, e->conns, &e->conn_capacity, e->conn_count + 1, sizeof(struct conn *));
+    void *conns =
+        tly_mem_reserve(&e->mem, e->conns, &e->conn_capacity, e->conn_count + 1, sizeof(struct conn *));
     if (conns == NULL) return NULL;
     e->conns = conns;
     struct conn *conn = tly_mem_zeroed(&e->mem, sizeof *conn);
@@ -94,7 +95,8 @@ static void unlink_conn(struct tly_engine *e, struct conn *conn)
         target->dialling = false;
         uint64_t jitter = tly_random(e) % (target->backoff_ns / 5 + 1);
         target->next_at = e->now.mono_ns + target->backoff_ns - target->backoff_ns / 10 + jitter;
-        target->backoff_ns = target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
+        target->backoff_ns =
+            target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
     }
     tly_conn_free(e, conn);
 }
@@ -122,7 +124,8 @@ void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why)
         tly_fx_trace(e, TLY_TRACE_PEER_DOWN, conn->peer->name, tly_slice_text(why));
     } else if (target != NULL && conn->state == CONN_DIALLING && !target->reported) {
         target->reported = true;
-        tly_fx_trace(e, TLY_TRACE_DIAL_FAILED, target->address, tly_slice_text("trying again until it answers"));
+        tly_fx_trace(e, TLY_TRACE_DIAL_FAILED, target->address,
+                     tly_slice_text("trying again until it answers"));
     }
     unlink_conn(e, conn);
 }
@@ -153,7 +156,8 @@ struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
     for (size_t i = 0; i < e->peer_count; i++)
         if (tly_slice_equal(tly_slice_text(e->peers[i]->name), name)) return e->peers[i];
     if (e->peer_count == TLY_PEERS_MAX) return NULL;
-    void *peers = tly_mem_reserve(&e->mem, e->peers, &e->peer_capacity, e->peer_count + 1, sizeof(struct peer *));
+    void *peers =
+        tly_mem_reserve(&e->mem, e->peers, &e->peer_capacity, e->peer_count + 1, sizeof(struct peer *));
     if (peers == NULL) return NULL;
     e->peers = peers;
     struct peer *peer = tly_mem_zeroed(&e->mem, sizeof *peer);
@@ -215,7 +219,8 @@ static void dial(struct tly_engine *e, struct target *target)
 /* When this connection has been silent, or greeting, for too long. */
 static uint64_t gives_up_at(const struct conn *conn)
 {
-    return conn->state == CONN_UP ? conn->last_heard + TLY_SILENCE_MAX_NS : conn->since + TLY_HELLO_TIMEOUT_NS;
+    return conn->state == CONN_UP ? conn->last_heard + TLY_SILENCE_MAX_NS
+                                  : conn->since + TLY_HELLO_TIMEOUT_NS;
 }
 
 static void ping(struct tly_engine *e, struct conn *conn)
@@ -235,7 +240,8 @@ void tly_link_tick(struct tly_engine *e)
                 tly_fx_add(e, TLY_DO_CLOSE, conn->id, 0, tly_slice_of(NULL, 0));
                 tly_conn_gone(e, conn, "no answer");
             } else {
-                tly_conn_end(e, conn, "timeout", conn->state == CONN_UP ? "silent for 10 s" : "no HELLO within 5 s");
+                tly_conn_end(e, conn, "timeout",
+                             conn->state == CONN_UP ? "silent for 10 s" : "no HELLO within 5 s");
             }
         } else if (conn->queued > TLY_QUEUED_CAP) {
             tly_conn_end(e, conn, NULL, "it reads nothing");

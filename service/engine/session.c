@@ -99,7 +99,8 @@ static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
     enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
     if (result != TLY_OK) return result;
     e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text("a peer knows more of this life than this node does"));
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "",
+                 tly_slice_text("a peer knows more of this life than this node does"));
     return tly_member_announce(e, false);
 }
 

@@ -36,7 +36,8 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
     case TLY_DO_CLOSE: tly_net_close(app->net, effect->conn); break;
     case TLY_DO_APPEND:
         if (tly_store_append(app->store, effect->number, effect->bytes) != TLY_OK)
-            tly_log(app->log, TLY_LEVEL_ERROR, "store: a batch does not fit into memory; nothing more becomes durable");
+            tly_log(app->log, TLY_LEVEL_ERROR,
+                    "store: a batch does not fit into memory; nothing more becomes durable");
         break;
     case TLY_DO_LEASE: tly_store_lease(app->store, effect->number); break;
     case TLY_DO_TRACE: print_trace(app, &effect->trace); break;
@@ -193,7 +194,8 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
         add_reason(text, size, "lease",
                    "the clock's lease is not durable: after a crash the order of writes is not assured");
     if (read_clock(CLOCK_REALTIME) < TLY_RELEASED_S * UINT64_C(1000000000))
-        add_reason(text, size, "clock", "the machine's clock is before this release: set it (timedatectl, ntpd)");
+        add_reason(text, size, "clock",
+                   "the machine's clock is before this release: set it (timedatectl, ntpd)");
 }
 
 void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)

@@ -18,7 +18,8 @@ const struct tly_config *tly_app_config(const struct tly_app *app);
 struct tly_log *tly_app_log(struct tly_app *app);
 
 /* Asks the engine; request->now is set here. Whatever changed is flushed at the end of this turn of the loop. */
-enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply) TLY_MUST_CHECK;
+enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request,
+                            struct tly_reply *reply) TLY_MUST_CHECK;
 
 /* The batch that an answer to what was just asked has to wait for; 0: it may go out now. */
 uint64_t tly_app_pending_batch(const struct tly_app *app);

@@ -22,7 +22,7 @@ struct tly_app {
     struct tly_engine *engine;
     struct tly_store *store; /* NULL: none */
     struct tly_net *net;
-    struct tly_door *doors[DOOR_COUNT]; /* NULL: none */
+    struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
     struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up;
     bool tick_active; /* it runs in this turn */

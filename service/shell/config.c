@@ -54,7 +54,8 @@ static bool parse_listen(const char *text, bool may_be_unix, struct tly_listen *
         parsed.kind = TLY_LISTEN_NONE;
     } else if (may_be_unix && strncmp(text, "unix:", 5) == 0) {
         parsed.kind = TLY_LISTEN_UNIX;
-        if (text[5] == '\0' || strlcpy(parsed.path, text + 5, sizeof parsed.path) >= sizeof parsed.path) return false;
+        if (text[5] == '\0' || strlcpy(parsed.path, text + 5, sizeof parsed.path) >= sizeof parsed.path)
+            return false;
     } else if (!parse_host_port(text, parsed.host, sizeof parsed.host, &parsed.port)) {
         return false;
     }
@@ -69,7 +70,8 @@ static void write_listen(const struct tly_listen *listen, char *value, size_t si
     case TLY_LISTEN_NONE: snprintf(value, size, "none"); break;
     case TLY_LISTEN_UNIX: snprintf(value, size, "unix:%s", listen->path); break;
     case TLY_LISTEN_TCP:
-        snprintf(value, size, "%s%s%s:%u", v6 ? "[" : "", listen->host, v6 ? "]" : "", (unsigned)listen->port);
+        snprintf(value, size, "%s%s%s:%u", v6 ? "[" : "", listen->host, v6 ? "]" : "",
+                 (unsigned)listen->port);
         break;
     }
 }
@@ -334,7 +336,8 @@ static void known_keys(char *text, size_t size)
     }
 }
 
-bool tly_config_put(struct tly_config *config, const char *key, const char *value, struct tly_config_error *error)
+bool tly_config_put(struct tly_config *config, const char *key, const char *value,
+                    struct tly_config_error *error)
 {
     const struct setting *setting = find(key);
     if (setting == NULL) {
@@ -391,6 +394,7 @@ bool tly_config_check(const struct tly_config *config, struct tly_config_error *
 {
     error->text[0] = '\0';
     if (config->peers.kind == TLY_LISTEN_NONE && config->advertise[0] != '\0')
-        snprintf(error->text, sizeof error->text, "advertise is set, but peers=none: nobody could connect there");
+        snprintf(error->text, sizeof error->text,
+                 "advertise is set, but peers=none: nobody could connect there");
     return error->text[0] == '\0';
 }

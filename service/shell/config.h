@@ -47,10 +47,11 @@ void tly_config_init(struct tly_config *config);
 /* One "key=value". False: error is set, config unchanged. */
 bool tly_config_set(struct tly_config *config, const char *assignment, struct tly_config_error *error);
 /* One setting by name; the error does not say where it was written. */
-bool tly_config_put(struct tly_config *config, const char *key, const char *value, struct tly_config_error *error);
+bool tly_config_put(struct tly_config *config, const char *key, const char *value,
+                    struct tly_config_error *error);
 /* Reads settings and limits from a YAML file into config and a new rules object; on error nothing changed. */
-bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem, struct tly_rules **rules,
-                     struct tly_config_error *error);
+bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem,
+                     struct tly_rules **rules, struct tly_config_error *error);
 /* What no single key can tell: combinations. */
 bool tly_config_check(const struct tly_config *config, struct tly_config_error *error);
 /* The value of a setting as it would be written; false: there is no such setting. */

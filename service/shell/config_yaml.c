@@ -24,8 +24,8 @@ struct loader {
 /* "FILE:LINE:COLUMN: text", lines and columns from 1. */
 static bool fail_at(const struct loader *loader, yaml_mark_t mark, const char *text)
 {
-    snprintf(loader->error->text, sizeof loader->error->text, "%.300s:%zu:%zu: %.600s", loader->path, mark.line + 1,
-             mark.column + 1, text);
+    snprintf(loader->error->text, sizeof loader->error->text, "%.300s:%zu:%zu: %.600s", loader->path,
+             mark.line + 1, mark.column + 1, text);
     return false;
 }
 
@@ -44,7 +44,8 @@ static const char *text_of(const struct loader *loader, const yaml_node_t *node,
 {
     char text[200];
     snprintf(text, sizeof text, "expected %s", expected);
-    if (node->type != YAML_SCALAR_NODE || strlen((const char *)node->data.scalar.value) != node->data.scalar.length) {
+    if (node->type != YAML_SCALAR_NODE ||
+        strlen((const char *)node->data.scalar.value) != node->data.scalar.length) {
         (void)fail(loader, node, text);
         return NULL;
     }
@@ -53,7 +54,8 @@ static const char *text_of(const struct loader *loader, const yaml_node_t *node,
 
 /* ---- walking a map ---- */
 
-typedef bool take_pair(struct loader *loader, void *into, const char *key, yaml_node_t *key_node, yaml_node_t *value);
+typedef bool take_pair(struct loader *loader, void *into, const char *key, yaml_node_t *key_node,
+                       yaml_node_t *value);
 
 static bool is_repeated(struct loader *loader, const yaml_node_t *map, const yaml_node_pair_t *pair)
 {
@@ -109,7 +111,8 @@ static bool take_key(struct loader *loader, struct tly_rule *rule, const yaml_no
 {
     rule->field_count = 0;
     if (value->type == YAML_SCALAR_NODE) return add_field(loader, rule, value);
-    if (value->type != YAML_SEQUENCE_NODE) return fail(loader, value, "expected a field name or a list of them");
+    if (value->type != YAML_SEQUENCE_NODE)
+        return fail(loader, value, "expected a field name or a list of them");
     const yaml_node_item_t *item = value->data.sequence.items.start;
     for (; item < value->data.sequence.items.top; item++)
         if (!add_field(loader, rule, node_of(loader, *item))) return false;
@@ -122,7 +125,8 @@ static bool take_rate(struct loader *loader, struct tly_rule *rule, const yaml_n
     const char *text = text_of(loader, value, expected);
     if (text == NULL) return false;
     if (tly_rate_parse(tly_slice_text(text), &rule->rate) == TLY_OK) return true;
-    return fail(loader, value, "expected units/window, such as 100/10s, 5/m or 1000/500ms (1 ms to 366 days)");
+    return fail(loader, value,
+                "expected units/window, such as 100/10s, 5/m or 1000/500ms (1 ms to 366 days)");
 }
 
 static bool take_algorithm(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
@@ -141,7 +145,8 @@ static bool take_burst(struct loader *loader, struct tly_rule *rule, const yaml_
     char *end;
     errno = 0;
     unsigned long long burst = strtoull(text, &end, 10);
-    bool good = text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && burst >= 1 && burst <= INT64_MAX;
+    bool good =
+        text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && burst >= 1 && burst <= INT64_MAX;
     rule->rate.burst = burst;
     return good || fail(loader, value, "expected a whole number of units, at least 1");
 }
@@ -157,7 +162,8 @@ static bool take_shadow(struct loader *loader, struct tly_rule *rule, const yaml
 static bool take_mode(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
 {
     (void)rule; /* the one mode there is is also what a rule has without this key */
-    bool known = value->type == YAML_SCALAR_NODE && strcmp((const char *)value->data.scalar.value, "optimistic") == 0;
+    bool known =
+        value->type == YAML_SCALAR_NODE && strcmp((const char *)value->data.scalar.value, "optimistic") == 0;
     return known || fail(loader, value, "this version has the mode optimistic only");
 }
 
@@ -175,8 +181,10 @@ static bool take_rule_pair(struct loader *loader, void *into, const char *key, y
     for (size_t i = 0; i < sizeof rule_keys / sizeof rule_keys[0]; i++)
         if (strcmp(rule_keys[i].key, key) == 0) return rule_keys[i].take(loader, into, value);
     char text[300];
-    snprintf(text, sizeof text,
-             "%.60s: no such key of a limit; expected one of: name, key, rate, algorithm, burst, shadow, mode", key);
+    snprintf(
+        text, sizeof text,
+        "%.60s: no such key of a limit; expected one of: name, key, rate, algorithm, burst, shadow, mode",
+        key);
     return fail(loader, key_node, text);
 }
 
@@ -184,7 +192,8 @@ static bool take_limit(struct loader *loader, const yaml_node_t *node)
 {
     struct tly_rule rule = {.name = ""};
     if (node->type != YAML_MAPPING_NODE)
-        return fail(loader, node, "expected a limit: a map with name, rate and perhaps key, algorithm, burst, shadow");
+        return fail(loader, node,
+                    "expected a limit: a map with name, rate and perhaps key, algorithm, burst, shadow");
     if (!each_pair(loader, node, take_rule_pair, &rule)) return false;
     if (rule.name[0] == '\0') return fail(loader, node, "the limit has no name");
     if (rule.rate.limit == 0) return fail(loader, node, "the limit has no rate");
@@ -193,14 +202,16 @@ static bool take_limit(struct loader *loader, const yaml_node_t *node)
     if (rule.rate.burst != 0 && rule.rate.algorithm != TLY_TOKEN_BUCKET)
         return fail(loader, node, "burst goes with algorithm: token_bucket only");
     if (tly_rate_check(&rule.rate) != TLY_OK)
-        return fail(loader, node, "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");
+        return fail(loader, node,
+                    "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");
     enum tly_result result = tly_rules_add(loader->rules, &rule);
     return result == TLY_OK || fail(loader, node, tly_result_text(result));
 }
 
 static bool take_limits(struct loader *loader, const yaml_node_t *value)
 {
-    if (value->type == YAML_SCALAR_NODE && value->data.scalar.length == 0) return true; /* nothing behind the key */
+    if (value->type == YAML_SCALAR_NODE && value->data.scalar.length == 0)
+        return true; /* nothing behind the key */
     if (value->type != YAML_SEQUENCE_NODE) return fail(loader, value, "expected a list of limits");
     const yaml_node_item_t *item = value->data.sequence.items.start;
     for (; item < value->data.sequence.items.top; item++)
@@ -224,7 +235,8 @@ static bool join_list(struct loader *loader, const yaml_node_t *value, char *tex
     return true;
 }
 
-static bool take_top_pair(struct loader *loader, void *into, const char *key, yaml_node_t *key_node, yaml_node_t *value)
+static bool take_top_pair(struct loader *loader, void *into, const char *key, yaml_node_t *key_node,
+                          yaml_node_t *value)
 {
     (void)into;
     char list[TLY_CONFIG_TEXT_MAX];
@@ -307,7 +319,8 @@ static FILE *open_file(const char *path, struct tly_config_error *error)
     struct stat status;
     FILE *file = fopen(path, "re");
     const char *why = file == NULL ? strerror(errno) : NULL;
-    if (why == NULL && (fstat(fileno(file), &status) != 0 || !S_ISREG(status.st_mode))) why = "not a regular file";
+    if (why == NULL && (fstat(fileno(file), &status) != 0 || !S_ISREG(status.st_mode)))
+        why = "not a regular file";
     if (why == NULL && status.st_size > FILE_BYTES_MAX) why = "larger than 1 MiB";
     if (why == NULL) return file;
     snprintf(error->text, sizeof error->text, "%.300s: %s", path, why);
@@ -315,8 +328,8 @@ static FILE *open_file(const char *path, struct tly_config_error *error)
     return NULL;
 }
 
-bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem, struct tly_rules **rules,
-                     struct tly_config_error *error)
+bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem,
+                     struct tly_rules **rules, struct tly_config_error *error)
 {
     struct loader loader = {.path = path, .config = *config, .error = error};
     error->text[0] = '\0';

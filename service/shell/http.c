@@ -115,6 +115,7 @@ static int status_of(enum tly_result result)
     case TLY_NOT_FOUND:
     case TLY_NO_LIMIT:
     case TLY_NO_STRATEGY: return 404;
+    case TLY_READ_ONLY: return 403;
     case TLY_BAD_KEY:
     case TLY_BAD_RULE:
     case TLY_BAD_PAYLOAD: return 400;

@@ -191,28 +191,42 @@ void tly_json_member_string(struct tly_json *json, const char *name, const char 
 
 /* ---- reading ---- */
 
-/*
- * Whether a text is worth parsing: few enough arrays, objects and values, counted before anything is made of them, and
- * no control characters, which are legal nowhere in JSON but as white space.
- */
-static const char *fault_of(struct tly_slice text)
+/* What a text consists of, counted before anything is made of it. */
+struct census {
+    size_t containers, commas;
+    bool has_control; /* a character that is legal nowhere in JSON */
+    bool has_quote;   /* a single one outside of a string: json-c takes it for a double one */
+};
+
+static struct census take_census(struct tly_slice text)
 {
-    size_t containers = 0, commas = 0;
+    struct census census = {0};
     bool in_string = false, is_escaped = false;
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = text.p[i];
-        if (c < 0x20 && c != '\n' && c != '\r' && c != '\t') return "the JSON text has a control character";
+        census.has_control = census.has_control || (c < 0x20 && c != '\n' && c != '\r' && c != '\t');
         if (in_string) {
             in_string = is_escaped || c != '"';
             is_escaped = !is_escaped && c == '\\';
         } else {
             in_string = c == '"';
-            containers += c == '{' || c == '[';
-            commas += c == ',';
+            census.has_quote = census.has_quote || c == '\'';
+            census.containers += c == '{' || c == '[';
+            census.commas += c == ',';
         }
     }
-    bool is_modest = containers <= TLY_JSON_CONTAINERS_MAX && commas < TLY_JSON_VALUES_MAX;
-    return is_modest ? NULL : "the JSON text has too many values";
+    return census;
+}
+
+/* Why a text is not worth parsing; NULL: it is. */
+static const char *fault_of(struct tly_slice text)
+{
+    struct census census = take_census(text);
+    if (census.containers > TLY_JSON_CONTAINERS_MAX || census.commas >= TLY_JSON_VALUES_MAX)
+        return "the JSON text has too many values";
+    if (census.has_control) return "the JSON text has a control character";
+    if (census.has_quote) return "JSON texts have double quotes";
+    return tly_utf8_is_valid(text) ? NULL : "the JSON text is not UTF-8";
 }
 
 static struct json_object *parse(struct tly_slice text, const char **error)
@@ -224,7 +238,7 @@ static struct json_object *parse(struct tly_slice text, const char **error)
         *error = tly_result_text(TLY_NOMEM);
         return NULL;
     }
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *object = json_tokener_parse_ex(tokener, (const char *)text.p, (int)text.n);
     enum json_tokener_error result = json_tokener_get_error(tokener);
     json_tokener_free(tokener);

@@ -1,21 +1,6 @@
 /* /v1/counters/KEY: whatever a key holds, as its strategy has it. */
 #include "service/shell/http.h"
 
-static bool has_prefix(struct tly_slice key, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return key.n >= n && memcmp(key.p, prefix, n) == 0;
-}
-
-/* Why a key is not for clients to change; NULL: it is. */
-static const char *protection(const struct tly_exchange *x, struct tly_slice key)
-{
-    if (has_prefix(key, "sys:")) return "keys under sys: are written by the nodes themselves";
-    if (has_prefix(key, "rl:") && !tly_http_method_is(x->request, "DELETE"))
-        return "keys under rl: belong to limits: they are checked or deleted, not set";
-    return NULL;
-}
-
 static void put_state(struct tly_exchange *x, struct tly_slice key, const struct tly_reply *reply)
 {
     struct tly_json json = tly_json_of(x->body);
@@ -152,10 +137,7 @@ void tly_http_run_counter(struct tly_exchange *x)
     }
     struct tly_slice key = tly_slice_of(bytes, n);
     bool is_reading = tly_http_method_is(x->request, "GET") || tly_http_method_is(x->request, "HEAD");
-    const char *why = is_reading ? NULL : protection(x, key);
-    if (why != NULL)
-        tly_http_problem(x, 403, "read_only", "%s", why);
-    else if (is_reading)
+    if (is_reading)
         read_key(x, key);
     else if (tly_http_method_is(x->request, "DELETE"))
         delete_key(x, key);

@@ -107,8 +107,8 @@ static int run(struct tly_app *app, struct tly_rules *rules)
         printf("ready resp=%s http=%s peers=%s\n", app->address[DOOR_RESP], app->address[DOOR_HTTP],
                app->address[DOOR_COUNT]);
         fflush(stdout);
-        tly_log(app->log, TLY_LEVEL_INFO, "tallyd %s is up as %s in cluster %s", TLY_VERSION, app->config.name,
-                app->config.cluster);
+        tly_log(app->log, TLY_LEVEL_INFO, "tallyd %s is up as %s in cluster %s", TLY_VERSION,
+                app->config.name, app->config.cluster);
         event_base_dispatch(app->base);
     } else {
         fprintf(stderr, "tallyd: %s\n", error.text);

@@ -43,7 +43,8 @@ struct tly_net {
     struct event *accepting, *resume;
 };
 
-static void tell(struct tly_net *net, enum tly_event_kind kind, uint64_t conn, uint64_t number, struct tly_slice bytes)
+static void tell(struct tly_net *net, enum tly_event_kind kind, uint64_t conn, uint64_t number,
+                 struct tly_slice bytes)
 {
     struct tly_event event = {.kind = kind, .conn = conn, .number = number, .bytes = bytes};
     net->event(net->context, &event);
@@ -60,7 +61,7 @@ static struct link *find_link(struct tly_net *net, uint64_t conn)
 {
     struct link *link;
     TAILQ_FOREACH(link, &net->links, entry)
-        if (link->conn == conn && !link->ending) return link;
+    if (link->conn == conn && !link->ending) return link;
     return NULL;
 }
 
@@ -158,7 +159,8 @@ static void on_accept(evutil_socket_t listener, short what, void *argument)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) pause_accepting(net);
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_accepting(net);
             return;
         }
         uint64_t conn = net->next_accepted++;
@@ -253,7 +255,8 @@ static bool is_numeric(const char *host)
 static struct evdns_base *resolver(struct tly_net *net)
 {
     if (net->dns == NULL) {
-        net->dns = evdns_base_new(net->base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+        net->dns =
+            evdns_base_new(net->base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
     }
     return net->dns;
 }
@@ -305,7 +308,8 @@ void tly_net_send(struct tly_net *net, uint64_t conn, struct tly_slice bytes)
     struct link *link = find_link(net, conn);
     if (link == NULL) return;
     /* Out of memory: what would follow made no sense without these bytes. */
-    if (bufferevent_write(link->bev, bytes.p, bytes.n) != 0) bufferevent_trigger_event(link->bev, BEV_EVENT_ERROR, 0);
+    if (bufferevent_write(link->bev, bytes.p, bytes.n) != 0)
+        bufferevent_trigger_event(link->bev, BEV_EVENT_ERROR, 0);
 }
 
 void tly_net_close(struct tly_net *net, uint64_t conn)
@@ -327,6 +331,6 @@ bool tly_net_is_idle(const struct tly_net *net)
 {
     const struct link *link;
     TAILQ_FOREACH(link, &net->links, entry)
-        if (evbuffer_get_length(bufferevent_get_output(link->bev)) > 0) return false;
+    if (evbuffer_get_length(bufferevent_get_output(link->bev)) > 0) return false;
     return true;
 }

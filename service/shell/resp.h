@@ -68,10 +68,6 @@ void tly_resp_put_arity(struct tly_resp *resp, const char *command);
 /* Asks the engine about one key. */
 enum tly_result tly_resp_ask(struct tly_resp *resp, enum tly_request_kind kind, struct tly_slice key,
                              struct tly_reply *reply) TLY_MUST_CHECK;
-/* False, with the error written, for keys that only the nodes themselves write, or (not for deleting) a limit. */
-bool tly_resp_may_delete(struct tly_resp *resp, struct tly_slice key);
-bool tly_resp_may_write(struct tly_resp *resp, struct tly_slice key);
-
 /* Writes what a key holds: a count in digits, text as it is, an epoch_max value as "epoch:count". */
 void tly_resp_put_value(struct tly_resp *resp, const struct tly_reply *reply);
 

@@ -68,25 +68,3 @@ enum tly_result tly_resp_ask(struct tly_resp *resp, enum tly_request_kind kind, 
     struct tly_request request = {.kind = kind, .key = key};
     return tly_app_ask(resp->app, &request, reply);
 }
-
-static bool has_prefix(struct tly_slice key, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return key.n >= n && memcmp(key.p, prefix, n) == 0;
-}
-
-bool tly_resp_may_delete(struct tly_resp *resp, struct tly_slice key)
-{
-    if (!has_prefix(key, "sys:")) return true;
-    tly_resp_put_error(resp->out, "ERR keys under sys: are written by the nodes themselves");
-    return false;
-}
-
-bool tly_resp_may_write(struct tly_resp *resp, struct tly_slice key)
-{
-    if (!tly_resp_may_delete(resp, key)) return false;
-    if (!has_prefix(key, "rl:")) return true;
-    tly_resp_put_error(resp->out,
-                       "ERR keys under rl: belong to limits: they are checked or deleted, not set");
-    return false;
-}

@@ -2,7 +2,6 @@
 
 static void add(struct tly_resp *resp, struct tly_slice key, int64_t delta)
 {
-    if (!tly_resp_may_write(resp, key)) return;
     struct tly_request request = {.kind = TLY_ASK_ADD, .key = key, .number = delta};
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);

@@ -81,7 +81,6 @@ static void expire(struct tly_resp *resp, const struct tly_slice *arg, size_t co
 {
     struct condition only = {0};
     int64_t number, deadline_ms;
-    if (!tly_resp_may_write(resp, arg[1])) return;
     if (!tly_resp_get_int(arg[2], &number)) {
         tly_resp_put_not_int(resp);
         return;
@@ -126,7 +125,6 @@ void tly_resp_run_pexpireat(struct tly_resp *resp, const struct tly_slice *arg, 
 void tly_resp_run_persist(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     (void)count;
-    if (!tly_resp_may_write(resp, arg[1])) return;
     struct tly_reply reply;
     enum tly_result result = tly_resp_ask(resp, TLY_ASK_READ, arg[1], &reply);
     bool has_deadline = result == TLY_OK && reply.value.deadline_ms != 0;

@@ -58,7 +58,6 @@ void tly_resp_run_mget(struct tly_resp *resp, const struct tly_slice *arg, size_
 void tly_resp_run_getdel(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     (void)count;
-    if (!tly_resp_may_write(resp, arg[1])) return;
     /* The value is a borrow that the removal ends, so it is written first. */
     size_t mark = resp->out->n;
     struct tly_reply reply;
@@ -85,8 +84,6 @@ static enum tly_result forget(struct tly_resp *resp, struct tly_slice key)
 void tly_resp_run_del(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     int64_t gone = 0;
-    for (size_t i = 1; i < count; i++)
-        if (!tly_resp_may_delete(resp, arg[i])) return;
     for (size_t i = 1; i < count; i++) {
         enum tly_result result = forget(resp, arg[i]);
         if (result != TLY_OK && result != TLY_NOT_FOUND) {

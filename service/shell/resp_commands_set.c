@@ -138,7 +138,6 @@ static void put(struct tly_resp *resp, struct tly_request *request, struct tly_s
 
 static void set_key(struct tly_resp *resp, struct tly_slice key, struct tly_slice text, const struct set *set)
 {
-    if (!tly_resp_may_write(resp, key)) return;
     struct tly_reply before;
     enum tly_result result = tly_resp_ask(resp, TLY_ASK_READ, key, &before);
     if (result != TLY_OK && result != TLY_NOT_FOUND) {

@@ -95,8 +95,10 @@ static void choose_advertise(struct tly_app *app)
     if (gethostname(name, sizeof name) != 0) strlcpy(name, "localhost", sizeof name);
     name[sizeof name - 1] = '\0';
     snprintf(app->config.advertise, sizeof app->config.advertise, "%s:%s", name, port_of(peers));
-    tly_log(app->log, TLY_LEVEL_WARN, "peers listens on all addresses: other nodes are told %s; set advertise= if "
-            "they cannot reach that", app->config.advertise);
+    tly_log(app->log, TLY_LEVEL_WARN,
+            "peers listens on all addresses: other nodes are told %s; set advertise= if "
+            "they cannot reach that",
+            app->config.advertise);
 }
 
 static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_error *error)
@@ -143,7 +145,8 @@ static bool read_store(struct tly_app *app, struct tly_config_error *error)
     struct replay replay = {.app = app, .told_at = tly_app_read_time().mono_ns};
     enum tly_result result = tly_store_replay(app->store, replay_batch, &replay, notice, sizeof notice);
     if (result == TLY_CLOCK_AHEAD)
-        return fail(error, "data", "the log is further in the future than this machine's clock allows: set the clock");
+        return fail(error, "data",
+                    "the log is further in the future than this machine's clock allows: set the clock");
     if (result != TLY_OK) return fail(error, "data", notice[0] != '\0' ? notice : tly_result_text(result));
     if (notice[0] != '\0') tly_log(app->log, TLY_LEVEL_WARN, "data: %s", notice);
     return true;
@@ -159,7 +162,8 @@ static bool begin_life(struct tly_app *app, struct tly_config_error *error)
     if (app->store != NULL) {
         uint64_t from = identity->lease > now.wall_ns ? identity->lease : now.wall_ns;
         char why[512];
-        if (tly_store_begin(app->store, app->config.name, origin, from + TLY_CLOCK_LEASE_NS, why, sizeof why) != TLY_OK)
+        if (tly_store_begin(app->store, app->config.name, origin, from + TLY_CLOCK_LEASE_NS, why,
+                            sizeof why) != TLY_OK)
             return fail(error, "data", why);
         struct tly_event leased = {.kind = TLY_LEASED, .now = now, .number = from + TLY_CLOCK_LEASE_NS};
         struct tly_effects none;
@@ -179,8 +183,8 @@ static bool open_doors(struct tly_app *app, struct tly_config_error *error)
     for (size_t i = 0; i < DOOR_COUNT; i++) {
         char why[512];
         if (listens[i]->kind == TLY_LISTEN_NONE) continue;
-        app->doors[i] =
-            tly_door_open(app, listens[i], protocols[i], app->address[i], TLY_ADDRESS_TEXT_MAX, why, sizeof why);
+        app->doors[i] = tly_door_open(app, listens[i], protocols[i], app->address[i], TLY_ADDRESS_TEXT_MAX,
+                                      why, sizeof why);
         if (app->doors[i] == NULL) return fail(error, protocols[i]->name, why);
     }
     return true;
@@ -235,7 +239,8 @@ void tly_app_reload(struct tly_app *app)
         tly_log(app->log, TLY_LEVEL_ERROR, "reload refused, the limits stay as they are: %s", error.text);
         return;
     }
-    tly_log(app->log, TLY_LEVEL_INFO, "reloaded %zu limits from %s; other settings take effect at the next start",
+    tly_log(app->log, TLY_LEVEL_INFO,
+            "reloaded %zu limits from %s; other settings take effect at the next start",
             tly_rules_count(rules), app->config.file);
     tly_engine_use_rules(app->engine, rules);
 }
@@ -305,7 +310,8 @@ void tly_app_close(struct tly_app *app)
         tly_door_free(app->doors[i]);
     if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
     tly_net_free(app->net);
-    struct event *events[] = {app->tick, app->wakeup, app->terminate, app->interrupt, app->hangup, app->give_up};
+    struct event *events[] = {app->tick,      app->wakeup, app->terminate,
+                              app->interrupt, app->hangup, app->give_up};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i] != NULL) event_free(events[i]);
     if (app->store != NULL) tly_store_close(app->store, app->stopping);

@@ -18,6 +18,7 @@
 #include "crdt/result.h"
 
 #define TLY_STORAGE_NAME_MAX 200
+#define TLY_STORAGE_IDENTITY_MAX 160
 
 struct tly_storage;
 
@@ -34,7 +35,8 @@ struct tly_storage_ops {
     enum tly_result (*append)(void *self, const char *name, struct tly_slice bytes);
     enum tly_result (*truncate)(void *self, const char *name, uint64_t bytes);
     enum tly_result (*sync)(void *self, const char *name);
-    enum tly_result (*read)(void *self, const char *name, uint64_t offset, void *bytes, size_t size, size_t *got);
+    enum tly_result (*read)(void *self, const char *name, uint64_t offset, void *bytes, size_t size,
+                            size_t *got);
     enum tly_result (*size)(void *self, const char *name, uint64_t *bytes);
     enum tly_result (*list)(void *self, const char *directory, void (*each)(void *context, const char *name),
                             void *context);
@@ -50,27 +52,32 @@ struct tly_storage *tly_storage_new(const struct tly_storage_ops *ops, void *sel
 void tly_storage_close(struct tly_storage *storage);
 
 /* Replaces the object durably: written aside, synced, renamed, directory synced. */
-enum tly_result tly_storage_put(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
+enum tly_result tly_storage_put(struct tly_storage *s, const char *name,
+                                struct tly_slice bytes) TLY_MUST_CHECK;
 /* The same if there is none: of many claimants one wins, the others get TLY_STALE. */
-enum tly_result tly_storage_put_absent(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
+enum tly_result tly_storage_put_absent(struct tly_storage *s, const char *name,
+                                       struct tly_slice bytes) TLY_MUST_CHECK;
 /* Compare and set: only if the object has this revision (0: absent). After TLY_IO it has the old or the new one. */
-enum tly_result tly_storage_replace(struct tly_storage *s, const char *name, uint64_t revision, struct tly_slice bytes,
-                                    uint64_t *new_revision) TLY_MUST_CHECK;
+enum tly_result tly_storage_replace(struct tly_storage *s, const char *name, uint64_t revision,
+                                    struct tly_slice bytes, uint64_t *new_revision) TLY_MUST_CHECK;
 /* At the end of an object, made if absent; durable after sync only. After TLY_IO a part of it may be there. */
-enum tly_result tly_storage_append(struct tly_storage *s, const char *name, struct tly_slice bytes) TLY_MUST_CHECK;
+enum tly_result tly_storage_append(struct tly_storage *s, const char *name,
+                                   struct tly_slice bytes) TLY_MUST_CHECK;
 enum tly_result tly_storage_truncate(struct tly_storage *s, const char *name, uint64_t bytes) TLY_MUST_CHECK;
 enum tly_result tly_storage_sync(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
 /* Up to size bytes from offset; fewer only at the end. */
-enum tly_result tly_storage_read(struct tly_storage *s, const char *name, uint64_t offset, void *bytes, size_t size,
-                                 size_t *got) TLY_MUST_CHECK;
+enum tly_result tly_storage_read(struct tly_storage *s, const char *name, uint64_t offset, void *bytes,
+                                 size_t size, size_t *got) TLY_MUST_CHECK;
 enum tly_result tly_storage_size(struct tly_storage *s, const char *name, uint64_t *bytes) TLY_MUST_CHECK;
-/* The objects directly in a directory ("" for the top; none if absent) in byte order, no residue of unfinished work. */
+/* The objects directly in a directory ("" for the top; none if absent) in byte order, no residue of unfinished work.
+ * each() does not call the storage. */
 enum tly_result tly_storage_list(struct tly_storage *s, const char *directory,
                                  void (*each)(void *context, const char *name), void *context) TLY_MUST_CHECK;
 /* Removing what is absent is TLY_OK. */
 enum tly_result tly_storage_remove(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
 /* Exclusive for as long as the storage is open; TLY_STALE: held, `holder` says by whom (a pid). */
 enum tly_result tly_storage_lock(struct tly_storage *s, char *holder, size_t holder_size) TLY_MUST_CHECK;
+/* A text of less than TLY_STORAGE_IDENTITY_MAX bytes that a copy does not have; once locked. */
 enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t size) TLY_MUST_CHECK;
 /* Why the last call failed, with the path; "" if it did not. */
 const char *tly_storage_error(const struct tly_storage *s);

@@ -33,8 +33,8 @@ struct tly_identity {
 };
 
 /* Owns the storage from now on, also on failure. On failure `error` (of size bytes) says what and what to do. */
-enum tly_result tly_store_open(struct tly_storage *storage, enum tly_fsync fsync, struct tly_store **out, char *error,
-                               size_t size) TLY_MUST_CHECK;
+enum tly_result tly_store_open(struct tly_storage *storage, enum tly_fsync fsync, struct tly_store **out,
+                               char *error, size_t size) TLY_MUST_CHECK;
 
 const struct tly_identity *tly_store_identity(const struct tly_store *store);
 
@@ -51,7 +51,8 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
                                 char *error, size_t size) TLY_MUST_CHECK;
 
 /* Copies the batch and returns at once. Numbers rise by 1 from 1. TLY_NOMEM, TLY_FULL (64 MiB wait already). */
-enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struct tly_slice batch) TLY_MUST_CHECK;
+enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
+                                 struct tly_slice batch) TLY_MUST_CHECK;
 /* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */
 void tly_store_lease(struct tly_store *store, uint64_t lease);
 

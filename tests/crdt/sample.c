@@ -95,9 +95,10 @@ void dots_print(const char *title, const struct tly_dot *dots, size_t count)
     print_error("%s\n", title);
     for (size_t i = 0; i < count; i++) {
         const struct tly_dot *d = &dots[i];
-        print_error("    %s @%" PRIu64 "/%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " '%.*s'\n",
-                    d->op == TLY_REMOVE ? "remove" : "put", d->version.ts, d->version.origin, d->num[0], d->num[1],
-                    (int64_t)d->num[2], (int64_t)d->num[3], (int)d->bytes.n, (const char *)d->bytes.p);
+        print_error(
+            "    %s @%" PRIu64 "/%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " '%.*s'\n",
+            d->op == TLY_REMOVE ? "remove" : "put", d->version.ts, d->version.origin, d->num[0], d->num[1],
+            (int64_t)d->num[2], (int64_t)d->num[3], (int)d->bytes.n, (const char *)d->bytes.p);
     }
 }
 

@@ -343,7 +343,8 @@ static void seal_changes_no_read(size_t node, uint64_t now_ms)
 
 static void random_step(struct test_rng *rng, uint64_t *now_ms)
 {
-    size_t node = (size_t)test_rng_below(rng, WORLD_NODES), other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
+    size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
+           other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
     enum tly_result result = TLY_OK;
     int64_t value = 0;
     *now_ms += test_rng_below(rng, 3);

@@ -103,10 +103,12 @@ static void write_locally(struct tly_ormap *map, size_t key, size_t which)
     } else if (key == 2) {
         /* A unit into a window, and one into the counter's generation. */
         uint64_t generation = world_read(map, world_key(key), (struct tly_moment){0}).epoch;
-        struct tly_hit hits[] = {{.window = WINDOW, .epoch = 1, .units = 1}, {.epoch = generation, .units = 2}};
+        struct tly_hit hits[] = {{.window = WINDOW, .epoch = 1, .units = 1},
+                                 {.epoch = generation, .units = 2}};
         world_hit(map, world_key(key), hits[which]);
     } else {
-        struct tly_dot dot = {.num = {key == 1 ? 2 - which : 0}, .bytes = tly_slice_text(key == 0 ? "a" : "")};
+        struct tly_dot dot = {.num = {key == 1 ? 2 - which : 0},
+                              .bytes = tly_slice_text(key == 0 ? "a" : "")};
         claim(tly_ormap_put(map, world_key(key), &dot) == TLY_OK);
     }
 }
@@ -194,7 +196,8 @@ static void a_map_is_the_join_of_any_dots_in_any_order(void **state)
 static void random_hit(struct test_rng *rng, struct tly_ormap *map, size_t key)
 {
     static const int64_t units[] = {1, 1, 2, -1, INT64_MAX, INT64_MIN};
-    struct tly_hit hit = {.window = test_rng_chance(rng, 50) ? 0 : WINDOW, .units = units[test_rng_below(rng, 6)]};
+    struct tly_hit hit = {.window = test_rng_chance(rng, 50) ? 0 : WINDOW,
+                          .units = units[test_rng_below(rng, 6)]};
     hit.epoch = test_rng_below(rng, 4);
     if (hit.window == 0) {
         hit.epoch = world_read(map, world_key(key), (struct tly_moment){0}).epoch + test_rng_below(rng, 2);
@@ -212,14 +215,15 @@ static void random_write(struct test_rng *rng, struct tly_ormap *map)
         return;
     }
     struct tly_dot dot = sample_write(rng, strategy, 70);
-    enum tly_result result = dot.op == TLY_PUT ? tly_ormap_put(map, world_key(key), &dot)
-                                               : tly_ormap_remove(map, world_key(key));
+    enum tly_result result =
+        dot.op == TLY_PUT ? tly_ormap_put(map, world_key(key), &dot) : tly_ormap_remove(map, world_key(key));
     claim(result == TLY_OK || (dot.op == TLY_REMOVE && result == TLY_NOT_FOUND));
 }
 
 static void random_step(struct test_rng *rng, struct world *world)
 {
-    size_t node = (size_t)test_rng_below(rng, WORLD_NODES), other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
+    size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
+           other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
     uint64_t what = test_rng_below(rng, 100);
     if (what < 65)
         random_write(rng, world->node[node]);

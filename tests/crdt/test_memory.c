@@ -113,8 +113,10 @@ static enum tly_result apply(struct story *story, size_t i)
     struct tly_dot dot = {.version = {1000 + i, 9 + i % 6}, .op = remove ? TLY_REMOVE : TLY_PUT};
     if (!remove) dot.num[1] = i;
     enum tly_outcome outcome;
-    enum tly_result result = tly_ormap_apply(story->map, name(text, i % 3 ? 's' : 'm', i % 4), &dot, &outcome);
-    if (result == TLY_OK) claim(outcome == TLY_APPLIED || outcome == TLY_DOMINATED || outcome == TLY_DUPLICATE);
+    enum tly_result result =
+        tly_ormap_apply(story->map, name(text, i % 3 ? 's' : 'm', i % 4), &dot, &outcome);
+    if (result == TLY_OK)
+        claim(outcome == TLY_APPLIED || outcome == TLY_DOMINATED || outcome == TLY_DUPLICATE);
     return result;
 }
 
@@ -160,7 +162,8 @@ static enum tly_result raise_mark(struct story *story, size_t i)
     return tly_ormap_raise_mark(story->map, 100 + i, i);
 }
 
-static bool is_text(void *context, struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put)
+static bool is_text(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                    const struct tly_dot *put)
 {
     return strategy->id == TLY_LWW;
 }
@@ -179,11 +182,11 @@ static const struct {
     size_t times;
     bool seals;
 } chapters[] = {
-    {make_registry, 4, false}, {make_map, 1, false},    {begin_life, 1, false},   {put, 24, false},
-    {apply, 40, false},        {hit, 16, false},        {count, 12, false},       {seal, 1, true},
-    {hit, 16, false},          {apply, 60, false},      {seal, 1, true},          {hit, 3, false},
-    {begin_life, 2, true},     {hit, 6, false},         {remove_some, 3, false},  {raise_mark, 9, false},
-    {sweep, 1, false},         {put, 24, false},        {seal, 1, true},
+    {make_registry, 4, false}, {make_map, 1, false}, {begin_life, 1, false},  {put, 24, false},
+    {apply, 40, false},        {hit, 16, false},     {count, 12, false},      {seal, 1, true},
+    {hit, 16, false},          {apply, 60, false},   {seal, 1, true},         {hit, 3, false},
+    {begin_life, 2, true},     {hit, 6, false},      {remove_some, 3, false}, {raise_mark, 9, false},
+    {sweep, 1, false},         {put, 24, false},     {seal, 1, true},
 };
 
 static bool tell_operation(struct story *story, size_t chapter, size_t i)

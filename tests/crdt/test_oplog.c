@@ -50,12 +50,12 @@ static void claim_log_equals(struct tly_oplog *log, struct list *list)
     }
 }
 
-static void walk(uint64_t seed, const struct tly_mem *mem, unsigned in_order_percent)
+static size_t walk(uint64_t seed, const struct tly_mem *mem, unsigned in_order_percent, size_t deaths_max)
 {
     struct test_rng rng = test_rng_of(seed);
     struct tly_oplog log = {0};
     struct list list = {0};
-    size_t live = 0;
+    size_t live = 0, compactions = 0;
     for (uint64_t step = 1; step < RECORDS; step++) {
         uint64_t ts = test_rng_chance(&rng, in_order_percent) ? step : 1 + test_rng_below(&rng, RECORDS - 1);
         claim(tly_oplog_reserve(&log, mem));
@@ -63,27 +63,34 @@ static void walk(uint64_t seed, const struct tly_mem *mem, unsigned in_order_per
         list.records[list.count++] = (struct tly_record){ts, (uint32_t)ts};
         list.held[ts]++;
         live++;
-        for (size_t deaths = (size_t)test_rng_below(&rng, 3); deaths > 0; deaths--) {
-            ts = 1 + test_rng_below(&rng, RECORDS - 1);
-            if (list.held[ts] == 0) continue;
+        size_t before = log.count;
+        for (size_t deaths = (size_t)test_rng_below(&rng, deaths_max + 1); deaths > 0 && live > 0; deaths--) {
+            do
+                ts = 1 + test_rng_below(&rng, RECORDS - 1);
+            while (list.held[ts] == 0);
             list.held[ts]--;
             live--;
             tly_oplog_died(&log, is_live, &list);
         }
+        compactions += log.count < before;
         claim(log.count - log.dead == live);
         claim(log.dead <= (live > 64 ? live : 64) + 1);
         if (test_rng_chance(&rng, 5)) claim_log_equals(&log, &list);
     }
     claim_log_equals(&log, &list);
     tly_oplog_fini(&log, mem);
+    return compactions;
 }
 
 static void the_log_holds_what_a_list_holds_in_order(void **state)
 {
     struct tly_mem mem = test_mem();
     uint64_t first = test_seed_first(), rounds = test_is_long() ? 3000 : 300;
+    size_t compactions = 0;
     for (uint64_t seed = first; seed < first + rounds; seed++)
-        walk(seed, &mem, seed % 4 == 0 ? 0 : 90);
+        compactions += walk(seed, &mem, seed % 4 == 0 ? 0 : 90, 1 + seed % 2);
+    print_message("%zu compactions\n", compactions);
+    claim(compactions > rounds);
     claim(test_mem_live() == 0);
 }
 
@@ -94,6 +101,29 @@ static void an_empty_log_has_nothing_beyond(void **state)
     assert_int_equal(tly_oplog_after(&log, 0), 0);
     assert_int_equal(tly_oplog_after(&log, UINT64_MAX), 0);
     tly_oplog_fini(&log, &mem);
+}
+
+/* One late record, a few, many; each where it belongs. */
+static void late_records_take_their_places(void **state)
+{
+    struct tly_mem mem = test_mem();
+    static const size_t late_counts[] = {1, 2, 31, 32, 33, 34, 200};
+    for (size_t l = 0; l < 7; l++)
+        for (uint64_t first_late = 0; first_late <= 2000; first_late += 400) {
+            struct tly_oplog log = {0};
+            for (uint64_t i = 0; i < 1000 + late_counts[l]; i++) {
+                uint64_t ts = i < 1000 ? i * 2 + 2 : first_late + 1 + (late_counts[l] - (i - 999)) * 2;
+                assert_true(tly_oplog_reserve(&log, &mem));
+                tly_oplog_append(&log, (struct tly_record){ts, 0});
+            }
+            size_t beyond = tly_oplog_after(&log, first_late + 1);
+            assert_true(log.records[beyond - 1].ts == first_late + 1);
+            for (size_t i = 1; i < log.count; i++)
+                assert_true(log.records[i - 1].ts <= log.records[i].ts);
+            assert_int_equal(log.ordered, log.count);
+            tly_oplog_fini(&log, &mem);
+        }
+    assert_int_equal(test_mem_live(), 0);
 }
 
 static void every_small_order_of_records_is_sorted(void **state)
@@ -157,7 +187,8 @@ static size_t claim_scan(struct tly_ormap *map, size_t life, uint64_t after)
     return yielded;
 }
 
-static bool is_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put)
+static bool is_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                    const struct tly_dot *put)
 {
     return test_rng_chance(context, 10);
 }
@@ -312,6 +343,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_log_holds_what_a_list_holds_in_order),
         cmocka_unit_test(an_empty_log_has_nothing_beyond),
+        cmocka_unit_test(late_records_take_their_places),
         cmocka_unit_test(every_small_order_of_records_is_sorted),
         cmocka_unit_test(a_scan_yields_exactly_the_live_dots_beyond_in_order),
         cmocka_unit_test(a_delta_then_join_equals_the_full_join),

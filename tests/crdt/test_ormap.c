@@ -192,7 +192,8 @@ static void a_version_or_a_generation_beyond_the_horizon_is_not_admitted(void **
 
 static void forged_dots_of_one_version_are_one_state_in_both_orders(void **state)
 {
-    struct tly_dot twin[] = {shard_of(10, 5, (uint64_t[]){7, 1, 1, 0}), shard_of(10, 5, (uint64_t[]){1000, 1, 2, 0})};
+    struct tly_dot twin[] = {shard_of(10, 5, (uint64_t[]){7, 1, 1, 0}),
+                             shard_of(10, 5, (uint64_t[]){1000, 1, 2, 0})};
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < 2; j++)
             assert_int_equal(world_apply(world.node[i], key_of("s:a"), &twin[(i + j) % 2]), TLY_APPLIED);
@@ -259,7 +260,8 @@ static void a_value_may_be_written_again_from_where_it_stands(void **state)
         assert_int_equal(tly_ormap_put(map, key_of("l:a"), &again), TLY_OK);
     }
     assert_int_equal(dots_of("l:a"), 1);
-    assert_true(tly_slice_equal(read_now("l:a").bytes, tly_slice_text("a value that has a block of its own")));
+    assert_true(
+        tly_slice_equal(read_now("l:a").bytes, tly_slice_text("a value that has a block of its own")));
 }
 
 static void at_the_end_of_the_clock_every_write_is_refused(void **state)
@@ -275,7 +277,8 @@ static void at_the_end_of_the_clock_every_write_is_refused(void **state)
     assert_unchanged(before);
     assert_true(tly_ormap_is_unsealed(map));
     world_hit(map, key_of("s:a"), (struct tly_hit){.window = 1000, .epoch = 1, .units = 1});
-    assert_int_equal(world_read(map, key_of("s:a"), (struct tly_moment){.window = 1000, .epoch = 1}).count, 2);
+    assert_int_equal(world_read(map, key_of("s:a"), (struct tly_moment){.window = 1000, .epoch = 1}).count,
+                     2);
     /* The world's end hands rounds: let there be nothing to seal. */
     tly_ormap_clock(map)->last = TLY_CLOCK_LAST - 1;
 }
@@ -377,7 +380,8 @@ static void the_newest_record_of_a_life_is_known_in_any_order(void **state)
 
 /* ---- walks and sweeps ---- */
 
-static bool is_odd(void *context, struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put)
+static bool is_odd(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                   const struct tly_dot *put)
 {
     size_t *asked = context;
     ++*asked;

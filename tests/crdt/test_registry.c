@@ -133,7 +133,8 @@ static void a_prefix_has_at_most_64_bytes(void **state)
     struct tly_registry *registry = new_registry();
     assert_int_equal(add(&registry, tly_slice_of(bytes, TLY_PREFIX_BYTES_MAX - 1), tly_lww()), TLY_OK);
     assert_int_equal(add(&registry, tly_slice_of(bytes, TLY_PREFIX_BYTES_MAX), tly_epoch_max()), TLY_OK);
-    assert_int_equal(add(&registry, tly_slice_of(bytes, TLY_PREFIX_BYTES_MAX + 1), tly_lww()), TLY_BAD_PREFIX);
+    assert_int_equal(add(&registry, tly_slice_of(bytes, TLY_PREFIX_BYTES_MAX + 1), tly_lww()),
+                     TLY_BAD_PREFIX);
     assert_ptr_equal(tly_registry_find(registry, tly_slice_of(bytes, sizeof bytes)), tly_epoch_max());
     assert_ptr_equal(tly_registry_find(registry, tly_slice_of(bytes, TLY_PREFIX_BYTES_MAX - 1)), tly_lww());
     nothing_is_left(registry);
@@ -180,7 +181,8 @@ static void random_text(struct test_rng *rng, char *text, size_t length_max)
     text[n] = '\0';
 }
 
-static size_t fill_both(struct test_rng *rng, struct tly_registry **registry, struct listed *list, size_t adds)
+static size_t fill_both(struct test_rng *rng, struct tly_registry **registry, struct listed *list,
+                        size_t adds)
 {
     size_t count = 0;
     for (size_t i = 0; i < adds; i++) {
@@ -207,7 +209,8 @@ static void every_key_finds_what_a_list_of_prefixes_finds(void **state)
         size_t count = fill_both(&rng, &registry, list, (size_t)test_rng_below(&rng, 40));
         claim(tly_registry_count(registry) == count);
         for (size_t i = 1; i < count; i++)
-            claim(tly_slice_compare(tly_registry_at(registry, i - 1).prefix, tly_registry_at(registry, i).prefix) < 0);
+            claim(tly_slice_compare(tly_registry_at(registry, i - 1).prefix,
+                                    tly_registry_at(registry, i).prefix) < 0);
         for (size_t i = 0; i < 200; i++) {
             char key[16];
             random_text(&rng, key, 9);

@@ -27,12 +27,14 @@ static struct tly_slice sum_key(void)
 
 static void hit(size_t node, uint64_t window, uint64_t epoch, int64_t units)
 {
-    world_hit(world.node[node], sum_key(), (struct tly_hit){.window = window, .epoch = epoch, .units = units});
+    world_hit(world.node[node], sum_key(),
+              (struct tly_hit){.window = window, .epoch = epoch, .units = units});
 }
 
 static int64_t current(size_t node, uint64_t window, uint64_t epoch)
 {
-    return world_read(world.node[node], sum_key(), (struct tly_moment){.window = window, .epoch = epoch}).count;
+    return world_read(world.node[node], sum_key(), (struct tly_moment){.window = window, .epoch = epoch})
+        .count;
 }
 
 static void remove_at(size_t node)
@@ -281,7 +283,8 @@ static void a_new_life_leaves_the_shards_of_the_old_as_they_are(void **state)
     assert_int_equal(current(0, WINDOW, 5), 7);
 }
 
-static bool is_sum(void *context, struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put)
+static bool is_sum(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                   const struct tly_dot *put)
 {
     return strategy->id == TLY_EPOCH_SUM;
 }

@@ -54,16 +54,18 @@ static bool rule(const struct tly_strategy *strategy, const struct tly_dot *a, c
 
 /* ---- dominance ---- */
 
-static void claim_order_of(const struct tly_strategy *strategy, const struct tly_dot *a, const struct tly_dot *b,
-                           const struct tly_dot *c)
+static void claim_order_of(const struct tly_strategy *strategy, const struct tly_dot *a,
+                           const struct tly_dot *b, const struct tly_dot *c)
 {
-    bool ab = tly_dominates(strategy, a, b), ba = tly_dominates(strategy, b, a), bc = tly_dominates(strategy, b, c);
+    bool ab = tly_dominates(strategy, a, b), ba = tly_dominates(strategy, b, a),
+         bc = tly_dominates(strategy, b, c);
     claim(!tly_dominates(strategy, a, a));
     claim(!(ab && ba));
     claim(!(ab && bc) || tly_dominates(strategy, a, c));
     claim(ab == rule(strategy, a, b));
     claim(!ab || tly_version_compare(a->version, b->version) >= 0);
-    if (a->op == TLY_REMOVE && tly_version_compare(b->version, a->version) <= 0 && !tly_dot_equal(a, b)) claim(ab);
+    if (a->op == TLY_REMOVE && tly_version_compare(b->version, a->version) <= 0 && !tly_dot_equal(a, b))
+        claim(ab);
     if (a->op == TLY_PUT && b->op == TLY_REMOVE && strategy->id != TLY_LWW) claim(!ab);
     if (strategy->id == TLY_LWW && !tly_dot_equal(a, b)) claim(ab != ba);
 }
@@ -74,7 +76,8 @@ static void dominance_is_a_strict_partial_order_by_the_written_rules(void **stat
     struct test_rng rng = test_rng_of(test_seed_first());
     for (size_t i = 0; i < rounds; i++) {
         const struct tly_strategy *strategy = tly_strategy_at(i % SAMPLE_STRATEGIES);
-        struct tly_dot a = sample_dot(&rng, strategy), b = sample_dot(&rng, strategy), c = sample_dot(&rng, strategy);
+        struct tly_dot a = sample_dot(&rng, strategy), b = sample_dot(&rng, strategy),
+                       c = sample_dot(&rng, strategy);
         claim_order_of(strategy, &a, &b, &c);
         pairs += tly_dominates(strategy, &a, &b);
         chains += tly_dominates(strategy, &a, &b) && tly_dominates(strategy, &b, &c);
@@ -209,8 +212,9 @@ static struct tly_value read_of(const struct tly_strategy *strategy, const struc
 
 static bool values_equal(const struct tly_value *a, const struct tly_value *b)
 {
-    return a->present == b->present && a->epoch == b->epoch && a->count == b->count && a->previous == b->previous &&
-           a->deadline_ms == b->deadline_ms && tly_slice_equal(a->bytes, b->bytes);
+    return a->present == b->present && a->epoch == b->epoch && a->count == b->count &&
+           a->previous == b->previous && a->deadline_ms == b->deadline_ms &&
+           tly_slice_equal(a->bytes, b->bytes);
 }
 
 static void a_read_does_not_depend_on_the_order_of_the_dots(void **state)
@@ -281,7 +285,8 @@ static void a_lww_value_has_at_most_64_kib(void **state)
 
 static void a_boundary_advances_in_every_order(void **state)
 {
-    const struct tly_dot all[] = {remove_of(10, 1), remove_of(20, 1), put_of(15, 2, 0, 1), put_of(25, 2, 0, 2)};
+    const struct tly_dot all[] = {remove_of(10, 1), remove_of(20, 1), put_of(15, 2, 0, 1),
+                                  put_of(25, 2, 0, 2)};
     size_t order[] = {0, 1, 2, 3}, orders = 0;
     do {
         struct tly_dot held[4];
@@ -334,7 +339,8 @@ static struct tly_dot window_shard(uint64_t origin, uint64_t epoch, int64_t coun
     return shard_of(10 + origin, origin, (uint64_t[]){WINDOW, epoch, (uint64_t)count, (uint64_t)aux});
 }
 
-static void claim_window(const struct tly_dot *dots, size_t count, uint64_t epoch, int64_t current, int64_t previous)
+static void claim_window(const struct tly_dot *dots, size_t count, uint64_t epoch, int64_t current,
+                         int64_t previous)
 {
     struct tly_moment at = {.window = WINDOW, .epoch = epoch};
     struct tly_value value = read_of(tly_epoch_sum(), dots, count, at);
@@ -344,7 +350,8 @@ static void claim_window(const struct tly_dot *dots, size_t count, uint64_t epoc
 
 static void a_window_adds_counts_of_now_and_aux_of_the_next(void **state)
 {
-    struct tly_dot dots[] = {window_shard(1, 50, 5, 1), window_shard(2, 49, 7, 100), window_shard(3, 51, 200, 11)};
+    struct tly_dot dots[] = {window_shard(1, 50, 5, 1), window_shard(2, 49, 7, 100),
+                             window_shard(3, 51, 200, 11)};
     claim_window(dots, 3, 50, 5 + 11, 7 + 1);
     claim_window(dots, 3, 49, 7 + 1, 100);
     claim_window(dots, 3, 51, 200, 5 + 11);
@@ -363,7 +370,8 @@ static void old_window_leaves_nothing(void **state)
 
 static void fast_clock_hides_nothing_and_a_slow_one_still_counts(void **state)
 {
-    struct tly_dot fast[] = {window_shard(1, 50, 10, 3), window_shard(2, 51, 4, 6), window_shard(3, 49, 2, 8)};
+    struct tly_dot fast[] = {window_shard(1, 50, 10, 3), window_shard(2, 51, 4, 6),
+                             window_shard(3, 49, 2, 8)};
     claim_window(fast, 3, 50, 10 + 6, 2 + 3);
     claim_window(fast, 3, 51, 4, 10 + 6);
 }
@@ -435,8 +443,10 @@ static void claim_sum(const int64_t *counts, size_t n, uint64_t window)
 
 static void sums_saturate_alike_in_every_order(void **state)
 {
-    static const int64_t sets[][3] = {
-        {INT64_MAX, 1, -1}, {INT64_MIN, -1, 1}, {INT64_MAX, INT64_MAX, INT64_MIN}, {INT64_MIN, INT64_MIN, INT64_MAX}};
+    static const int64_t sets[][3] = {{INT64_MAX, 1, -1},
+                                      {INT64_MIN, -1, 1},
+                                      {INT64_MAX, INT64_MAX, INT64_MIN},
+                                      {INT64_MIN, INT64_MIN, INT64_MAX}};
     size_t orders = 0;
     for (size_t s = 0; s < 4; s++) {
         size_t order[] = {0, 1, 2};
@@ -459,7 +469,8 @@ static void random_sums_equal_those_of_128_bits(void **state)
         int64_t counts[8];
         size_t n = (size_t)test_rng_below(&rng, 9);
         for (size_t i = 0; i < n; i++)
-            counts[i] = test_rng_chance(&rng, 50) ? ends[test_rng_below(&rng, 6)] : (int64_t)test_rng_next(&rng);
+            counts[i] =
+                test_rng_chance(&rng, 50) ? ends[test_rng_below(&rng, 6)] : (int64_t)test_rng_next(&rng);
         claim_sum(counts, n, test_rng_chance(&rng, 50) ? 0 : WINDOW);
         int64_t a = ends[test_rng_below(&rng, 6)], b = (int64_t)test_rng_next(&rng);
         claim(tly_clamp_add(a, b) == clamped((wide)a + b));
@@ -517,7 +528,8 @@ static void expiry_agrees_with_128_bits_everywhere(void **state)
 
 static void a_counter_sums_the_highest_generation_only(void **state)
 {
-    struct tly_dot dots[] = {shard_of(30, 1, (uint64_t[]){0, 4, 100, 0}), shard_of(20, 2, (uint64_t[]){0, 5, 7, 0}),
+    struct tly_dot dots[] = {shard_of(30, 1, (uint64_t[]){0, 4, 100, 0}),
+                             shard_of(20, 2, (uint64_t[]){0, 5, 7, 0}),
                              shard_of(25, 3, (uint64_t[]){0, 5, (uint64_t)-2, 0}), remove_of(10, 4)};
     assert_int_equal(tly_join(tly_epoch_sum(), dots, 4), 4);
     struct tly_value value = read_of(tly_epoch_sum(), dots, 4, (struct tly_moment){0});
@@ -526,8 +538,9 @@ static void a_counter_sums_the_highest_generation_only(void **state)
 
 static void the_newest_word_on_a_deadline_counts(void **state)
 {
-    struct tly_dot dots[] = {shard_of(30, 1, (uint64_t[]){0, 5, 1, 0}), shard_of(20, 2, (uint64_t[]){0, 5, 1, 900}),
-                             shard_of(25, 3, (uint64_t[]){0, 5, 1, 800}), shard_of(40, 4, (uint64_t[]){0, 4, 1, 1})};
+    struct tly_dot dots[] = {
+        shard_of(30, 1, (uint64_t[]){0, 5, 1, 0}), shard_of(20, 2, (uint64_t[]){0, 5, 1, 900}),
+        shard_of(25, 3, (uint64_t[]){0, 5, 1, 800}), shard_of(40, 4, (uint64_t[]){0, 4, 1, 1})};
     struct tly_value value = read_of(tly_epoch_sum(), dots, 4, (struct tly_moment){.now_ms = 799});
     assert_true(value.present && value.count == 3 && value.deadline_ms == 800);
     value = read_of(tly_epoch_sum(), dots, 4, (struct tly_moment){.now_ms = 800});

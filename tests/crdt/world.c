@@ -73,8 +73,9 @@ struct tly_value world_read(struct tly_ormap *map, struct tly_slice key, struct 
 
 bool values_equal(const struct tly_value *a, const struct tly_value *b)
 {
-    return a->present == b->present && a->epoch == b->epoch && a->count == b->count && a->previous == b->previous &&
-           a->deadline_ms == b->deadline_ms && tly_slice_equal(a->bytes, b->bytes);
+    return a->present == b->present && a->epoch == b->epoch && a->count == b->count &&
+           a->previous == b->previous && a->deadline_ms == b->deadline_ms &&
+           tly_slice_equal(a->bytes, b->bytes);
 }
 
 enum tly_outcome world_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)

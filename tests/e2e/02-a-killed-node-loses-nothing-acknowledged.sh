@@ -12,6 +12,7 @@ first_life=$(http c /v1/cluster | json origin)
 python count.py --increments 100000 --seconds 4 --breaks 1 --within "$within_s" \
     "${resp_port[a]}:${http_port[a]}" "${resp_port[b]}:${http_port[b]}" "${resp_port[c]}:${http_port[c]}" >count.out 2>&1 &
 counter=$!
+helpers+=("$counter")
 
 wait_until counted c 5000
 kill_node c

@@ -10,13 +10,17 @@ set -Eeuo pipefail
 shopt -s inherit_errexit
 
 declare -A pid=() resp_port=() http_port=() peers_port=()
+# Processes other than nodes; what is left of them at the end is killed.
+helpers=()
 comparisons=0
 tallyd=$TALLY_BUILD/tallyd
 tallyctl=$TALLY_BUILD/tallyctl
 # Seconds in which anything that is waited for has to happen.
 patience_s=15
-# Seconds in which nodes that are not disturbed agree.
+# Seconds in which nodes that are not disturbed agree. For scenes.
+# shellcheck disable=SC2034
 within_s=1
+# shellcheck disable=SC2034
 if [ -n "$TALLY_SLOW" ]; then patience_s=60 within_s=20; fi
 
 # --- results ---------------------------------------------------------------
@@ -304,7 +308,7 @@ finish() {
     trap - EXIT ERR
     set +e
     if [ "$result" -eq 0 ] && ! stop_all; then result=1; fi
-    for name in "${!pid[@]}"; do kill -KILL "${pid[$name]}" 2>/dev/null; done
+    for name in "${pid[@]}" "${helpers[@]}"; do kill -KILL "$name" 2>/dev/null; done
     if grep -E 'ERROR: [A-Z][a-zA-Z]*Sanitizer|runtime error: |WARNING: ThreadSanitizer|Assertion .* failed' ./*/log 2>/dev/null; then
         echo 'failed: a daemon broke'
         result=1

@@ -157,8 +157,11 @@ static void do_send(struct net *net, size_t from, uint64_t conn, struct tly_slic
     uint8_t *copy = malloc(bytes.n);
     assert_non_null(copy);
     memcpy(copy, bytes.p, bytes.n);
-    send_off(net, (struct flight){
-                      .what = DATA, .node = wire->node[1 - end], .conn = wire->id[1 - end], .bytes = copy, .n = bytes.n});
+    send_off(net, (struct flight){.what = DATA,
+                                  .node = wire->node[1 - end],
+                                  .conn = wire->id[1 - end],
+                                  .bytes = copy,
+                                  .n = bytes.n});
     send_off(net, (struct flight){.what = DRAIN, .node = from, .conn = conn});
 }
 
@@ -216,7 +219,8 @@ void net_event(struct net *net, size_t node, struct tly_event event)
 static void land(struct net *net, struct flight flight)
 {
     static const enum tly_event_kind kinds[] = {
-        [ACCEPT] = TLY_ACCEPTED, [CONNECT] = TLY_CONNECTED, [DATA] = TLY_BYTES, [CLOSE] = TLY_CLOSED, [DRAIN] = TLY_QUEUED,
+        [ACCEPT] = TLY_ACCEPTED, [CONNECT] = TLY_CONNECTED, [DATA] = TLY_BYTES,
+        [CLOSE] = TLY_CLOSED,    [DRAIN] = TLY_QUEUED,
     };
     if (flight.conn != UINT64_MAX) {
         struct tly_event event = {.kind = kinds[flight.what], .conn = flight.conn};

@@ -188,10 +188,12 @@ static void idle_means_heartbeats_only(void **state)
     struct net *net = three_nodes();
     net_add_to(net, 0, "k", 1);
     net_run(net, 10 * S);
-    uint64_t rounds = net_stats(net, 0).rounds_sent + net_stats(net, 1).rounds_sent + net_stats(net, 2).rounds_sent;
+    uint64_t rounds =
+        net_stats(net, 0).rounds_sent + net_stats(net, 1).rounds_sent + net_stats(net, 2).rounds_sent;
     uint64_t bytes = net_bytes(net);
     net_run(net, 60 * S);
-    uint64_t after = net_stats(net, 0).rounds_sent + net_stats(net, 1).rounds_sent + net_stats(net, 2).rounds_sent;
+    uint64_t after =
+        net_stats(net, 0).rounds_sent + net_stats(net, 1).rounds_sent + net_stats(net, 2).rounds_sent;
     assert_int_equal(after, rounds);
     /* Three links, both ways, a PING and a PONG every 2 s. */
     assert_in_range((net_bytes(net) - bytes) / 60 / 3, 10, 80);
@@ -381,8 +383,10 @@ static void every_prefix_of_a_batch_replays_or_is_refused(void **state)
     net_run(net, S);
     assert_true(net_batches(net, 0) > 0);
     struct tly_slice batch = net_batch(net, 0, 0);
-    struct tly_engine_config config = {
-        .mem = test_mem(), .name = tly_slice_text("n0"), .cluster = tly_slice_text("test"), .now = net_time(net, 0)};
+    struct tly_engine_config config = {.mem = test_mem(),
+                                       .name = tly_slice_text("n0"),
+                                       .cluster = tly_slice_text("test"),
+                                       .now = net_time(net, 0)};
     struct tly_engine *again;
     assert_int_equal(tly_engine_new(&config, &again), TLY_OK);
     for (size_t n = 0; n < batch.n; n++)
@@ -395,15 +399,18 @@ static void every_prefix_of_a_batch_replays_or_is_refused(void **state)
 static void a_reply_waits_for_its_ticket_alone(void **state)
 {
     (void)state;
-    struct tly_engine_config config = {
-        .mem = test_mem(), .name = tly_slice_text("n0"), .cluster = tly_slice_text("test"), .has_store = true};
+    struct tly_engine_config config = {.mem = test_mem(),
+                                       .name = tly_slice_text("n0"),
+                                       .cluster = tly_slice_text("test"),
+                                       .has_store = true};
     config.now = (struct tly_time){NET_WALL_START, S};
     struct tly_engine *e;
     struct tly_effects effects;
     assert_int_equal(tly_engine_new(&config, &e), TLY_OK);
     assert_int_equal(tly_engine_start(e, 7, config.now), TLY_OK);
     assert_int_equal(tly_engine_ticket(e), 0);
-    struct tly_request add = {.kind = TLY_ASK_ADD, .now = config.now, .key = tly_slice_text("k"), .number = 1};
+    struct tly_request add = {
+        .kind = TLY_ASK_ADD, .now = config.now, .key = tly_slice_text("k"), .number = 1};
     struct tly_reply reply;
     assert_int_equal(tly_engine_ask(e, &add, &reply), TLY_OK);
     uint64_t first = tly_engine_ticket(e);

@@ -49,7 +49,8 @@ static int nothing_is_left(void **state)
     return test_mem_live() == 0 ? 0 : -1;
 }
 
-static struct tly_verdict check_at(struct scene *scene, const struct tly_rate *rate, uint32_t hits, uint64_t now_ns)
+static struct tly_verdict check_at(struct scene *scene, const struct tly_rate *rate, uint32_t hits,
+                                   uint64_t now_ns)
 {
     struct tly_verdict verdict = {0};
     struct tly_slice key = tly_slice_text("rl:k");
@@ -168,8 +169,10 @@ static void a_bucket_is_gcra_hit_for_hit(void **state)
     struct test_rng rng = test_rng_of(7);
     for (int round = 0; round < 50; round++) {
         struct scene scene = scene_new(1);
-        struct tly_rate rate = {.limit = 1 + test_rng_below(&rng, 100), .window_ms = 1 + test_rng_below(&rng, 60000),
-                                .burst = 1 + test_rng_below(&rng, 50), .algorithm = TLY_TOKEN_BUCKET};
+        struct tly_rate rate = {.limit = 1 + test_rng_below(&rng, 100),
+                                .window_ms = 1 + test_rng_below(&rng, 60000),
+                                .burst = 1 + test_rng_below(&rng, 50),
+                                .algorithm = TLY_TOKEN_BUCKET};
         uint64_t emission = rate.window_ms * MS / rate.limit, tolerance = emission * rate.burst;
         uint64_t now = START, tat = 0, refused = 0;
         for (int i = 0; i < 2000; i++) {
@@ -196,7 +199,8 @@ static void retry_after_is_true(void **state)
     uint64_t refused = 0;
     while (refused < 10000) {
         struct scene scene = scene_new(1);
-        struct tly_rate rate = {.limit = 1 + test_rng_below(&rng, 30), .window_ms = 1 + test_rng_below(&rng, 5000),
+        struct tly_rate rate = {.limit = 1 + test_rng_below(&rng, 30),
+                                .window_ms = 1 + test_rng_below(&rng, 5000),
                                 .algorithm = all[test_rng_below(&rng, 3)]};
         uint64_t now = START;
         for (int i = 0; i < 60; i++) {
@@ -222,7 +226,8 @@ static void reset_is_when_nothing_is_left(void **state)
     struct test_rng rng = test_rng_of(5);
     for (int i = 0; i < 3000; i++) {
         struct scene scene = scene_new(1);
-        struct tly_rate rate = {.limit = 10, .window_ms = 1 + test_rng_below(&rng, 5000), .algorithm = all[i % 3]};
+        struct tly_rate rate = {
+            .limit = 10, .window_ms = 1 + test_rng_below(&rng, 5000), .algorithm = all[i % 3]};
         uint64_t now = START + test_rng_below(&rng, 10000) * MS;
         uint64_t reset_ms = check_at(&scene, &rate, 1 + (uint32_t)test_rng_below(&rng, 10), now).reset_ms;
         assert_true(reset_ms > 0);

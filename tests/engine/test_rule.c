@@ -18,9 +18,14 @@ static void a_rate_is_units_per_window(void **state)
         const char *text;
         uint64_t limit, window_ms;
     } rows[] = {
-        {"100/10s", 100, 10000}, {"5/m", 5, 60000},           {"1000/500ms", 1000, 500},
-        {"10/2h", 10, 7200000},  {"1/1d", 1, 86400000},       {"1/366d", 1, UINT64_C(31622400000)},
-        {"1/ms", 1, 1},          {"9223372036854775807/s", INT64_MAX, 1000},
+        {"100/10s", 100, 10000},
+        {"5/m", 5, 60000},
+        {"1000/500ms", 1000, 500},
+        {"10/2h", 10, 7200000},
+        {"1/1d", 1, 86400000},
+        {"1/366d", 1, UINT64_C(31622400000)},
+        {"1/ms", 1, 1},
+        {"9223372036854775807/s", INT64_MAX, 1000},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_rate rate;
@@ -34,9 +39,30 @@ static void what_is_no_rate_is_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "",      "/",     "100",   "100/",   "/10s",     "100/10",  "100/10x",   "100 /10s",
-        "-1/s",  "0/s",   "1/0s",  "1.5/s",  "1/1.5s",   "1/367d",  "1/1s ",     "9223372036854775808/s",
-        "1/s/s", "1e3/s", "0x1/s", "1/1mss", "1//s",     "+1/s",    "1/-1s",     "99999999999999999999/s",
+        "",
+        "/",
+        "100",
+        "100/",
+        "/10s",
+        "100/10",
+        "100/10x",
+        "100 /10s",
+        "-1/s",
+        "0/s",
+        "1/0s",
+        "1.5/s",
+        "1/1.5s",
+        "1/367d",
+        "1/1s ",
+        "9223372036854775808/s",
+        "1/s/s",
+        "1e3/s",
+        "0x1/s",
+        "1/1mss",
+        "1//s",
+        "+1/s",
+        "1/-1s",
+        "99999999999999999999/s",
         "1/99999999999999999999s",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -115,7 +141,8 @@ static void rules_are_found_by_name_and_a_name_is_taken_once(void **state)
 static struct tly_slice key_for(const struct tly_rule *rule, const char *a, const char *b, uint8_t *out)
 {
     size_t n;
-    struct tly_field fields[] = {{tly_slice_text("f0"), tly_slice_text(a)}, {tly_slice_text("f1"), tly_slice_text(b)}};
+    struct tly_field fields[] = {{tly_slice_text("f0"), tly_slice_text(a)},
+                                 {tly_slice_text("f1"), tly_slice_text(b)}};
     assert_int_equal(tly_rule_key(rule, fields, 2, out, &n), TLY_OK);
     return tly_slice_of(out, n);
 }
@@ -124,8 +151,8 @@ static void keys_do_not_collide(void **state)
 {
     (void)state;
     static const char *const pairs[][2] = {
-        {"a_b", "c"}, {"a", "b_c"}, {"a:b", "c"},   {"a", "b:c"},   {"", "a"},      {"a", ""},
-        {"", ""},     {":", ""},    {"", ":"},      {"%3A", ""},    {"%", "3A"},    {"a%3Ab", "c"},
+        {"a_b", "c"}, {"a", "b_c"}, {"a:b", "c"}, {"a", "b:c"}, {"", "a"},   {"a", ""},
+        {"", ""},     {":", ""},    {"", ":"},    {"%3A", ""},  {"%", "3A"}, {"a%3Ab", "c"},
     };
     struct tly_rule rule = rule_of("api", 2);
     uint8_t a[TLY_KEY_BYTES_MAX], b[TLY_KEY_BYTES_MAX];

@@ -30,7 +30,8 @@ static void event(struct scene *scene, struct tly_event what)
     assert_int_equal(tly_engine_step(scene->engine, &what, &effects), TLY_OK);
     for (size_t i = 0; i < effects.count; i++) {
         const struct tly_effect *effect = &effects.list[i];
-        if (effect->kind == TLY_DO_SEND) tly_buf_put(&scene->sent[effect->conn], effect->bytes.p, effect->bytes.n);
+        if (effect->kind == TLY_DO_SEND)
+            tly_buf_put(&scene->sent[effect->conn], effect->bytes.p, effect->bytes.n);
         if (effect->kind == TLY_DO_CLOSE) scene->closed[effect->conn] = true;
     }
 }
@@ -61,7 +62,8 @@ static void scene_init(struct scene *scene)
     for (size_t i = 0; i < 6; i++) {
         struct tly_registry *next;
         const struct tly_strategy *strategy = i < 5 ? tly_lww() : tly_epoch_max();
-        assert_int_equal(tly_registry_with(scene->registry, text(i < 5 ? lww[i] : "em:"), strategy, &next), TLY_OK);
+        assert_int_equal(tly_registry_with(scene->registry, text(i < 5 ? lww[i] : "em:"), strategy, &next),
+                         TLY_OK);
         tly_registry_free(scene->registry);
         scene->registry = next;
     }
@@ -89,7 +91,8 @@ static void say(struct scene *scene, uint64_t conn, enum tly_frame_type type)
     tly_buf_clear(&scene->body);
 }
 
-static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks, size_t count)
+static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks,
+                      size_t count)
 {
     char name[] = {'p', (char)('0' + conn), '\0'};
     struct tly_hello hello = {1, 1, text("test"), text(name), text(""), .origin = origin, .delta = true};
@@ -106,8 +109,8 @@ static void meet(struct scene *scene, uint64_t conn, uint64_t origin)
 }
 
 /* A part of a round with one windowless count of `origin`, or without (ts 0). */
-static void say_round(struct scene *scene, uint64_t conn, unsigned flags, struct tly_version version, int64_t count,
-                      const struct tly_mark *start, const struct tly_mark *end)
+static void say_round(struct scene *scene, uint64_t conn, unsigned flags, struct tly_version version,
+                      int64_t count, const struct tly_mark *start, const struct tly_mark *end)
 {
     struct tly_round_writer *writer = tly_mem_new(&scene->mem, sizeof *writer);
     assert_non_null(writer);
@@ -160,7 +163,8 @@ static size_t rows_heard(struct scene *scene, uint64_t conn, uint64_t origin)
 
 static int64_t value_of(struct scene *scene, const char *key)
 {
-    struct tly_request read = {.kind = TLY_ASK_READ, .key = text(key), .now = {WALL + scene->mono, scene->mono}};
+    struct tly_request read = {
+        .kind = TLY_ASK_READ, .key = text(key), .now = {WALL + scene->mono, scene->mono}};
     struct tly_reply reply;
     return tly_engine_ask(scene->engine, &read, &reply) == TLY_OK ? reply.value.count : -1;
 }

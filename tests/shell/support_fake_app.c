@@ -34,7 +34,6 @@ struct tly_app *fake_app_new(struct event_base *base)
         .mem = test_mem(),
         .name = tly_slice_text("node-a"),
         .cluster = tly_slice_text("test"),
-        .address = tly_slice_text("127.0.0.1:7382"),
         .now = app->now,
     };
     memset(&config.hash_key, 0x5a, sizeof config.hash_key);

@@ -50,13 +50,26 @@ static void every_setting_reads_back_as_it_was_written(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"name", "a.b-c_1"},          {"cluster", "prod"},       {"data", "/srv/tally"},
-        {"data", "none"},             {"resp", "127.0.0.1:0"},   {"resp", "unix:/run/t.sock"},
-        {"resp", "none"},             {"http", "[::1]:80"},      {"grpc", "none"},
-        {"peers", "10.0.0.1:7382"},   {"peers", "none"},         {"advertise", "gw1.example:7382"},
-        {"join", "a:1,b:2,[::1]:3"},  {"join", ""},              {"fsync", "always"},
-        {"fsync", "never"},           {"flush_ms", "1"},         {"flush_ms", "1000"},
-        {"keys_max", "0"},            {"log", "debug"},
+        {"name", "a.b-c_1"},
+        {"cluster", "prod"},
+        {"data", "/srv/tally"},
+        {"data", "none"},
+        {"resp", "127.0.0.1:0"},
+        {"resp", "unix:/run/t.sock"},
+        {"resp", "none"},
+        {"http", "[::1]:80"},
+        {"grpc", "none"},
+        {"peers", "10.0.0.1:7382"},
+        {"peers", "none"},
+        {"advertise", "gw1.example:7382"},
+        {"join", "a:1,b:2,[::1]:3"},
+        {"join", ""},
+        {"fsync", "always"},
+        {"fsync", "never"},
+        {"flush_ms", "1"},
+        {"flush_ms", "1000"},
+        {"keys_max", "0"},
+        {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh();
@@ -169,14 +182,17 @@ static void a_bad_file_is_refused_by_line_and_column(void **state)
         {"limits:\n  - name: api\n", ":2:5: the limit has no rate"},
         {"limits:\n  - rate: 1/s\n", ":2:5: the limit has no name"},
         {"limits:\n  - name: api\n    rate: fast\n", ":3:11: expected units/window"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    algorithm: leaky\n", ":4:16: expected one of: sliding_window"},
+        {"limits:\n  - name: api\n    rate: 1/s\n    algorithm: leaky\n",
+         ":4:16: expected one of: sliding_window"},
         {"limits:\n  - name: api\n    rate: 1/s\n    colour: red\n", ":4:5: colour: no such key of a limit"},
         {"limits:\n  - name: api\n    rate: 1/s\n    burst: 5\n", "burst goes with algorithm: token_bucket"},
         {"limits:\n  - name: api\n    rate: 1/s\n    burst: x\n", ":4:12: expected a whole number"},
         {"limits:\n  - name: api\n    rate: 1/s\n    shadow: maybe\n", ":4:13: expected true or false"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    mode: hard\n", ":4:11: this version has the mode optimistic only"},
+        {"limits:\n  - name: api\n    rate: 1/s\n    mode: hard\n",
+         ":4:11: this version has the mode optimistic only"},
         {"limits:\n  - name: api\n    rate: 1/s\n    key: [a, a]\n", ":4:14: the field stands here twice"},
-        {"limits:\n  - {name: a, rate: 1/s}\n  - {name: a, rate: 2/s}\n", ":3:5: another limit has this name"},
+        {"limits:\n  - {name: a, rate: 1/s}\n  - {name: a, rate: 2/s}\n",
+         ":3:5: another limit has this name"},
         {"name: a\n---\nname: b\n", ":3:1: expected one document"},
         {"limits: &x\n  - {name: a, rate: 1/s}\nname: *x\n", "anchors and aliases"},
         {"name: 'a\n", ":2:1:"},
@@ -214,8 +230,9 @@ static void what_is_no_file_is_refused_by_name(void **state)
 static void every_prefix_of_a_good_file_loads_or_says_where_it_fails(void **state)
 {
     (void)state;
-    static const char text[] = "name: gw1\nlimits:\n  - name: api\n    key: [a, b]\n    rate: 100/10s\n    burst: 7\n"
-                               "    algorithm: token_bucket\n";
+    static const char text[] =
+        "name: gw1\nlimits:\n  - name: api\n    key: [a, b]\n    rate: 100/10s\n    burst: 7\n"
+        "    algorithm: token_bucket\n";
     size_t loaded = 0;
     for (size_t n = 0; n < sizeof text; n++) {
         char prefix[sizeof text];
@@ -258,7 +275,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_sets_settings_and_limits, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_bad_file_is_refused_by_line_and_column, make_file, remove_file),
         cmocka_unit_test(what_is_no_file_is_refused_by_name),
-        cmocka_unit_test_setup_teardown(every_prefix_of_a_good_file_loads_or_says_where_it_fails, make_file, remove_file),
+        cmocka_unit_test_setup_teardown(every_prefix_of_a_good_file_loads_or_says_where_it_fails, make_file,
+                                        remove_file),
         cmocka_unit_test(the_data_directory_follows_the_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

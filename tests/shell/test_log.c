@@ -47,8 +47,8 @@ static void a_line_has_a_time_a_level_and_the_message(void **state)
     tly_log(scene.log, TLY_LEVEL_WARN, "peer %s is down", "b");
     fflush(scene.out);
     int year, month, day, hour, minute, second, ms, end = 0;
-    int fields = sscanf(scene.text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ%n", &year, &month, &day, &hour, &minute, &second,
-                        &ms, &end);
+    int fields = sscanf(scene.text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ%n", &year, &month, &day, &hour, &minute,
+                        &second, &ms, &end);
     assert_int_equal(fields, 7);
     assert_string_equal(scene.text + end, " warn peer b is down\n");
     scene_free(&scene);

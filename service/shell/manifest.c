@@ -1,0 +1,179 @@
+#include "service/shell/manifest.h"
+
+#include "service/shell/libc_mem.h"
+#include "wire/cursor.h"
+#include "wire/frame.h"
+#include "wire/pack.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#define MARK "tally manifest"
+#define FIELDS 9
+
+static_assert(TLY_SEGMENTS_MAX * 19 + 1024 < TLY_FRAME_BODY_MAX, "every manifest fits into a frame");
+
+/* ---- reading ---- */
+
+static void get_text(struct tly_cursor *cursor, char *text, size_t size)
+{
+    struct tly_slice bytes = tly_get_bytes(cursor, size - 1);
+    if (bytes.n > 0) memcpy(text, bytes.p, bytes.n);
+    text[bytes.n] = '\0';
+    if (strlen(text) != bytes.n) tly_cursor_fail(cursor);
+}
+
+static void get_segments(struct tly_cursor *cursor, struct tly_manifest *m)
+{
+    m->segment_count = tly_get_array(cursor, TLY_SEGMENTS_MAX);
+    for (size_t i = 0; i < m->segment_count; i++) {
+        if (tly_get_array(cursor, 2) != 2) tly_cursor_fail(cursor);
+        m->segments[i].number = tly_get_uint(cursor);
+        m->segments[i].bytes = tly_get_uint(cursor);
+        uint64_t least = i > 0 ? m->segments[i - 1].number + 1 : 1;
+        if (m->segments[i].number < least) tly_cursor_fail(cursor);
+    }
+}
+
+/* TLY_OK, TLY_BAD_MESSAGE, TLY_UNKNOWN_FRAME: of a newer format. */
+static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *m)
+{
+    struct tly_cursor cursor = tly_cursor_of(body);
+    size_t fields = tly_get_array(&cursor, SIZE_MAX);
+    if (!tly_slice_equal(tly_get_bytes(&cursor, sizeof MARK - 1), tly_slice_text(MARK)))
+        return TLY_BAD_MESSAGE;
+    uint64_t format = tly_get_uint(&cursor);
+    if (cursor.result == TLY_OK && format > TLY_MANIFEST_FORMAT) return TLY_UNKNOWN_FRAME;
+    if (fields != FIELDS || format != TLY_MANIFEST_FORMAT) return TLY_BAD_MESSAGE;
+
+    m->writings = tly_get_uint(&cursor);
+    get_text(&cursor, m->name, sizeof m->name);
+    m->origin = tly_get_uint(&cursor);
+    m->lease = tly_get_uint(&cursor);
+    m->clean = tly_get_bool(&cursor);
+    get_text(&cursor, m->place, sizeof m->place);
+    get_segments(&cursor, m);
+    return tly_cursor_end(&cursor);
+}
+
+static enum tly_result parse(struct tly_slice bytes, struct tly_manifest *m)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf scratch;
+    struct tly_frame frame;
+    size_t consumed;
+    tly_buf_init(&scratch, &mem, TLY_FRAME_BODY_MAX);
+    enum tly_result result = tly_frame_get(bytes, &scratch, &frame, &consumed);
+    if (result == TLY_MORE) result = TLY_BAD_FRAME;
+    if (result == TLY_OK && (frame.type != TLY_FRAME_HELLO || consumed != bytes.n)) result = TLY_BAD_FRAME;
+    if (result == TLY_OK) result = get_manifest(frame.body, m);
+    tly_buf_fini(&scratch);
+    return result;
+}
+
+/* All of the object into `bytes`. Longer than any manifest, it is only begun. */
+static enum tly_result read_bytes(struct tly_storage *storage, struct tly_buf *bytes)
+{
+    size_t size = TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX + 1, got = 0;
+    uint8_t *to = tly_buf_room(bytes, size);
+    if (to == NULL) return bytes->result;
+    enum tly_result result = tly_storage_read(storage, TLY_MANIFEST_NAME, 0, to, size, &got);
+    bytes->n = result == TLY_OK ? got : 0;
+    return result;
+}
+
+static void explain(struct tly_storage *storage, enum tly_result result, char *error, size_t size)
+{
+    if (result == TLY_UNKNOWN_FRAME)
+        (void)snprintf(
+            error, size,
+            "MANIFEST is of a newer format than this tallyd knows (%d): nothing was touched; start the "
+            "version that wrote it, or use another data directory",
+            TLY_MANIFEST_FORMAT);
+    else if (result == TLY_IO || result == TLY_NOMEM)
+        (void)snprintf(error, size, "cannot read MANIFEST: %s",
+                       result == TLY_IO ? tly_storage_error(storage) : tly_result_text(result));
+    else
+        (void)snprintf(
+            error, size,
+            "MANIFEST is damaged (%s): nothing was touched; put it back from a backup, or move it away: "
+            "then the log is read as it is and the node begins a new life",
+            tly_result_text(result));
+}
+
+enum tly_result tly_manifest_load(struct tly_storage *storage, struct tly_manifest *manifest, char *error,
+                                  size_t size)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf bytes;
+    memset(manifest, 0, sizeof *manifest);
+    tly_buf_init(&bytes, &mem, 2 * TLY_FRAME_BODY_MAX);
+    enum tly_result result = read_bytes(storage, &bytes);
+    if (result == TLY_OK) {
+        manifest->revision = tly_storage_revision_of(tly_buf_slice(&bytes));
+        result = parse(tly_buf_slice(&bytes), manifest);
+    }
+    tly_buf_fini(&bytes);
+    if (result != TLY_OK && result != TLY_NOT_FOUND) explain(storage, result, error, size);
+    return result;
+}
+
+/* ---- writing ---- */
+
+static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
+{
+    tly_put_array(out, FIELDS);
+    tly_put_text(out, tly_slice_text(MARK));
+    tly_put_uint(out, TLY_MANIFEST_FORMAT);
+    tly_put_uint(out, m->writings);
+    tly_put_text(out, tly_slice_text(m->name));
+    tly_put_uint(out, m->origin);
+    tly_put_uint(out, m->lease);
+    tly_put_bool(out, m->clean);
+    tly_put_text(out, tly_slice_text(m->place));
+    tly_put_array(out, m->segment_count);
+    for (size_t i = 0; i < m->segment_count; i++) {
+        tly_put_array(out, 2);
+        tly_put_uint(out, m->segments[i].number);
+        tly_put_uint(out, m->segments[i].bytes);
+    }
+}
+
+/* What a failed writing left there. Only the holder of the lock writes it, so it is the old content or our new one. */
+static enum tly_result find_revision(struct tly_storage *storage, struct tly_manifest *m,
+                                     struct tly_buf *scratch)
+{
+    enum tly_result result = read_bytes(storage, scratch);
+    if (result != TLY_OK && result != TLY_NOT_FOUND) return result;
+    m->revision = result == TLY_OK ? tly_storage_revision_of(tly_buf_slice(scratch)) : 0;
+    m->revision_is_unsure = false;
+    tly_buf_clear(scratch);
+    return TLY_OK;
+}
+
+static enum tly_result write_manifest(struct tly_storage *storage, struct tly_manifest *m,
+                                      struct tly_buf *body, struct tly_buf *frame)
+{
+    m->writings++;
+    put_manifest(body, m);
+    if (body->result != TLY_OK) return body->result;
+    tly_frame_put(frame, TLY_FRAME_HELLO, tly_buf_slice(body));
+    if (frame->result != TLY_OK) return frame->result;
+    enum tly_result result =
+        tly_storage_replace(storage, TLY_MANIFEST_NAME, m->revision, tly_buf_slice(frame), &m->revision);
+    m->revision_is_unsure = result == TLY_IO || result == TLY_NOT_FOUND;
+    return result;
+}
+
+enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manifest *manifest)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf body, frame;
+    tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&frame, &mem, 2 * TLY_FRAME_BODY_MAX);
+    enum tly_result result = manifest->revision_is_unsure ? find_revision(storage, manifest, &frame) : TLY_OK;
+    if (result == TLY_OK) result = write_manifest(storage, manifest, &body, &frame);
+    tly_buf_fini(&body);
+    tly_buf_fini(&frame);
+    return result;
+}

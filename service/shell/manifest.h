@@ -1,0 +1,52 @@
+/*
+ * MANIFEST: who used the directory, and which segments of the log are its state.  A value that knows how to be written.
+ *
+ * On disk it is one frame of the wire (type HELLO), so its checksum is the frame's; the body is a msgpack array:
+ *
+ *     "tally manifest"   format version   count of its writings   name   origin   lease   clean mark   place
+ *     [ [number, bytes], ... ]            the segments, in order
+ *
+ * The count of writings makes every content, and so every revision (storage.h), one of its own.
+ */
+#ifndef TALLY_SERVICE_SHELL_MANIFEST_H
+#define TALLY_SERVICE_SHELL_MANIFEST_H
+
+#include "service/shell/storage.h"
+
+#define TLY_MANIFEST_FORMAT 1
+#define TLY_MANIFEST_NAME "MANIFEST"
+#define TLY_SEGMENTS_MAX 4096
+
+/*
+ * bytes: so many of log-<number>.tly count.  Of the last segment: its length at a clean stop, else 0.  0 elsewhere: all
+ * (a log whose MANIFEST is gone).
+ */
+struct tly_segment {
+    uint64_t number;
+    uint64_t bytes;
+};
+
+struct tly_manifest {
+    uint64_t writings;
+    char name[65];
+    uint64_t origin;
+    uint64_t lease;
+    bool clean;
+    char place[TLY_STORAGE_IDENTITY_MAX]; /* of tly_storage_identity */
+    struct tly_segment segments[TLY_SEGMENTS_MAX];
+    size_t segment_count;
+    /* Not written: the revision that the storage has; 0: none. */
+    uint64_t revision;
+    bool revision_is_unsure; /* a writing failed that may have taken effect */
+};
+
+/*
+ * TLY_OK; TLY_NOT_FOUND: there is none, *manifest is empty; else `error` says what is wrong with it and what to do.
+ */
+enum tly_result tly_manifest_load(struct tly_storage *storage, struct tly_manifest *manifest, char *error,
+                                  size_t size) TLY_MUST_CHECK;
+
+/* Durable with TLY_OK, otherwise tried again by calling it again. TLY_STALE: somebody else wrote it. */
+enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manifest *manifest) TLY_MUST_CHECK;
+
+#endif

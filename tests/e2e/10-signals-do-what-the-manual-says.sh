@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# TERM drains and ends with 0 within 5 seconds whoever does not read; a second one ends at once; HUP reads the limits again.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need redis-cli
+
+# A sanitizer looks for leaks at the end, which is no part of stopping.
+end_s=$((5 + patience_s - 15))
+
+# ends_in_ms NAME: waits for that; $took is how long.
+took=0
+ends() {
+    local began
+    began=$(now_ms)
+    node_ends "$1" "$patience_s"
+    took=$(($(now_ms) - began))
+    expect "status of $1" 0 "$status"
+}
+
+start_stuck_client() {
+    python drain.py stuck "${resp_port[$1]}" >stuck.out 2>&1 &
+    helpers+=($!)
+    wait_until grep -q stuck stuck.out
+    # All were taken and answered, or the node stopped reading since nobody takes the answers.
+    wait_until eval "[ \"\$(metric $1 resp_commands_total)\" -ge 10 ]"
+}
+
+# --- TERM ---
+
+start_node a
+answers=$(python drain.py answers "${resp_port[a]}" "${pid[a]}") || fail "$answers"
+ends a
+note "$answers answers while it stopped, which took $took ms"
+start_node a
+expect "what was counted: no answer was lost, and nothing was done unanswered" "$answers" "$(resp a get drained)"
+expect_logged a 'stopping: draining'
+
+python drain.py idle "${resp_port[a]}" "${pid[a]}"
+ends a
+expect_between "ms to stop with nothing to do" 0 $(((end_s - 3) * 1000)) "$took"
+
+start_node a
+kill -INT "${pid[a]}"
+ends a
+
+# --- TERM, and somebody does not read ---
+
+start_node a
+start_stuck_client a
+kill -TERM "${pid[a]}"
+expect_logged a 'stopping: draining'
+expect "readiness while it stops, or the door is closed" "no" "$(http_status a /readyz 2>/dev/null | grep -x 200 || echo no)"
+ends a
+note "with a client that never reads it took $took ms"
+expect_between "ms to stop with a client that never reads" 1000 $((end_s * 1000)) "$took"
+expect_logged a 'not everybody took the last answers'
+
+start_node a
+start_stuck_client a
+expect "acknowledged before" 1 "$(resp a incr kept)"
+kill -TERM "${pid[a]}"
+wait_until eval '[ "$(grep -c "stopping: draining" a/log)" -eq 5 ]'
+kill -TERM "${pid[a]}"
+ends a
+expect_between "ms to stop when told twice" 0 $(((end_s - 3) * 1000)) "$took"
+expect_logged a 'told to stop again'
+start_node a
+expect "acknowledged before two TERMs" 1 "$(resp a get kept)"
+stop_node a
+
+start_cluster a b
+freeze_node b
+for ((i = 0; i < 100000; i++)); do printf 'INCR frozen:%d:%0200d\r\n' "$i" 0; done | redis-cli -p "${resp_port[a]}" --pipe >pipe.out
+kill -TERM "${pid[a]}"
+ends a
+note "with a peer that never reads it took $took ms"
+expect_between "ms to stop with a peer that never reads" 0 $((end_s * 1000)) "$took"
+thaw_node b
+stop_node b
+
+# --- HUP ---
+
+limits() {
+    cat >"$1" <<END
+limits:
+  - name: api
+    rate: $2/300d
+    algorithm: fixed_window
+END
+}
+limit() {
+    http c /v1/limits | json 0.limit
+}
+is_limit() {
+    [ "$(limit)" = "$1" ]
+}
+# How many of ten are admitted.
+admitted() {
+    local n=0
+    for _ in {1..10}; do [ "$(http_status c /v1/check -d '{"limit":"api","key":{}}')" != 200 ] || n=$((n + 1)); done
+    echo "$n"
+}
+
+limits tally.yaml 5
+start_node c -f "$PWD/tally.yaml"
+expect "admitted by 5" 5 "$(admitted)"
+limits tally.yaml 7
+kill -HUP "${pid[c]}"
+wait_until is_limit 7
+expect "admitted by 7, of which 5 were taken" 2 "$(admitted)"
+expect_logged c 'reloaded 1 limits'
+
+printf 'limits:\n  - name: api\n    rate: 9/300d\n    algorithm: guess\n' >tally.yaml
+kill -HUP "${pid[c]}"
+expect_logged c 'reload refused.*tally\.yaml:4:16: '
+expect "the limit after a broken file" 7 "$(limit)"
+printf 'limits: [' >tally.yaml
+kill -HUP "${pid[c]}"
+expect_logged c 'reload refused.*tally\.yaml:[12]:[0-9]+: '
+rm tally.yaml
+kill -HUP "${pid[c]}"
+expect_logged c 'reload refused.*No such file'
+expect "the limit after no file" 7 "$(limit)"
+limits tally.yaml 8
+kill -HUP "${pid[c]}"
+wait_until is_limit 8
+expect "admitted by 8, of which 7 were taken" 1 "$(admitted)"

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# tallyctl shows a node, counts, checks with a status for scripts, folds histories; --json is JSON.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+
+# json_of FIELD COMMAND...: one line, which parses.
+json_of() {
+    local field=$1 text
+    shift
+    text=$("$@")
+    expect "lines of $*" 1 "$(wc -l <<<"$text")"
+    json "$field" <<<"$text"
+}
+
+cat >tally.yaml <<'END'
+limits:
+  - name: api
+    key: tenant
+    rate: 2/300d
+    algorithm: fixed_window
+END
+start_cluster a b -- -f "$PWD/tally.yaml"
+
+expect_status 0 ctl a status
+expect_like "status" $'(^|\n)name +a\n.*peers +1 of 1 up' "$output"
+expect "status --json" a "$(json_of name ctl a --json status)"
+wait_equal a b
+expect "status --digest" "$(digest b)" "$(json_of digest ctl a status --digest --json)"
+expect_status 0 ctl a peers
+expect_like "peers" $'NAME .*\nb +127\\.0\\.0\\.1:'"${peers_port[b]}"' +up, ' "$output"
+expect "peers --json" b "$(json_of 0.name ctl a --json peers)"
+
+expect_status 0 ctl a incr visits
+expect "incr" 1 "$output"
+expect_status 0 ctl a incr visits -- -11
+expect "incr by a negative number" -10 "$output"
+expect "incr --json" -5 "$(json_of value ctl a incr --json visits 5)"
+wait_equal a b
+expect_status 0 ctl b get visits
+expect "get" -5 "$output"
+expect "get --json" -5 "$(json_of value ctl b --json get visits)"
+expect_status 1 ctl a get nothing
+expect_like "get of nothing" '^tallyctl: ' "$output"
+http a /v1/counters/em:e -d '{"epoch":6,"count":0}' >em.out
+expect_status 0 ctl a get em:e
+expect "get of epoch and count" 'epoch 6 count 0' "$output"
+expect_status 0 ctl a incr 'odd/key ?&%'
+expect_status 0 ctl a get 'odd/key ?&%'
+expect "a key with odd bytes" 1 "$output"
+
+expect_status 0 ctl a check api tenant=t1
+expect_like "admitted" '^admitted: 1 of 2 left' "$output"
+expect_status 0 ctl a check api tenant=t1 --hits 0
+expect_like "nothing is counted by 0 hits" '1 of 2 left' "$output"
+expect_status 0 ctl a check api tenant=t1
+expect_status 1 ctl a check api tenant=t1
+expect_like "refused" '^refused: 0 of 2 left, retry after ' "$output"
+expect "check --json" over "$( (ctl a --json check api tenant=t1 || true) | json code)"
+expect_status 0 ctl a check --key k --rate 1/300d --algorithm fixed_window
+expect_status 1 ctl a check --key k --rate 1/300d --algorithm fixed_window
+expect_status 1 ctl a check --key many --rate 5/300d --hits 6
+expect_like "what can never pass" 'can never pass' "$output"
+expect_status 1 ctl a check nosuch
+expect_like "no such limit" '^tallyctl: ' "$output"
+
+expect_status 2 ctl a check
+expect_status 2 ctl a check --key k
+expect_status 2 ctl a check api --hits many
+expect_status 2 ctl a get
+expect_status 2 ctl a incr x y
+expect_status 2 ctl a nosuch
+expect_status 2 ctl a --nosuch status
+expect_status 2 "$tallyctl"
+expect_status 0 ctl a help
+expect_status 0 ctl a help check
+expect_like "the version" '^tallyctl [0-9]' "$("$tallyctl" -V)"
+
+expect_status 3 "$tallyctl" -s 127.0.0.1:1 status
+expect_like "who cannot be reached" 'cannot reach 127\.0\.0\.1:1: ' "$output"
+expect_status 3 "$tallyctl" -s 127.0.0.1:1 check api
+expect_status 3 "$tallyctl" -s "http://127.0.0.1:${resp_port[a]}" status
+expect_status 0 env TALLY_SERVER="127.0.0.1:${http_port[a]}" "$tallyctl" get visits
+
+# Histories.
+cat >histories <<'END'
+{"id":"m","strategy":"epoch_max","ops":[{"op":"put","ts":7,"origin":4,"epoch":0,"count":2},{"op":"remove","ts":2,"origin":2}]}
+{"id":"l","strategy":"lww","ops":[{"op":"put","ts":7,"origin":1,"value":"x"},{"op":"put","ts":9,"origin":2,"value":"y"},{"op":"remove","ts":8,"origin":1}]}
+{"id":"r","strategy":"lww","ops":[{"op":"remove","ts":8,"origin":1},{"op":"put","ts":7,"origin":2,"value":"dead"}]}
+
+{"id":"s","strategy":"epoch_sum","ops":[{"op":"put","ts":1,"origin":1,"window":0,"epoch":0,"count":3,"aux":0},{"op":"put","ts":2,"origin":2,"window":0,"epoch":0,"count":4,"aux":0}]}
+END
+expect_status 0 "$tallyctl" fold histories
+printf '%s\n' "$output" >folded
+expect "lines folded" 4 "$(wc -l <folded)"
+expect "epoch_max reads" '[0, 2]' "$(sed -n 1p folded | json read)"
+expect "lww reads" y "$(sed -n 2p folded | json read)"
+expect "lww keeps" 1 "$(sed -n 2p folded | json dots | grep -o '"ts"' | wc -l)"
+expect "an older put stays dead" null "$(sed -n 3p folded | json read)"
+expect "epoch_sum reads" 7 "$(sed -n 4p folded | json read)"
+expect "from standard input, the same" "$(cat folded)" "$("$tallyctl" fold - <histories)"
+printf '{"id":"x","strategy":"lww","ops":[{"op":"put"}]}\n' >>histories
+expect_status 1 "$tallyctl" fold histories
+expect_like "which line is wrong" 'line 6: ops\[0\]' "$output"
+expect_status 1 "$tallyctl" fold nosuch
+expect_status 2 "$tallyctl" fold
+
+# Those that are tested inside too, through the program.
+"$tallyctl" fold "$TALLY_E2E/../crdt/vectors.jsonl" >folded
+python same_folds.py "$TALLY_E2E/../crdt/vectors.jsonl" folded

@@ -1,0 +1,75 @@
+"""Clients of a node that is told to stop.
+
+    drain.py answers RESP_PORT PID     counts in a pipeline, sends TERM in the middle, and reads to the end: prints how many
+                                       answers there were; they have to be 1, 2, 3 …, the last of them whole
+    drain.py idle RESP_PORT PID        waits for the node to close a connection that says nothing, after TERM
+    drain.py stuck RESP_PORT           asks for 60 MB and never reads; says "stuck" when the node cannot get rid of more
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from tally import Closed, Resp, check, fail
+
+COMMANDS = 200000
+
+
+def answers(port, pid):
+    resp = Resp(port)
+
+    def send():
+        try:
+            for _ in range(COMMANDS // 100):
+                resp.socket.sendall(Resp.encode("INCR", "drained") * 100)
+        except OSError:
+            pass
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    count = 0
+    try:
+        while True:
+            reply = resp.read()
+            count += 1
+            check(f"answer {count} is {reply!r}", reply == count)
+            if count == 1000:
+                os.kill(pid, signal.SIGTERM)
+    except Closed:
+        check("the last answer is cut off", resp.file.read() == b"")
+    check(f"{count} answers: TERM came after the end", 1000 <= count < COMMANDS)
+    print(count)
+
+
+def idle(port, pid):
+    resp = Resp(port)
+    check("PING", resp.call("PING") == "PONG")
+    os.kill(pid, signal.SIGTERM)
+    check("an idle connection is closed without a word", resp.file.read() == b"")
+
+
+def stuck(port):
+    resp = Resp(port)
+    check("SET", resp.call("SET", "kv:stuck", "x" * 60000) == "OK")
+    resp.socket.settimeout(1)
+    resp.socket.sendall(Resp.encode("GET", "kv:stuck") * 1000)
+    print("stuck", flush=True)
+    while True:
+        time.sleep(60)
+
+
+def main():
+    what, port = sys.argv[1], int(sys.argv[2])
+    if what == "answers":
+        answers(port, int(sys.argv[3]))
+    elif what == "idle":
+        idle(port, int(sys.argv[3]))
+    elif what == "stuck":
+        stuck(port)
+    else:
+        fail(what)
+
+
+main()

@@ -1,0 +1,372 @@
+/* The HTTP door: what a node tells of itself, and counters and values over /v1/counters. */
+#include "tests/shell/support_http.h"
+#include "tests/support/cmocka.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define JSON "application/json"
+
+static void assert_body(struct answer answer, int status, const char *body)
+{
+    assert_string_equal(answer.body, body);
+    assert_int_equal(answer.status, status);
+}
+
+/* ---- counters ---- */
+
+static void counters_are_read_raised_set_and_deleted(void **state)
+{
+    struct scene *scene = *state;
+    assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
+    struct answer answer = ask(scene, "POST /v1/counters/a", "", NULL);
+    assert_string_equal(header_of(&answer, "Content-Type"), JSON);
+    assert_body(answer, 200, "{\"key\":\"a\",\"value\":1}\n");
+    assert_body(post(scene, "/v1/counters/a", "{\"delta\":-5}"), 200, "{\"key\":\"a\",\"value\":-4}\n");
+    assert_body(post(scene, "/v1/counters/a", " {\"value\" : 7} \r\n"), 200, "{\"key\":\"a\",\"value\":7}\n");
+    assert_body(get(scene, "/v1/counters/a"), 200, "{\"key\":\"a\",\"value\":7}\n");
+    answer = ask(scene, "DELETE /v1/counters/a", "", NULL);
+    assert_int_equal(answer.status, 204);
+    assert_null(header_of(&answer, "Content-Length"));
+    assert_problem(ask(scene, "DELETE /v1/counters/a", "", NULL), 404, "not_found");
+    assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
+}
+
+static void a_deadline_is_shown_and_kept(void **state)
+{
+    struct scene *scene = *state;
+    char body[128], expected[128];
+    uint64_t deadline = FAKE_WALL_MS + 1000;
+    (void)snprintf(body, sizeof body, "{\"value\":7,\"deadline_ms\":%" PRIu64 "}", deadline);
+    (void)snprintf(expected, sizeof expected, "{\"key\":\"a\",\"value\":7,\"deadline_ms\":%" PRIu64 "}\n",
+                   deadline);
+    assert_body(post(scene, "/v1/counters/a", body), 200, expected);
+    fake_app_advance(scene->app, 1000);
+    assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
+}
+
+static void epoch_keys_have_epoch_and_count(void **state)
+{
+    struct scene *scene = *state;
+    assert_body(post(scene, "/v1/counters/em:a", "{\"epoch\":6,\"count\":0}"), 200,
+                "{\"epoch\":6,\"count\":0}\n");
+    assert_body(post(scene, "/v1/counters/em:a", "{\"epoch\":5,\"count\":9}"), 200,
+                "{\"epoch\":6,\"count\":0}\n");
+    static const char extreme[] = "{\"epoch\":18446744073709551615,\"count\":-9223372036854775808}";
+    assert_int_equal(post(scene, "/v1/counters/em:a", extreme).status, 200);
+    struct answer answer = get(scene, "/v1/counters/em:a");
+    assert_int_equal(strncmp(answer.body, extreme, strlen(extreme)), 0);
+}
+
+static void text_lives_under_kv(void **state)
+{
+    struct scene *scene = *state;
+    assert_body(post(scene, "/v1/counters/kv:a", "{\"value\":\"h\\u00e9 \\\"q\\\"\\n\"}"), 200,
+                "{\"value\":\"h\xc3\xa9 \\\"q\\\"\\n\"}\n");
+    assert_body(get(scene, "/v1/counters/kv:a"), 200, "{\"value\":\"h\xc3\xa9 \\\"q\\\"\\n\"}\n");
+}
+
+static void bytes_that_are_no_text_come_in_base64(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const shown[] = {"/w==", "//4=", "//79", "//79AA=="};
+    for (size_t n = 1; n <= 4; n++) {
+        struct tly_request request = {.kind = TLY_ASK_PUT, .key = tly_slice_text("kv:b")};
+        struct tly_reply reply;
+        char expected[64];
+        request.bytes = tly_slice_of("\xff\xfe\xfd\x00", n);
+        assert_int_equal(tly_app_ask(scene->app, &request, &reply), TLY_OK);
+        (void)snprintf(expected, sizeof expected, "{\"value_base64\":\"%s\"}\n", shown[n - 1]);
+        assert_body(get(scene, "/v1/counters/kv:b"), 200, expected);
+    }
+}
+
+static void keys_are_any_bytes(void **state)
+{
+    struct scene *scene = *state;
+    assert_body(post(scene, "/v1/counters/a%20b/c%2Fd?x", ""), 200, "{\"key\":\"a b/c/d\",\"value\":1}\n");
+    assert_body(get(scene, "/v1/counters/a%20b%2fc/d"), 200, "{\"key\":\"a b/c/d\",\"value\":1}\n");
+    assert_body(post(scene, "/v1/counters/a+b", ""), 200, "{\"key\":\"a+b\",\"value\":1}\n");
+    assert_body(post(scene, "/v1/counters/%ff%22", ""), 200, "{\"key\":\"\xef\xbf\xbd\\\"\",\"value\":1}\n");
+    assert_problem(post(scene, "/v1/counters/%zz", ""), 400, "bad_path");
+    assert_problem(get(scene, "/v1/counters/"), 404, "no_route");
+    char target[700];
+    (void)snprintf(target, sizeof target, "/v1/counters/%0512d", 0);
+    assert_int_equal(post(scene, target, "").status, 200);
+    (void)snprintf(target, sizeof target, "/v1/counters/%0513d", 0);
+    assert_problem(post(scene, target, ""), 400, "bad_key");
+}
+
+static void what_does_not_fit_the_key_is_a_conflict(void **state)
+{
+    struct scene *scene = *state;
+    assert_problem(post(scene, "/v1/counters/kv:a", "{\"delta\":1}"), 409, "wrong_strategy");
+    assert_problem(post(scene, "/v1/counters/kv:a", "{\"value\":1}"), 409, "wrong_strategy");
+    assert_problem(post(scene, "/v1/counters/a", "{\"value\":\"x\"}"), 409, "wrong_strategy");
+    assert_problem(post(scene, "/v1/counters/a", "{\"epoch\":1,\"count\":1}"), 409, "wrong_strategy");
+    assert_problem(post(scene, "/v1/counters/em:a", ""), 409, "wrong_strategy");
+    assert_int_equal(post(scene, "/v1/counters/a", "{\"value\":9223372036854775807}").status, 200);
+    assert_problem(post(scene, "/v1/counters/a", ""), 409, "overflow");
+    assert_problem(post(scene, "/v1/counters/sys:a", "{\"value\":\"x\"}"), 403, "read_only");
+    assert_problem(post(scene, "/v1/counters/rl:a", ""), 403, "read_only");
+}
+
+static void a_malformed_change_changes_nothing(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const changes[] = {"[]",
+                                          "{}",
+                                          "{\"delta\":1.5}",
+                                          "{\"delta\":\"1\"}",
+                                          "{\"delta\":null}",
+                                          "{\"delta\":9223372036854775808}",
+                                          "{\"delta\":1,\"value\":1}",
+                                          "{\"delta\":1,\"deadline_ms\":5}",
+                                          "{\"value\":true}",
+                                          "{\"value\":1,\"deadline_ms\":-5}",
+                                          "{\"epoch\":1}",
+                                          "{\"count\":1}",
+                                          "{\"epoch\":-1,\"count\":1}",
+                                          "{\"deadline_ms\":5}",
+                                          "{\"Delta\":1}"};
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
+        assert_problem(post(scene, "/v1/counters/a", changes[i]), 400, "bad_change");
+    assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
+}
+
+static void what_is_no_json_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const texts[] = {"{",
+                                        "{\"delta\":1",
+                                        "{\"delta\":1}x",
+                                        "{\"delta\":1}{}",
+                                        "{'delta':1}",
+                                        "nonsense",
+                                        "null",
+                                        "{\"delta\":1,}",
+                                        "{\"a\":\"\xff\"}",
+                                        "{\"a\":\"\xc3\x28\"}",
+                                        "\x01{}",
+                                        "{\"a\":\"\xed\xa0\x80\"}",
+                                        "{\"a\":\"\x01\"}"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        assert_problem(post(scene, "/v1/counters/a", texts[i]), 400, "bad_json");
+    assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
+}
+
+/* "[[[…]]]" and its kin: what a parser would make a hundred times as much of. */
+static void json_that_is_deep_or_wide_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    size_t n = 1000000;
+    char *text = malloc(n + 1);
+    assert_non_null(text);
+    memset(text, '[', n);
+    text[n] = '\0';
+    assert_problem(post(scene, "/v1/check", text), 400, "bad_json");
+    memset(text, '[', 20);
+    memset(text + 20, ']', 20);
+    text[40] = '\0';
+    assert_problem(post(scene, "/v1/check", text), 400, "bad_json");
+    text[0] = '[';
+    for (size_t i = 1; i + 2 < n; i += 3)
+        memcpy(text + i, "{},", 3);
+    text[n] = '\0';
+    assert_problem(post(scene, "/v1/check", text), 400, "bad_json");
+    for (size_t i = 1; i + 1 < n; i += 2)
+        memcpy(text + i, "1,", 2);
+    assert_problem(post(scene, "/v1/check", text), 400, "bad_json");
+    free(text);
+}
+
+static void a_body_in_chunks_is_one_body(void **state)
+{
+    struct scene *scene = *state;
+    static const char head[] =
+        "POST /v1/counters/kv:a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    char text[512];
+    /* Cut inside a character of two bytes. */
+    (void)snprintf(text, sizeof text, "%sb\r\n{\"value\":\"\xc3\r\n3\r\n\xa9\"}\r\n0\r\n\r\n", head);
+    assert_body(say(scene, text), 200, "{\"value\":\"\xc3\xa9\"}\n");
+    (void)snprintf(text, sizeof text,
+                   "POST /v1/counters/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    assert_body(say(scene, text), 200, "{\"key\":\"a\",\"value\":1}\n");
+}
+
+/* ---- routes ---- */
+
+static void each_route_takes_its_methods(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        const char *line, *allow;
+    } cases[] = {
+        {"PUT /v1/check", "POST"},
+        {"GET /v1/check", "POST"},
+        {"PUT /v1/counters/a", "GET, HEAD, POST, DELETE"},
+        {"POST /metrics", "GET, HEAD"},
+        {"DELETE /", "GET, HEAD"},
+        {"OPTIONS /v1/cluster", "GET, HEAD"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct answer answer = ask(scene, cases[i].line, "", NULL);
+        assert_string_equal(header_of(&answer, "Allow"), cases[i].allow);
+        assert_problem(answer, 405, "method_not_allowed");
+    }
+    static const char *const nowhere[] = {"/nope",  "/v1",     "/v1/", "/v1/checks", "/metrics/",
+                                          "/check", "/check/", "//",   "/healthz/x"};
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++)
+        assert_problem(get(scene, nowhere[i]), 404, "no_route");
+    assert_problem(ask(scene, "OPTIONS *", "", NULL), 404, "no_route");
+}
+
+static void head_is_get_without_a_body(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const targets[] = {"/", "/healthz", "/v1/limits", "/v1/counters/nope", "/nope"};
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        char line[64], head[1024];
+        struct answer answer = get(scene, targets[i]);
+        (void)snprintf(head, sizeof head, "%s", answer.head);
+        (void)snprintf(line, sizeof line, "HEAD %s", targets[i]);
+        assert_string_equal(ask(scene, line, "", NULL).head, head);
+    }
+}
+
+static void health_and_readiness(void **state)
+{
+    struct scene *scene = *state;
+    assert_body(get(scene, "/healthz"), 200, "ok\n");
+    assert_body(get(scene, "/readyz"), 200, "ok\n");
+    fake_app_unready(scene->app, "store: the disk is full\nclock: not set\n");
+    assert_body(get(scene, "/readyz"), 503, "store: the disk is full\nclock: not set\n");
+    assert_body(get(scene, "/healthz"), 200, "ok\n");
+}
+
+static void the_root_names_every_route(void **state)
+{
+    struct scene *scene = *state;
+    struct answer answer = get(scene, "/");
+    static const char *const routes[] = {"/check/",     "/v1/check", "/v1/counters/",
+                                         "/v1/cluster", "/v1/peers", "/v1/limits",
+                                         "/metrics",    "/healthz",  "/readyz"};
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        assert_non_null(strstr(answer.body, routes[i]));
+}
+
+static const char *string_of(struct json_object *object, const char *name)
+{
+    struct json_object *value = NULL;
+    assert_true(json_object_object_get_ex(object, name, &value));
+    return json_object_get_string(value);
+}
+
+static void the_cluster_is_told_of(void **state)
+{
+    struct scene *scene = *state;
+    struct json_object *digest = NULL, *object = json_tokener_parse(get(scene, "/v1/cluster").body);
+    assert_non_null(object);
+    assert_string_equal(string_of(object, "name"), "node-a");
+    assert_string_equal(string_of(object, "cluster"), "test");
+    assert_string_equal(string_of(object, "origin"), "0000000000abcdef");
+    assert_string_equal(string_of(object, "peers"), "[ ]");
+    assert_false(json_object_object_get_ex(object, "digest", &digest));
+    json_object_put(object);
+    object = json_tokener_parse(get(scene, "/v1/cluster?x&digest=1").body);
+    assert_int_equal(strlen(string_of(object, "digest")), 16);
+    json_object_put(object);
+    assert_body(get(scene, "/v1/peers"), 200, "[]\n");
+}
+
+static void the_limits_are_told_of(void **state)
+{
+    struct scene *scene = *state;
+    assert_body(get(scene, "/v1/limits"), 200, "[]\n");
+    static const char *const fields[] = {"tenant", "ip", NULL};
+    fake_app_limit(scene->app, "api", "100/10s", TLY_SLIDING_WINDOW, fields);
+    assert_body(get(scene, "/v1/limits"), 200,
+                "[{\"name\":\"api\",\"key\":[\"tenant\",\"ip\"],\"limit\":100,\"window_ms\":10000,"
+                "\"algorithm\":\"sliding_window\",\"shadow\":false}]\n");
+}
+
+/* ---- metrics ---- */
+
+static size_t name_bytes(const char *text)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)text[n]) || text[n] == '_')
+        n++;
+    return n;
+}
+
+/* Text format 0.0.4: HELP and TYPE once for each family, before its samples; a counter's name ends in _total. */
+static void metrics_are_well_formed(void **state)
+{
+    struct scene *scene = *state;
+    struct answer answer = get(scene, "/metrics");
+    assert_string_equal(header_of(&answer, "Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
+    char *text = strdup(answer.body), *save = NULL, family[128] = "", kind[16] = "";
+    size_t samples = 0, families = 0;
+    for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+        if (strncmp(line, "# HELP ", 7) == 0) {
+            (void)snprintf(family, sizeof family, "%.*s", (int)name_bytes(line + 7), line + 7);
+            assert_true(strlen(line + 7 + strlen(family)) > 5);
+            families++;
+        } else if (strncmp(line, "# TYPE ", 7) == 0) {
+            assert_int_equal(strncmp(line + 7, family, strlen(family)), 0);
+            (void)snprintf(kind, sizeof kind, "%s", line + 8 + strlen(family));
+            assert_true(strcmp(kind, "gauge") == 0 || strcmp(kind, "counter") == 0);
+        } else {
+            size_t n = name_bytes(line);
+            assert_true(n == strlen(family) && strncmp(line, family, n) == 0 &&
+                        strncmp(line, "tally_", 6) == 0);
+            assert_int_equal(strcmp(kind, "counter") == 0, n > 6 && strncmp(line + n - 6, "_total", 6) == 0);
+            assert_true(isdigit((unsigned char)strrchr(line, ' ')[1]));
+            samples++;
+        }
+    }
+    assert_true(samples == families && samples > 30);
+    free(text);
+}
+
+static void metrics_move_with_what_happens(void **state)
+{
+    struct scene *scene = *state;
+    assert_non_null(strstr(get(scene, "/metrics").body, "\ntally_checks_ok_total 0\n"));
+    assert_int_equal(post(scene, "/v1/check", "{\"key\":\"k\",\"rate\":\"5/s\"}").status, 200);
+    assert_non_null(strstr(get(scene, "/metrics").body, "\ntally_checks_ok_total 1\n"));
+    assert_non_null(strstr(get(scene, "/metrics").body, "\ntally_ready 1\n"));
+    fake_app_unready(scene->app, "store: x\n");
+    assert_non_null(strstr(get(scene, "/metrics").body, "\ntally_ready 0\n"));
+    assert_int_equal(talk_requests(scene->talk), 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(counters_are_read_raised_set_and_deleted),
+        SCENE(a_deadline_is_shown_and_kept),
+        SCENE(epoch_keys_have_epoch_and_count),
+        SCENE(text_lives_under_kv),
+        SCENE(bytes_that_are_no_text_come_in_base64),
+        SCENE(keys_are_any_bytes),
+        SCENE(what_does_not_fit_the_key_is_a_conflict),
+        SCENE(a_malformed_change_changes_nothing),
+        SCENE(what_is_no_json_is_refused),
+        SCENE(json_that_is_deep_or_wide_is_refused),
+        SCENE(a_body_in_chunks_is_one_body),
+        SCENE(each_route_takes_its_methods),
+        SCENE(head_is_get_without_a_body),
+        SCENE(health_and_readiness),
+        SCENE(the_root_names_every_route),
+        SCENE(the_cluster_is_told_of),
+        SCENE(the_limits_are_told_of),
+        SCENE(metrics_are_well_formed),
+        SCENE(metrics_move_with_what_happens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,206 @@
+/* The HTTP door on the wire: pipelines, pieces, keep-alive, refusals, garbage. */
+#include "tests/shell/support_http.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HOST "Host: a\r\n"
+#define COUNTER(n)                                                                                               \
+    "HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Type: application/json\r\n\r\n{\"key\":\"n\",\"value\":" n \
+    "}\n"
+
+static const char pipeline[] =
+    "POST /v1/counters/n HTTP/1.1\r\n" HOST "Content-Length: 11\r\n\r\n{\"delta\":1}"
+    "POST /v1/counters/n HTTP/1.1\r\n" HOST
+    "Transfer-Encoding: chunked\r\n\r\n4;x\r\n{\"de\r\n7\r\nlta\":2}\r\n0\r\nT: 1\r\n\r\n"
+    "HEAD /v1/counters/n HTTP/1.1\r\n" HOST "\r\n"
+    "GET /v1/counters/n HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    "GET /healthz HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n";
+
+static const char answers[] = COUNTER("1") COUNTER(
+    "3") "HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Type: application/json\r\n\r\n"
+         "HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n\r\n{\"key\":\"n\",\"value\":3}\n"
+         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nok\n";
+
+static void a_pipeline_cut_at_every_byte_gets_the_same_answers(void **state)
+{
+    (void)state;
+    for (size_t cut = 0; cut < sizeof pipeline; cut++) {
+        struct tly_app *app = fake_app_new(NULL);
+        struct talk *talk = talk_new(app, tly_http_protocol());
+        struct tly_slice got = talk_say_cut(talk, tly_slice_text(pipeline), cut);
+        assert_string_equal((const char *)got.p, answers);
+        assert_int_equal(talk_left(talk), 0);
+        assert_true(talk_is_closed(talk));
+        talk_free(talk);
+        fake_app_free(app);
+    }
+}
+
+static void a_pipeline_byte_by_byte_gets_the_same_answers(void **state)
+{
+    struct scene *scene = *state;
+    char all[sizeof answers + 64];
+    size_t n = 0;
+    for (size_t i = 0; i + 1 < sizeof pipeline; i++) {
+        struct tly_slice got = talk_say_bytes(scene->talk, tly_slice_of(pipeline + i, 1));
+        assert_true(n + got.n < sizeof all);
+        memcpy(all + n, got.p, got.n);
+        n += got.n;
+    }
+    all[n] = '\0';
+    assert_string_equal(all, answers);
+}
+
+static void a_strict_prefix_of_a_request_changes_nothing(void **state)
+{
+    struct scene *scene = *state;
+    size_t first = (size_t)(strstr(pipeline, "}POST") + 1 - pipeline);
+    for (size_t n = 0; n < first; n++) {
+        struct talk *talk = talk_new(scene->app, tly_http_protocol());
+        assert_int_equal(talk_say_bytes(talk, tly_slice_of(pipeline, n)).n, 0);
+        assert_int_equal(talk_left(talk), n);
+        talk_free(talk);
+    }
+    assert_problem(get(scene, "/v1/counters/n"), 404, "not_found");
+}
+
+static void while_answers_pile_up_requests_wait(void **state)
+{
+    struct scene *scene = *state;
+    talk_fill(scene->talk, true);
+    assert_string_equal(talk_say(scene->talk, pipeline), "");
+    assert_int_equal(talk_left(scene->talk), strlen(pipeline));
+    talk_fill(scene->talk, false);
+    assert_string_equal(talk_say(scene->talk, ""), answers);
+}
+
+static void a_connection_is_kept_as_the_client_wants(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        const char *request, *connection;
+    } cases[] = {
+        {"GET /healthz HTTP/1.1\r\n" HOST "\r\n", NULL},
+        {"GET /healthz HTTP/1.1\r\n" HOST "Connection: keep-alive\r\n\r\n", NULL},
+        {"GET /healthz HTTP/1.1\r\n" HOST "Connection: x, CLOSE\r\n\r\n", "close"},
+        {"GET /healthz HTTP/1.0\r\n\r\n", "close"},
+        {"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct scene one = {scene->app, talk_new(scene->app, tly_http_protocol())};
+        struct answer answer = say(&one, cases[i].request);
+        const char *connection = header_of(&answer, "Connection");
+        if (cases[i].connection == NULL)
+            assert_null(connection);
+        else
+            assert_string_equal(connection, cases[i].connection);
+        bool closes = cases[i].connection != NULL && strcmp(cases[i].connection, "close") == 0;
+        assert_int_equal(talk_is_closed(one.talk), closes);
+        talk_free(one.talk);
+    }
+}
+
+static void who_waits_to_be_asked_is_asked(void **state)
+{
+    struct scene *scene = *state;
+    static const char head[] =
+        "POST /v1/counters/n HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 11\r\n\r\n";
+    assert_string_equal(talk_say(scene->talk, head), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_string_equal(talk_say(scene->talk, "{\"delta\""), "");
+    assert_string_equal(talk_say(scene->talk, ":1}"), COUNTER("1"));
+    struct tly_slice whole = talk_say_cut(scene->talk,
+                                          tly_slice_text("POST /v1/counters/n HTTP/1.1\r\n" HOST
+                                                         "Expect: 100-continue\r\nContent-Length: 11\r\n\r\n"
+                                                         "{\"delta\":1}"),
+                                          0);
+    assert_string_equal((const char *)whole.p, COUNTER("2"));
+}
+
+static void too_large_a_body_is_refused_before_it_is_sent(void **state)
+{
+    struct scene *scene = *state;
+    assert_problem(say(scene, "POST /v1/check HTTP/1.1\r\n" HOST
+                              "Expect: 100-continue\r\nContent-Length: 1048577\r\n\r\n"),
+                   413, "bad_request");
+    assert_true(talk_is_closed(scene->talk));
+}
+
+static void lost_rhythm_gets_a_reason_and_the_end(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        int status;
+        const char *said;
+    } cases[] = {
+        {400, "*1\r\n$4\r\nPING\r\n"},
+        {400, "PING\r\n"},
+        {400, "\x16\x03\x01\x02"},
+        {400, "GET / HTTP/1.1\r\n\r\n"},
+        {400,
+         "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /"},
+        {501, "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n"},
+        {505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+        {417, "POST / HTTP/1.1\r\n" HOST "Expect: a-miracle\r\n\r\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct scene one = {scene->app, talk_new(scene->app, tly_http_protocol())};
+        struct answer answer = say(&one, cases[i].said);
+        assert_string_equal(header_of(&answer, "Connection"), "close");
+        assert_problem(answer, cases[i].status, "bad_request");
+        assert_true(talk_is_closed(one.talk));
+        talk_free(one.talk);
+    }
+}
+
+/* Smuggling: whatever the first request hides, the second one is never answered. */
+static void nothing_is_answered_behind_a_refusal(void **state)
+{
+    struct scene *scene = *state;
+    const char *all = talk_say(scene->talk, "GET / HTTP/1.1\r\n" HOST "Content-Length : 30\r\n\r\n"
+                                            "POST /v1/counters/smuggled HTTP/1.1\r\n" HOST "\r\n");
+    assert_int_equal(strncmp(all, "HTTP/1.1 400 ", 13), 0);
+    assert_null(strstr(all + 1, "HTTP/1.1 "));
+}
+
+static void garbage_never_breaks_the_door(void **state)
+{
+    struct scene *scene = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    size_t closed = 0, answered = 0;
+    fake_app_fail(scene->app, TLY_OK, 0);
+    for (size_t i = 0; i < 100000; i++) {
+        struct talk *talk = talk_new(scene->app, tly_http_protocol());
+        uint8_t bytes[sizeof pipeline];
+        size_t n = 1 + (size_t)test_rng_below(&rng, sizeof pipeline - 1);
+        memcpy(bytes, pipeline, n);
+        for (uint64_t changes = test_rng_below(&rng, 4); changes > 0; changes--)
+            bytes[test_rng_below(&rng, n)] = (uint8_t)test_rng_next(&rng);
+        struct tly_slice got =
+            talk_say_cut(talk, tly_slice_of(bytes, n), (size_t)test_rng_below(&rng, n + 1));
+        claim(got.n == 0 || memcmp(got.p, "HTTP/1.1 ", 9) == 0);
+        answered += got.n > 0;
+        closed += talk_is_closed(talk);
+        talk_free(talk);
+    }
+    claim(answered > 1000 && closed > 1000 && closed < 99000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(a_pipeline_cut_at_every_byte_gets_the_same_answers),
+        SCENE(a_pipeline_byte_by_byte_gets_the_same_answers),
+        SCENE(a_strict_prefix_of_a_request_changes_nothing),
+        SCENE(while_answers_pile_up_requests_wait),
+        SCENE(a_connection_is_kept_as_the_client_wants),
+        SCENE(who_waits_to_be_asked_is_asked),
+        SCENE(too_large_a_body_is_refused_before_it_is_sent),
+        SCENE(lost_rhythm_gets_a_reason_and_the_end),
+        SCENE(nothing_is_answered_behind_a_refusal),
+        SCENE(garbage_never_breaks_the_door),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,190 @@
+/* Pipelines, pieces, limits, garbage and other tongues. */
+#include "tests/shell/support_resp.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* All kinds of requests, a pipeline. */
+static const char pipeline[] = "*3\r\n$3\r\nSET\r\n$4\r\nkv:a\r\n$5\r\nh\r\nlo\r\n"
+                               "*2\r\n$3\r\nGET\r\n$4\r\nkv:a\r\n"
+                               "INCR n\r\n"
+                               "*0\r\n"
+                               "\r\n"
+                               "echo \"a b\"\r\n"
+                               "*1\r\n$4\r\nNOPE\r\n"
+                               "*5\r\n$11\r\nCL.THROTTLE\r\n$1\r\nu\r\n$1\r\n3\r\n$1\r\n5\r\n$2\r\n10\r\n"
+                               "*2\r\n$4\r\nMGET\r\n$1\r\nn\r\n"
+                               "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\nPING\r\n";
+
+static const char answers[] = "+OK\r\n$5\r\nh\r\nlo\r\n:1\r\n$3\r\na b\r\n"
+                              "-ERR unknown command 'NOPE', with args beginning with: \r\n"
+                              "*5\r\n:0\r\n:4\r\n:3\r\n:-1\r\n:2\r\n*1\r\n$1\r\n1\r\n:2\r\n+PONG\r\n";
+
+static void a_pipeline_cut_at_every_byte_gets_the_same_answers(void **state)
+{
+    (void)state;
+    for (size_t cut = 0; cut < sizeof pipeline; cut++) {
+        struct tly_app *app = fake_app_new(NULL);
+        struct talk *talk = talk_new(app, tly_resp_protocol());
+        struct tly_slice got = talk_say_cut(talk, tly_slice_text(pipeline), cut);
+        assert_string_equal((const char *)got.p, answers);
+        assert_int_equal(talk_left(talk), 0);
+        talk_free(talk);
+        fake_app_free(app);
+    }
+}
+
+static void a_pipeline_byte_by_byte_gets_the_same_answers(void **state)
+{
+    struct scene *scene = *state;
+    char all[sizeof answers + 64];
+    size_t n = 0;
+    for (size_t i = 0; i + 1 < sizeof pipeline; i++) {
+        struct tly_slice got = talk_say_bytes(scene->talk, tly_slice_of(pipeline + i, 1));
+        assert_true(n + got.n < sizeof all);
+        memcpy(all + n, got.p, got.n);
+        n += got.n;
+    }
+    all[n] = '\0';
+    assert_string_equal(all, answers);
+}
+
+static void ten_thousand_in_one_go_are_answered_in_order(void **state)
+{
+    struct scene *scene = *state;
+    size_t count = 10000, n = 0, at = 0;
+    char *said = malloc(count * 32);
+    assert_non_null(said);
+    for (size_t i = 0; i < count; i++)
+        n += (size_t)sprintf(said + n, "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n");
+    struct tly_slice got = talk_say_bytes(scene->talk, tly_slice_of(said, n));
+    for (size_t i = 1; i <= count; i++) {
+        char expected[32];
+        size_t m = (size_t)sprintf(expected, ":%zu\r\n", i);
+        assert_true(got.n - at >= m && memcmp(got.p + at, expected, m) == 0);
+        at += m;
+    }
+    assert_int_equal(at, got.n);
+    assert_int_equal(talk_requests(scene->talk), count);
+    free(said);
+}
+
+static void a_strict_prefix_of_a_request_changes_nothing(void **state)
+{
+    struct scene *scene = *state;
+    static const char said[] = "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n";
+    for (size_t n = 0; n + 1 < sizeof said; n++) {
+        struct talk *talk = talk_new(scene->app, tly_resp_protocol());
+        assert_int_equal(talk_say_bytes(talk, tly_slice_of(said, n)).n, 0);
+        assert_int_equal(talk_left(talk), n);
+        talk_free(talk);
+    }
+    CONVERSE({"GET n", "$-1\r\n"});
+}
+
+static void while_answers_pile_up_requests_wait(void **state)
+{
+    struct scene *scene = *state;
+    talk_fill(scene->talk, true);
+    assert_string_equal(talk_say(scene->talk, "INCR a\r\nINCR a\r\n"), "");
+    assert_int_equal(talk_left(scene->talk), 16);
+    talk_fill(scene->talk, false);
+    assert_string_equal(talk_say(scene->talk, ""), ":1\r\n:2\r\n");
+}
+
+static void lost_rhythm_ends_the_session_with_a_reason(void **state)
+{
+    struct scene *scene = *state;
+    static const struct line lines[] = {
+        {"*1\r\n:1\r\n", "-ERR Protocol error: expected '$'\r\n"},
+        {"*2\r\n$3\r\nGET\r\n$66049\r\n", "-ERR Protocol error: invalid bulk length\r\n"},
+        {"*1025\r\n", "-ERR Protocol error: invalid multibulk length\r\n"},
+        {"\x16\x03\x01\x02\x01", "-ERR Protocol error: unexpected byte\r\n"},
+        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "-ERR Protocol error: possible cross protocol request\r\n"},
+        {"POST /v1/check HTTP/1.1\r\n", "-ERR Protocol error: possible cross protocol request\r\n"},
+        {"host: a\r\n", "-ERR Protocol error: possible cross protocol request\r\n"},
+        {"*1\r\n$4\r\nPOST\r\n", "-ERR Protocol error: possible cross protocol request\r\n"},
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "-ERR Protocol error: possible cross protocol request\r\n"},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct talk *talk = talk_new(scene->app, tly_resp_protocol());
+        assert_string_equal(talk_say(talk, lines[i].said), lines[i].answer);
+        assert_true(talk_is_closed(talk));
+        assert_string_equal(talk_say(talk, "INCR a\r\n"), "");
+        talk_free(talk);
+    }
+    CONVERSE({"GET a", "$-1\r\n"});
+}
+
+static void the_largest_value_is_kept_and_read(void **state)
+{
+    struct scene *scene = *state;
+    size_t n = 65536;
+    char *said = malloc(n + 256);
+    assert_non_null(said);
+    size_t head = (size_t)sprintf(said, "*3\r\n$3\r\nSET\r\n$4\r\nkv:a\r\n$%zu\r\n", n);
+    memset(said + head, 'v', n);
+    memcpy(said + head + n, "\r\n", 2);
+    assert_string_equal((const char *)talk_say_bytes(scene->talk, tly_slice_of(said, head + n + 2)).p,
+                        "+OK\r\n");
+    struct tly_slice got = talk_say_bytes(scene->talk, tly_slice_text("GET kv:a\r\n"));
+    assert_int_equal(got.n, 8 + n + 2);
+    assert_memory_equal(got.p, "$65536\r\n", 8);
+    assert_memory_equal(got.p + 8, said + head, n + 2);
+    free(said);
+}
+
+static void an_answer_that_would_be_too_large_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    the_largest_value_is_kept_and_read(state);
+    char *said = malloc(4096), *at = said;
+    assert_non_null(said);
+    at += sprintf(at, "MGET");
+    for (size_t i = 0; i < 200; i++)
+        at += sprintf(at, " kv:a");
+    (void)sprintf(at, "\r\n");
+    assert_string_equal(talk_say(scene->talk, said), "-ERR larger than the limit for its kind\r\n");
+    free(said);
+}
+
+/* Random bytes and mutants of the pipeline, in random pieces: whatever comes, an answer is whole and nothing breaks. */
+static void garbage_never_breaks_the_door(void **state)
+{
+    struct scene *scene = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    size_t closed = 0, answered = 0;
+    for (size_t i = 0; i < 100000; i++) {
+        struct talk *talk = talk_new(scene->app, tly_resp_protocol());
+        uint8_t bytes[sizeof pipeline];
+        size_t begin = (size_t)test_rng_below(&rng, sizeof pipeline - 1), n = sizeof pipeline - 1 - begin;
+        memcpy(bytes, pipeline + begin, n);
+        for (uint64_t changes = test_rng_below(&rng, 4); changes > 0; changes--)
+            bytes[test_rng_below(&rng, n)] = (uint8_t)test_rng_next(&rng);
+        struct tly_slice got =
+            talk_say_cut(talk, tly_slice_of(bytes, n), (size_t)test_rng_below(&rng, n + 1));
+        claim(got.n == 0 || (got.n >= 3 && memcmp(got.p + got.n - 2, "\r\n", 2) == 0));
+        answered += got.n > 0;
+        closed += talk_is_closed(talk);
+        talk_free(talk);
+    }
+    claim(answered > 1000 && closed > 1000 && closed < 99000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(a_pipeline_cut_at_every_byte_gets_the_same_answers),
+        SCENE(a_pipeline_byte_by_byte_gets_the_same_answers),
+        SCENE(ten_thousand_in_one_go_are_answered_in_order),
+        SCENE(a_strict_prefix_of_a_request_changes_nothing),
+        SCENE(while_answers_pile_up_requests_wait),
+        SCENE(lost_rhythm_ends_the_session_with_a_reason),
+        SCENE(the_largest_value_is_kept_and_read),
+        SCENE(an_answer_that_would_be_too_large_is_refused),
+        SCENE(garbage_never_breaks_the_door),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,153 @@
+/* CL.THROTTLE as redis-cell, and the named limits. */
+#include "tests/shell/support_resp.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void throttle_answers_as_redis_cell(void **state)
+{
+    struct scene *scene = *state;
+    CONVERSE({"CL.THROTTLE u 4 1 1 6", "*5\r\n:1\r\n:5\r\n:5\r\n:-1\r\n:0\r\n"},
+             {"CL.THROTTLE u 4 1 1", "*5\r\n:0\r\n:5\r\n:4\r\n:-1\r\n:1\r\n"},
+             {"CL.THROTTLE u 4 1 1 0", "*5\r\n:0\r\n:5\r\n:4\r\n:-1\r\n:1\r\n"},
+             {"cl.throttle u 4 1 1 4", "*5\r\n:0\r\n:5\r\n:0\r\n:-1\r\n:5\r\n"},
+             {"CL.THROTTLE u 4 1 1", "*5\r\n:1\r\n:5\r\n:0\r\n:1\r\n:5\r\n"});
+    fake_app_advance(scene->app, 3000);
+    CONVERSE({"CL.THROTTLE u 4 1 1", "*5\r\n:0\r\n:5\r\n:2\r\n:-1\r\n:3\r\n"});
+    fake_app_advance(scene->app, 100);
+    CONVERSE({"CL.THROTTLE u 4 1 1", "*5\r\n:0\r\n:5\r\n:1\r\n:-1\r\n:4\r\n"},
+             {"CL.THROTTLE u 4 1 1 5", "*5\r\n:1\r\n:5\r\n:1\r\n:4\r\n:4\r\n"});
+}
+
+static void throttle_has_redis_cells_errors(void **state)
+{
+    static const char usage[] =
+        "-Cell error: Usage: cl.throttle <key> <max_burst> <count per period> <period> [<quantity>]\r\n";
+    static const char zero[] = "-Cell error: Zero rates are not supported\r\n";
+    static const char negative[] = "-Cell error: Negative numbers are not supported\r\n";
+    CONVERSE({"CL.THROTTLE", usage}, {"CL.THROTTLE a 1 2", usage}, {"CL.THROTTLE a 1 2 3 4 5", usage},
+             {"CL.THROTTLE a x 2 3", "-Cell error: Couldn't parse as integer: x\r\n"},
+             {"CL.THROTTLE a 1 2 3 9223372036854775808",
+              "-Cell error: Couldn't parse as integer: 9223372036854775808\r\n"},
+             {"CL.THROTTLE a 1 2 \"\"", "-Cell error: Couldn't parse as integer: \r\n"},
+             {"CL.THROTTLE a 1 0 3", zero}, {"CL.THROTTLE a 1 2 0", zero}, {"CL.THROTTLE a -1 2 3", negative},
+             {"CL.THROTTLE a 1 -2 3", negative}, {"CL.THROTTLE a 1 2 -3", negative},
+             {"CL.THROTTLE a 1 2 3 -1", negative},
+             {"CL.THROTTLE a 9223372036854775807 1 1", "-Cell error: Number too large\r\n"},
+             {"CL.THROTTLE a 1 1 9223372036854775807", "-Cell error: Number too large\r\n"},
+             {"CL.THROTTLE a 1 1 1 4294967296", "-Cell error: Number too large\r\n"},
+             {"CL.THROTTLE a +1 002 3", "*5\r\n:0\r\n:2\r\n:1\r\n:-1\r\n:2\r\n"});
+}
+
+static void deleting_a_key_resets_its_throttle(void **state)
+{
+    CONVERSE({"CL.THROTTLE u 0 1 60", "*5\r\n:0\r\n:1\r\n:0\r\n:-1\r\n:60\r\n"},
+             {"CL.THROTTLE u 0 1 60", "*5\r\n:1\r\n:1\r\n:0\r\n:60\r\n:60\r\n"}, {"DEL u", ":1\r\n"},
+             {"CL.THROTTLE u 0 1 60", "*5\r\n:0\r\n:1\r\n:0\r\n:-1\r\n:60\r\n"}, {"INCR u", ":1\r\n"},
+             {"DEL u", ":1\r\n"}, {"EXISTS u", ":0\r\n"},
+             {"CL.THROTTLE u 0 1 60", "*5\r\n:0\r\n:1\r\n:0\r\n:-1\r\n:60\r\n"});
+}
+
+/* redis-cell's formulas in whole nanoseconds. */
+struct cell {
+    int64_t tat;
+};
+
+static void cell_throttle(struct cell *cell, int64_t now, const int64_t arg[4], char *answer)
+{
+    int64_t emission = arg[2] * 1000000000 / arg[1], tolerance = emission * (arg[0] + 1),
+            increment = emission * arg[3];
+    int64_t tat = cell->tat > now ? cell->tat : now, diff = now - (tat + increment - tolerance), retry = -1,
+            ttl;
+    bool limited = diff < 0;
+    if (limited) {
+        if (increment <= tolerance) retry = -diff;
+        ttl = tat - now;
+    } else {
+        ttl = tat + increment - now;
+        if (arg[3] > 0) cell->tat = tat + increment;
+    }
+    int64_t remaining = ttl > tolerance ? 0 : (tolerance - ttl) / emission;
+    (void)sprintf(answer, "*5\r\n:%d\r\n:%" PRId64 "\r\n:%" PRId64 "\r\n:%" PRId64 "\r\n:%" PRId64 "\r\n",
+                  limited, arg[0] + 1, remaining, retry < 0 ? -1 : (retry + 999999999) / 1000000000,
+                  (ttl + 999999999) / 1000000000);
+}
+
+static void random_throttles_follow_redis_cells_formulas(void **state)
+{
+    struct scene *scene = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    struct cell cells[8] = {0};
+    size_t limited = 0;
+    for (size_t i = 0; i < 10000; i++) {
+        size_t key = (size_t)test_rng_below(&rng, 8);
+        const int64_t arg[4] = {(int64_t)(key * 3), (int64_t)(1 + key * 7), (int64_t)(1 + key * key),
+                                (int64_t)test_rng_below(&rng, 5)};
+        char said[128], expected[160];
+        (void)snprintf(said, sizeof said,
+                       "CL.THROTTLE k%zu %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\r\n", key, arg[0],
+                       arg[1], arg[2], arg[3]);
+        cell_throttle(&cells[key], (int64_t)tly_app_now(scene->app).wall_ns, arg, expected);
+        const char *answer = talk_say(scene->talk, said);
+        if (strcmp(answer, expected) != 0) print_message("%zu: %s%s%s", i, said, answer, expected);
+        claim(strcmp(answer, expected) == 0);
+        limited += answer[5] == '1';
+        fake_app_advance(scene->app, test_rng_below(&rng, 200));
+    }
+    claim(limited > 1000 && limited < 9000);
+}
+
+static void named_limits_are_checked_peeked_and_reset(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", "route", NULL};
+    fake_app_limit(scene->app, "api", "2/10s", TLY_FIXED_WINDOW, fields);
+#define VERDICT(code, remaining, retry)                                     \
+    code "\r\n$5\r\nlimit\r\n:2\r\n$9\r\nremaining\r\n:" remaining          \
+         "\r\n$8\r\nreset_ms\r\n:10000\r\n$14\r\nretry_after_ms\r\n:" retry \
+         "\r\n$4\r\nname\r\n$3\r\napi\r\n"
+#define OK "*12\r\n$4\r\ncode\r\n$2\r\nok"
+#define OVER "*12\r\n$4\r\ncode\r\n$4\r\nover"
+    CONVERSE({"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0")},
+             {"TLY.CHECK api route /x tenant t1", VERDICT(OK, "0", "0")},
+             {"TLY.CHECK api route /x tenant t1 hits 1", VERDICT(OVER, "0", "10000")},
+             {"TLY.CHECK api route /x tenant t1 HITS 3", VERDICT(OVER, "0", "-1")},
+             {"TLY.CHECK api route /x tenant t2 hits 2", VERDICT(OK, "0", "0")},
+             {"TLY.PEEK api route /x tenant t1", VERDICT(OK, "0", "0")},
+             {"TLY.RESET api route /x tenant t1", ":1\r\n"}, {"TLY.RESET api route /x tenant t1", ":0\r\n"},
+             {"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0")});
+}
+
+static void a_limit_that_is_not_there_is_unknown(void **state)
+{
+    CONVERSE({"TLY.CHECK nope",
+              "*12\r\n$4\r\ncode\r\n$7\r\nunknown\r\n$5\r\nlimit\r\n:0\r\n$9\r\nremaining\r\n:0\r\n$8\r\n"
+              "reset_ms\r\n:0\r\n$14\r\nretry_after_ms\r\n:0\r\n$4\r\nname\r\n$4\r\nnope\r\n"},
+             {"TLY.RESET nope", "-ERR no limit of that name\r\n"},
+             {"TLY.CHECK nope a", "-ERR syntax error\r\n"}, {"TLY.CHECK nope HITS x", NOT_INT},
+             {"TLY.CHECK nope HITS -1", NOT_INT}, {"TLY.CHECK nope HITS 4294967296", NOT_INT},
+             {"TLY.CHECK nope a 1 b 2 c 3 d 4 e 5 f 6 g 7 h 8 i 9", "-ERR a limit has at most 8 fields\r\n"});
+}
+
+static void a_verdict_is_a_map_in_resp3(void **state)
+{
+    struct scene *scene = *state;
+    (void)talk_say(scene->talk, "HELLO 3\r\n");
+    assert_int_equal(strncmp(talk_say(scene->talk, "TLY.CHECK nope\r\n"), "%6\r\n$4\r\ncode\r\n", 14), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(throttle_answers_as_redis_cell),
+        SCENE(throttle_has_redis_cells_errors),
+        SCENE(deleting_a_key_resets_its_throttle),
+        SCENE(random_throttles_follow_redis_cells_formulas),
+        SCENE(named_limits_are_checked_peeked_and_reset),
+        SCENE(a_limit_that_is_not_there_is_unknown),
+        SCENE(a_verdict_is_a_map_in_resp3),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
