@@ -97,7 +97,8 @@ static void finish(struct tly_round_writer *writer, struct tly_mark start, uint6
                    struct tly_bench_bodies *bodies)
 {
     struct tly_mark end = {start.origin, end_ts};
-    tly_round_writer_finish(writer, &bodies->bytes, TLY_ROUND_FIRST | TLY_ROUND_LAST, &start, 1, &end, 1);
+    tly_round_writer_finish(writer, TLY_ROUND_FIRST | TLY_ROUND_LAST, (struct tly_mark_list){&start, 1},
+                            (struct tly_mark_list){&end, 1}, &bodies->bytes);
     tly_round_writer_clear(writer);
     end_body(bodies);
 }

@@ -27,6 +27,12 @@ struct tly_mark {
 /* Marks, encoded: a msgpack array origin, ts, origin, ts, … A longer list than TLY_MARKS_MAX is TLY_TOO_LARGE. */
 void tly_marks_put(struct tly_buf *out, const struct tly_mark *marks, size_t count);
 
+/* A borrow: marks in memory. */
+struct tly_mark_list {
+    const struct tly_mark *marks;
+    size_t count;
+};
+
 struct tly_marks {
     struct tly_cursor cursor; /* behind the array's head */
     size_t left;
@@ -108,9 +114,8 @@ size_t tly_round_writer_bytes(const struct tly_round_writer *writer);
  * Appends the body of the part. The start marks are read only with TLY_ROUND_FIRST, the end marks only with
  * TLY_ROUND_LAST. When both lists are long (more than TLY_MARKS_MAX together) send them in different parts.
  */
-void tly_round_writer_finish(const struct tly_round_writer *writer, struct tly_buf *out, unsigned flags,
-                             const struct tly_mark *start, size_t start_count, const struct tly_mark *end,
-                             size_t end_count);
+void tly_round_writer_finish(const struct tly_round_writer *writer, unsigned flags,
+                             struct tly_mark_list start, struct tly_mark_list end, struct tly_buf *out);
 
 struct tly_round {
     unsigned flags;

@@ -109,22 +109,20 @@ size_t tly_round_writer_bytes(const struct tly_round_writer *writer)
     return writer->rows.n;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): two lists, each with its count */
-void tly_round_writer_finish(const struct tly_round_writer *writer, struct tly_buf *out, unsigned flags,
-                             const struct tly_mark *start, size_t start_count, const struct tly_mark *end,
-                             size_t end_count)
+void tly_round_writer_finish(const struct tly_round_writer *writer, unsigned flags,
+                             struct tly_mark_list start, struct tly_mark_list end, struct tly_buf *out)
 {
     assert((flags & ~(unsigned)(TLY_ROUND_FIRST | TLY_ROUND_LAST)) == 0);
     if (writer->rows.result != TLY_OK) tly_buf_fail(out, writer->rows.result);
     tly_put_array(out, 5);
     tly_put_uint(out, flags);
-    tly_marks_put(out, start, (flags & TLY_ROUND_FIRST) != 0 ? start_count : 0);
+    tly_marks_put(out, start.marks, (flags & TLY_ROUND_FIRST) != 0 ? start.count : 0);
     tly_put_array(out, writer->life_count);
     for (size_t i = 0; i < writer->life_count; i++)
         tly_put_uint(out, writer->lives[i]);
     tly_put_array(out, writer->row_count);
     tly_buf_put(out, writer->rows.p, writer->rows.n);
-    tly_marks_put(out, end, (flags & TLY_ROUND_LAST) != 0 ? end_count : 0);
+    tly_marks_put(out, end.marks, (flags & TLY_ROUND_LAST) != 0 ? end.count : 0);
 }
 
 /* ---- reading ---- */

@@ -39,7 +39,7 @@ static bool send_rounds(struct tly_engine *e, struct conn *conn)
     struct tly_part_wish wish = {.rows_bytes_max = TLY_PART_BYTES};
     if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
     conn->flush_at = TLY_NEVER;
-    while (tly_follower_is_behind(&conn->follower)) {
+    while (conn->takes_rounds && tly_follower_is_behind(&conn->follower)) {
         if (conn->queued >= TLY_QUEUED_MAX) return true; /* TLY_QUEUED tells when to go on */
         if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
             conn->flush_at = e->now.mono_ns;

@@ -100,7 +100,11 @@ static bool write_life(struct tly_follower *follower, size_t life, struct tly_ro
         uint64_t ts = scanned.dot.version.ts;
         /* A part never ends between two records of one version: the next begins behind that version. */
         if (ts != reach->sent && tly_round_writer_bytes(writer) >= rows_bytes_max) return false;
-        if (!tly_round_writer_add(writer, scanned.key, scanned.strategy, &scanned.dot)) return false;
+        if (!tly_round_writer_add(writer, scanned.key, scanned.strategy, &scanned.dot)) {
+            if (ts == reach->sent)
+                reach->sent = ts - 1; /* forged: two dots of one version; both go in the next part */
+            return false;
+        }
         reach->sent = ts;
     }
     return true;
@@ -192,7 +196,8 @@ struct tly_part tly_follower_next(struct tly_follower *follower, const struct tl
         goto free_lists;
     }
     unsigned flags = (first ? TLY_ROUND_FIRST : 0u) | (part.last ? TLY_ROUND_LAST : 0u);
-    tly_round_writer_finish(writer, out, flags, start.marks, start.count, end.marks, end.count);
+    tly_round_writer_finish(writer, flags, (struct tly_mark_list){start.marks, start.count},
+                            (struct tly_mark_list){end.marks, end.count}, out);
     follower->in_round = true;
     if (part.last) finish_round(follower);
 free_lists:

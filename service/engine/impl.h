@@ -77,8 +77,9 @@ struct conn {
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
     uint64_t last_flush;
-    bool round_open;  /* parts of a round are coming in */
-    bool round_taken; /* … and its start was covered and nothing refused */
+    bool takes_rounds; /* its HELLO has the capability `delta` */
+    bool round_open;   /* parts of a round are coming in */
+    bool round_taken;  /* … and its start was covered and nothing refused */
 };
 
 /* Another node. */

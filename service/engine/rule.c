@@ -44,8 +44,9 @@ static bool take_number(struct tly_slice *text, uint64_t *number)
         *number = *number * 10 + digit;
         digits++;
     }
+    if (digits == 0) return false;
     *text = tly_slice_of(text->p + digits, text->n - digits);
-    return digits > 0;
+    return true;
 }
 
 /* ms in a unit; 0: no unit of that name. */
@@ -200,7 +201,8 @@ static struct tly_slice value_of(const struct tly_field *fields, size_t count, c
 enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field *fields, size_t field_count,
                              uint8_t *out, size_t *n)
 {
-    struct key key = {.out = out};
+    struct key key = {NULL, 0};
+    key.out = out;
     add_plain(&key, tly_slice_text("rl:n:"));
     add_part(&key, tly_slice_text(rule->name));
     for (size_t i = 0; i < rule->field_count; i++) {
@@ -211,12 +213,13 @@ enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field
     return key.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
 }
 
-enum tly_result tly_adhoc_key(struct tly_slice name, uint8_t *out, size_t *n)
+enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)
 {
-    struct key key = {.out = out};
-    if (name.n == 0) return TLY_BAD_KEY;
-    add_plain(&key, tly_slice_text("rl:a:"));
-    add_plain(&key, name);
-    *n = key.n;
-    return key.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
+    struct key whole = {NULL, 0};
+    whole.out = out;
+    if (key.n == 0) return TLY_BAD_KEY;
+    add_plain(&whole, tly_slice_text("rl:a:"));
+    add_plain(&whole, key);
+    *n = whole.n;
+    return whole.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
 }

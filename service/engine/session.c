@@ -143,6 +143,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
         conn->target->reported = false;
     }
     e->stats.sessions_up++;
+    conn->takes_rounds = hello.delta;
     conn->flush_at = conn->ack_at = e->now.mono_ns;
     return KEEP;
 }

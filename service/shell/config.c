@@ -26,22 +26,30 @@ static bool parse_port(const char *text, uint16_t *port)
     return true;
 }
 
+#define NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+/* A host name or an IPv4 address; what stood in brackets is an IPv6 address, perhaps with a scope. */
+static bool is_host(const char *text, size_t n, bool bracketed)
+{
+    if (bracketed) return strspn(text, NAME_BYTES ":%") >= n && memchr(text, ':', n) != NULL;
+    return n > 0 && strspn(text, NAME_BYTES) >= n;
+}
+
 /* ADDR:PORT, [v6]:PORT or :PORT; an empty address is all of them. */
 static bool parse_host_port(const char *text, char *host, size_t size, uint16_t *port)
 {
     const char *colon = strrchr(text, ':');
     if (colon == NULL || !parse_port(colon + 1, port)) return false;
     size_t n = (size_t)(colon - text);
+    bool bracketed = n > 2 && text[0] == '[' && text[n - 1] == ']';
     if (n == 0) {
         text = "0.0.0.0";
         n = strlen(text);
-    } else if (text[0] == '[' && text[n - 1] == ']' && n > 2) {
+    } else if (bracketed) {
         text++;
         n -= 2;
-    } else if (memchr(text, ':', n) != NULL || memchr(text, ' ', n) != NULL) {
-        return false;
     }
-    if (n >= size) return false;
+    if (!is_host(text, n, bracketed) || n >= size) return false;
     memcpy(host, text, n);
     host[n] = '\0';
     return true;
@@ -176,8 +184,7 @@ static bool is_name(const char *text)
 {
     size_t n = strlen(text);
     if (n == 0 || n > TLY_NAME_BYTES_MAX) return false;
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    return strspn(text, allowed) == n;
+    return strspn(text, NAME_BYTES) == n;
 }
 
 static const char name_form[] = "1 to 64 of letters, digits, '.', '_' and '-'";

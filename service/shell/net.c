@@ -37,7 +37,7 @@ struct tly_net {
     struct evdns_base *dns; /* made when a name is first seen */
     tly_net_event *event;
     void *context;
-    TAILQ_HEAD(, link) links;
+    TAILQ_HEAD(link_list, link) links;
     uint64_t next_accepted;
     int listener;
     struct event *accepting, *resume;

@@ -120,36 +120,41 @@ static void every_triple_of_a_small_universe_is_ordered_strictly(void **state)
 
 /* ---- join ---- */
 
-static size_t joined(const struct tly_strategy *strategy, const struct tly_dot *a, size_t a_count,
-                     const struct tly_dot *b, size_t b_count, struct tly_dot *out)
+struct set {
+    struct tly_dot dots[DOTS_MAX];
+    size_t count;
+};
+
+static struct set joined(const struct tly_strategy *strategy, const struct set *a, const struct set *b)
 {
-    memcpy(out, a, a_count * sizeof *a);
-    memcpy(out + a_count, b, b_count * sizeof *b);
-    return tly_join(strategy, out, a_count + b_count);
+    struct set out = *a;
+    memcpy(out.dots + a->count, b->dots, b->count * sizeof b->dots[0]);
+    out.count = tly_join(strategy, out.dots, a->count + b->count);
+    return out;
+}
+
+static void claim_equal(const struct set *a, const struct set *b)
+{
+    claim(dots_equal(a->dots, a->count, b->dots, b->count));
 }
 
 static void claim_join_laws(struct test_rng *rng, const struct tly_strategy *strategy)
 {
-    struct tly_dot set[3][8], ab[DOTS_MAX], bc[DOTS_MAX], left[DOTS_MAX], right[DOTS_MAX];
-    size_t n[3];
+    struct set set[3];
     for (size_t i = 0; i < 3; i++) {
-        n[i] = (size_t)test_rng_below(rng, 8);
-        for (size_t j = 0; j < n[i]; j++)
-            set[i][j] = sample_dot(rng, strategy);
+        set[i].count = (size_t)test_rng_below(rng, 8);
+        for (size_t j = 0; j < set[i].count; j++)
+            set[i].dots[j] = sample_dot(rng, strategy);
     }
-    size_t ab_count = joined(strategy, set[0], n[0], set[1], n[1], ab);
-    size_t count = joined(strategy, set[1], n[1], set[0], n[0], left);
-    claim(dots_equal(ab, ab_count, left, count));
-
-    size_t bc_count = joined(strategy, set[1], n[1], set[2], n[2], bc);
-    size_t left_count = joined(strategy, ab, ab_count, set[2], n[2], left);
-    size_t right_count = joined(strategy, set[0], n[0], bc, bc_count, right);
-    claim(dots_equal(left, left_count, right, right_count));
-
-    right_count = joined(strategy, left, left_count, left, left_count, right);
-    claim(dots_equal(left, left_count, right, right_count));
-    right_count = joined(strategy, left, left_count, ab, ab_count, right);
-    claim(dots_equal(left, left_count, right, right_count));
+    struct set ab = joined(strategy, &set[0], &set[1]), ba = joined(strategy, &set[1], &set[0]);
+    claim_equal(&ab, &ba);
+    struct set bc = joined(strategy, &set[1], &set[2]);
+    struct set left = joined(strategy, &ab, &set[2]), right = joined(strategy, &set[0], &bc);
+    claim_equal(&left, &right);
+    struct set again = joined(strategy, &left, &left);
+    claim_equal(&left, &again);
+    again = joined(strategy, &left, &ab);
+    claim_equal(&left, &again);
 }
 
 static void join_is_associative_commutative_and_idempotent(void **state)

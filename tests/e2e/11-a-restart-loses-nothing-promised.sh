@@ -46,8 +46,7 @@ expect "incr, with fsync=never" 7 "$(resp a incr killed:always)"
 kill_node a
 for fsync in always interval; do
     start_node a -o fsync="$fsync"
-    python count.py --increments 30000 --seconds 2 --breaks 1 --seed "$RANDOM" --keys "$([ "$fsync" = always ] && echo 100 || echo 200)" \
-        --fresh "$fsync" "${resp_port[a]}:${http_port[a]}" >count.out 2>&1 &
+    python count.py --increments 30000 --seconds 2 --breaks 1 --prefix "$fsync:" "${resp_port[a]}:${http_port[a]}" >count.out 2>&1 &
     counter=$!
     helpers+=("$counter")
     wait_until counted 3000

@@ -17,7 +17,9 @@ import time
 
 from tally import Closed, Error, Resp, check, digest, fail, note
 
-KEY = "key:%012d"
+
+def key_of(options, i):
+    return f"{options.prefix}{i:012d}"
 
 
 class Counter(threading.Thread):
@@ -62,7 +64,8 @@ class Counter(threading.Thread):
         try:
             while self.left > 0:
                 self.pace()
-                keys = [KEY % self.random.randrange(self.options.keys) for _ in range(min(self.options.pipeline, self.left))]
+                keys = [key_of(self.options, self.random.randrange(self.options.keys))
+                        for _ in range(min(self.options.pipeline, self.left))]
                 self.sent.update(keys)
                 resp.socket.sendall(b"".join(Resp.encode("INCR", key) for key in keys))
                 for key in keys:
@@ -84,9 +87,9 @@ def start_benchmark(port, count, keys):
          "incr", "key:__rand_int__"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def read_all(port, keys):
+def read_all(port, options):
     resp = Resp(port)
-    values = resp.call("MGET", *[KEY % i for i in range(keys)])
+    values = resp.call("MGET", *[key_of(options, i) for i in range(options.keys)])
     resp.close()
     check(f"MGET answered {values!r}", isinstance(values, list))
     return [0 if value is None else int(value) for value in values]
@@ -94,7 +97,7 @@ def read_all(port, keys):
 
 def differences(options, workers, benchmarked):
     """What is not as it should be; empty: nothing."""
-    readings = [read_all(resp_port, options.keys) for resp_port, _ in options.nodes]
+    readings = [read_all(resp_port, options) for resp_port, _ in options.nodes]
     sums = [sum(reading) for reading in readings]
     if any(reading != readings[0] for reading in readings):
         return f"sums {sums}, keys differ"
@@ -103,7 +106,7 @@ def differences(options, workers, benchmarked):
     if not acked.total() + benchmarked <= sums[0] <= sent.total() + benchmarked:
         return f"the sum is {sums[0]}; acknowledged {acked.total() + benchmarked}, sent {sent.total() + benchmarked}"
     for i, value in enumerate(readings[0]):
-        key = KEY % i
+        key = key_of(options, i)
         if benchmarked == 0 and not acked[key] <= value <= sent[key]:
             return f"{key} reads {value}; acknowledged {acked[key]}, sent {sent[key]}"
     digests = [digest(http_port) for _, http_port in options.nodes]
@@ -118,6 +121,7 @@ def parse():
     parser.add_argument("--increments", type=int, default=40000)
     parser.add_argument("--benchmark", type=int, default=0)
     parser.add_argument("--keys", type=int, default=1000)
+    parser.add_argument("--prefix", default="key:")
     parser.add_argument("--pipeline", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--patience", type=float, default=20)

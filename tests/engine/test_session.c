@@ -118,7 +118,8 @@ static void say_round(struct scene *scene, uint64_t conn, unsigned flags, struct
     struct tly_dot dot = {.version = version, .op = TLY_PUT, .num = {0, 0, (uint64_t)count, 0}};
     char key[] = {'k', (char)('0' + count), '\0'};
     if (version.ts != 0) assert_true(tly_round_writer_add(writer, text(key), tly_epoch_sum(), &dot));
-    tly_round_writer_finish(writer, &scene->body, flags, start, start != NULL, end, end != NULL);
+    tly_round_writer_finish(writer, flags, (struct tly_mark_list){start, start != NULL},
+                            (struct tly_mark_list){end, end != NULL}, &scene->body);
     tly_round_writer_fini(writer);
     tly_mem_free(&scene->mem, writer, sizeof *writer);
     say(scene, conn, TLY_FRAME_ROUND);

@@ -58,7 +58,8 @@ static void write_and_read_again(const struct tly_round *round)
     tly_buf_init(&out, &mem, TLY_FRAME_BODY_MAX);
     tly_round_writer_init(&writer, &mem);
     size_t count = write_rows(&writer, round);
-    tly_round_writer_finish(&writer, &out, round->flags, NULL, 0, NULL, 0);
+    tly_round_writer_finish(&writer, round->flags, (struct tly_mark_list){NULL, 0},
+                            (struct tly_mark_list){NULL, 0}, &out);
     assert(out.result == TLY_OK);
     enum tly_result result = tly_round_get(tly_buf_slice(&out), &again);
     assert(result == TLY_OK && again.row_count == count);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char path[64];
@@ -99,6 +100,11 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"resp=1.2.3.4:65536", "ADDR:PORT"},
         {"resp=1.2.3.4:7x", "ADDR:PORT"},
         {"resp=::1:80", "ADDR:PORT"},
+        {"resp=[]:80", "ADDR:PORT"},
+        {"resp=[::1:80", "ADDR:PORT"},
+        {"resp=[a]:80", "ADDR:PORT"},
+        {"resp=a b:80", "ADDR:PORT"},
+        {"resp=a\nb:80", "ADDR:PORT"},
         {"http=unix:", "unix:PATH"},
         {"peers=unix:/x", "ADDR:PORT or none"},
         {"grpc=127.0.0.1:7381", "no gRPC door yet"},
@@ -172,32 +178,53 @@ static void a_bad_file_is_refused_by_line_and_column(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"name: [a]\n", ":1:7: expected a single value"},
+        {"name: [a]\n", ":1:7: a list; expected a single value"},
         {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
         {"\ncolour: red\n", ":2:1: colour: no such setting"},
-        {"name: a\nname: b\n", ":2:1: the key stands here twice"},
-        {"- a\n", ":1:1: expected settings and limits: a map"},
-        {"limits: 3\n", ":1:9: expected a list of limits"},
-        {"limits:\n  - api\n", ":2:5: expected a limit"},
+        {"name: a\nname: b\n", ":2:1: 'name'; expected every key once"},
+        {"- a\n", ":1:1: a list; expected settings and limits: a map"},
+        {"limits: 3\n", ":1:9: '3'; expected a list of limits"},
+        {"limits:\n  - api\n", ":2:5: 'api'; expected a limit"},
         {"limits:\n  - name: api\n", ":2:5: the limit has no rate"},
         {"limits:\n  - rate: 1/s\n", ":2:5: the limit has no name"},
-        {"limits:\n  - name: api\n    rate: fast\n", ":3:11: expected units/window"},
+        {"limits:\n  - name: api\n    rate: fast\n", ":3:11: 'fast'; expected units/window"},
         {"limits:\n  - name: api\n    rate: 1/s\n    algorithm: leaky\n",
-         ":4:16: expected one of: sliding_window"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    colour: red\n", ":4:5: colour: no such key of a limit"},
+         ":4:16: 'leaky'; expected one of: sliding_window"},
+        {"limits:\n  - name: api\n    rate: 1/s\n    colour: red\n",
+         ":4:5: 'colour'; expected a key of a limit: name, key, rate"},
         {"limits:\n  - name: api\n    rate: 1/s\n    burst: 5\n", "burst goes with algorithm: token_bucket"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    burst: x\n", ":4:12: expected a whole number"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    shadow: maybe\n", ":4:13: expected true or false"},
+        {"limits:\n  - name: api\n    rate: 1/s\n    burst: x\n", ":4:12: 'x'; expected a whole number"},
+        {"limits:\n  - name: api\n    rate: 1/s\n    shadow: maybe\n",
+         ":4:13: 'maybe'; expected true or false"},
         {"limits:\n  - name: api\n    rate: 1/s\n    mode: hard\n",
-         ":4:11: this version has the mode optimistic only"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    key: [a, a]\n", ":4:14: the field stands here twice"},
+         ":4:11: 'hard'; expected optimistic, the only mode"},
+        {"limits:\n  - name: api\n    rate: 1/s\n    key: [a, a]\n",
+         ":4:14: 'a'; expected every field of a key once"},
         {"limits:\n  - {name: a, rate: 1/s}\n  - {name: a, rate: 2/s}\n",
          ":3:5: another limit has this name"},
-        {"name: a\n---\nname: b\n", ":3:1: expected one document"},
-        {"limits: &x\n  - {name: a, rate: 1/s}\nname: *x\n", "anchors and aliases"},
+        {"name: a\n---\nname: b\n", ":2:1: a second document; expected one"},
+        {"limits: &x\n  - {name: a, rate: 1/s}\nname: *x\n",
+         ":1:9: an anchor or alias; expected the value itself"},
+        {"name: &x a\n", ":1:7: an anchor or alias"},
+        {"name: *x\n", ":1:7: an anchor or alias"},
+        {"name: a\n---\n", ":2:1: a second document; expected one"},
+        {"limits:\n  - {name: api, rate: 1/s, match: {plan: free}}\n",
+         ":2:28: 'match'; expected a limit without it: this version does not support it yet"},
+        {"limits:\n  - {name: api, rate: 1/s, on_partition: open}\n",
+         ":2:28: 'on_partition'; expected a limit without"},
+        {"limits:\n  - {name: api, rate: 1/s, cardinality_max: 5}\n",
+         ":2:28: 'cardinality_max'; expected a limit with"},
+        {"limits:\n  - {name: api, rate: 1/s, mode: [hard]}\n", ":2:34: a list; expected optimistic"},
+        {"limits:\n  - {name: api, rate: 1/s, key: {a: b}}\n", ":2:33: a map; expected a field name"},
+        {"limits:\n  - {name: api, rate: 1/s, key: [a,b,c,d,e,f,g,h,i]}\n", "'i'; expected at most 8 fields"},
+        {"name: \"a\\0b\"\n", ":1:7: 'a'; expected a single value"},
+        {"name: \"a\\nb\"\n", ":1:7: name=a?b: expected 1 to 64"},
+        {"name: a\ncluster: \x01\n", ":2:10: control characters are not allowed"},
+        {"[[[[[[[[[a]]]]]]]]]\n", ":1:9: nested too deep"},
         {"name: 'a\n", ":2:1:"},
         {"name: a\n\tcluster: b\n", ":2:"},
-        {"\xff\xfe\xff", ":1:1:"},
+        {"\xff\xfe\xff", ":1:3: incomplete UTF-16"},
+        {"name: a\n# \xc3(\n", ":2:4: invalid trailing UTF-8"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh();
@@ -225,6 +252,96 @@ static void what_is_no_file_is_refused_by_name(void **state)
     assert_string_equal(error.text, "/nowhere/tally.yaml: No such file or directory");
     assert_false(tly_config_load(&config, "/tmp", &mem, &rules, &error));
     assert_string_equal(error.text, "/tmp: not a regular file");
+}
+
+/* Waiting for somebody to write into it would stop the loop at a reload. */
+static void a_pipe_is_refused_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    struct tly_config config = fresh();
+    struct tly_config_error error;
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules;
+    assert_false(tly_config_load(&config, path, &mem, &rules, &error));
+    assert_non_null(strstr(error.text, ": not a regular file"));
+}
+
+static void a_hostile_file_is_refused_by_its_bound(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *piece, *expected;
+        size_t bytes;
+    } rows[] = {
+        {"[", ":1:9: nested too deep", 1048576},   {"{", ":1:9: nested too deep", 1048576},
+        {"- ", ":1:17: nested too deep", 1048576}, {"- a\n", "too many values", 1048576},
+        {"? ", "nested too deep", 1048576},        {"#", "larger than 1 MiB", 1048577},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        for (size_t n = 0; n < rows[i].bytes; n += strlen(rows[i].piece))
+            assert_true(fputs(rows[i].piece, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        struct tly_config config = fresh();
+        struct tly_config_error error;
+        struct tly_mem mem = test_mem();
+        struct tly_rules *rules;
+        assert_false(tly_config_load(&config, path, &mem, &rules, &error));
+        if (strstr(error.text, rows[i].expected) == NULL) fail_msg("%s gives: %s", rows[i].piece, error.text);
+    }
+}
+
+static void write_limits(int count)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("limits:\n", file) >= 0);
+    for (int i = 0; i < count; i++)
+        assert_true(
+            fprintf(file,
+                    "- {name: l%d, key: [a, b, c, d, e, f, g, h], rate: 1/s, algorithm: token_bucket, "
+                    "burst: 1, shadow: true, mode: optimistic}\n",
+                    i) > 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void as_many_limits_as_there_may_be_are_loaded_and_one_more_is_refused(void **state)
+{
+    (void)state;
+    struct tly_config config = fresh();
+    struct tly_config_error error;
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules;
+    write_limits(TLY_RULES_MAX);
+    if (!tly_config_load(&config, path, &mem, &rules, &error)) fail_msg("%s", error.text);
+    assert_int_equal(tly_rules_count(rules), TLY_RULES_MAX);
+    tly_rules_free(rules);
+    write_limits(TLY_RULES_MAX + 1);
+    assert_false(tly_config_load(&config, path, &mem, &rules, &error));
+    if (strstr(error.text, ":4098:3: ") == NULL) fail_msg("%s", error.text);
+}
+
+static void without_memory_nothing_changes_and_nothing_is_left(void **state)
+{
+    (void)state;
+    write_file("name: x\nlimits:\n  - {name: a, rate: 1/s}\n");
+    size_t failed = 0;
+    for (bool loaded = false; !loaded; failed++) {
+        struct test_failing failing = {.countdown = failed};
+        struct tly_mem mem = test_failing_mem(&failing);
+        struct tly_config config = fresh();
+        struct tly_config_error error;
+        struct tly_rules *rules;
+        loaded = tly_config_load(&config, path, &mem, &rules, &error);
+        assert_int_equal(loaded, !failing.failed);
+        assert_value(&config, "name", loaded ? "x" : "");
+        if (loaded) tly_rules_free(rules);
+        assert_int_equal(test_mem_live(), 0);
+    }
+    assert_in_range(failed, 3, 100); /* the object, its array, and once all is well */
 }
 
 static void every_prefix_of_a_good_file_loads_or_says_where_it_fails(void **state)
@@ -275,6 +392,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_sets_settings_and_limits, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_bad_file_is_refused_by_line_and_column, make_file, remove_file),
         cmocka_unit_test(what_is_no_file_is_refused_by_name),
+        cmocka_unit_test_setup_teardown(a_pipe_is_refused_at_once, make_file, remove_file),
+        cmocka_unit_test_setup_teardown(a_hostile_file_is_refused_by_its_bound, make_file, remove_file),
+        cmocka_unit_test_setup_teardown(as_many_limits_as_there_may_be_are_loaded_and_one_more_is_refused,
+                                        make_file, remove_file),
+        cmocka_unit_test_setup_teardown(without_memory_nothing_changes_and_nothing_is_left, make_file,
+                                        remove_file),
         cmocka_unit_test_setup_teardown(every_prefix_of_a_good_file_loads_or_says_where_it_fails, make_file,
                                         remove_file),
         cmocka_unit_test(the_data_directory_follows_the_environment),

@@ -78,7 +78,8 @@ static void put_part(struct tly_buf *body, const struct put *puts, size_t count,
     for (size_t i = 0; i < count; i++)
         assert_true(
             tly_round_writer_add(&writer, tly_slice_text(puts[i].key), puts[i].strategy(), &puts[i].dot));
-    tly_round_writer_finish(&writer, body, flags, marks, 1, end_marks, 2);
+    tly_round_writer_finish(&writer, flags, (struct tly_mark_list){marks, 1},
+                            (struct tly_mark_list){end_marks, 2}, body);
     tly_round_writer_fini(&writer);
 }
 

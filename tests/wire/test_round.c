@@ -73,7 +73,8 @@ static bool add(struct tly_round_writer *writer, const struct put *put)
 static void finish(struct bench *bench, unsigned flags)
 {
     tly_buf_clear(&bench->out);
-    tly_round_writer_finish(&bench->writer, &bench->out, flags, start_marks, 2, end_marks, 3);
+    tly_round_writer_finish(&bench->writer, flags, (struct tly_mark_list){start_marks, 2},
+                            (struct tly_mark_list){end_marks, 3}, &bench->out);
 }
 
 /* The body of one part with all of some_puts. */
@@ -157,7 +158,8 @@ static void a_round_without_rows_is_one(void **state)
 {
     struct bench *bench = *state;
     struct tly_row row;
-    tly_round_writer_finish(&bench->writer, &bench->out, 3, NULL, 0, NULL, 0);
+    tly_round_writer_finish(&bench->writer, 3, (struct tly_mark_list){NULL, 0},
+                            (struct tly_mark_list){NULL, 0}, &bench->out);
     assert_int_equal(get_out(bench), TLY_OK);
     struct tly_rows rows = tly_rows_of(&bench->round);
     assert_false(tly_rows_next(&rows, &row));
@@ -276,8 +278,8 @@ static void a_full_part_with_all_lives_and_marks_fits_into_a_frame(void **state)
         bench->marks[i] = (struct tly_mark){UINT64_MAX - i, UINT64_MAX};
     size_t rows = fill(bench, TLY_ROUND_LIVES_MAX);
     assert_true(rows > TLY_ROUND_LIVES_MAX);
-    tly_round_writer_finish(&bench->writer, &bench->out, 3, bench->marks, TLY_MARKS_MAX / 2, bench->marks,
-                            TLY_MARKS_MAX / 2);
+    tly_round_writer_finish(&bench->writer, 3, (struct tly_mark_list){bench->marks, TLY_MARKS_MAX / 2},
+                            (struct tly_mark_list){bench->marks, TLY_MARKS_MAX / 2}, &bench->out);
     assert_int_equal(bench->out.result, TLY_OK);
     assert_int_equal(get_out(bench), TLY_OK);
     assert_int_equal(bench->round.row_count, rows);
@@ -311,7 +313,8 @@ static void put_part(struct tly_buf *out, const struct tly_mem *mem, void *conte
     tly_round_writer_init(writer, mem);
     for (size_t i = 0; i < 20 * PUTS; i++)
         (void)add(writer, &some_puts[i % PUTS]);
-    tly_round_writer_finish(writer, out, 3, start_marks, 2, end_marks, 3);
+    tly_round_writer_finish(writer, 3, (struct tly_mark_list){start_marks, 2},
+                            (struct tly_mark_list){end_marks, 3}, out);
     tly_round_writer_fini(writer);
 }
 

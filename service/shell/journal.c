@@ -1,0 +1,301 @@
+#include "service/shell/journal.h"
+
+#include "service/shell/libc_mem.h"
+#include "service/shell/segment.h"
+#include "wire/frame.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A buffer that grew beyond this is given back once it is empty. */
+#define KEPT_RETAINED_BYTES ((size_t)4 * 1024 * 1024)
+
+enum state { OPEN, TORN, CLOSED, STAGED };
+
+struct tly_journal {
+    struct tly_journal_config config;
+    enum state state;
+    struct tly_buf kept;
+    size_t written; /* of kept */
+
+    uint64_t last_put, last_written, last_synced; /* numbers of batches */
+
+    char name[TLY_SEGMENT_NAME_BYTES]; /* of the segment that is open */
+    uint64_t size, synced_size;        /* its valid bytes; 0: there is no segment yet */
+    uint64_t counts;                   /* once closed: so many bytes of it are the state */
+    uint64_t tried;                    /* number of the last segment that was made or tried */
+    uint64_t earlier_bytes;            /* of all segments before it */
+    char error[512];
+};
+
+/* ---- the machine ---- */
+
+static void move(struct tly_journal *j, enum state to)
+{
+    static const bool may[][4] = {
+        [OPEN] = {[TORN] = true, [CLOSED] = true},
+        [TORN] = {[OPEN] = true, [CLOSED] = true},
+        [CLOSED] = {[STAGED] = true},
+        [STAGED] = {[OPEN] = true},
+    };
+    assert(may[j->state][to]);
+    j->state = to;
+}
+
+static enum tly_result fail(struct tly_journal *j, enum tly_result result)
+{
+    const char *why = tly_storage_error(j->config.storage);
+    if (result == TLY_STALE) why = "MANIFEST was changed by somebody else while this node had the directory";
+    if (why[0] == '\0' || result == TLY_NOMEM || result == TLY_TOO_LARGE) why = tly_result_text(result);
+    (void)snprintf(j->error, sizeof j->error, "%s", why);
+    return result;
+}
+
+static struct tly_segment *last_segment(const struct tly_journal *j)
+{
+    struct tly_manifest *m = j->config.manifest;
+    return m->segment_count > 0 ? &m->segments[m->segment_count - 1] : NULL;
+}
+
+/* Of fsync=never nothing was kept that could be written again. */
+static void close_segment(struct tly_journal *j)
+{
+    j->counts = j->config.fsync == TLY_FSYNC_NEVER ? j->size : j->synced_size;
+    move(j, CLOSED);
+}
+
+/* ---- up and down ---- */
+
+static void sum_earlier(struct tly_journal *j)
+{
+    const struct tly_manifest *m = j->config.manifest;
+    j->earlier_bytes = 0;
+    for (size_t i = 0; i + 1 < m->segment_count; i++)
+        j->earlier_bytes += m->segments[i].bytes;
+}
+
+struct tly_journal *tly_journal_new(const struct tly_journal_config *config)
+{
+    struct tly_journal *j = calloc(1, sizeof *j);
+    if (j == NULL) return NULL;
+    struct tly_mem mem = tly_libc_mem();
+    j->config = *config;
+    tly_buf_init(&j->kept, &mem, config->kept_bytes);
+    const struct tly_segment *last = last_segment(j);
+    assert((last != NULL) == (config->size >= TLY_SEGMENT_HEADER_BYTES));
+    j->state = last != NULL ? OPEN : CLOSED;
+    j->tried = last != NULL ? last->number : 0;
+    j->size = j->synced_size = config->size;
+    tly_segment_name(j->tried, j->name);
+    sum_earlier(j);
+    return j;
+}
+
+void tly_journal_free(struct tly_journal *j)
+{
+    if (j == NULL) return;
+    tly_buf_fini(&j->kept);
+    free(j);
+}
+
+/* ---- what is kept ---- */
+
+enum tly_result tly_journal_put(struct tly_journal *j, uint64_t number, struct tly_slice batch)
+{
+    if (batch.n > TLY_FRAME_BODY_MAX) return fail(j, TLY_TOO_LARGE);
+    if (j->kept.bytes_max - j->kept.n < batch.n + TLY_FRAME_HEAD_MAX) return TLY_FULL;
+    tly_frame_put(&j->kept, TLY_FRAME_ROUND, batch);
+    enum tly_result result = j->kept.result;
+    j->kept.result = TLY_OK;
+    if (result != TLY_OK) return fail(j, result);
+    j->last_put = number;
+    return TLY_OK;
+}
+
+static void forget_written(struct tly_journal *j)
+{
+    tly_buf_take(&j->kept, j->written);
+    j->written = 0;
+    if (j->kept.n > 0 || j->kept.capacity <= KEPT_RETAINED_BYTES) return;
+    struct tly_mem mem = j->kept.mem;
+    tly_buf_fini(&j->kept);
+    tly_buf_init(&j->kept, &mem, j->config.kept_bytes);
+}
+
+static void note_synced(struct tly_journal *j)
+{
+    j->synced_size = j->size;
+    j->last_synced = j->last_written;
+    forget_written(j);
+}
+
+/* ---- steps; each leaves the state from which it can be tried again ---- */
+
+/* OPEN -> OPEN, TORN */
+static enum tly_result append_kept(struct tly_journal *j)
+{
+    struct tly_slice bytes = tly_slice_of(j->kept.p + j->written, j->kept.n - j->written);
+    enum tly_result result = tly_storage_append(j->config.storage, j->name, bytes);
+    if (result != TLY_OK) {
+        move(j, TORN);
+        return fail(j, result);
+    }
+    j->written = j->kept.n;
+    j->size += bytes.n;
+    j->last_written = j->last_put;
+    if (j->config.fsync == TLY_FSYNC_NEVER) forget_written(j);
+    return TLY_OK;
+}
+
+/* TORN -> OPEN, CLOSED */
+static void mend(struct tly_journal *j)
+{
+    if (tly_storage_truncate(j->config.storage, j->name, j->size) == TLY_OK)
+        move(j, OPEN);
+    else
+        close_segment(j);
+}
+
+static enum tly_result write_segment(struct tly_journal *j, const char *name, uint64_t number)
+{
+    struct tly_storage *storage = j->config.storage;
+    uint8_t header[TLY_SEGMENT_HEADER_BYTES];
+    tly_segment_header(number, header);
+    enum tly_result result = tly_storage_remove(storage, name);
+    if (result == TLY_OK) result = tly_storage_append(storage, name, tly_slice_of(header, sizeof header));
+    if (result == TLY_OK && j->kept.n > 0)
+        result = tly_storage_append(storage, name, tly_buf_slice(&j->kept));
+    if (result == TLY_OK) result = tly_storage_sync(storage, name);
+    return result;
+}
+
+/* CLOSED -> STAGED. MANIFEST was never told of a segment that failed here, so it can go. */
+static enum tly_result stage(struct tly_journal *j)
+{
+    char name[TLY_SEGMENT_NAME_BYTES];
+    if (j->config.manifest->segment_count == TLY_SEGMENTS_MAX) {
+        (void)snprintf(j->error, sizeof j->error, "the log has %d segments and cannot have more",
+                       TLY_SEGMENTS_MAX);
+        return TLY_FULL;
+    }
+    j->tried++;
+    tly_segment_name(j->tried, name);
+    enum tly_result result = write_segment(j, name, j->tried);
+    if (result != TLY_OK) {
+        (void)fail(j, result);
+        (void)!tly_storage_remove(j->config.storage, name);
+        return result;
+    }
+    j->written = j->kept.n;
+    j->last_written = j->last_put;
+    move(j, STAGED);
+    return TLY_OK;
+}
+
+/* Ends the last segment and adds the staged one; an ended one without a record is dropped. */
+static void list_staged(struct tly_journal *j)
+{
+    struct tly_manifest *m = j->config.manifest;
+    struct tly_segment *last = last_segment(j);
+    if (last != NULL) last->bytes = j->counts;
+    if (last == NULL || j->counts > TLY_SEGMENT_HEADER_BYTES) m->segment_count++;
+    *last_segment(j) = (struct tly_segment){.number = j->tried};
+}
+
+/* STAGED -> OPEN */
+static enum tly_result publish(struct tly_journal *j)
+{
+    struct tly_manifest *m = j->config.manifest;
+    size_t count = m->segment_count;
+    struct tly_segment last = count > 0 ? *last_segment(j) : (struct tly_segment){0};
+    list_staged(j);
+    enum tly_result result = tly_manifest_save(j->config.storage, m);
+    if (result != TLY_OK) {
+        m->segment_count = count;
+        if (count > 0) *last_segment(j) = last;
+        return fail(j, result);
+    }
+    if (m->segment_count == count) (void)!tly_storage_remove(j->config.storage, j->name);
+    tly_segment_name(j->tried, j->name);
+    sum_earlier(j);
+    j->size = TLY_SEGMENT_HEADER_BYTES + j->written;
+    move(j, OPEN);
+    note_synced(j);
+    return TLY_OK;
+}
+
+/* ---- what others call ---- */
+
+static bool is_full(const struct tly_journal *j)
+{
+    return j->size >= j->config.segment_bytes && j->config.manifest->segment_count < TLY_SEGMENTS_MAX;
+}
+
+enum tly_result tly_journal_sync(struct tly_journal *j)
+{
+    assert(j->state == OPEN);
+    if (!tly_journal_is_unsynced(j)) return TLY_OK;
+    enum tly_result result = tly_storage_sync(j->config.storage, j->name);
+    if (result != TLY_OK) {
+        close_segment(j);
+        return fail(j, result);
+    }
+    note_synced(j);
+    return TLY_OK;
+}
+
+enum tly_result tly_journal_write(struct tly_journal *j)
+{
+    enum tly_result result = TLY_OK;
+    if (j->state == TORN) mend(j);
+    if (j->state == OPEN && is_full(j)) {
+        result = tly_journal_sync(j);
+        if (result != TLY_OK) return result;
+        close_segment(j);
+    }
+    if (j->state == CLOSED) result = stage(j);
+    if (j->state == STAGED) result = publish(j);
+    if (j->state == OPEN && j->written < j->kept.n) result = append_kept(j);
+    return result;
+}
+
+bool tly_journal_is_behind(const struct tly_journal *j)
+{
+    return j->state != OPEN || j->written < j->kept.n;
+}
+
+bool tly_journal_is_unsynced(const struct tly_journal *j)
+{
+    return j->size > j->synced_size;
+}
+
+bool tly_journal_wants_sync(const struct tly_journal *j)
+{
+    return j->written > j->config.kept_bytes / 4;
+}
+
+uint64_t tly_journal_written(const struct tly_journal *j)
+{
+    return j->last_written;
+}
+
+uint64_t tly_journal_synced(const struct tly_journal *j)
+{
+    return j->last_synced;
+}
+
+uint64_t tly_journal_bytes(const struct tly_journal *j)
+{
+    return j->earlier_bytes + j->size;
+}
+
+uint64_t tly_journal_size(const struct tly_journal *j)
+{
+    return j->size;
+}
+
+const char *tly_journal_error(const struct tly_journal *j)
+{
+    return j->error;
+}

@@ -1,0 +1,67 @@
+/*
+ * The writing side of the log: framed batches, the segment they go to, and what happens when the disk refuses.  Used by
+ * one thread at a time; it waits for the disk.
+ *
+ * What is not known to be synced is kept in memory, framed, and so can be written again, to another segment:
+ *
+ *     kept:   | written to the segment, not synced | not written |
+ *             0                              written             n
+ *
+ *             is full, a sync failed
+ *      +--------------------------------------------------+
+ *      |                                                  v
+ *     OPEN --- an append failed ---> TORN --- cannot ---> CLOSED --- new segment holds ---> STAGED
+ *      ^                              |     be truncated    ^        all that is kept,        |
+ *      |        truncated             |                     |        synced                   |
+ *      +------------------------------+                     +-- (a new one each time)         |
+ *      +-------------------------------- MANIFEST names it -----------------------------------+
+ *
+ * A segment whose sync failed is never synced again: it counts up to what was synced before (with fsync never: as far as
+ * it was written).  Every step can be tried again by calling tly_journal_write again.
+ */
+#ifndef TALLY_SERVICE_SHELL_JOURNAL_H
+#define TALLY_SERVICE_SHELL_JOURNAL_H
+
+#include "service/shell/manifest.h"
+#include "service/shell/store.h"
+
+struct tly_journal;
+
+struct tly_journal_config {
+    struct tly_storage *storage;   /* borrowed */
+    struct tly_manifest *manifest; /* borrowed; nobody else changes its segments */
+    enum tly_fsync fsync;
+    uint64_t size;          /* of the last segment in MANIFEST, all of it valid; 0 if there is none */
+    uint64_t segment_bytes; /* a segment of so many bytes is full */
+    size_t kept_bytes;      /* that may be kept in memory */
+};
+
+/* NULL: no memory. */
+struct tly_journal *tly_journal_new(const struct tly_journal_config *config);
+void tly_journal_free(struct tly_journal *journal);
+
+/* Frames a batch; tly_journal_write writes it. TLY_FULL: as much is kept as may be; TLY_TOO_LARGE, TLY_NOMEM. */
+enum tly_result tly_journal_put(struct tly_journal *journal, uint64_t number,
+                                struct tly_slice batch) TLY_MUST_CHECK;
+/* Writes what was put, in one append. Otherwise tly_journal_error says why; nothing is lost by it. */
+enum tly_result tly_journal_write(struct tly_journal *journal) TLY_MUST_CHECK;
+/* Syncs what was written. A failure closes the segment. */
+enum tly_result tly_journal_sync(struct tly_journal *journal) TLY_MUST_CHECK;
+
+/* Something waits for tly_journal_write. */
+bool tly_journal_is_behind(const struct tly_journal *journal);
+/* Something waits for tly_journal_sync. */
+bool tly_journal_is_unsynced(const struct tly_journal *journal);
+/* More is kept in memory than is good: do not wait for the interval. */
+bool tly_journal_wants_sync(const struct tly_journal *journal);
+
+/* The last batch that was written, and that was synced. */
+uint64_t tly_journal_written(const struct tly_journal *journal);
+uint64_t tly_journal_synced(const struct tly_journal *journal);
+/* Of all segments, and of the last. */
+uint64_t tly_journal_bytes(const struct tly_journal *journal);
+uint64_t tly_journal_size(const struct tly_journal *journal);
+/* What failed last. */
+const char *tly_journal_error(const struct tly_journal *journal);
+
+#endif

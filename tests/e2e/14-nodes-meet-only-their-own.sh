@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Another cluster, or another node's name, is refused with the reason; nodes that restart in turn admit no hit twice.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need redis-cli
+
+cat >tally.yaml <<'END'
+limits:
+  - name: ten
+    rate: 10/300d
+    algorithm: fixed_window
+END
+
+start_cluster a b c -- -f "$PWD/tally.yaml"
+expect "a write on a" 1 "$(resp a incr secret)"
+
+# --- refused ---
+
+start_node stranger -o cluster=other -o join="$(addresses a b c)"
+expect_logged stranger 'peer refused.*another cluster'
+expect_logged a 'peer (refused|said goodbye).*another cluster'
+mkdir twin
+start_node twin -o name=a -o join="$(addresses b)"
+# It meets b, which knows an a already, and through b the address of a.
+expect_logged twin 'one name'
+expect_logged a 'one name'
+wait_equal a b c
+expect "what a stranger learned" '' "$(resp stranger get secret)"
+expect "peers of the stranger" 0 "$(http stranger /metrics | grep -c '^tally_peer_up{.*} 1$')"
+stop_node stranger
+stop_node twin
+for node in a b c; do wait_until sees "$node" 2; done
+wait_equal a b c
+
+# --- a rolling restart ---
+
+admitted=0
+try() {
+    local n got
+    for ((n = 0; n < $2; n++)); do
+        got=$(http_status "$1" /v1/check -d '{"limit":"ten","key":{}}')
+        [ "$got" != 200 ] || admitted=$((admitted + 1))
+    done
+}
+
+for node in a b c; do
+    try "$node" 3
+    others=$(printf '%s\n' a b c | grep -v "$node" | tr '\n' ' ')
+    before=$(http "$node" /v1/cluster | json origin)
+    stop_node "$node"
+    read -ra rest <<<"$others"
+    try "${rest[0]}" 1
+    start_node "$node" -f "$PWD/tally.yaml" -o join="$(addresses "${rest[@]}")"
+    expect "the life of $node goes on" "$before" "$(http "$node" /v1/cluster | json origin)"
+    for other in a b c; do wait_until sees "$other" 2; done
+    wait_equal a b c
+done
+for node in a b c; do try "$node" 5; done
+expect "admitted in all, before, between and after" 10 "$admitted"
