@@ -194,26 +194,27 @@ static enum tly_result stage(struct tly_journal *j)
 }
 
 /* Ends the last segment and adds the staged one; an ended one without a record is dropped. */
-static void list_staged(struct tly_journal *j)
+static void list_staged(const struct tly_journal *j)
 {
     struct tly_manifest *m = j->config.manifest;
-    struct tly_segment *last = last_segment(j);
-    if (last != NULL) last->bytes = j->counts;
-    if (last == NULL || j->counts > TLY_SEGMENT_HEADER_BYTES) m->segment_count++;
-    *last_segment(j) = (struct tly_segment){.number = j->tried};
+    size_t at = m->segment_count;
+    if (at > 0) m->segments[at - 1].bytes = j->counts;
+    if (at > 0 && j->counts <= TLY_SEGMENT_HEADER_BYTES) at--;
+    m->segments[at] = (struct tly_segment){.number = j->tried};
+    m->segment_count = at + 1;
 }
 
 /* STAGED -> OPEN */
 static enum tly_result publish(struct tly_journal *j)
 {
     struct tly_manifest *m = j->config.manifest;
-    size_t count = m->segment_count;
-    struct tly_segment last = count > 0 ? *last_segment(j) : (struct tly_segment){0};
+    const size_t count = m->segment_count, last = count > 0 ? count - 1 : 0;
+    const struct tly_segment before = m->segments[last];
     list_staged(j);
     enum tly_result result = tly_manifest_save(j->config.storage, m);
     if (result != TLY_OK) {
         m->segment_count = count;
-        if (count > 0) *last_segment(j) = last;
+        m->segments[last] = before;
         return fail(j, result);
     }
     if (m->segment_count == count) (void)!tly_storage_remove(j->config.storage, j->name);

@@ -56,16 +56,23 @@ const char *tly_level_name(enum tly_level level)
     return level_names[level];
 }
 
+/* Bytes of the control character that stands at `text`: ASCII's, or in UTF-8 those that U+0080 to U+009F are; else 0. */
+static size_t control_at(const char *text)
+{
+    unsigned char first = (unsigned char)text[0], second = first != 0 ? (unsigned char)text[1] : 0;
+    if (first < 0x20 || first == 0x7f) return 1;
+    return first == 0xc2 && second >= 0x80 && second < 0xa0 ? 2 : 0;
+}
+
 /* What others said may hold anything; on a line it is printable. */
 static void escape(const char *text, char *out, size_t size)
 {
     size_t n = 0;
-    for (; *text != '\0' && n + 5 < size; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte >= 0x20 && byte != 0x7f)
-            out[n++] = *text;
-        else
-            n += (size_t)snprintf(out + n, size - n, "\\x%02x", (unsigned)byte);
+    while (*text != '\0' && size - n > 8) {
+        size_t control = control_at(text);
+        if (control == 0) out[n++] = *text++;
+        for (; control > 0; control--)
+            n += (size_t)snprintf(out + n, size - n, "\\x%02x", (unsigned)(unsigned char)*text++);
     }
     out[n] = '\0';
 }

@@ -50,7 +50,11 @@ enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, 
 enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
                                 char *error, size_t size) TLY_MUST_CHECK;
 
-/* Copies the batch and returns at once. Numbers rise by 1 from 1. TLY_NOMEM, TLY_FULL (64 MiB wait already). */
+/*
+ * Copies the batch and returns at once. Numbers rise by 1 from 1. TLY_NOMEM, TLY_FULL (64 MiB wait already), TLY_TOO_LARGE
+ * (for a frame), TLY_IO (before begin); the number may then be tried again. If it is left out, nothing from there on is
+ * reported stored.
+ */
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
                                  struct tly_slice batch) TLY_MUST_CHECK;
 /* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */

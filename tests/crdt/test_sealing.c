@@ -266,6 +266,22 @@ static void a_higher_generation_drops_own_units_sealed_or_not(void **state)
     tly_ormap_check(world.node[0]);
 }
 
+static void aux_that_came_with_a_hit_is_sealed_and_aux_that_was_replaced_is_not(void **state)
+{
+    struct tly_ormap *map = world.node[0];
+    struct tly_dot own, theirs = shard_of(50, 9, (uint64_t[]){0, 0, 1, 700});
+    for (size_t keeps = 0; keeps < 2; keeps++) {
+        world_hit(map, sum_key(), (struct tly_hit){.units = 1, .aux = 600});
+        assert_int_equal(tly_ormap_seal(map), TLY_OK);
+        world_hit(map, sum_key(), (struct tly_hit){.units = 1, .aux = 650, .keeps_aux = keeps == 1});
+        theirs.version.ts = 50 + tly_ormap_clock(map)->last;
+        assert_int_equal(world_apply(map, sum_key(), &theirs), TLY_APPLIED);
+        assert_int_equal(tly_ormap_seal(map), TLY_OK);
+        assert_true(tly_ormap_own(map, tly_ormap_find(map, sum_key()), 0, &own));
+        assert_int_equal(own.num[TLY_SUM_AUX], keeps == 1 ? 0 : 650);
+    }
+}
+
 static void a_new_life_leaves_the_shards_of_the_old_as_they_are(void **state)
 {
     hit(0, WINDOW, 5, 5);
@@ -328,6 +344,7 @@ int main(void)
         scene(a_remove_clears_the_local_words),
         scene(a_remove_from_elsewhere_leaves_nothing_to_seal_where_nothing_was_counted),
         scene(a_higher_generation_drops_own_units_sealed_or_not),
+        scene(aux_that_came_with_a_hit_is_sealed_and_aux_that_was_replaced_is_not),
         scene(a_new_life_leaves_the_shards_of_the_old_as_they_are),
         scene(a_shard_gone_before_it_was_sealed_leaves_no_trouble),
     };

@@ -52,8 +52,8 @@ while IFS='|' read -r place expected text; do
     refused 2 "tally\\.yaml:$place: .*$expected" -n -f tally.yaml
     refused 2 "tally\\.yaml:$place: .*$expected" -f tally.yaml "${quiet[@]}"
 done <<'END'
-1:1|no such|nosuch: 1\n
-2:7|always, interval or never|name: n\nfsync: often\n
+1:1|nosuch|nosuch: 1\n
+2:8|always, interval or never|name: n\nfsync: often\n
 1:1|map|- a\n- b\n
 1:9|list|limits: five\n
 2:5|map|limits:\n  - five\n
@@ -61,7 +61,7 @@ done <<'END'
 3:11|units|limits:\n  - name: api\n    rate: 5/367d\n
 2:5|no rate|limits:\n  - name: api\n
 2:5|no name|limits:\n  - rate: 5/m\n
-4:5|no such key|limits:\n  - name: api\n    rate: 5/m\n    brust: 7\n
+4:5|brust|limits:\n  - name: api\n    rate: 5/m\n    brust: 7\n
 4:16|sliding_window|limits:\n  - name: api\n    rate: 5/m\n    algorithm: guess\n
 4:5|twice|limits:\n  - name: api\n    rate: 5/m\n    rate: 6/m\n
 4:5|this name|limits:\n  - name: api\n    rate: 5/m\n  - name: api\n    rate: 6/m\n

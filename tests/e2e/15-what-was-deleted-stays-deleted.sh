@@ -31,10 +31,10 @@ everywhere '' frozen
 
 kill_node b
 expect "delete" 3 "$(resp a del dead kv:dead again)"
-expect "incr after the delete" 1 "$(resp c incr again)"
 wait_equal a c
-# Alone, it still has what was deleted; then it meets the others, and hands them what it has.
-start_node b
+expect "incr after the delete" 1 "$(resp c incr again)"
+# In a cluster of its own it shows that it still has what was deleted. Then it meets the others.
+start_node b -o cluster=alone
 expect "what b has on its disk" 3 "$(resp b get dead)"
 expect "text" text "$(resp b get kv:dead)"
 stop_node b
@@ -43,7 +43,7 @@ wait_until sees b 2
 wait_equal a b c
 everywhere '' dead
 everywhere '' kv:dead
-expect "what was counted on a deleted key starts anew, on a" "$(resp c get again)" "$(resp a get again)"
+everywhere 1 again
 
 # And so it is after all of them were stopped.
 for node in a b c; do stop_node "$node"; done
@@ -53,4 +53,4 @@ for node in a b c; do wait_until sees "$node" 2; done
 wait_equal a b c
 everywhere '' frozen
 everywhere '' dead
-everywhere "$(resp c get again)" again
+everywhere 1 again

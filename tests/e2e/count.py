@@ -30,7 +30,7 @@ class Counter(threading.Thread):
         self.options = options
         self.port = port
         self.random = random.Random(options.seed * 1000 + number)
-        self.left = options.increments // len(options.nodes)
+        self.left = options.increments // len(options.nodes) + (number < options.increments % len(options.nodes))
         self.share = self.left
         self.sent = collections.Counter()
         self.acked = collections.Counter()

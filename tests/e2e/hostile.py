@@ -90,8 +90,8 @@ def exchange(port, data, end_writing):
             connection.sendall(data)
             if end_writing:
                 connection.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+        except OSError:
+            pass  # it was closed while we talked
         while chunk := connection.recv(65536):
             got += chunk
     except ConnectionResetError:

@@ -309,6 +309,7 @@ finish() {
     set +e
     if [ "$result" -eq 0 ] && ! stop_all; then result=1; fi
     for name in "${pid[@]}" "${helpers[@]}"; do kill -KILL "$name" 2>/dev/null; done
+    { wait; } 2>/dev/null
     if grep -E 'ERROR: [A-Z][a-zA-Z]*Sanitizer|runtime error: |WARNING: ThreadSanitizer|Assertion .* failed' ./*/log 2>/dev/null; then
         echo 'failed: a daemon broke'
         result=1

@@ -69,6 +69,8 @@ static void what_is_no_rate_is_refused(void **state)
         struct tly_rate rate;
         assert_int_equal(parse(texts[i], &rate), TLY_BAD_RULE);
     }
+    struct tly_rate rate;
+    assert_int_equal(tly_rate_parse(tly_slice_of(NULL, 0), &rate), TLY_BAD_RULE);
 }
 
 static void a_bucket_whose_numbers_overflow_is_refused(void **state)
@@ -138,6 +140,41 @@ static void rules_are_found_by_name_and_a_name_is_taken_once(void **state)
     assert_int_equal(test_mem_live(), 0);
 }
 
+static void a_table_takes_4096_rules_and_without_memory_stays_as_it_was(void **state)
+{
+    (void)state;
+    struct test_failing failing = {.countdown = 4};
+    struct tly_mem mem = test_failing_mem(&failing);
+    struct tly_rules *rules = tly_rules_new(&mem);
+    assert_non_null(rules);
+    for (size_t i = 0; i < TLY_RULES_MAX; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%zu", i);
+        struct tly_rule rule = rule_of(name, TLY_RULE_FIELDS_MAX);
+        bool failed_before = failing.failed;
+        enum tly_result result = tly_rules_add(rules, &rule);
+        if (failing.failed && !failed_before) {
+            assert_int_equal(result, TLY_NOMEM);
+            assert_int_equal(tly_rules_count(rules), i);
+            assert_null(tly_rules_find(rules, tly_slice_text(name)));
+            result = tly_rules_add(rules, &rule);
+        }
+        assert_int_equal(result, TLY_OK);
+    }
+    assert_true(failing.failed);
+    struct tly_rule rule = rule_of("one more", 0);
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_FULL);
+    for (size_t i = 1; i < TLY_RULES_MAX; i++)
+        assert_true(strcmp(tly_rules_at(rules, i - 1)->name, tly_rules_at(rules, i)->name) < 0);
+    tly_rules_free(rules);
+    tly_rules_free(NULL);
+    failing.countdown = 0;
+    failing.failed = false;
+    assert_null(tly_rules_new(&mem));
+    assert_true(failing.failed);
+    assert_int_equal(test_mem_live(), 0);
+}
+
 static struct tly_slice key_for(const struct tly_rule *rule, const char *a, const char *b, uint8_t *out)
 {
     size_t n;
@@ -201,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_bucket_whose_numbers_overflow_is_refused),
         cmocka_unit_test(algorithms_are_known_by_name),
         cmocka_unit_test(rules_are_found_by_name_and_a_name_is_taken_once),
+        cmocka_unit_test(a_table_takes_4096_rules_and_without_memory_stays_as_it_was),
         cmocka_unit_test(keys_do_not_collide),
         cmocka_unit_test(a_field_that_is_not_given_is_empty_and_one_too_many_is_ignored),
         cmocka_unit_test(a_key_of_512_bytes_fits_and_one_of_513_does_not),

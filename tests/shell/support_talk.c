@@ -1,15 +1,14 @@
 #include "tests/shell/support_talk.h"
 
+#include "service/shell/door_internal.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-struct tly_client {
-    struct tly_buf out;
-    bool closing, full;
-    uint64_t requests;
-};
+/* Behind every talk; it has no listener, and only its count of requests is used. */
+static struct tly_door no_door;
 
 struct talk {
     const struct tly_protocol *protocol;
@@ -18,6 +17,8 @@ struct talk {
     uint8_t *in; /* a block of exactly its size, so that a sanitizer sees whoever looks beyond */
     size_t in_n;
     struct tly_buf said; /* the last answer */
+    uint64_t requests_before;
+    bool full;
 };
 
 struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
@@ -26,6 +27,10 @@ struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
     struct talk *talk = calloc(1, sizeof *talk);
     assert_non_null(talk);
     talk->protocol = protocol;
+    talk->requests_before = no_door.stats.requests;
+    talk->client.door = &no_door;
+    talk->client.id = 7;
+    (void)snprintf(talk->client.peer, sizeof talk->client.peer, "192.0.2.7:53412");
     tly_buf_init(&talk->client.out, &mem, TLY_OUT_MAX);
     tly_buf_init(&talk->said, &mem, TLY_OUT_MAX + 1);
     talk->state = protocol->open(app, &talk->client);
@@ -70,10 +75,11 @@ static struct tly_slice answer(struct talk *talk)
 {
     assert_int_equal(talk->client.out.result, TLY_OK);
     tly_buf_clear(&talk->said);
-    tly_buf_put(&talk->said, talk->client.out.p, talk->client.out.n);
+    size_t filling = talk->full ? TLY_OUT_HIGH : 0;
+    tly_buf_put(&talk->said, talk->client.out.p + filling, talk->client.out.n - filling);
     size_t n = talk->said.n;
     tly_buf_put(&talk->said, "", 1);
-    tly_buf_clear(&talk->client.out);
+    talk->client.out.n = filling;
     return tly_slice_of(talk->said.p, n);
 }
 
@@ -107,49 +113,14 @@ bool talk_is_closed(const struct talk *talk)
 
 uint64_t talk_requests(const struct talk *talk)
 {
-    return talk->client.requests;
+    return no_door.stats.requests - talk->requests_before;
 }
 
 void talk_fill(struct talk *talk, bool full)
 {
-    talk->client.full = full;
-}
-
-/* ---- door.h, for protocols ---- */
-
-struct tly_buf *tly_client_out(struct tly_client *client)
-{
-    return &client->out;
-}
-
-void tly_client_close(struct tly_client *client)
-{
-    client->closing = true;
-}
-
-bool tly_client_is_closing(const struct tly_client *client)
-{
-    return client->closing;
-}
-
-bool tly_client_is_full(struct tly_client *client)
-{
-    return client->full;
-}
-
-void tly_client_count_request(struct tly_client *client)
-{
-    client->requests++;
-}
-
-uint64_t tly_client_id(const struct tly_client *client)
-{
-    (void)client;
-    return 7;
-}
-
-const char *tly_client_peer(const struct tly_client *client)
-{
-    (void)client;
-    return "192.0.2.7:53412";
+    talk->full = full;
+    tly_buf_clear(&talk->client.out);
+    if (!full) return;
+    assert_non_null(tly_buf_room(&talk->client.out, TLY_OUT_HIGH));
+    talk->client.out.n = TLY_OUT_HIGH;
 }

@@ -1,6 +1,6 @@
 /*
  * A connection without a socket: what is said goes to a protocol's feed, as a door would give it, and what it answers is
- * kept.  It stands in for door.h's functions for protocols, so a test that uses it has no real door.
+ * kept.
  */
 #ifndef TALLY_TESTS_SHELL_SUPPORT_TALK_H
 #define TALLY_TESTS_SHELL_SUPPORT_TALK_H

@@ -91,6 +91,11 @@ static void what_others_said_stays_on_its_line(void **state)
     tly_log(scene.log, TLY_LEVEL_INFO, "peer %s", "x\n2026 error forged\r\x1b[31m\x7f");
     assert_int_equal(lines_of(&scene), 1);
     assert_non_null(strstr(scene.text, "x\\x0a2026 error forged\\x0d\\x1b[31m\\x7f"));
+    tly_log(scene.log, TLY_LEVEL_INFO, "%s",
+            "\xc2\x9b"
+            "31m \xc2\xa9 caf\xc3\xa9");
+    assert_int_equal(lines_of(&scene), 2);
+    assert_non_null(strstr(scene.text, "\\xc2\\x9b31m \xc2\xa9 caf\xc3\xa9\n"));
     scene_free(&scene);
 }
 

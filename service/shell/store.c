@@ -1,0 +1,458 @@
+#include "service/shell/journal.h"
+#include "service/shell/segment.h"
+#include "service/shell/store_internal.h"
+#include "service/shell/store_writer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1024 * 1024)
+/* Unlisted segments removed at one start. */
+#define STRAYS_MAX 64
+
+struct tly_store {
+    struct tly_storage *storage;
+    enum tly_fsync fsync;
+    struct tly_store_limits limits;
+    struct tly_manifest manifest;
+    struct tly_identity identity;
+    char place[TLY_STORAGE_IDENTITY_MAX];
+    uint64_t last_bytes; /* of the last segment, once replayed */
+    bool is_replayed;
+    int wakeup_fd;
+    struct tly_journal *journal;
+    struct tly_writer *writer; /* NULL before begin */
+};
+
+/* What somebody is told of a failure. */
+struct text {
+    char *to;
+    size_t size;
+};
+
+static enum tly_result say_storage(const struct tly_store *store, enum tly_result result, const char *what,
+                                   struct text text)
+{
+    const char *why = tly_storage_error(store->storage);
+    (void)snprintf(text.to, text.size, "%s: %s", what, why[0] != '\0' ? why : tly_result_text(result));
+    return result;
+}
+
+/* ---- open ---- */
+
+struct tly_store_limits tly_store_limits_default(void)
+{
+    return (struct tly_store_limits){
+        .segment_bytes = 64 * MIB,
+        .waiting_bytes = 64 * MIB,
+        .kept_bytes = 64 * MIB,
+        .interval_ms = TLY_FSYNC_INTERVAL_MS,
+        .retry_ms = 100,
+        .retry_max_ms = 5000,
+        .close_ms = 5000,
+    };
+}
+
+static enum tly_result take_lock(struct tly_store *store, struct text error)
+{
+    char holder[32] = "unknown";
+    enum tly_result result = tly_storage_lock(store->storage, holder, sizeof holder);
+    if (result == TLY_STALE)
+        (void)snprintf(
+            error.to, error.size,
+            "the data directory is in use by process %s: stop it, or give this node another data directory",
+            holder);
+    else if (result != TLY_OK)
+        (void)say_storage(store, result, "cannot lock the data directory", error);
+    return result;
+}
+
+/* In the order of their numbers. */
+static void adopt_segment(void *context, const char *name)
+{
+    struct tly_manifest *m = context;
+    uint64_t number;
+    if (!tly_segment_parse_name(name, &number) || m->segment_count == TLY_SEGMENTS_MAX) return;
+    size_t at = m->segment_count++;
+    for (; at > 0 && m->segments[at - 1].number > number; at--)
+        m->segments[at] = m->segments[at - 1];
+    m->segments[at] = (struct tly_segment){.number = number};
+}
+
+/* One that a crash left without its header holds nothing. */
+static enum tly_result drop_headless(struct tly_store *store)
+{
+    struct tly_manifest *m = &store->manifest;
+    size_t kept = 0;
+    for (size_t i = 0; i < m->segment_count; i++) {
+        char name[TLY_SEGMENT_NAME_BYTES];
+        uint64_t bytes;
+        tly_segment_name(m->segments[i].number, name);
+        enum tly_result result = tly_storage_size(store->storage, name, &bytes);
+        if (result != TLY_OK) return result;
+        if (bytes >= TLY_SEGMENT_HEADER_BYTES) m->segments[kept++] = m->segments[i];
+    }
+    m->segment_count = kept;
+    return TLY_OK;
+}
+
+/* Without a MANIFEST the state is all that the directory has. */
+static enum tly_result adopt_log(struct tly_store *store)
+{
+    enum tly_result result = tly_storage_list(store->storage, "", adopt_segment, &store->manifest);
+    return result == TLY_OK ? drop_headless(store) : result;
+}
+
+static enum tly_result load_manifest(struct tly_store *store, struct text error)
+{
+    enum tly_result result = tly_manifest_load(store->storage, &store->manifest, error.to, error.size);
+    if (result != TLY_NOT_FOUND) return result;
+    result = adopt_log(store);
+    return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot look for a log", error);
+}
+
+static enum tly_result identify(struct tly_store *store, struct text error)
+{
+    const struct tly_manifest *m = &store->manifest;
+    enum tly_result result = tly_storage_identity(store->storage, store->place, sizeof store->place);
+    if (result != TLY_OK) return say_storage(store, result, "cannot identify the data directory", error);
+    (void)snprintf(store->identity.name, sizeof store->identity.name, "%s", m->name);
+    store->identity.origin = m->origin;
+    store->identity.lease = m->lease;
+    store->identity.may_continue = m->clean && strcmp(m->place, store->place) == 0;
+    return TLY_OK;
+}
+
+static struct tly_store *new_store(struct tly_storage *storage, struct text error)
+{
+    struct tly_store *store = calloc(1, sizeof *store);
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (store != NULL && fd >= 0) {
+        store->storage = storage;
+        store->wakeup_fd = fd;
+        return store;
+    }
+    (void)snprintf(error.to, error.size, "cannot make a store: %s",
+                   store == NULL ? "out of memory" : strerror(errno));
+    if (fd >= 0) (void)close(fd);
+    free(store);
+    tly_storage_close(storage);
+    return NULL;
+}
+
+enum tly_result tly_store_open_limited(struct tly_storage *storage, enum tly_fsync fsync,
+                                       const struct tly_store_limits *limits, struct tly_store **out,
+                                       char *error, size_t size)
+{
+    struct text text = {error, size};
+    struct tly_store *store = new_store(storage, text);
+    if (store == NULL) return TLY_NOMEM;
+    store->fsync = fsync;
+    store->limits = *limits;
+    enum tly_result result = take_lock(store, text);
+    if (result == TLY_OK) result = load_manifest(store, text);
+    if (result == TLY_OK) result = identify(store, text);
+    if (result == TLY_OK)
+        *out = store;
+    else
+        tly_store_close(store, false);
+    return result;
+}
+
+enum tly_result tly_store_open(struct tly_storage *storage, enum tly_fsync fsync, struct tly_store **out,
+                               char *error, size_t size)
+{
+    struct tly_store_limits limits = tly_store_limits_default();
+    return tly_store_open_limited(storage, fsync, &limits, out, error, size);
+}
+
+const struct tly_identity *tly_store_identity(const struct tly_store *store)
+{
+    return &store->identity;
+}
+
+/* ---- replay ---- */
+
+struct replay {
+    struct tly_store *store;
+    tly_take_batch *take;
+    void *context;
+    struct text notice;
+};
+
+/* One segment of those in MANIFEST. */
+struct piece {
+    struct tly_segment *segment;
+    bool is_last;
+    char name[TLY_SEGMENT_NAME_BYTES];
+    uint64_t size;
+};
+
+#define REMEDY \
+    "; nothing was changed. Put the file back from a backup, or move the data directory away: the node then "
+#define REMEDY_PEERS "takes the state from its peers"
+
+/* Where it is damaged, what follows there, and what to do. */
+static void explain_damage(const struct piece *piece, const struct tly_segment_end *end, struct text notice)
+{
+    char follows[64] = "", cut[96] = "";
+    if (end->following > end->valid)
+        (void)snprintf(follows, sizeof follows, " (valid records follow at %llu)",
+                       (unsigned long long)end->following);
+    if (piece->is_last || piece->segment->bytes == 0)
+        (void)snprintf(cut, sizeof cut, "; or give up what follows: truncate -s %llu %s",
+                       (unsigned long long)end->valid, piece->name);
+    (void)snprintf(notice.to, notice.size, "%s is damaged at byte %llu%s" REMEDY REMEDY_PEERS "%s",
+                   piece->name, (unsigned long long)end->valid, follows, cut);
+}
+
+static void explain_refusal(const struct replay *r, const struct piece *piece, enum tly_result result,
+                            const struct tly_segment_end *end)
+{
+    struct text notice = r->notice;
+    if (end->is_takers)
+        (void)snprintf(notice.to, notice.size, "%s: the record at byte %llu was not taken: %s", piece->name,
+                       (unsigned long long)end->valid, tly_result_text(result));
+    else if (result == TLY_BAD_CHECKSUM || result == TLY_MORE)
+        explain_damage(piece, end, notice);
+    else if (result == TLY_BAD_FRAME)
+        (void)snprintf(notice.to, notice.size,
+                       "%s is damaged at byte 0: it is not the segment it is called" REMEDY REMEDY_PEERS,
+                       piece->name);
+    else if (result == TLY_UNKNOWN_FRAME)
+        (void)snprintf(
+            notice.to, notice.size,
+            "%s is of a newer format than this tallyd knows: nothing was touched; start the version that "
+            "wrote it, or use another data directory",
+            piece->name);
+    else
+        (void)say_storage(r->store, result, piece->name, notice);
+}
+
+/* The last segment ended in the middle of a record: a crash while it was written. */
+static enum tly_result cut_tail(const struct replay *r, const struct piece *piece, uint64_t valid)
+{
+    struct tly_store *store = r->store;
+    enum tly_result result = tly_storage_truncate(store->storage, piece->name, valid);
+    if (result == TLY_OK) result = tly_storage_sync(store->storage, piece->name);
+    if (result != TLY_OK) return say_storage(store, result, "cannot cut off a torn tail", r->notice);
+    store->identity.may_continue = false;
+    (void)snprintf(r->notice.to, r->notice.size,
+                   "%s: %llu bytes at its end were torn by a crash and are cut off", piece->name,
+                   (unsigned long long)(piece->size - valid));
+    return TLY_OK;
+}
+
+/* After a clean stop the length is known; what is missing then would be given out a second time by the same life. */
+static void check_clean_length(const struct replay *r, const struct piece *piece, uint64_t valid)
+{
+    struct tly_store *store = r->store;
+    if (!store->manifest.clean || piece->segment->bytes == 0 || piece->segment->bytes == valid) return;
+    store->identity.may_continue = false;
+    if (r->notice.to[0] != '\0') return;
+    (void)snprintf(r->notice.to, r->notice.size,
+                   "%s has %llu bytes and had %llu when the node was stopped: it begins a new life",
+                   piece->name, (unsigned long long)valid, (unsigned long long)piece->segment->bytes);
+}
+
+static enum tly_result replay_last(const struct replay *r, const struct piece *piece)
+{
+    struct tly_segment_end end;
+    enum tly_result result =
+        tly_segment_read(r->store->storage, piece->segment->number, piece->size, r->take, r->context, &end);
+    bool is_torn = result == TLY_MORE && !end.is_takers;
+    if (result != TLY_OK && !is_torn) {
+        explain_refusal(r, piece, result, &end);
+        return result;
+    }
+    if (is_torn) result = cut_tail(r, piece, end.valid);
+    if (result != TLY_OK) return result;
+    check_clean_length(r, piece, end.valid);
+    r->store->last_bytes = end.valid;
+    return TLY_OK;
+}
+
+/* An earlier segment is what MANIFEST says, to the byte. */
+static enum tly_result replay_earlier(const struct replay *r, const struct piece *piece)
+{
+    struct tly_segment *segment = piece->segment;
+    struct tly_segment_end end;
+    uint64_t bytes = segment->bytes != 0 ? segment->bytes : piece->size;
+    enum tly_result result =
+        tly_segment_read(r->store->storage, segment->number, bytes, r->take, r->context, &end);
+    if (result == TLY_OK) {
+        segment->bytes = bytes;
+        return TLY_OK;
+    }
+    explain_refusal(r, piece, result, &end);
+    return result == TLY_MORE && !end.is_takers ? TLY_BAD_CHECKSUM : result;
+}
+
+static enum tly_result replay_segment(const struct replay *r, size_t i)
+{
+    struct tly_manifest *m = &r->store->manifest;
+    struct piece piece = {.segment = &m->segments[i], .is_last = i + 1 == m->segment_count};
+    tly_segment_name(piece.segment->number, piece.name);
+    enum tly_result result = tly_storage_size(r->store->storage, piece.name, &piece.size);
+    if (result == TLY_NOT_FOUND) {
+        (void)snprintf(r->notice.to, r->notice.size, "%s is missing" REMEDY REMEDY_PEERS, piece.name);
+        return TLY_BAD_CHECKSUM;
+    }
+    if (result != TLY_OK) return say_storage(r->store, result, "cannot read the log", r->notice);
+    return piece.is_last ? replay_last(r, &piece) : replay_earlier(r, &piece);
+}
+
+enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, void *context, char *notice,
+                                 size_t size)
+{
+    assert(store->writer == NULL && size > 0);
+    struct replay replay = {store, take, context, {notice, size}};
+    notice[0] = '\0';
+    for (size_t i = 0; i < store->manifest.segment_count; i++) {
+        enum tly_result result = replay_segment(&replay, i);
+        if (result != TLY_OK) return result;
+    }
+    store->is_replayed = true;
+    return TLY_OK;
+}
+
+/* ---- begin ---- */
+
+/* Segments that MANIFEST does not name: what a crash left of making one. */
+struct strays {
+    const struct tly_manifest *manifest;
+    uint64_t numbers[STRAYS_MAX];
+    size_t count;
+};
+
+static void note_stray(void *context, const char *name)
+{
+    struct strays *strays = context;
+    uint64_t number;
+    if (!tly_segment_parse_name(name, &number) || strays->count == STRAYS_MAX) return;
+    for (size_t i = 0; i < strays->manifest->segment_count; i++)
+        if (strays->manifest->segments[i].number == number) return;
+    strays->numbers[strays->count++] = number;
+}
+
+/* They do no harm, so it does none to fail. */
+static void remove_strays(struct tly_store *store)
+{
+    struct strays strays = {.manifest = &store->manifest};
+    if (tly_storage_list(store->storage, "", note_stray, &strays) != TLY_OK) return;
+    for (size_t i = 0; i < strays.count; i++) {
+        char name[TLY_SEGMENT_NAME_BYTES];
+        tly_segment_name(strays.numbers[i], name);
+        (void)!tly_storage_remove(store->storage, name);
+    }
+}
+
+static bool make_journal(struct tly_store *store)
+{
+    struct tly_journal_config config = {
+        .storage = store->storage,
+        .manifest = &store->manifest,
+        .fsync = store->fsync,
+        .size = store->last_bytes,
+        .segment_bytes = store->limits.segment_bytes,
+        .kept_bytes = store->limits.kept_bytes,
+    };
+    store->journal = tly_journal_new(&config);
+    return store->journal != NULL;
+}
+
+/* What an earlier process wrote and did not sync is synced first, so that all that follows can rely on it. */
+static enum tly_result write_identity(struct tly_store *store, struct text error)
+{
+    struct tly_manifest *m = &store->manifest;
+    if (m->segment_count == 0) {
+        enum tly_result result = tly_journal_write(store->journal);
+        if (result != TLY_OK)
+            (void)snprintf(error.to, error.size, "cannot begin a log: %s", tly_journal_error(store->journal));
+        return result;
+    }
+    struct tly_segment *last = &m->segments[m->segment_count - 1];
+    char name[TLY_SEGMENT_NAME_BYTES];
+    last->bytes = 0;
+    tly_segment_name(last->number, name);
+    enum tly_result result = tly_storage_sync(store->storage, name);
+    if (result == TLY_OK) result = tly_manifest_save(store->storage, m);
+    return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
+}
+
+static enum tly_result start_writer(struct tly_store *store, struct text error)
+{
+    struct tly_writer_config config = {
+        .storage = store->storage,
+        .manifest = &store->manifest,
+        .journal = store->journal,
+        .wakeup_fd = store->wakeup_fd,
+        .fsync = store->fsync,
+        .limits = store->limits,
+    };
+    store->writer = tly_writer_start(&config);
+    if (store->writer != NULL) return TLY_OK;
+    (void)snprintf(error.to, error.size, "cannot start the thread that writes: out of memory or of threads");
+    return TLY_NOMEM;
+}
+
+enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
+                                char *error, size_t size)
+{
+    assert(store->is_replayed && store->writer == NULL && store->journal == NULL);
+    struct tly_manifest *m = &store->manifest;
+    struct text text = {error, size};
+    (void)snprintf(m->name, sizeof m->name, "%s", name);
+    (void)snprintf(m->place, sizeof m->place, "%s", store->place);
+    m->origin = origin;
+    m->lease = lease;
+    m->clean = false;
+    if (!make_journal(store)) {
+        (void)snprintf(error, size, "out of memory");
+        return TLY_NOMEM;
+    }
+    enum tly_result result = write_identity(store, text);
+    if (result != TLY_OK) return result;
+    remove_strays(store);
+    return start_writer(store, text);
+}
+
+/* ---- running ---- */
+
+enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struct tly_slice batch)
+{
+    return store->writer != NULL ? tly_writer_append(store->writer, number, batch) : TLY_IO;
+}
+
+void tly_store_lease(struct tly_store *store, uint64_t lease)
+{
+    if (store->writer != NULL) tly_writer_lease(store->writer, lease);
+}
+
+int tly_store_wakeup_fd(const struct tly_store *store)
+{
+    return store->wakeup_fd;
+}
+
+void tly_store_poll(struct tly_store *store, struct tly_store_report *report)
+{
+    uint64_t count;
+    (void)!read(store->wakeup_fd, &count, sizeof count);
+    *report = (struct tly_store_report){.leased = store->identity.lease};
+    if (store->writer != NULL) tly_writer_poll(store->writer, report);
+}
+
+void tly_store_close(struct tly_store *store, bool clean)
+{
+    if (store == NULL) return;
+    /* A thread that hangs in the disk still uses everything; the process ends soon. */
+    if (store->writer != NULL && !tly_writer_stop(store->writer, clean)) return;
+    tly_journal_free(store->journal);
+    tly_storage_close(store->storage);
+    (void)close(store->wakeup_fd);
+    free(store);
+}

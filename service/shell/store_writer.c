@@ -1,0 +1,491 @@
+#include "service/shell/store_writer.h"
+
+#include "wire/frame.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_MS UINT64_C(1000000)
+#define NEVER UINT64_MAX
+/* What the thread gets to end by itself after close_ms. */
+#define GRACE_MS 200
+
+struct batch {
+    struct batch *next;
+    uint64_t number;
+    size_t n;
+    uint8_t bytes[];
+};
+
+/* First in, first out. */
+struct queue {
+    struct batch *first;
+    struct batch **end; /* NULL: empty */
+};
+
+/* When something that failed may be tried again. */
+struct retry {
+    bool failing;
+    uint64_t at_ns;
+    uint64_t pause_ms;
+    char why[200];
+};
+
+struct tly_writer {
+    struct tly_writer_config config;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* for the thread */
+    pthread_cond_t ended;   /* for who stops it */
+
+    /* Under the mutex. */
+    struct queue queue;
+    size_t waiting_bytes; /* not yet taken in by the journal */
+    uint64_t last_number;
+    uint64_t lost;        /* batches that never came, for want of memory; nothing after … */
+    uint64_t whole_up_to; /* … this one is ever reported stored */
+    uint64_t lease_wanted;
+    bool is_stopping, wants_clean, has_ended;
+    uint64_t stop_at_ns;
+    struct tly_store_report report;
+
+    /* The thread's. */
+    struct queue taken;
+    size_t taken_in_bytes; /* by the journal, since waiting_bytes was told */
+    struct retry log, lease;
+    uint64_t sync_at_ns; /* NEVER: nothing is to be synced */
+    bool knows_of_stop;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static void lock(struct tly_writer *w)
+{
+    int failed = pthread_mutex_lock(&w->mutex);
+    assert(failed == 0);
+    (void)failed;
+}
+
+static void unlock(struct tly_writer *w)
+{
+    int failed = pthread_mutex_unlock(&w->mutex);
+    assert(failed == 0);
+    (void)failed;
+}
+
+/* ---- queue ---- */
+
+/* All of `from` to the end of `to`. */
+static void queue_move(struct queue *to, struct queue *from)
+{
+    if (from->first == NULL) return;
+    if (to->first == NULL)
+        to->first = from->first;
+    else
+        *to->end = from->first;
+    to->end = from->end;
+    *from = (struct queue){0};
+}
+
+static void queue_add(struct queue *queue, struct batch *batch)
+{
+    struct queue one = {batch, &batch->next};
+    batch->next = NULL;
+    queue_move(queue, &one);
+}
+
+static void queue_drop_first(struct queue *queue)
+{
+    struct batch *first = queue->first;
+    queue->first = first->next;
+    if (queue->first == NULL) queue->end = NULL;
+    free(first);
+}
+
+static void queue_free(struct queue *queue)
+{
+    while (queue->first != NULL)
+        queue_drop_first(queue);
+}
+
+/* ---- failures ---- */
+
+static void note_failure(struct retry *retry, const struct tly_store_limits *limits, const char *why)
+{
+    retry->pause_ms = retry->failing ? retry->pause_ms * 2 : limits->retry_ms;
+    if (retry->pause_ms > limits->retry_max_ms) retry->pause_ms = limits->retry_max_ms;
+    retry->failing = true;
+    retry->at_ns = now_ns() + retry->pause_ms * NS_PER_MS;
+    (void)snprintf(retry->why, sizeof retry->why, "%s", why);
+}
+
+static void note_success(struct retry *retry)
+{
+    *retry = (struct retry){0};
+}
+
+/* ---- the log ---- */
+
+static bool has_log_work(const struct tly_writer *w)
+{
+    return w->taken.first != NULL || tly_journal_is_behind(w->config.journal);
+}
+
+/* TLY_OK also when not all was taken in, because the journal has enough for now. */
+static enum tly_result feed_journal(struct tly_writer *w)
+{
+    for (struct batch *batch; (batch = w->taken.first) != NULL; queue_drop_first(&w->taken)) {
+        enum tly_result result =
+            tly_journal_put(w->config.journal, batch->number, tly_slice_of(batch->bytes, batch->n));
+        if (result != TLY_OK) return result == TLY_FULL ? TLY_OK : result;
+        w->taken_in_bytes += batch->n;
+    }
+    return TLY_OK;
+}
+
+static bool is_sync_due(const struct tly_writer *w)
+{
+    if (w->knows_of_stop || w->config.fsync == TLY_FSYNC_ALWAYS) return true;
+    if (w->config.fsync == TLY_FSYNC_NEVER) return false;
+    return tly_journal_wants_sync(w->config.journal) || (w->sync_at_ns != NEVER && now_ns() >= w->sync_at_ns);
+}
+
+/* The interval begins with the first batch that is not synced. */
+static void time_sync(struct tly_writer *w)
+{
+    if (!tly_journal_is_unsynced(w->config.journal))
+        w->sync_at_ns = NEVER;
+    else if (w->config.fsync == TLY_FSYNC_INTERVAL && w->sync_at_ns == NEVER)
+        w->sync_at_ns = now_ns() + w->config.limits.interval_ms * NS_PER_MS;
+}
+
+/* One group: all that waits, one append, one sync if it is due. */
+static enum tly_result write_group(struct tly_writer *w)
+{
+    enum tly_result result = feed_journal(w);
+    if (result != TLY_OK) return result;
+    if (tly_journal_is_behind(w->config.journal)) result = tly_journal_write(w->config.journal);
+    if (result == TLY_OK && is_sync_due(w)) result = tly_journal_sync(w->config.journal);
+    time_sync(w);
+    return result;
+}
+
+static void write_log(struct tly_writer *w)
+{
+    if (w->log.failing && now_ns() < w->log.at_ns) return;
+    do {
+        if (write_group(w) != TLY_OK) {
+            note_failure(&w->log, &w->config.limits, tly_journal_error(w->config.journal));
+            return;
+        }
+    } while (has_log_work(w));
+    note_success(&w->log);
+}
+
+/* ---- leases ---- */
+
+static enum tly_result save_lease(struct tly_writer *w, uint64_t lease)
+{
+    struct tly_manifest *m = w->config.manifest;
+    uint64_t before = m->lease;
+    m->lease = lease;
+    enum tly_result result = tly_manifest_save(w->config.storage, m);
+    if (result != TLY_OK) m->lease = before;
+    return result;
+}
+
+static void write_lease(struct tly_writer *w, uint64_t lease)
+{
+    if (lease <= w->config.manifest->lease || (w->lease.failing && now_ns() < w->lease.at_ns)) return;
+    enum tly_result result = save_lease(w, lease);
+    if (result == TLY_OK) {
+        note_success(&w->lease);
+        return;
+    }
+    const char *why = tly_storage_error(w->config.storage);
+    note_failure(&w->lease, &w->config.limits,
+                 result == TLY_IO && why[0] != '\0' ? why : tly_result_text(result));
+}
+
+/* ---- reports; under the mutex ---- */
+
+static void explain_failure(const struct tly_writer *w, char *error, size_t size)
+{
+    const struct retry *retry = w->log.failing ? &w->log : &w->lease;
+    if (retry->failing)
+        (void)snprintf(error, size, "%s; tried again: free space, or mend the disk", retry->why);
+    else if (w->lost > 0)
+        (void)snprintf(
+            error, size,
+            "%llu batches came while all memory for waiting ones was in use, and are not on the disk; "
+            "once the peers have everything, move the data directory away and restart",
+            (unsigned long long)w->lost);
+    else
+        error[0] = '\0';
+}
+
+static uint64_t at_most(uint64_t number, uint64_t limit)
+{
+    return number < limit ? number : limit;
+}
+
+static void make_report(const struct tly_writer *w, struct tly_store_report *report)
+{
+    const struct tly_journal *journal = w->config.journal;
+    bool is_always = w->config.fsync == TLY_FSYNC_ALWAYS;
+    memset(report, 0, sizeof *report);
+    report->synced = at_most(tly_journal_synced(journal), w->whole_up_to);
+    report->stored = is_always ? report->synced : at_most(tly_journal_written(journal), w->whole_up_to);
+    report->leased = w->config.manifest->lease;
+    report->failing = w->log.failing || w->lease.failing || w->lost > 0;
+    report->bytes = tly_journal_bytes(journal);
+    explain_failure(w, report->error, sizeof report->error);
+}
+
+static void wake(const struct tly_writer *w)
+{
+    const uint64_t one = 1;
+    (void)!write(w->config.wakeup_fd, &one, sizeof one);
+}
+
+static void tell(struct tly_writer *w)
+{
+    struct tly_store_report report;
+    make_report(w, &report);
+    if (memcmp(&report, &w->report, sizeof report) == 0) return;
+    w->report = report;
+    wake(w);
+}
+
+/* ---- the thread ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When there is something to do; 0: now. Under the mutex. */
+static uint64_t next_work(const struct tly_writer *w)
+{
+    uint64_t at = w->is_stopping ? w->stop_at_ns : NEVER;
+    if (w->is_stopping && !w->knows_of_stop) return 0;
+    bool has_work = w->queue.first != NULL || has_log_work(w);
+    if (has_work || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
+        at = earlier(at, w->log.at_ns);
+    if (!w->log.failing) at = earlier(at, w->sync_at_ns);
+    if (w->lease_wanted > w->config.manifest->lease) at = earlier(at, w->lease.at_ns);
+    return at;
+}
+
+static void wait_for_work(struct tly_writer *w)
+{
+    for (uint64_t at; (at = next_work(w)) > now_ns();) {
+        if (at == NEVER) {
+            (void)pthread_cond_wait(&w->changed, &w->mutex);
+            continue;
+        }
+        struct timespec until = {(time_t)(at / 1000000000), (long)(at % 1000000000)};
+        (void)pthread_cond_timedwait(&w->changed, &w->mutex, &until);
+    }
+}
+
+/* A stop is a reason to try at once what failed. */
+static void notice_stop(struct tly_writer *w)
+{
+    if (!w->is_stopping || w->knows_of_stop) return;
+    w->knows_of_stop = true;
+    w->log.at_ns = w->lease.at_ns = 0;
+}
+
+static bool is_all_durable(const struct tly_writer *w)
+{
+    return w->queue.first == NULL && !has_log_work(w) && !w->log.failing &&
+           !tly_journal_is_unsynced(w->config.journal) && w->lease_wanted <= w->config.manifest->lease;
+}
+
+/* If it cannot be set, the next start begins a new life. */
+static void set_clean_mark(const struct tly_writer *w)
+{
+    struct tly_manifest *m = w->config.manifest;
+    m->segments[m->segment_count - 1].bytes = tly_journal_size(w->config.journal);
+    m->clean = true;
+    (void)!tly_manifest_save(w->config.storage, m);
+}
+
+static void work_until_stopped(struct tly_writer *w)
+{
+    for (;;) {
+        wait_for_work(w);
+        notice_stop(w);
+        queue_move(&w->taken, &w->queue);
+        uint64_t lease = w->lease_wanted;
+        unlock(w);
+        write_log(w);
+        write_lease(w, lease);
+        lock(w);
+        w->waiting_bytes -= w->taken_in_bytes;
+        w->taken_in_bytes = 0;
+        tell(w);
+        if (w->knows_of_stop && (is_all_durable(w) || now_ns() >= w->stop_at_ns)) return;
+    }
+}
+
+static void *run(void *argument)
+{
+    struct tly_writer *w = argument;
+    lock(w);
+    work_until_stopped(w);
+    bool is_clean = w->wants_clean && w->lost == 0 && is_all_durable(w);
+    unlock(w);
+    if (is_clean) set_clean_mark(w);
+    lock(w);
+    w->has_ended = true;
+    (void)pthread_cond_signal(&w->ended);
+    unlock(w);
+    return NULL;
+}
+
+/* ---- up and down ---- */
+
+static bool init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    if (pthread_condattr_init(&attributes) != 0) return false;
+    bool done = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
+                pthread_cond_init(condition, &attributes) == 0;
+    (void)pthread_condattr_destroy(&attributes);
+    return done;
+}
+
+/* Signals are for the thread that has the event loop. */
+static bool start_thread(struct tly_writer *w)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0) return false;
+    bool started = pthread_create(&w->thread, NULL, run, w) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
+struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
+{
+    struct tly_writer *w = calloc(1, sizeof *w);
+    if (w == NULL) return NULL;
+    w->config = *config;
+    w->whole_up_to = UINT64_MAX;
+    w->sync_at_ns = NEVER;
+    make_report(w, &w->report);
+    if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;
+    if (!init_condition(&w->changed)) goto destroy_mutex;
+    if (!init_condition(&w->ended)) goto destroy_changed;
+    if (!start_thread(w)) goto destroy_ended;
+    wake(w);
+    return w;
+destroy_ended:
+    (void)pthread_cond_destroy(&w->ended);
+destroy_changed:
+    (void)pthread_cond_destroy(&w->changed);
+destroy_mutex:
+    (void)pthread_mutex_destroy(&w->mutex);
+free_writer:
+    free(w);
+    return NULL;
+}
+
+static void free_writer(struct tly_writer *w)
+{
+    queue_free(&w->queue);
+    queue_free(&w->taken);
+    (void)pthread_cond_destroy(&w->ended);
+    (void)pthread_cond_destroy(&w->changed);
+    (void)pthread_mutex_destroy(&w->mutex);
+    free(w);
+}
+
+/* Whether the thread ended in time. Under the mutex. */
+static bool wait_for_end(struct tly_writer *w)
+{
+    uint64_t at = w->stop_at_ns + GRACE_MS * NS_PER_MS;
+    struct timespec until = {(time_t)(at / 1000000000), (long)(at % 1000000000)};
+    while (!w->has_ended && now_ns() < at)
+        (void)pthread_cond_timedwait(&w->ended, &w->mutex, &until);
+    return w->has_ended;
+}
+
+bool tly_writer_stop(struct tly_writer *w, bool clean)
+{
+    lock(w);
+    w->is_stopping = true;
+    w->wants_clean = clean;
+    w->stop_at_ns = now_ns() + w->config.limits.close_ms * NS_PER_MS;
+    (void)pthread_cond_signal(&w->changed);
+    bool ended = wait_for_end(w);
+    unlock(w);
+    if (!ended) {
+        (void)pthread_detach(w->thread);
+        return false;
+    }
+    (void)pthread_join(w->thread, NULL);
+    free_writer(w);
+    return true;
+}
+
+/* ---- for the loop ---- */
+
+/* A number that was left out is a batch that is not stored, and so none after it is. */
+static void note_number(struct tly_writer *w, uint64_t number)
+{
+    assert(number > w->last_number);
+    uint64_t missing = number - w->last_number - 1;
+    if (missing > 0 && w->lost == 0) w->whole_up_to = w->last_number;
+    w->lost += missing;
+    w->last_number = number;
+}
+
+enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
+{
+    if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
+    struct batch *batch = malloc(sizeof *batch + bytes.n);
+    if (batch == NULL) return TLY_NOMEM;
+    batch->number = number;
+    batch->n = bytes.n;
+    if (bytes.n > 0) memcpy(batch->bytes, bytes.p, bytes.n);
+
+    lock(w);
+    bool fits = bytes.n <= w->config.limits.waiting_bytes - w->waiting_bytes;
+    if (fits) {
+        note_number(w, number);
+        queue_add(&w->queue, batch);
+        w->waiting_bytes += bytes.n;
+        (void)pthread_cond_signal(&w->changed);
+    }
+    unlock(w);
+    if (!fits) free(batch);
+    return fits ? TLY_OK : TLY_FULL;
+}
+
+void tly_writer_lease(struct tly_writer *w, uint64_t lease)
+{
+    lock(w);
+    if (lease > w->lease_wanted) w->lease_wanted = lease;
+    (void)pthread_cond_signal(&w->changed);
+    unlock(w);
+}
+
+void tly_writer_poll(struct tly_writer *w, struct tly_store_report *report)
+{
+    lock(w);
+    *report = w->report;
+    unlock(w);
+}

@@ -1,0 +1,40 @@
+/*
+ * The store's writer thread: takes what waits, hands it to the journal as one append, syncs as the setting says, makes
+ * leases durable, and reports.  While it runs, storage, MANIFEST and journal are its own.
+ */
+#ifndef TALLY_SERVICE_SHELL_STORE_WRITER_H
+#define TALLY_SERVICE_SHELL_STORE_WRITER_H
+
+#include "service/shell/journal.h"
+#include "service/shell/manifest.h"
+#include "service/shell/store_internal.h"
+
+struct tly_writer;
+
+/* All borrowed, until tly_writer_stop. */
+struct tly_writer_config {
+    struct tly_storage *storage;
+    struct tly_manifest *manifest;
+    struct tly_journal *journal;
+    int wakeup_fd; /* an eventfd */
+    enum tly_fsync fsync;
+    struct tly_store_limits limits;
+};
+
+/* NULL: no memory, or no thread. */
+struct tly_writer *tly_writer_start(const struct tly_writer_config *config);
+
+/* As the functions of the store with these names. */
+enum tly_result tly_writer_append(struct tly_writer *writer, uint64_t number,
+                                  struct tly_slice batch) TLY_MUST_CHECK;
+void tly_writer_lease(struct tly_writer *writer, uint64_t lease);
+void tly_writer_poll(struct tly_writer *writer, struct tly_store_report *report);
+
+/*
+ * Writes and syncs what waits, close_ms at most, and sets the clean mark if wanted and nothing is left.
+ *   true    the thread has ended and the writer is gone
+ *   false   the disk does not answer: the thread still hangs in it, and everything borrowed stays borrowed for good
+ */
+bool tly_writer_stop(struct tly_writer *writer, bool clean) TLY_MUST_CHECK;
+
+#endif
