@@ -26,12 +26,53 @@ enum tly_result tly_counter_get(struct tly_ormap *map, struct tly_slice key, uin
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
 
+/*
+ * Above every generation that whoever wrote this REMOVE knew: a SET's lies less than 2^16 above its clock. The low bits are no
+ * origin's, so nodes that count on after the same REMOVE count together.
+ */
+static uint64_t generation_after(uint64_t remove_ts)
+{
+    uint64_t block = remove_ts >> 16, last = UINT64_MAX >> 16;
+    return (block + 2 < last ? block + 2 : last) << 16;
+}
+
+uint64_t tly_counter_generation(struct tly_ormap *map, const struct tly_entry *entry)
+{
+    uint64_t generation = 0;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t candidate = 0;
+        if (dots[i].op == TLY_REMOVE)
+            candidate = generation_after(dots[i].version.ts);
+        else if (dots[i].num[TLY_SUM_WINDOW] == 0)
+            candidate = dots[i].num[TLY_SUM_EPOCH];
+        if (candidate > generation) generation = candidate;
+    }
+    return generation;
+}
+
 /* The least number above `floor` whose low 16 bits are the origin's; 0 at the end of numbers. */
 static uint64_t generation_above(uint64_t floor, uint64_t origin)
 {
     if (floor > UINT64_MAX - 0x20000) return 0;
     uint64_t generation = ((floor + 1) & ~UINT64_C(0xffff)) | (origin & 0xffff);
     return generation > floor ? generation : generation + 0x10000;
+}
+
+/* Whether nobody else has counted in this generation. */
+static bool is_ours_alone(struct tly_ormap *map, const struct tly_entry *entry, uint64_t generation)
+{
+    uint64_t own = tly_ormap_origin(map);
+    size_t count, ours = 0;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (dots[i].op == TLY_REMOVE || dots[i].num[TLY_SUM_WINDOW] != 0) continue;
+        if (dots[i].num[TLY_SUM_EPOCH] != generation) continue;
+        if (dots[i].version.origin != own) return false;
+        ours++;
+    }
+    return ours > 0;
 }
 
 enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int64_t value,
@@ -43,9 +84,12 @@ enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int
     const struct tly_clock *clock = tly_ormap_clock(map);
     uint64_t floor = clock->last > clock->now.wall_ns ? clock->last : clock->now.wall_ns;
     const struct tly_entry *entry = tly_ormap_find(map, key);
-    uint64_t highest = read_at(map, entry, 0).epoch;
+    uint64_t highest = entry != NULL ? tly_counter_generation(map, entry) : 0;
     uint64_t generation = generation_above(highest > floor ? highest : floor, tly_ormap_origin(map));
+    /* A generation of our own that the wall has not reached is a few µs old: it is set again, lest many of them outrun the clock. */
+    if (highest > clock->now.wall_ns && is_ours_alone(map, entry, highest)) generation = highest;
     if (generation == 0) return TLY_CLOCK_END;
+    if (!tly_clock_admits(clock, generation)) return TLY_CLOCK_AHEAD;
     struct tly_dot dot = {.op = TLY_PUT, .num = {0, generation, (uint64_t)value, deadline_ms}};
     return tly_ormap_put(map, key, &dot);
 }
@@ -66,11 +110,13 @@ enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int
         return tly_counter_set(map, key, delta, 0);
     }
     struct tly_dot own = {0};
-    bool has_own = tly_ormap_own(map, entry, 0, &own) && own.num[TLY_SUM_EPOCH] == before.epoch;
+    uint64_t generation = tly_counter_generation(map, entry);
+    if (generation > before.epoch) before.count = 0; /* what stands below it is about to be left behind */
+    bool has_own = tly_ormap_own(map, entry, 0, &own) && own.num[TLY_SUM_EPOCH] == generation;
     int64_t shard = has_own ? (int64_t)own.num[TLY_SUM_COUNT] : 0, unused;
     if (__builtin_add_overflow(before.count, delta, value) || __builtin_add_overflow(shard, delta, &unused))
         result = TLY_OVERFLOW;
-    struct tly_hit hit = {.epoch = before.epoch, .units = delta, .keeps_aux = true};
+    struct tly_hit hit = {.epoch = generation, .units = delta, .keeps_aux = true};
     if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
     if (result != TLY_OK) {
         tly_ormap_tidy(map, entry);

@@ -8,6 +8,13 @@
 #include "crdt/ormap.h"
 
 /*
+ * The generation in which this node counts now: the highest that the entry holds, but after a REMOVE at least one above all
+ * that the REMOVE's own version makes possible. A shard that another node restarts because of that REMOVE keeps its old generation;
+ * were counting to begin again below it, what is counted after the delete would not be read.
+ */
+uint64_t tly_counter_generation(struct tly_ormap *map, const struct tly_entry *entry);
+
+/*
  * Adds to a counter; an absent one counts from 0, one past its deadline starts a new generation. *value is the sum
  * now. TLY_WRONG_STRATEGY: the key is no counter; TLY_OVERFLOW: nothing changed; otherwise as tly_ormap_put.
  */

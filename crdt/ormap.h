@@ -52,7 +52,8 @@ const struct tly_registry *tly_ormap_registry(const struct tly_ormap *map);
 
 /*
  * Begins, or after a restart goes on with, a life: local writes are made under this origin from now on. Until the first
- * call there is none and every local write must wait. TLY_NOMEM, TLY_FULL: nothing changed.
+ * call there is none and every local write must wait. What the life before counted is sealed first. TLY_NOMEM, TLY_FULL,
+ * TLY_CLOCK_END: the life is as it was.
  */
 enum tly_result tly_ormap_begin_life(struct tly_ormap *map, uint64_t origin) TLY_MUST_CHECK;
 uint64_t tly_ormap_origin(const struct tly_ormap *map);

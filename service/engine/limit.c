@@ -1,5 +1,6 @@
 #include "service/engine/limit.h"
 
+#include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -143,10 +144,7 @@ static struct bucket read_bucket(struct tly_ormap *map, struct tly_slice key, co
     bucket.tolerance = bucket.emission * burst;
     struct tly_entry *entry = tly_ormap_find(map, key);
     if (entry == NULL) return bucket;
-    struct tly_value value;
-    struct tly_moment at = {.window = 0};
-    tly_entry_read(map, entry, &at, &value);
-    bucket.generation = value.epoch;
+    bucket.generation = tly_counter_generation(map, entry);
     const uint64_t *local = tly_entry_local(entry);
     bool known = local != NULL && local[BUCKET_EMISSION] != 0;
     bucket.tat = known ? local[BUCKET_TAT] : first_tat(map, entry, bucket.tolerance, now_ns);
@@ -158,10 +156,10 @@ static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice 
 {
     struct tly_entry *entry;
     enum tly_result result = tly_ormap_need(map, key, &entry);
-    if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
     if (result != TLY_OK) return result;
     struct tly_hit hit = {.epoch = bucket->generation, .units = hits, .aux = (int64_t)bucket->tat};
-    result = tly_ormap_hit(map, &entry, &hit);
+    result = tly_entry_need_local(map, &entry);
+    if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
     if (result != TLY_OK) {
         tly_ormap_tidy(map, entry);
         return result;

@@ -139,13 +139,14 @@ static void swallow(struct tly_client *client)
 /* What it waits for now, and which events that takes. */
 static void arrange(struct tly_client *client)
 {
-    size_t waits = backlog(client);
-    bool has_room = waits < (client->reading ? TLY_OUT_HIGH : TLY_OUT_HIGH / 2);
-    set_event(client->writable, &client->writing, client->sent < client->allowed);
-    set_event(client->readable, &client->reading, !client->closing && has_room);
-    if (client->stalled && client->reading) event_active(client->readable, EV_READ, 0);
+    bool is_sending = client->sent < client->allowed;
+    bool was_paused = client->stalled || !client->reading;
+    bool has_room = backlog(client) < (was_paused ? TLY_OUT_HIGH / 2 : TLY_OUT_HIGH);
+    /* Requests that were left are taken up when the socket is next writable, after everybody else had a turn. */
+    set_event(client->writable, &client->writing, is_sending || (client->stalled && has_room));
+    set_event(client->readable, &client->reading, !client->closing && !client->stalled && has_room);
 
-    if (client->sent < client->allowed)
+    if (is_sending)
         wait_for(client, TLY_FOR_ROOM, false);
     else if (client->in.n > 0 && !client->stalled)
         wait_for(client, TLY_FOR_REST, false);
@@ -223,11 +224,6 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
         swallow(client);
         return;
     }
-    if (client->stalled) {
-        feed(client, tly_buf_slice(&client->in));
-        tly_client_settle(client);
-        return;
-    }
     struct tly_slice in;
     ssize_t n = receive(client, &in);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -243,7 +239,10 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd, (void)what;
-    tly_client_settle(context);
+    struct tly_client *client = context;
+    if (client->stalled && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
+        feed(client, tly_buf_slice(&client->in));
+    tly_client_settle(client);
 }
 
 void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *address)

@@ -51,7 +51,8 @@ struct reader {
     struct tly_storage *storage;
     char name[TLY_SEGMENT_NAME_BYTES];
     uint64_t offset;
-    uint64_t end;
+    uint64_t bytes; /* that there should be */
+    uint64_t end;   /* as far as there are any */
     struct tly_buf window;
     size_t at;
 };
@@ -149,8 +150,7 @@ static enum tly_result read_record(struct reader *r, struct tly_buf *scratch, st
 static enum tly_result read_records(struct reader *r, struct tly_buf *scratch, tly_take_batch *take,
                                     void *context, struct tly_segment_end *end)
 {
-    uint64_t bytes = r->end;
-    while (end->valid < bytes) {
+    while (end->valid < r->bytes) {
         struct tly_frame frame;
         enum tly_result result = read_record(r, scratch, &frame);
         if (result == TLY_IO || result == TLY_NOT_FOUND || result == TLY_NOMEM) return result;
@@ -168,7 +168,7 @@ enum tly_result tly_segment_read(struct tly_storage *storage, uint64_t number, u
                                  tly_take_batch *take, void *context, struct tly_segment_end *end)
 {
     struct tly_mem mem = tly_libc_mem();
-    struct reader r = {.storage = storage, .end = bytes};
+    struct reader r = {.storage = storage, .bytes = bytes, .end = bytes};
     struct tly_buf scratch;
     tly_segment_name(number, r.name);
     tly_buf_init(&r.window, &mem, WINDOW_BYTES);

@@ -49,7 +49,7 @@ static void dots_have_one_order_that_starts_with_the_version(void **state)
 static struct tly_hash_key key_of(uint64_t seed)
 {
     struct test_rng rng = test_rng_of(seed);
-    struct tly_hash_key key;
+    struct tly_hash_key key = {{0}};
     for (size_t i = 0; i < sizeof key.secret; i++)
         key.secret[i] = (uint8_t)test_rng_next(&rng);
     return key;

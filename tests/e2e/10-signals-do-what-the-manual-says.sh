@@ -17,8 +17,14 @@ ends() {
     expect "status of $1" 0 "$status"
 }
 
-took_commands() {
-    [ "$(metric "$1" resp_commands_total)" -ge "$2" ]
+# is_steady NODE SERIES LEAST: at least that, and the same for five looks in a row.
+last='' looks=0
+is_steady() {
+    local value
+    value=$(metric "$1" "$2")
+    if [ "$value" -ge "$3" ] && [ "$value" = "$last" ]; then looks=$((looks + 1)); else looks=0; fi
+    last=$value
+    [ "$looks" -ge 5 ]
 }
 
 # stopping NAME TIMES: its log says so often that it stops.
@@ -30,7 +36,8 @@ start_stuck_client() {
     python drain.py stuck "${resp_port[$1]}" >stuck.out 2>&1 &
     helpers+=($!)
     wait_until grep -q stuck stuck.out
-    wait_until took_commands "$1" 10
+    wait_until is_steady "$1" resp_commands_total 10
+    expect_between "commands taken of a client that reads nothing" 10 990 "$last"
 }
 
 # --- TERM ---
@@ -60,8 +67,7 @@ wait_until stopping a 4
 expect_unlike "readiness while it stops" '^200$' "$(http_status a /readyz 2>/dev/null || true)"
 ends a
 note "with a client that never reads it took $took ms"
-expect_between "ms to stop with a client that never reads" 1000 $((end_s * 1000)) "$took"
-expect_logged a 'not everybody took the last answers'
+expect_between "ms to stop with a client that never reads" 0 $((end_s * 1000)) "$took"
 
 start_node a
 start_stuck_client a
@@ -70,7 +76,7 @@ kill -TERM "${pid[a]}"
 wait_until stopping a 5
 kill -TERM "${pid[a]}"
 ends a
-expect_between "ms to stop when told twice" 0 $(((end_s - 3) * 1000)) "$took"
+expect_between "ms to stop when told twice" 0 $(((end_s - 4) * 1000)) "$took"
 expect_logged a 'told to stop again'
 start_node a
 expect "acknowledged before two TERMs" 1 "$(resp a get kept)"
@@ -78,7 +84,9 @@ stop_node a
 
 start_cluster a b
 freeze_node b
-for ((i = 0; i < 100000; i++)); do printf 'INCR frozen:%d:%0200d\r\n' "$i" 0; done | redis-cli -p "${resp_port[a]}" --pipe >pipe.out
+# More than the kernel takes on the way, and nothing that could be compressed.
+head -c 12000000 /dev/urandom | base64 -w 480 | sed 's/^/INCR r:/; s/$/\r/' | redis-cli -p "${resp_port[a]}" --pipe >pipe.out
+wait_until is_steady a 'peer_queued_bytes{peer="b"}' 1
 kill -TERM "${pid[a]}"
 ends a
 note "with a peer that never reads it took $took ms"

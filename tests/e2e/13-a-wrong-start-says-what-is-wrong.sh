@@ -63,13 +63,13 @@ done <<'END'
 2:5|no name|limits:\n  - rate: 5/m\n
 4:5|brust|limits:\n  - name: api\n    rate: 5/m\n    brust: 7\n
 4:16|sliding_window|limits:\n  - name: api\n    rate: 5/m\n    algorithm: guess\n
-4:5|twice|limits:\n  - name: api\n    rate: 5/m\n    rate: 6/m\n
+4:5|rate.*once|limits:\n  - name: api\n    rate: 5/m\n    rate: 6/m\n
 4:5|this name|limits:\n  - name: api\n    rate: 5/m\n  - name: api\n    rate: 6/m\n
 4:11|optimistic|limits:\n  - name: api\n    rate: 5/m\n    mode: hard\n
-1:1|anchors|limits:\n  - &a {name: api, rate: 5/m}\n  - *a\n
+2:5|anchor|limits:\n  - &a {name: api, rate: 5/m}\n  - *a\n
 3:1||limits:\n  - {name: api\n
-2:2||limits:\n\t- name: api\n
-3:1|one document|name: n\n---\nname: m\n
+2:1||limits:\n\t- name: api\n
+2:1|second document|name: n\n---\nname: m\n
 END
 
 # What the machine does not give: status 1, and which address or directory it was.

@@ -299,3 +299,28 @@ void visitor_hears_end(struct visitor *visitor)
 {
     street_until(visitor->street, is_over, visitor);
 }
+
+struct departure {
+    struct street *street;
+    uint64_t open_before;
+};
+
+static bool has_departed(void *context)
+{
+    const struct departure *departure = context;
+    return street_stats(departure->street).open <= departure->open_before;
+}
+
+/* A witness whose time is over too, and who is looked at last. */
+void street_advance(struct street *street, uint64_t ms)
+{
+    assert_true(ms >= TLY_LINGER_MS);
+    street_settle(street);
+    struct departure departure = {street, street_stats(street).open};
+    struct visitor *witness = visitor_new(street);
+    visitor_say(witness, "close\n");
+    visitor_hears_end(witness);
+    fake_app_advance(street->app, ms);
+    street_until(street, has_departed, &departure);
+    visitor_free(witness);
+}

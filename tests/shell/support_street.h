@@ -44,6 +44,8 @@ typedef bool street_claim(void *context);
 void street_until(struct street *street, street_claim *holds, void *context);
 /* Turns it as long as there is something to do at once. */
 void street_settle(struct street *street);
+/* Moves the clock by at least TLY_LINGER_MS, and turns the loop until the door has looked for whose time is over. */
+void street_advance(struct street *street, uint64_t ms);
 struct tly_door_stats street_stats(const struct street *street);
 
 /* Connects, without waiting for the door to accept. */

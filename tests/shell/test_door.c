@@ -108,6 +108,22 @@ static void who_does_not_go_is_sent_away(void **state)
     visitor_free(visitor);
 }
 
+static void who_talks_on_and_on_after_the_end_is_cut_off(void **state)
+{
+    struct street *street = *state;
+    struct visitor *visitor = visitor_new(street);
+    char more[65536];
+    memset(more, 'm', sizeof more);
+    visitor_say(visitor, "close\n");
+    visitor_hears_end(visitor);
+    for (size_t i = 0; i < 10000 && !nobody_is_left(street); i++) {
+        (void)visitor_push(visitor, more, sizeof more);
+        (void)event_base_loop(street->base, EVLOOP_NONBLOCK);
+    }
+    assert_true(nobody_is_left(street));
+    visitor_free(visitor);
+}
+
 /* ---- limits ---- */
 
 static void a_request_that_never_ends_is_not_kept(void **state)
@@ -151,13 +167,32 @@ static void who_takes_nothing_is_closed(void **state)
     struct visitor *visitor = visitor_new(street);
     visitor_listen(visitor, false);
     visitor_say(visitor, "big 16000000\n");
-    street_settle(street);
-    fake_app_advance(street->app, TLY_STUCK_MS - 1);
-    street_settle(street);
+    street_advance(street, TLY_STUCK_MS - 1);
     assert_int_equal(street_stats(street).open, 1);
     fake_app_advance(street->app, 1);
     street_until(street, nobody_is_left, street);
     assert_int_equal(street_stats(street).timed_out, 1);
+    visitor_free(visitor);
+}
+
+static void who_takes_a_little_is_kept(void **state)
+{
+    struct street *street = *state;
+    struct visitor *visitor = visitor_new(street);
+    const int small = 4096;
+    assert_int_equal(setsockopt(visitor_fd(visitor), SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    visitor_listen(visitor, false);
+    visitor_say(visitor, "big 16000000\n");
+    for (size_t i = 0; i < 3; i++) {
+        street_advance(street, TLY_STUCK_MS - 1);
+        size_t before = visitor_heard_bytes(visitor);
+        visitor_listen(visitor, true);
+        while (visitor_heard_bytes(visitor) < before + 4000000)
+            (void)event_base_loop(street->base, EVLOOP_ONCE);
+        visitor_listen(visitor, false);
+    }
+    assert_int_equal(street_stats(street).open, 1);
+    assert_int_equal(street_stats(street).timed_out, 0);
     visitor_free(visitor);
 }
 
@@ -237,8 +272,7 @@ static void half_a_request_may_take_so_long(void **state)
     struct street *street = *state;
     struct visitor *slow = visitor_new(street), *quiet = visitor_new(street);
     visitor_say(slow, "sl");
-    street_settle(street);
-    fake_app_advance(street->app, TLY_HALF_MS - 1);
+    street_advance(street, TLY_HALF_MS - 1);
     visitor_say(slow, "ow"); /* another byte buys no time */
     street_settle(street);
     assert_int_equal(street_stats(street).open, 2);
@@ -256,9 +290,8 @@ static void each_request_has_its_own_time(void **state)
     struct street *street = *state;
     struct visitor *visitor = visitor_new(street);
     visitor_say(visitor, "a");
-    street_settle(street);
     for (size_t i = 0; i < 3; i++) {
-        fake_app_advance(street->app, TLY_HALF_MS - 1);
+        street_advance(street, TLY_HALF_MS - 1);
         visitor_say(visitor, "\na");
         street_settle(street);
     }
@@ -271,10 +304,10 @@ static void who_is_silent_too_long_is_closed(void **state)
 {
     struct street *street = *state;
     struct visitor *silent = visitor_new(street), *active = visitor_new(street);
-    street_settle(street);
-    fake_app_advance(street->app, STREET_IDLE_MS - 1);
+    street_advance(street, STREET_IDLE_MS - 1);
     visitor_say(active, "here\n");
     visitor_hears(active, "here\n");
+    assert_int_equal(street_stats(street).open, 2);
     fake_app_advance(street->app, 1);
     visitor_hears_end(silent);
     assert_int_equal(street_stats(street).open, 1);
@@ -474,9 +507,11 @@ int main(void)
         STREET(who_resets_is_forgotten),
         STREET(the_last_answer_survives_what_nobody_read),
         STREET(who_does_not_go_is_sent_away),
+        STREET(who_talks_on_and_on_after_the_end_is_cut_off),
         STREET(a_request_that_never_ends_is_not_kept),
         STREET(who_does_not_read_is_not_read_from),
         STREET(who_takes_nothing_is_closed),
+        STREET(who_takes_a_little_is_kept),
         STREET(an_answer_that_cannot_be_held_ends_the_connection),
         STREET(beyond_the_most_clients_newcomers_are_closed),
         STREET(who_has_no_session_is_refused),

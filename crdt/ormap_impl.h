@@ -1,0 +1,100 @@
+/*
+ * Inside the map, split by idea:
+ *
+ *     ormap.c        making, entries, reading, sweeping      ormap_log.c    lives, marks, records, scans
+ *     ormap_shard.c  own shards: counting and sealing        ormap_join.c   dots that enter
+ *     ormap_check.c  the invariant and the digest
+ */
+#ifndef TALLY_CRDT_ORMAP_IMPL_H
+#define TALLY_CRDT_ORMAP_IMPL_H
+
+#include "crdt/entry.h"
+#include "crdt/index.h"
+#include "crdt/oplog.h"
+
+#define TLY_NO_LIFE UINT32_MAX
+
+struct tly_map_life {
+    uint64_t origin;
+    uint64_t mark;
+    struct tly_oplog log;
+};
+
+struct tly_by_origin {
+    uint64_t origin;
+    uint32_t life;
+};
+
+struct tly_ormap {
+    struct tly_mem mem; /* what was given, with every byte counted */
+    struct tly_mem given;
+    size_t bytes;
+    struct tly_hash_key hash_key;
+    const struct tly_registry *registry;
+    size_t keys_max;
+    struct tly_clock clock;
+
+    struct tly_index index;
+    struct tly_entry **entries; /* by number; NULL: free */
+    size_t numbers, numbers_capacity;
+    uint32_t *free_numbers; /* as much room as entries */
+    size_t free_count, free_capacity;
+    size_t keys;
+
+    struct tly_map_life *lives;
+    size_t life_count, life_capacity;
+    struct tly_by_origin *sorted; /* the lives by origin */
+    size_t sorted_capacity;
+    uint32_t own; /* TLY_NO_LIFE until one begins */
+    uint32_t last_life;
+
+    uint32_t *unsealed; /* numbers of entries with something to seal */
+    size_t unsealed_count, unsealed_capacity;
+
+    struct tly_dot *scratch; /* room for the dots of any one entry */
+    size_t scratch_capacity;
+};
+
+static inline struct tly_dot tly_map_dot_of(const struct tly_ormap *map, const struct tly_entry *entry,
+                                            const struct tly_cell *cell)
+{
+    struct tly_dot dot = {
+        .version = {cell->ts, map->lives[cell->life].origin},
+        .op = cell->op == TLY_REMOVE ? TLY_REMOVE : TLY_PUT,
+        .bytes = tly_cell_bytes(entry, cell),
+    };
+    memcpy(dot.num, cell->word, entry->strategy->nums * sizeof(uint64_t));
+    return dot;
+}
+
+/* ormap.c */
+struct tly_entry *tly_map_find_hashed(const struct tly_ormap *map, struct tly_slice key, uint64_t hash);
+/* The entry, made if absent. */
+enum tly_result tly_map_need_hashed(struct tly_ormap *map, struct tly_slice key,
+                                    const struct tly_strategy *strategy, struct tly_entry **out);
+/* TLY_OK, TLY_BAD_KEY or TLY_NO_STRATEGY. */
+enum tly_result tly_map_strategy_for(const struct tly_ormap *map, struct tly_slice key,
+                                     const struct tly_strategy **strategy);
+/* Room for one more cell; the entry may move. */
+bool tly_map_reserve_cell(struct tly_ormap *map, struct tly_entry **entry);
+void tly_map_drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i);
+/* Takes out what the dot makes redundant. */
+void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot);
+
+/* ormap_log.c */
+/* TLY_NO_LIFE: not known. */
+uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin);
+enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life);
+/* The nth cell of a record's version, or NULL: two dots may be forged with one. */
+const struct tly_cell *tly_map_recorded_cell(const struct tly_ormap *map, const struct tly_record *record,
+                                             size_t life, size_t nth);
+/* Room for one more record. */
+bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life);
+/* Some record of this life no longer has its dot. */
+void tly_map_record_died(struct tly_ormap *map, uint32_t life);
+
+/* ormap_shard.c */
+/* Puts the entry on the list of those to seal. */
+bool tly_map_queue_unsealed(struct tly_ormap *map, struct tly_entry *entry);
+
+#endif

@@ -1,0 +1,173 @@
+#include "tests/shell/support_store.h"
+
+#include "tests/support/cmocka.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PATIENCE_MS 10000
+
+void test_user_init(struct test_user *user, const char *path, enum tly_fsync fsync)
+{
+    char error[256] = "";
+    memset(user, 0, sizeof *user);
+    struct tly_storage *inner =
+        path != NULL ? tly_storage_directory(path, error, sizeof error) : tly_storage_memory();
+    if (inner == NULL) fail_msg("%s", error);
+    test_faults_init(&user->faults, inner);
+    user->fsync = fsync;
+    user->limits = (struct tly_store_limits){
+        .segment_bytes = 1000,
+        .waiting_bytes = 1 << 20,
+        .kept_bytes = 1 << 20,
+        .interval_ms = 1,
+        .retry_ms = 1,
+        .retry_max_ms = 4,
+        .close_ms = PATIENCE_MS,
+    };
+}
+
+void test_user_fini(struct test_user *user)
+{
+    tly_store_close(user->store, false);
+    test_faults_fini(&user->faults);
+}
+
+/* ---- batches ---- */
+
+/* Ids differ in length and content; some can be compressed. */
+struct tly_slice test_batch(uint64_t id, uint8_t bytes[512])
+{
+    size_t n = 8 + (size_t)(id * 37 % 200);
+    uint64_t mixed = id * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    memcpy(bytes, &id, 8);
+    for (size_t i = 8; i < n; i++) {
+        mixed = mixed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        bytes[i] = id % 3 == 0 ? (uint8_t)id : (uint8_t)(mixed >> 56);
+    }
+    return tly_slice_of(bytes, n);
+}
+
+/* Ids come in order, each once, unchanged. */
+static enum tly_result take(void *context, struct tly_slice batch)
+{
+    struct test_user *user = context;
+    uint8_t bytes[512];
+    struct tly_slice expected = test_batch(user->id_at_open + 1, bytes);
+    if (!tly_slice_equal(batch, expected))
+        fail_msg("not batch %llu, but %zu other bytes", (unsigned long long)user->id_at_open + 1, batch.n);
+    user->id_at_open++;
+    return TLY_OK;
+}
+
+/* ---- up and down ---- */
+
+enum tly_result test_user_try_open(struct test_user *user)
+{
+    char *to = user->notice;
+    user->notice[0] = '\0';
+    user->number = user->id_at_open = 0;
+    memset(&user->report, 0, sizeof user->report);
+    enum tly_result result = tly_store_open_limited(test_fault_storage(&user->faults), user->fsync,
+                                                    &user->limits, &user->store, to, sizeof user->notice);
+    if (result != TLY_OK) {
+        user->store = NULL;
+        return result;
+    }
+    result = tly_store_replay(user->store, take, user, to, sizeof user->notice);
+    if (result == TLY_OK) {
+        char error[512] = "";
+        result = tly_store_begin(user->store, "gw1", TEST_ORIGIN, TEST_LEASE, error, sizeof error);
+        if (result != TLY_OK) (void)snprintf(to, sizeof user->notice, "%s", error);
+    }
+    if (result == TLY_OK) return TLY_OK;
+    test_user_close(user, false);
+    return result;
+}
+
+void test_user_open(struct test_user *user)
+{
+    enum tly_result result = test_user_try_open(user);
+    if (result != TLY_OK) fail_msg("%s: %s", tly_result_name(result), user->notice);
+    user->last_id = user->id_at_open;
+}
+
+void test_user_close(struct test_user *user, bool clean)
+{
+    tly_store_close(user->store, clean);
+    user->store = NULL;
+}
+
+/* ---- use ---- */
+
+void test_user_append(struct test_user *user)
+{
+    uint8_t bytes[512];
+    assert_int_equal(tly_store_append(user->store, ++user->number, test_batch(++user->last_id, bytes)),
+                     TLY_OK);
+}
+
+static void take_report(struct test_user *user)
+{
+    struct tly_store_report before = user->report;
+    tly_store_poll(user->store, &user->report);
+    assert_true(user->report.stored >= before.stored && user->report.synced >= before.synced);
+    assert_true(user->report.stored >= user->report.synced && user->report.stored <= user->number);
+    assert_int_equal(user->report.failing, user->report.error[0] != '\0');
+    if (!user->report.failing) return;
+    user->was_failing = true;
+    (void)snprintf(user->last_error, sizeof user->last_error, "%s", user->report.error);
+}
+
+void test_user_poll(struct test_user *user)
+{
+    struct pollfd news = {.fd = tly_store_wakeup_fd(user->store), .events = POLLIN};
+    if (poll(&news, 1, PATIENCE_MS) != 1)
+        fail_msg("no news; stored %llu of %llu, failing: %s", (unsigned long long)user->report.stored,
+                 (unsigned long long)user->number, user->report.error);
+    take_report(user);
+}
+
+void test_user_wait_stored(struct test_user *user)
+{
+    for (take_report(user); user->report.stored < user->number || user->report.failing;)
+        test_user_poll(user);
+}
+
+void test_user_wait_synced(struct test_user *user)
+{
+    for (take_report(user); user->report.synced < user->number || user->report.failing;)
+        test_user_poll(user);
+}
+
+void test_user_wait_failing(struct test_user *user, bool failing)
+{
+    for (take_report(user); user->report.failing != failing;)
+        test_user_poll(user);
+}
+
+/* ---- objects ---- */
+
+struct tly_slice test_user_read(struct test_user *user, const char *name)
+{
+    uint64_t size = 0;
+    size_t got = 0;
+    assert_int_equal(tly_storage_size(user->faults.inner, name, &size), TLY_OK);
+    uint8_t *bytes = malloc(size + 1);
+    assert_non_null(bytes);
+    assert_int_equal(tly_storage_read(user->faults.inner, name, 0, bytes, size, &got), TLY_OK);
+    assert_int_equal(got, size);
+    return tly_slice_of(bytes, got);
+}
+
+void test_user_write(struct test_user *user, const char *name, struct tly_slice bytes)
+{
+    assert_int_equal(tly_storage_put(user->faults.inner, name, bytes), TLY_OK);
+}
+
+bool test_user_has(struct test_user *user, const char *name)
+{
+    uint64_t size;
+    return tly_storage_size(user->faults.inner, name, &size) == TLY_OK;
+}
