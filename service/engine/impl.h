@@ -25,6 +25,8 @@
 #define TLY_CONNS_MAX 1024
 #define TLY_TARGETS_MAX 4096
 #define TLY_PEERS_MAX 4096
+/* Lives of one name that are remembered as replaced: one of them that comes back shows two nodes of that name. */
+#define TLY_REPLACED_KEPT 8
 #define TLY_HELLO_TIMEOUT_NS (5 * NS_PER_S)
 #define TLY_PING_EVERY_NS (2 * NS_PER_S)
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
@@ -87,6 +89,8 @@ struct peer {
     char name[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
     uint64_t origin;
+    uint64_t replaced[TLY_REPLACED_KEPT]; /* earlier lives that a newer one took the place of */
+    size_t replaced_count;
     struct conn *conn; /* the one connection; NULL: down */
     uint64_t last_heard;
     uint64_t rtt_ns;

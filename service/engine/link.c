@@ -187,6 +187,8 @@ bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, u
         tly_conn_end(e, old, "duplicate", "another connection between us stays");
     }
     bool new_life = peer->origin != origin;
+    if (new_life && peer->origin != 0)
+        peer->replaced[peer->replaced_count++ % TLY_REPLACED_KEPT] = peer->origin;
     peer->origin = origin;
     peer->conn = conn;
     conn->peer = peer;

@@ -11,10 +11,13 @@ static const char *peer_name(const struct conn *conn)
     return conn->target != NULL ? conn->target->address : "";
 }
 
-static enum fate refuse(struct tly_engine *e, struct conn *conn, const char *word, const char *text)
+static enum fate refuse(struct tly_engine *e, struct conn *conn, struct tly_slice name, const char *word,
+                        const char *text)
 {
+    char peer[TLY_NAME_BYTES_MAX + 1] = "";
+    if (name.n < sizeof peer) memcpy(peer, name.p, name.n);
     e->stats.sessions_refused++;
-    tly_fx_trace(e, TLY_TRACE_PEER_REFUSED, peer_name(conn), tly_slice_text(text));
+    tly_fx_trace(e, TLY_TRACE_PEER_REFUSED, peer, tly_slice_text(text));
     tly_conn_end(e, conn, word, text);
     return ENDED;
 }
@@ -113,6 +116,14 @@ static enum tly_result take_word(struct conn *conn, struct tly_marks marks)
     return result;
 }
 
+/* A life whose place a newer one took, and that lives all the same: there are two nodes of that name. */
+static bool was_replaced(const struct peer *peer, uint64_t origin)
+{
+    for (size_t i = 0; i < peer->replaced_count && i < TLY_REPLACED_KEPT; i++)
+        if (peer->replaced[i] == origin) return true;
+    return false;
+}
+
 static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_hello hello;
@@ -125,7 +136,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
             tly_conn_end(e, conn, NULL, text);
             return ENDED;
         }
-        return refuse(e, conn, word, text);
+        return refuse(e, conn, hello.name, word, text);
     }
     struct tly_marks marks = hello.marks;
     for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
@@ -133,6 +144,9 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     if (result == TLY_OK) result = take_word(conn, hello.marks);
     struct peer *peer = result == TLY_OK ? tly_peer_need(e, hello.name) : NULL;
     if (peer == NULL) return broken(e, conn, result != TLY_OK ? result : TLY_FULL);
+    if (was_replaced(peer, hello.origin))
+        return refuse(e, conn, hello.name, "name",
+                      "two nodes have one name, and another has come up under it; give each its own (name=)");
     if (!tly_peer_take(e, peer, conn, hello.origin)) return ENDED;
     if (hello.address.n > 0 && hello.address.n < sizeof peer->address) {
         memcpy(peer->address, hello.address.p, hello.address.n);

@@ -19,11 +19,10 @@ struct tly_journal {
     struct tly_buf kept;
     size_t written; /* of kept */
 
-    uint64_t last_put, last_written, last_synced; /* numbers of batches */
+    uint64_t last_put, last_staged, last_written, last_synced; /* numbers of batches */
 
     char name[TLY_SEGMENT_NAME_BYTES]; /* of the segment that is open */
     uint64_t size, synced_size;        /* its valid bytes; 0: there is no segment yet */
-    uint64_t counts;                   /* once closed: so many bytes of it are the state */
     uint64_t tried;                    /* number of the last segment that was made or tried */
     uint64_t earlier_bytes;            /* of all segments before it */
     char error[512];
@@ -56,13 +55,6 @@ static struct tly_segment *last_segment(const struct tly_journal *j)
 {
     struct tly_manifest *m = j->config.manifest;
     return m->segment_count > 0 ? &m->segments[m->segment_count - 1] : NULL;
-}
-
-/* Of fsync=never nothing was kept that could be written again. */
-static void close_segment(struct tly_journal *j)
-{
-    j->counts = j->config.fsync == TLY_FSYNC_NEVER ? j->size : j->synced_size;
-    move(j, CLOSED);
 }
 
 /* ---- up and down ---- */
@@ -144,7 +136,6 @@ static enum tly_result append_kept(struct tly_journal *j)
     j->written = j->kept.n;
     j->size += bytes.n;
     j->last_written = j->last_put;
-    if (j->config.fsync == TLY_FSYNC_NEVER) forget_written(j);
     return TLY_OK;
 }
 
@@ -154,7 +145,7 @@ static void mend(struct tly_journal *j)
     if (tly_storage_truncate(j->config.storage, j->name, j->size) == TLY_OK)
         move(j, OPEN);
     else
-        close_segment(j);
+        move(j, CLOSED);
 }
 
 static enum tly_result write_segment(struct tly_journal *j, const char *name, uint64_t number)
@@ -188,7 +179,7 @@ static enum tly_result stage(struct tly_journal *j)
         return result;
     }
     j->written = j->kept.n;
-    j->last_written = j->last_put;
+    j->last_staged = j->last_put;
     move(j, STAGED);
     return TLY_OK;
 }
@@ -198,8 +189,8 @@ static void list_staged(const struct tly_journal *j)
 {
     struct tly_manifest *m = j->config.manifest;
     size_t at = m->segment_count;
-    if (at > 0) m->segments[at - 1].bytes = j->counts;
-    if (at > 0 && j->counts <= TLY_SEGMENT_HEADER_BYTES) at--;
+    if (at > 0) m->segments[at - 1].bytes = j->synced_size;
+    if (at > 0 && j->synced_size <= TLY_SEGMENT_HEADER_BYTES) at--;
     m->segments[at] = (struct tly_segment){.number = j->tried};
     m->segment_count = at + 1;
 }
@@ -221,6 +212,7 @@ static enum tly_result publish(struct tly_journal *j)
     tly_segment_name(j->tried, j->name);
     sum_earlier(j);
     j->size = TLY_SEGMENT_HEADER_BYTES + j->written;
+    j->last_written = j->last_staged;
     move(j, OPEN);
     note_synced(j);
     return TLY_OK;
@@ -239,7 +231,7 @@ enum tly_result tly_journal_sync(struct tly_journal *j)
     if (!tly_journal_is_unsynced(j)) return TLY_OK;
     enum tly_result result = tly_storage_sync(j->config.storage, j->name);
     if (result != TLY_OK) {
-        close_segment(j);
+        move(j, CLOSED);
         return fail(j, result);
     }
     note_synced(j);
@@ -253,7 +245,7 @@ enum tly_result tly_journal_write(struct tly_journal *j)
     if (j->state == OPEN && is_full(j)) {
         result = tly_journal_sync(j);
         if (result != TLY_OK) return result;
-        close_segment(j);
+        move(j, CLOSED);
     }
     if (j->state == CLOSED) result = stage(j);
     if (j->state == STAGED) result = publish(j);

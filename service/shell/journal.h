@@ -16,8 +16,8 @@
  *      +------------------------------+                     +-- (a new one each time)         |
  *      +-------------------------------- MANIFEST names it -----------------------------------+
  *
- * A segment whose sync failed is never synced again: it counts up to what was synced before (with fsync never: as far as
- * it was written).  Every step can be tried again by calling tly_journal_write again.
+ * A segment whose sync failed is never synced again: it counts up to what was synced before.  Every step can be tried
+ * again by calling tly_journal_write again.
  */
 #ifndef TALLY_SERVICE_SHELL_JOURNAL_H
 #define TALLY_SERVICE_SHELL_JOURNAL_H
@@ -30,10 +30,9 @@ struct tly_journal;
 struct tly_journal_config {
     struct tly_storage *storage;   /* borrowed */
     struct tly_manifest *manifest; /* borrowed; nobody else changes its segments */
-    enum tly_fsync fsync;
-    uint64_t size;          /* of the last segment in MANIFEST, all of it valid; 0 if there is none */
-    uint64_t segment_bytes; /* a segment of so many bytes is full */
-    size_t kept_bytes;      /* that may be kept in memory */
+    uint64_t size;                 /* of the last segment in MANIFEST, all of it valid; 0 if there is none */
+    uint64_t segment_bytes;        /* a segment of so many bytes is full */
+    size_t kept_bytes;             /* that may be kept in memory */
 };
 
 /* NULL: no memory. */
@@ -52,7 +51,7 @@ enum tly_result tly_journal_sync(struct tly_journal *journal) TLY_MUST_CHECK;
 bool tly_journal_is_behind(const struct tly_journal *journal);
 /* Something waits for tly_journal_sync. */
 bool tly_journal_is_unsynced(const struct tly_journal *journal);
-/* More is kept in memory than is good: do not wait for the interval. */
+/* More is kept in memory than is good (a quarter of kept_bytes): sync, whatever the setting. */
 bool tly_journal_wants_sync(const struct tly_journal *journal);
 
 /* The last batch that was written, and that was synced. */

@@ -59,7 +59,8 @@ struct reader {
 
 static struct tly_slice in_window(const struct reader *r)
 {
-    return tly_slice_of(r->window.p + r->at, r->window.n - r->at);
+    size_t n = r->window.n - r->at;
+    return n > 0 ? tly_slice_of(r->window.p + r->at, n) : tly_slice_of(NULL, 0);
 }
 
 /* Lets the window hold the longest record at the offset, or all up to the end. A file that is too short is torn: TLY_MORE. */

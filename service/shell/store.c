@@ -356,7 +356,6 @@ static bool make_journal(struct tly_store *store)
     struct tly_journal_config config = {
         .storage = store->storage,
         .manifest = &store->manifest,
-        .fsync = store->fsync,
         .size = store->last_bytes,
         .segment_bytes = store->limits.segment_bytes,
         .kept_bytes = store->limits.kept_bytes,
@@ -384,6 +383,15 @@ static enum tly_result write_identity(struct tly_store *store, struct text error
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
 }
 
+static void free_store(void *context)
+{
+    struct tly_store *store = context;
+    tly_journal_free(store->journal);
+    tly_storage_close(store->storage);
+    (void)close(store->wakeup_fd);
+    free(store);
+}
+
 static enum tly_result start_writer(struct tly_store *store, struct text error)
 {
     struct tly_writer_config config = {
@@ -393,6 +401,8 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
         .wakeup_fd = store->wakeup_fd,
         .fsync = store->fsync,
         .limits = store->limits,
+        .abandoned = free_store,
+        .context = store,
     };
     store->writer = tly_writer_start(&config);
     if (store->writer != NULL) return TLY_OK;
@@ -449,10 +459,7 @@ void tly_store_poll(struct tly_store *store, struct tly_store_report *report)
 void tly_store_close(struct tly_store *store, bool clean)
 {
     if (store == NULL) return;
-    /* A thread that hangs in the disk still uses everything; the process ends soon. */
+    /* While the thread hangs in the disk, it needs everything; it frees it in our place. */
     if (store->writer != NULL && !tly_writer_stop(store->writer, clean)) return;
-    tly_journal_free(store->journal);
-    tly_storage_close(store->storage);
-    (void)close(store->wakeup_fd);
-    free(store);
+    free_store(store);
 }

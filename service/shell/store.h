@@ -16,7 +16,10 @@
 #include "crdt/result.h"
 #include "service/shell/storage.h"
 
-/* always: a batch is stored once synced; interval, never: once written (safe from a crash of the process). */
+/*
+ * always: a batch is stored once synced; interval, never: once written (safe from a crash of the process).  Never does not
+ * sync by time, but what is not synced is kept in memory, so every 16 MiB and every segment are.
+ */
 enum tly_fsync { TLY_FSYNC_ALWAYS, TLY_FSYNC_INTERVAL, TLY_FSYNC_NEVER };
 
 #define TLY_FSYNC_INTERVAL_MS 1000

@@ -50,7 +50,7 @@ struct tly_writer {
     uint64_t lost;        /* batches that never came, for want of memory; nothing after … */
     uint64_t whole_up_to; /* … this one is ever reported stored */
     uint64_t lease_wanted;
-    bool is_stopping, wants_clean, has_ended;
+    bool is_stopping, wants_clean, has_ended, is_abandoned;
     uint64_t stop_at_ns;
     struct tly_store_report report;
 
@@ -155,9 +155,8 @@ static enum tly_result feed_journal(struct tly_writer *w)
 
 static bool is_sync_due(const struct tly_writer *w)
 {
-    if (w->knows_of_stop || w->config.fsync == TLY_FSYNC_ALWAYS) return true;
-    if (w->config.fsync == TLY_FSYNC_NEVER) return false;
-    return tly_journal_wants_sync(w->config.journal) || (w->sync_at_ns != NEVER && now_ns() >= w->sync_at_ns);
+    bool is_wanted = w->knows_of_stop || w->config.fsync == TLY_FSYNC_ALWAYS;
+    return is_wanted || tly_journal_wants_sync(w->config.journal) || now_ns() >= w->sync_at_ns;
 }
 
 /* The interval begins with the first batch that is not synced. */
@@ -340,6 +339,24 @@ static void work_until_stopped(struct tly_writer *w)
     }
 }
 
+static void free_writer(struct tly_writer *w)
+{
+    queue_free(&w->queue);
+    queue_free(&w->taken);
+    (void)pthread_cond_destroy(&w->ended);
+    (void)pthread_cond_destroy(&w->changed);
+    (void)pthread_mutex_destroy(&w->mutex);
+    free(w);
+}
+
+/* Nobody waited for the end. */
+static void end_alone(struct tly_writer *w)
+{
+    struct tly_writer_config config = w->config;
+    free_writer(w);
+    config.abandoned(config.context);
+}
+
 static void *run(void *argument)
 {
     struct tly_writer *w = argument;
@@ -350,8 +367,10 @@ static void *run(void *argument)
     if (is_clean) set_clean_mark(w);
     lock(w);
     w->has_ended = true;
+    bool is_abandoned = w->is_abandoned;
     (void)pthread_cond_signal(&w->ended);
     unlock(w);
+    if (is_abandoned) end_alone(w);
     return NULL;
 }
 
@@ -403,16 +422,6 @@ free_writer:
     return NULL;
 }
 
-static void free_writer(struct tly_writer *w)
-{
-    queue_free(&w->queue);
-    queue_free(&w->taken);
-    (void)pthread_cond_destroy(&w->ended);
-    (void)pthread_cond_destroy(&w->changed);
-    (void)pthread_mutex_destroy(&w->mutex);
-    free(w);
-}
-
 /* Whether the thread ended in time. Under the mutex. */
 static bool wait_for_end(struct tly_writer *w)
 {
@@ -431,11 +440,10 @@ bool tly_writer_stop(struct tly_writer *w, bool clean)
     w->stop_at_ns = now_ns() + w->config.limits.close_ms * NS_PER_MS;
     (void)pthread_cond_signal(&w->changed);
     bool ended = wait_for_end(w);
+    w->is_abandoned = !ended;
+    if (!ended) (void)pthread_detach(w->thread);
     unlock(w);
-    if (!ended) {
-        (void)pthread_detach(w->thread);
-        return false;
-    }
+    if (!ended) return false;
     (void)pthread_join(w->thread, NULL);
     free_writer(w);
     return true;

@@ -11,7 +11,7 @@
 
 struct tly_writer;
 
-/* All borrowed, until tly_writer_stop. */
+/* All borrowed, until tly_writer_stop returns true or abandoned() is called. */
 struct tly_writer_config {
     struct tly_storage *storage;
     struct tly_manifest *manifest;
@@ -19,6 +19,8 @@ struct tly_writer_config {
     int wakeup_fd; /* an eventfd */
     enum tly_fsync fsync;
     struct tly_store_limits limits;
+    void (*abandoned)(void *context);
+    void *context;
 };
 
 /* NULL: no memory, or no thread. */
@@ -33,7 +35,7 @@ void tly_writer_poll(struct tly_writer *writer, struct tly_store_report *report)
 /*
  * Writes and syncs what waits, close_ms at most, and sets the clean mark if wanted and nothing is left.
  *   true    the thread has ended and the writer is gone
- *   false   the disk does not answer: the thread still hangs in it, and everything borrowed stays borrowed for good
+ *   false   the disk does not answer: should it ever, the writer ends by itself and its thread calls abandoned()
  */
 bool tly_writer_stop(struct tly_writer *writer, bool clean) TLY_MUST_CHECK;
 

@@ -126,7 +126,7 @@ def parse():
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--patience", type=float, default=20)
     parser.add_argument("--within", type=float, default=1)
-    parser.add_argument("--breaks", type=int, default=0, help="how many connections have to break")
+    parser.add_argument("--breaks", type=int, default=0, help="how many connections have to break at least; 0: none may")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     return parser.parse_args()
 
@@ -149,7 +149,7 @@ def main():
     for worker in workers:
         check(f"port {worker.port}: {worker.error}", worker.error is None and worker.left == 0)
     breaks = sum(worker.breaks for worker in workers)
-    check(f"{breaks} connections broke, {options.breaks} should have", breaks == options.breaks)
+    check(f"{breaks} connections broke, {options.breaks} should have", breaks >= options.breaks and (breaks == 0 or options.breaks > 0))
     while (wrong := differences(options, workers, share * len(benchmarks))) and time.monotonic() < ended + options.within:
         pass
     took = time.monotonic() - ended

@@ -91,14 +91,26 @@ static void say(struct scene *scene, uint64_t conn, enum tly_frame_type type)
     tly_buf_clear(&scene->body);
 }
 
-static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks,
-                      size_t count)
+static void say_hello_with(struct scene *scene, uint64_t conn, uint64_t node, uint64_t origin,
+                           const struct tly_mark *marks, size_t count)
 {
-    char name[] = {'p', (char)('0' + conn), '\0'};
+    char name[] = {'p', (char)('0' + node), '\0'};
     struct tly_hello hello = {1, 1, text("test"), text(name), text(""), .origin = origin, .delta = true};
     hello.wall_ns = WALL;
     tly_hello_put(&scene->body, &hello, scene->registry, marks, count);
     say(scene, conn, TLY_FRAME_HELLO);
+}
+
+static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks,
+                      size_t count)
+{
+    say_hello_with(scene, conn, conn, origin, marks, count);
+}
+
+/* Under the name of another connection's node. */
+static void say_hello_as(struct scene *scene, uint64_t conn, uint64_t node, uint64_t origin)
+{
+    say_hello_with(scene, conn, node, origin, NULL, 0);
 }
 
 static void meet(struct scene *scene, uint64_t conn, uint64_t origin)
@@ -292,6 +304,26 @@ static void a_second_hello_ends_the_session(void **state)
     scene_fini(&scene);
 }
 
+static void a_new_life_takes_the_place_of_the_old_which_may_not_come_back(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    pass(&scene, 50 * MS);
+    event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P2});
+    say_hello_as(&scene, P2, P1, 12);
+    assert_true(scene.closed[P1]);
+    assert_false(scene.closed[P2]);
+    scene.closed[P1] = false;
+    event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P1});
+    say_hello(&scene, P1, 11, NULL, 0);
+    assert_true(scene.closed[P1]);
+    assert_false(scene.closed[P2]);
+    assert_int_equal(stats_of(&scene).sessions_refused, 1);
+    scene_fini(&scene);
+}
+
 static void nothing_is_said_before_hello(void **state)
 {
     (void)state;
@@ -427,6 +459,7 @@ int main(void)
         cmocka_unit_test(marks_move_at_the_last_part_only),
         cmocka_unit_test(a_part_without_its_beginning_ends_the_session),
         cmocka_unit_test(a_second_hello_ends_the_session),
+        cmocka_unit_test(a_new_life_takes_the_place_of_the_old_which_may_not_come_back),
         cmocka_unit_test(nothing_is_said_before_hello),
         cmocka_unit_test(silence_instead_of_hello_ends_the_connection_after_five_seconds),
         cmocka_unit_test(who_has_everything_is_sent_nothing),

@@ -83,10 +83,26 @@ size_t test_faults_calls(struct test_faults *f, enum test_fault_op op)
     return calls;
 }
 
+void test_faults_wait_fired(struct test_faults *f, size_t count)
+{
+    lock(f);
+    while (f->fired < count)
+        (void)pthread_cond_wait(&f->changed, &f->mutex);
+    unlock(f);
+}
+
 void test_faults_wait_hanging(struct test_faults *f)
 {
     lock(f);
     while (f->hanging == 0)
+        (void)pthread_cond_wait(&f->changed, &f->mutex);
+    unlock(f);
+}
+
+void test_faults_wait_closed(struct test_faults *f)
+{
+    lock(f);
+    while (f->is_locked)
         (void)pthread_cond_wait(&f->changed, &f->mutex);
     unlock(f);
 }
@@ -126,6 +142,7 @@ static enum fate fate_of_hit(struct handle *h)
 {
     struct test_faults *f = h->faults;
     f->fired++;
+    (void)pthread_cond_broadcast(&f->changed);
     h->error =
         f->fault.kind == TEST_ENOSPC ? "injected: No space left on device" : "injected: Input/output error";
     switch (f->fault.kind) {
@@ -342,6 +359,7 @@ static void close_handle(void *self)
     struct handle *h = self;
     lock(h->faults);
     if (h->has_lock) h->faults->is_locked = false;
+    (void)pthread_cond_broadcast(&h->faults->changed);
     unlock(h->faults);
     free(h);
 }

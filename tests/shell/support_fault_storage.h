@@ -74,8 +74,12 @@ size_t test_faults_clear(struct test_faults *faults);
 size_t test_faults_fired(struct test_faults *faults);
 size_t test_faults_calls(struct test_faults *faults, enum test_fault_op op);
 
+/* Until so many calls have failed. */
+void test_faults_wait_fired(struct test_faults *faults, size_t count);
 /* Until a call hangs. */
 void test_faults_wait_hanging(struct test_faults *faults);
+/* Until the handle that has the lock is closed. */
+void test_faults_wait_closed(struct test_faults *faults);
 /* Lets what hangs go on. */
 void test_faults_release(struct test_faults *faults);
 

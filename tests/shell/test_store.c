@@ -539,23 +539,22 @@ static void two_hundred_lives_cost_no_descriptor(void **state)
     }
 }
 
-/* What hangs cannot be given back; it stays reachable from here. */
-static struct test_user hung;
-static struct tly_store *hung_store;
-
 static void a_disk_that_does_not_answer_does_not_hold_up_the_close(void **state)
 {
     (void)state;
-    test_user_init(&hung, NULL, TLY_FSYNC_ALWAYS);
-    hung.limits.close_ms = 1;
-    test_user_open(&hung);
-    hung_store = hung.store;
-    test_faults_set(&hung.faults, (struct test_fault){TEST_SYNC, TEST_HANG, 0, 1});
-    test_user_append(&hung);
-    test_faults_wait_hanging(&hung.faults);
-    test_user_close(&hung, true);
-    assert_int_equal(test_faults_fired(&hung.faults), 1);
-    test_faults_release(&hung.faults);
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+    user.limits.close_ms = 1;
+    test_user_open(&user);
+    test_faults_set(&user.faults, (struct test_fault){TEST_SYNC, TEST_HANG, 0, 1});
+    test_user_append(&user);
+    test_faults_wait_hanging(&user.faults);
+    test_user_close(&user, true);
+    assert_int_equal(test_faults_fired(&user.faults), 1);
+    /* Should it ever answer, all is given back, the lock too. */
+    test_faults_release(&user.faults);
+    test_faults_wait_closed(&user.faults);
+    test_user_fini(&user);
 }
 
 #define SCENE(scene) cmocka_unit_test_setup_teardown(scene, make_directory, remove_directory)
