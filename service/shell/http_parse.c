@@ -256,8 +256,8 @@ static enum tly_result scan_chunk(struct tly_slice in, struct tly_http_scan *sca
     bool is_strict;
     size_t at = scan->at, size;
     enum tly_result result = get_line(in, &at, &line, &is_strict);
-    if (result == TLY_MORE && in.n - at > TLY_HTTP_CHUNK_LINE_BYTES_MAX)
-        return refuse(request, 400, "a chunk's head is too long");
+    size_t n = (result == TLY_OK ? at : in.n) - scan->at;
+    if (n > TLY_HTTP_CHUNK_LINE_BYTES_MAX) return refuse(request, 400, "a chunk's head is too long");
     if (result != TLY_OK) return result;
     if (!is_strict) return refuse(request, 400, "a chunk's head does not end in CRLF");
     result = parse_chunk_size(line, &size, request);
@@ -301,8 +301,8 @@ static enum tly_result scan_chunks(struct tly_slice in, struct tly_http_scan *sc
     while (result == TLY_OK && !scan->is_last)
         result = scan_chunk(in, scan, request);
     if (result == TLY_OK) result = scan_trailers(in, scan, request);
-    size_t body_max = TLY_HTTP_BODY_BYTES_MAX + TLY_HTTP_CHUNKING_BYTES_MAX;
-    if (result == TLY_MORE && in.n - scan->head_bytes >= body_max)
+    size_t n = (result == TLY_OK ? scan->at : in.n) - scan->head_bytes;
+    if (result != TLY_BAD_MESSAGE && n >= TLY_HTTP_BODY_BYTES_MAX + TLY_HTTP_CHUNKING_BYTES_MAX)
         return refuse(request, 413, "the body has too many chunks, or too many trailers");
     return result;
 }

@@ -63,7 +63,7 @@ static struct tly_slice in_window(const struct reader *r)
     return n > 0 ? tly_slice_of(r->window.p + r->at, n) : tly_slice_of(NULL, 0);
 }
 
-/* Lets the window hold the longest record at the offset, or all up to the end. A file that is too short is torn: TLY_MORE. */
+/* Lets the window hold the longest record at the offset, or all up to the end, which a short file has earlier. */
 static enum tly_result fill(struct reader *r)
 {
     size_t have = r->window.n - r->at;
@@ -165,17 +165,17 @@ static enum tly_result read_records(struct reader *r, struct tly_buf *scratch, t
     return TLY_OK;
 }
 
-enum tly_result tly_segment_read(struct tly_storage *storage, uint64_t number, uint64_t bytes,
-                                 tly_take_batch *take, void *context, struct tly_segment_end *end)
+enum tly_result tly_segment_read(const struct tly_segment_part *part, tly_take_batch *take, void *context,
+                                 struct tly_segment_end *end)
 {
     struct tly_mem mem = tly_libc_mem();
-    struct reader r = {.storage = storage, .bytes = bytes, .end = bytes};
+    struct reader r = {.storage = part->storage, .bytes = part->bytes, .end = part->bytes};
     struct tly_buf scratch;
-    tly_segment_name(number, r.name);
+    tly_segment_name(part->number, r.name);
     tly_buf_init(&r.window, &mem, WINDOW_BYTES);
     tly_buf_init(&scratch, &mem, TLY_FRAME_BODY_MAX);
     *end = (struct tly_segment_end){0};
-    enum tly_result result = read_header(&r, number);
+    enum tly_result result = read_header(&r, part->number);
     if (result == TLY_OK) {
         end->valid = r.offset;
         result = read_records(&r, &scratch, take, context, end);

@@ -105,6 +105,7 @@ enum tly_result tly_storage_sync(struct tly_storage *s, const char *name)
     return leave(s, enter(s, name) ? s->ops->sync(s->self, name) : TLY_BAD_KEY);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what pread(2) has, and a result */
 enum tly_result tly_storage_read(struct tly_storage *s, const char *name, uint64_t offset, void *bytes,
                                  size_t size, size_t *got)
 {

@@ -69,8 +69,10 @@ enum tly_result tly_storage_sync(struct tly_storage *s, const char *name) TLY_MU
 enum tly_result tly_storage_read(struct tly_storage *s, const char *name, uint64_t offset, void *bytes,
                                  size_t size, size_t *got) TLY_MUST_CHECK;
 enum tly_result tly_storage_size(struct tly_storage *s, const char *name, uint64_t *bytes) TLY_MUST_CHECK;
-/* The objects directly in a directory ("" for the top; none if absent) in byte order, no residue of unfinished work.
- * each() does not call the storage. */
+/*
+ * The objects directly in a directory ("" for the top; none if absent) in byte order, no residue of unfinished work.
+ * each() does not call the storage.
+ */
 enum tly_result tly_storage_list(struct tly_storage *s, const char *directory,
                                  void (*each)(void *context, const char *name), void *context) TLY_MUST_CHECK;
 /* Removing what is absent is TLY_OK. */

@@ -144,6 +144,7 @@ static struct tly_store *new_store(struct tly_storage *storage, struct text erro
     return NULL;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): six, of which two are where an error is told */
 enum tly_result tly_store_open_limited(struct tly_storage *storage, enum tly_fsync fsync,
                                        const struct tly_store_limits *limits, struct tly_store **out,
                                        char *error, size_t size)
@@ -262,8 +263,8 @@ static void check_clean_length(const struct replay *r, const struct piece *piece
 static enum tly_result replay_last(const struct replay *r, const struct piece *piece)
 {
     struct tly_segment_end end;
-    enum tly_result result =
-        tly_segment_read(r->store->storage, piece->segment->number, piece->size, r->take, r->context, &end);
+    struct tly_segment_part all = {r->store->storage, piece->segment->number, piece->size};
+    enum tly_result result = tly_segment_read(&all, r->take, r->context, &end);
     bool is_torn = result == TLY_MORE && !end.is_takers;
     if (result != TLY_OK && !is_torn) {
         explain_refusal(r, piece, result, &end);
@@ -282,8 +283,8 @@ static enum tly_result replay_earlier(const struct replay *r, const struct piece
     struct tly_segment *segment = piece->segment;
     struct tly_segment_end end;
     uint64_t bytes = segment->bytes != 0 ? segment->bytes : piece->size;
-    enum tly_result result =
-        tly_segment_read(r->store->storage, segment->number, bytes, r->take, r->context, &end);
+    struct tly_segment_part part = {r->store->storage, segment->number, bytes};
+    enum tly_result result = tly_segment_read(&part, r->take, r->context, &end);
     if (result == TLY_OK) {
         segment->bytes = bytes;
         return TLY_OK;
@@ -410,6 +411,7 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
     return TLY_NOMEM;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): six, of which two are where an error is told */
 enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
                                 char *error, size_t size)
 {

@@ -257,11 +257,17 @@ static void wake(const struct tly_writer *w)
     (void)!write(w->config.wakeup_fd, &one, sizeof one);
 }
 
+static bool is_same_report(const struct tly_store_report *a, const struct tly_store_report *b)
+{
+    return a->stored == b->stored && a->synced == b->synced && a->leased == b->leased &&
+           a->bytes == b->bytes && a->failing == b->failing && strcmp(a->error, b->error) == 0;
+}
+
 static void tell(struct tly_writer *w)
 {
     struct tly_store_report report;
     make_report(w, &report);
-    if (memcmp(&report, &w->report, sizeof report) == 0) return;
+    if (is_same_report(&report, &w->report)) return;
     w->report = report;
     wake(w);
 }

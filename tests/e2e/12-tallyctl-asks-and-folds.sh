@@ -32,7 +32,7 @@ expect "peers --json" b "$(json_of 0.name ctl a --json peers)"
 
 expect_status 0 ctl a incr visits
 expect "incr" 1 "$output"
-expect_status 0 ctl a incr visits -- -11
+expect_status 0 ctl a incr visits -11
 expect "incr by a negative number" -10 "$output"
 expect "incr --json" -5 "$(json_of value ctl a incr --json visits 5)"
 wait_equal a b

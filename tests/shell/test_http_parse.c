@@ -412,14 +412,22 @@ static void too_many_chunks_are_refused(void **state)
     free(text);
 }
 
+/* Whether its end is here or not: a request is not judged by how it happened to be cut. */
 static void an_endless_chunk_head_is_refused(void **state)
 {
     (void)state;
     char text[4096];
-    size_t n = (size_t)sprintf(text, CHUNKED "1;");
-    memset(text + n, 'e', TLY_HTTP_CHUNK_LINE_BYTES_MAX);
-    assert_int_equal(parse(tly_slice_of(text, n + TLY_HTTP_CHUNK_LINE_BYTES_MAX)), TLY_BAD_MESSAGE);
-    assert_int_equal(request.status, 400);
+    size_t n = (size_t)sprintf(text, CHUNKED "1;"), line = n - 2;
+    memset(text + n, 'e', 2 * TLY_HTTP_CHUNK_LINE_BYTES_MAX);
+    memcpy(text + line + TLY_HTTP_CHUNK_LINE_BYTES_MAX - 2, "\r\nx\r\n0\r\n\r\n", 10);
+    assert_int_equal(parse(tly_slice_of(text, line + TLY_HTTP_CHUNK_LINE_BYTES_MAX + 8)), TLY_OK);
+    memset(text + n, 'e', 2 * TLY_HTTP_CHUNK_LINE_BYTES_MAX);
+    memcpy(text + line + TLY_HTTP_CHUNK_LINE_BYTES_MAX - 1, "\r\nx\r\n0\r\n\r\n", 10);
+    for (size_t more = 1; more < 10; more++) {
+        assert_int_equal(parse(tly_slice_of(text, line + TLY_HTTP_CHUNK_LINE_BYTES_MAX + more)),
+                         TLY_BAD_MESSAGE);
+        assert_int_equal(request.status, 400);
+    }
 }
 
 /* ---- texts ---- */

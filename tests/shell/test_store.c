@@ -92,6 +92,12 @@ static void an_empty_batch_is_a_batch(void **state)
     test_user_fini(&user);
 }
 
+static bool has_segment(struct test_user *user, uint64_t number, char *name)
+{
+    tly_segment_name(number, name);
+    return test_user_has(user, name);
+}
+
 static void segments_roll_and_all_come_back(void **state)
 {
     (void)state;
@@ -105,7 +111,7 @@ static void segments_roll_and_all_come_back(void **state)
     assert_true(test_user_has(&user, "log-1.tly") && test_user_has(&user, "log-5.tly"));
     uint64_t bytes = 0, size;
     char name[TLY_SEGMENT_NAME_BYTES];
-    for (uint64_t i = 1; tly_segment_name(i, name), test_user_has(&user, name); i++) {
+    for (uint64_t i = 1; has_segment(&user, i, name); i++) {
         assert_int_equal(tly_storage_size(user.faults.inner, name, &size), TLY_OK);
         assert_true(size < 1000 + 512);
         bytes += size;

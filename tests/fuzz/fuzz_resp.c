@@ -1,0 +1,58 @@
+/*
+ * A stream of RESP requests.  Claims: nothing is consumed that is not there, every argument lies in the request (or, unquoted, in
+ * the scratch), and a request that comes in two pieces reads as in one.
+ */
+#include "service/shell/resp_parse.h"
+#include "tests/fuzz/fuzz_mem.h"
+
+#include <assert.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static bool lies_within(struct tly_slice part, struct tly_slice whole)
+{
+    return part.n == 0 || (part.p >= whole.p && part.p + part.n <= whole.p + whole.n);
+}
+
+static void check_arguments(const struct tly_resp_request *request, struct tly_slice in,
+                            struct tly_slice unquoted)
+{
+    assert(request->bytes > 0 && request->bytes <= in.n && request->count <= TLY_RESP_ARGS_MAX);
+    for (size_t i = 0; i < request->count; i++)
+        assert(lies_within(request->arg[i], in) || lies_within(request->arg[i], unquoted));
+}
+
+/* Where the input is cut depends on the input alone. */
+static void read_in_two_pieces(struct tly_slice in, const struct tly_resp_request *whole,
+                               struct tly_buf *scratch)
+{
+    static struct tly_resp_request request;
+    struct tly_resp_scan scan = {0};
+    size_t cut = whole->bytes > 1 ? in.p[whole->bytes / 2] % whole->bytes : 0;
+    size_t count = whole->count, bytes = whole->bytes;
+    enum tly_result result = tly_resp_parse(tly_slice_of(in.p, cut), &scan, scratch, &request);
+    assert(result == TLY_MORE);
+    result = tly_resp_parse(in, &scan, scratch, &request);
+    assert(result == TLY_OK && request.count == count && request.bytes == bytes);
+    check_arguments(&request, in, tly_buf_slice(scratch));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct tly_resp_request request;
+    struct tly_mem mem = fuzz_mem();
+    struct tly_buf scratch;
+    tly_buf_init(&scratch, &mem, TLY_RESP_LINE_BYTES_MAX);
+    struct tly_slice rest = tly_slice_of(data, size);
+    for (;;) {
+        struct tly_resp_scan scan = {0};
+        enum tly_result result = tly_resp_parse(rest, &scan, &scratch, &request);
+        assert(result == TLY_OK || result == TLY_MORE || result == TLY_BAD_MESSAGE);
+        if (result != TLY_OK) break;
+        check_arguments(&request, rest, tly_buf_slice(&scratch));
+        read_in_two_pieces(rest, &request, &scratch);
+        rest = tly_slice_of(rest.p + request.bytes, rest.n - request.bytes);
+    }
+    tly_buf_fini(&scratch);
+    return 0;
+}
