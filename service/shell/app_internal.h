@@ -24,7 +24,7 @@ struct tly_app {
     struct tly_net *net;
     struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
-    struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up;
+    struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;
     bool tick_active; /* it runs in this turn */
     bool has_lock;
     bool stopping;

@@ -120,6 +120,7 @@ static bool add_events(struct tly_door *door)
            event_add(door->acceptable, NULL) == 0 && event_add(door->sweep, &every) == 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): two texts with their sizes make it eight parameters */
 struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *listen,
                                const struct tly_protocol *protocol, char *address, size_t address_size,
                                char *error, size_t error_size)

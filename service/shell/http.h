@@ -37,7 +37,7 @@ struct tly_http_route {
     bool is_prefix; /* more follows */
     unsigned methods;
     tly_http_handler *run;
-    const char *summary; /* for people, at / */
+    const char *rest, *summary; /* for people, at /: what follows the path, and what it is for */
 };
 
 const struct tly_http_route *tly_http_routes(size_t *count);

@@ -13,7 +13,9 @@ void tly_http_run_root(struct tly_exchange *x)
     tly_http_put_text(x, "Tally " TLY_VERSION ": limits and counters shared by a cluster of equals.\n\n");
     for (size_t i = 0; i < count; i++) {
         char line[160];
-        (void)snprintf(line, sizeof line, "  %-14s %s\n", routes[i].path, routes[i].summary);
+        int n = snprintf(line, sizeof line, "  %s%s", routes[i].path, routes[i].rest);
+        (void)snprintf(line + n, sizeof line - (size_t)n, "%*s%s\n", n < 30 ? 30 - n : 1, "",
+                       routes[i].summary);
         tly_http_put_text(x, line);
     }
 }

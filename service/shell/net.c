@@ -32,12 +32,20 @@ struct link {
     bool ending; /* closed by us: only what waits to be sent matters */
 };
 
+/* A dial that could not even begin. */
+struct failure {
+    TAILQ_ENTRY(failure) entry;
+    uint64_t conn;
+};
+
 struct tly_net {
     struct event_base *base;
     struct evdns_base *dns; /* made when a name is first seen */
     tly_net_event *event;
     void *context;
     TAILQ_HEAD(link_list, link) links;
+    TAILQ_HEAD(failure_list, failure) failures;
+    struct event *failed;
     uint64_t next_accepted;
     int listener;
     struct event *accepting, *resume;
@@ -204,6 +212,19 @@ void tly_net_stop_listening(struct tly_net *net)
 
 /* ---- what is asked of it ---- */
 
+static void tell_failures(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct tly_net *net = argument;
+    for (struct failure *failure; (failure = TAILQ_FIRST(&net->failures)) != NULL;) {
+        uint64_t conn = failure->conn;
+        TAILQ_REMOVE(&net->failures, failure, entry);
+        free(failure);
+        tell(net, TLY_CLOSED, conn, 0, tly_slice_of(NULL, 0));
+    }
+}
+
 struct tly_net *tly_net_new(struct event_base *base, tly_net_event *event, void *context)
 {
     struct tly_net *net = calloc(1, sizeof *net);
@@ -214,6 +235,12 @@ struct tly_net *tly_net_new(struct event_base *base, tly_net_event *event, void 
     net->next_accepted = 1;
     net->listener = -1;
     TAILQ_INIT(&net->links);
+    TAILQ_INIT(&net->failures);
+    net->failed = event_new(base, -1, 0, tell_failures, net);
+    if (net->failed == NULL) {
+        free(net);
+        return NULL;
+    }
     return net;
 }
 
@@ -223,6 +250,11 @@ void tly_net_free(struct tly_net *net)
     tly_net_stop_listening(net);
     while (!TAILQ_EMPTY(&net->links))
         free_link(TAILQ_FIRST(&net->links));
+    for (struct failure *failure; (failure = TAILQ_FIRST(&net->failures)) != NULL;) {
+        TAILQ_REMOVE(&net->failures, failure, entry);
+        free(failure);
+    }
+    event_free(net->failed);
     if (net->dns != NULL) evdns_base_free(net->dns, 0);
     free(net);
 }
@@ -261,28 +293,14 @@ static struct evdns_base *resolver(struct tly_net *net)
     return net->dns;
 }
 
-struct failure {
-    struct tly_net *net;
-    uint64_t conn;
-};
-
-static void tell_failure(evutil_socket_t fd, short what, void *argument)
-{
-    (void)fd;
-    (void)what;
-    struct failure *failure = argument;
-    tell(failure->net, TLY_CLOSED, failure->conn, 0, tly_slice_of(NULL, 0));
-    free(failure);
-}
-
 /* From the loop, not from within the call that failed. */
 static void fail_later(struct tly_net *net, uint64_t conn)
 {
-    static const struct timeval now = {0, 0};
     struct failure *failure = malloc(sizeof *failure);
     if (failure == NULL) return; /* the engine gives the dial up after 5 s */
-    *failure = (struct failure){net, conn};
-    if (event_base_once(net->base, -1, EV_TIMEOUT, tell_failure, failure, &now) != 0) free(failure);
+    failure->conn = conn;
+    TAILQ_INSERT_TAIL(&net->failures, failure, entry);
+    event_active(net->failed, EV_TIMEOUT, 0);
 }
 
 void tly_net_dial(struct tly_net *net, uint64_t conn, struct tly_slice address)

@@ -272,7 +272,7 @@ void tly_app_check_drained(struct tly_app *app)
     if (drained)
         event_base_loopbreak(app->base);
     else
-        (void)event_base_once(app->base, -1, EV_TIMEOUT, on_look, app, &soon);
+        event_add(app->look, &soon);
 }
 
 void tly_app_stop(struct tly_app *app)
@@ -291,7 +291,11 @@ void tly_app_stop(struct tly_app *app)
     struct tly_event leave = {.kind = TLY_LEAVE};
     tly_app_step(app, &leave);
     app->give_up = event_new(app->base, -1, 0, on_give_up, app);
-    if (app->give_up == NULL || event_add(app->give_up, &patience) != 0) event_base_loopbreak(app->base);
+    app->look = event_new(app->base, -1, 0, on_look, app);
+    if (app->give_up == NULL || app->look == NULL || event_add(app->give_up, &patience) != 0) {
+        event_base_loopbreak(app->base);
+        return;
+    }
     tly_app_check_drained(app);
 }
 
@@ -310,12 +314,16 @@ void tly_app_close(struct tly_app *app)
         tly_door_free(app->doors[i]);
     if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
     tly_net_free(app->net);
-    struct event *events[] = {app->tick,      app->wakeup, app->terminate,
-                              app->interrupt, app->hangup, app->give_up};
+    struct event *events[] = {app->tick,   app->wakeup,  app->terminate, app->interrupt,
+                              app->hangup, app->give_up, app->look};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i] != NULL) event_free(events[i]);
     if (app->store != NULL) tly_store_close(app->store, app->stopping);
     tly_engine_free(app->engine);
-    if (app->base != NULL) event_base_free(app->base);
+    if (app->base != NULL) {
+        /* libevent lets go of a bufferevent in the turn after the one in which it was freed. */
+        (void)event_base_loop(app->base, EVLOOP_NONBLOCK);
+        event_base_free(app->base);
+    }
     tly_log_free(app->log);
 }

@@ -14,7 +14,7 @@ async function speakByIoredis() {
   assert.equal(await redis.get("kv:io"), "väl\r\nue");
   assert.deepEqual(await redis.mget("io:c", "io:none"), ["42", null]);
   assert.equal(await redis.expire("io:c", 100), 1);
-  assert.equal(await redis.ttl("io:c"), 100);
+  assert.ok([99, 100].includes(await redis.ttl("io:c")));
   assert.equal(await redis.del("io:c", "kv:io"), 2);
   assert.equal(await redis.get("io:c"), null);
   const replies = await redis.pipeline().incr("io:p").incr("io:p").get("io:p").incr("kv:io").del("io:p").exec();
@@ -39,7 +39,7 @@ async function speakByNodeRedis(protocol) {
   assert.equal(await client.get(c), "42");
   assert.equal(await client.set("kv:node", "text", { EX: 100 }), "OK");
   assert.equal(await client.get("kv:node"), "text");
-  assert.equal(await client.ttl("kv:node"), 100);
+  assert.ok([99, 100].includes(await client.ttl("kv:node")));
   assert.deepEqual(await client.mGet([c, "none"]), ["42", null]);
   assert.equal(await client.clientGetName(), "scene");
   assert.equal(await client.del([c, "kv:node"]), 2);

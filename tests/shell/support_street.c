@@ -149,6 +149,11 @@ struct tly_door_stats street_stats(const struct street *street)
     return stats;
 }
 
+bool street_is_empty(void *context)
+{
+    return street_stats(context).open == 0;
+}
+
 /* ---- visitors ---- */
 
 struct visitor {

@@ -31,6 +31,7 @@ struct visitor;
 
 int street_setup(void **state);
 int street_teardown(void **state);
+#define STREET(name) cmocka_unit_test_setup_teardown(name, street_setup, street_teardown)
 
 /* Lines, with an idle time or (patient) without one; one that refuses everybody. */
 const struct tly_protocol *street_lines(void);
@@ -47,6 +48,8 @@ void street_settle(struct street *street);
 /* Moves the clock by at least TLY_LINGER_MS, and turns the loop until the door has looked for whose time is over. */
 void street_advance(struct street *street, uint64_t ms);
 struct tly_door_stats street_stats(const struct street *street);
+/* A claim about a street: its door has no connections. */
+bool street_is_empty(void *context);
 
 /* Connects, without waiting for the door to accept. */
 struct visitor *visitor_new(struct street *street);

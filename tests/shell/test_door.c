@@ -1,15 +1,12 @@
-/* Doors on real sockets: requests and answers, limits, timeouts, batches, draining. */
+/* Doors on real sockets: requests and answers, batches, draining, where they listen. */
 #include "tests/shell/support_street.h"
 #include "tests/support/cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define STREET(name) cmocka_unit_test_setup_teardown(name, street_setup, street_teardown)
 
 /* ---- requests and answers ---- */
 
@@ -61,11 +58,6 @@ static void who_sends_no_more_still_gets_the_answers(void **state)
     visitor_free(visitor);
 }
 
-static bool nobody_is_left(void *context)
-{
-    return street_stats(context).open == 0;
-}
-
 static void who_resets_is_forgotten(void **state)
 {
     struct street *street = *state;
@@ -75,7 +67,7 @@ static void who_resets_is_forgotten(void **state)
     const struct linger at_once = {1, 0};
     assert_int_equal(setsockopt(visitor_fd(visitor), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
     visitor_free(visitor);
-    street_until(street, nobody_is_left, street);
+    street_until(street, street_is_empty, street);
 }
 
 /* What the client had sent besides must not cost it the last answer. */
@@ -92,7 +84,7 @@ static void the_last_answer_survives_what_nobody_read(void **state)
     assert_string_equal(visitor_heard(visitor), "close\n");
     assert_int_equal(street_stats(street).requests, 1);
     visitor_free(visitor);
-    street_until(street, nobody_is_left, street);
+    street_until(street, street_is_empty, street);
 }
 
 static void who_does_not_go_is_sent_away(void **state)
@@ -103,7 +95,7 @@ static void who_does_not_go_is_sent_away(void **state)
     visitor_hears_end(visitor);
     assert_int_equal(street_stats(street).open, 1);
     fake_app_advance(street->app, TLY_LINGER_MS);
-    street_until(street, nobody_is_left, street);
+    street_until(street, street_is_empty, street);
     assert_int_equal(street_stats(street).timed_out, 0);
     visitor_free(visitor);
 }
@@ -116,237 +108,12 @@ static void who_talks_on_and_on_after_the_end_is_cut_off(void **state)
     memset(more, 'm', sizeof more);
     visitor_say(visitor, "close\n");
     visitor_hears_end(visitor);
-    for (size_t i = 0; i < 10000 && !nobody_is_left(street); i++) {
+    for (size_t i = 0; i < 10000 && !street_is_empty(street); i++) {
         (void)visitor_push(visitor, more, sizeof more);
         (void)event_base_loop(street->base, EVLOOP_NONBLOCK);
     }
-    assert_true(nobody_is_left(street));
+    assert_true(street_is_empty(street));
     visitor_free(visitor);
-}
-
-/* ---- limits ---- */
-
-static void a_request_that_never_ends_is_not_kept(void **state)
-{
-    struct street *street = *state;
-    struct visitor *visitor = visitor_new(street);
-    char endless[STREET_IN_MAX + 1];
-    memset(endless, 'e', sizeof endless);
-    assert_int_equal(visitor_push(visitor, endless, STREET_IN_MAX - 1), STREET_IN_MAX - 1);
-    street_settle(street);
-    visitor_say(visitor, "\n");
-    street_settle(street);
-    assert_int_equal(visitor_heard_bytes(visitor), STREET_IN_MAX);
-    assert_int_equal(visitor_push(visitor, endless, sizeof endless), sizeof endless);
-    visitor_hears_end(visitor);
-    assert_int_equal(street_stats(street).requests, 1);
-    visitor_free(visitor);
-}
-
-static void who_does_not_read_is_not_read_from(void **state)
-{
-    struct street *street = *state;
-    struct visitor *visitor = visitor_new(street);
-    visitor_listen(visitor, false);
-    for (size_t i = 0; i < 64; i++)
-        visitor_say(visitor, "big 1000000\n");
-    street_settle(street);
-    uint64_t taken = street_stats(street).requests;
-    assert_true(taken >= 1 && taken < 20);
-    visitor_listen(visitor, true);
-    visitor_say(visitor, "close\n");
-    visitor_hears_end(visitor);
-    assert_int_equal(visitor_heard_bytes(visitor), 64 * 1000001 + 6);
-    assert_int_equal(street_stats(street).requests, 65);
-    visitor_free(visitor);
-}
-
-static void who_takes_nothing_is_closed(void **state)
-{
-    struct street *street = *state;
-    struct visitor *visitor = visitor_new(street);
-    visitor_listen(visitor, false);
-    visitor_say(visitor, "big 16000000\n");
-    street_advance(street, TLY_STUCK_MS - 1);
-    assert_int_equal(street_stats(street).open, 1);
-    fake_app_advance(street->app, 1);
-    street_until(street, nobody_is_left, street);
-    assert_int_equal(street_stats(street).timed_out, 1);
-    visitor_free(visitor);
-}
-
-struct share {
-    const struct visitor *visitor;
-    size_t bytes;
-};
-
-static bool is_taken(void *context)
-{
-    const struct share *share = context;
-    return visitor_is_over(share->visitor) || visitor_heard_bytes(share->visitor) >= share->bytes;
-}
-
-/* Each time as much as makes the system take more from the door. */
-static void who_takes_a_little_is_kept(void **state)
-{
-    struct street *street = *state;
-    struct visitor *visitor = visitor_new(street);
-    struct share share = {visitor, 0};
-    visitor_listen(visitor, false);
-    visitor_say(visitor, "big 16000000\n");
-    for (size_t i = 0; i < 2; i++) {
-        street_advance(street, TLY_STUCK_MS - 1);
-        share.bytes += 4500000;
-        visitor_listen(visitor, true);
-        street_until(street, is_taken, &share);
-        visitor_listen(visitor, false);
-        street_settle(street);
-    }
-    street_advance(street, TLY_LINGER_MS);
-    assert_false(visitor_is_over(visitor));
-    assert_int_equal(street_stats(street).open, 1);
-    assert_int_equal(street_stats(street).timed_out, 0);
-    visitor_free(visitor);
-}
-
-static void an_answer_that_cannot_be_held_ends_the_connection(void **state)
-{
-    struct street *street = *state;
-    struct visitor *visitor = visitor_new(street);
-    visitor_say(visitor, "big 16777216\n");
-    visitor_hears_end(visitor);
-    assert_int_equal(street_stats(street).open, 0);
-    visitor_free(visitor);
-}
-
-static void beyond_the_most_clients_newcomers_are_closed(void **state)
-{
-    struct street *street = *state;
-    fake_app_clients(street->app, TLY_CLIENTS_MAX);
-    struct visitor *one_too_many = visitor_new(street);
-    visitor_hears_end(one_too_many);
-    assert_int_equal(street_stats(street).refused, 1);
-    assert_int_equal(street_stats(street).accepted, 0);
-    fake_app_clients(street->app, TLY_CLIENTS_MAX - 1);
-    struct visitor *visitor = visitor_new(street);
-    visitor_say(visitor, "one\n");
-    visitor_hears(visitor, "one\n");
-    visitor_free(one_too_many);
-    visitor_free(visitor);
-}
-
-static void who_has_no_session_is_refused(void **state)
-{
-    struct street *street = *state;
-    street_open(street, street_refusing());
-    struct visitor *visitor = visitor_new(street);
-    visitor_hears_end(visitor);
-    assert_int_equal(street_stats(street).refused, 1);
-    assert_int_equal(street_stats(street).open, 0);
-    visitor_free(visitor);
-}
-
-/* The lowest descriptor that is free now. */
-static rlim_t next_descriptor(void)
-{
-    int fd = dup(0);
-    assert_true(fd >= 0);
-    (void)close(fd);
-    return (rlim_t)fd;
-}
-
-static void out_of_descriptors_it_waits_and_recovers(void **state)
-{
-    struct street *street = *state;
-    struct rlimit before, none_left;
-    struct visitor *first = visitor_new(street);
-    visitor_say(first, "one\n");
-    visitor_hears(first, "one\n");
-    struct visitor *second = visitor_new(street);
-    visitor_say(second, "two\n");
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    none_left = (struct rlimit){next_descriptor(), before.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none_left), 0);
-    street_settle(street);
-    uint64_t accepted = street_stats(street).accepted;
-    visitor_say(first, "three\n");
-    visitor_hears(first, "one\nthree\n");
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    assert_int_equal(accepted, 1);
-    visitor_hears(second, "two\n");
-    visitor_free(first);
-    visitor_free(second);
-}
-
-/* ---- patience ---- */
-
-static void half_a_request_may_take_so_long(void **state)
-{
-    struct street *street = *state;
-    struct visitor *slow = visitor_new(street), *quiet = visitor_new(street);
-    visitor_say(slow, "sl");
-    street_advance(street, TLY_HALF_MS - 1);
-    visitor_say(slow, "ow"); /* another byte buys no time */
-    street_settle(street);
-    assert_int_equal(street_stats(street).open, 2);
-    fake_app_advance(street->app, 1);
-    visitor_hears_end(slow);
-    assert_int_equal(street_stats(street).timed_out, 1);
-    visitor_say(quiet, "here\n");
-    visitor_hears(quiet, "here\n");
-    visitor_free(slow);
-    visitor_free(quiet);
-}
-
-static void each_request_has_its_own_time(void **state)
-{
-    struct street *street = *state;
-    struct visitor *visitor = visitor_new(street);
-    visitor_say(visitor, "a");
-    for (size_t i = 0; i < 3; i++) {
-        street_advance(street, TLY_HALF_MS - 1);
-        visitor_say(visitor, "\na");
-        street_settle(street);
-    }
-    assert_string_equal(visitor_heard(visitor), "a\na\na\n");
-    assert_int_equal(street_stats(street).open, 1);
-    visitor_free(visitor);
-}
-
-static void who_is_silent_too_long_is_closed(void **state)
-{
-    struct street *street = *state;
-    struct visitor *silent = visitor_new(street), *active = visitor_new(street);
-    street_advance(street, STREET_IDLE_MS - 1);
-    visitor_say(active, "here\n");
-    visitor_hears(active, "here\n");
-    assert_int_equal(street_stats(street).open, 2);
-    fake_app_advance(street->app, 1);
-    visitor_hears_end(silent);
-    assert_int_equal(street_stats(street).open, 1);
-    assert_int_equal(street_stats(street).timed_out, 1);
-    visitor_free(silent);
-    visitor_free(active);
-}
-
-static bool the_other_is_gone(void *context)
-{
-    return street_stats(context).open == 1;
-}
-
-static void a_patient_protocol_waits_for_ever(void **state)
-{
-    struct street *street = *state;
-    street_open(street, street_patient_lines());
-    struct visitor *silent = visitor_new(street), *half = visitor_new(street);
-    visitor_say(half, "half");
-    street_settle(street);
-    fake_app_advance(street->app, UINT64_C(365) * 24 * 3600 * 1000);
-    street_until(street, the_other_is_gone, street);
-    visitor_say(silent, "here\n");
-    visitor_hears(silent, "here\n");
-    visitor_free(silent);
-    visitor_free(half);
 }
 
 /* ---- batches ---- */
@@ -521,18 +288,6 @@ int main(void)
         STREET(the_last_answer_survives_what_nobody_read),
         STREET(who_does_not_go_is_sent_away),
         STREET(who_talks_on_and_on_after_the_end_is_cut_off),
-        STREET(a_request_that_never_ends_is_not_kept),
-        STREET(who_does_not_read_is_not_read_from),
-        STREET(who_takes_nothing_is_closed),
-        STREET(who_takes_a_little_is_kept),
-        STREET(an_answer_that_cannot_be_held_ends_the_connection),
-        STREET(beyond_the_most_clients_newcomers_are_closed),
-        STREET(who_has_no_session_is_refused),
-        STREET(out_of_descriptors_it_waits_and_recovers),
-        STREET(half_a_request_may_take_so_long),
-        STREET(each_request_has_its_own_time),
-        STREET(who_is_silent_too_long_is_closed),
-        STREET(a_patient_protocol_waits_for_ever),
         STREET(an_answer_waits_for_its_batch),
         STREET(a_client_may_go_while_its_answer_waits),
         STREET(a_drained_door_owes_nobody_an_answer),

@@ -509,6 +509,17 @@ static void a_link_is_not_followed(void **state)
     assert_lists(place->s, "", "real ");
 }
 
+static void what_was_removed_by_somebody_else_is_not_appended_to_in_silence(void **state)
+{
+    struct place *place = *state;
+    struct tly_storage *other = other_handle(place);
+    assert_ok(place->s, tly_storage_append(place->s, "log", tly_slice_text("x")));
+    assert_ok(other, tly_storage_remove(other, "log"));
+    assert_int_equal(tly_storage_append(place->s, "log", tly_slice_text("y")), TLY_IO);
+    assert_non_null(strstr(tly_storage_error(place->s), "removed"));
+    end_handle(place, other);
+}
+
 /* It must neither be waited for nor be read. */
 static void a_pipe_is_no_object(void **state)
 {
@@ -771,6 +782,7 @@ int main(void)
         DIRECTORY(a_directory_that_cannot_be_had_says_why),
         DIRECTORY(an_error_names_the_path_and_the_reason),
         DIRECTORY(a_link_is_not_followed),
+        DIRECTORY(what_was_removed_by_somebody_else_is_not_appended_to_in_silence),
         DIRECTORY(a_pipe_is_no_object),
         DIRECTORY(residue_is_not_listed_and_goes_with_the_next_lock),
         DIRECTORY(a_permission_error_is_loud_and_never_absent),

@@ -44,6 +44,22 @@ static const struct tly_identity *identity_of(const struct test_user *user)
     return tly_store_identity(user->store);
 }
 
+static void look(struct test_user *user)
+{
+    struct tly_storage *storage = test_fault_storage(&user->faults);
+    enum tly_result result =
+        tly_store_open(storage, TLY_FSYNC_ALWAYS, &user->store, user->notice, sizeof user->notice);
+    if (result != TLY_OK) fail_msg("%s", user->notice);
+}
+
+static bool may_continue(struct test_user *user)
+{
+    look(user);
+    bool may = identity_of(user)->may_continue;
+    test_user_close(user, true);
+    return may;
+}
+
 /* ---- batches ---- */
 
 static void what_was_appended_comes_back_in_order(void **state)
@@ -312,26 +328,15 @@ static void after_a_gap_nothing_is_reported_stored(void **state)
     test_user_close(&user, true);
     assert_int_equal(user.report.stored, 3);
     assert_non_null(strstr(user.last_error, "2 batches"));
+    assert_false(may_continue(&user));
     test_user_open(&user);
     assert_int_equal(user.id_at_open, 7);
     test_user_close(&user, true);
-
-    struct tly_storage *storage = test_fault_storage(&user.faults);
-    assert_int_equal(tly_store_open(storage, TLY_FSYNC_ALWAYS, &user.store, user.notice, sizeof user.notice),
-                     TLY_OK);
-    assert_true(identity_of(&user)->may_continue);
+    assert_true(may_continue(&user));
     test_user_fini(&user);
 }
 
 /* ---- identity ---- */
-
-static void look(struct test_user *user)
-{
-    struct tly_storage *storage = test_fault_storage(&user->faults);
-    enum tly_result result =
-        tly_store_open(storage, TLY_FSYNC_ALWAYS, &user->store, user->notice, sizeof user->notice);
-    if (result != TLY_OK) fail_msg("%s", user->notice);
-}
 
 static void a_new_store_knows_nobody(void **state)
 {
@@ -362,14 +367,6 @@ static void name_origin_and_lease_survive(void **state)
     assert_int_equal(identity_of(&user)->origin, TEST_ORIGIN);
     assert_true(identity_of(&user)->lease == UINT64_MAX - 7);
     test_user_fini(&user);
-}
-
-static bool may_continue(struct test_user *user)
-{
-    look(user);
-    bool may = identity_of(user)->may_continue;
-    test_user_close(user, true);
-    return may;
 }
 
 static void a_life_goes_on_after_a_clean_close_only(void **state)
@@ -515,6 +512,28 @@ static void a_segment_that_manifest_does_not_name_goes(void **state)
     test_user_fini(&user);
 }
 
+static void a_stray_that_cannot_be_removed_is_not_in_the_way(void **state)
+{
+    (void)state;
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+    test_user_open(&user);
+    append_many(&user, 3);
+    test_user_close(&user, true);
+    test_user_write(&user, "log-2.tly", tly_slice_text("what a crash left of a segment"));
+    test_faults_set(&user.faults, (struct test_fault){TEST_REMOVE, TEST_EIO, 0, 1});
+    test_user_open(&user);
+    assert_int_equal(test_faults_fired(&user.faults), 1);
+    for (size_t i = 0; i < 40; i++) {
+        test_user_append(&user);
+        test_user_wait_stored(&user);
+    }
+    test_user_close(&user, true);
+    test_user_open(&user);
+    assert_int_equal(user.id_at_open, 43);
+    test_user_fini(&user);
+}
+
 /* ---- resources ---- */
 
 static size_t count_descriptors(void)
@@ -590,6 +609,7 @@ int main(void)
         SCENE(a_second_one_is_refused_and_told_the_pid),
         SCENE(without_a_manifest_the_log_is_read_and_a_life_begins),
         SCENE(a_segment_that_manifest_does_not_name_goes),
+        SCENE(a_stray_that_cannot_be_removed_is_not_in_the_way),
         SCENE(two_hundred_lives_cost_no_descriptor),
         SCENE(a_disk_that_does_not_answer_does_not_hold_up_the_close),
     };
