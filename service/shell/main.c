@@ -122,7 +122,7 @@ int main(int argc, char **argv)
     static struct tly_app app;
     struct options options = {.assignments = calloc((size_t)argc, sizeof *options.assignments)};
     struct tly_config_error error;
-    struct tly_rules *rules;
+    struct tly_rules *rules = NULL;
     if (options.assignments == NULL) return EXIT_FAILURE;
     int status = parse_options(argc, argv, &options);
     if (status < 0 && !configure(&app.config, &options, &rules, &error)) {
