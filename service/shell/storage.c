@@ -48,13 +48,13 @@ static bool is_name_byte(char c)
 /* Parts that are not empty and do not begin with a dot, so neither "..", nor what a backend hides. */
 static bool is_name(const char *name)
 {
+    size_t n = strnlen(name, TLY_STORAGE_NAME_MAX + 1);
+    if (n > TLY_STORAGE_NAME_MAX) return false;
     bool begins = true;
-    size_t n = 0;
-    for (; name[n] != '\0'; n++) {
-        if (n == TLY_STORAGE_NAME_MAX) return false;
-        if (begins ? !is_name_byte(name[n]) || name[n] == '.' : !is_name_byte(name[n]) && name[n] != '/')
-            return false;
-        begins = name[n] == '/';
+    for (size_t i = 0; i < n; i++) {
+        bool fits = is_name_byte(name[i]) || name[i] == '/';
+        if (!fits || (begins && (name[i] == '.' || name[i] == '/'))) return false;
+        begins = name[i] == '/';
     }
     return !begins && strcmp(name, "LOCK") != 0;
 }

@@ -21,14 +21,20 @@ restart() {
     start_node "$1" -o join="$(addresses "${others[@]}")"
 }
 
+has_counted() {
+    is_gone "$counter" || grep -q counted count.out
+}
+
 start_cluster "${names[@]}"
-python count.py --increments $((seconds * 12000)) --seconds "$seconds" --breaks 1 --within "$((within_s * 5))" --patience 40 \
-    "${resp_port[a]}:${http_port[a]}" "${resp_port[b]}:${http_port[b]}" "${resp_port[c]}:${http_port[c]}" >count.out 2>&1 &
+mkfifo words
+python count.py --hold --increments $((seconds * 12000)) --seconds "$seconds" --breaks 1 --within "$((within_s * 5))" --patience 40 \
+    "${resp_port[a]}:${http_port[a]}" "${resp_port[b]}:${http_port[b]}" "${resp_port[c]}:${http_port[c]}" <words >count.out 2>&1 &
 counter=$!
 helpers+=("$counter")
+exec {words}>words
 
 declare -A times=([killed]=0 [frozen]=0 [stopped]=0 ["all killed"]=0)
-until is_gone "$counter"; do
+until has_counted; do
     interlude
     name=${names[RANDOM % 3]}
     case $((RANDOM % 6)) in
@@ -58,6 +64,8 @@ until is_gone "$counter"; do
     times[$event]=$((times[$event] + 1))
 done
 
+# All are up again: now they have to agree.
+exec {words}>&-
 result=0
 wait "$counter" || result=$?
 cat count.out

@@ -12,6 +12,7 @@ import argparse
 import collections
 import random
 import subprocess
+import sys
 import threading
 import time
 
@@ -126,6 +127,7 @@ def parse():
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--patience", type=float, default=20)
     parser.add_argument("--within", type=float, default=1)
+    parser.add_argument("--hold", action="store_true", help='say "counted", and compare at the end of standard input')
     parser.add_argument("--breaks", type=int, default=0, help="how many connections have to break at least; 0: none may")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     return parser.parse_args()
@@ -144,6 +146,9 @@ def main():
     for benchmark in benchmarks:
         text = benchmark.communicate()[0]
         check(f"redis-benchmark: {text}", benchmark.returncode == 0)
+    if options.hold:
+        print("counted", flush=True)
+        sys.stdin.read()
     ended = time.monotonic()
 
     for worker in workers:

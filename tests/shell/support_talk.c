@@ -76,7 +76,8 @@ static struct tly_slice answer(struct talk *talk)
     assert_int_equal(talk->client.out.result, TLY_OK);
     tly_buf_clear(&talk->said);
     size_t filling = talk->full ? TLY_OUT_HIGH : 0;
-    tly_buf_put(&talk->said, talk->client.out.p + filling, talk->client.out.n - filling);
+    size_t more = talk->client.out.n - filling;
+    if (more > 0) tly_buf_put(&talk->said, talk->client.out.p + filling, more);
     size_t n = talk->said.n;
     tly_buf_put(&talk->said, "", 1);
     talk->client.out.n = filling;
