@@ -42,7 +42,8 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     const struct tly_rate *rate = rule != NULL ? &rule->rate : &check->rate;
     verdict->name = rule != NULL ? tly_slice_text(rule->name) : tly_slice_of(NULL, 0);
     bool was_unsealed = tly_ormap_is_unsealed(e->map);
-    result = tly_limit_check(e->map, key, rate, check->hits, e->now.wall_ns, verdict);
+    struct tly_limit_ask ask = {key, rate, check->hits, e->now.wall_ns};
+    result = tly_limit_check(e->map, &ask, verdict);
     if (result == TLY_FULL) {
         /* Only a key that holds nothing yet can fail to fit: let it pass, uncounted. */
         e->stats.checks_uncounted++;

@@ -88,14 +88,16 @@ static uint64_t window_reset(const struct window *w, bool sliding)
     return w->previous > 0 ? left : 0;
 }
 
-static enum tly_result check_window(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
-                                    uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict)
+static enum tly_result check_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                    struct tly_verdict *verdict)
 {
-    struct window w = read_window(map, key, rate, now_ns);
+    const struct tly_rate *rate = ask->rate;
+    uint32_t hits = ask->hits;
+    struct window w = read_window(map, ask->key, rate, ask->now_ns);
     bool sliding = rate->algorithm == TLY_SLIDING_WINDOW, ok = hits <= window_room(&w, rate->limit);
     if (ok && hits > 0) {
         struct tly_hit hit = {.window = w.length, .epoch = w.epoch, .units = hits};
-        enum tly_result result = count_hits(map, key, &hit);
+        enum tly_result result = count_hits(map, ask->key, &hit);
         if (result != TLY_OK) return result;
         w.current += hits;
     }
@@ -171,17 +173,19 @@ static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice 
     return TLY_OK;
 }
 
-static enum tly_result check_bucket(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
-                                    uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict)
+static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                    struct tly_verdict *verdict)
 {
-    struct bucket bucket = read_bucket(map, key, rate, now_ns);
+    uint32_t hits = ask->hits;
+    uint64_t now_ns = ask->now_ns;
+    struct bucket bucket = read_bucket(map, ask->key, ask->rate, now_ns);
     uint64_t debt = max_u64(bucket.tat, now_ns) - now_ns;
     wide wanted = (wide)bucket.emission * hits;
     bool ok = debt + wanted <= bucket.tolerance;
     if (ok && hits > 0) {
         debt += (uint64_t)wanted;
         bucket.tat = now_ns + debt;
-        enum tly_result result = take_from_bucket(map, key, &bucket, hits);
+        enum tly_result result = take_from_bucket(map, ask->key, &bucket, hits);
         if (result != TLY_OK) return result;
     }
     uint64_t missing_ns = ok ? 0 : (uint64_t)(debt + wanted - bucket.tolerance);
@@ -193,15 +197,16 @@ static enum tly_result check_bucket(struct tly_ormap *map, struct tly_slice key,
     return TLY_OK;
 }
 
-enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
-                                uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict)
+enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                struct tly_verdict *verdict)
 {
+    const struct tly_rate *rate = ask->rate;
     enum tly_result result = tly_rate_check(rate);
     if (result != TLY_OK) return result;
     verdict->window_ms = rate->window_ms;
     verdict->algorithm = rate->algorithm;
-    if (rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, key, rate, hits, now_ns, verdict);
-    return check_window(map, key, rate, hits, now_ns, verdict);
+    if (rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
+    return check_window(map, ask, verdict);
 }
 
 /* ---- learning from elsewhere, ending ---- */

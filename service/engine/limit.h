@@ -12,12 +12,20 @@
 
 #include "service/engine/engine.h"
 
+/* What is asked: so many hits on this key, at this time of the wall clock. hits 0 peeks. */
+struct tly_limit_ask {
+    struct tly_slice key;
+    const struct tly_rate *rate;
+    uint32_t hits;
+    uint64_t now_ns;
+};
+
 /*
  * Decides and, when admitted, counts. Sets code (ok or over), limit, remaining, reset_ms, retry_after_ms, window_ms and
- * algorithm of the verdict. hits 0 peeks. On any other result than TLY_OK nothing was counted.
+ * algorithm of the verdict. On any other result than TLY_OK nothing was counted.
  */
-enum tly_result tly_limit_check(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
-                                uint32_t hits, uint64_t now_ns, struct tly_verdict *verdict) TLY_MUST_CHECK;
+enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                struct tly_verdict *verdict) TLY_MUST_CHECK;
 
 /*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.

@@ -34,7 +34,7 @@ struct link {
 
 /* A dial that could not even begin. */
 struct failure {
-    TAILQ_ENTRY(failure) entry;
+    struct failure *next;
     uint64_t conn;
 };
 
@@ -44,7 +44,7 @@ struct tly_net {
     tly_net_event *event;
     void *context;
     TAILQ_HEAD(link_list, link) links;
-    TAILQ_HEAD(failure_list, failure) failures;
+    struct failure *failures;
     struct event *failed;
     uint64_t next_accepted;
     int listener;
@@ -212,17 +212,23 @@ void tly_net_stop_listening(struct tly_net *net)
 
 /* ---- what is asked of it ---- */
 
+static bool take_failure(struct tly_net *net, uint64_t *conn)
+{
+    struct failure *failure = net->failures;
+    if (failure == NULL) return false;
+    net->failures = failure->next;
+    *conn = failure->conn;
+    free(failure);
+    return true;
+}
+
 static void tell_failures(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
     struct tly_net *net = argument;
-    for (struct failure *failure; (failure = TAILQ_FIRST(&net->failures)) != NULL;) {
-        uint64_t conn = failure->conn;
-        TAILQ_REMOVE(&net->failures, failure, entry);
-        free(failure);
+    for (uint64_t conn; take_failure(net, &conn);)
         tell(net, TLY_CLOSED, conn, 0, tly_slice_of(NULL, 0));
-    }
 }
 
 struct tly_net *tly_net_new(struct event_base *base, tly_net_event *event, void *context)
@@ -235,7 +241,6 @@ struct tly_net *tly_net_new(struct event_base *base, tly_net_event *event, void 
     net->next_accepted = 1;
     net->listener = -1;
     TAILQ_INIT(&net->links);
-    TAILQ_INIT(&net->failures);
     net->failed = event_new(base, -1, 0, tell_failures, net);
     if (net->failed == NULL) {
         free(net);
@@ -250,10 +255,8 @@ void tly_net_free(struct tly_net *net)
     tly_net_stop_listening(net);
     while (!TAILQ_EMPTY(&net->links))
         free_link(TAILQ_FIRST(&net->links));
-    for (struct failure *failure; (failure = TAILQ_FIRST(&net->failures)) != NULL;) {
-        TAILQ_REMOVE(&net->failures, failure, entry);
-        free(failure);
-    }
+    for (uint64_t conn; take_failure(net, &conn);)
+        continue;
     event_free(net->failed);
     if (net->dns != NULL) evdns_base_free(net->dns, 0);
     free(net);
@@ -298,8 +301,8 @@ static void fail_later(struct tly_net *net, uint64_t conn)
 {
     struct failure *failure = malloc(sizeof *failure);
     if (failure == NULL) return; /* the engine gives the dial up after 5 s */
-    failure->conn = conn;
-    TAILQ_INSERT_TAIL(&net->failures, failure, entry);
+    *failure = (struct failure){net->failures, conn};
+    net->failures = failure;
     event_active(net->failed, EV_TIMEOUT, 0);
 }
 

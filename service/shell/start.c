@@ -159,7 +159,7 @@ static bool begin_life(struct tly_app *app, struct tly_config_error *error)
     bool goes_on = identity != NULL && identity->may_continue && identity->origin != 0;
     uint64_t origin = goes_on ? identity->origin : random_u64();
     struct tly_time now = tly_app_read_time();
-    if (app->store != NULL) {
+    if (identity != NULL) {
         uint64_t from = identity->lease > now.wall_ns ? identity->lease : now.wall_ns;
         char why[512];
         if (tly_store_begin(app->store, app->config.name, origin, from + TLY_CLOCK_LEASE_NS, why,

@@ -53,8 +53,8 @@ static struct tly_verdict check_at(struct scene *scene, const struct tly_rate *r
                                    uint64_t now_ns)
 {
     struct tly_verdict verdict = {0};
-    struct tly_slice key = tly_slice_text("rl:k");
-    assert_int_equal(tly_limit_check(scene->map, key, rate, hits, now_ns, &verdict), TLY_OK);
+    struct tly_limit_ask ask = {tly_slice_text("rl:k"), rate, hits, now_ns};
+    assert_int_equal(tly_limit_check(scene->map, &ask, &verdict), TLY_OK);
     return verdict;
 }
 
