@@ -32,6 +32,8 @@
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
 #define TLY_BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define TLY_BACKOFF_MAX_NS (30 * NS_PER_S)
+/* A connection that was up for so long is dialled again at once when it goes. */
+#define TLY_LASTED_NS (5 * NS_PER_S)
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)
 #define TLY_NAK_PAUSE_NS NS_PER_S
 /* Rows of one part for a peer and of one batch for the disk. */

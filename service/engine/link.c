@@ -93,6 +93,9 @@ static void unlink_conn(struct tly_engine *e, struct conn *conn)
     struct target *target = conn->target;
     if (target != NULL) {
         target->dialling = false;
+        /* Who greets and is then refused is as far away as one who does not answer. */
+        bool lasted = conn->state == CONN_UP && e->now.mono_ns - conn->since >= TLY_LASTED_NS;
+        if (lasted) target->backoff_ns = TLY_BACKOFF_MIN_NS;
         uint64_t jitter = tly_random(e) % (target->backoff_ns / 5 + 1);
         target->next_at = e->now.mono_ns + target->backoff_ns - target->backoff_ns / 10 + jitter;
         target->backoff_ns =

@@ -152,10 +152,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
         memcpy(peer->address, hello.address.p, hello.address.n);
         peer->address[hello.address.n] = '\0';
     }
-    if (conn->target != NULL) {
-        conn->target->backoff_ns = TLY_BACKOFF_MIN_NS;
-        conn->target->reported = false;
-    }
+    if (conn->target != NULL) conn->target->reported = false;
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
     conn->flush_at = conn->ack_at = e->now.mono_ns;

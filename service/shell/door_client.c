@@ -206,7 +206,7 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
         *in = tly_slice_of(door->scratch, n > 0 ? (size_t)n : 0);
         return n;
     }
-    size_t room = client->in.n < 4096 ? 4096 : client->in.n;
+    size_t room = client->in.n < READ_BYTES_MIN ? READ_BYTES_MIN : client->in.n;
     room = room < most ? room : most;
     uint8_t *to = tly_buf_room(&client->in, room);
     if (to == NULL) return 0;
