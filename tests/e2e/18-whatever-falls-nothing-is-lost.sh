@@ -65,7 +65,7 @@ until has_counted; do
 done
 
 # All are up again: now they have to agree.
-exec {words}>&-
+echo compare >&"$words"
 result=0
 wait "$counter" || result=$?
 cat count.out

@@ -127,7 +127,7 @@ def parse():
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--patience", type=float, default=20)
     parser.add_argument("--within", type=float, default=1)
-    parser.add_argument("--hold", action="store_true", help='say "counted", and compare at the end of standard input')
+    parser.add_argument("--hold", action="store_true", help='say "counted", and compare when a line comes in')
     parser.add_argument("--breaks", type=int, default=0, help="how many connections have to break at least; 0: none may")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     return parser.parse_args()
@@ -148,7 +148,7 @@ def main():
         check(f"redis-benchmark: {text}", benchmark.returncode == 0)
     if options.hold:
         print("counted", flush=True)
-        sys.stdin.read()
+        sys.stdin.readline()
     ended = time.monotonic()
 
     for worker in workers:
