@@ -61,8 +61,8 @@ PKG_all := $(sort $(PKG_build) $(PKG_test))
 
 ABSENT := $(shell for p in $(PKG_all); do $(PKG_CONFIG) --exists $$p 2>/dev/null || echo $$p; done)
 # The headers of packages are not ours to warn about, hence -isystem.
-pkg_cflags = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(filter-out $(ABSENT),$1)))
-pkg_libs = $(shell $(PKG_CONFIG) --libs $(filter-out $(ABSENT),$1))
+pkg_cflags = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(filter-out $(ABSENT),$1) 2>/dev/null))
+pkg_libs = $(shell $(PKG_CONFIG) --libs $(filter-out $(ABSENT),$1) 2>/dev/null)
 # $(call require,SET,PACKAGES) stands in a recipe: it ends the build, with what to do, when one is absent.
 require = $(if $(filter $(ABSENT),$2),$(error not found by $(PKG_CONFIG): $(filter $(ABSENT),$2). Run: tools/bootstrap $1))
 
