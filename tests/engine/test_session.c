@@ -120,18 +120,24 @@ static void meet(struct scene *scene, uint64_t conn, uint64_t origin)
     assert_false(scene->closed[conn]);
 }
 
-/* A part of a round with one windowless count of `origin`, or without (ts 0). */
-static void say_round(struct scene *scene, uint64_t conn, unsigned flags, struct tly_version version,
-                      int64_t count, const struct tly_mark *start, const struct tly_mark *end)
+/* A part of a round with one windowless count, or without (version 0). NULL: no marks. */
+struct part {
+    unsigned flags;
+    struct tly_version version;
+    int64_t count;
+    const struct tly_mark *start, *end;
+};
+
+static void say_round(struct scene *scene, uint64_t conn, struct part part)
 {
     struct tly_round_writer *writer = tly_mem_new(&scene->mem, sizeof *writer);
     assert_non_null(writer);
     tly_round_writer_init(writer, &scene->mem);
-    struct tly_dot dot = {.version = version, .op = TLY_PUT, .num = {0, 0, (uint64_t)count, 0}};
-    char key[] = {'k', (char)('0' + count), '\0'};
-    if (version.ts != 0) assert_true(tly_round_writer_add(writer, text(key), tly_epoch_sum(), &dot));
-    tly_round_writer_finish(writer, flags, (struct tly_mark_list){start, start != NULL},
-                            (struct tly_mark_list){end, end != NULL}, &scene->body);
+    struct tly_dot dot = {.version = part.version, .op = TLY_PUT, .num = {0, 0, (uint64_t)part.count, 0}};
+    char key[] = {'k', (char)('0' + part.count), '\0'};
+    if (part.version.ts != 0) assert_true(tly_round_writer_add(writer, text(key), tly_epoch_sum(), &dot));
+    tly_round_writer_finish(writer, part.flags, (struct tly_mark_list){part.start, part.start != NULL},
+                            (struct tly_mark_list){part.end, part.end != NULL}, &scene->body);
     tly_round_writer_fini(writer);
     tly_mem_free(&scene->mem, writer, sizeof *writer);
     say(scene, conn, TLY_FRAME_ROUND);
@@ -198,9 +204,11 @@ static void a_round_whose_start_is_not_covered_gets_a_nak_with_our_marks(void **
     scene_init(&scene);
     meet(&scene, P1, 11);
     struct tly_mark first = {55, WALL - 500}, start = {55, WALL - 400}, end = {55, WALL - 300};
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 600, 55}, 1, NULL, &first);
+    say_round(&scene, P1,
+              (struct part){(unsigned)whole, (struct tly_version){WALL - 600, 55}, 1, NULL, &first});
     assert_int_equal(value_of(&scene, "k1"), 1);
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 350, 55}, 2, &start, &end);
+    say_round(&scene, P1,
+              (struct part){(unsigned)whole, (struct tly_version){WALL - 350, 55}, 2, &start, &end});
     assert_int_equal(value_of(&scene, "k2"), -1);
     struct tly_slice nak, why;
     assert_int_equal(heard(&scene, P1, TLY_FRAME_NAK, &nak), 1);
@@ -211,7 +219,8 @@ static void a_round_whose_start_is_not_covered_gets_a_nak_with_our_marks(void **
         if (mark.origin == 55) told = mark.ts;
     assert_int_equal(told, WALL - 500);
     /* Served from there, all is well. */
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 350, 55}, 2, &first, &end);
+    say_round(&scene, P1,
+              (struct part){(unsigned)whole, (struct tly_version){WALL - 350, 55}, 2, &first, &end});
     assert_int_equal(value_of(&scene, "k2"), 2);
     scene_fini(&scene);
 }
@@ -225,10 +234,11 @@ static void a_dot_that_comes_late_below_what_was_sent_is_still_sent(void **state
     meet(&scene, P2, 12);
     pass(&scene, 50 * MS);
     struct tly_mark end = {55, WALL - 100};
-    say_round(&scene, P1, TLY_ROUND_FIRST, (struct tly_version){WALL - 200, 55}, 2, NULL, NULL);
+    say_round(&scene, P1,
+              (struct part){TLY_ROUND_FIRST, (struct tly_version){WALL - 200, 55}, 2, NULL, NULL});
     pass(&scene, 50 * MS);
     assert_int_equal(rows_heard(&scene, P2, 55), 1);
-    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){WALL - 300, 55}, 3, NULL, &end);
+    say_round(&scene, P1, (struct part){TLY_ROUND_LAST, (struct tly_version){WALL - 300, 55}, 3, NULL, &end});
     pass(&scene, 50 * MS);
     assert_in_range(rows_heard(&scene, P2, 55), 2, 3); /* what lies above it may be sent again */
     scene_fini(&scene);
@@ -242,7 +252,8 @@ static void nothing_goes_back_to_a_peer_in_the_middle_of_its_round(void **state)
     meet(&scene, P1, 11);
     pass(&scene, 50 * MS);
     struct tly_mark end = {55, WALL - 100};
-    say_round(&scene, P1, TLY_ROUND_FIRST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL);
+    say_round(&scene, P1,
+              (struct part){TLY_ROUND_FIRST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL});
     pass(&scene, 100 * MS);
     struct tly_request add = {.kind = TLY_ASK_ADD, .key = text("own"), .number = 1};
     add.now = (struct tly_time){WALL + scene.mono, scene.mono};
@@ -251,7 +262,7 @@ static void nothing_goes_back_to_a_peer_in_the_middle_of_its_round(void **state)
     pass(&scene, 100 * MS);
     assert_int_equal(rows_heard(&scene, P1, 55), 0);
     assert_int_equal(rows_heard(&scene, P1, 7), 1);
-    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){WALL - 200, 55}, 3, NULL, &end);
+    say_round(&scene, P1, (struct part){TLY_ROUND_LAST, (struct tly_version){WALL - 200, 55}, 3, NULL, &end});
     pass(&scene, 100 * MS);
     assert_int_equal(rows_heard(&scene, P1, 55), 0);
     assert_int_equal(rows_heard(&scene, P1, 7), 1);
@@ -264,11 +275,12 @@ static void marks_move_at_the_last_part_only(void **state)
     struct scene scene;
     scene_init(&scene);
     meet(&scene, P1, 11);
-    say_round(&scene, P1, TLY_ROUND_FIRST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL);
+    say_round(&scene, P1,
+              (struct part){TLY_ROUND_FIRST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL});
     pass(&scene, 50 * MS);
     assert_int_equal(heard(&scene, P1, TLY_FRAME_ACK, NULL), 0);
     struct tly_mark end = {55, WALL - 100};
-    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){0, 0}, 0, NULL, &end);
+    say_round(&scene, P1, (struct part){TLY_ROUND_LAST, (struct tly_version){0, 0}, 0, NULL, &end});
     pass(&scene, 50 * MS);
     struct tly_slice ack;
     assert_true(heard(&scene, P1, TLY_FRAME_ACK, &ack) > 0);
@@ -287,7 +299,7 @@ static void a_part_without_its_beginning_ends_the_session(void **state)
     struct scene scene;
     scene_init(&scene);
     meet(&scene, P1, 11);
-    say_round(&scene, P1, TLY_ROUND_LAST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL);
+    say_round(&scene, P1, (struct part){TLY_ROUND_LAST, (struct tly_version){WALL - 300, 55}, 2, NULL, NULL});
     assert_true(scene.closed[P1]);
     assert_int_equal(stats_of(&scene).sessions_broken, 1);
     scene_fini(&scene);
@@ -361,7 +373,8 @@ static void who_has_everything_is_sent_nothing(void **state)
     scene_init(&scene);
     meet(&scene, P1, 11);
     struct tly_mark end = {55, WALL - 100};
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 300, 55}, 2, NULL, &end);
+    say_round(&scene, P1,
+              (struct part){(unsigned)whole, (struct tly_version){WALL - 300, 55}, 2, NULL, &end});
     event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P2});
     say_hello(&scene, P2, 12, &end, 1);
     pass(&scene, 100 * MS);
@@ -378,8 +391,10 @@ static void a_clock_bomb_moves_nothing(void **state)
         scene_init(&scene);
         meet(&scene, P1, 11);
         struct tly_mark end = {55, WALL - 100}, far = {55, bombs[i]};
-        say_round(&scene, P1, (unsigned)whole, (struct tly_version){bombs[i], 55}, 1, NULL, &end);
-        say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 300, 55}, 2, NULL, &far);
+        say_round(&scene, P1,
+                  (struct part){(unsigned)whole, (struct tly_version){bombs[i], 55}, 1, NULL, &end});
+        say_round(&scene, P1,
+                  (struct part){(unsigned)whole, (struct tly_version){WALL - 300, 55}, 2, NULL, &far});
         assert_int_equal(value_of(&scene, "k1"), -1);
         assert_int_equal(value_of(&scene, "k2"), -1);
         assert_int_equal(heard(&scene, P1, TLY_FRAME_NAK, NULL), 2);
@@ -398,9 +413,9 @@ static void max_skew_is_let_in_and_one_ns_more_is_not(void **state)
     meet(&scene, P1, 11);
     /* The horizon began at WALL when mono stood where it stands still. */
     uint64_t edge = WALL + scene.mono + TLY_MAX_SKEW_NS;
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){edge + 1, 55}, 1, NULL, NULL);
+    say_round(&scene, P1, (struct part){(unsigned)whole, (struct tly_version){edge + 1, 55}, 1, NULL, NULL});
     assert_int_equal(value_of(&scene, "k1"), -1);
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){edge, 55}, 2, NULL, NULL);
+    say_round(&scene, P1, (struct part){(unsigned)whole, (struct tly_version){edge, 55}, 2, NULL, NULL});
     assert_int_equal(value_of(&scene, "k2"), 2);
     scene_fini(&scene);
 }
@@ -412,7 +427,7 @@ static void a_dot_of_our_own_life_is_dropped(void **state)
     scene_init(&scene);
     meet(&scene, P1, 11);
     struct tly_mark end = {7, WALL - 100};
-    say_round(&scene, P1, (unsigned)whole, (struct tly_version){WALL - 300, 7}, 9, NULL, &end);
+    say_round(&scene, P1, (struct part){(unsigned)whole, (struct tly_version){WALL - 300, 7}, 9, NULL, &end});
     assert_int_equal(value_of(&scene, "k9"), -1);
     assert_int_equal(stats_of(&scene).dots_forged, 1);
     assert_false(scene.closed[P1]);
