@@ -156,14 +156,14 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     return result;
 }
 
-uint64_t tly_app_pending_batch(const struct tly_app *app)
+uint64_t tly_app_ticket(const struct tly_app *app)
 {
     return tly_engine_ticket(app->engine);
 }
 
-bool tly_app_is_stored(const struct tly_app *app, uint64_t batch)
+bool tly_app_is_stored(const struct tly_app *app, uint64_t ticket)
 {
-    return tly_engine_is_stored(app->engine, batch);
+    return tly_engine_is_stored(app->engine, ticket);
 }
 
 struct tly_time tly_app_now(const struct tly_app *app)

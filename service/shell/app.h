@@ -21,11 +21,11 @@ struct tly_log *tly_app_log(struct tly_app *app);
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request,
                             struct tly_reply *reply) TLY_MUST_CHECK;
 
-/* The batch that an answer to what was just asked has to wait for; 0: it may go out now. */
-uint64_t tly_app_pending_batch(const struct tly_app *app);
-bool tly_app_is_stored(const struct tly_app *app, uint64_t batch);
+/* The ticket that an answer to what was just asked has to wait for (tly_engine_ticket); 0: it may go out now. */
+uint64_t tly_app_ticket(const struct tly_app *app);
+bool tly_app_is_stored(const struct tly_app *app, uint64_t ticket);
 
-/* The two clocks, read once per turn of the loop. */
+/* The two clocks, read now. */
 struct tly_time tly_app_now(const struct tly_app *app);
 uint64_t tly_app_uptime_s(const struct tly_app *app);
 

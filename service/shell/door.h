@@ -9,7 +9,7 @@
  *   - output above TLY_OUT_HIGH pauses reading until it falls below half; a client that takes nothing of it for
  *     TLY_STUCK_MS is closed, and so is one whose unsent answers would pass TLY_OUT_MAX
  *   - half a request may take TLY_HALF_MS, then the connection is closed; no request at all: the protocol's idle_ms
- *   - an answer waits until the batch that covers what was asked is stored (tly_app_pending_batch)
+ *   - an answer waits until the batch that covers what was asked is stored (tly_app_ticket)
  *   - a connection that we end is shut for writing first and read to its end for a while, so that the last answer is
  *     not lost to a reset
  *

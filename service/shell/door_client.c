@@ -86,7 +86,7 @@ static void return_out(struct tly_client *client)
 static void hold(struct tly_client *client)
 {
     if (client->held_batch != 0 || client->allowed == client->out.n) return;
-    uint64_t batch = tly_app_pending_batch(client->door->app);
+    uint64_t batch = tly_app_ticket(client->door->app);
     if (batch == 0 || tly_app_is_stored(client->door->app, batch)) {
         client->allowed = client->out.n;
         return;

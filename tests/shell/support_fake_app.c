@@ -128,7 +128,7 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     return app->failure;
 }
 
-uint64_t tly_app_pending_batch(const struct tly_app *app)
+uint64_t tly_app_ticket(const struct tly_app *app)
 {
     return app->pending;
 }
