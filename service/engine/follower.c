@@ -33,6 +33,7 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
     for (size_t i = 0; i < follower->lives; i++) {
         if (tly_ormap_life(follower->map, i).origin != mark.origin) continue;
         struct tly_reach *reach = &follower->reach[i];
+        if (reach->word < mark.ts) reach->word = mark.ts;
         if (reach->have < mark.ts) reach->have = mark.ts;
         if (reach->sent < reach->have) reach->sent = reach->have;
         break;
@@ -43,7 +44,7 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
 void tly_follower_reset(struct tly_follower *follower)
 {
     for (size_t i = 0; i < follower->lives; i++)
-        follower->reach[i].have = follower->reach[i].sent = 0;
+        follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word = 0;
     follower->in_round = false;
 }
 
@@ -83,7 +84,7 @@ uint64_t tly_follower_lag(const struct tly_follower *follower)
     struct tly_scanned scanned;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
         struct tly_scan scan =
-            tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].have : 0);
+            tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].word : 0);
         while (tly_scan_next(follower->map, &scan, &scanned))
             lag++;
     }

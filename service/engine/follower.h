@@ -17,6 +17,7 @@
 
 struct tly_reach {
     uint64_t have, sent, told;
+    uint64_t word; /* its own word alone: what it has acknowledged */
 };
 
 struct tly_follower {
@@ -41,7 +42,7 @@ void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts
 
 /* Whether there is anything it does not have: dots or marks. */
 bool tly_follower_is_behind(const struct tly_follower *follower);
-/* Live records beyond what it has. O(lives * log records beyond). */
+/* Live records beyond what it has acknowledged. O(lives * log records beyond). */
 uint64_t tly_follower_lag(const struct tly_follower *follower);
 
 struct tly_part_wish {

@@ -182,6 +182,36 @@ static void a_delete_reaches_who_was_away(void **state)
     net_free(net);
 }
 
+static uint64_t lag_of(struct net *net, size_t node, const char *name)
+{
+    for (size_t i = 0; i < tly_engine_peers(net_node(net, node)); i++) {
+        struct tly_peer_view view;
+        tly_engine_peer(net_node(net, node), i, &view);
+        if (tly_slice_equal(view.name, tly_slice_text(name))) return view.lag_dots;
+    }
+    return UINT64_MAX;
+}
+
+static void lag_is_what_a_peer_has_not_acknowledged(void **state)
+{
+    (void)state;
+    struct net *net = net_new(20 * MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, 2 * S);
+    assert_int_equal(lag_of(net, 0, "n1"), 0);
+    for (int i = 0; i < 100; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        net_add_to(net, 0, key, 1);
+    }
+    net_run(net, 30 * MS); /* handed over, and the answer is on its way */
+    assert_int_equal(lag_of(net, 0, "n1"), 100);
+    net_run(net, 100 * MS);
+    assert_int_equal(lag_of(net, 0, "n1"), 0);
+    net_free(net);
+}
+
 static void idle_means_heartbeats_only(void **state)
 {
     (void)state;
@@ -446,6 +476,7 @@ int main(void)
         cmocka_unit_test(what_a_dead_node_had_told_one_survivor_reaches_all),
         cmocka_unit_test(a_joiner_gets_everything_without_a_new_write),
         cmocka_unit_test(a_delete_reaches_who_was_away),
+        cmocka_unit_test(lag_is_what_a_peer_has_not_acknowledged),
         cmocka_unit_test(idle_means_heartbeats_only),
         cmocka_unit_test(a_line_relays_each_dot_once),
         cmocka_unit_test(in_a_mesh_each_dot_crosses_each_link_once),
