@@ -77,13 +77,10 @@ enum tly_result tly_map_strategy_for(const struct tly_ormap *map, struct tly_sli
                                      const struct tly_strategy **strategy);
 /* Room for one more cell; the entry may move. */
 bool tly_map_reserve_cell(struct tly_ormap *map, struct tly_entry **entry);
-void tly_map_drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i);
 /* Takes out what the dot makes redundant. */
 void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot);
 
 /* ormap_log.c */
-/* TLY_NO_LIFE: not known. */
-uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin);
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life);
 /* The nth cell of a record's version, or NULL: two dots may be forged with one. */
 const struct tly_cell *tly_map_recorded_cell(const struct tly_ormap *map, const struct tly_record *record,

@@ -17,7 +17,7 @@ static size_t sorted_place(const struct tly_ormap *map, uint64_t origin)
     return low;
 }
 
-uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin)
+static uint32_t life_find(const struct tly_ormap *map, uint64_t origin)
 {
     if (map->last_life != TLY_NO_LIFE && map->lives[map->last_life].origin == origin) return map->last_life;
     size_t at = sorted_place(map, origin);
@@ -26,7 +26,7 @@ uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin)
 
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life)
 {
-    *life = tly_map_life_find(map, origin);
+    *life = life_find(map, origin);
     if (*life != TLY_NO_LIFE) {
         map->last_life = *life;
         return TLY_OK;
@@ -81,7 +81,7 @@ struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
 
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin)
 {
-    uint32_t life = tly_map_life_find(map, origin);
+    uint32_t life = life_find(map, origin);
     return life == TLY_NO_LIFE ? 0 : map->lives[life].mark;
 }
 

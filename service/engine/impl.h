@@ -166,7 +166,16 @@ void tly_fx_trace(struct tly_engine *e, enum tly_trace_kind kind, const char *pe
 /* Frames e->body, sends it, clears it. */
 void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type);
 
+/* This node's marks, as HELLO and NAK tell them. */
+struct own_marks {
+    struct tly_mark *marks;
+    size_t count, bytes;
+};
+
 /* link.c */
+/* False: no memory, which the step will report. */
+bool tly_own_marks_init(struct tly_engine *e, struct own_marks *own);
+void tly_own_marks_fini(struct tly_engine *e, struct own_marks *own);
 struct conn *tly_conn_find(struct tly_engine *e, uint64_t id);
 struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *target);
 /* Ends a connection from our side; word and text go out as GOODBYE (NULL: without). */

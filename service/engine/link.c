@@ -52,21 +52,33 @@ void tly_conn_free(struct tly_engine *e, struct conn *conn)
     tly_mem_free(&e->mem, conn, sizeof *conn);
 }
 
+bool tly_own_marks_init(struct tly_engine *e, struct own_marks *own)
+{
+    size_t lives = tly_ormap_lives(e->map);
+    *own = (struct own_marks){.bytes = (lives + 1) * sizeof *own->marks};
+    own->marks = tly_mem_new(&e->mem, own->bytes);
+    if (own->marks == NULL) {
+        e->arena.result = TLY_NOMEM;
+        return false;
+    }
+    for (size_t i = 0; i < lives; i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.mark > 0) own->marks[own->count++] = (struct tly_mark){life.origin, life.mark};
+    }
+    return true;
+}
+
+void tly_own_marks_fini(struct tly_engine *e, struct own_marks *own)
+{
+    tly_mem_free(&e->mem, own->marks, own->bytes);
+}
+
 void tly_conn_greet(struct tly_engine *e, struct conn *conn)
 {
     conn->state = CONN_GREETING;
     conn->since = conn->last_heard = e->now.mono_ns;
-    size_t lives = tly_ormap_lives(e->map);
-    struct tly_mark *marks = tly_mem_new(&e->mem, (lives + 1) * sizeof *marks);
-    if (marks == NULL) {
-        e->arena.result = TLY_NOMEM;
-        return;
-    }
-    size_t count = 0;
-    for (size_t i = 0; i < lives; i++) {
-        struct tly_life life = tly_ormap_life(e->map, i);
-        if (life.mark > 0) marks[count++] = (struct tly_mark){life.origin, life.mark};
-    }
+    struct own_marks own;
+    if (!tly_own_marks_init(e, &own)) return;
     struct tly_hello hello = {
         .version_oldest = TLY_PROTOCOL_OLDEST,
         .version_newest = TLY_PROTOCOL_NEWEST,
@@ -77,8 +89,8 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .wall_ns = e->now.wall_ns,
         .delta = true,
     };
-    tly_hello_put(&e->body, &hello, e->registry, marks, count);
-    tly_mem_free(&e->mem, marks, (lives + 1) * sizeof *marks);
+    tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
+    tly_own_marks_fini(e, &own);
     tly_fx_send(e, conn, TLY_FRAME_HELLO);
 }
 

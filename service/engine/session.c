@@ -250,18 +250,10 @@ enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
 
 static void send_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
 {
-    size_t lives = tly_ormap_lives(e->map);
-    struct tly_mark *marks = tly_mem_new(&e->mem, (lives + 1) * sizeof *marks);
-    if (marks == NULL) {
-        e->arena.result = TLY_NOMEM;
-        return;
-    }
-    for (size_t i = 0; i < lives; i++) {
-        struct tly_life life = tly_ormap_life(e->map, i);
-        marks[i] = (struct tly_mark){life.origin, life.mark};
-    }
-    tly_nak_put(&e->body, why, marks, lives);
-    tly_mem_free(&e->mem, marks, (lives + 1) * sizeof *marks);
+    struct own_marks own;
+    if (!tly_own_marks_init(e, &own)) return;
+    tly_nak_put(&e->body, why, own.marks, own.count);
+    tly_own_marks_fini(e, &own);
     tly_fx_send(e, conn, TLY_FRAME_NAK);
     e->stats.naks_sent++;
 }
