@@ -165,6 +165,8 @@ struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i);
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
 /* Raises a mark, never lowers it. */
 enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts) TLY_MUST_CHECK;
+/* Lowers every mark but the own to 0: all that others made is to come again. */
+void tly_ormap_clear_marks(struct tly_ormap *map);
 /* Live and dead records over all lives. */
 void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead);
 

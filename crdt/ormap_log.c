@@ -95,6 +95,12 @@ enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uin
     return TLY_OK;
 }
 
+void tly_ormap_clear_marks(struct tly_ormap *map)
+{
+    for (size_t i = 0; i < map->life_count; i++)
+        if (i != map->own) map->lives[i].mark = 0;
+}
+
 /* The nth cell of the record's version, or NULL. */
 const struct tly_cell *tly_map_recorded_cell(const struct tly_ormap *map, const struct tly_record *record,
                                              size_t life, size_t nth)

@@ -42,7 +42,7 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     const struct tly_rate *rate = rule != NULL ? &rule->rate : &check->rate;
     verdict->name = rule != NULL ? tly_slice_text(rule->name) : tly_slice_of(NULL, 0);
     bool was_unsealed = tly_ormap_is_unsealed(e->map);
-    struct tly_limit_ask ask = {key, rate, check->hits, e->now.wall_ns};
+    struct tly_limit_ask ask = {key, rate, check->hits, e->cluster_ns};
     result = tly_limit_check(e->map, &ask, verdict);
     if (result == TLY_FULL) {
         /* Only a key that holds nothing yet can fail to fit: let it pass, uncounted. */
@@ -79,7 +79,7 @@ static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, stru
 {
     struct tly_entry *entry = tly_ormap_find(e->map, key);
     if (entry == NULL) return TLY_NOT_FOUND;
-    struct tly_moment at = {.now_ms = e->now.wall_ns / NS_PER_MS};
+    struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, value);
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
@@ -94,7 +94,7 @@ static enum tly_result put_as(struct tly_engine *e, const struct tly_request *re
 static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request *request,
                                   const struct tly_strategy *strategy)
 {
-    uint64_t now_ms = e->now.wall_ns / NS_PER_MS;
+    uint64_t now_ms = e->cluster_ns / NS_PER_MS;
     if (strategy->id != TLY_LWW)
         return tly_counter_expire(e->map, request->key, request->deadline_ms, now_ms);
     struct tly_value value;
@@ -114,7 +114,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     struct tly_dot dot = {.op = TLY_PUT};
     switch (request->kind) {
     case TLY_ASK_ADD:
-        return tly_counter_add(e->map, request->key, request->number, e->now.wall_ns / NS_PER_MS,
+        return tly_counter_add(e->map, request->key, request->number, e->cluster_ns / NS_PER_MS,
                                &value->count);
     case TLY_ASK_SET: return tly_counter_set(e->map, request->key, request->number, request->deadline_ms);
     case TLY_ASK_EXPIRE: return ask_expire(e, request, strategy);
@@ -177,6 +177,8 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
     *reply = (struct tly_reply){0};
     e->now = request->now;
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
+    tly_time_tick(e);
+    tly_time_use(e);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
     if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
 

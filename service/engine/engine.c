@@ -77,6 +77,9 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->random = config->seed;
     e->has_store = config->has_store;
     e->now = config->now;
+    e->time = tly_cluster_time_of(config->now);
+    e->cluster_ns = config->now.wall_ns;
+    e->wall_bias = config->now.wall_ns - config->now.mono_ns;
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
     e->lease_asked = config->lease;
@@ -106,6 +109,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->conns, e->conn_capacity * sizeof *e->conns);
     tly_mem_free(&e->mem, e->targets, e->target_capacity * sizeof *e->targets);
     tly_mem_free(&e->mem, e->peers, e->peer_capacity * sizeof *e->peers);
+    tly_mem_free(&e->mem, e->walls, e->wall_capacity * sizeof *e->walls);
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_follower_fini(&e->disk);
@@ -154,6 +158,7 @@ enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct t
     assert(origin != 0 && tly_ormap_origin(e->map) == 0);
     e->now = now;
     tly_clock_tick(tly_ormap_clock(e->map), now);
+    tly_time_tick(e);
     enum tly_result result = tly_ormap_begin_life(e->map, origin);
     if (result == TLY_OK) result = tly_follower_catch_up(&e->disk);
     if (result == TLY_OK) result = tly_member_announce(e, false);
@@ -221,12 +226,14 @@ static bool is_gone(void *context, struct tly_slice key, const struct tly_strate
                     const struct tly_dot *put)
 {
     struct tly_engine *e = context;
-    return tly_limit_expired(key, strategy, put, e->now.wall_ns, tly_ormap_clock(e->map)->max_skew_ns);
+    return tly_limit_expired(key, strategy, put, e->cluster_ns, tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 static void sweep(struct tly_engine *e)
 {
     if (e->now.mono_ns < e->sweep_at) return;
+    /* A node that booted months ahead must not drop a quarter's quotas before others told it the time. */
+    if (!tly_cluster_time_is_set(&e->time, e->now.mono_ns)) return;
     size_t dropped = tly_ormap_sweep(e->map, &e->sweep_cursor, TLY_SWEEP_ENTRIES, is_gone, e);
     e->stats.dots_expired += dropped;
     e->sweep_at = e->now.mono_ns + (e->sweep_cursor == 0 ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NS);
@@ -274,7 +281,9 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_fx_reset(e);
     e->now = event->now;
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
+    tly_time_tick(e);
     on_event(e, event);
+    tly_time_judge(e);
     *effects = tly_fx_take(e);
     return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;
 }

@@ -211,32 +211,33 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
 /* ---- looking in ---- */
 
 /* Counters since the start. X(name, help) */
-#define TLY_STATS(X)                                                                   \
-    X(checks_ok, "Checks admitted")                                                    \
-    X(checks_over, "Checks refused")                                                   \
-    X(checks_unknown, "Checks against a limit that does not exist")                    \
-    X(checks_uncounted, "Checks admitted without counting because the store was full") \
-    X(writes, "Local writes other than checks")                                        \
-    X(rounds_sent, "Parts of rounds sent to peers")                                    \
-    X(rounds_received, "Parts of rounds received")                                     \
-    X(dots_sent, "Dots sent to peers")                                                 \
-    X(dots_received, "Dots received")                                                  \
-    X(dots_applied, "Received dots that were new")                                     \
-    X(dots_redundant, "Received dots that were known or dominated")                    \
-    X(dots_stale, "Received dots dropped as stale")                                    \
-    X(dots_malformed, "Received dots kept out as malformed")                           \
-    X(dots_forged, "Received dots of our own life, dropped")                           \
-    X(dots_expired, "Dots dropped because their window is over")                       \
-    X(naks_sent, "Rounds not taken")                                                   \
-    X(naks_received, "Rounds that a peer did not take")                                \
-    X(bytes_sent, "Bytes handed to peer connections")                                  \
-    X(bytes_received, "Bytes received from peers")                                     \
-    X(sessions_up, "Peer sessions that came up")                                       \
-    X(sessions_refused, "Peer sessions refused")                                       \
-    X(sessions_broken, "Peer sessions ended by a protocol error")                      \
-    X(frames_ignored, "Unknown ignorable frames skipped")                              \
-    X(dials, "Connections dialled")                                                    \
-    X(stale_callbacks, "Events of connections that were already replaced")             \
+#define TLY_STATS(X)                                                                    \
+    X(checks_ok, "Checks admitted")                                                     \
+    X(checks_over, "Checks refused")                                                    \
+    X(checks_unknown, "Checks against a limit that does not exist")                     \
+    X(checks_uncounted, "Checks admitted without counting because the store was full")  \
+    X(writes, "Local writes other than checks")                                         \
+    X(rounds_sent, "Parts of rounds sent to peers")                                     \
+    X(rounds_received, "Parts of rounds received")                                      \
+    X(dots_sent, "Dots sent to peers")                                                  \
+    X(dots_received, "Dots received")                                                   \
+    X(dots_applied, "Received dots that were new")                                      \
+    X(dots_redundant, "Received dots that were known or dominated")                     \
+    X(dots_stale, "Received dots dropped as stale")                                     \
+    X(dots_malformed, "Received dots kept out as malformed")                            \
+    X(dots_forged, "Received dots of our own life, dropped")                            \
+    X(dots_expired, "Dots dropped because their window is over")                        \
+    X(naks_sent, "Rounds not taken")                                                    \
+    X(naks_received, "Rounds that a peer did not take")                                 \
+    X(bytes_sent, "Bytes handed to peer connections")                                   \
+    X(bytes_received, "Bytes received from peers")                                      \
+    X(sessions_up, "Peer sessions that came up")                                        \
+    X(sessions_refused, "Peer sessions refused")                                        \
+    X(sessions_broken, "Peer sessions ended by a protocol error")                       \
+    X(frames_ignored, "Unknown ignorable frames skipped")                               \
+    X(dials, "Connections dialled")                                                     \
+    X(clock_lives, "Lives begun because the time in use was off by more than max_skew") \
+    X(stale_callbacks, "Events of connections that were already replaced")              \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
@@ -254,6 +255,9 @@ struct tly_node_view {
     bool clock_covered;
     bool store_failing;
     uint64_t clock_last, lease;
+    uint64_t cluster_ns;    /* cluster time now */
+    int64_t time_offset_ns; /* cluster time minus the own wall */
+    int64_t time_skew_ns;   /* what is still to be made up */
 };
 
 struct tly_peer_view {

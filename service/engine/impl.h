@@ -5,6 +5,7 @@
  *     effects.c   what goes out                      link.c      dialling, one connection per pair, ending
  *     flush.c     rounds, acks, batches              member.c    who is in the cluster (sys:member:)
  *     ask.c       requests                           view.c      looking in
+ *     time.c      cluster time
  *
  *     a connection's states
  *
@@ -15,6 +16,7 @@
 #ifndef TALLY_SERVICE_ENGINE_IMPL_H
 #define TALLY_SERVICE_ENGINE_IMPL_H
 
+#include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
 #include "wire/frame.h"
@@ -30,6 +32,9 @@
 #define TLY_HELLO_TIMEOUT_NS (5 * NS_PER_S)
 #define TLY_PING_EVERY_NS (2 * NS_PER_S)
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
+/* How long a member's wall clock counts after it was last read; and by how much the own one must jump to be looked at. */
+#define TLY_READING_KEPT_NS (600 * NS_PER_S)
+#define TLY_WALL_JUMP_NS NS_PER_MS
 #define TLY_BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define TLY_BACKOFF_MAX_NS (30 * NS_PER_S)
 /* A connection that was up for so long is dialled again at once when it goes. */
@@ -97,6 +102,7 @@ struct peer {
     uint64_t last_heard;
     uint64_t rtt_ns;
     int64_t offset_ns;
+    uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
     uint64_t bytes_sent, bytes_received;
 };
 
@@ -120,6 +126,11 @@ struct tly_engine {
     uint64_t random;
     bool has_store, leaving;
     struct tly_time now;
+    struct tly_cluster_time time;
+    uint64_t cluster_ns; /* cluster time of `now` */
+    uint64_t wall_bias;  /* own wall minus monotonic clock when the target was last computed */
+    uint64_t *walls;
+    size_t wall_capacity;
     struct tly_ormap *map;
     struct tly_registry *registry;
     struct tly_rules *rules;
@@ -205,6 +216,16 @@ void tly_flush_soon(struct tly_engine *e, bool own);
 void tly_flush_tick(struct tly_engine *e);
 uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);
+
+/* time.c */
+/* To be called whenever `now` is set. */
+void tly_time_tick(struct tly_engine *e);
+/* The peer's wall clock as it should be now. */
+void tly_time_heard(struct tly_engine *e, struct peer *peer, uint64_t wall_ns);
+/* At the end of a step: begins a new life when the time in use proves wrong by more than max_skew. */
+void tly_time_judge(struct tly_engine *e);
+/* Something is about to be judged by cluster time, which is slewed from now on. */
+void tly_time_use(struct tly_engine *e);
 
 /* member.c */
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST_CHECK;

@@ -53,7 +53,7 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
     const struct tly_entry *entry = tly_ormap_find(e->map, key);
     if (entry == NULL) return;
     struct tly_value value;
-    struct tly_moment at = {.now_ms = e->now.wall_ns / NS_PER_MS};
+    struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, &value);
     struct member member;
     if (!value.present || !member_get(value.bytes, &member)) return;

@@ -155,6 +155,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     if (conn->target != NULL) conn->target->reported = false;
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
+    tly_time_heard(e, peer, hello.wall_ns);
     conn->flush_at = conn->ack_at = e->now.mono_ns;
     return KEEP;
 }
@@ -200,7 +201,7 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
     if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
     if (outcome != TLY_APPLIED) return TLY_OK;
     rewind_followers(e, &row->dot);
-    if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->now.wall_ns);
+    if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     if (is_member_key(row->key)) tly_member_learn(e, row->key);
     return TLY_OK;
 }
@@ -342,6 +343,7 @@ static enum fate on_pong(struct tly_engine *e, struct conn *conn, struct tly_sli
     uint64_t rtt = e->now.mono_ns - pong.mono_ns;
     conn->peer->rtt_ns = rtt;
     conn->peer->offset_ns = (int64_t)(pong.wall_ns + rtt / 2 - e->now.wall_ns);
+    tly_time_heard(e, conn->peer, pong.wall_ns + rtt / 2);
     return KEEP;
 }
 

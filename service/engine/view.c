@@ -20,6 +20,9 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .store_failing = e->store_failing,
         .clock_last = clock->last,
         .lease = clock->lease,
+        .cluster_ns = e->cluster_ns,
+        .time_offset_ns = (int64_t)(e->cluster_ns - e->now.wall_ns),
+        .time_skew_ns = tly_cluster_time_error(&e->time, e->now.mono_ns),
     };
     tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
     if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);

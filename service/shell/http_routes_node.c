@@ -106,6 +106,9 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_bool(json, "store_failing", node.store_failing);
     tly_json_member_uint(json, "clock_last", node.clock_last);
     tly_json_member_uint(json, "lease", node.lease);
+    tly_json_member_uint(json, "time_ms", node.cluster_ns / 1000000);
+    tly_json_member_int(json, "time_offset_ns", node.time_offset_ns);
+    tly_json_member_int(json, "time_skew_ns", node.time_skew_ns);
 }
 
 void tly_http_run_cluster(struct tly_exchange *x)

@@ -48,6 +48,26 @@ static void put_label(struct tly_buf *out, struct tly_slice text)
     }
 }
 
+/* The digits of a signed number of ns, in seconds. */
+static void put_ns(struct tly_buf *out, int64_t ns)
+{
+    char text[32];
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
+    int n = snprintf(text, sizeof text, "%s%" PRIu64 ".%09" PRIu64, ns < 0 ? "-" : "", size / 1000000000,
+                     size % 1000000000);
+    tly_buf_put(out, text, (size_t)n);
+}
+
+static void put_seconds(struct tly_buf *out, const char *name, const char *help, int64_t ns)
+{
+    put_head(out, name, "gauge", help);
+    tly_buf_put(out, "tally_", 6);
+    tly_buf_put(out, name, strlen(name));
+    tly_buf_put(out, " ", 1);
+    put_ns(out, ns);
+    tly_buf_put(out, "\n", 1);
+}
+
 static void put_build(struct tly_buf *out, const struct tly_node_view *node)
 {
     put_head(out, "build_info", "gauge", "What is running; always 1");
@@ -78,6 +98,9 @@ static void put_node(struct tly_buf *out, const struct tly_node_view *node)
     put_gauge(out, "log_dead", "Dead records of the operation log", node->log_dead);
     put_gauge(out, "clock_covered", "1 when the clock's lease covers every version given",
               node->clock_covered);
+    put_seconds(out, "time_offset_seconds", "Cluster time minus this machine's wall clock",
+                node->time_offset_ns);
+    put_seconds(out, "time_skew_seconds", "What cluster time has still to make up", node->time_skew_ns);
     put_gauge(out, "store_failing", "1 while the disk refuses", node->store_failing);
 }
 
@@ -163,17 +186,19 @@ static bool is_repeated(const struct tly_engine *engine, size_t i, const struct 
 static void put_peer(struct tly_buf *out, size_t metric, const struct tly_peer_view *peer)
 {
     int64_t number;
-    char text[64];
     if (!peer_number(peer, metric, &number)) return;
     tly_buf_put(out, "tally_", 6);
     tly_buf_put(out, peer_metrics[metric].name, strlen(peer_metrics[metric].name));
     tly_buf_put(out, "{peer=\"", 7);
     put_label(out, label_of(peer));
-    uint64_t size = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    int n = peer_metrics[metric].is_ns ? snprintf(text, sizeof text, "\"} %s%" PRIu64 ".%09" PRIu64 "\n",
-                                                  number < 0 ? "-" : "", size / 1000000000, size % 1000000000)
-                                       : snprintf(text, sizeof text, "\"} %" PRId64 "\n", number);
-    tly_buf_put(out, text, (size_t)n);
+    tly_buf_put(out, "\"} ", 3);
+    if (peer_metrics[metric].is_ns) {
+        put_ns(out, number);
+    } else {
+        char text[32];
+        tly_buf_put(out, text, (size_t)snprintf(text, sizeof text, "%" PRId64, number));
+    }
+    tly_buf_put(out, "\n", 1);
 }
 
 static void put_peers(struct tly_buf *out, const struct tly_engine *engine)

@@ -1,0 +1,93 @@
+#include "service/engine/cluster_time.h"
+
+struct tly_cluster_time tly_cluster_time_of(struct tly_time now)
+{
+    return (struct tly_cluster_time){
+        .ns = now.wall_ns,
+        .mono_ns = now.mono_ns,
+        .target = now.wall_ns,
+        .target_mono = now.mono_ns,
+        .since_mono = now.mono_ns,
+    };
+}
+
+static uint64_t passed(uint64_t from, uint64_t to)
+{
+    return to > from ? to - from : 0;
+}
+
+/* b - a, held at the ends of the range. */
+static int64_t difference(uint64_t a, uint64_t b)
+{
+    if (b >= a) return b - a > INT64_MAX ? INT64_MAX : (int64_t)(b - a);
+    return a - b > INT64_MAX ? INT64_MIN : -(int64_t)(a - b);
+}
+
+static uint64_t moved(uint64_t at, int64_t by)
+{
+    if (by < 0) return at > (uint64_t)-by ? at - (uint64_t)-by : 0;
+    return at > UINT64_MAX - (uint64_t)by ? UINT64_MAX : at + (uint64_t)by;
+}
+
+static void sift_down(uint64_t *walls, size_t i, size_t n)
+{
+    uint64_t wall = walls[i];
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && walls[child] < walls[child + 1]) child++;
+        if (wall >= walls[child]) break;
+        walls[i] = walls[child];
+    }
+    walls[i] = wall;
+}
+
+static void sort(uint64_t *walls, size_t count)
+{
+    for (size_t i = count / 2; i-- > 0;)
+        sift_down(walls, i, count);
+    for (size_t n = count; n > 1; n--) {
+        uint64_t greatest = walls[0];
+        walls[0] = walls[n - 1];
+        walls[n - 1] = greatest;
+        sift_down(walls, 0, n - 1);
+    }
+}
+
+/* Of an even number the middle between the two in the middle, computed so that it cannot overflow. */
+static uint64_t median(uint64_t *walls, size_t count)
+{
+    sort(walls, count);
+    uint64_t upper = walls[count / 2];
+    if (count % 2 == 1) return upper;
+    uint64_t lower = walls[count / 2 - 1];
+    return lower + (upper - lower) / 2;
+}
+
+void tly_cluster_time_aim(struct tly_cluster_time *time, struct tly_time now, uint64_t *walls, size_t count)
+{
+    time->target = count > 2 ? median(walls, count) : now.wall_ns;
+    time->target_mono = now.mono_ns;
+    if (count > 1) time->heard = true;
+}
+
+int64_t tly_cluster_time_error(const struct tly_cluster_time *time, uint64_t mono_ns)
+{
+    uint64_t target = moved(time->target, difference(time->target_mono, mono_ns));
+    return difference(moved(time->ns, difference(time->mono_ns, mono_ns)), target);
+}
+
+uint64_t tly_cluster_time_at(struct tly_cluster_time *time, uint64_t mono_ns)
+{
+    int64_t step = (int64_t)(passed(time->mono_ns, mono_ns) / TLY_SLEW_PART);
+    int64_t error = tly_cluster_time_error(time, mono_ns);
+    if (time->used && error > step) error = step;
+    if (time->used && error < -step) error = -step;
+    time->ns = moved(time->ns, difference(time->mono_ns, mono_ns));
+    time->ns = moved(time->ns, error);
+    time->mono_ns = mono_ns;
+    return time->ns;
+}
+
+bool tly_cluster_time_is_set(const struct tly_cluster_time *time, uint64_t mono_ns)
+{
+    return time->heard || passed(time->since_mono, mono_ns) >= TLY_ALONE_NS;
+}
