@@ -112,11 +112,20 @@ static void put_bytes(struct json_object *peer, const char *name, char *text)
     tly_ctl_bytes((double)tly_ctl_int(peer, name), text, TEXT_BYTES);
 }
 
+/* Why there is no session: what the member list says, or that the ring has no link for it. */
+static const char *down_word(struct json_object *peer)
+{
+    const char *state = tly_ctl_text(peer, "state");
+    if (strcmp(state, "alive") != 0 && strcmp(state, "unknown") != 0) return state;
+    return is_true(peer, "linked") ? "down" : "not linked";
+}
+
 static void read_peer(struct json_object *peer, struct peer_row *row)
 {
     row->name = tly_ctl_text(peer, "name");
     row->address = tly_ctl_text(peer, "address");
-    row->state = !is_true(peer, "up") ? "down" : is_true(peer, "dialled") ? "up, dialled" : "up, accepted";
+    row->state =
+        is_true(peer, "up") ? is_true(peer, "dialled") ? "up, dialled" : "up, accepted" : down_word(peer);
     row->life = tly_ctl_text(peer, "origin");
     put_duration(peer, "last_heard_ms", 1e-3, row->heard);
     put_duration(peer, "rtt_ns", 1e-9, row->round_trip);

@@ -170,6 +170,16 @@ struct tly_ping {
 void tly_ping_put(struct tly_buf *out, const struct tly_ping *ping);
 enum tly_result tly_ping_get(struct tly_slice body, struct tly_ping *ping) TLY_MUST_CHECK;
 
+/* PROBE asks another member when it last heard a third one; PROBED answers. */
+struct tly_probe {
+    uint64_t nonce;        /* of who asks, given back */
+    struct tly_slice name; /* of the third */
+    uint64_t heard_ms;     /* PROBED: so long ago; UINT64_MAX: never. In a PROBE 0 */
+};
+
+void tly_probe_put(struct tly_buf *out, const struct tly_probe *probe);
+enum tly_result tly_probe_get(struct tly_slice body, struct tly_probe *probe) TLY_MUST_CHECK;
+
 /*
  * GOODBYE: the last frame: a stable word (such as "leaving", "duplicate", "cluster"), at most TLY_NAME_BYTES_MAX, and a
  * sentence for the log, cut off at TLY_REASON_BYTES_MAX: a farewell that is too long is better than none.

@@ -1,4 +1,4 @@
-/* The messages of one line: ACK, NAK, PING (and PONG), GOODBYE. */
+/* The messages of one line: ACK, NAK, PING (and PONG), PROBE (and PROBED), GOODBYE. */
 #include "wire/message.h"
 #include "wire/pack.h"
 
@@ -57,6 +57,24 @@ enum tly_result tly_ping_get(struct tly_slice body, struct tly_ping *ping)
     get_pair(&cursor);
     ping->mono_ns = tly_get_uint(&cursor);
     ping->wall_ns = tly_get_uint(&cursor);
+    return tly_cursor_end(&cursor);
+}
+
+void tly_probe_put(struct tly_buf *out, const struct tly_probe *probe)
+{
+    tly_put_array(out, 3);
+    tly_put_uint(out, probe->nonce);
+    tly_put_text(out, probe->name);
+    tly_put_uint(out, probe->heard_ms);
+}
+
+enum tly_result tly_probe_get(struct tly_slice body, struct tly_probe *probe)
+{
+    struct tly_cursor cursor = tly_cursor_of(body);
+    if (tly_get_array(&cursor, 3) != 3) tly_cursor_fail(&cursor);
+    probe->nonce = tly_get_uint(&cursor);
+    probe->name = get_word(&cursor);
+    probe->heard_ms = tly_get_uint(&cursor);
     return tly_cursor_end(&cursor);
 }
 

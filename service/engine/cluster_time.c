@@ -1,5 +1,7 @@
 #include "service/engine/cluster_time.h"
 
+#include "service/engine/ring.h"
+
 struct tly_cluster_time tly_cluster_time_of(struct tly_time now)
 {
     return (struct tly_cluster_time){
@@ -29,33 +31,10 @@ static uint64_t moved(uint64_t at, int64_t by)
     return at > UINT64_MAX - (uint64_t)by ? UINT64_MAX : at + (uint64_t)by;
 }
 
-static void sift_down(uint64_t *walls, size_t i, size_t n)
-{
-    uint64_t wall = walls[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && walls[child] < walls[child + 1]) child++;
-        if (wall >= walls[child]) break;
-        walls[i] = walls[child];
-    }
-    walls[i] = wall;
-}
-
-static void sort(uint64_t *walls, size_t count)
-{
-    for (size_t i = count / 2; i-- > 0;)
-        sift_down(walls, i, count);
-    for (size_t n = count; n > 1; n--) {
-        uint64_t greatest = walls[0];
-        walls[0] = walls[n - 1];
-        walls[n - 1] = greatest;
-        sift_down(walls, 0, n - 1);
-    }
-}
-
 /* Of an even number the middle between the two in the middle, computed so that it cannot overflow. */
 static uint64_t median(uint64_t *walls, size_t count)
 {
-    sort(walls, count);
+    tly_sort_u64(walls, count);
     uint64_t upper = walls[count / 2];
     if (count % 2 == 1) return upper;
     uint64_t lower = walls[count / 2 - 1];

@@ -80,6 +80,9 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->time = tly_cluster_time_of(config->now);
     e->cluster_ns = config->now.wall_ns;
     e->wall_bias = config->now.wall_ns - config->now.mono_ns;
+    e->mesh_max = config->mesh_max != 0 ? config->mesh_max : TLY_MESH_MAX;
+    e->incarnation = 1;
+    e->due = TLY_NEVER;
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
     e->lease_asked = config->lease;
@@ -109,7 +112,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->conns, e->conn_capacity * sizeof *e->conns);
     tly_mem_free(&e->mem, e->targets, e->target_capacity * sizeof *e->targets);
     tly_mem_free(&e->mem, e->peers, e->peer_capacity * sizeof *e->peers);
-    tly_mem_free(&e->mem, e->walls, e->wall_capacity * sizeof *e->walls);
+    tly_mem_free(&e->mem, e->numbers, e->number_capacity * sizeof *e->numbers);
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_follower_fini(&e->disk);
@@ -256,6 +259,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
 {
     switch (event->kind) {
     case TLY_TICK:
+        tly_swim_tick(e);
         tly_link_tick(e);
         tly_flush_tick(e);
         sweep(e);
@@ -280,10 +284,12 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 {
     tly_fx_reset(e);
     e->now = event->now;
+    tly_swim_wake(e);
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
     on_event(e, event);
     tly_time_judge(e);
+    if (event->kind == TLY_TICK) tly_swim_next(e);
     *effects = tly_fx_take(e);
     return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;
 }
@@ -291,7 +297,8 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     uint64_t link = tly_link_deadline(e), flush = tly_flush_deadline(e);
-    uint64_t at = link < flush ? link : flush;
+    uint64_t at = link < flush ? link : flush, swim = tly_swim_deadline(e);
+    if (swim < at) at = swim;
     bool sweeps = tly_ormap_count(e->map) > 0 && e->sweep_at < at;
     return sweeps ? e->sweep_at : at;
 }

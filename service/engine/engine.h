@@ -26,6 +26,7 @@ struct tly_engine_config {
     struct tly_slice cluster; /* nodes of another cluster are refused */
     struct tly_slice address; /* what peers dial; empty: nobody can dial us */
     uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
+    size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t keys_max;          /* 0: as many as memory takes */
     uint64_t max_skew_ns;     /* 0: TLY_MAX_SKEW_NS */
     uint64_t lease;           /* durable from an earlier process, 0: none */
@@ -98,6 +99,7 @@ enum tly_effect_kind {
     X(ROUND_REFUSED, "round refused", WARN)         \
     X(DOT_KEPT_OUT, "malformed dot kept out", WARN) \
     X(NEW_LIFE, "new life", WARN)                   \
+    X(MEMBER, "member", WARN)                       \
     X(CLOCK, "clock", ERROR)
 
 enum tly_level { TLY_LEVEL_ERROR, TLY_LEVEL_WARN, TLY_LEVEL_INFO, TLY_LEVEL_DEBUG };
@@ -238,6 +240,11 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
     X(dials, "Connections dialled")                                                     \
     X(clock_lives, "Lives begun because the time in use was off by more than max_skew") \
     X(stale_callbacks, "Events of connections that were already replaced")              \
+    X(probes_sent, "Members asked after a silent one")                                  \
+    X(suspicions, "Members that this node began to suspect")                            \
+    X(verdicts, "Members that this node declared dead")                                 \
+    X(refutations, "Times this node contradicted what was said of it")                  \
+    X(pauses, "Times this node found that it had been stopped for a while")             \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
@@ -265,6 +272,9 @@ struct tly_peer_view {
     uint64_t origin;
     bool up;
     bool dialled;           /* by us */
+    const char *state;      /* alive, left, suspect or dead by the member list; unknown */
+    bool reachable;         /* heard lately, by this node or by another member */
+    bool linked;            /* the mesh or the ring has a connection for it */
     uint64_t last_heard_ms; /* ago; UINT64_MAX: never */
     uint64_t rtt_ns;        /* 0: not measured yet */
     int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */

@@ -5,7 +5,8 @@
  *     effects.c   what goes out                      link.c      dialling, one connection per pair, ending
  *     flush.c     rounds, acks, batches              member.c    who is in the cluster (sys:member:)
  *     ask.c       requests                           view.c      looking in
- *     time.c      cluster time
+ *     time.c      cluster time                       swim.c      who is alive
+ *     ring.c      who is linked to whom
  *
  *     a connection's states
  *
@@ -39,6 +40,9 @@
 #define TLY_BACKOFF_MAX_NS (30 * NS_PER_S)
 /* A connection that was up for so long is dialled again at once when it goes. */
 #define TLY_LASTED_NS (5 * NS_PER_S)
+/* A connection outside the ring is kept for so long. */
+#define TLY_SURPLUS_NS (30 * NS_PER_S)
+#define TLY_MESH_MAX 16
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)
 #define TLY_NAK_PAUSE_NS NS_PER_S
 /* Rows of one part for a peer and of one batch for the disk. */
@@ -57,6 +61,9 @@
 #define TLY_SWEEP_ENTRIES 1000
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
+
+/* As sys:member: tells them. */
+enum member_state { MEMBER_ALIVE = 1, MEMBER_LEFT = 2, MEMBER_SUSPECT = 3, MEMBER_DEAD = 4 };
 
 enum conn_state { CONN_DIALLING, CONN_GREETING, CONN_UP };
 
@@ -100,6 +107,15 @@ struct peer {
     size_t replaced_count;
     struct conn *conn; /* the one connection; NULL: down */
     uint64_t last_heard;
+    bool is_member; /* the member list names it */
+    enum member_state state;
+    uint64_t member_origin, incarnation; /* as its key says */
+    uint64_t suspect_at;                 /* since when it is suspected */
+    uint64_t vouched;                    /* when others last heard it, by their word */
+    uint64_t probed_at, probe_nonce;     /* others were asked at that time; 0: no probe is under way */
+    unsigned probes, answers;
+    uint64_t ring_hash;
+    bool is_linked; /* by the rule of the ring */
     uint64_t rtt_ns;
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
@@ -129,8 +145,8 @@ struct tly_engine {
     struct tly_cluster_time time;
     uint64_t cluster_ns; /* cluster time of `now` */
     uint64_t wall_bias;  /* own wall minus monotonic clock when the target was last computed */
-    uint64_t *walls;
-    size_t wall_capacity;
+    uint64_t *numbers;   /* scratch: walls to take the median of, hashes of the ring */
+    size_t number_capacity;
     struct tly_ormap *map;
     struct tly_registry *registry;
     struct tly_rules *rules;
@@ -142,6 +158,12 @@ struct tly_engine {
     size_t target_count, target_capacity;
     struct peer **peers;
     size_t peer_count, peer_capacity;
+    uint64_t incarnation; /* of this life, as announced */
+    unsigned slowness;    /* how far this node mistrusts its own timing */
+    uint64_t due;         /* when the next tick was due at the end of the last one */
+    uint64_t swim_at;     /* not before that the peers are looked at again */
+    size_t mesh_max;
+    bool ring_changed;
     uint64_t next_dial; /* number of the next connection of ours */
     uint64_t new_life_at;
 
@@ -196,6 +218,7 @@ void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why);
 void tly_conn_greet(struct tly_engine *e, struct conn *conn);
 void tly_conn_free(struct tly_engine *e, struct conn *conn);
 struct target *tly_target_need(struct tly_engine *e, struct tly_slice address);
+struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name);
 struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name);
 /* Makes conn the peer's connection; of two, the one dialled by the lower origin stays. False: conn was ended. */
 bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, uint64_t origin);
@@ -227,7 +250,31 @@ void tly_time_judge(struct tly_engine *e);
 /* Something is about to be judged by cluster time, which is slewed from now on. */
 void tly_time_use(struct tly_engine *e);
 
+/* swim.c */
+void tly_swim_tick(struct tly_engine *e);
+/* Before an event is looked at: whether this node itself had been stopped, so that a tick is far too late. */
+void tly_swim_wake(struct tly_engine *e);
+/* At the end of a tick: when the next is due. */
+void tly_swim_next(struct tly_engine *e);
+uint64_t tly_swim_deadline(const struct tly_engine *e);
+enum tly_result tly_swim_on_probe(struct tly_engine *e, struct conn *conn,
+                                  struct tly_slice body) TLY_MUST_CHECK;
+enum tly_result tly_swim_on_probed(struct tly_engine *e, struct tly_slice body) TLY_MUST_CHECK;
+/* Others say this node is suspect or dead. */
+void tly_swim_refute(struct tly_engine *e, uint64_t incarnation);
+bool tly_member_is_reachable(const struct tly_engine *e, const struct peer *peer);
+
+/* ring.c */
+/* Works out is_linked of every peer, if anything changed. */
+void tly_ring_update(struct tly_engine *e);
+
 /* member.c */
+/* Members that have not left, this node among them. */
+size_t tly_member_count(const struct tly_engine *e);
+const char *tly_member_word(enum member_state state);
+/* Says of another member that it is suspect or dead. */
+enum tly_result tly_member_say(struct tly_engine *e, struct peer *peer,
+                               enum member_state state) TLY_MUST_CHECK;
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST_CHECK;
 /* A sys:member: key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);

@@ -1,4 +1,5 @@
 #include "service/engine/impl.h"
+#include "service/engine/ring.h"
 
 /* splitmix64 (Steele, Lea, Flood 2014): for jitter and for numbers of lives drawn while running. */
 uint64_t tly_random(struct tly_engine *e)
@@ -166,10 +167,17 @@ struct target *tly_target_need(struct tly_engine *e, struct tly_slice address)
     return target;
 }
 
-struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name)
 {
     for (size_t i = 0; i < e->peer_count; i++)
         if (tly_slice_equal(tly_slice_text(e->peers[i]->name), name)) return e->peers[i];
+    return NULL;
+}
+
+struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+{
+    struct peer *known = tly_peer_find(e, name);
+    if (known != NULL) return known;
     if (e->peer_count == TLY_PEERS_MAX) return NULL;
     void *peers =
         tly_mem_reserve(&e->mem, e->peers, &e->peer_capacity, e->peer_count + 1, sizeof(struct peer *));
@@ -178,6 +186,9 @@ struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
     struct peer *peer = tly_mem_zeroed(&e->mem, sizeof *peer);
     if (peer == NULL) return NULL;
     copy_text(peer->name, sizeof peer->name, name);
+    peer->ring_hash = tly_ring_hash(name);
+    peer->is_linked = true;
+    e->ring_changed = true;
     e->peers[e->peer_count++] = peer;
     return peer;
 }
@@ -214,10 +225,18 @@ bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, u
 
 /* ---- time ---- */
 
-static bool wants_dial(const struct target *target)
+/* A node without any connection takes whomever it can get. */
+static bool wants_dial(const struct tly_engine *e, const struct target *target)
 {
     if (target->dialling || target->is_self || target->retired) return false;
-    return target->peer == NULL || target->peer->conn == NULL;
+    if (target->peer == NULL) return true;
+    return target->peer->conn == NULL && (target->peer->is_linked || e->conn_count == 0);
+}
+
+/* A connection that brought two together but that the ring has no place for. Not before both have learned who is there. */
+static bool is_surplus(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->state == CONN_UP && !conn->peer->is_linked && e->now.mono_ns - conn->since > TLY_SURPLUS_NS;
 }
 
 static void dial(struct tly_engine *e, struct target *target)
@@ -250,6 +269,7 @@ static void ping(struct tly_engine *e, struct conn *conn)
 
 void tly_link_tick(struct tly_engine *e)
 {
+    tly_ring_update(e);
     for (size_t i = e->conn_count; i-- > 0;) {
         struct conn *conn = e->conns[i];
         if (gives_up_at(conn) <= e->now.mono_ns) {
@@ -262,12 +282,14 @@ void tly_link_tick(struct tly_engine *e)
             }
         } else if (conn->queued > TLY_QUEUED_CAP) {
             tly_conn_end(e, conn, NULL, "it reads nothing");
+        } else if (is_surplus(e, conn)) {
+            tly_conn_end(e, conn, "unneeded", "the two are linked through others");
         } else if (conn->state == CONN_UP && conn->last_ping + TLY_PING_EVERY_NS <= e->now.mono_ns) {
             ping(e, conn);
         }
     }
     for (size_t i = 0; i < e->target_count && !e->leaving; i++)
-        if (wants_dial(e->targets[i]) && e->targets[i]->next_at <= e->now.mono_ns) dial(e, e->targets[i]);
+        if (wants_dial(e, e->targets[i]) && e->targets[i]->next_at <= e->now.mono_ns) dial(e, e->targets[i]);
 }
 
 uint64_t tly_link_deadline(const struct tly_engine *e)
@@ -280,6 +302,6 @@ uint64_t tly_link_deadline(const struct tly_engine *e)
         if (due < at) at = due;
     }
     for (size_t i = 0; i < e->target_count && !e->leaving; i++)
-        if (wants_dial(e->targets[i]) && e->targets[i]->next_at < at) at = e->targets[i]->next_at;
+        if (wants_dial(e, e->targets[i]) && e->targets[i]->next_at < at) at = e->targets[i]->next_at;
     return at;
 }

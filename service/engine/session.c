@@ -358,11 +358,19 @@ static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_
     return ENDED;
 }
 
+static enum fate on_probe(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    enum tly_result result = frame->type == TLY_FRAME_PROBE ? tly_swim_on_probe(e, conn, frame->body)
+                                                            : tly_swim_on_probed(e, frame->body);
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 /* ---- frames ---- */
 
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
-    bool known = frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE;
+    bool known = (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE) ||
+                 frame->type == TLY_FRAME_PROBE || frame->type == TLY_FRAME_PROBED;
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
     switch (frame->type) {
@@ -373,6 +381,8 @@ static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct 
     case TLY_FRAME_PING: return on_ping(e, conn, frame->body);
     case TLY_FRAME_PONG: return on_pong(e, conn, frame->body);
     case TLY_FRAME_GOODBYE: return on_goodbye(e, conn, frame->body);
+    case TLY_FRAME_PROBE:
+    case TLY_FRAME_PROBED: return on_probe(e, conn, frame);
     default: break;
     }
     if (!frame->ignorable) return broken(e, conn, TLY_UNKNOWN_FRAME);

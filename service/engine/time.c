@@ -3,16 +3,17 @@
 /* The walls of oneself and of every member that was heard lately, as they should be now; 0: no memory. */
 static size_t read_walls(struct tly_engine *e)
 {
-    void *walls = tly_mem_reserve(&e->mem, e->walls, &e->wall_capacity, e->peer_count + 1, sizeof *e->walls);
-    if (walls == NULL) return 0;
-    e->walls = walls;
+    void *numbers =
+        tly_mem_reserve(&e->mem, e->numbers, &e->number_capacity, e->peer_count + 1, sizeof *e->numbers);
+    if (numbers == NULL) return 0;
+    e->numbers = numbers;
     size_t count = 0;
-    e->walls[count++] = e->now.wall_ns;
+    e->numbers[count++] = e->now.wall_ns;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
         uint64_t age = e->now.mono_ns - peer->wall_mono;
         if (peer->wall_ns == 0 || age > TLY_READING_KEPT_NS) continue;
-        e->walls[count++] = peer->wall_ns + age;
+        e->numbers[count++] = peer->wall_ns + age;
     }
     return count;
 }
@@ -42,7 +43,7 @@ static void aim(struct tly_engine *e)
     size_t count = read_walls(e);
     if (count == 0) return;
     e->wall_bias = e->now.wall_ns - e->now.mono_ns;
-    tly_cluster_time_aim(&e->time, e->now, e->walls, count);
+    tly_cluster_time_aim(&e->time, e->now, e->numbers, count);
 }
 
 static bool wall_jumped(const struct tly_engine *e)

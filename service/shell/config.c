@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define FLUSH_MS_MAX 1000
+#define MESH_MAX 1000
 
 /* A setting: how it is read from text and written back. set: false with what was expected in `expected`. */
 struct setting {
@@ -272,6 +273,20 @@ static void get_flush_ms(const struct tly_config *config, char *value, size_t si
     snprintf(value, size, "%u", config->flush_ms);
 }
 
+static bool set_mesh_max(struct tly_config *config, const char *value, const char **expected)
+{
+    unsigned long long number;
+    *expected = "a number from 2 to 1000";
+    if (!parse_number(value, MESH_MAX, &number) || number < 2) return false;
+    config->mesh_max = (size_t)number;
+    return true;
+}
+
+static void get_mesh_max(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%zu", config->mesh_max);
+}
+
 static bool set_keys_max(struct tly_config *config, const char *value, const char **expected)
 {
     unsigned long long number;
@@ -309,6 +324,7 @@ static const struct setting settings[] = {
     {"join", set_join, get_join},
     {"fsync", set_fsync, get_fsync},
     {"flush_ms", set_flush_ms, get_flush_ms},
+    {"mesh_max", set_mesh_max, get_mesh_max},
     {"keys_max", set_keys_max, get_keys_max},
     {"log", set_log, get_log},
 };
@@ -384,6 +400,7 @@ void tly_config_init(struct tly_config *config)
         .peers = {TLY_LISTEN_TCP, "127.0.0.1", 7382, ""},
         .fsync = TLY_FSYNC_INTERVAL,
         .flush_ms = 10,
+        .mesh_max = 16,
         .level = TLY_LEVEL_INFO,
     };
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

@@ -53,6 +53,9 @@ static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
     tly_json_member_text(json, "address", peer->address);
     put_hex(json, "origin", peer->origin);
     tly_json_member_bool(json, "up", peer->up);
+    tly_json_member_string(json, "state", peer->state);
+    tly_json_member_bool(json, "reachable", peer->reachable);
+    tly_json_member_bool(json, "linked", peer->linked);
     tly_json_member_bool(json, "dialled", peer->dialled);
     if (peer->last_heard_ms != UINT64_MAX) tly_json_member_uint(json, "last_heard_ms", peer->last_heard_ms);
     if (peer->rtt_ns != 0) {

@@ -110,6 +110,7 @@ static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_e
         .cluster = tly_slice_text(app->config.cluster),
         .address = tly_slice_text(app->config.advertise),
         .flush_ms = app->config.flush_ms,
+        .mesh_max = app->config.mesh_max,
         .keys_max = app->config.keys_max,
         .lease = lease,
         .has_store = app->store != NULL,

@@ -31,6 +31,9 @@ struct batch {
 
 struct node {
     struct tly_engine *engine;
+    bool paused;
+    bool is_due_known; /* nothing has happened there since due was asked for */
+    uint64_t due;
     int64_t wall_shift;
     struct batch *batches;
     size_t batch_count;
@@ -43,6 +46,8 @@ struct net {
     bool blocked[NET_NODES_MAX][NET_NODES_MAX];
     struct flight *flights;
     size_t flight_count, flight_capacity;
+    struct flight *waiting; /* for paused nodes */
+    size_t waiting_count;
     struct wire *wires;
     size_t wire_count, wire_capacity;
 };
@@ -74,6 +79,9 @@ void net_free(struct net *net)
     }
     for (size_t i = 0; i < net->flight_count; i++)
         free(net->flights[i].bytes);
+    for (size_t i = 0; i < net->waiting_count; i++)
+        free(net->waiting[i].bytes);
+    free(net->waiting);
     free(net->flights);
     free(net->wires);
     free(net);
@@ -93,21 +101,50 @@ struct tly_time net_time(const struct net *net, size_t node)
 
 struct tly_engine *net_node(struct net *net, size_t node)
 {
+    net->nodes[node].is_due_known = false;
     return net->nodes[node].engine;
 }
 
 /* ---- the network ---- */
 
-static void send_off(struct net *net, struct flight flight)
+static bool lands_before(const struct flight *a, const struct flight *b)
+{
+    return a->at != b->at ? a->at < b->at : a->seq < b->seq;
+}
+
+/* The flights are a heap, the next to land first. */
+static void push_flight(struct net *net, struct flight flight)
 {
     if (net->flight_count == net->flight_capacity) {
         net->flight_capacity = net->flight_capacity * 2 + 64;
         net->flights = realloc(net->flights, net->flight_capacity * sizeof *net->flights);
         assert_non_null(net->flights);
     }
+    size_t i = net->flight_count++;
+    for (; i > 0 && lands_before(&flight, &net->flights[(i - 1) / 2]); i = (i - 1) / 2)
+        net->flights[i] = net->flights[(i - 1) / 2];
+    net->flights[i] = flight;
+}
+
+static struct flight pop_flight(struct net *net)
+{
+    struct flight first = net->flights[0], last = net->flights[--net->flight_count];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < net->flight_count; i = child) {
+        if (child + 1 < net->flight_count && lands_before(&net->flights[child + 1], &net->flights[child]))
+            child++;
+        if (!lands_before(&net->flights[child], &last)) break;
+        net->flights[i] = net->flights[child];
+    }
+    net->flights[i] = last;
+    return first;
+}
+
+static void send_off(struct net *net, struct flight flight)
+{
     flight.at = net->now + net->delay;
     flight.seq = net->seq++;
-    net->flights[net->flight_count++] = flight;
+    push_flight(net, flight);
 }
 
 static struct wire *wire_of(struct net *net, size_t node, uint64_t conn, int *end)
@@ -125,6 +162,10 @@ static void tear(struct net *net, struct wire *wire)
             if (net->flights[i].node == wire->node[end] && net->flights[i].conn == wire->id[end] &&
                 net->flights[i].what == DATA)
                 net->flights[i].conn = UINT64_MAX; /* lost: nobody has this number */
+        for (size_t i = 0; i < net->waiting_count; i++)
+            if (net->waiting[i].node == wire->node[end] && net->waiting[i].conn == wire->id[end] &&
+                net->waiting[i].what == DATA)
+                net->waiting[i].conn = UINT64_MAX;
         send_off(net, (struct flight){.what = CLOSE, .node = wire->node[end], .conn = wire->id[end]});
     }
     *wire = net->wires[--net->wire_count];
@@ -132,7 +173,9 @@ static void tear(struct net *net, struct wire *wire)
 
 static void do_dial(struct net *net, size_t from, uint64_t conn, struct tly_slice address)
 {
-    size_t to = (size_t)(address.p[1] - '0');
+    char text[32] = "";
+    memcpy(text, address.p, address.n < sizeof text ? address.n : sizeof text - 1);
+    size_t to = (size_t)strtoul(text + 1, NULL, 10);
     if (to >= net->node_count || net->nodes[to].engine == NULL || net->blocked[from][to]) {
         send_off(net, (struct flight){.what = CLOSE, .node = from, .conn = conn});
         return;
@@ -189,7 +232,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
     if (net->nodes[node].engine == NULL) return;
     struct tly_effects effects;
     event.now = net_time(net, node);
-    assert_int_equal(tly_engine_step(net->nodes[node].engine, &event, &effects), TLY_OK);
+    assert_int_equal(tly_engine_step(net_node(net, node), &event, &effects), TLY_OK);
     uint64_t stored = 0, leased = 0;
     for (size_t i = 0; i < effects.count; i++) {
         const struct tly_effect *effect = &effects.list[i];
@@ -232,24 +275,16 @@ static void land(struct net *net, struct flight flight)
 
 /* ---- time ---- */
 
-static size_t earliest_flight(const struct net *net)
-{
-    size_t best = SIZE_MAX;
-    for (size_t i = 0; i < net->flight_count; i++) {
-        const struct flight *a = &net->flights[i], *b = best != SIZE_MAX ? &net->flights[best] : NULL;
-        if (b == NULL || a->at < b->at || (a->at == b->at && a->seq < b->seq)) best = i;
-    }
-    return best;
-}
-
 static bool tick_due(struct net *net, uint64_t until, uint64_t *at, size_t *node)
 {
     *at = UINT64_MAX;
     for (size_t i = 0; i < net->node_count; i++) {
-        if (net->nodes[i].engine == NULL) continue;
-        uint64_t due = tly_engine_deadline(net->nodes[i].engine);
-        if (due < *at) {
-            *at = due;
+        if (net->nodes[i].engine == NULL || net->nodes[i].paused) continue;
+        struct node *it = &net->nodes[i];
+        if (!it->is_due_known) it->due = tly_engine_deadline(it->engine);
+        it->is_due_known = true;
+        if (it->due < *at) {
+            *at = it->due;
             *node = i;
         }
     }
@@ -257,23 +292,35 @@ static bool tick_due(struct net *net, uint64_t until, uint64_t *at, size_t *node
     return *at <= until;
 }
 
+static void keep_waiting(struct net *net, struct flight flight)
+{
+    net->waiting = realloc(net->waiting, (net->waiting_count + 1) * sizeof *net->waiting);
+    assert_non_null(net->waiting);
+    net->waiting[net->waiting_count++] = flight;
+}
+
 void net_run(struct net *net, uint64_t ns)
 {
     uint64_t until = net->now + ns;
-    for (unsigned idle = 0; idle < 1000000; idle++) {
-        size_t flight = earliest_flight(net), node = 0;
+    uint64_t last = 0;
+    for (unsigned busy = 0; busy < 1000000; busy++) {
+        if (net->now > last) busy = 0;
+        last = net->now;
+        size_t node = 0;
         uint64_t tick_at;
         bool tick = tick_due(net, until, &tick_at, &node);
-        bool lands = flight != SIZE_MAX && net->flights[flight].at <= until;
+        bool lands = net->flight_count > 0 && net->flights[0].at <= until;
         if (!tick && !lands) {
             net->now = until;
             return;
         }
-        if (lands && (!tick || net->flights[flight].at <= tick_at)) {
-            struct flight landing = net->flights[flight];
-            net->flights[flight] = net->flights[--net->flight_count];
-            net->now = landing.at;
-            land(net, landing);
+        if (lands && (!tick || net->flights[0].at <= tick_at)) {
+            struct flight landing = pop_flight(net);
+            if (landing.at > net->now) net->now = landing.at; /* what lay before a paused node is late */
+            if (net->nodes[landing.node].paused)
+                keep_waiting(net, landing);
+            else
+                land(net, landing);
         } else {
             net->now = tick_at;
             net_event(net, node, (struct tly_event){.kind = TLY_TICK});
@@ -288,9 +335,12 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
 {
     size_t i = net->node_count++;
     assert_true(i < NET_NODES_MAX);
-    char name[] = {'n', (char)('0' + i), '\0'}, address[] = {'n', (char)('0' + i), ':', '1', '\0'};
+    char name[24], address[24];
+    (void)snprintf(name, sizeof name, "n%zu", i);
+    (void)snprintf(address, sizeof address, "n%zu:1", i);
     config.mem = test_mem();
-    memset(config.hash_key.secret, (int)(i + 1), sizeof config.hash_key.secret);
+    for (size_t j = 0; j < sizeof config.hash_key.secret; j++)
+        config.hash_key.secret[j] = (uint8_t)(j * 13 + i + 1);
     config.seed = i + 1;
     if (config.name.n == 0) config.name = tly_slice_text(name);
     if (config.cluster.n == 0) config.cluster = tly_slice_text("test");
@@ -298,8 +348,9 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
     config.now = net_time(net, i);
     assert_int_equal(tly_engine_new(&config, &net->nodes[i].engine), TLY_OK);
     assert_int_equal(tly_engine_start(net->nodes[i].engine, 100 + i, net_time(net, i)), TLY_OK);
-    for (size_t j = 0; j < NET_NODES_MAX; j++) {
-        char seed[] = {'n', (char)('0' + j), ':', '1', '\0'};
+    for (size_t j = 0; j < 32; j++) {
+        char seed[24];
+        (void)snprintf(seed, sizeof seed, "n%zu:1", j);
         if ((joins & 1u << j) != 0)
             assert_int_equal(tly_engine_join(net->nodes[i].engine, tly_slice_text(seed)), TLY_OK);
     }
@@ -333,6 +384,19 @@ void net_block(struct net *net, size_t a, size_t b, bool blocked)
     if (blocked) net_cut(net, a, b);
 }
 
+void net_pause(struct net *net, size_t node, bool paused)
+{
+    net->nodes[node].paused = paused;
+    size_t kept = 0;
+    for (size_t i = 0; i < net->waiting_count; i++) {
+        if (net->nodes[net->waiting[i].node].paused)
+            net->waiting[kept++] = net->waiting[i];
+        else
+            push_flight(net, net->waiting[i]);
+    }
+    net->waiting_count = kept;
+}
+
 void net_shift_wall(struct net *net, size_t node, int64_t ns)
 {
     net->nodes[node].wall_shift = ns;
@@ -363,7 +427,7 @@ struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
 enum tly_result net_ask(struct net *net, size_t node, struct tly_request request, struct tly_reply *reply)
 {
     request.now = net_time(net, node);
-    return tly_engine_ask(net->nodes[node].engine, &request, reply);
+    return tly_engine_ask(net_node(net, node), &request, reply);
 }
 
 int64_t net_add_to(struct net *net, size_t node, const char *key, int64_t delta)
@@ -397,7 +461,7 @@ bool net_check(struct net *net, size_t node, const char *key, const char *rate, 
 uint64_t net_digest(struct net *net, size_t node)
 {
     struct tly_node_view view;
-    tly_engine_node(net->nodes[node].engine, true, &view);
+    tly_engine_node(net_node(net, node), true, &view);
     return view.digest;
 }
 

@@ -7,7 +7,7 @@
 
 #include "service/engine/engine.h"
 
-#define NET_NODES_MAX 8
+#define NET_NODES_MAX 72
 #define NET_WALL_START UINT64_C(1700000000000000000)
 
 struct net;
@@ -16,7 +16,7 @@ struct net *net_new(uint64_t delay_ns);
 /* Checks and frees every engine; fails the test if memory is left. */
 void net_free(struct net *net);
 
-/* Adds node i = 0, 1, … called "n0", "n1", … reachable at "n0:1", …; it joins the nodes in `joins` (a bit each). */
+/* Adds node i = 0, 1, … called "n0", "n1", … reachable at "n0:1", …; it joins those of the first 32 in `joins` (a bit each). */
 size_t net_add(struct net *net, unsigned joins);
 /* The same with settings of one's own; what is 0 there is filled in. */
 size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins);
@@ -26,6 +26,8 @@ void net_kill(struct net *net, size_t node);
 /* Tears every connection between two nodes; they may dial again unless blocked. */
 void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);
+/* Stops a node for a while: it hears and does nothing until it goes on, then gets all at once. */
+void net_pause(struct net *net, size_t node, bool paused);
 /* Shifts one node's wall clock. */
 void net_shift_wall(struct net *net, size_t node, int64_t ns);
 

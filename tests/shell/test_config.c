@@ -69,6 +69,7 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"fsync", "never"},
         {"flush_ms", "1"},
         {"flush_ms", "1000"},
+        {"mesh_max", "16"},
         {"keys_max", "0"},
         {"log", "debug"},
     };
@@ -115,6 +116,7 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"fsync=sometimes", "always, interval or never"},
         {"log=loud", "error, warn, info or debug"},
         {"data=", "a directory or none"},
+        {"mesh_max=1", "a number from 2"},
         {"keys_max=-1", "a number"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -139,6 +139,17 @@ static void put_pong(struct tly_buf *body)
     tly_ping_put(body, &(struct tly_ping){.mono_ns = 12345678, .wall_ns = T + 1000000});
 }
 
+static void put_probe(struct tly_buf *body)
+{
+    tly_probe_put(body, &(struct tly_probe){.nonce = 99, .name = tly_slice_text("n3")});
+}
+
+static void put_probed(struct tly_buf *body)
+{
+    struct tly_probe probe = {.nonce = 99, .name = tly_slice_text("n3"), .heard_ms = 1500};
+    tly_probe_put(body, &probe);
+}
+
 static void put_goodbye(struct tly_buf *body)
 {
     tly_goodbye_put(body, tly_slice_text("leaving"), tly_slice_text("the node is being stopped"));
@@ -182,6 +193,12 @@ static enum tly_result get_ping(struct tly_slice body)
     return tly_ping_get(body, &ping);
 }
 
+static enum tly_result get_probe(struct tly_slice body)
+{
+    struct tly_probe probe;
+    return tly_probe_get(body, &probe);
+}
+
 static enum tly_result get_goodbye(struct tly_slice body)
 {
     struct tly_slice word, text;
@@ -212,6 +229,8 @@ static const struct golden {
     {"ping.hex", TLY_FRAME_PING, put_ping, get_ping},
     {"pong.hex", TLY_FRAME_PONG, put_pong, get_ping},
     {"goodbye.hex", TLY_FRAME_GOODBYE, put_goodbye, get_goodbye},
+    {"probe.hex", TLY_FRAME_PROBE | TLY_FRAME_IGNORABLE, put_probe, get_probe},
+    {"probed.hex", TLY_FRAME_PROBED | TLY_FRAME_IGNORABLE, put_probed, get_probe},
     {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
 };
 

@@ -71,6 +71,14 @@ static bool is_ping(struct tly_slice bytes, bool *sound)
     return tly_ping_get(bytes, &ping) == TLY_OK;
 }
 
+static bool is_probe(struct tly_slice bytes, bool *sound)
+{
+    struct tly_probe probe;
+    bool ok = tly_probe_get(bytes, &probe) == TLY_OK;
+    *sound = !ok || (probe.name.n >= 1 && probe.name.n <= TLY_NAME_BYTES_MAX);
+    return ok;
+}
+
 static bool is_goodbye(struct tly_slice bytes, bool *sound)
 {
     struct tly_slice word, text;
@@ -94,6 +102,12 @@ static void put_ping(void)
     tly_ping_put(&out, &(struct tly_ping){.mono_ns = 77, .wall_ns = UINT64_MAX});
 }
 
+static void put_probe(void)
+{
+    struct tly_probe probe = {.nonce = UINT64_MAX, .name = tly_slice_text("n2"), .heard_ms = 1234};
+    tly_probe_put(&out, &probe);
+}
+
 static void put_goodbye(void)
 {
     tly_goodbye_put(&out, tly_slice_text("leaving"), tly_slice_text("the node is being stopped"));
@@ -103,10 +117,8 @@ static const struct message {
     bool (*is)(struct tly_slice bytes, bool *sound);
     void (*put)(void);
 } messages[] = {
-    {is_ack, put_ack},
-    {is_nak, put_nak},
-    {is_ping, put_ping},
-    {is_goodbye, put_goodbye},
+    {is_ack, put_ack},     {is_nak, put_nak},         {is_ping, put_ping},
+    {is_probe, put_probe}, {is_goodbye, put_goodbye},
 };
 
 #define MESSAGES (sizeof messages / sizeof messages[0])
@@ -190,6 +202,14 @@ static void a_ping_comes_back_as_it_was(void **state)
     assert_true(ping.mono_ns == 77 && ping.wall_ns == UINT64_MAX);
 }
 
+static void a_probe_comes_back_as_it_was(void **state)
+{
+    struct tly_probe probe;
+    assert_int_equal(tly_probe_get(body_of(&messages[4]), &probe), TLY_OK);
+    assert_true(probe.nonce == UINT64_MAX && probe.heard_ms == 1234);
+    assert_true(tly_slice_equal(probe.name, tly_slice_text("n2")));
+}
+
 static void a_goodbye_comes_back_as_it_was(void **state)
 {
     struct tly_slice word, text;
@@ -250,6 +270,12 @@ static void malformed_bodies_are_refused(void **state)
         {3, "92 a1 78 01", false},
         {3, "81 a1 78 a0", false},
         {3, "92 a1 78 a0 00", false},
+        {4, "93 00 a1 78 00", true},
+        {4, "93 00 a0 00", false},
+        {4, "93 ff a1 78 00", false},
+        {4, "93 00 a1 78 ff", false},
+        {4, "92 00 a1 78", false},
+        {4, "94 00 a1 78 00 00", false},
     };
     uint8_t bytes[64];
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -323,6 +349,7 @@ int main(void)
         test(as_many_marks_as_may_be_come_back_and_one_more_is_not_written),
         test(a_nak_comes_back_with_its_reason_by_name),
         test(a_ping_comes_back_as_it_was),
+        test(a_probe_comes_back_as_it_was),
         test(a_goodbye_comes_back_as_it_was),
         test(a_long_farewell_is_cut_off),
         test(malformed_bodies_are_refused),

@@ -1,0 +1,259 @@
+/* Who is alive, who says so, and who is linked to whom. */
+#include "service/engine/ring.h"
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+
+static struct tly_peer_view view_of(struct net *net, size_t node, size_t about)
+{
+    struct tly_peer_view view = {0};
+    char name[24];
+    (void)snprintf(name, sizeof name, "n%zu", about);
+    for (size_t i = 0; i < tly_engine_peers(net_node(net, node)); i++) {
+        tly_engine_peer(net_node(net, node), i, &view);
+        if (tly_slice_equal(view.name, tly_slice_text(name))) return view;
+    }
+    return (struct tly_peer_view){.state = "unknown"};
+}
+
+static struct net *mesh(size_t nodes)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < nodes; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 3 * S);
+    return net;
+}
+
+static void sixteen_from_one_seed_are_a_full_mesh_in_5_s(void **state)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < 16; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 5 * S);
+    for (size_t i = 0; i < 16; i++)
+        assert_int_equal(net_peers_up(net, i), 15);
+    assert_int_equal(net_connections(net), 16 * 15 / 2);
+    net_free(net);
+}
+
+static void a_leave_is_known_at_once_and_a_kill_within_15_s(void **state)
+{
+    struct net *net = mesh(4);
+    net_event(net, 3, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 100 * MS);
+    net_kill(net, 3);
+    assert_string_equal(view_of(net, 0, 3).state, "left");
+    net_kill(net, 2);
+    net_run(net, 15 * S);
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(view_of(net, i, 2).state, "dead");
+        assert_false(view_of(net, i, 2).reachable);
+        assert_true(view_of(net, i, 1 - i).reachable);
+    }
+    net_free(net);
+}
+
+static void of_two_the_other_needs_no_witness(void **state)
+{
+    struct net *net = mesh(2);
+    net_kill(net, 1);
+    net_run(net, 15 * S);
+    assert_string_equal(view_of(net, 0, 1).state, "dead");
+    net_free(net);
+}
+
+static void who_is_heard_by_a_third_is_not_declared_dead(void **state)
+{
+    struct net *net = mesh(3);
+    net_block(net, 0, 1, true);
+    net_run(net, 120 * S);
+    assert_string_equal(view_of(net, 0, 1).state, "alive");
+    assert_string_equal(view_of(net, 1, 0).state, "alive");
+    assert_false(view_of(net, 0, 1).up);
+    assert_true(view_of(net, 0, 1).reachable);
+    assert_true(net_stats(net, 0).probes_sent > 0);
+    assert_int_equal(net_stats(net, 0).suspicions + net_stats(net, 1).suspicions, 0);
+    net_free(net);
+}
+
+static void one_cut_off_from_all_accuses_nobody(void **state)
+{
+    struct net *net = mesh(4);
+    for (size_t i = 1; i < 4; i++)
+        net_block(net, 0, i, true);
+    net_run(net, 60 * S);
+    assert_int_equal(net_stats(net, 0).suspicions, 0);
+    assert_string_equal(view_of(net, 1, 0).state, "dead");
+    for (size_t i = 1; i < 4; i++) {
+        assert_false(view_of(net, 0, i).reachable);
+        net_block(net, 0, i, false);
+    }
+    /* It hears what is said of it, and refutes that. */
+    net_run(net, 40 * S);
+    assert_true(net_stats(net, 0).refutations > 0);
+    for (size_t i = 1; i < 4; i++)
+        assert_string_equal(view_of(net, i, 0).state, "alive");
+    net_free(net);
+}
+
+static void a_paused_node_refutes_and_loses_nothing(void **state)
+{
+    struct net *net = mesh(3);
+    net_add_to(net, 2, "k", 7);
+    net_pause(net, 2, true);
+    net_run(net, 120 * S);
+    assert_string_equal(view_of(net, 0, 2).state, "dead");
+    net_add_to(net, 0, "k", 1);
+    net_pause(net, 2, false);
+    net_run(net, 40 * S);
+    assert_true(net_stats(net, 2).pauses > 0);
+    assert_int_equal(net_stats(net, 2).suspicions, 0);
+    assert_true(net_stats(net, 2).refutations > 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_read(net, i, "k"), 8);
+    assert_string_equal(view_of(net, 0, 2).state, "alive");
+    net_free(net);
+}
+
+static void what_was_said_of_an_earlier_life_is_refuted_too(void **state)
+{
+    struct net *net = mesh(3);
+    net_kill(net, 2);
+    net_run(net, 20 * S);
+    assert_string_equal(view_of(net, 0, 2).state, "dead");
+    /* The same name and address in another life. */
+    struct tly_engine_config config = {.name = tly_slice_text("n2")};
+    size_t again = net_add_with(net, config, 1);
+    net_run(net, 20 * S);
+    assert_string_equal(view_of(net, 0, 2).state, "alive");
+    assert_string_equal(view_of(net, 1, 2).state, "alive");
+    assert_int_equal(net_peers_up(net, again), 2);
+    net_free(net);
+}
+
+/* ---- the ring ---- */
+
+static void both_ends_agree_on_each_link(void **state)
+{
+    const size_t sizes[] = {2, 3, 16, 17, 33, 64, 100, 1000};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        size_t n = sizes[s], most = 0;
+        for (size_t a = 0; a < n; a++) {
+            size_t links = 0;
+            for (size_t b = 0; b < n; b++) {
+                assert_int_equal(tly_ring_links(a, b, n), tly_ring_links(b, a, n));
+                links += a != b && tly_ring_links(a, b, n);
+            }
+            assert_true(links >= 1);
+            if (links > most) most = links;
+        }
+        assert_true(n < 1000 || most <= 12);
+    }
+}
+
+/* The longest way over the links from place 0; the ring looks alike from everywhere. */
+static size_t hops_of(size_t n)
+{
+    static size_t hops[4096], queue[4096];
+    memset(hops, 0xff, sizeof hops);
+    size_t head = 0, tail = 0, most = 0;
+    hops[0] = 0;
+    queue[tail++] = 0;
+    while (head < tail) {
+        size_t at = queue[head++];
+        most = hops[at];
+        for (size_t b = 0; b < n; b++) {
+            if (hops[b] != SIZE_MAX || !tly_ring_links(at, b, n)) continue;
+            hops[b] = hops[at] + 1;
+            queue[tail++] = b;
+        }
+    }
+    assert_int_equal(tail, n);
+    return most;
+}
+
+static void everybody_is_reached_in_few_hops(void **state)
+{
+    assert_true(hops_of(64) <= 6);
+    assert_true(hops_of(256) <= 8);
+    assert_true(hops_of(1024) <= 10);
+}
+
+/* Whether every pair of the first n nodes is linked as both ends' own views say. */
+static void assert_links_agree(struct net *net, size_t n)
+{
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b < n; b++) {
+            if (a == b) continue;
+            struct tly_peer_view there = view_of(net, a, b), back = view_of(net, b, a);
+            assert_int_equal(there.linked, back.linked);
+            assert_int_equal(there.up, there.linked);
+        }
+}
+
+static void seventeen_are_a_ring_and_sixteen_again_a_mesh(void **state)
+{
+    struct net *net = mesh(16);
+    net_run(net, 5 * S);
+    net_add(net, 1);
+    for (int i = 0; i < 600; i++) {
+        net_add_to(net, (size_t)i % 17, "k", 1);
+        net_run(net, 100 * MS);
+    }
+    assert_links_agree(net, 17);
+    assert_true(net_connections(net) < 17 * 6 / 2 + 1);
+    for (size_t i = 0; i < 17; i++)
+        assert_int_equal(net_read(net, i, "k"), 600);
+    net_event(net, 16, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 100 * MS);
+    net_kill(net, 16);
+    for (int i = 0; i < 400; i++) {
+        net_add_to(net, (size_t)i % 16, "k", 1);
+        net_run(net, 100 * MS);
+    }
+    assert_links_agree(net, 16);
+    assert_int_equal(net_connections(net), 16 * 15 / 2);
+    for (size_t i = 0; i < 16; i++)
+        assert_int_equal(net_read(net, i, "k"), 1000);
+    net_free(net);
+}
+
+static void sixty_four_converge_over_a_ring(void **state)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < 64; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 60 * S);
+    assert_links_agree(net, 64);
+    for (size_t i = 0; i < 64; i++)
+        net_add_to(net, i, "k", 1);
+    /* Six hops, each after at most a flush and the way. */
+    net_run(net, 6 * (10 + 1) * MS + 20 * MS);
+    for (size_t i = 0; i < 64; i++)
+        assert_int_equal(net_read(net, i, "k"), 64);
+    net_free(net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sixteen_from_one_seed_are_a_full_mesh_in_5_s),
+        cmocka_unit_test(a_leave_is_known_at_once_and_a_kill_within_15_s),
+        cmocka_unit_test(of_two_the_other_needs_no_witness),
+        cmocka_unit_test(who_is_heard_by_a_third_is_not_declared_dead),
+        cmocka_unit_test(one_cut_off_from_all_accuses_nobody),
+        cmocka_unit_test(a_paused_node_refutes_and_loses_nothing),
+        cmocka_unit_test(what_was_said_of_an_earlier_life_is_refuted_too),
+        cmocka_unit_test(both_ends_agree_on_each_link),
+        cmocka_unit_test(everybody_is_reached_in_few_hops),
+        cmocka_unit_test(seventeen_are_a_ring_and_sixteen_again_a_mesh),
+        cmocka_unit_test(sixty_four_converge_over_a_ring),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
