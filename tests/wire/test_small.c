@@ -117,8 +117,8 @@ static const struct message {
     bool (*is)(struct tly_slice bytes, bool *sound);
     void (*put)(void);
 } messages[] = {
-    {is_ack, put_ack},     {is_nak, put_nak},         {is_ping, put_ping},
-    {is_probe, put_probe}, {is_goodbye, put_goodbye},
+    {is_ack, put_ack},         {is_nak, put_nak},     {is_ping, put_ping},
+    {is_goodbye, put_goodbye}, {is_probe, put_probe},
 };
 
 #define MESSAGES (sizeof messages / sizeof messages[0])
