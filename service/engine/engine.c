@@ -177,6 +177,21 @@ enum tly_result tly_engine_join(struct tly_engine *e, struct tly_slice address)
     return tly_target_need(e, address) != NULL ? TLY_OK : TLY_NOMEM;
 }
 
+enum tly_result tly_engine_seeds(struct tly_engine *e, unsigned source, const struct tly_slice *addresses,
+                                 size_t count)
+{
+    for (size_t i = 0; i < e->target_count; i++)
+        if (e->targets[i]->source == source && !e->targets[i]->is_member) e->targets[i]->retired = true;
+    for (size_t i = 0; i < count; i++) {
+        size_t known = e->target_count;
+        struct target *target = tly_target_need(e, addresses[i]);
+        if (target == NULL) return TLY_NOMEM;
+        if (e->target_count > known) target->source = source;
+        if (!target->is_member) target->retired = false;
+    }
+    return TLY_OK;
+}
+
 void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
 {
     tly_rules_free(e->rules);

@@ -77,6 +77,7 @@ struct target {
     bool dialling; /* a connection of ours is open or opening */
     bool is_self;
     bool reported;     /* that it cannot be reached */
+    unsigned source;   /* of the seeds; 0: named one by one, or learned */
     bool is_member;    /* named by the member list, not only by a seed */
     bool retired;      /* its member left, or lives elsewhere now */
     struct peer *peer; /* who answered there; NULL: nobody yet */

@@ -10,6 +10,7 @@
 #include "service/shell/app.h"
 #include "service/shell/door.h"
 #include "service/shell/net.h"
+#include "service/shell/seeds.h"
 
 #define TLY_ADDRESS_TEXT_MAX 320
 
@@ -22,6 +23,7 @@ struct tly_app {
     struct tly_engine *engine;
     struct tly_store *store; /* NULL: none */
     struct tly_net *net;
+    struct tly_seeds *seeds;                            /* NULL: none is looked up by name */
     struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
     struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;

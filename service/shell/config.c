@@ -1,5 +1,7 @@
 #include "service/shell/config.h"
 
+#include "service/shell/seeds.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,13 +158,13 @@ static void get_advertise(const struct tly_config *config, char *value, size_t s
 
 static bool set_join(struct tly_config *config, const char *value, const char **expected)
 {
-    *expected = "ADDR:PORT[,ADDR:PORT...], at most 64";
+    *expected = "ADDR:PORT, dns:NAME:PORT or dns:NAME (SRV), at most 64 with commas between";
     char copy[TLY_CONFIG_TEXT_MAX * 4], *rest = copy;
     char parsed[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];
     size_t count = 0;
     if (strlcpy(copy, value, sizeof copy) >= sizeof copy) return false;
     for (const char *item; value[0] != '\0' && (item = strsep(&rest, ",")) != NULL;) {
-        if (count == TLY_JOIN_MAX || !is_dialable(item)) return false;
+        if (count == TLY_JOIN_MAX || !(tly_seed_is_dns(item) || is_dialable(item))) return false;
         strlcpy(parsed[count++], item, sizeof parsed[0]);
     }
     memcpy(config->join, parsed, count * sizeof parsed[0]);
@@ -177,6 +179,19 @@ static void get_join(const struct tly_config *config, char *value, size_t size)
         strlcat(value, i > 0 ? "," : "", size);
         strlcat(value, config->join[i], size);
     }
+}
+
+static bool set_resolver(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "ADDR:PORT of a DNS server, or nothing";
+    if (value[0] != '\0' && !is_dialable(value)) return false;
+    strlcpy(config->resolver, value, sizeof config->resolver);
+    return true;
+}
+
+static void get_resolver(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->resolver, size);
 }
 
 /* ---- the rest ---- */
@@ -322,6 +337,7 @@ static const struct setting settings[] = {
     {"peers", set_peers, get_peers},
     {"advertise", set_advertise, get_advertise},
     {"join", set_join, get_join},
+    {"resolver", set_resolver, get_resolver},
     {"fsync", set_fsync, get_fsync},
     {"flush_ms", set_flush_ms, get_flush_ms},
     {"mesh_max", set_mesh_max, get_mesh_max},

@@ -32,6 +32,7 @@ struct tly_config {
     size_t join_count;
     enum tly_fsync fsync;
     uint32_t flush_ms;
+    char resolver[TLY_ADDRESS_BYTES_MAX + 1]; /* empty: the system's */
     size_t mesh_max;
     size_t keys_max; /* 0: no limit but memory */
     enum tly_level level;

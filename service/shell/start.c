@@ -173,8 +173,38 @@ static bool begin_life(struct tly_app *app, struct tly_config_error *error)
     }
     enum tly_result result = tly_engine_start(app->engine, origin, now);
     for (size_t i = 0; i < app->config.join_count && result == TLY_OK; i++)
-        result = tly_engine_join(app->engine, tly_slice_text(app->config.join[i]));
+        if (!tly_seed_is_dns(app->config.join[i]))
+            result = tly_engine_join(app->engine, tly_slice_text(app->config.join[i]));
     return result == TLY_OK || fail(error, "cannot start", tly_result_text(result));
+}
+
+static void on_seeds(void *context, unsigned source, const struct tly_slice *addresses, size_t count)
+{
+    struct tly_app *app = context;
+    if (tly_engine_seeds(app->engine, source, addresses, count) != TLY_OK)
+        tly_log(app->log, TLY_LEVEL_WARN, "join: out of memory for seeds; they are asked for again");
+    tly_app_tick_soon(app);
+}
+
+/* Names are looked up, again and again, while the node runs. */
+static bool start_seeds(struct tly_app *app, struct tly_config_error *error)
+{
+    struct tly_seeds_config config = {
+        .base = app->base,
+        .log = app->log,
+        .resolver = app->config.resolver,
+        .found = on_seeds,
+        .context = app,
+    };
+    for (size_t i = 0; i < app->config.join_count; i++) {
+        char why[256] = "out of memory";
+        if (!tly_seed_is_dns(app->config.join[i])) continue;
+        if (app->seeds == NULL) app->seeds = tly_seeds_new(&config, why, sizeof why);
+        if (app->seeds == NULL) return fail(error, "join", why);
+        if (!tly_seeds_add(app->seeds, (unsigned)i + 1, app->config.join[i]))
+            return fail(error, "join", "out of memory");
+    }
+    return true;
 }
 
 static bool open_doors(struct tly_app *app, struct tly_config_error *error)
@@ -216,7 +246,9 @@ bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_conf
     if (!make_engine(app, lease, error)) goto free_rules;
     tly_engine_use_rules(app->engine, rules);
     if (app->store != NULL && !read_store(app, error)) return false;
-    if (!start_events(app, error) || !begin_life(app, error) || !open_doors(app, error)) return false;
+    if (!start_events(app, error) || !begin_life(app, error) || !start_seeds(app, error) ||
+        !open_doors(app, error))
+        return false;
     tly_app_tick_soon(app);
     return true;
 free_rules:
@@ -314,6 +346,7 @@ void tly_app_close(struct tly_app *app)
     for (size_t i = 0; i < DOOR_COUNT; i++)
         tly_door_free(app->doors[i]);
     if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
+    tly_seeds_free(app->seeds);
     tly_net_free(app->net);
     struct event *events[] = {app->tick,   app->wakeup,  app->terminate, app->interrupt,
                               app->hangup, app->give_up, app->look};

@@ -69,6 +69,7 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"fsync", "never"},
         {"flush_ms", "1"},
         {"flush_ms", "1000"},
+        {"resolver", ""},
         {"mesh_max", "16"},
         {"keys_max", "0"},
         {"log", "debug"},
