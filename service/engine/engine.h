@@ -52,8 +52,8 @@ enum tly_result tly_engine_join(struct tly_engine *engine, struct tly_slice addr
  * The newest answer of a source of seeds, numbered from 1: its addresses are dialled as those of tly_engine_join are, and those
  * that it gave before and no longer gives are not, unless they are a member's.
  */
-enum tly_result tly_engine_seeds(struct tly_engine *engine, unsigned source, const struct tly_slice *addresses,
-                                 size_t count) TLY_MUST_CHECK;
+enum tly_result tly_engine_seeds(struct tly_engine *engine, unsigned source,
+                                 const struct tly_slice *addresses, size_t count) TLY_MUST_CHECK;
 /* The named limits from now on; the engine owns them. */
 void tly_engine_use_rules(struct tly_engine *engine, struct tly_rules *rules);
 const struct tly_rules *tly_engine_rules(const struct tly_engine *engine);
