@@ -20,6 +20,8 @@
 /* Told again when what waits has shrunk below this. */
 #define QUEUE_LOW (16u * 1024u)
 #define READ_MAX (64u * 1024u)
+/* Unsent bytes that the kernel takes: what waits is to wait with us, where it can still be conflated. */
+#define NOTSENT_LOWAT (16 * 1024)
 #define LINGER_S 2
 #define ACCEPT_PAUSE_MS 100
 #define ACCEPTS_PER_TURN 64
@@ -102,10 +104,15 @@ static void on_write(struct bufferevent *bev, void *argument)
         free_link(link);
 }
 
-static void no_delay(struct bufferevent *bev)
+static void set_options(struct bufferevent *bev)
 {
-    int one = 1;
+    int one = 1, most = NOTSENT_LOWAT;
     (void)setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+#ifdef TCP_NOTSENT_LOWAT
+    (void)setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
+#else
+    (void)most;
+#endif
 }
 
 static void on_event(struct bufferevent *bev, short what, void *argument)
@@ -115,7 +122,7 @@ static void on_event(struct bufferevent *bev, short what, void *argument)
     uint64_t conn = link->conn;
     bool ending = link->ending;
     if ((what & BEV_EVENT_CONNECTED) != 0) {
-        no_delay(bev);
+        set_options(bev);
         tell(net, TLY_CONNECTED, conn, 0, tly_slice_of(NULL, 0));
         return;
     }
@@ -177,7 +184,7 @@ static void on_accept(evutil_socket_t listener, short what, void *argument)
             close(fd);
             continue;
         }
-        no_delay(link->bev);
+        set_options(link->bev);
         tell(net, TLY_ACCEPTED, conn, 0, tly_slice_of(NULL, 0));
     }
 }
