@@ -184,6 +184,7 @@ struct visit {
     struct tly_archive_reader reader;
     struct staged *staged; /* by row */
     size_t rows;           /* to be visited */
+    size_t rows_max;       /* of an archive */
     enum tly_result (*row)(struct visit *visit, const struct tly_row *row, size_t i);
 };
 
@@ -244,7 +245,7 @@ static bool is_known(struct tly_engine *e, const struct tly_row *row)
 static enum tly_result judge_row(struct visit *visit, const struct tly_row *row, size_t i)
 {
     struct tly_engine *e = visit->e;
-    if (i == TLY_APPLY_ROWS_MAX) return TLY_TOO_LARGE;
+    if (i == visit->rows_max) return TLY_TOO_LARGE;
     const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
     if (strategy != NULL && strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
     enum tly_result result = tly_ormap_admits(e->map, row->key, &row->dot);
@@ -330,9 +331,10 @@ static enum tly_result apply(struct visit *visit, struct tly_slice archive)
     return result;
 }
 
-enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive, struct tly_applied *applied)
+enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive, size_t rows_max,
+                                  struct tly_applied *applied)
 {
-    struct visit visit = {.e = e, .applied = applied};
+    struct visit visit = {.e = e, .applied = applied, .rows_max = rows_max};
     tly_archive_reader_init(&visit.reader, &e->mem);
     enum tly_result result = apply(&visit, archive);
     tly_archive_reader_fini(&visit.reader);

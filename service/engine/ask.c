@@ -185,7 +185,8 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
 
     enum tly_result result;
     if (request->kind == TLY_ASK_APPLY) {
-        result = tly_archive_apply(e, request->bytes, &reply->applied);
+        size_t rows_max = request->number > 0 ? (size_t)request->number : TLY_APPLY_ROWS_MAX;
+        result = tly_archive_apply(e, request->bytes, rows_max, &reply->applied);
     } else if (request->kind == TLY_ASK_RESET) {
         result = ask_reset(e, &request->check);
     } else {

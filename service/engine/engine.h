@@ -192,7 +192,8 @@ enum tly_request_kind {
     TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
     TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
-    TLY_ASK_APPLY, /* bytes: a whole archive -> applied, on failure too: all of it is joined, or nothing */
+    TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
+                      too; all of it is joined, or nothing */
     TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 

@@ -273,7 +273,7 @@ bool tly_member_is_reachable(const struct tly_engine *e, const struct peer *peer
 /* Works out is_linked of every peer, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
 /* archive.c */
-enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive,
+enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive, size_t rows_max,
                                   struct tly_applied *applied) TLY_MUST_CHECK;
 /* A dot came in late: exports that have passed its place go back. */
 void tly_exports_rewind(struct tly_engine *e, size_t life, uint64_t ts);
