@@ -39,7 +39,7 @@ static enum tly_ctl_exit ask_counter(const struct tly_ctl *ctl, const char *key,
 {
     char *path = tly_ctl_key_path("/v1/counters/", key);
     if (path == NULL) return no_memory();
-    struct tly_ctl_request request = {method, path, body};
+    struct tly_ctl_request request = {.method = method, .path = path, .body = body};
     enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_value);
     free(path);
     return status;
@@ -47,6 +47,8 @@ static enum tly_ctl_exit ask_counter(const struct tly_ctl *ctl, const char *key,
 
 enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
+    if (args->option[0] != NULL) return tly_ctl_get_keys(ctl, args, args->option[0]);
+    if (args->count > 1) return tly_ctl_misused("get", "one KEY; several go into a file: -o FILE");
     if (args->words[0][0] == '\0') return tly_ctl_misused("get", "a key has at least one byte");
     return ask_counter(ctl, args->words[0], "GET", NULL);
 }
@@ -159,7 +161,7 @@ static void show_verdict(struct json_object *json)
 /* A refusal is an answer, not a failure. */
 static enum tly_ctl_exit ask_check(const struct tly_ctl *ctl, struct json_object *body)
 {
-    struct tly_ctl_request request = {"POST", "/v1/check", body};
+    struct tly_ctl_request request = {.method = "POST", .path = "/v1/check", .body = body};
     struct tly_ctl_answer answer;
     enum tly_ctl_exit status = tly_ctl_ask(ctl, &request, &answer);
     if (status != TLY_CTL_DONE) return status;
