@@ -59,8 +59,7 @@ const struct tly_cell *tly_map_put_beside(struct tly_ormap *map, struct tly_entr
     if (restarts_shards(*entry, dot) && holds_own(map, *entry) && !tly_map_queue_unsealed(map, *entry))
         return NULL;
     if (!tly_map_reserve_cell(map, entry) || !tly_map_reserve_record(map, life)) return NULL;
-    const struct tly_cell *cell =
-        tly_entry_put_in(&map->mem, *entry, place_for(map, *entry, dot), dot, life);
+    const struct tly_cell *cell = tly_entry_put_in(&map->mem, *entry, place_for(map, *entry, dot), dot, life);
     if (cell == NULL) return NULL;
     tly_oplog_append(&map->lives[life].log, (struct tly_record){dot->version.ts, (*entry)->number});
     return cell;

@@ -62,6 +62,7 @@ enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, co
     enum tly_result result = tly_ormap_stage(map, key, dot, outcome);
     if (result != TLY_OK) return result;
     if (*outcome == TLY_APPLIED) tly_ormap_settle(map, key, dot);
-    if (*outcome == TLY_DUPLICATE || *outcome == TLY_DOMINATED) tly_clock_observe(&map->clock, dot->version.ts);
+    if (*outcome == TLY_DUPLICATE || *outcome == TLY_DOMINATED)
+        tly_clock_observe(&map->clock, dot->version.ts);
     return TLY_OK;
 }

@@ -161,7 +161,8 @@ enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_
 enum tly_ctl_exit tly_ctl_diff(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_explain(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 /* get with -o: keys, and all that begin as a word before its '*', into a file. */
-enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_ctl_args *args, const char *path);
+enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_ctl_args *args,
+                                   const char *path);
 enum tly_ctl_exit tly_ctl_update(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_fold(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 

@@ -103,8 +103,10 @@ static bool fail(struct tly_ctl_reading *reading, const char *why)
 static bool add_row(struct tly_ctl_reading *reading, const struct tly_row *row)
 {
     const struct tly_strategy *strategy = tly_strategy_by_id(row->strategy_id);
-    if (strategy == NULL) return fail(reading, "before it stands a dot of a strategy that this tallyctl does not know");
-    if (tly_dot_check(strategy, &row->dot) != TLY_OK) return fail(reading, "before it stands a malformed dot");
+    if (strategy == NULL)
+        return fail(reading, "before it stands a dot of a strategy that this tallyctl does not know");
+    if (tly_dot_check(strategy, &row->dot) != TLY_OK)
+        return fail(reading, "before it stands a malformed dot");
     reading->dots++;
     bool wanted = reading->only_key.n == 0 || tly_slice_equal(reading->only_key, row->key);
     if (reading->rows == NULL || !wanted) return true;
@@ -249,7 +251,8 @@ bool tly_ctl_write_file(const char *path, const struct tly_ctl_rows *rows)
     bool ok = out != NULL && write_rows(out, rows);
     if (out != NULL && !is_stdout && fclose(out) != 0) ok = false;
     if (ok) return true;
-    tly_ctl_complain("%s: %s", is_stdout ? "standard output" : path, errno != 0 ? strerror(errno) : "out of memory");
+    tly_ctl_complain("%s: %s", is_stdout ? "standard output" : path,
+                     errno != 0 ? strerror(errno) : "out of memory");
     if (out != NULL && !is_stdout) (void)remove(path);
     return false;
 }

@@ -59,7 +59,8 @@ bool tly_ctl_store_each(const char *directory, tly_ctl_each *each, void *context
 /* An engine with what the log holds; to be freed. NULL: it was said what is wrong. */
 struct tly_engine *tly_ctl_store_engine(const char *directory);
 /* Joins an archive durably, all or nothing. */
-enum tly_ctl_exit tly_ctl_store_apply(const char *directory, struct tly_slice archive, const struct tly_ctl *ctl);
+enum tly_ctl_exit tly_ctl_store_apply(const char *directory, struct tly_slice archive,
+                                      const struct tly_ctl *ctl);
 
 /* What an apply did, for people or as JSON. */
 void tly_ctl_show_applied(const struct tly_ctl *ctl, uint64_t dots, uint64_t applied, uint64_t repaired);

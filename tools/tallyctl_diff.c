@@ -70,7 +70,8 @@ static bool diff_all(const struct tly_ctl_rows *a, const struct tly_ctl_rows *b,
 
 static bool print_json(const struct tly_ctl_row *row)
 {
-    struct json_object *dot = tly_history_write_op(row->strategy, &row->dot), *line = json_object_new_object();
+    struct json_object *dot = tly_history_write_op(row->strategy, &row->dot),
+                       *line = json_object_new_object();
     bool ok = dot != NULL && line != NULL && tly_ctl_add_text(line, "key", row->key) &&
               tly_ctl_add(line, "strategy", json_object_new_string(row->strategy->name)) &&
               tly_ctl_add(line, "dot", json_object_get(dot));

@@ -66,7 +66,8 @@ static struct json_object *greatest_put(struct json_object *dots)
         if (!is_put(dot)) continue;
         uint64_t epoch = json_object_get_uint64(json_object_object_get(dot, "epoch"));
         uint64_t most = json_object_get_uint64(json_object_object_get(greatest, "epoch"));
-        bool greater = epoch != most ? epoch > most : tly_ctl_int(dot, "count") >= tly_ctl_int(greatest, "count");
+        bool greater =
+            epoch != most ? epoch > most : tly_ctl_int(dot, "count") >= tly_ctl_int(greatest, "count");
         if (greatest == NULL || greater) greatest = dot;
     }
     return greatest;
@@ -82,9 +83,11 @@ static bool has_passed(struct json_object *dot, struct json_object *entry)
 static struct json_object *plain_read(struct json_object *entry)
 {
     struct json_object *reads = json_object_object_get(entry, "reads");
-    for (size_t i = 0; json_object_is_type(reads, json_type_array) && i < json_object_array_length(reads); i++) {
+    for (size_t i = 0; json_object_is_type(reads, json_type_array) && i < json_object_array_length(reads);
+         i++) {
         struct json_object *read = json_object_array_get_idx(reads, i);
-        if (tly_ctl_int(read, "window") == 0 && strcmp(tly_ctl_text(read, "present"), "true") == 0) return read;
+        if (tly_ctl_int(read, "window") == 0 && strcmp(tly_ctl_text(read, "present"), "true") == 0)
+            return read;
     }
     return NULL;
 }
@@ -128,7 +131,8 @@ static struct json_object *ask_key(const struct tly_ctl *ctl, const char *key, e
         take_newest(json_object_array_get_idx(dots, i), &newest);
     ok = ok && tly_ctl_add(read, "strategy", json_object_new_string(tly_ctl_text(answer.json, "strategy"))) &&
          tly_ctl_add(read, "ts", json_object_new_uint64(newest.ts)) &&
-         tly_ctl_add(read, "origin", json_object_new_uint64(newest.origin)) && put_value(answer.json, read, why);
+         tly_ctl_add(read, "origin", json_object_new_uint64(newest.origin)) &&
+         put_value(answer.json, read, why);
     json_object_put(answer.json);
     if (ok) *status = TLY_CTL_DONE;
     if (ok) return read;
@@ -142,14 +146,16 @@ static struct json_object *ask_key(const struct tly_ctl *ctl, const char *key, e
 static bool add_key(struct json_object *keys, const char *key, struct json_object *read)
 {
     struct json_object *entry = json_object_new_object();
-    bool ok = entry != NULL && copy_members(read, entry) && tly_ctl_add(entry, "read", json_object_get(read)) &&
+    bool ok = entry != NULL && copy_members(read, entry) &&
+              tly_ctl_add(entry, "read", json_object_get(read)) &&
               tly_ctl_add(keys, key, json_object_get(entry));
     json_object_put(entry);
     json_object_put(read);
     return ok || fail(key, "out of memory");
 }
 
-static enum tly_ctl_exit get_key(const struct tly_ctl *ctl, const char *key, struct json_object *keys, bool may_skip)
+static enum tly_ctl_exit get_key(const struct tly_ctl *ctl, const char *key, struct json_object *keys,
+                                 bool may_skip)
 {
     enum tly_ctl_exit status;
     const char *why;
@@ -177,7 +183,8 @@ static enum tly_ctl_exit list_keys(const struct tly_ctl *ctl, const char *prefix
 {
     char *path = tly_ctl_key_path("/v1/export?prefix=", prefix);
     struct tly_ctl_answer answer = {0};
-    struct tly_ctl_request request = {.method = "GET", .path = path, .take = take_listing, .context = listing};
+    struct tly_ctl_request request = {
+        .method = "GET", .path = path, .take = take_listing, .context = listing};
     enum tly_ctl_exit status = path != NULL ? tly_ctl_ask(ctl, &request, &answer) : TLY_CTL_NO;
     if (status == TLY_CTL_DONE && !tly_ctl_accepted(&answer)) status = TLY_CTL_NO;
     if (status == TLY_CTL_DONE && !tly_ctl_reading_end(&listing->reading)) status = TLY_CTL_UNREACHABLE;
@@ -236,7 +243,8 @@ static bool write_keys(const char *path, struct json_object *keys)
     return ok;
 }
 
-enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_ctl_args *args, const char *path)
+enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_ctl_args *args,
+                                   const char *path)
 {
     struct json_object *keys = json_object_new_object();
     enum tly_ctl_exit status = TLY_CTL_DONE;
@@ -292,7 +300,8 @@ static bool check_kind(const struct edit *edit)
 {
     struct json_object *value = json_object_object_get(edit->entry, "value");
     if (is_strategy(edit, "epoch_max"))
-        return (has_kind(edit->entry, "epoch", json_type_int) && has_kind(edit->entry, "count", json_type_int)) ||
+        return (has_kind(edit->entry, "epoch", json_type_int) &&
+                has_kind(edit->entry, "count", json_type_int)) ||
                fail(edit->key, "\"epoch\" and \"count\" are whole numbers");
     bool is_counter = is_strategy(edit, "epoch_sum");
     if (!is_counter && !is_strategy(edit, "lww")) return fail(edit->key, "\"read\" is not as it was written");
@@ -311,7 +320,8 @@ static enum tly_ctl_exit look(const struct tly_ctl *ctl, struct edit *edit)
     const char *why;
     edit->now = ask_key(ctl, edit->key, &status, &why);
     if (edit->now != NULL) {
-        edit->conflict = !same_member(edit->now, edit->read, "ts") || !same_member(edit->now, edit->read, "origin");
+        edit->conflict =
+            !same_member(edit->now, edit->read, "ts") || !same_member(edit->now, edit->read, "origin");
         return TLY_CTL_DONE;
     }
     if (why != NULL) (void)fail(edit->key, "it is absent now, and an absent key is not edited");
@@ -324,7 +334,8 @@ static struct json_object *body_of(const struct edit *edit)
     bool ok = body != NULL;
     if (is_strategy(edit, "epoch_sum"))
         ok = ok && tly_ctl_add(body, "delta",
-                               json_object_new_int64(tly_ctl_int(edit->entry, "value") - tly_ctl_int(edit->read, "value")));
+                               json_object_new_int64(tly_ctl_int(edit->entry, "value") -
+                                                     tly_ctl_int(edit->read, "value")));
     else
         ok = ok && copy_members(edit->entry, body);
     if (ok) return body;
@@ -352,7 +363,8 @@ static void tell(const struct tly_ctl *ctl, const struct edit *edit, const char 
 {
     char key[300];
     tly_ctl_printable(tly_slice_text(edit->key), key, sizeof key);
-    if (edit->conflict) tly_ctl_complain("%s: it was changed elsewhere since it was read: %s", key, decision(edit));
+    if (edit->conflict)
+        tly_ctl_complain("%s: it was changed elsewhere since it was read: %s", key, decision(edit));
     if (!ctl->json) {
         printf("%s: %s\n", key, done);
         return;
@@ -372,7 +384,8 @@ static enum tly_ctl_exit write_back(const struct tly_ctl *ctl, const struct edit
     struct json_object *body = body_of(edit);
     struct tly_ctl_request request = {.method = "POST", .path = path, .body = body};
     struct tly_ctl_answer answer = {0};
-    enum tly_ctl_exit status = path != NULL && body != NULL ? tly_ctl_ask(ctl, &request, &answer) : TLY_CTL_NO;
+    enum tly_ctl_exit status =
+        path != NULL && body != NULL ? tly_ctl_ask(ctl, &request, &answer) : TLY_CTL_NO;
     if (status == TLY_CTL_DONE && !tly_ctl_accepted(&answer)) status = TLY_CTL_NO;
     if (status != TLY_CTL_DONE) (void)fail(edit->key, "it was not written");
     json_object_put(answer.json);
@@ -382,18 +395,22 @@ static enum tly_ctl_exit write_back(const struct tly_ctl *ctl, const struct edit
 }
 
 /* Everything that can be wrong with the file, before anything is written. *count edits remain. */
-static enum tly_ctl_exit collect(const struct tly_ctl *ctl, struct json_object *keys, struct edit *edits, size_t *count)
+static enum tly_ctl_exit collect(const struct tly_ctl *ctl, struct json_object *keys, struct edit *edits,
+                                 size_t *count)
 {
     struct json_object_iterator at = json_object_iter_begin(keys), end = json_object_iter_end(keys);
     for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
-        struct edit edit = {.key = json_object_iter_peek_name(&at), .entry = json_object_iter_peek_value(&at)};
+        struct edit edit = {.key = json_object_iter_peek_name(&at),
+                            .entry = json_object_iter_peek_value(&at)};
         if (!json_object_is_type(edit.entry, json_type_object)) {
             (void)fail(edit.key, "an object was expected");
             return TLY_CTL_NO;
         }
         edit.read = json_object_object_get(edit.entry, "read");
         if (!json_object_is_type(edit.read, json_type_object)) {
-            (void)fail(edit.key, "it has no \"read\": it was absent when the file was made, and an absent key is not edited");
+            (void)fail(
+                edit.key,
+                "it has no \"read\": it was absent when the file was made, and an absent key is not edited");
             return TLY_CTL_NO;
         }
         if (!is_edited(&edit)) continue;

@@ -56,11 +56,13 @@ static void print_row(const struct tly_ctl_rows *rows, size_t i)
     printf("%s  %s (%" PRIu64 ") origin %016" PRIx64 "  %s\n", victor == NULL ? "stands" : "fell  ", time,
            row->dot.version.ts, row->dot.version.origin, payload);
     if (victor == NULL) return;
-    printf("        %s: ts %" PRIu64 " origin %016" PRIx64 "\n", tly_why(row->strategy, &victor->dot, &row->dot),
-           victor->dot.version.ts, victor->dot.version.origin);
+    printf("        %s: ts %" PRIu64 " origin %016" PRIx64 "\n",
+           tly_why(row->strategy, &victor->dot, &row->dot), victor->dot.version.ts,
+           victor->dot.version.origin);
 }
 
-static bool add_victor(struct json_object *dot, const struct tly_ctl_row *row, const struct tly_ctl_row *victor)
+static bool add_victor(struct json_object *dot, const struct tly_ctl_row *row,
+                       const struct tly_ctl_row *victor)
 {
     if (victor == NULL) return true;
     return tly_ctl_add(dot, "why", json_object_new_string(tly_why(row->strategy, &victor->dot, &row->dot))) &&
@@ -75,7 +77,8 @@ static struct json_object *write_row(const struct tly_ctl_rows *rows, size_t i)
     tly_ctl_time(row->dot.version.ts, time, sizeof time);
     struct json_object *dot = tly_history_write_op(row->strategy, &row->dot);
     bool ok = dot != NULL && tly_ctl_add(dot, "time", json_object_new_string(time)) &&
-              tly_ctl_add(dot, "stands", json_object_new_boolean(victor == NULL)) && add_victor(dot, row, victor);
+              tly_ctl_add(dot, "stands", json_object_new_boolean(victor == NULL)) &&
+              add_victor(dot, row, victor);
     if (ok) return dot;
     json_object_put(dot);
     return NULL;
@@ -125,7 +128,8 @@ static bool take_row(void *context, const struct tly_row *row)
     return tly_ctl_rows_add(&sought->rows, &copy);
 }
 
-static enum tly_ctl_exit from_files(const struct tly_ctl *ctl, const struct tly_ctl_args *args, struct sought *sought)
+static enum tly_ctl_exit from_files(const struct tly_ctl *ctl, const struct tly_ctl_args *args,
+                                    struct sought *sought)
 {
     if (!tly_ctl_read_file(args->option[FROM], sought->key, &sought->rows)) return TLY_CTL_NO;
     for (size_t i = 1; i < args->count; i++)
@@ -156,7 +160,8 @@ static void print_live(struct json_object *dot, const struct tly_strategy *strat
     if (ok) tly_history_describe(strategy, &read, payload, sizeof payload);
     tly_ctl_time(json_object_get_uint64(json_object_object_get(dot, "ts")), time, sizeof time);
     printf("stands  %s (%s) origin %016" PRIx64 "  %s\n", time, tly_ctl_text(dot, "ts"),
-           json_object_get_uint64(json_object_object_get(dot, "origin")), ok ? payload : "bytes that are no text");
+           json_object_get_uint64(json_object_object_get(dot, "origin")),
+           ok ? payload : "bytes that are no text");
 }
 
 static void print_read(struct json_object *read)
@@ -177,14 +182,16 @@ static void print_bucket(struct json_object *object)
     tly_ctl_time((uint64_t)tly_ctl_int(bucket, "tat_ns"), time, sizeof time);
     tly_ctl_duration((double)tly_ctl_int(bucket, "emission_ns") / 1e9, emission, sizeof emission);
     tly_ctl_duration((double)tly_ctl_int(bucket, "tolerance_ns") / 1e9, tolerance, sizeof tolerance);
-    printf("bucket  full again at %s (%s), one unit each %s, burst of %s\n", time, tly_ctl_text(bucket, "tat_ns"),
-           emission, tolerance);
+    printf("bucket  full again at %s (%s), one unit each %s, burst of %s\n", time,
+           tly_ctl_text(bucket, "tat_ns"), emission, tolerance);
 }
 
 static enum tly_ctl_exit show_live(struct json_object *object)
 {
-    struct json_object *dots = json_object_object_get(object, "dots"), *reads = json_object_object_get(object, "reads");
-    const struct tly_strategy *strategy = tly_strategy_by_name(tly_slice_text(tly_ctl_text(object, "strategy")));
+    struct json_object *dots = json_object_object_get(object, "dots"),
+                       *reads = json_object_object_get(object, "reads");
+    const struct tly_strategy *strategy =
+        tly_strategy_by_name(tly_slice_text(tly_ctl_text(object, "strategy")));
     if (strategy == NULL || !json_object_is_type(dots, json_type_array)) {
         tly_ctl_complain("the server answered with what this tallyctl does not know");
         return TLY_CTL_UNREACHABLE;
@@ -196,7 +203,8 @@ static enum tly_ctl_exit show_live(struct json_object *object)
            unsealed ? ", counted into since the last flush" : "");
     for (size_t i = 0; i < json_object_array_length(dots); i++)
         print_live(json_object_array_get_idx(dots, i), strategy);
-    for (size_t i = 0; json_object_is_type(reads, json_type_array) && i < json_object_array_length(reads); i++)
+    for (size_t i = 0; json_object_is_type(reads, json_type_array) && i < json_object_array_length(reads);
+         i++)
         print_read(json_object_array_get_idx(reads, i));
     print_bucket(object);
     return TLY_CTL_DONE;

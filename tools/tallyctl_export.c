@@ -16,7 +16,8 @@
 enum { EXPORT_STORE, EXPORT_OUT };
 
 /* What comes is checked while it is written: a file that is not whole must not pass for one. */
-struct export {
+struct export
+{
     FILE *out;
     struct tly_ctl_reading reading;
     uint64_t bytes;
@@ -92,12 +93,14 @@ static void show_exported(const struct tly_ctl *ctl, struct export *export)
 {
     if (export->shows) fputs("\r\033[K", stderr);
     if (ctl->json)
-        fprintf(stderr, "{\"dots\":%" PRIu64 ",\"bytes\":%" PRIu64 "}\n", export->reading.dots, export->bytes);
+        fprintf(stderr, "{\"dots\":%" PRIu64 ",\"bytes\":%" PRIu64 "}\n", export->reading.dots,
+                export->bytes);
     else
         fprintf(stderr, "%" PRIu64 " dots, %" PRIu64 " bytes\n", export->reading.dots, export->bytes);
 }
 
-static enum tly_ctl_exit export_to(const struct tly_ctl *ctl, const struct tly_ctl_args *args, struct export *export)
+static enum tly_ctl_exit export_to(const struct tly_ctl *ctl, const struct tly_ctl_args *args,
+                                   struct export *export)
 {
     const char *prefix = args->count > 0 ? args->words[0] : "", *store = args->option[EXPORT_STORE];
     enum tly_ctl_exit status =
@@ -167,7 +170,8 @@ static uint8_t *load(const char *path, size_t *n)
 void tly_ctl_show_applied(const struct tly_ctl *ctl, uint64_t dots, uint64_t applied, uint64_t repaired)
 {
     if (ctl->json) {
-        printf("{\"dots\":%" PRIu64 ",\"applied\":%" PRIu64 ",\"repaired\":%" PRIu64 "}\n", dots, applied, repaired);
+        printf("{\"dots\":%" PRIu64 ",\"applied\":%" PRIu64 ",\"repaired\":%" PRIu64 "}\n", dots, applied,
+               repaired);
         return;
     }
     printf("%" PRIu64 " of %" PRIu64 " dots were new here", applied, dots);
@@ -178,9 +182,10 @@ void tly_ctl_show_applied(const struct tly_ctl *ctl, uint64_t dots, uint64_t app
 static enum tly_ctl_exit to_node(const struct tly_ctl *ctl, struct tly_slice archive)
 {
     if (archive.n > TLY_HTTP_BODY_BYTES_MAX) {
-        tly_ctl_complain("a running node takes at most 1 MiB and %d dots at once, and this file has %zu bytes: export by "
-                         "PREFIX, or stop the node and use --store",
-                         TLY_APPLY_ROWS_MAX, archive.n);
+        tly_ctl_complain(
+            "a running node takes at most 1 MiB and %d dots at once, and this file has %zu bytes: export by "
+            "PREFIX, or stop the node and use --store",
+            TLY_APPLY_ROWS_MAX, archive.n);
         return TLY_CTL_NO;
     }
     struct tly_ctl_request request = {.method = "POST", .path = "/v1/apply", .bytes = archive};
@@ -217,8 +222,9 @@ enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_
     struct tly_slice archive = tly_slice_of(bytes, n);
     enum tly_ctl_exit status = TLY_CTL_NO;
     if (is_whole(args->words[0], archive))
-        status = args->option[APPLY_STORE] != NULL ? tly_ctl_store_apply(args->option[APPLY_STORE], archive, ctl)
-                                                   : to_node(ctl, archive);
+        status = args->option[APPLY_STORE] != NULL
+                     ? tly_ctl_store_apply(args->option[APPLY_STORE], archive, ctl)
+                     : to_node(ctl, archive);
     free(bytes);
     return status;
 }

@@ -155,8 +155,8 @@ static bool add_payload(struct json_object *op, const struct tly_strategy *strat
     for (unsigned i = 0; i < TLY_NUMS_MAX && form->word[i] != NULL; i++) {
         bool is_signed = (strategy->signed_nums >> i & 1u) != 0;
         ok = ok && tly_ctl_add(op, form->word[i],
-                       is_signed ? json_object_new_int64((int64_t)dot->num[i])
-                                 : json_object_new_uint64(dot->num[i]));
+                               is_signed ? json_object_new_int64((int64_t)dot->num[i])
+                                         : json_object_new_uint64(dot->num[i]));
     }
     ok = ok && (!strategy->has_bytes || tly_ctl_add_text(op, "value", dot->bytes));
     bool has_deadline = strategy->id == TLY_LWW && dot->num[0] != 0;
@@ -217,7 +217,8 @@ bool tly_history_write_read(const struct tly_strategy *strategy, const struct tl
 
 /* ---- for people ---- */
 
-void tly_history_describe(const struct tly_strategy *strategy, const struct tly_dot *dot, char *text, size_t size)
+void tly_history_describe(const struct tly_strategy *strategy, const struct tly_dot *dot, char *text,
+                          size_t size)
 {
     char value[200], time[TLY_CTL_TIME_BYTES];
     if (dot->op == TLY_REMOVE) {
@@ -226,12 +227,13 @@ void tly_history_describe(const struct tly_strategy *strategy, const struct tly_
         tly_ctl_printable(dot->bytes, value, sizeof value);
         int n = snprintf(text, size, "put \"%s\"", value);
         if (dot->num[0] == 0) return;
-        tly_ctl_time(dot->num[0] > UINT64_MAX / 1000000 ? UINT64_MAX : dot->num[0] * 1000000, time, sizeof time);
+        tly_ctl_time(dot->num[0] > UINT64_MAX / 1000000 ? UINT64_MAX : dot->num[0] * 1000000, time,
+                     sizeof time);
         snprintf(text + n, size - (size_t)n, " until %s (%" PRIu64 ")", time, dot->num[0]);
     } else if (strategy->id == TLY_EPOCH_MAX) {
         snprintf(text, size, "put epoch %" PRIu64 " count %" PRId64, dot->num[0], (int64_t)dot->num[1]);
     } else {
-        snprintf(text, size, "put window %" PRIu64 " epoch %" PRIu64 " count %" PRId64 " aux %" PRId64, dot->num[0],
-                 dot->num[1], (int64_t)dot->num[2], (int64_t)dot->num[3]);
+        snprintf(text, size, "put window %" PRIu64 " epoch %" PRIu64 " count %" PRId64 " aux %" PRId64,
+                 dot->num[0], dot->num[1], (int64_t)dot->num[2], (int64_t)dot->num[3]);
     }
 }

@@ -118,7 +118,8 @@ bool tly_ctl_add_text(struct json_object *object, const char *name, struct tly_s
     bool ok = out.result == TLY_OK && out.n >= 2;
     snprintf(longer, sizeof longer, "%s_base64", name);
     /* The quotes are the writer's. */
-    ok = ok && tly_ctl_add(object, longer, json_object_new_string_len((const char *)out.p + 1, (int)out.n - 2));
+    ok = ok &&
+         tly_ctl_add(object, longer, json_object_new_string_len((const char *)out.p + 1, (int)out.n - 2));
     tly_buf_fini(&out);
     return ok;
 }

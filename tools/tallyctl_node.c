@@ -171,5 +171,6 @@ static enum tly_ctl_exit show_peers(struct json_object *peers)
 enum tly_ctl_exit tly_ctl_peers(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     (void)args;
-    return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = "/v1/peers"}, show_peers);
+    return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = "/v1/peers"},
+                                show_peers);
 }

@@ -28,8 +28,8 @@ static int hold(const char *directory)
     }
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
     (void)!read(fd, holder, sizeof holder - 1);
-    tly_ctl_complain("%s is in use by process %.*s: ask the node itself, with -s, or stop it first", directory,
-                     (int)strcspn(holder, "\n"), holder);
+    tly_ctl_complain("%s is in use by process %.*s: ask the node itself, with -s, or stop it first",
+                     directory, (int)strcspn(holder, "\n"), holder);
     (void)close(fd);
     return -1;
 }
@@ -53,15 +53,16 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
     if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);
     if (result == TLY_OK) return true;
     if (result == TLY_MORE && is_last && !end.is_takers) {
-        tly_ctl_complain("%s: %" PRIu64 " bytes at its end were torn by a crash and are left out", batches->name,
-                         part.bytes - end.valid);
+        tly_ctl_complain("%s: %" PRIu64 " bytes at its end were torn by a crash and are left out",
+                         batches->name, part.bytes - end.valid);
         return true;
     }
     tly_ctl_complain("%s: %s", batches->name, tly_result_text(result));
     return false;
 }
 
-static bool read_log(struct tly_storage *storage, const struct tly_manifest *manifest, struct batches *batches)
+static bool read_log(struct tly_storage *storage, const struct tly_manifest *manifest,
+                     struct batches *batches)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < manifest->segment_count; i++)
@@ -80,7 +81,8 @@ static bool each_batch(const char *directory, tly_take_batch *take, void *contex
     struct tly_storage *storage = tly_storage_directory(directory, error, sizeof error);
     enum tly_result result = TLY_IO;
     if (storage != NULL) result = tly_manifest_load(storage, &manifest, error, sizeof error);
-    if (result == TLY_NOT_FOUND) snprintf(error, sizeof error, "%s/MANIFEST is missing: no node ran here", directory);
+    if (result == TLY_NOT_FOUND)
+        snprintf(error, sizeof error, "%s/MANIFEST is missing: no node ran here", directory);
     bool ok = result == TLY_OK && read_log(storage, &manifest, &batches);
     if (result != TLY_OK) tly_ctl_complain("%s", error);
     if (storage != NULL) tly_storage_close(storage);
@@ -225,8 +227,8 @@ static enum tly_ctl_exit complain_text(const char *text)
 }
 
 /* The life in the directory goes on or ends with the next start as it would have: it is only taken in hand. */
-static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice archive, const struct tly_ctl *ctl,
-                                  bool *is_clean)
+static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice archive,
+                                  const struct tly_ctl *ctl, bool *is_clean)
 {
     char text[512] = "";
     struct tly_identity identity = *tly_store_identity(store);
@@ -252,7 +254,8 @@ static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice arch
     return status;
 }
 
-enum tly_ctl_exit tly_ctl_store_apply(const char *directory, struct tly_slice archive, const struct tly_ctl *ctl)
+enum tly_ctl_exit tly_ctl_store_apply(const char *directory, struct tly_slice archive,
+                                      const struct tly_ctl *ctl)
 {
     char error[512] = "";
     int lock = hold(directory); /* also tells what is no data directory before one is made of it */

@@ -112,7 +112,8 @@ static bool add_named(struct json_object *body, const struct tly_ctl_args *args)
         return false;
     }
     struct json_object *fields = json_object_new_object();
-    bool ok = tly_ctl_add(body, "limit", json_object_new_string(args->words[0])) && tly_ctl_add(body, "key", fields);
+    bool ok = tly_ctl_add(body, "limit", json_object_new_string(args->words[0])) &&
+              tly_ctl_add(body, "key", fields);
     for (size_t i = 1; ok && i < args->count; i++)
         ok = add_field(fields, args->words[i]);
     return ok;

@@ -212,10 +212,10 @@ struct tly_request {
 #define TLY_APPLY_ROWS_MAX 65536
 
 struct tly_applied {
-    uint64_t rows;     /* of the archive */
-    uint64_t applied;  /* were new; the others stood already, or are redundant here */
-    uint64_t repaired; /* of those, at or below the mark of their origin: only an archive lets such in */
-    uint64_t offset;   /* on failure: of the part that is wrong */
+    uint64_t rows;        /* of the archive */
+    uint64_t applied;     /* were new; the others stood already, or are redundant here */
+    uint64_t repaired;    /* of those, at or below the mark of their origin: only an archive lets such in */
+    uint64_t offset;      /* on failure: of the part that is wrong */
     struct tly_slice key; /* on failure: whose row is wrong; empty: no row is */
 };
 
@@ -331,7 +331,8 @@ void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_nod
 /* What one key holds, as it is. */
 struct tly_entry_view {
     const struct tly_strategy *strategy;
-    const struct tly_dot *dots; /* ascending by version; an unsealed one has its last version, ts 0: none yet */
+    const struct tly_dot
+        *dots; /* ascending by version; an unsealed one has its last version, ts 0: none yet */
     size_t count;
     bool unsealed; /* something was counted since the last hand-over */
     bool is_bucket;

@@ -17,7 +17,8 @@ struct http {
     struct tly_client *client;
     struct tly_http_scan scan;
     struct tly_buf body;
-    struct tly_http_stream stream; /* with next: an answer is under way, and its request is kept in the input */
+    struct tly_http_stream
+        stream; /* with next: an answer is under way, and its request is kept in the input */
     size_t stream_request_bytes;
     bool stream_is_chunked, stream_keeps_alive;
 };

@@ -46,8 +46,7 @@ void tly_http_run_export(struct tly_exchange *x)
     struct tly_slice prefix;
     if (!get_prefix(x, bytes, &prefix)) return;
     struct tly_export *export;
-    enum tly_result result =
-        tly_export_new(tly_app_engine(x->app), prefix, tly_app_now(x->app), &export);
+    enum tly_result result = tly_export_new(tly_app_engine(x->app), prefix, tly_app_now(x->app), &export);
     if (result != TLY_OK) {
         tly_http_problem_of(x, result);
         return;
@@ -109,8 +108,8 @@ static void refuse_archive(struct tly_exchange *x, enum tly_result result, const
         tly_http_problem(x, status_of_refusal(result), tly_result_name(result),
                          "%s, key %s: %s: nothing was applied", at, key, tly_result_text(result));
     else
-        tly_http_problem(x, status_of_refusal(result), tly_result_name(result), "%s: %s: nothing was applied", at,
-                         tly_result_text(result));
+        tly_http_problem(x, status_of_refusal(result), tly_result_name(result), "%s: %s: nothing was applied",
+                         at, tly_result_text(result));
 }
 
 void tly_http_run_apply(struct tly_exchange *x)
@@ -174,7 +173,8 @@ static void put_dot(struct tly_json *json, const struct tly_strategy *strategy, 
 }
 
 /* What it reads as now, of one window; epoch_sum only. */
-static void put_window(struct tly_json *json, const struct tly_entry_view *view, uint64_t window, uint64_t now_ms)
+static void put_window(struct tly_json *json, const struct tly_entry_view *view, uint64_t window,
+                       uint64_t now_ms)
 {
     struct tly_moment at = {.now_ms = now_ms, .window = window, .epoch = window != 0 ? now_ms / window : 0};
     struct tly_value value;

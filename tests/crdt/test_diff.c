@@ -109,11 +109,15 @@ static void each_rule_has_its_sentence(void **state)
     assert_string_equal(tly_why(tly_lww(), &newer, &older), "of two writes the later version wins");
     assert_string_equal(tly_why(tly_lww(), &removed, &newer), "at one version a remove wins over a put");
     struct tly_dot high = put_of(9, 2, 5, 0), low = put_of(8, 1, 4, 0);
-    assert_string_equal(tly_why(tly_epoch_max(), &removed, &low), "a remove ends everything up to its own version");
-    assert_string_equal(tly_why(tly_epoch_max(), &high, &low), "a later version with a greater (epoch, count)");
-    struct tly_dot shard = shard_of(8, 1, (uint64_t[]){0, 1, 5, 0}), next = shard_of(9, 1, (uint64_t[]){0, 1, 6, 0}),
+    assert_string_equal(tly_why(tly_epoch_max(), &removed, &low),
+                        "a remove ends everything up to its own version");
+    assert_string_equal(tly_why(tly_epoch_max(), &high, &low),
+                        "a later version with a greater (epoch, count)");
+    struct tly_dot shard = shard_of(8, 1, (uint64_t[]){0, 1, 5, 0}),
+                   next = shard_of(9, 1, (uint64_t[]){0, 1, 6, 0}),
                    reset = shard_of(9, 2, (uint64_t[]){0, 2, 0, 0});
-    assert_string_equal(tly_why(tly_epoch_sum(), &next, &shard), "a shard is replaced by the next one of its origin");
+    assert_string_equal(tly_why(tly_epoch_sum(), &next, &shard),
+                        "a shard is replaced by the next one of its origin");
     assert_string_equal(tly_why(tly_epoch_sum(), &reset, &shard),
                         "a counter was set or begun anew: only its highest generation counts");
     assert_null(tly_why(tly_epoch_sum(), &shard, &next));

@@ -33,8 +33,12 @@ static void scene_begin(struct scene *s, const struct tly_mem *mem, bool has_sto
     *s = (struct scene){.mem = *mem, .mono = 1000};
     struct tly_mem plain = test_mem();
     tly_buf_init(&s->file, &plain, 64u << 20);
-    struct tly_engine_config config = {.mem = *mem, .name = text("e"), .cluster = text("test"), .address = text("e:1"),
-                                       .has_store = has_store, .now = time_of(s)};
+    struct tly_engine_config config = {.mem = *mem,
+                                       .name = text("e"),
+                                       .cluster = text("test"),
+                                       .address = text("e:1"),
+                                       .has_store = has_store,
+                                       .now = time_of(s)};
     assert_int_equal(tly_engine_new(&config, &s->engine), TLY_OK);
 }
 
@@ -66,15 +70,17 @@ static enum tly_result ask(struct scene *s, struct tly_request request, struct t
 static void add(struct scene *s, const char *key, int64_t number)
 {
     struct tly_reply reply;
-    assert_int_equal(ask(s, (struct tly_request){.kind = TLY_ASK_ADD, .key = text(key), .number = number}, &reply),
-                     TLY_OK);
+    assert_int_equal(
+        ask(s, (struct tly_request){.kind = TLY_ASK_ADD, .key = text(key), .number = number}, &reply),
+        TLY_OK);
 }
 
 static void put(struct scene *s, const char *key, const char *value)
 {
     struct tly_reply reply;
     assert_int_equal(
-        ask(s, (struct tly_request){.kind = TLY_ASK_PUT, .key = text(key), .bytes = text(value)}, &reply), TLY_OK);
+        ask(s, (struct tly_request){.kind = TLY_ASK_PUT, .key = text(key), .bytes = text(value)}, &reply),
+        TLY_OK);
 }
 
 /* Everything of every strategy, a bucket and a deleted key among it. */
@@ -141,7 +147,8 @@ static struct contents contents_of(const struct tly_buf *file)
     tly_archive_reader_init(&reader, &mem);
     while (!reader.has_end) {
         size_t consumed, at = (size_t)reader.offset;
-        assert_int_equal(tly_archive_get(&reader, tly_slice_of(file->p + at, file->n - at), &item, &consumed), TLY_OK);
+        assert_int_equal(tly_archive_get(&reader, tly_slice_of(file->p + at, file->n - at), &item, &consumed),
+                         TLY_OK);
         if (item.part != TLY_ARCHIVE_ROWS) continue;
         struct tly_rows rows = tly_rows_of(&item.rows);
         for (struct tly_row row; tly_rows_next(&rows, &row); contents.rows++)
@@ -172,7 +179,8 @@ static enum tly_result apply(struct scene *s, struct tly_slice archive, struct t
 }
 
 /* An archive of a few lww dots under one's own hand. */
-static void write_one(struct scene *s, const char *key, const struct tly_strategy *strategy, struct tly_dot dot)
+static void write_one(struct scene *s, const char *key, const struct tly_strategy *strategy,
+                      struct tly_dot dot)
 {
     struct tly_mem mem = test_mem();
     struct tly_archive_writer writer;
@@ -451,7 +459,8 @@ static size_t flush(struct scene *s, struct tly_buf *batches, size_t *ends)
             if (effects.list[e].kind != TLY_DO_APPEND) continue;
             tly_buf_put(batches, effects.list[e].bytes.p, effects.list[e].bytes.n);
             ends[count++] = batches->n;
-            struct tly_event stored = {.kind = TLY_STORED, .now = time_of(s), .number = effects.list[e].number};
+            struct tly_event stored = {
+                .kind = TLY_STORED, .now = time_of(s), .number = effects.list[e].number};
             struct tly_effects none;
             assert_int_equal(tly_engine_step(s->engine, &stored, &none), TLY_OK);
             break;
@@ -485,7 +494,8 @@ static void what_a_repair_let_in_below_a_mark_is_on_the_disk(void **state)
     scene_begin(&again, &mem, true);
     replay_mark(&again);
     for (size_t i = 0; i < count; from = ends[i++])
-        assert_int_equal(tly_engine_replay(again.engine, tly_slice_of(batches.p + from, ends[i] - from)), TLY_OK);
+        assert_int_equal(tly_engine_replay(again.engine, tly_slice_of(batches.p + from, ends[i] - from)),
+                         TLY_OK);
     scene_start(&again, OWN);
     assert_true(has(&again, "kv:x") && has(&again, "kv:good"));
     tly_buf_fini(&batches);

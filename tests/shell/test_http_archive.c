@@ -59,7 +59,8 @@ static size_t rows_of(struct tly_slice file)
     tly_archive_reader_init(&reader, &mem);
     while (!reader.has_end) {
         size_t consumed, at = (size_t)reader.offset;
-        assert_int_equal(tly_archive_get(&reader, tly_slice_of(file.p + at, file.n - at), &item, &consumed), TLY_OK);
+        assert_int_equal(tly_archive_get(&reader, tly_slice_of(file.p + at, file.n - at), &item, &consumed),
+                         TLY_OK);
     }
     assert_int_equal(reader.offset, file.n);
     rows = (size_t)reader.rows;
@@ -87,7 +88,9 @@ static void an_export_comes_in_pieces_and_is_whole(void **state)
     assert_int_equal(rows_of(tly_buf_slice(&heard)), 3000);
     tly_buf_fini(&heard);
     /* The connection goes on, with what was said behind it too. */
-    heard = listen_to(scene, "GET /v1/export?prefix=kv:1 HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    heard = listen_to(
+        scene,
+        "GET /v1/export?prefix=kv:1 HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_non_null(strstr((char *)heard.p + heard.n - 5, "ok\n"));
     unchunk(&heard);
     assert_int_equal(rows_of(tly_buf_slice(&heard)), 1111);
@@ -134,7 +137,8 @@ static struct answer apply(struct scene *scene, struct tly_slice file)
     struct tly_buf request;
     char head[128];
     tly_buf_init(&request, &mem, 4u << 20);
-    int n = snprintf(head, sizeof head, "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", file.n);
+    int n = snprintf(head, sizeof head, "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n",
+                     file.n);
     tly_buf_put(&request, head, (size_t)n);
     tly_buf_put(&request, file.p, file.n);
     static char copy[65536];
@@ -186,11 +190,13 @@ static void results_have_their_status(void **state)
     static const struct {
         enum tly_result result;
         int status;
-    } expected[] = {{TLY_NO_STRATEGY, 404}, {TLY_READ_ONLY, 403}, {TLY_TOO_LARGE, 413}, {TLY_OWN_LIFE, 409},
-                    {TLY_CLOCK_AHEAD, 409}, {TLY_NOMEM, 503},     {TLY_FULL, 507},      {TLY_BAD_PAYLOAD, 400}};
+    } expected[] = {{TLY_NO_STRATEGY, 404}, {TLY_READ_ONLY, 403},   {TLY_TOO_LARGE, 413},
+                    {TLY_OWN_LIFE, 409},    {TLY_CLOCK_AHEAD, 409}, {TLY_NOMEM, 503},
+                    {TLY_FULL, 507},        {TLY_BAD_PAYLOAD, 400}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         fake_app_fail(scene->app, expected[i].result, 1);
-        assert_problem(apply(scene, tly_slice_text("x")), expected[i].status, tly_result_name(expected[i].result));
+        assert_problem(apply(scene, tly_slice_text("x")), expected[i].status,
+                       tly_result_name(expected[i].result));
     }
 }
 
@@ -208,10 +214,13 @@ static void an_entry_is_explained(void **state)
     assert_int_equal(json_object_array_length(dots), 1);
     struct json_object *reads = json_object_object_get(object, "reads");
     assert_int_equal(json_object_array_length(reads), 1);
-    assert_int_equal(json_object_get_int(json_object_object_get(json_object_array_get_idx(reads, 0), "count")), 4);
+    assert_int_equal(
+        json_object_get_int(json_object_object_get(json_object_array_get_idx(reads, 0), "count")), 4);
     json_object_put(object);
 
-    assert_int_equal(post(scene, "/v1/check", "{\"key\":\"k\",\"rate\":\"5/s\",\"algorithm\":\"token_bucket\"}").status, 200);
+    assert_int_equal(
+        post(scene, "/v1/check", "{\"key\":\"k\",\"rate\":\"5/s\",\"algorithm\":\"token_bucket\"}").status,
+        200);
     struct answer answer = get(scene, "/v1/explain/rl:a:k");
     assert_non_null(strstr(answer.body, "\"bucket\":{\"tat_ns\":"));
     assert_problem(get(scene, "/v1/explain/%z"), 400, "bad_path");

@@ -21,8 +21,8 @@ static void written_init(struct written *w)
     tly_buf_init(&w->file, &mem, 1 << 22);
     tly_round_writer_init(&w->rows, &mem);
     tly_archive_writer_init(&w->writer, &mem);
-    struct tly_archive_head head = {tly_slice_text("prod"), tly_slice_text("a"), tly_slice_text("k"), 7, 123,
-                                    {{0}, 0}};
+    struct tly_archive_head head = {
+        tly_slice_text("prod"), tly_slice_text("a"), tly_slice_text("k"), 7, 123, {{0}, 0}};
     tly_archive_put_head(&w->writer, &head, (struct tly_mark_list){marks, 2}, &w->file);
 }
 
@@ -118,7 +118,8 @@ static void what_was_written_is_read(void **state)
         assert_false(tly_rows_next(&rows, &row));
     }
     at += consumed;
-    assert_int_equal(tly_archive_get(&reader, tly_slice_of(file.p + at, file.n - at), &item, &consumed), TLY_OK);
+    assert_int_equal(tly_archive_get(&reader, tly_slice_of(file.p + at, file.n - at), &item, &consumed),
+                     TLY_OK);
     assert_int_equal(item.part, TLY_ARCHIVE_END);
     assert_int_equal(at + consumed, file.n);
     assert_int_equal(reader.rows, 11);
