@@ -45,7 +45,7 @@ struct batches {
 static bool read_segment(struct tly_storage *storage, const struct tly_segment *segment, bool is_last,
                          struct batches *batches)
 {
-    struct tly_segment_end end;
+    struct tly_segment_end end = {0};
     struct tly_segment_part part = {storage, segment->number, segment->bytes};
     tly_segment_name(segment->number, batches->name);
     enum tly_result result = TLY_OK;

@@ -56,10 +56,10 @@ same whole b.whole
 # --- damage ---
 bytes=$(size_of some)
 for ((n = 0; n < bytes; n += 17)); do
-    head -c "$n" some >cut
-    expect_status 1 ctl b apply cut
+    head -c "$n" some >short
+    expect_status 1 ctl b apply short
     expect_like "cut at $n" 'at byte [0-9]+: .*nothing was applied$' "$output"
-    expect "the node itself, cut at $n" 400 "$(http_status b /v1/apply --data-binary @cut)"
+    expect "the node itself, cut at $n" 400 "$(http_status b /v1/apply --data-binary @short)"
 done
 for ((n = 0; n < bytes; n += 13)); do
     python3 -c 'import sys
@@ -99,8 +99,8 @@ start_node c
 stop_node c
 expect_status 0 "$tallyctl" apply whole --store c/data
 expect_like "apply to a directory" '^[0-9]+ of [0-9]+ dots were new here$' "$output"
-head -c 100 whole >cut
-expect_status 1 "$tallyctl" apply cut --store c/data
+head -c 100 whole >short
+expect_status 1 "$tallyctl" apply short --store c/data
 start_node c
 ctl c export -o c.whole 2>said
 same c.whole whole
