@@ -187,10 +187,10 @@ static bool store_all(struct tly_engine *engine, struct tly_store *store)
             tly_ctl_complain("cannot store it: %s", report.error);
             return false;
         }
-        /* One event stores and the next looks for more. */
-        bool more = event.kind == TLY_STORED && event.number == report.stored;
-        event = more ? (struct tly_event){.kind = TLY_TICK}
-                     : (struct tly_event){.kind = TLY_STORED, .number = report.stored};
+        /* One event tells what is stored, and the next looks for more. */
+        bool is_told = event.kind == TLY_STORED && event.number == report.stored;
+        event.kind = is_told ? TLY_TICK : TLY_STORED;
+        event.number = report.stored;
     }
     return tly_engine_ticket(engine) == 0;
 }
