@@ -278,7 +278,7 @@ static enum tly_result settle_row(struct visit *visit, const struct tly_row *row
     tly_ormap_settle(e->map, row->key, &row->dot);
     tly_session_rewind(e, &row->dot);
     if (tly_limit_is_bucket(row->key, &row->dot))
-        tly_limit_learned(e->map, row->key, &row->dot, visit->staged[i].units_before, e->now.wall_ns);
+        tly_limit_learned(e->map, row->key, &row->dot, visit->staged[i].units_before, e->cluster_ns);
     visit->applied->applied++;
     visit->applied->repaired += row->dot.version.ts <= tly_ormap_mark(e->map, row->dot.version.origin);
     return TLY_OK;
@@ -358,6 +358,7 @@ enum tly_result tly_engine_entry(struct tly_engine *e, struct tly_slice key, str
     if (view->strategy == NULL) return TLY_NO_STRATEGY;
     struct tly_entry *entry = tly_ormap_find(e->map, key);
     if (entry == NULL) return TLY_NOT_FOUND;
+    view->now_ms = e->cluster_ns / NS_PER_MS;
     view->unsealed = tly_entry_is_unsealed(entry);
     const uint64_t *local = tly_entry_local(entry);
     view->is_bucket = local != NULL && local[TLY_BUCKET_EMISSION] != 0;

@@ -267,9 +267,9 @@ enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, 
     X(dots_stale, "Received dots dropped as stale")                                     \
     X(dots_malformed, "Received dots kept out as malformed")                            \
     X(dots_forged, "Received dots of our own life, dropped")                            \
-    X(dots_repaired, "Dots at or below a mark that an archive brought back") \
-    X(archives_applied, "Archives applied") \
-    X(archives_refused, "Archives refused, nothing of which was applied") \
+    X(dots_repaired, "Dots at or below a mark that an archive brought back")            \
+    X(archives_applied, "Archives applied")                                             \
+    X(archives_refused, "Archives refused, nothing of which was applied")               \
     X(dots_expired, "Dots dropped because their window is over")                        \
     X(naks_sent, "Rounds not taken")                                                    \
     X(naks_received, "Rounds that a peer did not take")                                 \
@@ -334,7 +334,8 @@ struct tly_entry_view {
     const struct tly_dot
         *dots; /* ascending by version; an unsealed one has its last version, ts 0: none yet */
     size_t count;
-    bool unsealed; /* something was counted since the last hand-over */
+    uint64_t now_ms; /* cluster time, to read it by */
+    bool unsealed;   /* something was counted since the last hand-over */
     bool is_bucket;
     uint64_t tat_ns, emission_ns, tolerance_ns; /* of a token bucket that was asked here */
 };

@@ -173,9 +173,9 @@ static void put_dot(struct tly_json *json, const struct tly_strategy *strategy, 
 }
 
 /* What it reads as now, of one window; epoch_sum only. */
-static void put_window(struct tly_json *json, const struct tly_entry_view *view, uint64_t window,
-                       uint64_t now_ms)
+static void put_window(struct tly_json *json, const struct tly_entry_view *view, uint64_t window)
 {
+    uint64_t now_ms = view->now_ms;
     struct tly_moment at = {.now_ms = now_ms, .window = window, .epoch = window != 0 ? now_ms / window : 0};
     struct tly_value value;
     view->strategy->read(view->dots, view->count, &at, &value);
@@ -203,14 +203,14 @@ static size_t windows_of(const struct tly_entry_view *view, uint64_t windows[WIN
     return count;
 }
 
-static void put_reads(struct tly_json *json, const struct tly_entry_view *view, uint64_t now_ms)
+static void put_reads(struct tly_json *json, const struct tly_entry_view *view)
 {
     uint64_t windows[WINDOWS_MAX];
     size_t count = view->strategy->id == TLY_EPOCH_SUM ? windows_of(view, windows) : 0;
     tly_json_key(json, "reads");
     tly_json_open(json, '[');
     for (size_t i = 0; i < count; i++)
-        put_window(json, view, windows[i], now_ms);
+        put_window(json, view, windows[i]);
     tly_json_close(json, ']');
     if (!view->is_bucket) return;
     tly_json_key(json, "bucket");
@@ -225,18 +225,17 @@ static void put_entry(struct tly_exchange *x, struct tly_slice key, const struct
 {
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
-    uint64_t now_ms = tly_app_now(x->app).wall_ns / 1000000;
     tly_json_open(&json, '{');
     tly_json_member_text(&json, "key", key);
     tly_json_member_string(&json, "strategy", view->strategy->name);
-    tly_json_member_uint(&json, "now_ms", now_ms);
+    tly_json_member_uint(&json, "now_ms", view->now_ms);
     tly_json_member_bool(&json, "unsealed", view->unsealed);
     tly_json_key(&json, "dots");
     tly_json_open(&json, '[');
     for (size_t i = 0; i < view->count; i++)
         put_dot(&json, view->strategy, &view->dots[i]);
     tly_json_close(&json, ']');
-    put_reads(&json, view, now_ms);
+    put_reads(&json, view);
     tly_json_close(&json, '}');
     tly_http_put_text(x, "\n");
 }
