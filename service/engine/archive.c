@@ -47,10 +47,19 @@ struct tly_export {
     struct tly_archive_writer writer;
 };
 
+static size_t count_exports(const struct tly_engine *e)
+{
+    size_t count = 0;
+    for (const struct tly_export *export = e->exports; export != NULL; export = export->next)
+        count++;
+    return count;
+}
+
 enum tly_result tly_export_new(struct tly_engine *e, struct tly_slice prefix, struct tly_time now,
                                struct tly_export **out)
 {
     if (prefix.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
+    if (count_exports(e) == TLY_EXPORTS_MAX) return TLY_FULL;
     struct tly_export *export = tly_mem_zeroed(&e->mem, sizeof *export);
     if (export == NULL) return TLY_NOMEM;
     if (prefix.n > 0) memcpy(export->prefix, prefix.p, prefix.n);

@@ -238,7 +238,10 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
  */
 struct tly_export;
 
-/* An empty prefix: all but sys:. TLY_BAD_KEY: too long; TLY_NOMEM. */
+/* At the same time; each holds up to about 200 KiB. */
+#define TLY_EXPORTS_MAX 16
+
+/* An empty prefix: all but sys:. TLY_BAD_KEY: too long; TLY_FULL: TLY_EXPORTS_MAX are under way; TLY_NOMEM. */
 enum tly_result tly_export_new(struct tly_engine *engine, struct tly_slice prefix, struct tly_time now,
                                struct tly_export **out) TLY_MUST_CHECK;
 void tly_export_free(struct tly_export *export);

@@ -47,6 +47,10 @@ void tly_http_run_export(struct tly_exchange *x)
     if (!get_prefix(x, bytes, &prefix)) return;
     struct tly_export *export;
     enum tly_result result = tly_export_new(tly_app_engine(x->app), prefix, tly_app_now(x->app), &export);
+    if (result == TLY_FULL) {
+        tly_http_problem(x, 503, "busy", "%d exports are under way: try again later", TLY_EXPORTS_MAX);
+        return;
+    }
     if (result != TLY_OK) {
         tly_http_problem_of(x, result);
         return;

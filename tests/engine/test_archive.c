@@ -504,6 +504,23 @@ static void what_a_repair_let_in_below_a_mark_is_on_the_disk(void **state)
     assert_int_equal(test_mem_live(), 0);
 }
 
+static void exports_at_the_same_time_are_bounded(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct tly_export *exports[TLY_EXPORTS_MAX], *more;
+    scene_new(&s, OWN);
+    for (size_t i = 0; i < TLY_EXPORTS_MAX; i++)
+        assert_int_equal(tly_export_new(s.engine, text(""), time_of(&s), &exports[i]), TLY_OK);
+    assert_int_equal(tly_export_new(s.engine, text(""), time_of(&s), &more), TLY_FULL);
+    tly_export_free(exports[3]);
+    assert_int_equal(tly_export_new(s.engine, text(""), time_of(&s), &exports[3]), TLY_OK);
+    for (size_t i = 0; i < TLY_EXPORTS_MAX; i++)
+        tly_export_free(exports[i]);
+    scene_end(&s);
+    assert_int_equal(test_mem_live(), 0);
+}
+
 /* ---- one key ---- */
 
 static void an_entry_is_shown_as_it_is(void **state)
@@ -535,6 +552,7 @@ int main(void)
         cmocka_unit_test(too_many_dots_are_refused),
         cmocka_unit_test(memory_that_runs_out_midway_leaves_nothing_applied),
         cmocka_unit_test(what_a_repair_let_in_below_a_mark_is_on_the_disk),
+        cmocka_unit_test(exports_at_the_same_time_are_bounded),
         cmocka_unit_test(an_entry_is_shown_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
