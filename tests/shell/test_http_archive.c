@@ -129,6 +129,23 @@ static void an_export_that_nobody_takes_is_dropped(void **state)
     assert_true(talk_left(scene->talk) > 0);
 }
 
+static void one_export_too_many_is_told_to_wait(void **state)
+{
+    struct scene *scene = *state;
+    struct tly_export *exports[TLY_EXPORTS_MAX];
+    struct tly_engine *engine = tly_app_engine(scene->app);
+    for (size_t i = 0; i < TLY_EXPORTS_MAX; i++)
+        assert_int_equal(tly_export_new(engine, tly_slice_text(""), tly_app_now(scene->app), &exports[i]),
+                         TLY_OK);
+    assert_problem(get(scene, "/v1/export"), 503, "busy");
+    for (size_t i = 0; i < TLY_EXPORTS_MAX; i++)
+        tly_export_free(exports[i]);
+    struct tly_buf heard = listen_to(scene, "GET /v1/export HTTP/1.1\r\nHost: x\r\n\r\n");
+    unchunk(&heard);
+    assert_int_equal(rows_of(tly_buf_slice(&heard)), 0);
+    tly_buf_fini(&heard);
+}
+
 /* ---- apply ---- */
 
 static struct answer apply(struct scene *scene, struct tly_slice file)
@@ -233,6 +250,7 @@ int main(void)
         SCENE(before_http_1_1_an_export_ends_with_the_connection),
         SCENE(head_of_an_export_is_its_head),
         SCENE(an_export_that_nobody_takes_is_dropped),
+        SCENE(one_export_too_many_is_told_to_wait),
         SCENE(an_archive_is_applied_whole_or_refused_with_its_offset),
         SCENE(results_have_their_status),
         SCENE(an_entry_is_explained),
