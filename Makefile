@@ -221,8 +221,8 @@ endef
 $(B)/tallyd: $(call objects,$(SRC_main)) $(STACK_shell)
 	$(call link,$(LIBS_shell))
 
-$(B)/tallyctl: $(call objects,$(SRC_ctl)) $(STACK_wire)
-	$(call link,$(LIBS_ctl))
+$(B)/tallyctl: $(call objects,$(SRC_ctl)) $(STACK_shell)
+	$(call link,$(LIBS_shell) $(LIBS_ctl))
 
 # $(call test_rule,LAYER): its tests see the helpers of the layer, those of all, and the layers up to it.
 define test_rule

@@ -121,6 +121,13 @@ const struct tly_strategy *tly_entry_strategy(const struct tly_entry *entry)
     return entry->strategy;
 }
 
+bool tly_entry_is_unsealed(const struct tly_entry *entry)
+{
+    for (size_t i = 0; i < entry->count; i++)
+        if (tly_cell_at(entry, i)->unsealed) return true;
+    return false;
+}
+
 uint64_t *tly_entry_local(struct tly_entry *entry)
 {
     return entry->has_local ? entry->tail + tly_entry_head_words(entry->key_bytes, false) : NULL;

@@ -214,7 +214,7 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
     entry->strategy->read(dots, count, at, value);
 }
 
-static void drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
+void tly_map_drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
 {
     const struct tly_cell *cell = tly_cell_at(entry, i);
     uint32_t life = cell->life;
@@ -228,7 +228,7 @@ void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, cons
     for (size_t i = 0; i < entry->count;) {
         struct tly_dot other = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
         if (tly_dominates(entry->strategy, dot, &other))
-            drop_cell(map, entry, i);
+            tly_map_drop_cell(map, entry, i);
         else
             i++;
     }
@@ -240,7 +240,7 @@ static size_t sweep_entry(struct tly_ormap *map, struct tly_entry *entry, tly_go
     for (size_t i = 0; i < entry->count;) {
         struct tly_dot dot = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
         if (dot.op == TLY_PUT && gone(context, tly_entry_key(entry), entry->strategy, &dot)) {
-            drop_cell(map, entry, i);
+            tly_map_drop_cell(map, entry, i);
             dropped++;
         } else {
             i++;

@@ -115,6 +115,21 @@ enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice k
 enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                                 enum tly_outcome *outcome) TLY_MUST_CHECK;
 
+/*
+ * Many dots, all or none, those at or below a mark too: stage each; then, as nothing can fail any more, settle each that was
+ * TLY_APPLIED; or, when one could not be staged, unstage those. No other call comes between.
+ *
+ * A staged dot stands beside what it dominates, which is still there. *outcome and the result are as of tly_ormap_apply, save
+ * that nothing is TLY_DROPPED. The clock observes a dot when it is settled.
+ */
+enum tly_result tly_ormap_stage(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                enum tly_outcome *outcome) TLY_MUST_CHECK;
+void tly_ormap_settle(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
+void tly_ormap_unstage(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
+/* One dot in that way: for what was here before, such as one's own log, and for repair. */
+enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                 enum tly_outcome *outcome) TLY_MUST_CHECK;
+
 /* ---- reading ---- */
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key);
@@ -129,6 +144,9 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
                     struct tly_value *value);
 /* The entry's dots ascending by version, an unsealed one with its last version (ts 0: none yet). Borrowed. */
 const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_entry *entry, size_t *count);
+
+/* Whether something was counted into it since its last sealing. */
+bool tly_entry_is_unsealed(const struct tly_entry *entry);
 
 /* Local words of an entry, zero at first; NULL when it has none yet. */
 uint64_t *tly_entry_local(struct tly_entry *entry);

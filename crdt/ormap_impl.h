@@ -3,7 +3,7 @@
  *
  *     ormap.c        making, entries, reading, sweeping      ormap_log.c    lives, marks, records, scans
  *     ormap_shard.c  own shards: counting and sealing        ormap_join.c   dots that enter
- *     ormap_check.c  the invariant and the digest
+ *     ormap_check.c  the invariant and the digest    ormap_stage.c  many dots, all or none
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
@@ -77,6 +77,8 @@ enum tly_result tly_map_strategy_for(const struct tly_ormap *map, struct tly_sli
                                      const struct tly_strategy **strategy);
 /* Room for one more cell; the entry may move. */
 bool tly_map_reserve_cell(struct tly_ormap *map, struct tly_entry **entry);
+/* Takes out cell i; its record is dead. */
+void tly_map_drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i);
 /* Takes out what the dot makes redundant. */
 void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot);
 
@@ -89,6 +91,16 @@ const struct tly_cell *tly_map_recorded_cell(const struct tly_ormap *map, const 
 bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life);
 /* Some record of this life no longer has its dot. */
 void tly_map_record_died(struct tly_ormap *map, uint32_t life);
+
+/* ormap_join.c */
+/* What became of a well-formed dot of another life: TLY_APPLIED, TLY_DUPLICATE or TLY_DOMINATED. */
+enum tly_outcome tly_map_judge(const struct tly_ormap *map, const struct tly_entry *entry,
+                               const struct tly_dot *dot);
+/* Puts it in beside what it dominates. The entry may move. NULL: no memory, nothing changed. */
+const struct tly_cell *tly_map_put_beside(struct tly_ormap *map, struct tly_entry **entry,
+                                          const struct tly_dot *dot, uint32_t life);
+/* Takes out what a dot that was put in dominates; a REMOVE restarts the own shards. Cannot fail. */
+void tly_map_take_effect(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot);
 
 /* ormap_shard.c */
 /* Puts the entry on the list of those to seal. */

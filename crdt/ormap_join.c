@@ -36,8 +36,8 @@ static void restart_own_shards(struct tly_ormap *map, struct tly_entry *entry)
     }
 }
 
-static enum tly_outcome judge(const struct tly_ormap *map, const struct tly_entry *entry,
-                              const struct tly_dot *dot)
+enum tly_outcome tly_map_judge(const struct tly_ormap *map, const struct tly_entry *entry,
+                               const struct tly_dot *dot)
 {
     for (size_t i = 0; i < entry->count; i++) {
         const struct tly_cell *cell = tly_cell_at(entry, i);
@@ -48,20 +48,39 @@ static enum tly_outcome judge(const struct tly_ormap *map, const struct tly_entr
     return TLY_APPLIED;
 }
 
+static bool restarts_shards(const struct tly_entry *entry, const struct tly_dot *dot)
+{
+    return dot->op == TLY_REMOVE && entry->strategy->own_shards;
+}
+
+const struct tly_cell *tly_map_put_beside(struct tly_ormap *map, struct tly_entry **entry,
+                                          const struct tly_dot *dot, uint32_t life)
+{
+    if (restarts_shards(*entry, dot) && holds_own(map, *entry) && !tly_map_queue_unsealed(map, *entry))
+        return NULL;
+    if (!tly_map_reserve_cell(map, entry) || !tly_map_reserve_record(map, life)) return NULL;
+    const struct tly_cell *cell = tly_entry_put_in(&map->mem, *entry, place_for(map, *entry, dot), dot, life);
+    if (cell == NULL) return NULL;
+    tly_oplog_append(&map->lives[life].log, (struct tly_record){dot->version.ts, (*entry)->number});
+    return cell;
+}
+
+void tly_map_take_effect(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot)
+{
+    bool restarts = restarts_shards(entry, dot);
+    tly_map_drop_dominated(map, entry, dot);
+    if (restarts) restart_own_shards(map, entry);
+}
+
 /* Joins a dot that nothing here dominates. */
 static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot,
                               uint32_t life)
 {
-    bool restarts = dot->op == TLY_REMOVE && entry->strategy->own_shards;
-    if (restarts && holds_own(map, entry) && !tly_map_queue_unsealed(map, entry)) return TLY_NOMEM;
-    if (!tly_map_reserve_cell(map, &entry) || !tly_map_reserve_record(map, life)) return TLY_NOMEM;
-    const struct tly_cell *cell = tly_entry_put_in(&map->mem, entry, place_for(map, entry, dot), dot, life);
+    const struct tly_cell *cell = tly_map_put_beside(map, &entry, dot, life);
     if (cell == NULL) return TLY_NOMEM;
-    tly_oplog_append(&map->lives[life].log, (struct tly_record){dot->version.ts, entry->number});
     /* The bytes that came with the dot may be those of one that goes now. */
     struct tly_dot placed = tly_map_dot_of(map, entry, cell);
-    tly_map_drop_dominated(map, entry, &placed);
-    if (restarts) restart_own_shards(map, entry);
+    tly_map_take_effect(map, entry, &placed);
     return TLY_OK;
 }
 
@@ -98,7 +117,7 @@ enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, con
     if (dot->version.origin == tly_ormap_origin(map)) return TLY_OK;
 
     struct tly_entry *entry = tly_ormap_find(map, key);
-    *outcome = entry != NULL ? judge(map, entry, dot) : TLY_APPLIED;
+    *outcome = entry != NULL ? tly_map_judge(map, entry, dot) : TLY_APPLIED;
     if (*outcome == TLY_APPLIED && dot->version.ts <= tly_ormap_mark(map, dot->version.origin))
         *outcome = TLY_DROPPED;
     if (*outcome == TLY_APPLIED) {

@@ -32,6 +32,7 @@
     X(READ_ONLY, "read_only", "keys under sys: and rl: are kept by tallyd itself")                           \
     X(BAD_RULE, "bad_rule", "the limit's parameters are not valid")                                          \
     X(NO_LIMIT, "no_limit", "no limit of that name")                                                         \
+    X(OWN_LIFE, "own_life", "forged: a dot of this node's own life that is not here")                        \
     X(IO, "io", "the operating system reported an error")
 
 enum tly_result {

@@ -20,9 +20,28 @@ static const struct tly_ctl_verb verbs[] = {
      0,
      0,
      tly_ctl_status,
-     {{"digest", NULL}}},
+     {{.name = "digest", .value = NULL}}},
     {"peers", "", "the other nodes and how far behind they are", "", 0, 0, tly_ctl_peers, {{0}}},
-    {"get", "KEY", "what a key reads as", "Exit status 1: there is no such key.\n", 1, 1, tly_ctl_get, {{0}}},
+    {"get",
+     "KEY | -o FILE KEY|PREFIX* ...",
+     "what a key reads as; or keys into a file for an editor",
+     "  -o FILE          keys, and all that begin as a word that ends in *, as JSON for update\n"
+     "Exit status 1: there is no such key.\n",
+     1,
+     ANY_COUNT,
+     tly_ctl_get,
+     {{.name = "out", .value = "a file", .letter = 'o'}}},
+    {"update",
+     "--from FILE [--dry-run]",
+     "write back what was edited in a file of get -o",
+     "Change \"value\" (or epoch and count, or deadline_ms) and leave \"read\" as it is. Keys that were not edited are left\n"
+     "alone. When a key was changed elsewhere meanwhile its strategy decides, and it is said how. A key that is absent, then\n"
+     "or now, is an error, and nothing is written.\n"
+     "  --dry-run        only say what would be written\n",
+     0,
+     0,
+     tly_ctl_update,
+     {{.name = "from", .value = "a file"}, {.name = "dry-run"}}},
     {"incr",
      "KEY [DELTA]",
      "add to a counter (1, or DELTA, which may be negative)",
@@ -44,11 +63,53 @@ static const struct tly_ctl_verb verbs[] = {
      0,
      ANY_COUNT,
      tly_ctl_check,
-     {{"key", "a key"},
-      {"rate", "a rate such as 100/10s"},
-      {"algorithm", "a name"},
-      {"burst", "a number"},
-      {"hits", "a number"}}},
+     {{.name = "key", .value = "a key"},
+      {.name = "rate", .value = "a rate such as 100/10s"},
+      {.name = "algorithm", .value = "a name"},
+      {.name = "burst", .value = "a number"},
+      {.name = "hits", .value = "a number"}}},
+    {"export",
+     "[PREFIX] [--store DIR] [-o FILE]",
+     "all dots, or those of keys with a prefix, into a file",
+     "Of the node, while it works on; keys under sys: only if PREFIX says so.\n"
+     "  --store DIR      of the data directory of a node that is stopped; nothing in it is changed\n"
+     "  -o FILE          instead of standard output\n",
+     0,
+     1,
+     tly_ctl_export,
+     {{.name = "store", .value = "a directory"}, {.name = "out", .value = "a file", .letter = 'o'}}},
+    {"apply",
+     "FILE [--store DIR]",
+     "join the dots of an export, all or none",
+     "A file that is cut off or damaged is refused, with the byte, and so is one with a dot that no node may take. A running\n"
+     "node takes at most 1 MiB and 65536 dots at once; there is no limit with\n"
+     "  --store DIR      the data directory of a node that is stopped\n"
+     "Dots at or below a mark that are not there any more are let in: this is how a node is repaired.\n",
+     1,
+     1,
+     tly_ctl_apply,
+     {{.name = "store", .value = "a directory"}}},
+    {"diff",
+     "A B [-o FILE] [--text]",
+     "the least dots that make export A hold what B holds too",
+     "  -o FILE          them as an export, for apply\n"
+     "  --text           list them as well\n"
+     "Exit status 0: nothing is missing in A; 1: something is; 2: trouble.\n",
+     2,
+     2,
+     tly_ctl_diff,
+     {{.name = "out", .value = "a file", .letter = 'o'}, {.name = "text"}}},
+    {"explain",
+     "KEY [-f FILE ... | --store DIR]",
+     "the dots of a key: which stand, and why others fell",
+     "Of the node: what stands, what it reads as now, and of a token bucket its state there.\n"
+     "  -f FILE ...      of exports, all together\n"
+     "  --store DIR      of the log of a node that is stopped: every dot that is still in it\n"
+     "Exit status 1: there is no dot of this key.\n",
+     1,
+     ANY_COUNT,
+     tly_ctl_explain,
+     {{.name = "store", .value = "a directory"}, {.name = "from", .value = "a file", .letter = 'f'}}},
     {"fold",
      "FILE",
      "run histories through the merge, without a server",
@@ -176,7 +237,7 @@ static const char *read_options(struct tly_ctl *ctl, int argc, char ***argv)
         {NULL, 0, NULL, 0},
     };
     const char *verb = NULL;
-    for (int c; (c = getopt_long(argc, *argv, "+s:hV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, *argv, "+s:jhV", options, NULL)) != -1;) {
         if (c == 's') ctl->server = optarg;
         if (c == 'j') ctl->json = true;
         if (c == 'h') verb = "help";

@@ -10,6 +10,12 @@
  *     tallyctl_json.c      text that nobody has checked into JSON
  *     tallyctl_history.c   a history as JSON: reading and writing
  *     tallyctl_fold.c      fold: histories through the real core
+ *     tallyctl_archive.c   dots in files and in memory
+ *     tallyctl_store.c     the data directory of a node that is stopped
+ *     tallyctl_export.c    export, apply
+ *     tallyctl_diff.c      diff
+ *     tallyctl_explain.c   explain
+ *     tallyctl_edit.c      get -o, update
  */
 #ifndef TALLY_TOOLS_TALLYCTL_H
 #define TALLY_TOOLS_TALLYCTL_H
@@ -44,6 +50,7 @@ struct tly_ctl {
 struct tly_ctl_option {
     const char *name;  /* without its dashes; NULL ends the list */
     const char *value; /* what to call its value; NULL: a switch */
+    char letter;       /* -o is --name too; 0: no letter is */
 };
 
 /* What stands behind the verb; borrows from argv. A switch that was given has the value "". */
@@ -64,8 +71,8 @@ struct tly_ctl_verb {
 };
 
 /*
- * Sorts argv into words and options; --json is one of every verb. A word that begins with "--" is an option, and "--"
- * ends them, so that negative numbers are words. False: it was said on stderr what is wrong.
+ * Sorts argv into words and options; --json, -j and -s SERVER are some of every verb. A word that begins with "--" is an option,
+ * so is a letter that the verb has, and "--" ends them, so that negative numbers are words. False: it was said on stderr what is wrong.
  */
 bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **argv,
                    struct tly_ctl_args *args);
@@ -82,6 +89,10 @@ struct tly_ctl_request {
     const char *method;
     const char *path;
     struct json_object *body; /* NULL: none */
+    struct tly_slice bytes;   /* another kind of body; p NULL: none */
+    /* Takes the body of an answer that says yes, as it comes; false ends the exchange. NULL: it is JSON, and is kept. */
+    bool (*take)(void *context, struct tly_slice bytes);
+    void *context;
 };
 
 struct tly_ctl_answer {
@@ -109,6 +120,11 @@ enum tly_ctl_exit tly_ctl_ask_and_show(const struct tly_ctl *ctl, const struct t
  */
 bool tly_ctl_json(struct tly_slice text, struct json_object **out, char *error, size_t size);
 
+/* Takes the value over. False: no memory. */
+bool tly_ctl_add(struct json_object *object, const char *name, struct json_object *value);
+/* Text as `name`, what is no UTF-8 as name_base64. */
+bool tly_ctl_add_text(struct json_object *object, const char *name, struct tly_slice text);
+
 /* ---- showing ---- */
 
 /* Whether the server did what was asked; if not, its problem is on stderr. */
@@ -125,6 +141,11 @@ bool tly_ctl_is_control(char c);
 void tly_ctl_table(FILE *out, const char *const *cells, size_t rows, size_t columns);
 /* "850 us", "1.25 s", "3 h 2 min" in `text` of size bytes. */
 void tly_ctl_duration(double seconds, char *text, size_t size);
+/* "2026-11-28T01:44:23.000000007Z" of ns since 1970. */
+#define TLY_CTL_TIME_BYTES 40
+void tly_ctl_time(uint64_t ns, char *text, size_t size);
+/* Bytes of others for a terminal: control bytes and what is no ASCII as \xHH. */
+void tly_ctl_printable(struct tly_slice bytes, char *text, size_t size);
 /* "512 B", "3.4 MiB". */
 void tly_ctl_bytes(double bytes, char *text, size_t size);
 
@@ -135,6 +156,14 @@ enum tly_ctl_exit tly_ctl_peers(const struct tly_ctl *ctl, const struct tly_ctl_
 enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_export(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_diff(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_explain(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+/* get with -o: keys, and all that begin as a word before its '*', into a file. */
+enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_ctl_args *args,
+                                   const char *path);
+enum tly_ctl_exit tly_ctl_update(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_fold(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 
 #endif

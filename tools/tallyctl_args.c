@@ -39,21 +39,33 @@ enum tly_ctl_exit tly_ctl_misused(const char *verb, const char *format, ...)
     return TLY_CTL_USAGE;
 }
 
-/* The place in the verb's list of the option that `word` ("--name" or "--name=value") names, or the list's end. */
+static bool is_named(const struct tly_ctl_option *option, const char *word)
+{
+    if (word[1] != '-') return option->letter != '\0' && option->letter == word[1] && word[2] == '\0';
+    size_t n = strcspn(word + 2, "=");
+    return strlen(option->name) == n && strncmp(option->name, word + 2, n) == 0;
+}
+
+/* The place in the verb's list of the option that `word` ("--name", "--name=value", "-n") names, or the list's end. */
 static size_t option_place(const struct tly_ctl_verb *verb, const char *word)
 {
-    size_t n = strcspn(word + 2, "="), i = 0;
-    for (; i < TLY_CTL_OPTIONS_MAX && verb->options[i].name != NULL; i++)
-        if (strlen(verb->options[i].name) == n && strncmp(verb->options[i].name, word + 2, n) == 0) break;
+    size_t i = 0;
+    while (i < TLY_CTL_OPTIONS_MAX && verb->options[i].name != NULL && !is_named(&verb->options[i], word))
+        i++;
     return i;
+}
+
+static bool has_option(const struct tly_ctl_verb *verb, size_t i)
+{
+    return i < TLY_CTL_OPTIONS_MAX && verb->options[i].name != NULL;
 }
 
 /* Takes the option at *argv, and the word behind it if that is its value; *argv is then the last one taken. */
 static bool take_option(const struct tly_ctl_verb *verb, char ***argv, struct tly_ctl_args *args)
 {
-    const char *word = **argv, *equals = strchr(word, '=');
+    const char *word = **argv, *equals = word[1] == '-' ? strchr(word, '=') : NULL;
     size_t i = option_place(verb, word);
-    if (i == TLY_CTL_OPTIONS_MAX || verb->options[i].name == NULL) {
+    if (!has_option(verb, i)) {
         tly_ctl_misused(verb->name, "no such option: %.40s", word);
         return false;
     }
@@ -75,6 +87,24 @@ static bool take_option(const struct tly_ctl_verb *verb, char ***argv, struct tl
     return true;
 }
 
+/* Options of every verb: 1: it was one, 0: it was none, -1: it was said what is wrong. */
+static int take_common(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char ***argv)
+{
+    const char *word = **argv;
+    if (strcmp(word, "--json") == 0 || strcmp(word, "-j") == 0) {
+        ctl->json = true;
+        return 1;
+    }
+    if (strcmp(word, "-s") != 0 && strcmp(word, "--server") != 0) return 0;
+    const char *server = *++*argv;
+    if (server == NULL) {
+        tly_ctl_misused(verb->name, "-s takes a server");
+        return -1;
+    }
+    ctl->server = server;
+    return 1;
+}
+
 static bool count_fits(const struct tly_ctl_verb *verb, size_t count)
 {
     if (count >= verb->words_min && count <= verb->words_max) return true;
@@ -90,16 +120,17 @@ bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **
     *args = (struct tly_ctl_args){.words = argv};
     bool options = true;
     for (; *argv != NULL; argv++) {
-        bool is_option = options && strncmp(*argv, "--", 2) == 0;
-        if (!is_option) {
-            args->words[args->count++] = *argv;
-        } else if (strcmp(*argv, "--") == 0) {
+        const char *word = *argv;
+        bool is_letter = word[0] == '-' && word[1] != '\0' && has_option(verb, option_place(verb, word));
+        int common = options ? take_common(ctl, verb, &argv) : 0;
+        if (common < 0) return false;
+        if (common > 0) continue;
+        if (options && strcmp(word, "--") == 0)
             options = false;
-        } else if (strcmp(*argv, "--json") == 0) {
-            ctl->json = true;
-        } else if (!take_option(verb, &argv, args)) {
+        else if (!options || (strncmp(word, "--", 2) != 0 && !is_letter))
+            args->words[args->count++] = *argv;
+        else if (!take_option(verb, &argv, args))
             return false;
-        }
     }
     return count_fits(verb, args->count);
 }

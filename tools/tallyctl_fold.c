@@ -3,6 +3,7 @@
  * reads as is printed.  Nothing is computed here.
  */
 #include "crdt/ormap.h"
+#include "service/shell/libc_mem.h"
 #include "tools/tallyctl.h"
 #include "tools/tallyctl_history.h"
 
@@ -43,17 +44,6 @@ static const struct home homes[] = {
 };
 
 #define HOME_COUNT (sizeof homes / sizeof homes[0])
-
-static void *heap_resize(void *context, void *block, size_t old_bytes, size_t new_bytes)
-{
-    (void)context;
-    (void)old_bytes;
-    if (new_bytes > 0) return realloc(block, new_bytes);
-    free(block);
-    return NULL;
-}
-
-static const struct tly_mem heap = {heap_resize, NULL};
 
 __attribute__((format(printf, 2, 3))) static bool wrong(struct fold *fold, const char *format, ...)
 {
@@ -190,7 +180,7 @@ static bool print_entry(struct tly_ormap *map, const struct history *history)
 static bool fold_history(struct fold *fold, const struct history *history)
 {
     struct tly_ormap_config config = {
-        .mem = heap,
+        .mem = tly_libc_mem(),
         .hash_key = fold->hash_key,
         .registry = fold->registry,
         .keys_max = 1,
@@ -220,7 +210,8 @@ static bool fold_line(struct fold *fold)
 
 static bool register_homes(struct fold *fold)
 {
-    fold->registry = tly_registry_new(&heap);
+    struct tly_mem mem = tly_libc_mem();
+    fold->registry = tly_registry_new(&mem);
     for (size_t i = 0; fold->registry != NULL && i < HOME_COUNT; i++) {
         const struct tly_strategy *strategy = tly_strategy_by_name(tly_slice_text(homes[i].strategy));
         struct tly_registry *with = NULL;

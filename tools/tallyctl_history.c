@@ -1,6 +1,7 @@
 #include "tools/tallyctl_history.h"
 
 #include "crdt/epoch_sum.h"
+#include "tools/tallyctl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -106,6 +107,8 @@ static bool read_payload(struct json_object *op, const struct tly_strategy *stra
                             : read_unsigned(op, form->word[i], &dot->num[i], error, size);
         if (!ok) return false;
     }
+    bool has_deadline = strategy->id == TLY_LWW && json_object_object_get_ex(op, "deadline_ms", NULL);
+    if (has_deadline && !read_unsigned(op, "deadline_ms", &dot->num[0], error, size)) return false;
     return !strategy->has_bytes || read_text(op, "value", &dot->bytes, error, size);
 }
 
@@ -139,14 +142,6 @@ bool tly_history_read_op(struct json_object *op, const struct tly_strategy *stra
 
 /* ---- writing ---- */
 
-/* Takes the value over. */
-static bool add(struct json_object *object, const char *name, struct json_object *value)
-{
-    if (value != NULL && json_object_object_add(object, name, value) == 0) return true;
-    json_object_put(value);
-    return false;
-}
-
 static struct json_object *new_text(struct tly_slice text)
 {
     return json_object_new_string_len((const char *)text.p, (int)text.n);
@@ -159,20 +154,22 @@ static bool add_payload(struct json_object *op, const struct tly_strategy *strat
     bool ok = true;
     for (unsigned i = 0; i < TLY_NUMS_MAX && form->word[i] != NULL; i++) {
         bool is_signed = (strategy->signed_nums >> i & 1u) != 0;
-        ok = ok && add(op, form->word[i],
-                       is_signed ? json_object_new_int64((int64_t)dot->num[i])
-                                 : json_object_new_uint64(dot->num[i]));
+        ok = ok && tly_ctl_add(op, form->word[i],
+                               is_signed ? json_object_new_int64((int64_t)dot->num[i])
+                                         : json_object_new_uint64(dot->num[i]));
     }
-    return ok && (!strategy->has_bytes || add(op, "value", new_text(dot->bytes)));
+    ok = ok && (!strategy->has_bytes || tly_ctl_add_text(op, "value", dot->bytes));
+    bool has_deadline = strategy->id == TLY_LWW && dot->num[0] != 0;
+    return ok && (!has_deadline || tly_ctl_add(op, "deadline_ms", json_object_new_uint64(dot->num[0])));
 }
 
 struct json_object *tly_history_write_op(const struct tly_strategy *strategy, const struct tly_dot *dot)
 {
     struct json_object *op = json_object_new_object();
     if (op == NULL) return NULL;
-    bool ok = add(op, "op", json_object_new_string(dot->op == TLY_REMOVE ? "remove" : "put")) &&
-              add(op, "ts", json_object_new_uint64(dot->version.ts)) &&
-              add(op, "origin", json_object_new_uint64(dot->version.origin)) &&
+    bool ok = tly_ctl_add(op, "op", json_object_new_string(dot->op == TLY_REMOVE ? "remove" : "put")) &&
+              tly_ctl_add(op, "ts", json_object_new_uint64(dot->version.ts)) &&
+              tly_ctl_add(op, "origin", json_object_new_uint64(dot->version.origin)) &&
               (dot->op == TLY_REMOVE || add_payload(op, strategy, dot));
     if (ok) return op;
     json_object_put(op);
@@ -216,4 +213,27 @@ bool tly_history_write_read(const struct tly_strategy *strategy, const struct tl
     if (strategy->id == TLY_EPOCH_MAX) *out = epoch_and_count(value);
     if (strategy->id == TLY_EPOCH_SUM) *out = json_object_new_int64(value->count);
     return *out != NULL;
+}
+
+/* ---- for people ---- */
+
+void tly_history_describe(const struct tly_strategy *strategy, const struct tly_dot *dot, char *text,
+                          size_t size)
+{
+    char value[200], time[TLY_CTL_TIME_BYTES];
+    if (dot->op == TLY_REMOVE) {
+        snprintf(text, size, "remove");
+    } else if (strategy->id == TLY_LWW) {
+        tly_ctl_printable(dot->bytes, value, sizeof value);
+        int n = snprintf(text, size, "put \"%s\"", value);
+        if (dot->num[0] == 0) return;
+        tly_ctl_time(dot->num[0] > UINT64_MAX / 1000000 ? UINT64_MAX : dot->num[0] * 1000000, time,
+                     sizeof time);
+        snprintf(text + n, size - (size_t)n, " until %s (%" PRIu64 ")", time, dot->num[0]);
+    } else if (strategy->id == TLY_EPOCH_MAX) {
+        snprintf(text, size, "put epoch %" PRIu64 " count %" PRId64, dot->num[0], (int64_t)dot->num[1]);
+    } else {
+        snprintf(text, size, "put window %" PRIu64 " epoch %" PRIu64 " count %" PRId64 " aux %" PRId64,
+                 dot->num[0], dot->num[1], (int64_t)dot->num[2], (int64_t)dot->num[3]);
+    }
 }

@@ -11,6 +11,8 @@ struct body {
     char *p;
     size_t n, capacity;
     bool too_long;
+    const struct tly_ctl_request *request;
+    CURL *curl;
 };
 
 /* One exchange: everything that has to be released after it. */
@@ -68,6 +70,9 @@ static size_t take_bytes(char *bytes, size_t one, size_t n, void *context)
 {
     struct body *body = context;
     (void)one;
+    long status = 0;
+    if (body->request->take != NULL) curl_easy_getinfo(body->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200) return body->request->take(body->request->context, tly_slice_of(bytes, n)) ? n : 0;
     body->too_long = n > TLY_CTL_BYTES_MAX - body->n;
     if (body->too_long) return 0;
     if (body->n + n + 1 > body->capacity) {
@@ -83,8 +88,26 @@ static size_t take_bytes(char *bytes, size_t one, size_t n, void *context)
     return n;
 }
 
+static bool set_bytes(struct exchange *exchange, struct tly_slice bytes)
+{
+    exchange->headers = curl_slist_append(NULL, "Content-Type: application/octet-stream");
+    return exchange->headers != NULL &&
+           curl_easy_setopt(exchange->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes.n) == CURLE_OK &&
+           curl_easy_setopt(exchange->curl, CURLOPT_POSTFIELDS, (const char *)bytes.p) == CURLE_OK &&
+           curl_easy_setopt(exchange->curl, CURLOPT_HTTPHEADER, exchange->headers) == CURLE_OK;
+}
+
+/* A long answer may take its time, as long as it goes on. */
+static bool set_patience(CURL *curl, const struct tly_ctl_request *request)
+{
+    if (request->take == NULL) return curl_easy_setopt(curl, CURLOPT_TIMEOUT, TOTAL_S_MAX) == CURLE_OK;
+    return curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, TOTAL_S_MAX) == CURLE_OK;
+}
+
 static bool set_body(struct exchange *exchange, const struct tly_ctl_request *request)
 {
+    if (request->bytes.p != NULL) return set_bytes(exchange, request->bytes);
     if (request->body == NULL) return true;
     const char *text = json_object_to_json_string_ext(request->body, JSON_C_TO_STRING_PLAIN);
     exchange->headers = curl_slist_append(NULL, "Content-Type: application/json");
@@ -100,6 +123,8 @@ static bool prepare(struct exchange *exchange, const char *server, const struct 
     exchange->curl = curl_easy_init();
     exchange->url = url_of(server, request->path);
     CURL *curl = exchange->curl;
+    exchange->body.request = request;
+    exchange->body.curl = curl;
     if (curl == NULL || exchange->url == NULL) return false;
     bool ok = curl_easy_setopt(curl, CURLOPT_URL, exchange->url) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->error) == CURLE_OK &&
@@ -108,7 +133,7 @@ static bool prepare(struct exchange *exchange, const char *server, const struct 
               curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_S_MAX) == CURLE_OK &&
-              curl_easy_setopt(curl, CURLOPT_TIMEOUT, TOTAL_S_MAX) == CURLE_OK &&
+              set_patience(curl, request) &&
               curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes) == CURLE_OK &&
               curl_easy_setopt(curl, CURLOPT_WRITEDATA, &exchange->body) == CURLE_OK;
@@ -142,6 +167,7 @@ static enum tly_ctl_exit read_answer(const struct exchange *exchange, const char
         answer->json = NULL;
     }
     if (answer->status >= 400) return TLY_CTL_DONE;
+    if (exchange->body.request->take != NULL && answer->status == 200) return TLY_CTL_DONE;
     tly_ctl_complain("%s answered with status %ld and no JSON: is it a tallyd?", server, answer->status);
     return TLY_CTL_UNREACHABLE;
 }

@@ -1,5 +1,8 @@
 #include "tools/tallyctl.h"
 
+#include "service/shell/http_json.h"
+#include "service/shell/libc_mem.h"
+
 #include <limits.h>
 
 /* Nesting that is followed. */
@@ -92,5 +95,31 @@ bool tly_ctl_json(struct tly_slice text, struct json_object **out, char *error, 
     }
     bool ok = parse(tokener, text, out, error, size);
     json_tokener_free(tokener);
+    return ok;
+}
+
+bool tly_ctl_add(struct json_object *object, const char *name, struct json_object *value)
+{
+    if (value != NULL && json_object_object_add(object, name, value) == 0) return true;
+    json_object_put(value);
+    return false;
+}
+
+bool tly_ctl_add_text(struct json_object *object, const char *name, struct tly_slice text)
+{
+    if (tly_utf8_is_valid(text))
+        return tly_ctl_add(object, name, json_object_new_string_len((const char *)text.p, (int)text.n));
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf out;
+    char longer[64];
+    tly_buf_init(&out, &mem, 4 * (size_t)TLY_LWW_BYTES_MAX);
+    struct tly_json json = tly_json_of(&out);
+    tly_json_put_base64(&json, text);
+    bool ok = out.result == TLY_OK && out.n >= 2;
+    snprintf(longer, sizeof longer, "%s_base64", name);
+    /* The quotes are the writer's. */
+    ok = ok &&
+         tly_ctl_add(object, longer, json_object_new_string_len((const char *)out.p + 1, (int)out.n - 2));
+    tly_buf_fini(&out);
     return ok;
 }

@@ -80,7 +80,7 @@ static enum tly_ctl_exit show_status(struct json_object *node)
 enum tly_ctl_exit tly_ctl_status(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     const char *path = args->option[0] != NULL ? "/v1/cluster?digest=1" : "/v1/cluster";
-    return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){"GET", path, NULL}, show_status);
+    return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = path}, show_status);
 }
 
 /* ---- the others ---- */
@@ -171,5 +171,6 @@ static enum tly_ctl_exit show_peers(struct json_object *peers)
 enum tly_ctl_exit tly_ctl_peers(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     (void)args;
-    return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){"GET", "/v1/peers", NULL}, show_peers);
+    return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = "/v1/peers"},
+                                show_peers);
 }

@@ -1,6 +1,7 @@
 #include "tools/tallyctl.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 bool tly_ctl_accepted(const struct tly_ctl_answer *answer)
 {
@@ -121,4 +122,25 @@ void tly_ctl_bytes(double bytes, char *text, size_t size)
     for (; bytes >= 1024 && unit + 1 < sizeof units / sizeof units[0]; unit++)
         bytes /= 1024;
     snprintf(text, size, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+void tly_ctl_time(uint64_t ns, char *text, size_t size)
+{
+    time_t seconds = (time_t)(ns / 1000000000);
+    struct tm parts;
+    char date[24] = "";
+    if (gmtime_r(&seconds, &parts) != NULL) (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text, size, "%s.%09" PRIu64 "Z", date, ns % 1000000000);
+}
+
+void tly_ctl_printable(struct tly_slice bytes, char *text, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < bytes.n && n + 8 < size; i++) {
+        uint8_t c = bytes.p[i];
+        bool plain = c >= ' ' && c < 0x7f && c != '\\';
+        n += (size_t)snprintf(text + n, size - n, plain ? "%c" : "\\x%02x", c);
+        if (n + 8 >= size && i + 1 < bytes.n) n += (size_t)snprintf(text + n, size - n, "...");
+    }
+    text[n < size ? n : size - 1] = '\0';
 }

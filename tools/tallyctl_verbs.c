@@ -21,14 +21,6 @@ static bool parse_number(const char *text, int64_t least, int64_t most, int64_t 
            value >= least && value <= most;
 }
 
-/* Takes the value over. */
-static bool add(struct json_object *object, const char *name, struct json_object *value)
-{
-    if (value != NULL && json_object_object_add(object, name, value) == 0) return true;
-    json_object_put(value);
-    return false;
-}
-
 /* ---- get, incr ---- */
 
 static enum tly_ctl_exit show_value(struct json_object *json)
@@ -47,7 +39,7 @@ static enum tly_ctl_exit ask_counter(const struct tly_ctl *ctl, const char *key,
 {
     char *path = tly_ctl_key_path("/v1/counters/", key);
     if (path == NULL) return no_memory();
-    struct tly_ctl_request request = {method, path, body};
+    struct tly_ctl_request request = {.method = method, .path = path, .body = body};
     enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_value);
     free(path);
     return status;
@@ -55,6 +47,8 @@ static enum tly_ctl_exit ask_counter(const struct tly_ctl *ctl, const char *key,
 
 enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
+    if (args->option[0] != NULL) return tly_ctl_get_keys(ctl, args, args->option[0]);
+    if (args->count > 1) return tly_ctl_misused("get", "one KEY; several go into a file: -o FILE");
     if (args->words[0][0] == '\0') return tly_ctl_misused("get", "a key has at least one byte");
     return ask_counter(ctl, args->words[0], "GET", NULL);
 }
@@ -67,7 +61,7 @@ enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_a
         return tly_ctl_misused("incr", "DELTA is a whole number of 64 bits, not \"%.40s\"", args->words[1]);
     struct json_object *body = json_object_new_object();
     enum tly_ctl_exit status;
-    if (body != NULL && add(body, "delta", json_object_new_int64(delta)))
+    if (body != NULL && tly_ctl_add(body, "delta", json_object_new_int64(delta)))
         status = ask_counter(ctl, args->words[0], "POST", body);
     else
         status = no_memory();
@@ -88,12 +82,12 @@ static bool add_number(struct json_object *body, const char *name, const char *t
         tly_ctl_misused("check", "--%s is a number from 0 to %" PRId64 ", not \"%.40s\"", name, most, text);
         return false;
     }
-    return add(body, name, json_object_new_int64(number));
+    return tly_ctl_add(body, name, json_object_new_int64(number));
 }
 
 static bool add_text(struct json_object *body, const char *name, const char *text)
 {
-    return text == NULL || add(body, name, json_object_new_string(text));
+    return text == NULL || tly_ctl_add(body, name, json_object_new_string(text));
 }
 
 static bool add_field(struct json_object *fields, const char *word)
@@ -106,7 +100,7 @@ static bool add_field(struct json_object *fields, const char *word)
     else if (json_object_object_get_ex(fields, name, NULL))
         tly_ctl_misused("check", "the field %.40s is given twice", name);
     else
-        ok = add(fields, name, json_object_new_string(equals + 1));
+        ok = tly_ctl_add(fields, name, json_object_new_string(equals + 1));
     free(name);
     return ok;
 }
@@ -118,7 +112,8 @@ static bool add_named(struct json_object *body, const struct tly_ctl_args *args)
         return false;
     }
     struct json_object *fields = json_object_new_object();
-    bool ok = add(body, "limit", json_object_new_string(args->words[0])) && add(body, "key", fields);
+    bool ok = tly_ctl_add(body, "limit", json_object_new_string(args->words[0])) &&
+              tly_ctl_add(body, "key", fields);
     for (size_t i = 1; ok && i < args->count; i++)
         ok = add_field(fields, args->words[i]);
     return ok;
@@ -167,7 +162,7 @@ static void show_verdict(struct json_object *json)
 /* A refusal is an answer, not a failure. */
 static enum tly_ctl_exit ask_check(const struct tly_ctl *ctl, struct json_object *body)
 {
-    struct tly_ctl_request request = {"POST", "/v1/check", body};
+    struct tly_ctl_request request = {.method = "POST", .path = "/v1/check", .body = body};
     struct tly_ctl_answer answer;
     enum tly_ctl_exit status = tly_ctl_ask(ctl, &request, &answer);
     if (status != TLY_CTL_DONE) return status;

@@ -29,7 +29,11 @@ enum tly_frame_type {
     TLY_FRAME_GOODBYE = 7,
     /* Both ignorable. */
     TLY_FRAME_PROBE = 16,
-    TLY_FRAME_PROBED = 17
+    TLY_FRAME_PROBED = 17,
+    /* In files only: wire/archive.h. */
+    TLY_FRAME_ARCHIVE_HEAD = 24,
+    TLY_FRAME_ARCHIVE_ROWS = 25,
+    TLY_FRAME_ARCHIVE_END = 26
 };
 
 struct tly_frame {

@@ -130,6 +130,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_CHECK:
     case TLY_ASK_RESET:
     case TLY_ASK_READ:
+    case TLY_ASK_APPLY:
     case TLY_ASK_REGISTER: break;
     }
     return TLY_WRONG_STRATEGY;
@@ -183,7 +184,10 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
     if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
 
     enum tly_result result;
-    if (request->kind == TLY_ASK_RESET) {
+    if (request->kind == TLY_ASK_APPLY) {
+        size_t rows_max = request->number > 0 ? (size_t)request->number : TLY_APPLY_ROWS_MAX;
+        result = tly_archive_apply(e, request->bytes, rows_max, &reply->applied);
+    } else if (request->kind == TLY_ASK_RESET) {
         result = ask_reset(e, &request->check);
     } else {
         if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;

@@ -192,6 +192,8 @@ enum tly_request_kind {
     TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
     TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
+    TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
+                      too; all of it is joined, or nothing */
     TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 
@@ -206,7 +208,19 @@ struct tly_request {
     struct tly_check check;
 };
 
+/* Dots that one archive may bring: they are joined at once, and the node does nothing else meanwhile. */
+#define TLY_APPLY_ROWS_MAX 65536
+
+struct tly_applied {
+    uint64_t rows;        /* of the archive */
+    uint64_t applied;     /* were new; the others stood already, or are redundant here */
+    uint64_t repaired;    /* of those, at or below the mark of their origin: only an archive lets such in */
+    uint64_t offset;      /* on failure: of the part that is wrong */
+    struct tly_slice key; /* on failure: whose row is wrong; empty: no row is */
+};
+
 struct tly_reply {
+    struct tly_applied applied;
     struct tly_verdict verdict;
     struct tly_value value;
     const struct tly_strategy *strategy; /* of the key; NULL: none registered */
@@ -215,6 +229,28 @@ struct tly_reply {
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
 enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_request *request,
                                struct tly_reply *reply) TLY_MUST_CHECK;
+
+/* ---- exports ---- */
+
+/*
+ * Walks over all live dots of keys with a prefix, and gives an archive piece by piece (wire/archive.h). What is written meanwhile
+ * is in it or not, but no key is missing that was there all the time. The owner frees it before the engine.
+ */
+struct tly_export;
+
+/* At the same time; each holds up to about 200 KiB. */
+#define TLY_EXPORTS_MAX 16
+
+/* An empty prefix: all but sys:. TLY_BAD_KEY: too long; TLY_FULL: TLY_EXPORTS_MAX are under way; TLY_NOMEM. */
+enum tly_result tly_export_new(struct tly_engine *engine, struct tly_slice prefix, struct tly_time now,
+                               struct tly_export **out) TLY_MUST_CHECK;
+void tly_export_free(struct tly_export *export);
+/*
+ * Appends the next piece, perhaps none, about TLY_EXPORT_PIECE_BYTES at most, in well under a millisecond. *done: that was the
+ * last. TLY_NOMEM, TLY_CLOCK_END, or what is in out->result: it cannot go on.
+ */
+#define TLY_EXPORT_PIECE_BYTES (32u * 1024u)
+enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, bool *done) TLY_MUST_CHECK;
 
 /* ---- looking in ---- */
 
@@ -234,6 +270,9 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
     X(dots_stale, "Received dots dropped as stale")                                     \
     X(dots_malformed, "Received dots kept out as malformed")                            \
     X(dots_forged, "Received dots of our own life, dropped")                            \
+    X(dots_repaired, "Dots at or below a mark that an archive brought back")            \
+    X(archives_applied, "Archives applied")                                             \
+    X(archives_refused, "Archives refused, nothing of which was applied")               \
     X(dots_expired, "Dots dropped because their window is over")                        \
     X(naks_sent, "Rounds not taken")                                                    \
     X(naks_received, "Rounds that a peer did not take")                                 \
@@ -291,6 +330,22 @@ struct tly_peer_view {
 
 void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);
+
+/* What one key holds, as it is. */
+struct tly_entry_view {
+    const struct tly_strategy *strategy;
+    const struct tly_dot
+        *dots; /* ascending by version; an unsealed one has its last version, ts 0: none yet */
+    size_t count;
+    uint64_t now_ms; /* cluster time, to read it by */
+    bool unsealed;   /* something was counted since the last hand-over */
+    bool is_bucket;
+    uint64_t tat_ns, emission_ns, tolerance_ns; /* of a token bucket that was asked here */
+};
+
+/* TLY_OK, TLY_NOT_FOUND, TLY_BAD_KEY, TLY_NO_STRATEGY; the view is good until the next call of anything. */
+enum tly_result tly_engine_entry(struct tly_engine *engine, struct tly_slice key,
+                                 struct tly_entry_view *view) TLY_MUST_CHECK;
 /* Peers known, this node not among them. */
 size_t tly_engine_peers(const struct tly_engine *engine);
 void tly_engine_peer(const struct tly_engine *engine, size_t i, struct tly_peer_view *view);

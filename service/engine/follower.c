@@ -56,6 +56,14 @@ void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts
     reach->sent = ts - 1 > reach->have ? ts - 1 : reach->have;
 }
 
+void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts)
+{
+    if (life >= follower->lives) return;
+    struct tly_reach *reach = &follower->reach[life];
+    if (reach->have >= ts) reach->have = ts - 1;
+    if (reach->sent >= ts) reach->sent = ts - 1;
+}
+
 enum tly_result tly_follower_catch_up(struct tly_follower *follower)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;

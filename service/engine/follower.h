@@ -40,6 +40,9 @@ enum tly_result tly_follower_catch_up(struct tly_follower *follower) TLY_MUST_CH
 /* A dot of this life came in out of order, below what may have been scanned. */
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts);
 
+/* The same for a dot that came in below its mark: everything from there on is handed over again. */
+void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts);
+
 /* Whether there is anything it does not have: dots or marks. */
 bool tly_follower_is_behind(const struct tly_follower *follower);
 /* Live records beyond what it has acknowledged. O(lives * log records beyond). */

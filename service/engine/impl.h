@@ -7,6 +7,7 @@
  *     ask.c       requests                           view.c      looking in
  *     time.c      cluster time                       swim.c      who is alive
  *     ring.c      who is linked to whom
+ *     archive.c   exports, and archives that are applied
  *
  *     a connection's states
  *
@@ -169,6 +170,7 @@ struct tly_engine {
     uint64_t new_life_at;
 
     struct tly_follower disk;
+    struct tly_export *exports; /* a list of those under way; their owners free them */
     bool replay_taken;
     uint64_t batch; /* last one handed over */
     uint64_t stored;
@@ -231,6 +233,8 @@ uint64_t tly_random(struct tly_engine *e);
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
 /* Joins the dots of a checked part; dots of one's own life count as forged unless replaying. */
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round) TLY_MUST_CHECK;
+/* A dot has come in: all followers may have scanned past the place where it now stands. */
+void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot);
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
 
@@ -268,6 +272,11 @@ bool tly_member_is_reachable(const struct tly_engine *e, const struct peer *peer
 /* ring.c */
 /* Works out is_linked of every peer, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
+/* archive.c */
+enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive, size_t rows_max,
+                                  struct tly_applied *applied) TLY_MUST_CHECK;
+/* A dot came in late: exports that have passed its place go back. */
+void tly_exports_rewind(struct tly_engine *e, size_t life, uint64_t ts);
 
 /* member.c */
 /* Members that have not left, this node among them. */

@@ -8,9 +8,6 @@
 
 __extension__ typedef unsigned __int128 wide;
 
-/* Local words of a bucket's entry. */
-enum { BUCKET_TAT = 0, BUCKET_EMISSION = 1, BUCKET_TOLERANCE = 2 };
-
 static uint64_t units_of(int64_t count)
 {
     return count > 0 ? (uint64_t)count : 0;
@@ -148,8 +145,8 @@ static struct bucket read_bucket(struct tly_ormap *map, struct tly_slice key, co
     if (entry == NULL) return bucket;
     bucket.generation = tly_counter_generation(map, entry);
     const uint64_t *local = tly_entry_local(entry);
-    bool known = local != NULL && local[BUCKET_EMISSION] != 0;
-    bucket.tat = known ? local[BUCKET_TAT] : first_tat(map, entry, bucket.tolerance, now_ns);
+    bool known = local != NULL && local[TLY_BUCKET_EMISSION] != 0;
+    bucket.tat = known ? local[TLY_BUCKET_TAT] : first_tat(map, entry, bucket.tolerance, now_ns);
     return bucket;
 }
 
@@ -167,9 +164,9 @@ static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice 
         return result;
     }
     uint64_t *local = tly_entry_local(entry);
-    local[BUCKET_TAT] = bucket->tat;
-    local[BUCKET_EMISSION] = bucket->emission;
-    local[BUCKET_TOLERANCE] = bucket->tolerance;
+    local[TLY_BUCKET_TAT] = bucket->tat;
+    local[TLY_BUCKET_EMISSION] = bucket->emission;
+    local[TLY_BUCKET_TOLERANCE] = bucket->tolerance;
     return TLY_OK;
 }
 
@@ -241,13 +238,13 @@ void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct
 {
     struct tly_entry *entry = tly_ormap_find(map, key);
     uint64_t *local = entry != NULL ? tly_entry_local(entry) : NULL;
-    if (local == NULL || local[BUCKET_EMISSION] == 0) return;
+    if (local == NULL || local[TLY_BUCKET_EMISSION] == 0) return;
     int64_t taken;
     if (__builtin_sub_overflow((int64_t)dot->num[TLY_SUM_COUNT], units_before, &taken) || taken <= 0) return;
     /* An hour apart must not become an hour of refusals. */
-    uint64_t most = now_ns + 2 * local[BUCKET_TOLERANCE];
-    wide tat = max_u64(now_ns, local[BUCKET_TAT]) + (wide)local[BUCKET_EMISSION] * (uint64_t)taken;
-    local[BUCKET_TAT] = tat > most ? most : (uint64_t)tat;
+    uint64_t most = now_ns + 2 * local[TLY_BUCKET_TOLERANCE];
+    wide tat = max_u64(now_ns, local[TLY_BUCKET_TAT]) + (wide)local[TLY_BUCKET_EMISSION] * (uint64_t)taken;
+    local[TLY_BUCKET_TAT] = tat > most ? most : (uint64_t)tat;
 }
 
 bool tly_limit_expired(struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put,

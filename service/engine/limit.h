@@ -36,6 +36,9 @@ int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struc
 void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                        int64_t units_before, uint64_t now_ns);
 
+/* The local words of a bucket's entry. */
+enum { TLY_BUCKET_TAT = 0, TLY_BUCKET_EMISSION = 1, TLY_BUCKET_TOLERANCE = 2 };
+
 /* Whether a PUT under this key reads as nothing from now on, on every node alike (tly_ormap_sweep). */
 bool tly_limit_expired(struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *put,
                        uint64_t now_ns, uint64_t skew_ns);

@@ -179,8 +179,7 @@ static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
     }
 }
 
-/* All followers may have scanned past the place where this dot now stands. */
-static void rewind_followers(struct tly_engine *e, const struct tly_dot *dot)
+void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
 {
     size_t life = 0;
     while (tly_ormap_life(e->map, life).origin != dot->version.origin)
@@ -188,6 +187,10 @@ static void rewind_followers(struct tly_engine *e, const struct tly_dot *dot)
     for (size_t i = 0; i < e->conn_count; i++)
         tly_follower_rewind(&e->conns[i]->follower, life, dot->version.ts);
     tly_follower_rewind(&e->disk, life, dot->version.ts);
+    /* A peer would drop a dot below its mark; the disk has to have it. */
+    if (dot->version.ts <= tly_ormap_life(e->map, life).mark)
+        tly_follower_reopen(&e->disk, life, dot->version.ts);
+    tly_exports_rewind(e, life, dot->version.ts);
 }
 
 static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
@@ -195,12 +198,15 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
     enum tly_outcome outcome;
-    enum tly_result result = tly_ormap_apply(e->map, row->key, &row->dot, &outcome);
+    /* What the own log holds was here, also what a repair had let in below a mark. */
+    bool replaying = tly_ormap_origin(e->map) == 0;
+    enum tly_result result = replaying ? tly_ormap_repair(e->map, row->key, &row->dot, &outcome)
+                                       : tly_ormap_apply(e->map, row->key, &row->dot, &outcome);
     if (result != TLY_OK) return result;
     count_outcome(e, outcome);
     if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
     if (outcome != TLY_APPLIED) return TLY_OK;
-    rewind_followers(e, &row->dot);
+    tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     if (is_member_key(row->key)) tly_member_learn(e, row->key);
     return TLY_OK;

@@ -68,6 +68,11 @@ void tly_client_close(struct tly_client *client);
 bool tly_client_is_closing(const struct tly_client *client);
 /* Enough answers wait: a protocol takes no further request in this call of feed. */
 bool tly_client_is_full(struct tly_client *client);
+/*
+ * The protocol left input that it will use later, and wants to be fed it again, with nothing more behind it: when the socket takes
+ * more, in another turn of the loop, however many answers wait.
+ */
+void tly_client_go_on(struct tly_client *client);
 /* To be called for every request, for tly_door_stats. */
 void tly_client_count_request(struct tly_client *client);
 uint64_t tly_client_id(const struct tly_client *client);

@@ -300,6 +300,11 @@ bool tly_client_is_full(struct tly_client *client)
     return true;
 }
 
+void tly_client_go_on(struct tly_client *client)
+{
+    client->stalled = true;
+}
+
 void tly_client_count_request(struct tly_client *client)
 {
     client->door->stats.requests++;

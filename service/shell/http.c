@@ -17,7 +17,17 @@ struct http {
     struct tly_client *client;
     struct tly_http_scan scan;
     struct tly_buf body;
+    struct tly_http_stream
+        stream; /* with next: an answer is under way, and its request is kept in the input */
+    size_t stream_request_bytes;
+    bool stream_is_chunked, stream_keeps_alive;
 };
+
+static void end_stream(struct http *http)
+{
+    if (http->stream.next != NULL) http->stream.end(http->stream.context);
+    http->stream = (struct tly_http_stream){0};
+}
 
 static void *open_session(struct tly_app *app, struct tly_client *client)
 {
@@ -34,6 +44,7 @@ static void close_session(void *state)
 {
     struct http *http = state;
     struct tly_mem mem = http->body.mem;
+    end_stream(http);
     tly_buf_fini(&http->body);
     tly_mem_free(&mem, http, sizeof *http);
 }
@@ -152,11 +163,14 @@ static void send_answer(struct tly_buf *out, const struct tly_exchange *x, bool 
     char line[128];
     (void)snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", x->status, tly_http_reason(x->status));
     put(out, line);
-    if (x->status != 204) {
+    bool is_stream = x->stream.next != NULL;
+    if (is_stream && x->request->minor > 0) {
+        put(out, "Transfer-Encoding: chunked\r\n");
+    } else if (!is_stream && x->status != 204) {
         (void)snprintf(line, sizeof line, "Content-Length: %zu\r\n", x->body->n);
         put(out, line);
     }
-    if (x->body->n > 0) {
+    if (is_stream || x->body->n > 0) {
         (void)snprintf(line, sizeof line, "Content-Type: %s\r\n", x->type);
         put(out, line);
     }
@@ -243,8 +257,49 @@ static void answer(struct http *http, const struct tly_http_request *request)
         tly_http_problem(&x, 503, tly_result_name(http->body.result), "the answer could not be made");
         if (http->body.result != TLY_OK) tly_client_close(http->client);
     }
-    if (!request->keep_alive) tly_client_close(http->client);
-    send_answer(tly_client_out(http->client), &x, !tly_client_is_closing(http->client));
+    bool has_body = !tly_http_method_is(request, "HEAD");
+    bool is_stream = x.stream.next != NULL;
+    /* Before HTTP/1.1 a body of unknown length ends with the connection. */
+    bool keep_alive = request->keep_alive && (!is_stream || request->minor > 0);
+    if (!keep_alive && !(is_stream && has_body)) tly_client_close(http->client);
+    send_answer(tly_client_out(http->client), &x, keep_alive && !tly_client_is_closing(http->client));
+    http->stream = x.stream;
+    if (!is_stream) return;
+    http->stream_request_bytes = request->bytes;
+    http->stream_is_chunked = request->minor > 0;
+    http->stream_keeps_alive = keep_alive;
+    if (!has_body) end_stream(http);
+}
+
+/* ---- answers made while they are sent ---- */
+
+/* Sends what stands in the body as a piece of the answer. */
+static void send_piece(struct http *http)
+{
+    struct tly_buf *out = tly_client_out(http->client);
+    char head[24];
+    if (http->body.n == 0) return;
+    (void)snprintf(head, sizeof head, "%zx\r\n", http->body.n);
+    if (http->stream_is_chunked) put(out, head);
+    tly_buf_put(out, http->body.p, http->body.n);
+    if (http->stream_is_chunked) put(out, "\r\n");
+}
+
+/* One piece more. How many bytes of the input are used now: those of the request, once all of the answer is made. */
+static size_t go_on(struct http *http)
+{
+    bool done = false;
+    tly_buf_clear(&http->body);
+    bool ok = http->stream.next(http->stream.context, &http->body, &done) && http->body.result == TLY_OK;
+    if (ok) send_piece(http);
+    if (ok && !done) {
+        tly_client_go_on(http->client);
+        return 0;
+    }
+    end_stream(http);
+    if (ok && http->stream_is_chunked) put(tly_client_out(http->client), "0\r\n\r\n");
+    if (!ok || !http->stream_keeps_alive) tly_client_close(http->client);
+    return http->stream_request_bytes;
 }
 
 /* The connection has lost its rhythm: a last answer, and it ends. */
@@ -270,8 +325,12 @@ static bool take_one(struct http *http, struct tly_slice in, struct tly_http_req
         refuse(http, request);
         return false;
     }
-    *used += request->bytes;
     answer(http, request);
+    if (http->stream.next != NULL) {
+        tly_client_go_on(http->client);
+        return false;
+    }
+    *used += request->bytes;
     return !tly_client_is_closing(http->client);
 }
 
@@ -279,8 +338,8 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
 {
     struct http *http = state;
     struct tly_http_request request;
-    size_t used = 0;
-    bool goes_on = true;
+    size_t used = http->stream.next != NULL ? go_on(http) : 0;
+    bool goes_on = http->stream.next == NULL && !tly_client_is_closing(client);
     while (goes_on && used < in.n && !tly_client_is_full(client))
         goes_on = take_one(http, tly_slice_of(in.p + used, in.n - used), &request, &used);
     if (http->body.capacity > BODY_BYTES_KEPT) tly_buf_fini(&http->body);

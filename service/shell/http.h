@@ -17,6 +17,16 @@ struct tly_http_lines {
     size_t n;
 };
 
+/*
+ * A body that is made while it is sent: next() appends a piece, in one turn of the loop, and sets *done with the last. false: it
+ * cannot go on, and the client sees that it is not whole. end() is called once, however it ends.
+ */
+struct tly_http_stream {
+    bool (*next)(void *context, struct tly_buf *piece, bool *done);
+    void (*end)(void *context);
+    void *context;
+};
+
 struct tly_exchange {
     struct tly_app *app;
     const struct tly_client *client;
@@ -25,6 +35,7 @@ struct tly_exchange {
     int status;
     const char *type; /* of the body */
     struct tly_buf *body;
+    struct tly_http_stream stream; /* with next: what is sent, in the place of body */
     struct tly_http_lines lines;
 };
 
@@ -69,6 +80,8 @@ tly_http_handler tly_http_run_counter;
 /* http_routes_node.c */
 tly_http_handler tly_http_run_cluster, tly_http_run_peers, tly_http_run_limits, tly_http_run_healthz,
     tly_http_run_readyz, tly_http_run_root;
+/* http_routes_archive.c */
+tly_http_handler tly_http_run_export, tly_http_run_apply, tly_http_run_explain;
 /* metrics.c: Prometheus' text format 0.0.4 */
 tly_http_handler tly_http_run_metrics;
 
