@@ -1,7 +1,13 @@
 /*
- * From a key's hash to an entry's number: open addressing with linear probing, eight bytes a slot, no tombstones (a
- * removal moves the following slots back).  The caller compares keys; half of the hash stands in the slot so that it
- * seldom has to.
+ * From a key's hash to where its entry lies.  Slots of eight bytes stand in the order of their hashes: linear probing
+ * from a home that is proportional to the hash, every run sorted, no tombstones.  A slot moves without a look at the entry.
+ *
+ *     directory[first bits of the hash] -> segment: up to TLY_SEGMENT_SLOTS slots and a tail for the last run
+ *
+ * A segment that fills up is made an eighth larger, or at its limit divided in two by the next bit (extendible hashing), so no
+ * insertion moves more slots than one segment holds, and the table is between 7/9 and 7/8 full as long as it only grows.
+ *
+ * The caller compares keys; several entries may share a hash of 32 bits, and stand side by side.
  */
 #ifndef TALLY_CRDT_INDEX_H
 #define TALLY_CRDT_INDEX_H
@@ -11,37 +17,76 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define TLY_SEGMENT_SLOTS 8192u
+
 struct tly_slot {
-    uint32_t tag;    /* upper half of the hash */
-    uint32_t number; /* entry + 1; 0: empty */
+    uint32_t hash;
+    uint32_t ref; /* 0: empty */
+};
+
+struct tly_segment {
+    struct tly_slot *slots;
+    uint32_t capacity; /* homes */
+    uint32_t room;     /* homes and tail; the last slot is always empty */
+    uint32_t used;     /* kept right only in the first of the directory's entries for one segment */
+    uint32_t depth;    /* bits of the hash that all of the segment share */
 };
 
 struct tly_index {
-    struct tly_slot *slots;
-    size_t mask; /* slots - 1; slots is a power of two */
+    struct tly_segment *directory; /* 2^depth */
+    uint32_t depth;
     size_t used;
-};
-
-/* A walk over the slots that may hold a hash. */
-struct tly_probe {
-    size_t at;
-    uint32_t tag;
+    size_t moved; /* slots that were moved by growing, ever */
 };
 
 bool tly_index_init(struct tly_index *index, const struct tly_mem *mem);
 void tly_index_fini(struct tly_index *index, const struct tly_mem *mem);
 
-struct tly_probe tly_probe_of(const struct tly_index *index, uint64_t hash);
-/* The next candidate's number; false at the end of the run. */
-bool tly_probe_next(const struct tly_index *index, struct tly_probe *probe, uint32_t *number);
+static inline struct tly_segment *tly_index_segment(const struct tly_index *index, uint32_t hash)
+{
+    return &index->directory[(uint64_t)hash << index->depth >> 32];
+}
 
-/* False: no memory for the growth; hash_of gives the hash of an entry when slots move. */
-typedef uint64_t tly_hash_of(const void *context, uint32_t number);
-bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, tly_hash_of *hash_of,
-                       const void *context);
-/* After tly_index_reserve. */
-void tly_index_add(struct tly_index *index, uint64_t hash, uint32_t number);
-void tly_index_remove(struct tly_index *index, uint64_t hash, uint32_t number, tly_hash_of *hash_of,
-                      const void *context);
+/* Where a slot of this hash would best stand. */
+static inline struct tly_slot *tly_index_home(const struct tly_segment *segment, uint32_t hash)
+{
+    uint32_t rest = hash << segment->depth;
+    return segment->slots + ((uint64_t)rest * segment->capacity >> 32);
+}
+
+/* The first slot of this hash; those of the same hash follow it, until hash or ref differ. NULL: none. */
+static inline struct tly_slot *tly_index_find(const struct tly_index *index, uint32_t hash)
+{
+    struct tly_slot *slot = tly_index_home(tly_index_segment(index, hash), hash);
+    while (slot->hash < hash && slot->ref != 0)
+        slot++;
+    return slot->hash == hash && slot->ref != 0 ? slot : NULL;
+}
+
+/* The next slot of the same hash, or NULL. */
+static inline struct tly_slot *tly_index_again(struct tly_slot *slot)
+{
+    return slot[1].hash == slot->hash && slot[1].ref != 0 ? slot + 1 : NULL;
+}
+
+static inline void tly_index_prefetch(const struct tly_index *index, uint32_t hash)
+{
+    const struct tly_slot *home = tly_index_home(tly_index_segment(index, hash), hash);
+    __builtin_prefetch(home);
+    __builtin_prefetch(home + 6);
+}
+
+/* The first slot whose hash is not less, from whichever segment; NULL: none. */
+struct tly_slot *tly_index_from(const struct tly_index *index, uint32_t hash);
+
+/* Room for one more slot of this hash. False: no memory, nothing changed that shows. Slots may move. */
+bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, uint32_t hash);
+/* After tly_index_reserve. Slots of the same hash keep their order, the new one comes last. */
+struct tly_slot *tly_index_add(struct tly_index *index, uint32_t hash, uint32_t ref);
+/* Takes the slot out; slots may move. */
+void tly_index_remove(struct tly_index *index, const struct tly_mem *mem, struct tly_slot *slot);
+
+/* The invariant; aborts on our own mistakes. */
+void tly_index_check(const struct tly_index *index);
 
 #endif

@@ -1,126 +1,412 @@
 #include "crdt/oplog.h"
 
+#include <assert.h>
 #include <string.h>
 
-#define DEAD_MIN 64
-/* Up to so many late records are put in their places one by one, which costs far less than to sort all that follow. */
-#define LATE_FEW 32
+/* A chunk with fewer is joined with a neighbour if both together fill no more than three quarters of one. */
+#define CHUNK_LOW (TLY_CHUNK_RECORDS / 4)
+#define CHUNK_JOINED_MAX (TLY_CHUNK_RECORDS / 4 * 3)
+#define BLOCK_LOW (TLY_BLOCK_CHUNKS / 4)
+#define BLOCK_JOINED_MAX (TLY_BLOCK_CHUNKS / 4 * 3)
 
-static bool before(struct tly_record a, struct tly_record b)
+static void free_chunk(const struct tly_mem *mem, struct tly_chunk *chunk)
 {
-    return a.ts != b.ts ? a.ts < b.ts : a.entry < b.entry;
+    tly_mem_free(mem, chunk->hashes, chunk->capacity * sizeof *chunk->hashes);
 }
 
-bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem)
+static void free_block(const struct tly_mem *mem, struct tly_block *block)
 {
-    void *records = tly_mem_reserve(mem, log->records, &log->capacity, log->count + 1, sizeof *log->records);
-    if (records == NULL) return false;
-    log->records = records;
-    return true;
-}
-
-void tly_oplog_append(struct tly_oplog *log, struct tly_record record)
-{
-    bool late = log->count > 0 && before(record, log->records[log->count - 1]);
-    if (!late && log->ordered == log->count) log->ordered++;
-    log->records[log->count++] = record;
+    tly_mem_free(mem, block->chunks, block->capacity * sizeof *block->chunks);
 }
 
 void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem)
 {
-    tly_mem_free(mem, log->records, log->capacity * sizeof *log->records);
+    for (size_t i = 0; i < log->block_count; i++) {
+        for (uint32_t j = 0; j < log->blocks[i].count; j++)
+            free_chunk(mem, &log->blocks[i].chunks[j]);
+        free_block(mem, &log->blocks[i]);
+    }
+    tly_mem_free(mem, log->blocks, log->block_capacity * sizeof *log->blocks);
     *log = (struct tly_oplog){0};
 }
 
-/* Sinks records[i] in a max-heap of n records. */
-static void sift_down(struct tly_record *records, size_t i, size_t n)
+/* ---- finding ---- */
+
+/* The last of `count` items that begins at or before ts, or the first; an item begins with its `from`. */
+static inline size_t last_from(const void *items, size_t item_bytes, size_t count, uint64_t ts)
 {
-    struct tly_record record = records[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && before(records[child], records[child + 1])) child++;
-        if (!before(record, records[child])) break;
-        records[i] = records[child];
+    size_t at = 0;
+    /* Halved without a branch, which would be guessed wrongly: deaths come at any ts. */
+    for (size_t left = count; left > 1;) {
+        size_t half = left / 2;
+        uint64_t from;
+        memcpy(&from, (const char *)items + (at + half) * item_bytes, sizeof from);
+        at += from <= ts ? half : 0;
+        left -= half;
     }
-    records[i] = record;
+    return at;
 }
 
-/* Heap sort: needs no memory and no luck with the input, which a peer may choose. */
-static void sort(struct tly_record *records, size_t count)
+struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts)
 {
-    for (size_t i = count / 2; i-- > 0;)
-        sift_down(records, i, count);
-    for (size_t n = count; n > 1; n--) {
-        struct tly_record greatest = records[0];
-        records[0] = records[n - 1];
-        records[n - 1] = greatest;
-        sift_down(records, 0, n - 1);
+    assert(log->block_count > 0);
+    const struct tly_block *newest = &log->blocks[log->block_count - 1];
+    if (newest->chunks[newest->count - 1].from <= ts)
+        return (struct tly_chunk_at){log->block_count - 1, newest->count - 1};
+    struct tly_chunk_at at = {.block = last_from(log->blocks, sizeof *log->blocks, log->block_count, ts)};
+    const struct tly_block *block = &log->blocks[at.block];
+    at.chunk = last_from(block->chunks, sizeof *block->chunks, block->count, ts);
+    return at;
+}
+
+static struct tly_chunk *chunk_at(const struct tly_oplog *log, struct tly_chunk_at at)
+{
+    return &log->blocks[at.block].chunks[at.chunk];
+}
+
+struct tly_chunk_at tly_oplog_after(const struct tly_oplog *log, struct tly_chunk_at at)
+{
+    if (at.chunk + 1 < log->blocks[at.block].count) return (struct tly_chunk_at){at.block, at.chunk + 1};
+    return (struct tly_chunk_at){at.block + 1, 0};
+}
+
+const struct tly_chunk *tly_oplog_chunk(const struct tly_oplog *log, struct tly_chunk_at at, uint64_t *to)
+{
+    if (at.block >= log->block_count) return NULL;
+    struct tly_chunk_at after = tly_oplog_after(log, at);
+    *to = after.block < log->block_count ? chunk_at(log, after)->from - 1 : UINT64_MAX;
+    return chunk_at(log, at);
+}
+
+/* ---- room ---- */
+
+static bool reserve_block(struct tly_oplog *log, const struct tly_mem *mem)
+{
+    void *blocks =
+        tly_mem_reserve(mem, log->blocks, &log->block_capacity, log->block_count + 1, sizeof *log->blocks);
+    if (blocks == NULL) return false;
+    log->blocks = blocks;
+    return true;
+}
+
+static bool reserve_chunks(struct tly_block *block, const struct tly_mem *mem, uint32_t count)
+{
+    size_t capacity = block->capacity;
+    void *chunks = tly_mem_reserve(mem, block->chunks, &capacity, count, sizeof *block->chunks);
+    if (chunks == NULL) return false;
+    block->chunks = chunks;
+    block->capacity = (uint32_t)capacity;
+    return true;
+}
+
+static bool reserve_records(struct tly_chunk *chunk, const struct tly_mem *mem, uint32_t count)
+{
+    if (count <= chunk->capacity) return true;
+    size_t capacity = chunk->capacity;
+    void *hashes = tly_mem_reserve(mem, chunk->hashes, &capacity, count, sizeof *chunk->hashes);
+    if (hashes == NULL) return false;
+    chunk->hashes = hashes;
+    chunk->capacity = (uint32_t)capacity;
+    return true;
+}
+
+static void insert_block(struct tly_oplog *log, size_t at, struct tly_block block)
+{
+    memmove(&log->blocks[at + 1], &log->blocks[at], (log->block_count - at) * sizeof block);
+    log->blocks[at] = block;
+    log->block_count++;
+}
+
+/* Room for a chunk behind this one, in a block that it may have to divide; *at is then right again. */
+static bool reserve_chunk_after(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at *at)
+{
+    struct tly_block *block = &log->blocks[at->block];
+    if (block->count < TLY_BLOCK_CHUNKS) return reserve_chunks(block, mem, block->count + 1);
+    /* Appending leaves full blocks behind; elsewhere a block is halved. */
+    bool appends = at->block + 1 == log->block_count && at->chunk + 1 == block->count;
+    uint32_t kept = appends ? block->count - 1 : block->count / 2, moved = block->count - kept;
+    struct tly_block second = {0};
+    if (!reserve_block(log, mem) || !reserve_chunks(&second, mem, moved + 1)) return false;
+    block = &log->blocks[at->block];
+    memcpy(second.chunks, block->chunks + kept, moved * sizeof *second.chunks);
+    second.count = moved;
+    second.from = second.chunks[0].from;
+    block->count = kept;
+    insert_block(log, at->block + 1, second);
+    if (at->chunk < kept) return reserve_chunks(&log->blocks[at->block], mem, kept + 1);
+    *at = (struct tly_chunk_at){at->block + 1, at->chunk - kept};
+    return true;
+}
+
+/* After reserve_chunk_after. */
+static void insert_chunk_after(struct tly_oplog *log, struct tly_chunk_at at, struct tly_chunk chunk)
+{
+    struct tly_block *block = &log->blocks[at.block];
+    struct tly_chunk *place = &block->chunks[at.chunk + 1];
+    memmove(place + 1, place, (block->count - at.chunk - 1) * sizeof chunk);
+    *place = chunk;
+    block->count++;
+}
+
+static bool begin(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts)
+{
+    struct tly_block block = {.from = ts};
+    struct tly_chunk chunk = {.from = ts};
+    if (!reserve_block(log, mem) || !reserve_chunks(&block, mem, 1)) return false;
+    if (!reserve_records(&chunk, mem, 1)) {
+        free_block(mem, &block);
+        return false;
+    }
+    block.chunks[0] = chunk;
+    block.count = 1;
+    insert_block(log, 0, block);
+    return true;
+}
+
+/* ---- dividing ---- */
+
+static void sort_timed(struct tly_timed *items, size_t count)
+{
+    /* Nearly in order as a rule, and never many. */
+    for (size_t i = 1; i < count; i++) {
+        struct tly_timed item = items[i];
+        size_t j = i;
+        for (; j > 0 && items[j - 1].ts > item.ts; j--)
+            items[j] = items[j - 1];
+        items[j] = item;
     }
 }
 
-/* The place of the first of the ordered records that comes after this one. */
-static size_t place_of(const struct tly_oplog *log, struct tly_record record)
+/* Where to divide: near the middle, between two of different ts; 0 or count when all are of one. */
+static size_t middle_of(const struct tly_timed *items, size_t count)
 {
-    size_t low = 0, high = log->ordered;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (before(record, log->records[middle]))
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    size_t middle = count / 2, up = middle, down = middle;
+    while (up < count && items[up - 1].ts == items[up].ts)
+        up++;
+    if (up < count) return up;
+    while (down > 0 && items[down - 1].ts == items[down].ts)
+        down--;
+    return down;
 }
 
-static void put_in_order(struct tly_oplog *log)
+/* Gives the chunk's later half to `second`, whose array is large enough. False: they are all of one ts. */
+static bool divide(struct tly_chunk *chunk, uint64_t to, const struct tly_dots *dots,
+                   struct tly_chunk *second)
 {
-    struct tly_record *records = log->records;
-    if (log->count - log->ordered > LATE_FEW) {
-        struct tly_record least = records[log->ordered];
-        for (size_t i = log->ordered + 1; i < log->count; i++)
-            if (before(records[i], least)) least = records[i];
-        size_t first = place_of(log, least);
-        sort(records + first, log->count - first);
-        log->ordered = log->count;
+    struct tly_timed items[TLY_CHUNK_RECORDS];
+    size_t count = dots->list(dots->context, chunk, chunk->from, to, items, TLY_CHUNK_RECORDS);
+    assert(count == chunk->count);
+    sort_timed(items, count);
+    size_t middle = middle_of(items, count);
+    if (middle == 0 || middle == count) return false;
+    for (size_t i = 0; i < middle; i++)
+        chunk->hashes[i] = items[i].hash;
+    for (size_t i = middle; i < count; i++)
+        second->hashes[i - middle] = items[i].hash;
+    chunk->count = (uint32_t)middle;
+    second->count = (uint32_t)(count - middle);
+    second->from = items[middle].ts;
+    return true;
+}
+
+/* A chunk of its own behind the last one, for a ts newer than all. */
+static bool reserve_newest(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts)
+{
+    struct tly_block *block = &log->blocks[log->block_count - 1];
+    struct tly_chunk_at at = {log->block_count - 1, block->count - 1};
+    if (block->chunks[at.chunk].count == 0) {
+        /* Reserved once, and then not used. */
+        block->chunks[at.chunk].from = ts;
+        block->from = block->chunks[0].from;
+        return true;
     }
-    for (; log->ordered < log->count; log->ordered++) {
-        struct tly_record late = records[log->ordered];
-        size_t place = place_of(log, late);
-        memmove(&records[place + 1], &records[place], (log->ordered - place) * sizeof *records);
-        records[place] = late;
+    struct tly_chunk chunk = {.from = ts};
+    if (!reserve_records(&chunk, mem, TLY_CHUNK_RECORDS)) return false;
+    if (!reserve_chunk_after(log, mem, &at)) {
+        free_chunk(mem, &chunk);
+        return false;
+    }
+    insert_chunk_after(log, at, chunk);
+    return true;
+}
+
+static bool reserve_divided(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at,
+                            const struct tly_dots *dots)
+{
+    struct tly_chunk second = {0};
+    uint64_t to = UINT64_MAX;
+    if (!reserve_records(&second, mem, TLY_CHUNK_RECORDS)) return false;
+    if (!reserve_chunk_after(log, mem, &at)) {
+        free_chunk(mem, &second);
+        return false;
+    }
+    (void)tly_oplog_chunk(log, at, &to);
+    struct tly_chunk *chunk = chunk_at(log, at);
+    if (divide(chunk, to, dots, &second)) {
+        insert_chunk_after(log, at, second);
+        return true;
+    }
+    free_chunk(mem, &second);
+    return reserve_records(chunk, mem, chunk->count + 1);
+}
+
+bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
+                       const struct tly_dots *dots)
+{
+    if (log->block_count == 0) return begin(log, mem, ts);
+    struct tly_chunk_at at = tly_oplog_find(log, ts);
+    struct tly_chunk *chunk = chunk_at(log, at);
+    if (chunk->count < TLY_CHUNK_RECORDS) return reserve_records(chunk, mem, chunk->count + 1);
+    if (ts > log->last) return reserve_newest(log, mem, ts);
+    if (chunk->count == TLY_CHUNK_RECORDS) return reserve_divided(log, mem, at, dots);
+    return reserve_records(chunk, mem, chunk->count + 1);
+}
+
+/* ---- records ---- */
+
+/* The first chunk, and with it the first block, begins with whatever comes earlier. */
+static void begin_earlier(struct tly_oplog *log, uint64_t ts)
+{
+    struct tly_chunk *first = &log->blocks[0].chunks[0];
+    if (ts < first->from) first->from = log->blocks[0].from = ts;
+}
+
+void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash)
+{
+    begin_earlier(log, ts);
+    struct tly_chunk *chunk = chunk_at(log, tly_oplog_find(log, ts));
+    assert(chunk->count < chunk->capacity);
+    chunk->hashes[chunk->count++] = hash;
+    log->count++;
+    if (ts > log->last) log->last = ts;
+}
+
+static void remove_block(struct tly_oplog *log, const struct tly_mem *mem, size_t at)
+{
+    free_block(mem, &log->blocks[at]);
+    log->block_count--;
+    memmove(&log->blocks[at], &log->blocks[at + 1], (log->block_count - at) * sizeof *log->blocks);
+}
+
+/* Joins a block that is low with the next one, if they fit. Without memory they stay two. */
+static void join_blocks(struct tly_oplog *log, const struct tly_mem *mem, size_t at)
+{
+    if (at + 1 >= log->block_count) return;
+    struct tly_block *block = &log->blocks[at], *next = block + 1;
+    uint32_t both = block->count + next->count;
+    if (both > BLOCK_JOINED_MAX || !reserve_chunks(block, mem, both)) return;
+    memcpy(block->chunks + block->count, next->chunks, next->count * sizeof *next->chunks);
+    block->count = both;
+    remove_block(log, mem, at + 1);
+}
+
+/* The chunk's own array is gone or has been given away. */
+static void remove_chunk(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
+{
+    struct tly_block *block = &log->blocks[at.block];
+    block->count--;
+    memmove(&block->chunks[at.chunk], &block->chunks[at.chunk + 1],
+            (block->count - at.chunk) * sizeof *block->chunks);
+    if (block->count == 0) {
+        remove_block(log, mem, at.block);
+    } else {
+        block->from = block->chunks[0].from;
+        if (block->count >= BLOCK_LOW) return;
+        join_blocks(log, mem, at.block);
+        if (at.block > 0) join_blocks(log, mem, at.block - 1);
     }
 }
 
-static void compact(struct tly_oplog *log, tly_is_live *is_live, const void *context)
+/* Joins a chunk with the next of its block, if they fit. */
+static bool join_chunks(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
 {
-    put_in_order(log);
-    struct tly_record last = {0};
-    size_t kept = 0, nth = 0;
-    for (size_t i = 0; i < log->count; i++) {
-        struct tly_record record = log->records[i];
-        nth = i > 0 && record.ts == last.ts && record.entry == last.entry ? nth + 1 : 0;
-        last = record;
-        if (is_live(context, &record, nth)) log->records[kept++] = record;
-    }
-    log->count = log->ordered = kept;
-    log->dead = 0;
+    struct tly_block *block = &log->blocks[at.block];
+    if (at.chunk + 1 >= block->count) return false;
+    struct tly_chunk *chunk = &block->chunks[at.chunk], *next = chunk + 1;
+    uint32_t both = chunk->count + next->count;
+    if (both > CHUNK_JOINED_MAX || !reserve_records(chunk, mem, both)) return false;
+    memcpy(chunk->hashes + chunk->count, next->hashes, next->count * sizeof *next->hashes);
+    chunk->count = both;
+    free_chunk(mem, next);
+    remove_chunk(log, mem, (struct tly_chunk_at){at.block, at.chunk + 1});
+    return true;
 }
 
-void tly_oplog_died(struct tly_oplog *log, tly_is_live *is_live, const void *context)
+static void tidy_chunk(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
 {
-    log->dead++;
-    if (log->dead > DEAD_MIN && log->dead > log->count - log->dead) compact(log, is_live, context);
+    struct tly_chunk *chunk = chunk_at(log, at);
+    if (chunk->count >= CHUNK_LOW) return;
+    if (chunk->count == 0) {
+        free_chunk(mem, chunk);
+        remove_chunk(log, mem, at);
+        if (log->block_count == 0) log->last = 0;
+        return;
+    }
+    if (join_chunks(log, mem, at) || at.chunk == 0) return;
+    (void)join_chunks(log, mem, (struct tly_chunk_at){at.block, at.chunk - 1});
 }
 
-size_t tly_oplog_after(struct tly_oplog *log, uint64_t after_ts)
+/* Four hashes that are compared at once. */
+typedef uint32_t lanes __attribute__((vector_size(16)));
+
+static inline lanes lanes_equal(const uint32_t *hashes, lanes wanted)
 {
-    put_in_order(log);
-    size_t low = 0, high = log->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (log->records[middle].ts <= after_ts)
-            low = middle + 1;
-        else
-            high = middle;
+    lanes four;
+    memcpy(&four, hashes, sizeof four);
+    return (lanes)(four == wanted);
+}
+
+/* The place of a record of this hash; the count when there is none. Sixteen at a time: it is looked for at every death. */
+static uint32_t record_of(const struct tly_chunk *chunk, uint32_t hash)
+{
+    const uint32_t *hashes = chunk->hashes;
+    const lanes wanted = {hash, hash, hash, hash};
+    uint32_t i = 0;
+    for (; i + 16 <= chunk->count; i += 16) {
+        lanes found = lanes_equal(hashes + i, wanted) | lanes_equal(hashes + i + 4, wanted) |
+                      lanes_equal(hashes + i + 8, wanted) | lanes_equal(hashes + i + 12, wanted);
+        uint64_t halves[2];
+        memcpy(halves, &found, sizeof found);
+        if ((halves[0] | halves[1]) != 0) break;
     }
-    return low;
+    while (i < chunk->count && hashes[i] != hash)
+        i++;
+    return i;
+}
+
+void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash)
+{
+    struct tly_chunk_at at = tly_oplog_find(log, ts);
+    struct tly_chunk *chunk = chunk_at(log, at);
+    uint32_t i = record_of(chunk, hash);
+    assert(i < chunk->count);
+    /* Those behind move up, so that records that came in order stay in order. */
+    chunk->count--;
+    memmove(&chunk->hashes[i], &chunk->hashes[i + 1], (chunk->count - i) * sizeof *chunk->hashes);
+    log->count--;
+    tidy_chunk(log, mem, at);
+}
+
+/* ---- the invariant ---- */
+
+void tly_oplog_check(const struct tly_oplog *log)
+{
+    size_t count = 0, empty = 0;
+    uint64_t from = 0;
+    for (size_t i = 0; i < log->block_count; i++) {
+        const struct tly_block *block = &log->blocks[i];
+        assert(block->count > 0 && block->count <= TLY_BLOCK_CHUNKS && block->count <= block->capacity);
+        assert(block->from == block->chunks[0].from);
+        for (uint32_t j = 0; j < block->count; j++) {
+            const struct tly_chunk *chunk = &block->chunks[j];
+            assert(chunk->from > from && chunk->count <= chunk->capacity);
+            assert(empty == 0); /* only the last may be */
+            assert(chunk->count == 0 || chunk->from <= log->last);
+            from = chunk->from;
+            count += chunk->count;
+            empty += chunk->count == 0;
+        }
+    }
+    assert(count == log->count && (count > 0 || log->last == 0));
+    (void)from;
 }

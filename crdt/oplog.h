@@ -1,7 +1,15 @@
 /*
- * The operation log of one life: records (ts, entry) in ts order.  A record is live while the entry still holds that
- * dot.  Appending is O(1); a record that comes out of order (two relays) is put in place when the log is next read.
- * Compaction drops the dead ones; it runs when dead > live and dead > 64 and never drops a live one.
+ * The operation log of one life: which entries hold its sealed dots, in the order of their ts.
+ *
+ *     log -> blocks -> chunks (from ts) -> records: the hash of a key, four bytes
+ *
+ * A record names an entry by its hash and says by its place about when; the dot's own ts stands in the entry.  There is a
+ * record for each sealed dot that stands and no other: a dot that goes takes its record along, so there is nothing to
+ * compact.  A chunk has records from its own ts up to that of the next, in no certain order, and is divided when it is full,
+ * joined with its neighbour when both are low: a leaf of a B-tree.  Dots of one ts are never divided.
+ *
+ * Records are put and taken in O(log n) and touch one chunk.  To divide a chunk one must know the ts of its records: the
+ * owner lists them.
  */
 #ifndef TALLY_CRDT_OPLOG_H
 #define TALLY_CRDT_OPLOG_H
@@ -11,33 +19,66 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct tly_record {
-    uint64_t ts;
-    uint32_t entry;
+/* A chunk takes more only if they are all of one ts. */
+#define TLY_CHUNK_RECORDS 128u
+#define TLY_BLOCK_CHUNKS 128u
+
+struct tly_chunk {
+    uint64_t from; /* no record has an earlier ts, save in the first chunk of all */
+    uint32_t *hashes;
+    uint32_t count, capacity;
+};
+
+struct tly_block {
+    uint64_t from; /* of its first chunk */
+    struct tly_chunk *chunks;
+    uint32_t count, capacity;
 };
 
 struct tly_oplog {
-    struct tly_record *records;
-    size_t count, capacity;
-    size_t ordered; /* so many of them, from the first on, stand in order; late ones come behind */
-    size_t dead;
+    struct tly_block *blocks;
+    size_t block_count, block_capacity;
+    size_t count;  /* records */
+    uint64_t last; /* the newest ts since the log was empty; 0: it is empty */
 };
 
-/*
- * Whether the entry holds more than `nth` dots of the record's version. Equal records stand side by side and nth counts them:
- * there is more than one only if two dots were forged with one version, or a dropped dot was taken again.
- */
-typedef bool tly_is_live(const void *context, const struct tly_record *record, size_t nth);
+/* A chunk, by its place. A borrow: valid until the log changes. */
+struct tly_chunk_at {
+    size_t block, chunk;
+};
 
-/* Room for one more record. False: no memory. */
-bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem);
-/* After tly_oplog_reserve. */
-void tly_oplog_append(struct tly_oplog *log, struct tly_record record);
-/* One of the records has lost its dot: counts it, and compacts when that is due. */
-void tly_oplog_died(struct tly_oplog *log, tly_is_live *is_live, const void *context);
+/* What the owner says of the records of a chunk. */
+struct tly_timed {
+    uint64_t ts;
+    uint32_t hash;
+};
+
+/* Writes the ts and hash of up to `room` dots whose ts lies in [from, to] and whose hash is among those; how many. */
+typedef size_t tly_list_dots(const void *context, const struct tly_chunk *chunk, uint64_t from, uint64_t to,
+                             struct tly_timed *out, size_t room);
+
+struct tly_dots {
+    tly_list_dots *list;
+    const void *context;
+};
+
 void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem);
 
-/* The place of the first record with ts > after; sorts first if need be. */
-size_t tly_oplog_after(struct tly_oplog *log, uint64_t after_ts);
+/* Room for one more record of this ts. False: no memory; nothing changed that shows. */
+bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
+                       const struct tly_dots *dots);
+/* After tly_oplog_reserve for the same ts. */
+void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash);
+/* Takes out the record of a dot. */
+void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash);
+
+/* The chunk in which a record of this ts stands or would stand. Not of an empty log. */
+struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts);
+/* The chunk there; NULL: past the end. *to is the last ts that may stand in it. */
+const struct tly_chunk *tly_oplog_chunk(const struct tly_oplog *log, struct tly_chunk_at at, uint64_t *to);
+struct tly_chunk_at tly_oplog_after(const struct tly_oplog *log, struct tly_chunk_at at);
+
+/* The invariant of the log by itself; aborts on our own mistakes. */
+void tly_oplog_check(const struct tly_oplog *log);
 
 #endif

@@ -1,6 +1,6 @@
 #include "crdt/ormap_impl.h"
 
-#include <assert.h>
+static_assert(sizeof(size_t) >= sizeof(uint64_t), "a cursor is a hash and a number");
 
 static void *counted_resize(void *context, void *block, size_t old_bytes, size_t new_bytes)
 {
@@ -8,6 +8,28 @@ static void *counted_resize(void *context, void *block, size_t old_bytes, size_t
     void *moved = tly_mem_resize(&map->given, block, old_bytes, new_bytes);
     if (moved != NULL || new_bytes == 0) map->bytes += new_bytes - old_bytes;
     return moved;
+}
+
+static void know_strategies(struct tly_ormap *map)
+{
+    for (uint64_t id = 0; id <= TLY_ENTRY_STRATEGY; id++)
+        map->strategies[id] = tly_strategy_by_id(id);
+}
+
+static void take_down(struct tly_ormap *map)
+{
+    for (size_t i = 0; i < map->life_count; i++)
+        tly_oplog_fini(&map->lives[i].log, &map->mem);
+    tly_index_fini(&map->index, &map->mem);
+    tly_arena_fini(&map->arena, &map->mem);
+    tly_map_free_unsealed(map);
+    tly_mem_free(&map->mem, map->lives, map->life_capacity * sizeof *map->lives);
+    tly_mem_free(&map->mem, map->sorted, map->sorted_capacity * sizeof *map->sorted);
+    tly_mem_free(&map->mem, map->scratch, map->scratch_capacity * sizeof *map->scratch);
+    tly_mem_free(&map->mem, map->ahead, sizeof *map->ahead);
+    assert(map->bytes == sizeof *map);
+    struct tly_mem given = map->given;
+    tly_mem_free(&given, map, sizeof *map);
 }
 
 struct tly_ormap *tly_ormap_new(const struct tly_ormap_config *config)
@@ -19,34 +41,19 @@ struct tly_ormap *tly_ormap_new(const struct tly_ormap_config *config)
     map->bytes = sizeof *map;
     map->hash_key = config->hash_key;
     map->registry = config->registry;
-    map->keys_max = config->keys_max < UINT32_MAX - 1 ? config->keys_max : UINT32_MAX - 1;
+    map->keys_max = config->keys_max < UINT32_MAX ? config->keys_max : UINT32_MAX;
     map->clock = config->clock;
     map->own = map->last_life = TLY_NO_LIFE;
-    if (!tly_index_init(&map->index, &map->mem)) {
-        struct tly_mem given = map->given;
-        tly_mem_free(&given, map, sizeof *map);
-        return NULL;
-    }
-    return map;
+    know_strategies(map);
+    map->ahead = tly_mem_zeroed(&map->mem, sizeof *map->ahead);
+    if (map->ahead != NULL && tly_index_init(&map->index, &map->mem)) return map;
+    take_down(map);
+    return NULL;
 }
 
 void tly_ormap_free(struct tly_ormap *map)
 {
-    if (map == NULL) return;
-    for (size_t i = 0; i < map->numbers; i++)
-        if (map->entries[i] != NULL) tly_entry_free(&map->mem, map->entries[i]);
-    for (size_t i = 0; i < map->life_count; i++)
-        tly_oplog_fini(&map->lives[i].log, &map->mem);
-    tly_index_fini(&map->index, &map->mem);
-    tly_mem_free(&map->mem, map->entries, map->numbers_capacity * sizeof *map->entries);
-    tly_mem_free(&map->mem, map->free_numbers, map->free_capacity * sizeof *map->free_numbers);
-    tly_mem_free(&map->mem, map->lives, map->life_capacity * sizeof *map->lives);
-    tly_mem_free(&map->mem, map->sorted, map->sorted_capacity * sizeof *map->sorted);
-    tly_mem_free(&map->mem, map->unsealed, map->unsealed_capacity * sizeof *map->unsealed);
-    tly_mem_free(&map->mem, map->scratch, map->scratch_capacity * sizeof *map->scratch);
-    assert(map->bytes == sizeof *map);
-    struct tly_mem given = map->given;
-    tly_mem_free(&given, map, sizeof *map);
+    if (map != NULL) take_down(map);
 }
 
 struct tly_clock *tly_ormap_clock(struct tly_ormap *map)
@@ -74,71 +81,63 @@ size_t tly_ormap_bytes(const struct tly_ormap *map)
     return map->bytes;
 }
 
-static uint64_t hash_of_number(const void *context, uint32_t number)
+/* ---- keys ---- */
+
+uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key)
 {
-    const struct tly_ormap *map = context;
-    return map->entries[number]->hash;
+    uint32_t hash = (uint32_t)(tly_hash(&map->hash_key, key) >> 32);
+    return hash != 0 ? hash : 1; /* cursors begin at 0 */
 }
 
-struct tly_entry *tly_map_find_hashed(const struct tly_ormap *map, struct tly_slice key, uint64_t hash)
+bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_place *place)
 {
-    struct tly_probe probe = tly_probe_of(&map->index, hash);
-    for (uint32_t number; tly_probe_next(&map->index, &probe, &number);) {
-        struct tly_entry *entry = map->entries[number];
-        if (tly_slice_equal(tly_entry_key(entry), key)) return entry;
+    *place = (struct tly_place){.hash = hash};
+    struct tly_slot *slot = tly_index_find(&map->index, hash);
+    for (; slot != NULL; slot = tly_index_again(slot)) {
+        struct tly_entry *entry = tly_map_entry(map, slot);
+        if (!tly_slice_equal(tly_entry_key(entry), key)) continue;
+        place->slot = slot;
+        place->entry = entry;
+        return true;
     }
-    return NULL;
+    return false;
 }
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)
 {
-    return tly_map_find_hashed(map, key, tly_hash(&map->hash_key, key));
+    struct tly_place place;
+    (void)tly_map_find(map, key, tly_map_hash(map, key), &place);
+    return place.entry;
 }
 
-static bool reserve_number(struct tly_ormap *map)
+struct tly_place tly_map_place_of(const struct tly_ormap *map, struct tly_entry *entry)
 {
-    if (map->free_count > 0) return true;
-    size_t need = map->numbers + 1;
-    void *entries =
-        tly_mem_reserve(&map->mem, map->entries, &map->numbers_capacity, need, sizeof *map->entries);
-    if (entries == NULL) return false;
-    map->entries = entries;
-    void *free_numbers =
-        tly_mem_reserve(&map->mem, map->free_numbers, &map->free_capacity, need, sizeof *map->free_numbers);
-    if (free_numbers == NULL) return false;
-    map->free_numbers = free_numbers;
-    return true;
+    uint32_t hash = map->known == entry ? map->known_hash : tly_map_hash(map, tly_entry_key(entry));
+    struct tly_slot *slot = tly_index_find(&map->index, hash);
+    while (slot != NULL && tly_map_entry(map, slot) != entry)
+        slot = tly_index_again(slot);
+    assert(slot != NULL);
+    return (struct tly_place){hash, slot, entry};
 }
 
-static bool reserve_scratch(struct tly_ormap *map, size_t cells)
+static bool reserve_scratch(struct tly_ormap *map)
 {
-    void *scratch =
-        tly_mem_reserve(&map->mem, map->scratch, &map->scratch_capacity, cells, sizeof *map->scratch);
-    if (scratch == NULL) return false;
-    map->scratch = scratch;
-    return true;
+    if (map->scratch_capacity > 0) return true;
+    map->scratch = tly_mem_reserve(&map->mem, NULL, &map->scratch_capacity, 1, sizeof *map->scratch);
+    return map->scratch != NULL;
 }
 
-enum tly_result tly_map_need_hashed(struct tly_ormap *map, struct tly_slice key,
-                                    const struct tly_strategy *strategy, struct tly_entry **out)
+enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
+                             size_t cells_bytes, struct tly_place *place)
 {
-    uint64_t hash = tly_hash(&map->hash_key, key);
-    *out = tly_map_find_hashed(map, key, hash);
-    if (*out != NULL) return TLY_OK;
     if (map->keys >= map->keys_max) return TLY_FULL;
-    if (!reserve_number(map) || !reserve_scratch(map, 1)) return TLY_NOMEM;
-    if (!tly_index_reserve(&map->index, &map->mem, hash_of_number, map)) return TLY_NOMEM;
-    uint32_t number = map->free_count > 0 ? map->free_numbers[map->free_count - 1] : (uint32_t)map->numbers;
-    struct tly_entry *entry = tly_entry_new(&map->mem, strategy, key, hash, number);
-    if (entry == NULL) return TLY_NOMEM;
-    if (map->free_count > 0)
-        map->free_count--;
-    else
-        map->numbers++;
-    map->entries[number] = entry;
-    tly_index_add(&map->index, hash, number);
+    if (!reserve_scratch(map) || !tly_index_reserve(&map->index, &map->mem, place->hash)) return TLY_NOMEM;
+    uint32_t ref = tly_arena_new(&map->arena, &map->mem, tly_entry_size(key.n, false, cells_bytes));
+    if (ref == 0) return TLY_NOMEM;
+    place->entry = tly_entry_make(tly_arena_at(&map->arena, ref), strategy, key);
+    place->slot = tly_index_add(&map->index, place->hash, ref);
     map->keys++;
-    *out = entry;
+    map->changes++;
     return TLY_OK;
 }
 
@@ -150,59 +149,122 @@ enum tly_result tly_map_strategy_for(const struct tly_ormap *map, struct tly_sli
     return *strategy == NULL ? TLY_NO_STRATEGY : TLY_OK;
 }
 
-enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key, struct tly_entry **out)
+enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek, struct tly_place *place)
 {
     const struct tly_strategy *strategy;
-    enum tly_result result = tly_map_strategy_for(map, key, &strategy);
-    return result != TLY_OK ? result : tly_map_need_hashed(map, key, strategy, out);
+    enum tly_result result = tly_map_strategy_for(map, seek->key, &strategy);
+    if (result != TLY_OK) return result;
+    if (!tly_map_find(map, seek->key, seek->hash, place))
+        result = tly_map_make(map, seek->key, strategy, TLY_CELL_BYTES_USUAL, place);
+    map->known = place->entry;
+    map->known_hash = seek->hash;
+    return result;
+}
+
+enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key, struct tly_entry **out)
+{
+    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    return tly_seek_need(map, &seek, out);
+}
+
+void tly_map_tidy(struct tly_ormap *map, const struct tly_place *place)
+{
+    if (tly_entry_is_held(place->entry)) return;
+    map->known = NULL;
+    tly_arena_free(&map->arena, &map->mem, place->slot->ref);
+    tly_index_remove(&map->index, &map->mem, place->slot);
+    map->keys--;
+    map->changes++;
 }
 
 void tly_ormap_tidy(struct tly_ormap *map, struct tly_entry *entry)
 {
-    if (entry->count > 0) return;
-    tly_index_remove(&map->index, entry->hash, entry->number, hash_of_number, map);
-    map->entries[entry->number] = NULL;
-    map->free_numbers[map->free_count++] = entry->number;
-    map->keys--;
-    tly_entry_free(&map->mem, entry);
-}
-
-static bool resize(struct tly_ormap *map, struct tly_entry **entry, size_t capacity, bool has_local)
-{
-    struct tly_entry *resized = tly_entry_resize(&map->mem, *entry, capacity, has_local);
-    if (resized == NULL) return false;
-    map->entries[resized->number] = *entry = resized;
-    return true;
-}
-
-bool tly_map_reserve_cell(struct tly_ormap *map, struct tly_entry **entry)
-{
-    size_t need = (size_t)(*entry)->count + 1;
-    if (!reserve_scratch(map, need)) return false;
-    if (need <= (*entry)->capacity) return true;
-    return resize(map, entry, need <= 4 ? need : need + need / 2, (*entry)->has_local);
+    if (tly_entry_is_held(entry)) return;
+    struct tly_place place = tly_map_place_of(map, entry);
+    tly_map_tidy(map, &place);
 }
 
 enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **entry)
 {
-    if ((*entry)->has_local) return TLY_OK;
-    return resize(map, entry, (*entry)->capacity, true) ? TLY_OK : TLY_NOMEM;
+    struct tly_entry *old = *entry;
+    if ((old->flags & TLY_ENTRY_LOCAL) != 0) return TLY_OK;
+    size_t key_bytes = tly_entry_key_bytes(old);
+    size_t cells_bytes = tly_entry_cells_size(old, tly_map_strategy(map, old));
+    size_t wanted = cells_bytes > 0 ? cells_bytes : TLY_CELL_BYTES_USUAL;
+    uint32_t ref = tly_arena_new(&map->arena, &map->mem, tly_entry_size(key_bytes, true, wanted));
+    if (ref == 0) return TLY_NOMEM;
+    uint8_t *block = tly_arena_at(&map->arena, ref);
+    memset(block, 0, TLY_ENTRY_LOCAL_BYTES);
+    memcpy(block, old, TLY_ENTRY_HEAD_BYTES);
+    memcpy(block + TLY_ENTRY_LOCAL_BYTES, tly_entry_key_at(old), key_bytes + cells_bytes);
+    struct tly_place place = tly_map_place_of(map, old);
+    tly_arena_free(&map->arena, &map->mem, place.slot->ref);
+    place.slot->ref = ref;
+    map->changes++;
+    map->known = NULL;
+    *entry = (struct tly_entry *)(void *)block;
+    (*entry)->flags |= TLY_ENTRY_LOCAL;
+    return TLY_OK;
+}
+
+/* ---- walks ---- */
+
+/*
+ * A cursor is a hash, and how many entries of that hash are done: it stays true while the table grows. It begins at 0 and
+ * ends past all hashes.
+ */
+#define CURSOR_SHIFT 24
+#define CURSOR_END ((size_t)1 << (32 + CURSOR_SHIFT))
+
+static struct tly_slot *slot_from(const struct tly_ormap *map, size_t *cursor)
+{
+    if (*cursor >= CURSOR_END) return NULL;
+    uint32_t hash = (uint32_t)(*cursor >> CURSOR_SHIFT);
+    size_t done = *cursor & (((size_t)1 << CURSOR_SHIFT) - 1);
+    struct tly_slot *slot = tly_index_from(&map->index, hash);
+    for (; done > 0 && slot != NULL && slot->hash == hash; done--) {
+        struct tly_slot *again = tly_index_again(slot);
+        if (again == NULL && hash < UINT32_MAX) again = tly_index_from(&map->index, hash + 1);
+        slot = again;
+    }
+    if (slot == NULL)
+        *cursor = CURSOR_END;
+    else if (slot->hash != hash)
+        *cursor = (size_t)slot->hash << CURSOR_SHIFT;
+    return slot;
 }
 
 struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor)
 {
-    while (*cursor < map->numbers) {
-        struct tly_entry *entry = map->entries[(*cursor)++];
-        if (entry != NULL) return entry;
-    }
-    return NULL;
+    const struct tly_slot *slot = slot_from(map, cursor);
+    if (slot == NULL) return NULL;
+    ++*cursor;
+    return tly_map_entry(map, slot);
 }
+
+size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context)
+{
+    size_t dropped = 0;
+    struct tly_slot *slot = NULL;
+    for (; budget > 0 && (slot = slot_from(map, cursor)) != NULL; budget--) {
+        size_t keys = map->keys;
+        struct tly_place place = {slot->hash, slot, tly_map_entry(map, slot)};
+        dropped += tly_map_sweep_entry(map, &place, gone, context);
+        if (map->keys == keys) ++*cursor;
+    }
+    if (slot_from(map, cursor) == NULL) *cursor = 0;
+    return dropped;
+}
+
+/* ---- reading ---- */
 
 const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_entry *entry, size_t *count)
 {
-    for (size_t i = 0; i < entry->count; i++)
-        map->scratch[i] = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
-    *count = entry->count;
+    struct tly_cells cells = tly_map_cells(map, entry);
+    size_t n = 0;
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);)
+        map->scratch[n++] = cell.dot;
+    *count = n;
     return map->scratch;
 }
 
@@ -211,50 +273,5 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
 {
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
-    entry->strategy->read(dots, count, at, value);
-}
-
-void tly_map_drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
-{
-    const struct tly_cell *cell = tly_cell_at(entry, i);
-    uint32_t life = cell->life;
-    bool recorded = cell->ts != 0;
-    tly_entry_take_out(&map->mem, entry, i);
-    if (recorded) tly_map_record_died(map, life);
-}
-
-void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot)
-{
-    for (size_t i = 0; i < entry->count;) {
-        struct tly_dot other = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
-        if (tly_dominates(entry->strategy, dot, &other))
-            tly_map_drop_cell(map, entry, i);
-        else
-            i++;
-    }
-}
-
-static size_t sweep_entry(struct tly_ormap *map, struct tly_entry *entry, tly_gone *gone, void *context)
-{
-    size_t dropped = 0;
-    for (size_t i = 0; i < entry->count;) {
-        struct tly_dot dot = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
-        if (dot.op == TLY_PUT && gone(context, tly_entry_key(entry), entry->strategy, &dot)) {
-            tly_map_drop_cell(map, entry, i);
-            dropped++;
-        } else {
-            i++;
-        }
-    }
-    tly_ormap_tidy(map, entry);
-    return dropped;
-}
-
-size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context)
-{
-    size_t dropped = 0;
-    for (; budget > 0 && *cursor < map->numbers; budget--, (*cursor)++)
-        if (map->entries[*cursor] != NULL) dropped += sweep_entry(map, map->entries[*cursor], gone, context);
-    if (*cursor >= map->numbers) *cursor = 0;
-    return dropped;
+    tly_map_strategy(map, entry)->read(dots, count, at, value);
 }

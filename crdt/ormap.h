@@ -2,10 +2,10 @@
  * The OR-map: keys to entries (sets of dots), the operation log over them, the marks, and the clock that versions
  * them.  One object, because a dot that enters must change all four or none.
  *
- *     key --index--> entry --cells--> dots        log[origin] = records (ts, entry) in ts order
+ *     key --index--> entry --cells--> dots        log[origin] = records of the sealed dots in ts order
  *
- * The log is the order in which dots became known, per origin.  A record is live while its dot still stands in the
- * entry; the payload is in the entry, not in the log.  Followers (peers, the disk) are fed from it.
+ * The log is the order of the sealed dots, per origin.  A dot that goes takes its record along; the payload is in the
+ * entry, not in the log.  Followers (peers, the disk) are fed from it.
  *
  * Sealing: a dot that this node makes takes its version when it happens, save the own shards of strategies that have
  * them: those are counted in place and take a version when tly_ormap_seal is called before a hand-off, so that
@@ -130,6 +130,38 @@ void tly_ormap_unstage(struct tly_ormap *map, struct tly_slice key, const struct
 enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                                  enum tly_outcome *outcome) TLY_MUST_CHECK;
 
+/*
+ * Many dots at once: the memory that the next ones need is asked for while one is joined, which is several times as fast
+ * when the map does not fit into the caches.
+ */
+struct tly_arrival {
+    struct tly_slice key;
+    struct tly_dot dot;
+    enum tly_outcome outcome; /* set */
+};
+
+/* tly_ormap_apply for each in order, up to the first that fails. *done of them have their outcome. */
+enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
+                                      size_t *done) TLY_MUST_CHECK;
+
+/*
+ * The same for a caller that does more than joining: a key on its way. Make some, call tly_seek_ahead for each, then do with
+ * each what is to be done. Nothing about the key is believed before that, so anything may be written in between.
+ */
+struct tly_seek {
+    struct tly_slice key; /* borrowed */
+    uint32_t hash;
+};
+
+struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key);
+void tly_seek_ahead(const struct tly_ormap *map, const struct tly_seek *seek);
+/* As tly_ormap_find, tly_ormap_need and tly_ormap_apply. */
+struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
+enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek,
+                              struct tly_entry **out) TLY_MUST_CHECK;
+enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
+                               enum tly_outcome *outcome) TLY_MUST_CHECK;
+
 /* ---- reading ---- */
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key);
@@ -174,7 +206,7 @@ size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly
 struct tly_life {
     uint64_t origin;
     uint64_t mark; /* every dot of this origin with ts <= mark is here, or is redundant here */
-    uint64_t last; /* ts of the newest record, 0: none */
+    uint64_t last; /* no record has a later ts; 0: there is none */
 };
 
 /* Lives known here are numbered from 0 in the order in which they became known. */
@@ -186,12 +218,17 @@ enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uin
 /* Lowers every mark but the own to 0: all that others made is to come again. */
 void tly_ormap_clear_marks(struct tly_ormap *map);
 /* Live and dead records over all lives. */
+/* Live and dead records over all lives. Dead ones go at once, so there are none. */
 void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead);
 
-/* A borrow: the live dots of one life with ts > after, in ts order. Everything must be sealed. */
+/*
+ * The live dots of one life with ts > after, in ts order. Everything must be sealed. It is a position: what is written while
+ * it stands is yielded if it comes behind.
+ */
 struct tly_scan {
     size_t life;
-    size_t at;
+    uint64_t ts; /* all up to here was yielded, and of this ts up to the nth of this hash */
+    uint32_t hash, nth;
 };
 
 struct tly_scanned {

@@ -1,8 +1,6 @@
 /* The invariant, and a digest that does not depend on history. */
 #include "crdt/ormap_impl.h"
 
-#include <assert.h>
-
 static uint64_t mix(uint64_t a, uint64_t b)
 {
     a = (a ^ b) * UINT64_C(0x9e3779b97f4a7c15);
@@ -24,9 +22,10 @@ uint64_t tly_ormap_digest(struct tly_ormap *map)
     uint64_t sum = 0;
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(map, &cursor)) != NULL;) {
-        uint64_t digest = mix_bytes(entry->strategy->id, tly_entry_key(entry));
-        for (size_t i = 0; i < entry->count; i++) {
-            struct tly_dot dot = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
+        uint64_t digest = mix_bytes(tly_map_strategy(map, entry)->id, tly_entry_key(entry));
+        struct tly_cells cells = tly_map_cells(map, entry);
+        for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {
+            struct tly_dot dot = cell.dot;
             digest = mix(mix(mix(digest, dot.version.ts), dot.version.origin), dot.op);
             for (size_t word = 0; word < TLY_NUMS_MAX; word++)
                 digest = mix(digest, dot.num[word]);
@@ -37,53 +36,105 @@ uint64_t tly_ormap_digest(struct tly_ormap *map)
     return sum;
 }
 
-/* Dots of a life that have a record: all that were ever sealed. */
-static size_t recorded_cells(const struct tly_ormap *map, uint32_t life)
+/* ---- the invariant ---- */
+
+/* Dots of a hash that have a record in one chunk, or of any hash anywhere: all that were ever sealed. */
+static size_t recorded(const struct tly_ormap *map, const struct tly_slot *slot, uint32_t life, uint64_t from,
+                       uint64_t to)
 {
     size_t count = 0;
-    for (size_t number = 0; number < map->numbers; number++) {
-        const struct tly_entry *entry = map->entries[number];
-        for (size_t i = 0; entry != NULL && i < entry->count; i++)
-            count += tly_cell_at(entry, i)->life == life && tly_cell_at(entry, i)->ts != 0;
-    }
+    struct tly_cells cells = tly_map_cells(map, tly_map_entry(map, slot));
+    for (struct tly_cell cell; tly_cells_next(&cells, &cell);)
+        count += cell.life == life && cell.dot.version.ts != 0 && cell.dot.version.ts >= from &&
+                 cell.dot.version.ts <= to;
     return count;
 }
 
-static void check_entry(const struct tly_ormap *map, const struct tly_entry *entry)
+/* Every record stands for a dot and every dot has a record, in its chunk. */
+static void check_record(const struct tly_ormap *map, uint32_t hash, const struct tly_cell *cell)
 {
-    assert(entry->count > 0 && entry->count <= entry->capacity && entry->count <= map->scratch_capacity);
-    assert(tly_map_find_hashed(map, tly_entry_key(entry), entry->hash) == entry);
-    for (size_t i = 0; i < entry->count; i++) {
-        const struct tly_cell *cell = tly_cell_at(entry, i);
-        assert(cell->life < map->life_count);
-        assert(!cell->unsealed || (cell->life == map->own && entry->queued));
-        struct tly_dot a = tly_map_dot_of(map, entry, cell);
-        for (size_t j = 0; j < entry->count; j++) {
-            struct tly_dot b = tly_map_dot_of(map, entry, tly_cell_at(entry, j));
-            assert(cell->unsealed || tly_cell_at(entry, j)->unsealed ||
-                   !tly_dominates(entry->strategy, &a, &b));
-            (void)b;
-        }
-        (void)a;
+    const struct tly_oplog *log = &map->lives[cell->life].log;
+    uint64_t ts = cell->dot.version.ts, to = 0;
+    struct tly_chunk_at at = tly_oplog_find(log, ts);
+    const struct tly_chunk *chunk = tly_oplog_chunk(log, at, &to);
+    assert(chunk != NULL && ts >= chunk->from && ts <= to && ts <= log->last);
+    size_t records = 0, dots = 0;
+    for (uint32_t i = 0; i < chunk->count; i++)
+        records += chunk->hashes[i] == hash;
+    for (struct tly_slot *slot = tly_index_find(&map->index, hash); slot != NULL;
+         slot = tly_index_again(slot))
+        dots += recorded(map, slot, cell->life, chunk->from, to);
+    assert(records == dots);
+    (void)records;
+    (void)dots;
+}
+
+static bool is_queued(const struct tly_ormap *map, uint32_t hash)
+{
+    for (const struct tly_unsealed *piece = map->unsealed; piece != NULL; piece = piece->below)
+        for (uint32_t i = 0; i < piece->count; i++)
+            if (piece->hashes[i] == hash) return true;
+    return false;
+}
+
+/* Against every other cell of the entry. */
+static void check_cell(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_cell *a)
+{
+    const struct tly_strategy *strategy = tly_map_strategy(map, entry);
+    struct tly_cells cells = tly_map_cells(map, entry);
+    assert(a->life < map->life_count && a->size == tly_cell_size(strategy, a));
+    assert(!a->unsealed || (a->life == map->own && (entry->flags & TLY_ENTRY_QUEUED) != 0));
+    for (struct tly_cell b; tly_map_next(map, &cells, &b);)
+        assert(a->unsealed || b.unsealed || !tly_dominates(strategy, &a->dot, &b.dot));
+    (void)a;
+}
+
+/* The sealed dots of the entry. */
+static size_t check_entry(const struct tly_ormap *map, const struct tly_slot *slot)
+{
+    const struct tly_entry *entry = tly_map_entry(map, slot);
+    struct tly_slice key = tly_entry_key(entry);
+    struct tly_place place;
+    assert(tly_entry_is_held(entry) && slot->hash == tly_map_hash(map, key));
+    bool found = tly_map_find(map, key, slot->hash, &place);
+    assert(found && place.slot == slot);
+    assert((entry->flags & TLY_ENTRY_QUEUED) == 0 || is_queued(map, slot->hash));
+    size_t count = 0, sealed = 0, bytes = 0;
+    struct tly_cells cells = tly_map_cells(map, entry);
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell); count++) {
+        check_cell(map, entry, &cell);
+        bytes += cell.size;
+        if (cell.dot.version.ts == 0) continue;
+        check_record(map, slot->hash, &cell);
+        sealed++;
     }
+    bool has_local = (entry->flags & TLY_ENTRY_LOCAL) != 0;
+    assert(count <= map->scratch_capacity);
+    assert(tly_entry_size(key.n, has_local, bytes) <= tly_arena_room(&map->arena, slot->ref));
+    (void)found;
+    (void)has_local;
+    (void)bytes;
+    return sealed;
 }
 
 void tly_ormap_check(const struct tly_ormap *map)
 {
-    size_t keys = 0;
-    for (size_t i = 0; i < map->numbers; i++) {
-        if (map->entries[i] == NULL) continue;
-        check_entry(map, map->entries[i]);
-        keys++;
+    tly_index_check(&map->index);
+    tly_arena_check(&map->arena, map->keys);
+    assert(map->keys == map->index.used);
+    size_t sealed = 0, records = 0;
+    struct tly_slot *slot = tly_index_from(&map->index, 0);
+    while (slot != NULL) {
+        sealed += check_entry(map, slot);
+        struct tly_slot *again = tly_index_again(slot);
+        if (again == NULL && slot->hash < UINT32_MAX) again = tly_index_from(&map->index, slot->hash + 1);
+        slot = again;
     }
-    assert(keys == map->keys && keys == map->index.used && keys + map->free_count == map->numbers);
     for (uint32_t life = 0; life < map->life_count; life++) {
-        const struct tly_oplog *log = &map->lives[life].log;
-        size_t live = recorded_cells(map, life), found = 0;
-        for (size_t i = 0; i < log->count; i++)
-            found += tly_map_recorded_cell(map, &log->records[i], life, 0) != NULL;
-        assert(live + log->dead == log->count && live <= found);
-        (void)found;
-        assert(log->dead <= (live > 64 ? live : 64) + 1);
+        tly_oplog_check(&map->lives[life].log);
+        records += map->lives[life].log.count;
     }
+    assert(sealed == records);
+    (void)sealed;
+    (void)records;
 }

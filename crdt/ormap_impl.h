@@ -2,12 +2,14 @@
  * Inside the map, split by idea:
  *
  *     ormap.c        making, entries, reading, sweeping      ormap_log.c    lives, marks, records, scans
- *     ormap_shard.c  own shards: counting and sealing        ormap_join.c   dots that enter
- *     ormap_check.c  the invariant and the digest    ormap_stage.c  many dots, all or none
+ *     ormap_cells.c  changing the cells of an entry          ormap_join.c   dots that enter
+ *     ormap_shard.c  own shards: counting and sealing        ormap_batch.c  many keys at once
+ *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
 
+#include "crdt/arena.h"
 #include "crdt/entry.h"
 #include "crdt/index.h"
 #include "crdt/oplog.h"
@@ -25,21 +27,50 @@ struct tly_by_origin {
     uint32_t life;
 };
 
+/* A dot that a scan will yield: the nth of those of its hash in its chunk. */
+struct tly_found {
+    uint64_t ts;
+    uint32_t hash, nth;
+    const struct tly_entry *entry;
+    const uint8_t *cell;
+};
+
+/* What was gathered of one chunk for the scan that asked last. */
+struct tly_ahead {
+    size_t life;
+    uint64_t changes; /* of the map when it was gathered */
+    struct tly_chunk_at chunk;
+    bool all; /* of the chunk */
+    struct tly_scan from;
+    size_t at, count;
+    struct tly_found found[TLY_CHUNK_RECORDS];
+};
+
+/* Hashes of keys whose entries are to be sealed: a stack that grows by pieces and is never copied. */
+#define TLY_UNSEALED_PIECE 250u
+
+struct tly_unsealed {
+    struct tly_unsealed *below;
+    uint32_t count;
+    uint32_t hashes[TLY_UNSEALED_PIECE];
+};
+
 struct tly_ormap {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_mem given;
     size_t bytes;
     struct tly_hash_key hash_key;
     const struct tly_registry *registry;
+    const struct tly_strategy *strategies[TLY_ENTRY_STRATEGY + 1]; /* by id */
     size_t keys_max;
     struct tly_clock clock;
 
     struct tly_index index;
-    struct tly_entry **entries; /* by number; NULL: free */
-    size_t numbers, numbers_capacity;
-    uint32_t *free_numbers; /* as much room as entries */
-    size_t free_count, free_capacity;
+    struct tly_arena arena; /* of the entries */
     size_t keys;
+    const struct tly_entry *known; /* found last, while it stays where it is; NULL: none */
+    uint32_t known_hash;
+    uint64_t changes; /* rises whenever a cell or a record comes, goes or moves */
 
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
@@ -48,62 +79,126 @@ struct tly_ormap {
     uint32_t own; /* TLY_NO_LIFE until one begins */
     uint32_t last_life;
 
-    uint32_t *unsealed; /* numbers of entries with something to seal */
-    size_t unsealed_count, unsealed_capacity;
+    struct tly_unsealed *unsealed; /* the top piece holds one at least */
 
     struct tly_dot *scratch; /* room for the dots of any one entry */
     size_t scratch_capacity;
+    struct tly_ahead *ahead;
 };
 
-static inline struct tly_dot tly_map_dot_of(const struct tly_ormap *map, const struct tly_entry *entry,
-                                            const struct tly_cell *cell)
+/* An entry and where it is known. A borrow: valid until a key comes or goes, or the entry moves. */
+struct tly_place {
+    uint32_t hash;
+    struct tly_slot *slot;
+    struct tly_entry *entry;
+};
+
+static inline const struct tly_strategy *tly_map_strategy(const struct tly_ormap *map,
+                                                          const struct tly_entry *entry)
 {
-    struct tly_dot dot = {
-        .version = {cell->ts, map->lives[cell->life].origin},
-        .op = cell->op == TLY_REMOVE ? TLY_REMOVE : TLY_PUT,
-        .bytes = tly_cell_bytes(entry, cell),
-    };
-    memcpy(dot.num, cell->word, entry->strategy->nums * sizeof(uint64_t));
-    return dot;
+    return map->strategies[entry->flags & TLY_ENTRY_STRATEGY];
+}
+
+static inline struct tly_cells tly_map_cells(const struct tly_ormap *map, const struct tly_entry *entry)
+{
+    return tly_cells_of(entry, tly_map_strategy(map, entry));
+}
+
+/* tly_cells_next, with the origin. */
+static inline bool tly_map_next(const struct tly_ormap *map, struct tly_cells *cells, struct tly_cell *cell)
+{
+    if (!tly_cells_next(cells, cell)) return false;
+    cell->dot.version.origin = map->lives[cell->life].origin;
+    return true;
+}
+
+static inline struct tly_entry *tly_map_entry(const struct tly_ormap *map, const struct tly_slot *slot)
+{
+    return tly_arena_at(&map->arena, slot->ref);
+}
+
+/* Asks for the two lines in which most entries lie. */
+static inline void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
+{
+    const uint8_t *entry = tly_arena_at(&map->arena, slot->ref);
+    __builtin_prefetch(entry);
+    __builtin_prefetch(entry + 48);
 }
 
 /* ormap.c */
-struct tly_entry *tly_map_find_hashed(const struct tly_ormap *map, struct tly_slice key, uint64_t hash);
-/* The entry, made if absent. */
-enum tly_result tly_map_need_hashed(struct tly_ormap *map, struct tly_slice key,
-                                    const struct tly_strategy *strategy, struct tly_entry **out);
+uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key);
+/* False: there is none, and place->entry is NULL. */
+bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_place *place);
+struct tly_place tly_map_place_of(const struct tly_ormap *map, struct tly_entry *entry);
+/* Makes an entry that is not there, with room for so many bytes of cells. */
+enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
+                             size_t cells_bytes, struct tly_place *place);
+/* Drops the entry if it has no cells. */
+void tly_map_tidy(struct tly_ormap *map, const struct tly_place *place);
 /* TLY_OK, TLY_BAD_KEY or TLY_NO_STRATEGY. */
 enum tly_result tly_map_strategy_for(const struct tly_ormap *map, struct tly_slice key,
                                      const struct tly_strategy **strategy);
-/* Room for one more cell; the entry may move. */
-bool tly_map_reserve_cell(struct tly_ormap *map, struct tly_entry **entry);
-/* Takes out cell i; its record is dead. */
-void tly_map_drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i);
-/* Takes out what the dot makes redundant. */
-void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot);
+enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek, struct tly_place *place);
+
+/* ormap_cells.c */
+#define TLY_AT_END SIZE_MAX
+#define TLY_NO_CELL SIZE_MAX
+
+/* What becomes of an entry's cells. */
+struct tly_plan {
+    const struct tly_cell *fresh; /* comes in before cell number `place`; NULL: none */
+    size_t place;
+    size_t skip;                /* number of a cell that goes, its record being the caller's affair */
+    const struct tly_dot *over; /* what this makes redundant goes with its records; NULL: nothing */
+    bool restarts;              /* own shards that stay start from nothing */
+};
+
+/* Where the cells will be, taken before anything changes. */
+struct tly_room {
+    uint32_t ref; /* a new block; 0: they stay */
+    size_t cells_bytes;
+    uint64_t goes; /* bit i: cell i goes, for the first 64 */
+};
+
+/* False: no memory. Then either tly_map_give_up or tly_map_carry_out. */
+bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, const struct tly_plan *plan,
+                       struct tly_room *room);
+void tly_map_give_up(struct tly_ormap *map, const struct tly_room *room);
+/* The entry may move: place is set anew. */
+void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
+                       const struct tly_room *room);
+/*
+ * Takes cells out where they lie: what goes by the plan, which brings in nothing fresh, and the PUTs for which gone() holds
+ * (NULL: no more). How many went, but for plan->skip. Cannot fail; the entry, which may be left without cells, does not move.
+ */
+size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
+                      tly_gone *gone, void *context);
+/* Drops the cells for which gone() holds; how many. The entry may be gone afterwards. */
+size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_gone *gone, void *context);
 
 /* ormap_log.c */
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life);
-/* The nth cell of a record's version, or NULL: two dots may be forged with one. */
-const struct tly_cell *tly_map_recorded_cell(const struct tly_ormap *map, const struct tly_record *record,
-                                             size_t life, size_t nth);
 /* Room for one more record. */
-bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life);
-/* Some record of this life no longer has its dot. */
-void tly_map_record_died(struct tly_ormap *map, uint32_t life);
-
-/* ormap_join.c */
-/* What became of a well-formed dot of another life: TLY_APPLIED, TLY_DUPLICATE or TLY_DOMINATED. */
-enum tly_outcome tly_map_judge(const struct tly_ormap *map, const struct tly_entry *entry,
-                               const struct tly_dot *dot);
-/* Puts it in beside what it dominates. The entry may move. NULL: no memory, nothing changed. */
-const struct tly_cell *tly_map_put_beside(struct tly_ormap *map, struct tly_entry **entry,
-                                          const struct tly_dot *dot, uint32_t life);
-/* Takes out what a dot that was put in dominates; a REMOVE restarts the own shards. Cannot fail. */
-void tly_map_take_effect(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot);
+bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts);
+/* After tly_map_reserve_record. */
+void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
+void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
 
 /* ormap_shard.c */
 /* Puts the entry on the list of those to seal. */
-bool tly_map_queue_unsealed(struct tly_ormap *map, struct tly_entry *entry);
+bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place);
+void tly_map_free_unsealed(struct tly_ormap *map);
+
+/* ormap_join.c */
+/*
+ * Judges a dot of another life and, if nothing here makes it redundant, puts it in beside what it makes redundant, which stays
+ * until tly_map_shrink. What that will take is reserved.
+ */
+enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek *seek,
+                                   const struct tly_dot *dot, enum tly_outcome *outcome);
+/* Whether a dot restarts the own shards of its entry. */
+bool tly_map_restarts(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot);
+enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
+                              enum tly_outcome *outcome);
 
 #endif

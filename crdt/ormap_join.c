@@ -3,94 +3,90 @@
 
 #include "crdt/epoch_sum.h"
 
-#include <assert.h>
+/* What an entry says to a dot that would enter. */
+struct hearing {
+    enum tly_outcome outcome;
+    size_t place; /* keeps the cells in the order of tly_dot_compare */
+    size_t stays; /* PUTs that would stay beside it */
+    size_t goes;  /* cells that it makes redundant */
+    bool has_own; /* a PUT of the own life is there */
+    /* The last of those that go. */
+    struct tly_cell_brief gone;
+    size_t gone_at;
+    uint32_t gone_size;
+};
 
-/* The place that keeps the cells in the order of tly_dot_compare. */
-static size_t place_for(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
+/* By rule R1 only the newer of two dots can make the other redundant. */
+static enum tly_outcome weigh(const struct tly_strategy *strategy, const struct tly_cell *cell,
+                              const struct tly_dot *dot, int order)
 {
-    size_t at = entry->count;
-    while (at > 0) {
-        struct tly_dot other = tly_map_dot_of(map, entry, tly_cell_at(entry, at - 1));
-        if (tly_dot_compare(&other, dot) <= 0) break;
-        at--;
+    if (order < 0) return TLY_APPLIED;
+    if (order == 0 && !cell->unsealed && tly_dot_equal(&cell->dot, dot)) return TLY_DUPLICATE;
+    return tly_dominates(strategy, &cell->dot, dot) ? TLY_DOMINATED : TLY_APPLIED;
+}
+
+/* Fills a hearing that is empty. */
+static void hear(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot,
+                 struct hearing *hearing)
+{
+    const struct tly_strategy *strategy = tly_map_strategy(map, entry);
+    struct tly_cells cells = tly_map_cells(map, entry);
+    size_t i = 0;
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell); i++) {
+        int order = tly_version_compare(cell.dot.version, dot->version);
+        hearing->outcome = weigh(strategy, &cell, dot, order);
+        if (hearing->outcome != TLY_APPLIED) return;
+        if (order < 0 || (order == 0 && tly_dot_compare(&cell.dot, dot) <= 0)) hearing->place = i + 1;
+        bool goes = order <= 0 && tly_dominates(strategy, dot, &cell.dot), put = cell.dot.op == TLY_PUT;
+        hearing->stays += put && !goes;
+        hearing->has_own = hearing->has_own || (put && cell.life == map->own);
+        if (!goes) continue;
+        hearing->goes++;
+        hearing->gone = (struct tly_cell_brief){cell.dot.version.ts, cell.life, cell.at};
+        hearing->gone_at = i;
+        hearing->gone_size = cell.size;
     }
-    return at;
 }
 
-static bool holds_own(const struct tly_ormap *map, const struct tly_entry *entry)
+/* The usual case: the dot takes the place of its predecessor, in as many bytes. */
+static bool replaces(const struct tly_ormap *map, const struct tly_place *place, const struct tly_cell *cell,
+                     const struct hearing *hearing)
 {
-    for (size_t i = 0; i < entry->count; i++)
-        if (tly_cell_at(entry, i)->life == map->own && tly_cell_at(entry, i)->op == TLY_PUT) return true;
-    return false;
+    if (hearing->goes != 1 || hearing->place != hearing->gone_at + 1 || cell->dot.bytes.n > 0) return false;
+    uint8_t *at = (uint8_t *)(uintptr_t)hearing->gone.at;
+    return tly_cell_put_same(at, hearing->gone_size, tly_map_strategy(map, place->entry), cell);
 }
 
-/* What is left of the own shards after a REMOVE starts from nothing, else the next flush would bring all back. */
-static void restart_own_shards(struct tly_ormap *map, struct tly_entry *entry)
+bool tly_map_restarts(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
 {
-    if (entry->has_local) memset(tly_entry_local(entry), 0, TLY_LOCAL_WORDS * sizeof(uint64_t));
-    for (size_t i = 0; i < entry->count; i++) {
-        struct tly_cell *cell = tly_cell_at(entry, i);
-        if (cell->life != map->own || cell->op != TLY_PUT) continue;
-        cell->word[TLY_SUM_COUNT] = cell->word[TLY_SUM_AUX] = 0;
-        cell->unsealed = true;
-    }
-}
-
-enum tly_outcome tly_map_judge(const struct tly_ormap *map, const struct tly_entry *entry,
-                               const struct tly_dot *dot)
-{
-    for (size_t i = 0; i < entry->count; i++) {
-        const struct tly_cell *cell = tly_cell_at(entry, i);
-        struct tly_dot other = tly_map_dot_of(map, entry, cell);
-        if (!cell->unsealed && tly_dot_equal(&other, dot)) return TLY_DUPLICATE;
-        if (tly_dominates(entry->strategy, &other, dot)) return TLY_DOMINATED;
-    }
-    return TLY_APPLIED;
-}
-
-static bool restarts_shards(const struct tly_entry *entry, const struct tly_dot *dot)
-{
-    return dot->op == TLY_REMOVE && entry->strategy->own_shards;
-}
-
-const struct tly_cell *tly_map_put_beside(struct tly_ormap *map, struct tly_entry **entry,
-                                          const struct tly_dot *dot, uint32_t life)
-{
-    if (restarts_shards(*entry, dot) && holds_own(map, *entry) && !tly_map_queue_unsealed(map, *entry))
-        return NULL;
-    if (!tly_map_reserve_cell(map, entry) || !tly_map_reserve_record(map, life)) return NULL;
-    const struct tly_cell *cell = tly_entry_put_in(&map->mem, *entry, place_for(map, *entry, dot), dot, life);
-    if (cell == NULL) return NULL;
-    tly_oplog_append(&map->lives[life].log, (struct tly_record){dot->version.ts, (*entry)->number});
-    return cell;
-}
-
-void tly_map_take_effect(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot)
-{
-    bool restarts = restarts_shards(entry, dot);
-    tly_map_drop_dominated(map, entry, dot);
-    if (restarts) restart_own_shards(map, entry);
+    return dot->op == TLY_REMOVE && tly_map_strategy(map, entry)->own_shards;
 }
 
 /* Joins a dot that nothing here dominates. */
-static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot,
-                              uint32_t life)
+static enum tly_result insert(struct tly_ormap *map, struct tly_place *place, const struct tly_dot *dot,
+                              const struct hearing *hearing, uint32_t life)
 {
-    const struct tly_cell *cell = tly_map_put_beside(map, &entry, dot, life);
-    if (cell == NULL) return TLY_NOMEM;
-    /* The bytes that came with the dot may be those of one that goes now. */
-    struct tly_dot placed = tly_map_dot_of(map, entry, cell);
-    tly_map_take_effect(map, entry, &placed);
+    bool restarts = tly_map_restarts(map, place->entry, dot);
+    if (restarts && hearing->has_own && !tly_map_queue_unsealed(map, place)) return TLY_NOMEM;
+    struct tly_cell cell = {.dot = *dot, .life = life};
+    uint64_t ts = dot->version.ts;
+    struct tly_plan plan = {.fresh = &cell,
+                            .place = hearing->place,
+                            .skip = TLY_NO_CELL,
+                            .over = hearing->goes > 0 ? dot : NULL,
+                            .restarts = restarts};
+    struct tly_room room;
+    if (!tly_map_reserve_record(map, life, ts)) return TLY_NOMEM;
+    if (!restarts && replaces(map, place, &cell, hearing)) {
+        tly_map_add_record(map, life, ts, place->hash);
+        if (hearing->gone.ts != 0)
+            tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);
+        return TLY_OK;
+    }
+    if (!tly_map_make_room(map, place, &plan, &room)) return TLY_NOMEM;
+    tly_map_add_record(map, life, ts, place->hash);
+    tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
-}
-
-static enum tly_result insert_or_tidy(struct tly_ormap *map, struct tly_entry *entry,
-                                      const struct tly_dot *dot, uint32_t life)
-{
-    uint32_t number = entry->number;
-    enum tly_result result = insert(map, entry, dot, life);
-    if (result != TLY_OK) tly_ormap_tidy(map, map->entries[number]);
-    return result;
 }
 
 enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
@@ -105,59 +101,138 @@ enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice k
     return TLY_OK;
 }
 
-enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
-                                enum tly_outcome *outcome)
+/* The entry, made to the measure of the dot if it is not there. */
+static enum tly_result need_for(struct tly_ormap *map, struct tly_slice key,
+                                const struct tly_strategy *strategy, const struct tly_dot *dot,
+                                struct tly_place *place)
 {
+    if (place->entry != NULL) return TLY_OK;
+    struct tly_cell cell = {.dot = *dot};
+    return tly_map_make(map, key, strategy, tly_cell_size(strategy, &cell), place);
+}
+
+/* The same, and leaves what it makes redundant. */
+static enum tly_result insert_beside(struct tly_ormap *map, struct tly_place *place,
+                                     const struct tly_dot *dot, const struct hearing *hearing, uint32_t life)
+{
+    bool restarts = tly_map_restarts(map, place->entry, dot);
+    if (restarts && hearing->has_own && !tly_map_queue_unsealed(map, place)) return TLY_NOMEM;
+    struct tly_cell cell = {.dot = *dot, .life = life};
+    struct tly_plan plan = {.fresh = &cell, .place = hearing->place, .skip = TLY_NO_CELL};
+    struct tly_room room;
+    uint64_t ts = dot->version.ts;
+    if (!tly_map_reserve_record(map, life, ts) || !tly_map_make_room(map, place, &plan, &room))
+        return TLY_NOMEM;
+    tly_map_add_record(map, life, ts, place->hash);
+    tly_map_carry_out(map, place, &plan, &room);
+    return TLY_OK;
+}
+
+static enum tly_result insert_or_tidy(struct tly_ormap *map, struct tly_place *place,
+                                      const struct tly_dot *dot, const struct hearing *hearing, uint32_t life)
+{
+    enum tly_result result = insert(map, place, dot, hearing, life);
+    if (result != TLY_OK) tly_map_tidy(map, place);
+    return result;
+}
+
+/* A dot from elsewhere, its entry if there is one, and what that says to it. */
+struct entrant {
     const struct tly_strategy *strategy;
-    enum tly_result result = tly_map_strategy_for(map, key, &strategy);
+    struct tly_place place;
+    struct hearing hearing;
+};
+
+/* TLY_APPLIED: nothing here stands against it. */
+static enum tly_result receive(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
+                               struct entrant *entrant, enum tly_outcome *outcome)
+{
+    enum tly_result result = tly_map_strategy_for(map, seek->key, &entrant->strategy);
     if (result != TLY_OK) return result;
     *outcome = TLY_MALFORMED;
-    if (tly_dot_check(strategy, dot) != TLY_OK) return TLY_OK;
+    if (tly_dot_check(entrant->strategy, dot) != TLY_OK) return TLY_OK;
     *outcome = TLY_FORGED;
     if (dot->version.origin == tly_ormap_origin(map)) return TLY_OK;
+    entrant->hearing = (struct hearing){.outcome = TLY_APPLIED};
+    if (tly_map_find(map, seek->key, seek->hash, &entrant->place))
+        hear(map, entrant->place.entry, dot, &entrant->hearing);
+    *outcome = entrant->hearing.outcome;
+    return TLY_OK;
+}
 
-    struct tly_entry *entry = tly_ormap_find(map, key);
-    *outcome = entry != NULL ? tly_map_judge(map, entry, dot) : TLY_APPLIED;
+enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
+                              enum tly_outcome *outcome)
+{
+    struct entrant entrant;
+    enum tly_result result = receive(map, seek, dot, &entrant, outcome);
+    if (result != TLY_OK || *outcome == TLY_MALFORMED || *outcome == TLY_FORGED) return result;
     if (*outcome == TLY_APPLIED && dot->version.ts <= tly_ormap_mark(map, dot->version.origin))
         *outcome = TLY_DROPPED;
     if (*outcome == TLY_APPLIED) {
         uint32_t life;
         result = tly_map_life_need(map, dot->version.origin, &life);
-        if (result != TLY_OK) return result;
-        if (entry == NULL) result = tly_map_need_hashed(map, key, strategy, &entry);
-        if (result == TLY_OK) result = insert_or_tidy(map, entry, dot, life);
+        if (result == TLY_OK) result = need_for(map, seek->key, entrant.strategy, dot, &entrant.place);
+        if (result == TLY_OK) result = insert_or_tidy(map, &entrant.place, dot, &entrant.hearing, life);
     }
     if (result == TLY_OK) tly_clock_observe(&map->clock, dot->version.ts);
     return result;
 }
 
-static enum tly_result check_frontier(const struct tly_ormap *map, const struct tly_entry *entry,
-                                      const struct tly_dot *dot)
+enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek *seek,
+                                   const struct tly_dot *dot, enum tly_outcome *outcome)
 {
-    size_t stay = 0;
-    for (size_t i = 0; i < entry->count; i++) {
-        struct tly_dot other = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
-        stay += other.op == TLY_PUT && !tly_dominates(entry->strategy, dot, &other);
-    }
-    return stay < TLY_FRONTIER_MAX ? TLY_OK : TLY_FRONTIER_FULL;
+    struct entrant entrant;
+    uint32_t life;
+    enum tly_result result = receive(map, seek, dot, &entrant, outcome);
+    if (result != TLY_OK || *outcome != TLY_APPLIED) return result;
+    result = tly_map_life_need(map, dot->version.origin, &life);
+    if (result == TLY_OK) result = need_for(map, seek->key, entrant.strategy, dot, &entrant.place);
+    if (result != TLY_OK) return result;
+    result = insert_beside(map, &entrant.place, dot, &entrant.hearing, life);
+    if (result != TLY_OK) tly_map_tidy(map, &entrant.place);
+    return result;
 }
 
-static enum tly_result put_into(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *wanted)
+enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                enum tly_outcome *outcome)
 {
-    struct tly_dot dot = *wanted;
+    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    return tly_map_apply(map, &seek, dot, outcome);
+}
+
+static enum tly_result put_into(struct tly_ormap *map, struct tly_place *place, const struct tly_dot *dot)
+{
+    const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
+    enum tly_result result = tly_dot_check(strategy, dot);
+    if (result != TLY_OK) return result;
+    /* No dot here is newer, so none is in the way. */
+    struct hearing hearing = {.outcome = TLY_APPLIED};
+    hear(map, place->entry, dot, &hearing);
+    bool limited = strategy->id == TLY_EPOCH_MAX && dot->op == TLY_PUT;
+    if (limited && hearing.stays >= TLY_FRONTIER_MAX) return TLY_FRONTIER_FULL;
+    return insert(map, place, dot, &hearing, map->own);
+}
+
+/* Writes a dot under the version that comes next. */
+static enum tly_result put_now(struct tly_ormap *map, struct tly_slice key, struct tly_dot dot)
+{
+    const struct tly_strategy *strategy;
+    enum tly_result result = tly_map_strategy_for(map, key, &strategy);
+    if (result != TLY_OK) return result;
     /* What the next version will be is known without taking it: nothing may have changed if this is refused. */
     struct tly_clock clock = map->clock;
-    enum tly_result result = tly_clock_next(&clock, &dot.version.ts);
+    result = tly_clock_next(&clock, &dot.version.ts);
     if (result != TLY_OK) return result;
     dot.version.origin = tly_ormap_origin(map);
-    result = tly_dot_check(entry->strategy, &dot);
+    struct tly_place place;
+    if (!tly_map_find(map, key, tly_map_hash(map, key), &place))
+        result = need_for(map, key, strategy, &dot, &place);
     if (result != TLY_OK) return result;
-    if (entry->strategy->id == TLY_EPOCH_MAX && dot.op == TLY_PUT) {
-        result = check_frontier(map, entry, &dot);
-        if (result != TLY_OK) return result;
+    result = put_into(map, &place, &dot);
+    if (result != TLY_OK) {
+        tly_map_tidy(map, &place);
+        return result;
     }
-    result = insert(map, entry, &dot, map->own);
-    if (result != TLY_OK) return result;
     map->clock.last = clock.last;
     map->lives[map->own].mark = dot.version.ts;
     return TLY_OK;
@@ -166,21 +241,17 @@ static enum tly_result put_into(struct tly_ormap *map, struct tly_entry *entry, 
 enum tly_result tly_ormap_put(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
 {
     assert(map->own != TLY_NO_LIFE);
-    struct tly_entry *entry;
-    enum tly_result result = tly_ormap_need(map, key, &entry);
-    if (result != TLY_OK) return result;
-    uint32_t number = entry->number;
-    result = put_into(map, entry, dot);
-    if (result != TLY_OK) tly_ormap_tidy(map, map->entries[number]);
-    return result;
+    return put_now(map, key, *dot);
 }
 
 enum tly_result tly_ormap_remove(struct tly_ormap *map, struct tly_slice key)
 {
     const struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry == NULL) return TLY_NOT_FOUND;
+    struct tly_cells cells = tly_map_cells(map, entry);
     bool holds = false;
-    for (size_t i = 0; entry != NULL && i < entry->count; i++)
-        holds |= tly_cell_at(entry, i)->op == TLY_PUT;
+    for (struct tly_cell cell; !holds && tly_cells_next(&cells, &cell);)
+        holds = cell.dot.op == TLY_PUT;
     if (!holds) return TLY_NOT_FOUND;
     struct tly_dot remove = {.op = TLY_REMOVE};
     return tly_ormap_put(map, key, &remove);

@@ -1,8 +1,6 @@
 /* Lives, their marks, and the log that followers are fed from. */
 #include "crdt/ormap_impl.h"
 
-#include <assert.h>
-
 /* Where the origin stands in `sorted`, or would. */
 static size_t sorted_place(const struct tly_ormap *map, uint64_t origin)
 {
@@ -71,12 +69,7 @@ size_t tly_ormap_lives(const struct tly_ormap *map)
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
 {
     const struct tly_map_life *life = &map->lives[i];
-    uint64_t last = 0;
-    for (size_t at = life->log.count; at-- > 0;) {
-        if (life->log.records[at].ts > last) last = life->log.records[at].ts;
-        if (at < life->log.ordered) break;
-    }
-    return (struct tly_life){life->origin, life->mark, last};
+    return (struct tly_life){life->origin, life->mark, life->log.last};
 }
 
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin)
@@ -101,72 +94,183 @@ void tly_ormap_clear_marks(struct tly_ormap *map)
         if (i != map->own) map->lives[i].mark = 0;
 }
 
-/* The nth cell of the record's version, or NULL. */
-const struct tly_cell *tly_map_recorded_cell(const struct tly_ormap *map, const struct tly_record *record,
-                                             size_t life, size_t nth)
+/* ---- what stands in a chunk ---- */
+
+/* What to gather: dots of a life with ts in [from, to] that come behind a scan's position. */
+struct wish {
+    const struct tly_ormap *map;
+    uint32_t life;
+    uint64_t from, to;
+    const struct tly_scan *behind;
+};
+
+/* The order of scans: by ts; dots forged with one ts by hash, and those of one hash as they stand. */
+static int found_compare(const struct tly_found *a, uint64_t ts, uint32_t hash, uint32_t nth)
 {
-    const struct tly_entry *entry = map->entries[record->entry];
-    for (size_t i = 0; entry != NULL && i < entry->count; i++) {
-        const struct tly_cell *cell = tly_cell_at(entry, i);
-        if (cell->ts != record->ts || cell->life != life) continue;
-        if (nth-- == 0) return cell;
-    }
-    return NULL;
+    if (a->ts != ts) return a->ts < ts ? -1 : 1;
+    if (a->hash != hash) return a->hash < hash ? -1 : 1;
+    if (a->nth != nth) return a->nth < nth ? -1 : 1;
+    return 0;
 }
+
+/* Keeps it in order, and but the first ones if there is no room for all. A hash that is met twice says the same twice. */
+static void keep(struct tly_ahead *ahead, const struct tly_found *found)
+{
+    size_t at = ahead->count;
+    for (; at > 0; at--) {
+        int order = found_compare(&ahead->found[at - 1], found->ts, found->hash, found->nth);
+        if (order == 0) return;
+        if (order < 0) break;
+    }
+    if (at == TLY_CHUNK_RECORDS) {
+        ahead->all = false;
+        return;
+    }
+    size_t after = ahead->count - at;
+    if (ahead->count == TLY_CHUNK_RECORDS) {
+        ahead->all = false;
+        after--;
+    } else {
+        ahead->count++;
+    }
+    memmove(&ahead->found[at + 1], &ahead->found[at], after * sizeof *found);
+    ahead->found[at] = *found;
+}
+
+static void gather_hash(const struct wish *wish, uint32_t hash, struct tly_ahead *ahead)
+{
+    const struct tly_scan *behind = wish->behind;
+    struct tly_found found = {.hash = hash};
+    struct tly_slot *slot = tly_index_find(&wish->map->index, hash);
+    for (; slot != NULL; slot = tly_index_again(slot)) {
+        found.entry = tly_map_entry(wish->map, slot);
+        struct tly_cells cells = tly_map_cells(wish->map, found.entry);
+        for (struct tly_cell_brief cell; tly_cells_skim(&cells, &cell);) {
+            found.ts = cell.ts;
+            if (cell.life != wish->life || found.ts < wish->from || found.ts > wish->to) continue;
+            found.cell = cell.at;
+            if (found_compare(&found, behind->ts, behind->hash, behind->nth) > 0) keep(ahead, &found);
+            found.nth++;
+        }
+    }
+}
+
+#define GROUP 16
+
+/* Gathers what the records of a chunk stand for, a group at a time so that their memory is fetched together. */
+static void gather(const struct wish *wish, const struct tly_chunk *chunk, struct tly_ahead *ahead)
+{
+    const struct tly_index *index = &wish->map->index;
+    ahead->at = ahead->count = 0;
+    ahead->all = true;
+    for (uint32_t first = 0; first < chunk->count; first += GROUP) {
+        uint32_t n = chunk->count - first < GROUP ? chunk->count - first : GROUP;
+        const uint32_t *hashes = chunk->hashes + first;
+        for (uint32_t i = 0; i < n; i++)
+            tly_index_prefetch(index, hashes[i]);
+        for (uint32_t i = 0; i < n; i++) {
+            const struct tly_slot *slot = tly_index_find(index, hashes[i]);
+            if (slot != NULL) tly_map_prefetch(wish->map, slot);
+        }
+        for (uint32_t i = 0; i < n; i++)
+            gather_hash(wish, hashes[i], ahead);
+    }
+}
+
+/* ---- records ---- */
 
 struct log_context {
     const struct tly_ormap *map;
     uint32_t life;
 };
 
-static bool record_is_live(const void *context, const struct tly_record *record, size_t nth)
+static size_t list_dots(const void *context, const struct tly_chunk *chunk, uint64_t from, uint64_t to,
+                        struct tly_timed *out, size_t room)
 {
     const struct log_context *log = context;
-    return tly_map_recorded_cell(log->map, record, log->life, nth) != NULL;
+    static const struct tly_scan beginning = {.ts = 0};
+    struct wish wish = {log->map, log->life, from > 0 ? from : 1, to, &beginning};
+    struct tly_ahead *ahead = log->map->ahead;
+    gather(&wish, chunk, ahead);
+    ahead->changes = UINT64_MAX; /* no scan asked for this */
+    assert(ahead->count <= room);
+    for (size_t i = 0; i < ahead->count; i++)
+        out[i] = (struct tly_timed){ahead->found[i].ts, ahead->found[i].hash};
+    return ahead->count;
 }
 
-bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life)
-{
-    return tly_oplog_reserve(&map->lives[life].log, &map->mem);
-}
-
-/* Some record of this life no longer has its dot. */
-void tly_map_record_died(struct tly_ormap *map, uint32_t life)
+bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
 {
     struct log_context context = {map, life};
-    tly_oplog_died(&map->lives[life].log, record_is_live, &context);
+    struct tly_dots dots = {list_dots, &context};
+    return tly_oplog_reserve(&map->lives[life].log, &map->mem, ts, &dots);
+}
+
+void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+{
+    tly_oplog_add(&map->lives[life].log, ts, hash);
+    map->changes++;
+}
+
+void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+{
+    tly_oplog_remove(&map->lives[life].log, &map->mem, ts, hash);
+    map->changes++;
 }
 
 void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead)
 {
     *live = *dead = 0;
-    for (size_t i = 0; i < map->life_count; i++) {
-        *dead += map->lives[i].log.dead;
-        *live += map->lives[i].log.count - map->lives[i].log.dead;
-    }
+    for (size_t i = 0; i < map->life_count; i++)
+        *live += map->lives[i].log.count;
 }
+
+/* ---- scans ---- */
 
 struct tly_scan tly_scan_of(struct tly_ormap *map, size_t life, uint64_t after_ts)
 {
-    return (struct tly_scan){life, tly_oplog_after(&map->lives[life].log, after_ts)};
+    (void)map;
+    return (struct tly_scan){life, after_ts, UINT32_MAX, UINT32_MAX};
+}
+
+static bool same_position(const struct tly_scan *a, const struct tly_scan *b)
+{
+    return a->life == b->life && a->ts == b->ts && a->hash == b->hash && a->nth == b->nth;
+}
+
+/* Gathers the next dots behind the scan's position; false: there are none. */
+static bool look_ahead(const struct tly_ormap *map, const struct tly_scan *scan)
+{
+    const struct tly_oplog *log = &map->lives[scan->life].log;
+    struct tly_ahead *ahead = map->ahead;
+    if (log->count == 0 || scan->ts > log->last) return false;
+    bool goes_on = ahead->changes == map->changes && same_position(&ahead->from, scan) && ahead->all;
+    struct tly_chunk_at at = goes_on ? tly_oplog_after(log, ahead->chunk) : tly_oplog_find(log, scan->ts);
+    uint64_t to;
+    const struct tly_chunk *chunk;
+    for (; (chunk = tly_oplog_chunk(log, at, &to)) != NULL; at = tly_oplog_after(log, at)) {
+        struct wish wish = {map, (uint32_t)scan->life, chunk->from, to, scan};
+        gather(&wish, chunk, ahead);
+        ahead->chunk = at;
+        ahead->from = *scan;
+        ahead->changes = map->changes;
+        if (ahead->count > 0) return true;
+    }
+    return false;
 }
 
 bool tly_scan_next(const struct tly_ormap *map, struct tly_scan *scan, struct tly_scanned *out)
 {
-    const struct tly_oplog *log = &map->lives[scan->life].log;
-    while (scan->at < log->count) {
-        const struct tly_record *record = &log->records[scan->at];
-        size_t nth = 0;
-        while (nth < scan->at && record[-1 - (ptrdiff_t)nth].ts == record->ts &&
-               record[-1 - (ptrdiff_t)nth].entry == record->entry)
-            nth++;
-        scan->at++;
-        const struct tly_cell *cell = tly_map_recorded_cell(map, record, scan->life, nth);
-        if (cell == NULL) continue;
-        assert(!cell->unsealed);
-        const struct tly_entry *entry = map->entries[record->entry];
-        *out = (struct tly_scanned){tly_entry_key(entry), entry->strategy, tly_map_dot_of(map, entry, cell)};
-        return true;
-    }
-    return false;
+    struct tly_ahead *ahead = map->ahead;
+    bool known = ahead->changes == map->changes && same_position(&ahead->from, scan);
+    if ((!known || ahead->at == ahead->count) && !look_ahead(map, scan)) return false;
+    const struct tly_found *found = &ahead->found[ahead->at++];
+    *scan = ahead->from = (struct tly_scan){scan->life, found->ts, found->hash, found->nth};
+    const struct tly_strategy *strategy = tly_map_strategy(map, found->entry);
+    struct tly_cells cells = {found->cell, strategy};
+    struct tly_cell cell;
+    (void)tly_map_next(map, &cells, &cell);
+    assert(!cell.unsealed);
+    *out = (struct tly_scanned){tly_entry_key(found->entry), strategy, cell.dot};
+    return true;
 }

@@ -3,43 +3,74 @@
 
 #include "crdt/epoch_sum.h"
 
-#include <assert.h>
+/* ---- the list of what to seal ---- */
 
-bool tly_map_queue_unsealed(struct tly_ormap *map, struct tly_entry *entry)
+bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place)
 {
-    if (entry->queued) return true;
-    void *list = tly_mem_reserve(&map->mem, map->unsealed, &map->unsealed_capacity, map->unsealed_count + 1,
-                                 sizeof *map->unsealed);
-    if (list == NULL) return false;
-    map->unsealed = list;
-    map->unsealed[map->unsealed_count++] = entry->number;
-    entry->queued = true;
+    if ((place->entry->flags & TLY_ENTRY_QUEUED) != 0) return true;
+    struct tly_unsealed *top = map->unsealed;
+    if (top == NULL || top->count == TLY_UNSEALED_PIECE) {
+        top = tly_mem_new(&map->mem, sizeof *top);
+        if (top == NULL) return false;
+        top->below = map->unsealed;
+        top->count = 0;
+        map->unsealed = top;
+    }
+    top->hashes[top->count++] = place->hash;
+    place->entry->flags |= TLY_ENTRY_QUEUED;
     return true;
 }
 
-static struct tly_cell *own_cell(const struct tly_ormap *map, const struct tly_entry *entry, uint64_t window)
+static void pop(struct tly_ormap *map)
 {
-    if (map->own == TLY_NO_LIFE || !entry->strategy->own_shards) return NULL;
-    for (size_t i = 0; i < entry->count; i++) {
-        struct tly_cell *cell = tly_cell_at(entry, i);
-        if (cell->life == map->own && cell->op == TLY_PUT && cell->word[TLY_SUM_WINDOW] == window)
-            return cell;
+    struct tly_unsealed *top = map->unsealed;
+    if (--top->count > 0) return;
+    map->unsealed = top->below;
+    tly_mem_free(&map->mem, top, sizeof *top);
+}
+
+void tly_map_free_unsealed(struct tly_ormap *map)
+{
+    for (struct tly_unsealed *top; (top = map->unsealed) != NULL;) {
+        map->unsealed = top->below;
+        tly_mem_free(&map->mem, top, sizeof *top);
     }
-    return NULL;
+}
+
+bool tly_ormap_is_unsealed(const struct tly_ormap *map)
+{
+    return map->unsealed != NULL;
+}
+
+/* ---- counting ---- */
+
+/* The own shard of a window and its number among the cells; TLY_NO_CELL: there is none. */
+static size_t own_cell(const struct tly_ormap *map, const struct tly_entry *entry, uint64_t window,
+                       struct tly_cell *cell)
+{
+    const struct tly_strategy *strategy = tly_map_strategy(map, entry);
+    if (map->own == TLY_NO_LIFE || !strategy->own_shards) return TLY_NO_CELL;
+    struct tly_cells cells = tly_cells_of(entry, strategy);
+    for (size_t i = 0; tly_cells_next(&cells, cell); i++)
+        if (cell->life == map->own && cell->dot.op == TLY_PUT && cell->dot.num[TLY_SUM_WINDOW] == window)
+            return i;
+    return TLY_NO_CELL;
 }
 
 bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, uint64_t window,
                    struct tly_dot *out)
 {
-    const struct tly_cell *cell = own_cell(map, entry, window);
-    if (cell != NULL) *out = tly_map_dot_of(map, entry, cell);
-    return cell != NULL;
+    struct tly_cell cell;
+    if (own_cell(map, entry, window, &cell) == TLY_NO_CELL) return false;
+    *out = cell.dot;
+    out->version.origin = tly_ormap_origin(map);
+    return true;
 }
 
 static void count_into(struct tly_cell *cell, const struct tly_hit *hit)
 {
-    uint64_t *epoch = &cell->word[TLY_SUM_EPOCH], *count = &cell->word[TLY_SUM_COUNT],
-             *aux = &cell->word[TLY_SUM_AUX];
+    uint64_t *num = cell->dot.num;
+    uint64_t *epoch = &num[TLY_SUM_EPOCH], *count = &num[TLY_SUM_COUNT], *aux = &num[TLY_SUM_AUX];
     if (hit->epoch > *epoch) {
         *aux = hit->window != 0 && hit->epoch == *epoch + 1 ? *count : 0;
         *count = 0;
@@ -53,89 +84,145 @@ static void count_into(struct tly_cell *cell, const struct tly_hit *hit)
     cell->says_aux = true;
 }
 
+/* Writes a cell that was read from the entry and changed over itself; false: it takes other room now. */
+static bool put_same(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_cell *cell)
+{
+    return tly_cell_put_same((uint8_t *)(uintptr_t)cell->at, cell->size, tly_map_strategy(map, entry), cell);
+}
+
+/* Puts the cell in the place of number i, or first when there was none. */
+static bool put_shard(struct tly_ormap *map, struct tly_place *place, size_t i, const struct tly_cell *cell)
+{
+    struct tly_plan plan = {.fresh = cell, .place = i == TLY_NO_CELL ? 0 : i, .skip = i};
+    struct tly_room room;
+    if (!tly_map_make_room(map, place, &plan, &room)) return false;
+    tly_map_carry_out(map, place, &plan, &room);
+    return true;
+}
+
 enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry, const struct tly_hit *hit)
 {
-    assert(map->own != TLY_NO_LIFE && (*entry)->strategy->own_shards);
-    if (!tly_map_queue_unsealed(map, *entry)) return TLY_NOMEM;
-    struct tly_cell *cell = own_cell(map, *entry, hit->window);
-    if (cell == NULL) {
-        if (!tly_map_reserve_cell(map, entry)) return TLY_NOMEM;
-        struct tly_dot fresh = {.op = TLY_PUT, .num = {hit->window, hit->epoch}};
-        cell = tly_entry_put_in(&map->mem, *entry, 0, &fresh, map->own);
-        if (cell == NULL) return TLY_NOMEM;
-    }
-    cell->unsealed = true;
-    count_into(cell, hit);
+    const struct tly_strategy *strategy = tly_map_strategy(map, *entry);
+    assert(map->own != TLY_NO_LIFE && strategy->own_shards);
+    struct tly_cell cell;
+    size_t i = own_cell(map, *entry, hit->window, &cell);
+    if (i == TLY_NO_CELL)
+        cell = (struct tly_cell){.dot = {.num = {hit->window, hit->epoch}}, .life = map->own};
+    count_into(&cell, hit);
+    cell.unsealed = true;
+    /* The usual case: what is counted takes no more bytes than before, and will be sealed anyhow. */
+    bool queued = ((*entry)->flags & TLY_ENTRY_QUEUED) != 0;
+    if (queued && i != TLY_NO_CELL && put_same(map, *entry, &cell)) return TLY_OK;
+    struct tly_place place = tly_map_place_of(map, *entry);
+    if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
+    if (i != TLY_NO_CELL && put_same(map, *entry, &cell)) return TLY_OK;
+    if (!put_shard(map, &place, i, &cell)) return TLY_NOMEM;
+    *entry = place.entry;
     return TLY_OK;
 }
 
-bool tly_ormap_is_unsealed(const struct tly_ormap *map)
-{
-    return map->unsealed_count > 0;
-}
+/* ---- sealing ---- */
 
 /*
- * The newest dot's deadline counts, and cell i is about to be the newest: one that it only goes on carrying, and that
+ * The newest dot's deadline counts, and this cell is about to be the newest: one that it only goes on carrying, and that
  * another origin has replaced since, must not be said again.
  */
-static void forget_replaced_aux(const struct tly_ormap *map, struct tly_entry *entry, size_t i)
+static void forget_replaced_aux(const struct tly_ormap *map, const struct tly_entry *entry,
+                                struct tly_cell *own)
 {
-    struct tly_cell *own = tly_cell_at(entry, i);
-    if (own->word[TLY_SUM_WINDOW] != 0 || own->says_aux) return;
-    struct tly_version last = {own->ts, map->lives[own->life].origin};
-    for (size_t j = 0; j < entry->count; j++) {
-        struct tly_dot other = tly_map_dot_of(map, entry, tly_cell_at(entry, j));
-        bool replaces = other.op == TLY_PUT && other.num[TLY_SUM_WINDOW] == 0 &&
-                        other.num[TLY_SUM_AUX] != 0 && other.num[TLY_SUM_EPOCH] == own->word[TLY_SUM_EPOCH] &&
-                        tly_version_compare(other.version, last) > 0;
-        if (replaces) own->word[TLY_SUM_AUX] = 0;
+    const uint64_t *num = own->dot.num;
+    if (num[TLY_SUM_WINDOW] != 0 || num[TLY_SUM_AUX] == 0 || own->says_aux) return;
+    struct tly_cells cells = tly_map_cells(map, entry);
+    bool replaced = false;
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {
+        const struct tly_dot *other = &cell.dot;
+        replaced =
+            replaced || (other->op == TLY_PUT && other->num[TLY_SUM_WINDOW] == 0 &&
+                         other->num[TLY_SUM_AUX] != 0 && other->num[TLY_SUM_EPOCH] == num[TLY_SUM_EPOCH] &&
+                         tly_version_compare(other->version, own->dot.version) > 0);
     }
+    if (replaced) own->dot.num[TLY_SUM_AUX] = 0;
 }
 
 /* Gives cell i its version; what the entry then holds is again what a join would leave. */
-static enum tly_result seal_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
+static enum tly_result seal_cell(struct tly_ormap *map, struct tly_place *place, size_t i,
+                                 const struct tly_cell *cell, bool alone)
 {
-    if (!tly_map_reserve_record(map, map->own)) return TLY_NOMEM;
-    uint64_t ts, old = tly_cell_at(entry, i)->ts;
-    enum tly_result result = tly_clock_next(&map->clock, &ts);
+    struct tly_clock clock = map->clock;
+    struct tly_cell sealed = *cell;
+    uint64_t ts, old = cell->dot.version.ts;
+    enum tly_result result = tly_clock_next(&clock, &ts);
     if (result != TLY_OK) return result;
-    forget_replaced_aux(map, entry, i);
-    struct tly_cell *cell = tly_entry_move_last(entry, i);
-    cell->ts = ts;
-    cell->unsealed = cell->says_aux = false;
+    forget_replaced_aux(map, place->entry, &sealed);
+    sealed.dot.version.ts = ts;
+    sealed.unsealed = sealed.says_aux = false;
+    struct tly_plan plan = {.fresh = &sealed, .place = TLY_AT_END, .skip = i, .over = &sealed.dot};
+    struct tly_room room;
+    if (!tly_map_reserve_record(map, map->own, ts)) return TLY_NOMEM;
+    bool written = alone && put_same(map, place->entry, &sealed);
+    if (!written && !tly_map_make_room(map, place, &plan, &room)) return TLY_NOMEM;
+    map->clock.last = clock.last;
     map->lives[map->own].mark = ts;
-    tly_oplog_append(&map->lives[map->own].log, (struct tly_record){ts, entry->number});
-    if (old != 0) tly_map_record_died(map, map->own);
-    struct tly_dot sealed = tly_map_dot_of(map, entry, cell);
-    tly_map_drop_dominated(map, entry, &sealed);
+    tly_map_add_record(map, map->own, ts, place->hash);
+    if (old != 0) tly_map_remove_record(map, map->own, old, place->hash);
+    if (!written) tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
 }
 
-static enum tly_result seal_entry(struct tly_ormap *map, struct tly_entry *entry)
+/* The first that is unsealed, and whether it is all that the entry has. */
+static size_t unsealed_cell(const struct tly_ormap *map, const struct tly_entry *entry, struct tly_cell *cell,
+                            bool *alone)
 {
-    for (size_t i = 0; i < entry->count;) {
-        if (!tly_cell_at(entry, i)->unsealed) {
-            i++;
-            continue;
-        }
-        enum tly_result result = seal_cell(map, entry, i);
-        if (result != TLY_OK) return result;
-        i = 0;
+    struct tly_cells cells = tly_map_cells(map, entry);
+    for (size_t i = 0; tly_map_next(map, &cells, cell); i++) {
+        *alone = i == 0 && cells.next == NULL;
+        if (cell->unsealed) return i;
     }
-    entry->queued = false;
+    return TLY_NO_CELL;
+}
+
+static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place)
+{
+    struct tly_cell cell;
+    bool alone = false;
+    for (size_t i; (i = unsealed_cell(map, place->entry, &cell, &alone)) != TLY_NO_CELL;) {
+        enum tly_result result = seal_cell(map, place, i, &cell, alone);
+        if (result != TLY_OK) return result;
+    }
+    place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
     return TLY_OK;
+}
+
+/* Seals the entries of one hash that want it; those that were gone and came again may not. */
+static enum tly_result seal_hash(struct tly_ormap *map, uint32_t hash)
+{
+    struct tly_slot *slot = tly_index_find(&map->index, hash);
+    for (; slot != NULL; slot = tly_index_again(slot)) {
+        struct tly_place place = {hash, slot, tly_map_entry(map, slot)};
+        if ((place.entry->flags & TLY_ENTRY_QUEUED) == 0) continue;
+        enum tly_result result = seal_entry(map, &place);
+        if (result != TLY_OK) return result;
+    }
+    return TLY_OK;
+}
+
+/* Asks for the memory of those whose turn comes soon. */
+static void look_ahead(const struct tly_ormap *map, const struct tly_unsealed *top)
+{
+    if (top->count > 16) tly_index_prefetch(&map->index, top->hashes[top->count - 17]);
+    if (top->count <= 8) return;
+    const struct tly_slot *slot = tly_index_find(&map->index, top->hashes[top->count - 9]);
+    if (slot != NULL) tly_map_prefetch(map, slot);
 }
 
 enum tly_result tly_ormap_seal(struct tly_ormap *map)
 {
-    while (map->unsealed_count > 0) {
-        uint32_t number = map->unsealed[map->unsealed_count - 1];
-        struct tly_entry *entry = map->entries[number];
-        if (entry != NULL && entry->queued) {
-            enum tly_result result = seal_entry(map, entry);
-            if (result != TLY_OK) return result;
-        }
-        map->unsealed_count--;
+    while (map->unsealed != NULL) {
+        const struct tly_unsealed *top = map->unsealed;
+        look_ahead(map, top);
+        enum tly_result result = seal_hash(map, top->hashes[top->count - 1]);
+        if (result != TLY_OK) return result;
+        pop(map);
     }
     return TLY_OK;
 }

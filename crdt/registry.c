@@ -9,6 +9,7 @@ struct row {
 struct tly_registry {
     struct tly_mem mem;
     size_t count;
+    uint16_t end[256]; /* by a key's first byte: behind the last row that may be its prefix */
     struct row rows[]; /* ascending by bytes */
 };
 
@@ -52,6 +53,17 @@ static size_t place_of(const struct tly_registry *registry, struct tly_slice pre
     return i;
 }
 
+/* Rows that begin with a byte stand together; the empty prefix, the first of all, stands before every one. */
+static void index_rows(struct tly_registry *registry)
+{
+    size_t at = 0;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        while (at < registry->count && (registry->rows[at].n == 0 || registry->rows[at].bytes[0] <= byte))
+            at++;
+        registry->end[byte] = (uint16_t)at;
+    }
+}
+
 enum tly_result tly_registry_with(const struct tly_registry *registry, struct tly_slice prefix,
                                   const struct tly_strategy *strategy, struct tly_registry **out)
 {
@@ -71,19 +83,22 @@ enum tly_result tly_registry_with(const struct tly_registry *registry, struct tl
         row->n = (uint8_t)prefix.n;
         row->strategy = strategy;
     }
+    index_rows(next);
     *out = next;
     return TLY_OK;
 }
 
 const struct tly_strategy *tly_registry_find(const struct tly_registry *registry, struct tly_slice key)
 {
+    if (registry->count == 0) return NULL;
+    const struct row *rows = registry->rows;
+    const struct tly_strategy *shortest = rows[0].n == 0 ? rows[0].strategy : NULL;
+    if (key.n == 0) return shortest;
     /* A longer prefix of the same key sorts after a shorter one, so the last match is the longest. */
-    for (size_t i = registry->count; i-- > 0;) {
-        const struct row *row = &registry->rows[i];
-        if (row->n <= key.n && tly_slice_equal(prefix_of(row), tly_slice_of(key.p, row->n)))
-            return row->strategy;
-    }
-    return NULL;
+    for (size_t i = registry->end[key.p[0]]; i-- > 0 && rows[i].n > 0 && rows[i].bytes[0] == key.p[0];)
+        if (rows[i].n <= key.n && tly_slice_equal(prefix_of(&rows[i]), tly_slice_of(key.p, rows[i].n)))
+            return rows[i].strategy;
+    return shortest;
 }
 
 size_t tly_registry_count(const struct tly_registry *registry)

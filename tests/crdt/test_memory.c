@@ -235,7 +235,7 @@ static void every_allocation_may_fail_once(void **state)
         if (!failing.failed) break;
     }
     print_message("%zu allocations failed, one by one\n", faults);
-    claim(faults > 100);
+    claim(faults > 60);
 }
 
 static void an_array_that_would_not_fit_in_memory_is_refused(void **state)

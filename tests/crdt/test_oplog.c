@@ -1,4 +1,4 @@
-/* The log alone against a plain list, then as the map keeps it: what a scan yields, what compaction keeps. */
+/* The log alone against a plain list, then as the map keeps it: what a scan yields. */
 #include "crdt/oplog.h"
 #include "tests/crdt/world.h"
 #include "tests/support/cmocka.h"
@@ -8,143 +8,209 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORDS 400
+#define RECORDS 1500
 
 /* ---- the log alone ---- */
 
-/* Which records live: by ts, of which there are few, so that some stand twice. */
+/* The dots that stand. */
 struct list {
-    struct tly_record records[RECORDS];
+    struct tly_timed dots[RECORDS];
     size_t count;
-    size_t held[RECORDS]; /* by ts: dots of that version */
 };
 
-static bool is_live(const void *context, const struct tly_record *record, size_t nth)
+static bool has_hash(const struct tly_chunk *chunk, uint32_t hash)
+{
+    for (uint32_t i = 0; i < chunk->count; i++)
+        if (chunk->hashes[i] == hash) return true;
+    return false;
+}
+
+static size_t list_dots(const void *context, const struct tly_chunk *chunk, uint64_t from, uint64_t to,
+                        struct tly_timed *out, size_t room)
 {
     const struct list *list = context;
-    return nth < list->held[record->ts];
-}
-
-static int by_ts(const void *a, const void *b)
-{
-    const struct tly_record *x = a, *y = b;
-    return x->ts < y->ts ? -1 : x->ts > y->ts;
-}
-
-/* The live ones beyond every ts are those of the list, ascending. */
-static void claim_log_equals(struct tly_oplog *log, struct list *list)
-{
-    qsort(list->records, list->count, sizeof list->records[0], by_ts);
-    for (uint64_t after = 0; after < RECORDS; after += 37) {
-        size_t at = tly_oplog_after(log, after), expected = 0, found = 0;
-        claim(at == log->count || log->records[at].ts > after);
-        claim(at == 0 || log->records[at - 1].ts <= after);
-        for (uint64_t ts = after + 1; ts < RECORDS; ts++)
-            expected += list->held[ts];
-        for (size_t nth = 0; at < log->count; at++) {
-            claim(at == 0 || log->records[at - 1].ts <= log->records[at].ts);
-            nth = at > 0 && log->records[at - 1].ts == log->records[at].ts ? nth + 1 : 0;
-            found += is_live(list, &log->records[at], nth);
-        }
-        claim(found == expected);
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        struct tly_timed dot = list->dots[i];
+        if (dot.ts < from || dot.ts > to || !has_hash(chunk, dot.hash)) continue;
+        if (count < room) out[count] = dot;
+        count++;
     }
+    return count;
 }
 
-static size_t walk(uint64_t seed, const struct tly_mem *mem, unsigned in_order_percent, size_t deaths_max)
+static void add(struct tly_oplog *log, const struct tly_mem *mem, struct list *list, struct tly_timed dot)
+{
+    struct tly_dots dots = {list_dots, list};
+    claim(tly_oplog_reserve(log, mem, dot.ts, &dots));
+    tly_oplog_add(log, dot.ts, dot.hash);
+    list->dots[list->count++] = dot;
+}
+
+static void drop(struct tly_oplog *log, const struct tly_mem *mem, struct list *list, size_t i)
+{
+    tly_oplog_remove(log, mem, list->dots[i].ts, list->dots[i].hash);
+    list->dots[i] = list->dots[--list->count];
+}
+
+/* Every chunk has a record for each dot of its range and no other, and the ranges follow each other. */
+static void claim_log_equals(const struct tly_oplog *log, const struct list *list)
+{
+    size_t found = 0, chunks = 0;
+    uint64_t from = 0, to = 0;
+    tly_oplog_check(log);
+    struct tly_chunk_at at = {0};
+    for (const struct tly_chunk *chunk; (chunk = tly_oplog_chunk(log, at, &to)) != NULL; chunks++) {
+        struct tly_timed dots[RECORDS];
+        claim(chunk->from > from && chunk->from <= to);
+        from = chunk->from;
+        size_t count = list_dots(list, chunk, from, to, dots, RECORDS);
+        claim(count == chunk->count);
+        for (size_t i = 0; i < count; i++) {
+            struct tly_chunk_at place = tly_oplog_find(log, dots[i].ts);
+            claim(place.block == at.block && place.chunk == at.chunk);
+        }
+        found += count;
+        at = tly_oplog_after(log, at);
+    }
+    claim(found == list->count && log->count == list->count);
+    /* Neighbours that are low are joined, so chunks are a quarter full on the whole. */
+    claim(chunks <= 3 + list->count / (TLY_CHUNK_RECORDS / 4));
+}
+
+static size_t walk(uint64_t seed, const struct tly_mem *mem, unsigned in_order_percent,
+                   unsigned death_percent)
 {
     struct test_rng rng = test_rng_of(seed);
     struct tly_oplog log = {0};
-    struct list list = {0};
-    size_t live = 0, compactions = 0;
+    static struct list list;
+    size_t most = 0;
+    list.count = 0;
     for (uint64_t step = 1; step < RECORDS; step++) {
         uint64_t ts = test_rng_chance(&rng, in_order_percent) ? step : 1 + test_rng_below(&rng, RECORDS - 1);
-        claim(tly_oplog_reserve(&log, mem));
-        tly_oplog_append(&log, (struct tly_record){ts, (uint32_t)ts});
-        list.records[list.count++] = (struct tly_record){ts, (uint32_t)ts};
-        list.held[ts]++;
-        live++;
-        size_t before = log.count;
-        for (size_t deaths = (size_t)test_rng_below(&rng, deaths_max + 1); deaths > 0 && live > 0; deaths--) {
-            do
-                ts = 1 + test_rng_below(&rng, RECORDS - 1);
-            while (list.held[ts] == 0);
-            list.held[ts]--;
-            live--;
-            tly_oplog_died(&log, is_live, &list);
-        }
-        compactions += log.count < before;
-        claim(log.count - log.dead == live);
-        claim(log.dead <= (live > 64 ? live : 64) + 1);
-        if (test_rng_chance(&rng, 5)) claim_log_equals(&log, &list);
+        /* Few hashes, so that some stand twice in a chunk. */
+        add(&log, mem, &list, (struct tly_timed){ts, 1 + (uint32_t)test_rng_below(&rng, RECORDS / 4)});
+        if (list.count > most) most = list.count;
+        while (list.count > 0 && test_rng_chance(&rng, death_percent))
+            drop(&log, mem, &list, (size_t)test_rng_below(&rng, list.count));
+        if (test_rng_chance(&rng, 2)) claim_log_equals(&log, &list);
     }
     claim_log_equals(&log, &list);
+    while (list.count > 0)
+        drop(&log, mem, &list, (size_t)test_rng_below(&rng, list.count));
+    claim(log.block_count == 0 && log.last == 0);
     tly_oplog_fini(&log, mem);
-    return compactions;
+    return most;
 }
 
 static void the_log_holds_what_a_list_holds_in_order(void **state)
 {
     struct tly_mem mem = test_mem();
-    uint64_t first = test_seed_first(), rounds = test_is_long() ? 3000 : 300;
-    size_t compactions = 0;
-    for (uint64_t seed = first; seed < first + rounds; seed++)
-        compactions += walk(seed, &mem, seed % 4 == 0 ? 0 : 90, 1 + seed % 2);
-    print_message("%zu compactions\n", compactions);
-    claim(compactions > rounds);
+    uint64_t first = test_seed_first(), rounds = test_is_long() ? 600 : 60;
+    size_t most = 0;
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
+        size_t reached = walk(seed, &mem, seed % 4 == 0 ? 0 : 90, (unsigned)(seed % 3 * 25));
+        if (reached > most) most = reached;
+    }
+    claim(most == RECORDS - 1);
     claim(test_mem_live() == 0);
 }
 
-static void an_empty_log_has_nothing_beyond(void **state)
-{
-    struct tly_oplog log = {0};
-    struct tly_mem mem = test_mem();
-    assert_int_equal(tly_oplog_after(&log, 0), 0);
-    assert_int_equal(tly_oplog_after(&log, UINT64_MAX), 0);
-    tly_oplog_fini(&log, &mem);
-}
-
-/* One late record, a few, many; each where it belongs. */
 static void late_records_take_their_places(void **state)
 {
     struct tly_mem mem = test_mem();
-    static const size_t late_counts[] = {1, 2, 31, 32, 33, 34, 200};
-    for (size_t l = 0; l < 7; l++)
-        for (uint64_t first_late = 0; first_late <= 2000; first_late += 400) {
+    static struct list list;
+    for (size_t late = 1; late <= 400; late += 57)
+        for (uint64_t first_late = 0; first_late <= 1400; first_late += 200) {
             struct tly_oplog log = {0};
-            for (uint64_t i = 0; i < 1000 + late_counts[l]; i++) {
-                uint64_t ts = i < 1000 ? i * 2 + 2 : first_late + 1 + (late_counts[l] - (i - 999)) * 2;
-                assert_true(tly_oplog_reserve(&log, &mem));
-                tly_oplog_append(&log, (struct tly_record){ts, 0});
-            }
-            size_t beyond = tly_oplog_after(&log, first_late + 1);
-            assert_true(log.records[beyond - 1].ts == first_late + 1);
-            for (size_t i = 1; i < log.count; i++)
-                assert_true(log.records[i - 1].ts <= log.records[i].ts);
-            assert_int_equal(log.ordered, log.count);
+            list.count = 0;
+            for (uint32_t i = 0; i < 700; i++)
+                add(&log, &mem, &list, (struct tly_timed){i * 2 + 2, i + 1});
+            for (size_t i = late; i-- > 0;)
+                add(&log, &mem, &list, (struct tly_timed){first_late + 1 + i * 2, 7000});
+            claim_log_equals(&log, &list);
             tly_oplog_fini(&log, &mem);
         }
     assert_int_equal(test_mem_live(), 0);
 }
 
-static void every_small_order_of_records_is_sorted(void **state)
+/* More dots of one ts than a chunk takes can only be forged; they stand together. */
+static void dots_of_one_ts_are_never_divided(void **state)
 {
     struct tly_mem mem = test_mem();
-    size_t order[] = {0, 1, 2, 3, 4, 5, 6}, orders = 0;
-    do {
+    static struct list list;
+    struct tly_oplog log = {0};
+    list.count = 0;
+    for (uint32_t i = 0; i < 900; i++)
+        add(&log, &mem, &list, (struct tly_timed){i % 3 == 0 ? 1 + i : 500, i + 1});
+    claim_log_equals(&log, &list);
+    for (size_t i = 0; list.count > 10; i++)
+        drop(&log, &mem, &list, i * 31 % list.count);
+    claim_log_equals(&log, &list);
+    tly_oplog_fini(&log, &mem);
+    assert_int_equal(test_mem_live(), 0);
+}
+
+static void records_in_order_take_little_more_than_four_bytes(void **state)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_oplog log = {0};
+    struct list none = {.count = 0};
+    struct tly_dots dots = {list_dots, &none};
+    size_t live = test_mem_live(), count = 200000;
+    for (size_t i = 1; i <= count; i++) {
+        assert_true(tly_oplog_reserve(&log, &mem, i, &dots));
+        tly_oplog_add(&log, i, (uint32_t)i);
+    }
+    assert_true((test_mem_live() - live) * 10 < count * 43);
+    tly_oplog_check(&log);
+    tly_oplog_fini(&log, &mem);
+    assert_int_equal(test_mem_live(), live);
+}
+
+static void a_log_without_memory_is_as_it_was(void **state)
+{
+    static struct list list;
+    size_t failures = 0;
+    for (size_t countdown = 0;; countdown++) {
+        struct test_failing failing = {.countdown = countdown};
+        struct tly_mem mem = test_failing_mem(&failing);
+        struct tly_dots dots = {list_dots, &list};
         struct tly_oplog log = {0};
-        for (size_t i = 0; i < 7; i++) {
-            assert_true(tly_oplog_reserve(&log, &mem));
-            tly_oplog_append(&log, (struct tly_record){order[i] / 2 + 1, (uint32_t)(order[i] % 2)});
+        list.count = 0;
+        for (uint32_t i = 0; i < 1000; i++) {
+            struct tly_timed dot = {i % 2 == 0 ? 1000 + i : i, i + 1};
+            bool room = tly_oplog_reserve(&log, &mem, dot.ts, &dots);
+            if (!room) claim_log_equals(&log, &list);
+            failures += !room;
+            add(&log, &mem, &list, dot);
         }
-        assert_int_equal(tly_oplog_after(&log, 2), 4);
-        for (uint32_t i = 0; i < 7; i++) {
-            assert_int_equal(log.records[i].ts, i / 2 + 1);
-            assert_int_equal(log.records[i].entry, i % 2);
-        }
+        claim_log_equals(&log, &list);
         tly_oplog_fini(&log, &mem);
-        orders++;
-    } while (next_order(order, 7));
-    assert_int_equal(orders, 5040);
+        claim(test_mem_live() == 0);
+        if (!failing.failed) break;
+    }
+    claim(failures > 20);
+}
+
+/* Reserved and not used, again and again: what comes then finds its place. */
+static void room_that_is_not_used_is_used_later(void **state)
+{
+    struct tly_mem mem = test_mem();
+    static struct list list;
+    struct tly_dots dots = {list_dots, &list};
+    struct tly_oplog log = {0};
+    list.count = 0;
+    for (uint32_t i = 1; i <= 600; i++) {
+        for (uint64_t ahead = 900; ahead > i; ahead -= 100)
+            assert_true(tly_oplog_reserve(&log, &mem, ahead, &dots));
+        tly_oplog_check(&log);
+        add(&log, &mem, &list, (struct tly_timed){i, i});
+    }
+    tly_oplog_check(&log);
+    assert_int_equal(log.count, 600);
+    tly_oplog_fini(&log, &mem);
+    assert_int_equal(test_mem_live(), 0);
 }
 
 /* ---- the map's log ---- */
@@ -261,7 +327,7 @@ static void a_delta_then_join_equals_the_full_join(void **state)
     claim(handed > 0 && skipped > 0);
 }
 
-static void five_hundred_puts_of_one_key_are_one_dot_and_few_dead_records(void **state)
+static void five_hundred_puts_of_one_key_are_one_dot_and_no_dead_record(void **state)
 {
     struct tly_mem mem = test_mem();
     struct tly_registry *registry = world_registry(&mem);
@@ -274,7 +340,7 @@ static void five_hundred_puts_of_one_key_are_one_dot_and_few_dead_records(void *
             if (key == 0) dot.num[1] = 0;
             assert_int_equal(tly_ormap_put(map, world_key(key), &dot), TLY_OK);
             tly_ormap_log_size(map, &live, &dead);
-            assert_true(live == 1 && dead <= 65);
+            assert_true(live == 1 && dead == 0);
         }
         struct tly_scan scan = tly_scan_of(map, 0, 0);
         for (struct tly_scanned next; tly_scan_next(map, &scan, &next); yielded++)
@@ -286,25 +352,24 @@ static void five_hundred_puts_of_one_key_are_one_dot_and_few_dead_records(void *
     assert_int_equal(test_mem_live(), 0);
 }
 
-/* Many keys, so that compaction has many live ones to keep: each is still there for a joiner. */
-static void compaction_drops_no_live_dot(void **state)
+/* Many keys, written again and again in any order: each is still there for a joiner, and the log is no longer for it. */
+static void chunks_that_join_drop_no_live_dot(void **state)
 {
     struct tly_mem mem = test_mem();
     struct tly_registry *registry = world_registry(&mem);
     struct tly_ormap *map = world_map(&mem, registry, 1), *joiner = world_map(&mem, registry, 2);
     struct test_rng rng = test_rng_of(test_seed_first());
-    size_t keys = 3000, compactions = 0, live, dead, dead_before = 0;
+    size_t keys = 3000, live, dead, bytes = 0;
     for (size_t i = 0; i < keys * 10; i++) {
         char key[16];
         int n = snprintf(key, sizeof key, "m:%zu", (size_t)test_rng_below(&rng, keys));
         struct tly_dot dot = {.num = {i, 0}};
         claim(tly_ormap_put(map, tly_slice_of(key, (size_t)n), &dot) == TLY_OK);
         tly_ormap_log_size(map, &live, &dead);
-        claim(live == tly_ormap_count(map) && dead <= (live > 64 ? live : 64) + 1);
-        compactions += dead < dead_before;
-        dead_before = dead;
+        claim(live == tly_ormap_count(map) && dead == 0);
+        if (i == keys * 3) bytes = tly_ormap_bytes(map);
     }
-    claim(compactions > 3);
+    claim(tly_ormap_bytes(map) < bytes + bytes / 10);
     claim(world_round(map, joiner, &rng) == tly_ormap_count(map));
     claim(tly_ormap_digest(map) == tly_ormap_digest(joiner));
     tly_ormap_check(map);
@@ -342,13 +407,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_log_holds_what_a_list_holds_in_order),
-        cmocka_unit_test(an_empty_log_has_nothing_beyond),
         cmocka_unit_test(late_records_take_their_places),
-        cmocka_unit_test(every_small_order_of_records_is_sorted),
+        cmocka_unit_test(dots_of_one_ts_are_never_divided),
+        cmocka_unit_test(records_in_order_take_little_more_than_four_bytes),
+        cmocka_unit_test(a_log_without_memory_is_as_it_was),
+        cmocka_unit_test(room_that_is_not_used_is_used_later),
         cmocka_unit_test(a_scan_yields_exactly_the_live_dots_beyond_in_order),
         cmocka_unit_test(a_delta_then_join_equals_the_full_join),
-        cmocka_unit_test(five_hundred_puts_of_one_key_are_one_dot_and_few_dead_records),
-        cmocka_unit_test(compaction_drops_no_live_dot),
+        cmocka_unit_test(five_hundred_puts_of_one_key_are_one_dot_and_no_dead_record),
+        cmocka_unit_test(chunks_that_join_drop_no_live_dot),
         cmocka_unit_test(a_dot_taken_again_after_a_sweep_is_yielded_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

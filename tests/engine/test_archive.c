@@ -439,7 +439,7 @@ static void memory_that_runs_out_midway_leaves_nothing_applied(void **state)
         failures += failed;
         if (!failed) break;
     }
-    assert_true(failures > 50);
+    assert_true(failures > 10); /* entries share pages, so allocations are few */
     scene_end(&a);
     assert_int_equal(test_mem_live(), 0);
 }

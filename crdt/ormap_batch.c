@@ -1,0 +1,60 @@
+/* Many keys at once: while one is worked on, the memory of the next ones is on its way. */
+#include "crdt/ormap_impl.h"
+
+/* As many lines as a core fetches at a time, roughly. */
+#define GROUP 16
+
+struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key)
+{
+    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    tly_index_prefetch(&map->index, seek.hash);
+    return seek;
+}
+
+void tly_seek_ahead(const struct tly_ormap *map, const struct tly_seek *seek)
+{
+    const struct tly_slot *slot = tly_index_find(&map->index, seek->hash);
+    if (slot != NULL) tly_map_prefetch(map, slot);
+}
+
+struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)
+{
+    struct tly_place place;
+    (void)tly_map_find(map, seek->key, seek->hash, &place);
+    return place.entry;
+}
+
+enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek, struct tly_entry **out)
+{
+    struct tly_place place;
+    enum tly_result result = tly_map_need(map, seek, &place);
+    if (result == TLY_OK) *out = place.entry;
+    return result;
+}
+
+enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
+                               enum tly_outcome *outcome)
+{
+    return tly_map_apply(map, seek, dot, outcome);
+}
+
+enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
+                                      size_t *done)
+{
+    struct tly_seek seeks[GROUP];
+    enum tly_result result = TLY_OK;
+    *done = 0;
+    while (*done < count && result == TLY_OK) {
+        struct tly_arrival *group = arrivals + *done;
+        size_t n = count - *done < GROUP ? count - *done : GROUP;
+        for (size_t i = 0; i < n; i++)
+            seeks[i] = tly_seek_of(map, group[i].key);
+        for (size_t i = 0; i < n; i++)
+            tly_seek_ahead(map, &seeks[i]);
+        for (size_t i = 0; i < n && result == TLY_OK; i++) {
+            result = tly_map_apply(map, &seeks[i], &group[i].dot, &group[i].outcome);
+            *done += result == TLY_OK;
+        }
+    }
+    return result;
+}
