@@ -278,6 +278,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     result = tly_session_join(e, &round);
     if (result == TLY_CLOCK_AHEAD) {
         conn->round_taken = false;
+        conn->peer->clock_ahead_at = e->now.mono_ns;
         tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
                      tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
         send_nak(e, conn, result);
@@ -316,6 +317,7 @@ static enum fate on_nak(struct tly_engine *e, struct conn *conn, struct tly_slic
     if (result != TLY_OK) return broken(e, conn, result);
     bool clock = tly_slice_equal(why, tly_slice_text(tly_result_name(TLY_CLOCK_AHEAD)));
     if (clock) {
+        conn->peer->refused_clock_at = e->now.mono_ns;
         tly_fx_trace(e, TLY_TRACE_CLOCK, peer_name(conn),
                      tly_slice_text("refuses our versions: set the clocks of both machines"));
     }
