@@ -190,10 +190,11 @@ static void add_dispute(char *text, size_t size, const struct tly_node_view *vie
     bool ahead = 2 * view->refused_by > view->peers_up;
     size_t count = ahead ? view->refused_by : view->refusing;
     if (2 * count <= view->peers_up) return;
-    (void)snprintf(why, sizeof why,
-                   "%zu of %zu peers disagree: this machine's clock is %s theirs by more than max_skew; set it "
-                   "(timedatectl, ntpd)",
-                   count, view->peers_up, ahead ? "ahead of" : "behind");
+    (void)snprintf(
+        why, sizeof why,
+        "%zu of %zu peers disagree: this machine's clock is %s theirs by more than max_skew; set it "
+        "(timedatectl, ntpd)",
+        count, view->peers_up, ahead ? "ahead of" : "behind");
     add_reason(text, size, "clock", why);
 }
 

@@ -454,8 +454,8 @@ static void a_batch_from_the_future_is_not_replayed(void **state)
     tly_round_writer_init(writer, &scene.mem);
     struct tly_dot dot = {.version = {WALL + 2 * TLY_MAX_SKEW_NS, 55}, .op = TLY_PUT, .num = {0, 0, 1, 0}};
     assert_true(tly_round_writer_add(writer, text("k1"), tly_epoch_sum(), &dot));
-    tly_round_writer_finish(writer, (unsigned)whole, (struct tly_mark_list){NULL, 0}, (struct tly_mark_list){NULL, 0},
-                            &scene.body);
+    tly_round_writer_finish(writer, (unsigned)whole, (struct tly_mark_list){NULL, 0},
+                            (struct tly_mark_list){NULL, 0}, &scene.body);
     tly_round_writer_fini(writer);
     tly_mem_free(&scene.mem, writer, sizeof *writer);
     struct tly_engine_config config = {.mem = scene.mem, .name = text("r"), .cluster = text("test")};
