@@ -277,11 +277,11 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-long lint format fuzz coverage
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
-check: ## everything that must pass: unit, corpora, e2e (release and asan), lint
+check: ## everything that must pass: unit, corpora, models, e2e (release and asan), lint
 	@tools/bootstrap test
-	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora e2e lint
+	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora models e2e lint
 
 check-unit: ## unit tests of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' unit
@@ -295,10 +295,14 @@ check-e2e: ## scenes with the real binaries of this VARIANT
 check-fuzz: ## replay the fuzz corpora with this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' corpora
 
+check-model: ## search the models of the design, and controls that must fail, with spin
+	@tools/bootstrap test
+	@tests/model/check all
+
 check-long: ## check's tests with longer laws (TALLY_LONG=1), and under TSan and clang too
 	@tools/bootstrap test
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
-	    -v 'release asan tsan release-clang asan-clang' unit corpora e2e lint
+	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint
 
 lint: ## layers, symbols, format, clang-tidy, cppcheck, shellcheck, manual pages
 	$(CHECK) -v 'release$(CLANG)' lint

@@ -306,6 +306,9 @@ struct tly_node_view {
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
     bool clock_covered;
     bool store_failing;
+    size_t peers_up;
+    size_t refused_by; /* of those up, how many refuse our rounds because our clock is ahead of theirs */
+    size_t refusing;   /* … whose rounds we refuse because their clock is ahead of ours */
     uint64_t clock_last, lease;
     uint64_t cluster_ns;    /* cluster time now */
     int64_t time_offset_ns; /* cluster time minus the own wall */

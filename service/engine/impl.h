@@ -46,6 +46,8 @@
 #define TLY_MESH_MAX 16
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)
 #define TLY_NAK_PAUSE_NS NS_PER_S
+/* A refusal is repeated after every pause; one that was not for so long is over. */
+#define TLY_DISPUTE_NS (3 * TLY_NAK_PAUSE_NS)
 /* Rows of one part for a peer and of one batch for the disk. */
 #define TLY_PART_BYTES (16u * 1024u)
 #define TLY_BATCH_BYTES (64u * 1024u)
@@ -122,6 +124,8 @@ struct peer {
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
     uint64_t bytes_sent, bytes_received;
+    uint64_t refused_clock_at; /* when it last refused a round of ours because of the clock; 0: never */
+    uint64_t clock_ahead_at;   /* when we last refused one of its rounds for that */
 };
 
 /* An effect whose bytes lie in the arena until the step is done. */

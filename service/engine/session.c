@@ -2,6 +2,8 @@
 
 #include "service/engine/limit.h"
 
+#define LIFE_IS_HELD "life"
+
 /* What a frame does to the connection it came on. */
 enum fate { KEEP, ENDED };
 
@@ -67,6 +69,18 @@ static bool is_self(const struct tly_engine *e, const struct tly_hello *hello)
     return hello->origin == tly_ormap_origin(e->map);
 }
 
+/* Another node is up as the life that this greeting speaks for: a disk was copied. */
+static bool is_held_elsewhere(const struct tly_engine *e, const struct tly_hello *hello)
+{
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (peer->conn != NULL && peer->origin == hello->origin &&
+            !tly_slice_equal(tly_slice_text(peer->name), hello->name))
+            return true;
+    }
+    return false;
+}
+
 /* NULL: welcome; else the word and the sentence of the refusal. */
 static const char *objection(const struct tly_engine *e, const struct tly_hello *hello, const char **text)
 {
@@ -86,6 +100,10 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
         *text = "two nodes have one name; give each its own (name=)";
         return "name";
     }
+    if (is_held_elsewhere(e, hello)) {
+        *text = "another node is up with this life: a data directory was copied";
+        return LIFE_IS_HELD;
+    }
     if (!same_strategies(e, hello)) {
         *text = "a prefix is registered with another strategy there";
         return "prefix";
@@ -93,18 +111,23 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
     return NULL;
 }
 
+/* At a peer's word, hence once a minute at most. */
+static enum tly_result begin_another_life(struct tly_engine *e, const char *why)
+{
+    if (e->now.mono_ns < e->new_life_at) return TLY_OK;
+    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result != TLY_OK) return result;
+    e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
+    return tly_member_announce(e, false);
+}
+
 /* A peer knows more of our life than we do: it went on elsewhere, or on a disk that we no longer have. */
 static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
 {
     uint64_t own = tly_ormap_origin(e->map);
     if (theirs.origin != own || theirs.ts <= tly_ormap_clock(e->map)->last) return TLY_OK;
-    if (e->now.mono_ns < e->new_life_at) return TLY_OK;
-    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
-    if (result != TLY_OK) return result;
-    e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "",
-                 tly_slice_text("a peer knows more of this life than this node does"));
-    return tly_member_announce(e, false);
+    return begin_another_life(e, "a peer knows more of this life than this node does");
 }
 
 /* Follows what the peer says it has. */
@@ -285,6 +308,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     result = tly_session_join(e, &round);
     if (result == TLY_CLOCK_AHEAD) {
         conn->round_taken = false;
+        conn->peer->clock_ahead_at = e->now.mono_ns;
         tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
                      tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
         send_nak(e, conn, result);
@@ -323,6 +347,7 @@ static enum fate on_nak(struct tly_engine *e, struct conn *conn, struct tly_slic
     if (result != TLY_OK) return broken(e, conn, result);
     bool clock = tly_slice_equal(why, tly_slice_text(tly_result_name(TLY_CLOCK_AHEAD)));
     if (clock) {
+        conn->peer->refused_clock_at = e->now.mono_ns;
         tly_fx_trace(e, TLY_TRACE_CLOCK, peer_name(conn),
                      tly_slice_text("refuses our versions: set the clocks of both machines"));
     }
@@ -360,6 +385,9 @@ static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_
     if (result != TLY_OK) return broken(e, conn, result);
     if (!tly_slice_equal(word, tly_slice_text("duplicate")))
         tly_fx_trace(e, TLY_TRACE_PEER_GOODBYE, peer_name(conn), text);
+    if (tly_slice_equal(word, tly_slice_text(LIFE_IS_HELD)))
+        result = begin_another_life(e, "another node is up with this life: a data directory was copied");
+    if (result != TLY_OK) return broken(e, conn, result);
     tly_conn_end(e, conn, NULL, "it said goodbye");
     return ENDED;
 }

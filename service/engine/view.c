@@ -5,6 +5,22 @@ void tly_engine_stats(const struct tly_engine *e, struct tly_stats *stats)
     *stats = e->stats;
 }
 
+static bool is_recent(const struct tly_engine *e, uint64_t at)
+{
+    return at != 0 && e->now.mono_ns - at < TLY_DISPUTE_NS;
+}
+
+static void count_disputes(const struct tly_engine *e, struct tly_node_view *view)
+{
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (peer->conn == NULL) continue;
+        view->peers_up++;
+        view->refused_by += is_recent(e, peer->refused_clock_at);
+        view->refusing += is_recent(e, peer->clock_ahead_at);
+    }
+}
+
 void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_view *view)
 {
     struct tly_clock *clock = tly_ormap_clock(e->map);
@@ -24,6 +40,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .time_offset_ns = (int64_t)(e->cluster_ns - e->now.wall_ns),
         .time_skew_ns = tly_cluster_time_error(&e->time, e->now.mono_ns),
     };
+    count_disputes(e, view);
     tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
     if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
 }

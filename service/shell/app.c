@@ -183,6 +183,21 @@ static void add_reason(char *text, size_t size, const char *reason, const char *
     snprintf(text + n, size - n, "%s%s%s\n", reason, detail[0] != '\0' ? ": " : "", detail);
 }
 
+/* Whose clock is wrong a node cannot know; most of the others agree, so it is ours. */
+static void add_dispute(char *text, size_t size, const struct tly_node_view *view)
+{
+    char why[200];
+    bool ahead = 2 * view->refused_by > view->peers_up;
+    size_t count = ahead ? view->refused_by : view->refusing;
+    if (2 * count <= view->peers_up) return;
+    (void)snprintf(
+        why, sizeof why,
+        "%zu of %zu peers disagree: this machine's clock is %s theirs by more than max_skew; set it "
+        "(timedatectl, ntpd)",
+        count, view->peers_up, ahead ? "ahead of" : "behind");
+    add_reason(text, size, "clock", why);
+}
+
 void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
 {
     text[0] = '\0';
@@ -196,6 +211,7 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
     if (read_clock(CLOCK_REALTIME) < TLY_RELEASED_S * UINT64_C(1000000000))
         add_reason(text, size, "clock",
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
+    add_dispute(text, size, &view);
 }
 
 void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)

@@ -37,6 +37,8 @@ struct node {
     int64_t wall_shift;
     struct batch *batches;
     size_t batch_count;
+    size_t batches_before; /* of its earlier lives */
+    size_t leases;
 };
 
 struct net {
@@ -242,10 +244,13 @@ void net_event(struct net *net, size_t node, struct tly_event event)
         case TLY_DO_CLOSE: do_close(net, node, effect->conn); break;
         case TLY_DO_APPEND:
             keep_batch(&net->nodes[node], effect->bytes);
-            assert_int_equal(effect->number, net->nodes[node].batch_count);
+            assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);
             stored = effect->number;
             break;
-        case TLY_DO_LEASE: leased = effect->number; break;
+        case TLY_DO_LEASE:
+            leased = effect->number;
+            net->nodes[node].leases++;
+            break;
         case TLY_DO_TRACE:
             if (getenv("TALLY_TRACE") != NULL)
                 printf("%12.6f n%zu %s %.*s: %.*s\n", (double)net->now / 1e9, node,
@@ -331,10 +336,8 @@ void net_run(struct net *net, uint64_t ns)
 
 /* ---- nodes ---- */
 
-size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
+static struct tly_engine *make_engine(const struct net *net, size_t i, struct tly_engine_config config)
 {
-    size_t i = net->node_count++;
-    assert_true(i < NET_NODES_MAX);
     char name[24], address[24];
     (void)snprintf(name, sizeof name, "n%zu", i);
     (void)snprintf(address, sizeof address, "n%zu:1", i);
@@ -346,15 +349,45 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
     if (config.cluster.n == 0) config.cluster = tly_slice_text("test");
     config.address = tly_slice_text(address);
     config.now = net_time(net, i);
-    assert_int_equal(tly_engine_new(&config, &net->nodes[i].engine), TLY_OK);
-    assert_int_equal(tly_engine_start(net->nodes[i].engine, 100 + i, net_time(net, i)), TLY_OK);
+    struct tly_engine *engine;
+    assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+    return engine;
+}
+
+static void start_engine(struct net *net, size_t i, uint64_t origin, unsigned joins)
+{
+    assert_int_equal(tly_engine_start(net_node(net, i), origin, net_time(net, i)), TLY_OK);
     for (size_t j = 0; j < 32; j++) {
         char seed[24];
         (void)snprintf(seed, sizeof seed, "n%zu:1", j);
         if ((joins & 1u << j) != 0)
             assert_int_equal(tly_engine_join(net->nodes[i].engine, tly_slice_text(seed)), TLY_OK);
     }
+}
+
+size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
+{
+    size_t i = net->node_count++;
+    assert_true(i < NET_NODES_MAX);
+    net->nodes[i].engine = make_engine(net, i, config);
+    start_engine(net, i, 100 + i, joins);
     return i;
+}
+
+void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, unsigned joins)
+{
+    struct node *was = &net->nodes[node];
+    assert_true(was->engine == NULL && batches <= was->batch_count);
+    was->engine = make_engine(net, node, (struct tly_engine_config){.has_store = true});
+    for (size_t i = 0; i < batches; i++)
+        assert_int_equal(tly_engine_replay(was->engine, net_batch(net, node, i)), TLY_OK);
+    was->batches_before = was->batch_count;
+    start_engine(net, node, origin, joins);
+}
+
+size_t net_leases(const struct net *net, size_t node)
+{
+    return net->nodes[node].leases;
 }
 
 size_t net_add(struct net *net, unsigned joins)

@@ -23,6 +23,8 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
 struct tly_engine *net_node(struct net *net, size_t node);
 /* Stops a node without a word, all its connections torn. */
 void net_kill(struct net *net, size_t node);
+/* A killed node with a store comes back with the first so many of its batches, as the life `origin`. */
+void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, unsigned joins);
 /* Tears every connection between two nodes; they may dial again unless blocked. */
 void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);
@@ -54,6 +56,8 @@ struct tly_stats net_stats(struct net *net, size_t node);
 void net_event(struct net *net, size_t node, struct tly_event event);
 /* Batches that a node with a store gave out, in order; they count as stored at once unless held. */
 size_t net_batches(const struct net *net, size_t node);
+/* Leases that it asked to be made durable. */
+size_t net_leases(const struct net *net, size_t node);
 struct tly_slice net_batch(const struct net *net, size_t node, size_t i);
 
 #endif

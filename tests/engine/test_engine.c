@@ -307,6 +307,16 @@ static void a_node_that_joins_itself_stays_alone_and_quiet(void **state)
     net_free(net);
 }
 
+/* Of a node's peers, all up: how many refuse its clock, and whose clock it refuses. */
+static void assert_dispute(struct net *net, size_t node, size_t refused_by, size_t refusing)
+{
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, node), false, &view);
+    assert_true(view.peers_up > 0);
+    assert_int_equal(view.refused_by, refused_by);
+    assert_int_equal(view.refusing, refusing);
+}
+
 static void a_clock_far_ahead_is_refused_and_forgiven_once_right(void **state)
 {
     (void)state;
@@ -320,9 +330,39 @@ static void a_clock_far_ahead_is_refused_and_forgiven_once_right(void **state)
     net_run(net, 5 * S);
     assert_int_equal(net_read(net, 0, "k"), INT64_MIN);
     assert_true(net_stats(net, 0).naks_sent > 0);
+    assert_dispute(net, 1, 1, 0);
+    assert_dispute(net, 0, 0, 1);
     net_run(net, 3600 * S);
+    assert_dispute(net, 1, 0, 0);
+    assert_dispute(net, 0, 0, 0);
     assert_int_equal(net_read(net, 0, "k"), 1);
     assert_all_equal(net, 2);
+    net_free(net);
+}
+
+static void a_node_of_1970_joins_once_its_clock_is_set(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, S);
+    net_add_to(net, 0, "k", 1);
+    net_run(net, S);
+    net_shift_wall(net, 2, -(int64_t)NET_WALL_START);
+    net_add(net, 1);
+    net_run(net, 5 * S);
+    assert_int_equal(net_read(net, 2, "k"), INT64_MIN);
+    assert_dispute(net, 2, 0, 2);
+    assert_dispute(net, 0, 1, 0); /* one of two: not most */
+    net_shift_wall(net, 2, 0);
+    net_run(net, 5 * S);
+    assert_int_equal(net_read(net, 2, "k"), 1);
+    assert_dispute(net, 2, 0, 0);
+    net_add_to(net, 2, "k", 1);
+    net_run(net, S);
+    assert_int_equal(net_read(net, 0, "k"), 2);
+    assert_all_equal(net, 3);
     net_free(net);
 }
 
@@ -484,6 +524,7 @@ int main(void)
         cmocka_unit_test(two_nodes_of_one_name_are_refused),
         cmocka_unit_test(a_node_that_joins_itself_stays_alone_and_quiet),
         cmocka_unit_test(a_clock_far_ahead_is_refused_and_forgiven_once_right),
+        cmocka_unit_test(a_node_of_1970_joins_once_its_clock_is_set),
         cmocka_unit_test(simultaneous_dials_leave_one_connection),
         cmocka_unit_test(a_leave_is_seen_at_once_and_not_dialled_again),
         cmocka_unit_test(what_the_store_was_given_brings_everything_back),

@@ -405,6 +405,72 @@ static void a_clock_bomb_moves_nothing(void **state)
     }
 }
 
+/* Marks are a peer's word about itself; wherever they come, and whatever they say, our versions stay where the wall is. */
+static void bomb_by_marks(struct scene *scene, uint64_t ts)
+{
+    struct tly_mark marks[] = {{55, ts}, {7, ts}, {11, ts}};
+    event(scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P1});
+    say_hello(scene, P1, 11, marks, 3);
+    tly_ack_put(&scene->body, marks, 3);
+    say(scene, P1, TLY_FRAME_ACK);
+    tly_nak_put(&scene->body, TLY_CLOCK_AHEAD, marks, 3);
+    say(scene, P1, TLY_FRAME_NAK);
+    say_round(scene, P1, (struct part){.flags = (unsigned)whole, .start = &marks[0], .end = &marks[0]});
+    say_round(scene, P1, (struct part){.flags = (unsigned)whole, .end = &marks[1]});
+    say_round(scene, P1, (struct part){.flags = (unsigned)whole, .end = &marks[2]});
+    assert_false(scene->closed[P1]);
+    assert_true(stats_of(scene).naks_sent >= 3);
+}
+
+static void marks_from_the_future_move_no_version(void **state)
+{
+    (void)state;
+    static const uint64_t bombs[] = {UINT64_MAX, UINT64_MAX - 1, WALL + UINT64_C(315576000000000000)};
+    for (size_t i = 0; i < 3; i++) {
+        struct scene scene;
+        scene_init(&scene);
+        bomb_by_marks(&scene, bombs[i]);
+        struct tly_request put = {.kind = TLY_ASK_PUT, .key = text("kv:k"), .bytes = text("v")};
+        put.now = (struct tly_time){WALL + scene.mono, scene.mono};
+        for (size_t n = 0; n < 1000000; n++) {
+            struct tly_reply reply;
+            assert_int_equal(tly_engine_ask(scene.engine, &put, &reply), TLY_OK);
+        }
+        struct tly_node_view view;
+        tly_engine_node(scene.engine, false, &view);
+        assert_true(view.clock_last >= put.now.wall_ns + 999999);
+        assert_true(view.clock_last < put.now.wall_ns + TLY_MAX_SKEW_NS);
+        scene_fini(&scene);
+    }
+}
+
+static void a_batch_from_the_future_is_not_replayed(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    struct tly_round_writer *writer = tly_mem_new(&scene.mem, sizeof *writer);
+    assert_non_null(writer);
+    tly_round_writer_init(writer, &scene.mem);
+    struct tly_dot dot = {.version = {WALL + 2 * TLY_MAX_SKEW_NS, 55}, .op = TLY_PUT, .num = {0, 0, 1, 0}};
+    assert_true(tly_round_writer_add(writer, text("k1"), tly_epoch_sum(), &dot));
+    tly_round_writer_finish(writer, (unsigned)whole, (struct tly_mark_list){NULL, 0},
+                            (struct tly_mark_list){NULL, 0}, &scene.body);
+    tly_round_writer_fini(writer);
+    tly_mem_free(&scene.mem, writer, sizeof *writer);
+    struct tly_engine_config config = {.mem = scene.mem, .name = text("r"), .cluster = text("test")};
+    config.now = (struct tly_time){WALL, 0};
+    struct tly_engine *engine;
+    assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+    assert_int_equal(tly_engine_replay(engine, tly_buf_slice(&scene.body)), TLY_CLOCK_AHEAD);
+    struct tly_node_view view;
+    tly_engine_node(engine, false, &view);
+    assert_int_equal(view.keys, 0);
+    assert_true(view.clock_last <= WALL);
+    tly_engine_free(engine);
+    scene_fini(&scene);
+}
+
 static void max_skew_is_let_in_and_one_ns_more_is_not(void **state)
 {
     (void)state;
@@ -417,6 +483,10 @@ static void max_skew_is_let_in_and_one_ns_more_is_not(void **state)
     assert_int_equal(value_of(&scene, "k1"), -1);
     say_round(&scene, P1, (struct part){(unsigned)whole, (struct tly_version){edge, 55}, 2, NULL, NULL});
     assert_int_equal(value_of(&scene, "k2"), 2);
+    /* What was refused is no hole: once time has passed it is taken. */
+    scene.mono++;
+    say_round(&scene, P1, (struct part){(unsigned)whole, (struct tly_version){edge + 1, 55}, 1, NULL, NULL});
+    assert_int_equal(value_of(&scene, "k1"), 1);
     scene_fini(&scene);
 }
 
@@ -479,6 +549,8 @@ int main(void)
         cmocka_unit_test(silence_instead_of_hello_ends_the_connection_after_five_seconds),
         cmocka_unit_test(who_has_everything_is_sent_nothing),
         cmocka_unit_test(a_clock_bomb_moves_nothing),
+        cmocka_unit_test(marks_from_the_future_move_no_version),
+        cmocka_unit_test(a_batch_from_the_future_is_not_replayed),
         cmocka_unit_test(max_skew_is_let_in_and_one_ns_more_is_not),
         cmocka_unit_test(a_dot_of_our_own_life_is_dropped),
         cmocka_unit_test(events_of_connections_that_are_gone_are_counted_and_ignored),
