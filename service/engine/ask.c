@@ -28,6 +28,34 @@ static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check
     return result;
 }
 
+static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                     struct tly_verdict *verdict)
+{
+    enum tly_result result;
+    tly_room_for(e, ROOM_NEW_KEY);
+    do
+        result = tly_limit_check(e->map, ask, verdict);
+    while (tly_room_retry(e, ask->key, &result));
+    tly_room_for(e, ROOM_FOR_ALL);
+    return result;
+}
+
+/* What cannot be counted cannot be limited: on_full decides. */
+static void answer_full(struct tly_engine *e, const struct tly_rate *rate, struct tly_verdict *verdict)
+{
+    bool refuses = e->on_full == TLY_ON_FULL_REFUSE;
+    verdict->full = true;
+    verdict->code = refuses ? TLY_CODE_OVER : TLY_CODE_OK;
+    verdict->limit = rate->limit;
+    verdict->remaining = refuses ? 0 : rate->limit;
+    /* The next look for room, for want of anything better known. */
+    verdict->retry_after_ms = refuses ? TLY_SWEEP_PASS_FULL_NS / NS_PER_MS : 0;
+    if (refuses)
+        e->stats.checks_refused_full++;
+    else
+        e->stats.checks_uncounted++;
+}
+
 static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check,
                                  struct tly_verdict *verdict)
 {
@@ -43,12 +71,9 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     verdict->name = rule != NULL ? tly_slice_text(rule->name) : tly_slice_of(NULL, 0);
     bool was_unsealed = tly_ormap_is_unsealed(e->map);
     struct tly_limit_ask ask = {key, rate, check->hits, e->now.wall_ns};
-    result = tly_limit_check(e->map, &ask, verdict);
+    result = check_if_room(e, &ask, verdict);
     if (result == TLY_FULL) {
-        /* Only a key that holds nothing yet can fail to fit: let it pass, uncounted. */
-        e->stats.checks_uncounted++;
-        verdict->code = TLY_CODE_OK;
-        verdict->limit = verdict->remaining = rate->limit;
+        answer_full(e, rate, verdict);
         return TLY_OK;
     }
     if (result != TLY_OK) return result;
@@ -135,6 +160,19 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     return TLY_WRONG_STRATEGY;
 }
 
+static enum tly_result write_if_room(struct tly_engine *e, const struct tly_request *request,
+                                     struct tly_reply *reply)
+{
+    enum tly_result result;
+    tly_room_for(e, ROOM_NEW_KEY);
+    do
+        result = ask_write(e, request, reply->strategy, &reply->value);
+    while (tly_room_retry(e, request->key, &result));
+    tly_room_for(e, ROOM_FOR_ALL);
+    if (result == TLY_FULL) e->stats.writes_refused_full++;
+    return result;
+}
+
 static bool is_read_only(const struct tly_request *request)
 {
     if (has_prefix(request->key, "sys:")) return true;
@@ -189,7 +227,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
         if (reply->strategy == NULL) return TLY_NO_STRATEGY;
         if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
         if (is_read_only(request)) return TLY_READ_ONLY;
-        result = ask_write(e, request, reply->strategy, &reply->value);
+        result = write_if_room(e, request, reply);
     }
     if (result != TLY_OK) return result;
     e->stats.writes++;

@@ -18,6 +18,9 @@
 
 struct tly_engine;
 
+/* What becomes of a check whose key is new and does not fit into memory_max. */
+enum tly_on_full { TLY_ON_FULL_ADMIT, TLY_ON_FULL_REFUSE };
+
 struct tly_engine_config {
     struct tly_mem mem;
     struct tly_hash_key hash_key;
@@ -26,10 +29,11 @@ struct tly_engine_config {
     struct tly_slice cluster; /* nodes of another cluster are refused */
     struct tly_slice address; /* what peers dial; empty: nobody can dial us */
     uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
-    size_t keys_max;          /* 0: as many as memory takes */
-    uint64_t max_skew_ns;     /* 0: TLY_MAX_SKEW_NS */
-    uint64_t lease;           /* durable from an earlier process, 0: none */
-    bool has_store;           /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
+    size_t memory_max;        /* bytes that the engine may hold; 0: no end */
+    enum tly_on_full on_full;
+    uint64_t max_skew_ns; /* 0: TLY_MAX_SKEW_NS */
+    uint64_t lease;       /* durable from an earlier process, 0: none */
+    bool has_store;       /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
     struct tly_time now;
 };
 
@@ -96,6 +100,8 @@ enum tly_effect_kind {
     X(PEER_GOODBYE, "peer said goodbye", INFO)      \
     X(DIAL_FAILED, "cannot reach peer", INFO)       \
     X(ROUND_REFUSED, "round refused", WARN)         \
+    X(HELD_BACK, "memory full", WARN)               \
+    X(ROOM_AGAIN, "room again", INFO)               \
     X(DOT_KEPT_OUT, "malformed dot kept out", WARN) \
     X(NEW_LIFE, "new life", WARN)                   \
     X(CLOCK, "clock", ERROR)
@@ -160,7 +166,8 @@ struct tly_verdict {
     uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */
     uint64_t window_ms;
     enum tly_algorithm algorithm;
-    bool shadow;           /* refused by the numbers, admitted by the rule's shadow switch */
+    bool shadow; /* refused by the numbers, admitted by the rule's shadow switch */
+    bool full;   /* the key is new and memory_max is reached: not counted, decided by on_full alone */
     struct tly_slice name; /* of the named limit; empty for ad-hoc ones */
 };
 
@@ -216,6 +223,10 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
     X(checks_over, "Checks refused")                                                   \
     X(checks_unknown, "Checks against a limit that does not exist")                    \
     X(checks_uncounted, "Checks admitted without counting because the store was full") \
+    X(checks_refused_full, "Checks refused because the store was full")                \
+    X(writes_refused_full, "Writes refused because the store was full")                \
+    X(dots_held_back, "Received dots left out until there is room for them")           \
+    X(rounds_held_back, "Received parts of rounds that did not fit whole")             \
     X(writes, "Local writes other than checks")                                        \
     X(rounds_sent, "Parts of rounds sent to peers")                                    \
     X(rounds_received, "Parts of rounds received")                                     \
@@ -249,6 +260,8 @@ struct tly_node_view {
     struct tly_slice name, cluster, address;
     uint64_t origin;
     size_t keys, lives, bytes;
+    size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
+    size_t peers_held_back;         /* whose dots do not all fit */
     size_t log_live, log_dead;
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
     bool clock_covered;
@@ -261,6 +274,7 @@ struct tly_peer_view {
     uint64_t origin;
     bool up;
     bool dialled;           /* by us */
+    bool held_back;         /* not all it has fits into memory_max here */
     uint64_t last_heard_ms; /* ago; UINT64_MAX: never */
     uint64_t rtt_ns;        /* 0: not measured yet */
     int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */

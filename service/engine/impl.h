@@ -5,6 +5,7 @@
  *     effects.c   what goes out                      link.c      dialling, one connection per pair, ending
  *     flush.c     rounds, acks, batches              member.c    who is in the cluster (sys:member:)
  *     ask.c       requests                           view.c      looking in
+ *     room.c      what memory_max leaves room for
  *
  *     a connection's states
  *
@@ -15,6 +16,7 @@
 #ifndef TALLY_SERVICE_ENGINE_IMPL_H
 #define TALLY_SERVICE_ENGINE_IMPL_H
 
+#include "service/engine/budget.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
 #include "wire/frame.h"
@@ -50,6 +52,13 @@
 #define TLY_SWEEP_STEP_NS (100 * NS_PER_MS)
 #define TLY_SWEEP_PASS_NS (10 * NS_PER_S)
 #define TLY_SWEEP_ENTRIES 1000
+/* … and ever harder as memory_max nears. */
+#define TLY_SWEEP_STEP_NEAR_NS (10 * NS_PER_MS)
+#define TLY_SWEEP_STEP_FULL_NS (2 * NS_PER_MS)
+#define TLY_SWEEP_PASS_FULL_NS NS_PER_S
+/* What did not fit is asked for again after so long, then ever more rarely. */
+#define TLY_HOLD_MIN_NS NS_PER_S
+#define TLY_HOLD_MAX_NS (60 * NS_PER_S)
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
 
@@ -84,6 +93,8 @@ struct conn {
     bool takes_rounds; /* its HELLO has the capability `delta` */
     bool round_open;   /* parts of a round are coming in */
     bool round_taken;  /* … and its start was covered and nothing refused */
+    bool held_back;    /* something it sent did not fit: what fits is taken in, but no mark */
+    uint64_t hold_ns, retry_at;
 };
 
 /* Another node. */
@@ -98,6 +109,7 @@ struct peer {
     uint64_t rtt_ns;
     int64_t offset_ns;
     uint64_t bytes_sent, bytes_received;
+    bool held_back; /* what it has does not all fit here, and its marks are not taken over */
 };
 
 /* An effect whose bytes lie in the arena until the step is done. */
@@ -111,8 +123,14 @@ struct ticket {
     uint64_t number, batch;
 };
 
+/* Who wants to grow; in this order they are refused as memory_max nears. */
+enum room { ROOM_NEW_KEY, ROOM_PEERS_KEY, ROOM_OLD_KEY, ROOM_FOR_ALL };
+
 struct tly_engine {
-    struct tly_mem mem;
+    struct tly_mem mem; /* what was given, with every byte counted */
+    struct tly_budget budget;
+    size_t memory_max; /* 0: none */
+    enum tly_on_full on_full;
     char name[TLY_NAME_BYTES_MAX + 1];
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
@@ -145,7 +163,7 @@ struct tly_engine {
     uint64_t lease_asked;
     bool store_failing;
     size_t sweep_cursor;
-    uint64_t sweep_at;
+    uint64_t sweep_at, sweep_from; /* from: nothing goes before */
 
     struct tly_buf arena; /* bytes of effects */
     struct pending *pending;
@@ -194,10 +212,32 @@ uint64_t tly_random(struct tly_engine *e);
 
 /* session.c */
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
-/* Joins the dots of a checked part; dots of one's own life count as forged unless replaying. */
-enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round) TLY_MUST_CHECK;
+/*
+ * Joins the dots of a checked part; dots of one's own life count as forged unless replaying. With `held`, what memory_max
+ * has no room for is left out and counted there; without, all must go in.
+ */
+enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round,
+                                 size_t *held) TLY_MUST_CHECK;
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
+
+void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why);
+
+/* room.c */
+/* Who grows from now on. ROOM_FOR_ALL is the rule, for what must be done; the others are set around what may be refused. */
+void tly_room_for(struct tly_engine *e, enum room room);
+/*
+ * After something failed: whether it is to be done again, because the key is here and may take more room than a new one.
+ * If not, a lack of room that memory_max alone brought about is TLY_FULL from here on.
+ */
+bool tly_room_retry(struct tly_engine *e, struct tly_slice key, enum tly_result *result);
+/* Something of a round did not fit. */
+void tly_room_hold_back(struct tly_engine *e, struct conn *conn);
+/* A whole round did. */
+void tly_room_taken(struct tly_engine *e, struct conn *conn);
+/* Drops what reads like nothing, and asks again for what did not fit when there is room. */
+void tly_room_tick(struct tly_engine *e);
+uint64_t tly_room_deadline(const struct tly_engine *e);
 
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */

@@ -16,11 +16,15 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .keys = tly_ormap_count(e->map),
         .lives = tly_ormap_lives(e->map),
         .bytes = tly_ormap_bytes(e->map),
+        .memory_used = e->budget.used,
+        .memory_max = e->memory_max,
         .clock_covered = !e->has_store || tly_clock_is_covered(clock),
         .store_failing = e->store_failing,
         .clock_last = clock->last,
         .lease = clock->lease,
     };
+    for (size_t i = 0; i < e->peer_count; i++)
+        view->peers_held_back += e->peers[i]->held_back;
     tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
     if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
 }
@@ -40,6 +44,7 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
         .origin = peer->origin,
         .up = conn != NULL,
         .dialled = conn != NULL && conn->target != NULL,
+        .held_back = peer->held_back,
         .last_heard_ms = TLY_NEVER,
         .rtt_ns = peer->rtt_ns,
         .offset_ns = peer->offset_ns,

@@ -190,6 +190,10 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
     tly_engine_node(app->engine, false, &view);
     if (app->stopping) add_reason(text, size, "stopping", "the node drains its connections and ends");
     if (app->report.failing) add_reason(text, size, "store", app->report.error);
+    if (view.peers_held_back > 0)
+        add_reason(
+            text, size, "memory",
+            "memory_max is reached and not all keys of the peers fit: raise it, or wait for keys to expire");
     if (!view.clock_covered)
         add_reason(text, size, "lease",
                    "the clock's lease is not durable: after a crash the order of writes is not assured");

@@ -32,7 +32,8 @@ struct tly_config {
     size_t join_count;
     enum tly_fsync fsync;
     uint32_t flush_ms;
-    size_t keys_max; /* 0: no limit but memory */
+    size_t memory_max; /* bytes; 0: no limit but memory */
+    enum tly_on_full on_full;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

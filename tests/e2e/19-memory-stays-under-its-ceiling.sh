@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# More keys than fit: memory stays under memory_max, every key that was taken keeps its count, new ones get what on_full says. (alone)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need redis-cli
+
+keys=${TALLY_MEMORY_KEYS:-300000} ceiling_mb=${TALLY_MEMORY_MB:-32}
+if [ -n "$TALLY_SLOW" ]; then keys=120000 ceiling_mb=16; fi
+# What a node holds beside what grows with its keys: the program, the loop's buffers, batches on their way to the disk.
+constant_mb=64
+
+start_node a -o memory_max="${ceiling_mb}m" -o on_full=refuse
+expect "a key counts before" 1 "$(resp a incr before)"
+python flood.py "${resp_port[a]}" "${pid[a]}" "$keys" >flood.out || fail "$(cat flood.out)"
+note "memory_max ${ceiling_mb} MiB, $keys keys: $(cat flood.out)"
+figure() {
+    sed -n "s/.*\b$1=\([0-9]*\).*/\1/p" flood.out
+}
+taken=$(figure taken)
+expect_between "keys taken" 10000 $((keys - 1000)) "$taken"
+expect "the others were refused" $((keys - taken)) "$(figure refused)"
+# A sanitizer's own memory is many times that.
+if [ -z "$TALLY_SLOW" ]; then
+    expect_between "its greatest memory, kB" 1 $(((ceiling_mb + constant_mb) * 1024)) "$(figure peak_kb)"
+fi
+
+expect "metrics: the ceiling" $((ceiling_mb << 20)) "$(metric a memory_max_bytes)"
+expect_between "metrics: what is used" $((ceiling_mb << 19)) $((ceiling_mb << 20)) "$(metric a memory_used_bytes)"
+expect "metrics: refused writes" $((keys - taken)) "$(metric a writes_refused_full_total)"
+expect "readyz" 200 "$(http_status a /readyz)"
+expect "an old key counts" 2 "$(resp a incr before)"
+expect_like "a new key over RESP" "^OOM command not allowed when used memory > 'memory_max'" "$(resp a incr after 2>&1)"
+expect "a new key over HTTP" 507 "$(http_status a /v1/counters/after -X POST)"
+expect "… and its code" full "$(http a /v1/counters/after -X POST | json code)"
+check='{"key":"new","rate":"5/1d","algorithm":"fixed_window"}'
+expect "on_full=refuse" 429 "$(http_status a /v1/check -d "$check")"
+expect "… and the reason" memory_full "$(http a /v1/check -d "$check" | json reason)"
+expect "metrics: refused checks" 2 "$(metric a checks_refused_full_total)"
+
+wait_until [ "$(resp a dbsize)" -eq $((taken + 2)) ]
+stop_node a
+start_node a -o memory_max="${ceiling_mb}m" -o on_full=admit
+expect "keys after a restart" $((taken + 2)) "$(resp a dbsize)"
+expect "on_full=admit" 200 "$(http_status a /v1/check -d "$check")"
+expect "… and the reason" memory_full "$(http a /v1/check -d "$check" | json reason)"
+expect "metrics: uncounted checks" 2 "$(metric a checks_uncounted_total)"
