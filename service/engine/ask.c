@@ -164,12 +164,14 @@ static enum tly_result write_if_room(struct tly_engine *e, const struct tly_requ
                                      struct tly_reply *reply)
 {
     enum tly_result result;
+    struct tly_before before = tly_watch_before(e, request->key);
     tly_room_for(e, ROOM_NEW_KEY);
     do
         result = ask_write(e, request, reply->strategy, &reply->value);
     while (tly_room_retry(e, request->key, &result));
     tly_room_for(e, ROOM_FOR_ALL);
     if (result == TLY_FULL) e->stats.writes_refused_full++;
+    if (result == TLY_OK) tly_watch_after(e, request->key, before, tly_ormap_origin(e->map));
     return result;
 }
 

@@ -72,6 +72,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     if (e == NULL) return TLY_NOMEM;
     e->budget = tly_budget_of(&config->mem, sizeof *e);
     e->mem = tly_budget_mem(&e->budget);
+    e->hash_key = config->hash_key;
     e->memory_max = config->memory_max;
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
@@ -109,6 +110,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->peers, e->peer_capacity * sizeof *e->peers);
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
+    tly_watch_fini(e);
     tly_follower_fini(&e->disk);
     tly_buf_fini(&e->arena);
     tly_buf_fini(&e->body);
@@ -262,6 +264,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     e->now = event->now;
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     on_event(e, event);
+    tly_watch_tick(e);
     *effects = tly_fx_take(e);
     return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;
 }
@@ -270,5 +273,7 @@ uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     uint64_t link = tly_link_deadline(e), flush = tly_flush_deadline(e);
     uint64_t at = link < flush ? link : flush, room = tly_room_deadline(e);
-    return room < at ? room : at;
+    uint64_t watch = tly_watch_deadline(e);
+    at = room < at ? room : at;
+    return watch < at ? watch : at;
 }

@@ -14,6 +14,7 @@
 
 #include "crdt/ormap.h"
 #include "service/engine/rule.h"
+#include "service/engine/watch.h"
 #include "wire/message.h"
 
 struct tly_engine;
@@ -88,6 +89,7 @@ enum tly_effect_kind {
     TLY_DO_CLOSE,  /* conn: once what was sent is out; a TLY_CLOSED may follow and is ignored */
     TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
     TLY_DO_LEASE,  /* number: make this lease durable */
+    TLY_DO_WATCH,  /* some watcher has something to read */
     TLY_DO_TRACE   /* trace */
 };
 

@@ -5,7 +5,7 @@
  *     effects.c   what goes out                      link.c      dialling, one connection per pair, ending
  *     flush.c     rounds, acks, batches              member.c    who is in the cluster (sys:member:)
  *     ask.c       requests                           view.c      looking in
- *     room.c      what memory_max leaves room for
+ *     room.c      what memory_max leaves room for     watch.c     who is told of changes
  *
  *     a connection's states
  *
@@ -128,6 +128,7 @@ enum room { ROOM_NEW_KEY, ROOM_PEERS_KEY, ROOM_OLD_KEY, ROOM_FOR_ALL };
 
 struct tly_engine {
     struct tly_mem mem; /* what was given, with every byte counted */
+    struct tly_hash_key hash_key;
     struct tly_budget budget;
     size_t memory_max; /* 0: none */
     enum tly_on_full on_full;
@@ -164,6 +165,11 @@ struct tly_engine {
     bool store_failing;
     size_t sweep_cursor;
     uint64_t sweep_at, sweep_from; /* from: nothing goes before */
+
+    struct tly_watch **watches;
+    size_t watch_count, watch_capacity;
+    bool watch_news; /* a watcher has something that was not yet said */
+    uint64_t watch_at;
 
     struct tly_buf arena; /* bytes of effects */
     struct pending *pending;
@@ -238,6 +244,20 @@ void tly_room_taken(struct tly_engine *e, struct conn *conn);
 /* Drops what reads like nothing, and asks again for what did not fit when there is room. */
 void tly_room_tick(struct tly_engine *e);
 uint64_t tly_room_deadline(const struct tly_engine *e);
+
+/* watch.c */
+/* What a key read as before something happens to it. A value. */
+struct tly_before {
+    bool watched;
+    uint64_t sum;
+};
+
+struct tly_before tly_watch_before(struct tly_engine *e, struct tly_slice key);
+/* It has happened, by a write of this life. */
+void tly_watch_after(struct tly_engine *e, struct tly_slice key, struct tly_before before, uint64_t origin);
+void tly_watch_tick(struct tly_engine *e);
+uint64_t tly_watch_deadline(const struct tly_engine *e);
+void tly_watch_fini(struct tly_engine *e);
 
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */

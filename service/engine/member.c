@@ -41,8 +41,12 @@ enum tly_result tly_member_announce(struct tly_engine *e, bool leaving)
     tly_put_uint(&e->frame, leaving ? STATE_LEFT : STATE_ALIVE);
     if (e->frame.result != TLY_OK) return e->frame.result;
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    enum tly_result result = tly_ormap_put(e->map, tly_slice_of(key, PREFIX_BYTES + name_bytes), &dot);
-    if (result == TLY_OK) tly_flush_soon(e, true);
+    struct tly_slice whole = tly_slice_of(key, PREFIX_BYTES + name_bytes);
+    struct tly_before before = tly_watch_before(e, whole);
+    enum tly_result result = tly_ormap_put(e->map, whole, &dot);
+    if (result != TLY_OK) return result;
+    tly_watch_after(e, whole, before, tly_ormap_origin(e->map));
+    tly_flush_soon(e, true);
     return result;
 }
 

@@ -218,6 +218,7 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row,
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
     enum tly_outcome outcome;
+    struct tly_before seen = tly_watch_before(e, row->key);
     enum tly_result result = apply_row(e, row, &outcome, held);
     if (held != NULL && *held > held_before) {
         e->stats.dots_held_back++;
@@ -227,6 +228,7 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row,
     count_outcome(e, outcome);
     if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
     if (outcome != TLY_APPLIED) return TLY_OK;
+    tly_watch_after(e, row->key, seen, row->dot.version.origin);
     rewind_followers(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->now.wall_ns);
     if (is_member_key(row->key)) tly_member_learn(e, row->key);

@@ -40,6 +40,10 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
                     "store: a batch does not fit into memory; nothing more becomes durable");
         break;
     case TLY_DO_LEASE: tly_store_lease(app->store, effect->number); break;
+    case TLY_DO_WATCH:
+        for (size_t i = 0; i < DOOR_COUNT; i++)
+            if (app->doors[i] != NULL) tly_door_wake(app->doors[i]);
+        break;
     case TLY_DO_TRACE: print_trace(app, &effect->trace); break;
     }
 }

@@ -27,6 +27,7 @@ void tly_client_free(struct tly_client *client)
 {
     struct tly_door *door = client->door;
     if (client->held_batch != 0) TAILQ_REMOVE(&door->held, client, in_held);
+    if (client->is_stream) TAILQ_REMOVE(&door->streams, client, in_streams);
     TAILQ_REMOVE(&door->waiting[client->waiting], client, in_waiting);
     if (client->state != NULL) door->protocol->close(client->state);
     if (client->readable != NULL) event_free(client->readable);
@@ -236,10 +237,20 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     tly_client_settle(client);
 }
 
+void tly_client_wake(struct tly_client *client, bool is_idle)
+{
+    if (client->closing || backlog(client) >= TLY_OUT_HIGH / 2) return;
+    lend_out(client);
+    client->door->protocol->wake(client->state, client, is_idle);
+    tly_client_settle(client);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd, (void)what;
     struct tly_client *client = context;
+    if (client->is_stream && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
+        client->door->protocol->wake(client->state, client, false);
     if (client->stalled && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
         feed(client, tly_buf_slice(&client->in));
     tly_client_settle(client);
@@ -298,6 +309,13 @@ bool tly_client_is_full(struct tly_client *client)
     if (backlog(client) < TLY_OUT_HIGH) return false;
     client->stalled = true;
     return true;
+}
+
+void tly_client_stream(struct tly_client *client)
+{
+    if (client->is_stream) return;
+    client->is_stream = true;
+    TAILQ_INSERT_TAIL(&client->door->streams, client, in_streams);
 }
 
 void tly_client_count_request(struct tly_client *client)

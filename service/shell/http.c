@@ -17,6 +17,7 @@ struct http {
     struct tly_client *client;
     struct tly_http_scan scan;
     struct tly_buf body;
+    struct tly_watch *watch; /* it is a stream of changes; NULL: it takes requests */
 };
 
 static void *open_session(struct tly_app *app, struct tly_client *client)
@@ -34,6 +35,7 @@ static void close_session(void *state)
 {
     struct http *http = state;
     struct tly_mem mem = http->body.mem;
+    if (http->watch != NULL) tly_engine_unwatch(tly_app_engine(http->app), http->watch);
     tly_buf_fini(&http->body);
     tly_mem_free(&mem, http, sizeof *http);
 }
@@ -232,6 +234,15 @@ static void route(struct tly_exchange *x)
     found->run(x);
 }
 
+/* The answer has no end but that of the connection. */
+static void start_stream(struct http *http, struct tly_watch *watch)
+{
+    http->watch = watch;
+    tly_client_stream(http->client);
+    put(tly_client_out(http->client), "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                                      "Cache-Control: no-store\r\nConnection: close\r\n\r\n: watching\n\n");
+}
+
 static void answer(struct http *http, const struct tly_http_request *request)
 {
     tly_client_count_request(http->client);
@@ -239,6 +250,10 @@ static void answer(struct http *http, const struct tly_http_request *request)
     struct tly_exchange x = {
         .app = http->app, .client = http->client, .request = request, .status = 200, .body = &http->body};
     route(&x);
+    if (x.watch != NULL) {
+        start_stream(http, x.watch);
+        return;
+    }
     if (http->body.result != TLY_OK) {
         tly_http_problem(&x, 503, tly_result_name(http->body.result), "the answer could not be made");
         if (http->body.result != TLY_OK) tly_client_close(http->client);
@@ -272,7 +287,7 @@ static bool take_one(struct http *http, struct tly_slice in, struct tly_http_req
     }
     *used += request->bytes;
     answer(http, request);
-    return !tly_client_is_closing(http->client);
+    return !tly_client_is_closing(http->client) && http->watch == NULL;
 }
 
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
@@ -280,11 +295,19 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     struct http *http = state;
     struct tly_http_request request;
     size_t used = 0;
+    if (http->watch != NULL) return in.n; /* whatever it says, it is only listened for its end */
     bool goes_on = true;
     while (goes_on && used < in.n && !tly_client_is_full(client))
         goes_on = take_one(http, tly_slice_of(in.p + used, in.n - used), &request, &used);
     if (http->body.capacity > BODY_BYTES_KEPT) tly_buf_fini(&http->body);
     return used;
+}
+
+static void wake(void *state, struct tly_client *client, bool is_idle)
+{
+    struct http *http = state;
+    if (is_idle) put(tly_client_out(client), ":\n\n");
+    tly_http_put_changes(http->app, http->watch, client);
 }
 
 const struct tly_protocol *tly_http_protocol(void)
@@ -296,6 +319,7 @@ const struct tly_protocol *tly_http_protocol(void)
         .open = open_session,
         .feed = feed,
         .close = close_session,
+        .wake = wake,
     };
     return &protocol;
 }

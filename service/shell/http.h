@@ -26,6 +26,7 @@ struct tly_exchange {
     const char *type; /* of the body */
     struct tly_buf *body;
     struct tly_http_lines lines;
+    struct tly_watch *watch; /* set: the answer is a stream of its changes; the connection owns it */
 };
 
 typedef void tly_http_handler(struct tly_exchange *x);
@@ -66,6 +67,12 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
 tly_http_handler tly_http_run_check, tly_http_run_forward;
 /* http_routes_counter.c */
 tly_http_handler tly_http_run_counter;
+/* The members that say what a key holds: value, value_base64, or epoch and count; and deadline_ms. */
+void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy, const struct tly_value *value);
+/* http_routes_watch.c */
+tly_http_handler tly_http_run_watch;
+/* Writes what the watcher has to tell as server-sent events, as far as the client takes them. */
+void tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client);
 /* http_routes_node.c */
 tly_http_handler tly_http_run_cluster, tly_http_run_peers, tly_http_run_limits, tly_http_run_healthz,
     tly_http_run_readyz, tly_http_run_root;

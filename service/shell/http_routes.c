@@ -9,6 +9,8 @@ static const struct tly_http_route routes[] = {
     {"/v1/check", false, TLY_HTTP_POST, tly_http_run_check, "", "POST one check, or up to 1000"},
     {"/v1/counters/", true, READ | TLY_HTTP_POST | TLY_HTTP_DELETE, tly_http_run_counter, "KEY",
      "read, change (POST) or delete what a key holds"},
+    {"/v1/watch", false, TLY_HTTP_GET, tly_http_run_watch, "",
+     "changes as they happen, as server-sent events; ?prefix=P: of these keys"},
     {"/v1/cluster", false, READ, tly_http_run_cluster, "",
      "this node and its peers; ?digest=1: of all it holds"},
     {"/v1/peers", false, READ, tly_http_run_peers, "", "the peers"},

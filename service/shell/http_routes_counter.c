@@ -1,25 +1,29 @@
 /* /v1/counters/KEY: whatever a key holds, as its strategy has it. */
 #include "service/shell/http.h"
 
+void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy, const struct tly_value *value)
+{
+    if (strategy->id == TLY_EPOCH_MAX) {
+        tly_json_member_uint(json, "epoch", value->epoch);
+        tly_json_member_int(json, "count", value->count);
+    } else if (strategy->id == TLY_EPOCH_SUM) {
+        tly_json_member_int(json, "value", value->count);
+    } else if (tly_utf8_is_valid(value->bytes)) {
+        tly_json_member_text(json, "value", value->bytes);
+    } else {
+        tly_json_key(json, "value_base64");
+        tly_json_put_base64(json, value->bytes);
+    }
+    if (value->deadline_ms != 0) tly_json_member_uint(json, "deadline_ms", value->deadline_ms);
+}
+
 static void put_state(struct tly_exchange *x, struct tly_slice key, const struct tly_reply *reply)
 {
     struct tly_json json = tly_json_of(x->body);
-    const struct tly_value *value = &reply->value;
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '{');
-    if (reply->strategy->id == TLY_EPOCH_MAX) {
-        tly_json_member_uint(&json, "epoch", value->epoch);
-        tly_json_member_int(&json, "count", value->count);
-    } else if (reply->strategy->id == TLY_EPOCH_SUM) {
-        tly_json_member_text(&json, "key", key);
-        tly_json_member_int(&json, "value", value->count);
-    } else if (tly_utf8_is_valid(value->bytes)) {
-        tly_json_member_text(&json, "value", value->bytes);
-    } else {
-        tly_json_key(&json, "value_base64");
-        tly_json_put_base64(&json, value->bytes);
-    }
-    if (value->deadline_ms != 0) tly_json_member_uint(&json, "deadline_ms", value->deadline_ms);
+    if (reply->strategy->id == TLY_EPOCH_SUM) tly_json_member_text(&json, "key", key);
+    tly_http_put_value(&json, reply->strategy, &reply->value);
     tly_json_close(&json, '}');
     tly_http_put_text(x, "\n");
 }

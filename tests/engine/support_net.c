@@ -33,7 +33,7 @@ struct node {
     struct tly_engine *engine;
     int64_t wall_shift;
     struct batch *batches;
-    size_t batch_count;
+    size_t batch_count, woken;
 };
 
 struct net {
@@ -203,6 +203,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
             stored = effect->number;
             break;
         case TLY_DO_LEASE: leased = effect->number; break;
+        case TLY_DO_WATCH: net->nodes[node].woken++; break;
         case TLY_DO_TRACE:
             if (getenv("TALLY_TRACE") != NULL)
                 printf("%12.6f n%zu %s %.*s: %.*s\n", (double)net->now / 1e9, node,
@@ -336,6 +337,11 @@ void net_block(struct net *net, size_t a, size_t b, bool blocked)
 void net_shift_wall(struct net *net, size_t node, int64_t ns)
 {
     net->nodes[node].wall_shift = ns;
+}
+
+size_t net_woken(const struct net *net, size_t node)
+{
+    return net->nodes[node].woken;
 }
 
 uint64_t net_bytes(const struct net *net)
