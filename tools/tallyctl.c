@@ -49,6 +49,16 @@ static const struct tly_ctl_verb verbs[] = {
       {"algorithm", "a name"},
       {"burst", "a number"},
       {"hits", "a number"}}},
+    {"watch",
+     "[PREFIX]",
+     "changes of keys as they happen",
+     "One line for each key whose value has changed: key, value, and where it was changed. Only keys that begin\n"
+     "with PREFIX; without it, all but those of limits.\n"
+     "  --count N        end after N changes; default: when the server ends\n",
+     0,
+     1,
+     tly_ctl_watch,
+     {{"count", "a number"}}},
     {"fold",
      "FILE",
      "run histories through the merge, without a server",

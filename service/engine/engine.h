@@ -263,7 +263,8 @@ struct tly_node_view {
     uint64_t origin;
     size_t keys, lives, bytes;
     size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
-    size_t peers_held_back;         /* whose dots do not all fit */
+    size_t watchers;
+    size_t peers_held_back; /* whose dots do not all fit */
     size_t log_live, log_dead;
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
     bool clock_covered;

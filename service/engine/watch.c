@@ -11,7 +11,7 @@ struct tly_watch {
     uint8_t prefix[TLY_KEY_BYTES_MAX];
     size_t prefix_bytes;
     bool resync;
-    size_t first, count; /* changed[first] to changed[count - 1] */
+    size_t first, count;               /* changed[first] to changed[count - 1] */
     uint64_t hash[TLY_WATCH_KEYS_MAX]; /* of changed[i]'s key: looked through for every change */
     struct changed changed[TLY_WATCH_KEYS_MAX];
     struct tly_buf keys;
@@ -88,7 +88,8 @@ static uint64_t sum_of(struct tly_engine *e, const struct tly_value *value)
     return tly_hash(&e->hash_key, tly_slice_of(words, sizeof words)) | 1;
 }
 
-static struct tly_value read_now(struct tly_engine *e, struct tly_slice key, const struct tly_strategy **strategy)
+static struct tly_value read_now(struct tly_engine *e, struct tly_slice key,
+                                 const struct tly_strategy **strategy)
 {
     struct tly_value value = {0};
     struct tly_moment at = {.now_ms = e->now.wall_ns / NS_PER_MS};

@@ -249,8 +249,11 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd, (void)what;
     struct tly_client *client = context;
-    if (client->is_stream && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
+    /* What a stream has to say waits until the client has taken most of what was said. */
+    if (client->is_stream && !client->closing && flush(client) && backlog(client) < TLY_OUT_HIGH / 2) {
+        lend_out(client);
         client->door->protocol->wake(client->state, client, false);
+    }
     if (client->stalled && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
         feed(client, tly_buf_slice(&client->in));
     tly_client_settle(client);

@@ -68,7 +68,8 @@ tly_http_handler tly_http_run_check, tly_http_run_forward;
 /* http_routes_counter.c */
 tly_http_handler tly_http_run_counter;
 /* The members that say what a key holds: value, value_base64, or epoch and count; and deadline_ms. */
-void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy, const struct tly_value *value);
+void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy,
+                        const struct tly_value *value);
 /* http_routes_watch.c */
 tly_http_handler tly_http_run_watch;
 /* Writes what the watcher has to tell as server-sent events, as far as the client takes them. */

@@ -1,7 +1,8 @@
 /* /v1/counters/KEY: whatever a key holds, as its strategy has it. */
 #include "service/shell/http.h"
 
-void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy, const struct tly_value *value)
+void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy,
+                        const struct tly_value *value)
 {
     if (strategy->id == TLY_EPOCH_MAX) {
         tly_json_member_uint(json, "epoch", value->epoch);

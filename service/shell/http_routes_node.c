@@ -102,6 +102,7 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_uint(json, "bytes", node.bytes);
     tly_json_member_uint(json, "memory_used", node.memory_used);
     tly_json_member_uint(json, "memory_max", node.memory_max);
+    tly_json_member_uint(json, "watchers", node.watchers);
     tly_json_member_uint(json, "log_live", node.log_live);
     tly_json_member_uint(json, "log_dead", node.log_dead);
     if (with_digest) put_hex(json, "digest", node.digest);
