@@ -109,11 +109,14 @@ static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, stru
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
 
-static enum tly_result put_as(struct tly_engine *e, const struct tly_request *request,
-                              const struct tly_strategy *strategy, uint64_t id, const struct tly_dot *dot)
+static enum tly_result put_raw(struct tly_engine *e, const struct tly_request *request,
+                               const struct tly_strategy *strategy)
 {
-    if (strategy->id != id) return TLY_WRONG_STRATEGY;
-    return tly_ormap_put(e->map, request->key, dot);
+    struct tly_dot dot;
+    enum tly_result result = tly_raw_get(strategy, request->bytes, &dot);
+    if (result != TLY_OK) return result;
+    if (strategy->id == TLY_LWW) dot.num[0] = request->deadline_ms;
+    return tly_ormap_put(e->map, request->key, &dot);
 }
 
 static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request *request,
@@ -147,11 +150,9 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_PUT_MAX:
         dot.num[0] = request->epoch;
         dot.num[1] = (uint64_t)request->number;
-        return put_as(e, request, strategy, TLY_EPOCH_MAX, &dot);
-    case TLY_ASK_PUT:
-        dot.num[0] = request->deadline_ms;
-        dot.bytes = request->bytes;
-        return put_as(e, request, strategy, TLY_LWW, &dot);
+        return strategy->id == TLY_EPOCH_MAX ? tly_ormap_put(e->map, request->key, &dot) : TLY_WRONG_STRATEGY;
+    case TLY_ASK_PUT: return strategy->id == TLY_LWW ? put_raw(e, request, strategy) : TLY_WRONG_STRATEGY;
+    case TLY_ASK_PUT_RAW: return put_raw(e, request, strategy);
     case TLY_ASK_CHECK:
     case TLY_ASK_RESET:
     case TLY_ASK_READ:

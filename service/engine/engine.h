@@ -13,6 +13,7 @@
 #define TALLY_SERVICE_ENGINE_ENGINE_H
 
 #include "crdt/ormap.h"
+#include "service/engine/raw.h"
 #include "service/engine/rule.h"
 #include "service/engine/watch.h"
 #include "wire/message.h"
@@ -191,7 +192,8 @@ enum tly_request_kind {
     TLY_ASK_SET,     /* key, number, deadline_ms: a counter */
     TLY_ASK_EXPIRE,  /* key, deadline_ms (0: lift): a counter or an lww key */
     TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
-    TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
+    TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key; TLY_VALUE_TOO_LARGE */
+    TLY_ASK_PUT_RAW, /* key, bytes, deadline_ms: an lww or an epoch_max key, see raw.h */
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
     TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };

@@ -120,7 +120,9 @@ static int status_of(enum tly_result result)
     case TLY_READ_ONLY: return 403;
     case TLY_BAD_KEY:
     case TLY_BAD_RULE:
+    case TLY_BAD_RAW:
     case TLY_BAD_PAYLOAD: return 400;
+    case TLY_VALUE_TOO_LARGE:
     case TLY_TOO_LARGE: return 413;
     case TLY_WRONG_STRATEGY:
     case TLY_OVERFLOW:
@@ -177,10 +179,8 @@ static const struct {
     const char *name;
     unsigned bit;
 } methods[] = {
-    {"GET", TLY_HTTP_GET},
-    {"HEAD", TLY_HTTP_HEAD},
-    {"POST", TLY_HTTP_POST},
-    {"DELETE", TLY_HTTP_DELETE},
+    {"GET", TLY_HTTP_GET}, {"HEAD", TLY_HTTP_HEAD},     {"POST", TLY_HTTP_POST},
+    {"PUT", TLY_HTTP_PUT}, {"DELETE", TLY_HTTP_DELETE},
 };
 
 #define METHODS (sizeof methods / sizeof *methods)

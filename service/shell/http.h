@@ -31,7 +31,14 @@ struct tly_exchange {
 
 typedef void tly_http_handler(struct tly_exchange *x);
 
-enum { TLY_HTTP_GET = 1, TLY_HTTP_HEAD = 2, TLY_HTTP_POST = 4, TLY_HTTP_DELETE = 8, TLY_HTTP_ANY = 16 };
+enum {
+    TLY_HTTP_GET = 1,
+    TLY_HTTP_HEAD = 2,
+    TLY_HTTP_POST = 4,
+    TLY_HTTP_DELETE = 8,
+    TLY_HTTP_PUT = 16,
+    TLY_HTTP_ANY = 32
+};
 
 struct tly_http_route {
     const char *path;
@@ -44,6 +51,7 @@ struct tly_http_route {
 const struct tly_http_route *tly_http_routes(size_t *count);
 
 #define TLY_HTTP_JSON "application/json"
+#define TLY_HTTP_BYTES "application/octet-stream"
 #define TLY_HTTP_TEXT "text/plain; charset=utf-8"
 
 /* The answer is a problem (RFC 9457) with a stable code and a sentence for people; what was written before is dropped. */
