@@ -265,6 +265,7 @@ struct tly_node_view {
     uint64_t origin;
     size_t keys, lives, bytes;
     size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
+    bool full;                      /* new keys were refused, at most a minute ago */
     size_t watchers;
     size_t peers_held_back; /* whose dots do not all fit */
     size_t log_live, log_dead;

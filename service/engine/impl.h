@@ -59,6 +59,8 @@
 /* What did not fit is asked for again after so long, then ever more rarely. */
 #define TLY_HOLD_MIN_NS NS_PER_S
 #define TLY_HOLD_MAX_NS (60 * NS_PER_S)
+/* After the last new key that was refused a node still counts as full for so long. */
+#define TLY_FULL_FOR_NS (60 * NS_PER_S)
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
 
@@ -130,13 +132,15 @@ struct tly_engine {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_hash_key hash_key;
     struct tly_budget budget;
-    size_t memory_max; /* 0: none */
-    enum tly_on_full on_full;
+    size_t memory_max;   /* 0: none */
+    uint64_t refused_at; /* a new key, for the last time */
     char name[TLY_NAME_BYTES_MAX + 1];
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
     uint64_t flush_ns;
     uint64_t random;
+    enum tly_on_full on_full;
+    bool full, full_told; /* new keys are refused */
     bool has_store, leaving;
     struct tly_time now;
     struct tly_ormap *map;
@@ -163,12 +167,12 @@ struct tly_engine {
     uint64_t ticket_stored;
     uint64_t lease_asked;
     bool store_failing;
+    bool watch_news; /* a watcher has something that was not yet said */
     size_t sweep_cursor;
     uint64_t sweep_at, sweep_from; /* from: nothing goes before */
 
     struct tly_watch **watches;
     size_t watch_count, watch_capacity;
-    bool watch_news; /* a watcher has something that was not yet said */
     uint64_t watch_at;
 
     struct tly_buf arena; /* bytes of effects */

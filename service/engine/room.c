@@ -3,8 +3,8 @@
  * not fit is refused in this order: a new key of our own, a new key of a peer, more of a key that is here.  What must be
  * done (sealing, sending, answering) is never refused: the last steps are left free for it.
  *
- *     0 ------------------------------------ 13/16 --- 14/16 --- 15/16 --- memory_max
- *                                              |         |         |
+ *     0 ------------------------------------ 12/16 --- 13/16 ------------- 15/16 --- memory_max
+ *                                              |         |                   |
  *                              new keys end here  peers' end here  old ones grow no more
  *
  * A peer's dot that does not fit must not be forgotten: a mark above it would say that it is here. So the connection it came on
@@ -17,7 +17,7 @@
 
 static size_t ceiling_of(const struct tly_engine *e, enum room room)
 {
-    static const size_t sixteenths[] = {[ROOM_NEW_KEY] = 13, [ROOM_PEERS_KEY] = 14, [ROOM_OLD_KEY] = 15};
+    static const size_t sixteenths[] = {[ROOM_NEW_KEY] = 12, [ROOM_PEERS_KEY] = 13, [ROOM_OLD_KEY] = 15};
     if (e->memory_max == 0 || room == ROOM_FOR_ALL) return TLY_NO_CEILING;
     return e->memory_max / 16 * sixteenths[room];
 }
@@ -44,6 +44,10 @@ bool tly_room_retry(struct tly_engine *e, struct tly_slice key, enum tly_result 
     if (!is_old && tly_ormap_find(e->map, key) != NULL) {
         tly_room_for(e, ROOM_OLD_KEY);
         return true;
+    }
+    if (!is_old && e->budget.ceiling == ceiling_of(e, ROOM_NEW_KEY)) {
+        e->full = true;
+        e->refused_at = e->now.mono_ns;
     }
     *result = TLY_FULL;
     return false;
@@ -105,14 +109,30 @@ static void ask_again(struct tly_engine *e, struct conn *conn)
 {
     if (!conn->held_back || e->now.mono_ns < conn->retry_at) return;
     conn->retry_at = e->now.mono_ns + conn->hold_ns;
-    if (e->budget.used > ceiling_of(e, ROOM_NEW_KEY)) return;
+    if (e->budget.used > ceiling_of(e, ROOM_PEERS_KEY) - e->memory_max / 64) return;
     conn->held_back = false;
     tly_nak_send(e, conn, TLY_FULL);
+}
+
+/* Says once that new keys are refused, and once that none has been for a while. */
+static void tell_state(struct tly_engine *e)
+{
+    if (e->full && e->now.mono_ns - e->refused_at > TLY_FULL_FOR_NS) e->full = false;
+    if (e->full == e->full_told) return;
+    e->full_told = e->full;
+    const char *refuses = "new keys are refused, new keys of checks too";
+    const char *admits = "new keys are refused, new keys of checks pass uncounted";
+    if (e->full)
+        tly_fx_trace(e, TLY_TRACE_HELD_BACK, "",
+                     tly_slice_text(e->on_full == TLY_ON_FULL_REFUSE ? refuses : admits));
+    else
+        tly_fx_trace(e, TLY_TRACE_ROOM_AGAIN, "", tly_slice_text("no new key has been refused for a minute"));
 }
 
 void tly_room_tick(struct tly_engine *e)
 {
     sweep(e);
+    tell_state(e);
     for (size_t i = 0; i < e->conn_count; i++)
         ask_again(e, e->conns[i]);
 }

@@ -37,10 +37,36 @@ expect "on_full=refuse" 429 "$(http_status a /v1/check -d "$check")"
 expect "… and the reason" memory_full "$(http a /v1/check -d "$check" | json reason)"
 expect "metrics: refused checks" 2 "$(metric a checks_refused_full_total)"
 
-wait_until [ "$(resp a dbsize)" -eq $((taken + 2)) ]
+expect_logged a 'memory full: new keys are refused'
+
+# A peer without a ceiling has more than fits here: it is told apart from what is lost, and old keys stay up to date.
+start_node b -o join="$(addresses a)"
+wait_until sees a 1
+python flood.py "${resp_port[b]}" "${pid[b]}" "$keys" 1000000000 >flood.b || fail "$(cat flood.b)"
+is_held_back() {
+    [ "$(metric a peers_held_back)" -eq 1 ]
+}
+wait_until is_held_back
+expect "readyz" 503 "$(http_status a /readyz)"
+expect_like "… and why" $'(^|\n)memory: ' "$(http a /readyz || true)"
+expect "the peer" true "$(http a /v1/peers | json 0.held_back)"
+expect_logged a 'memory full peer=b'
+old_count() {
+    [ "$(resp a get before)" -eq "$1" ]
+}
+for count in 3 4 5; do
+    expect "an old key counts elsewhere" "$count" "$(resp b incr before)"
+    wait_until old_count "$count"
+done
+if [ -z "$TALLY_SLOW" ]; then
+    expect_between "its memory, kB" 1 $(((ceiling_mb + constant_mb) * 1024)) "$(rss_kb a)"
+fi
+stop_node b
+
+held=$(resp a dbsize)
 stop_node a
 start_node a -o memory_max="${ceiling_mb}m" -o on_full=admit
-expect "keys after a restart" $((taken + 2)) "$(resp a dbsize)"
+expect "keys after a restart" "$held" "$(resp a dbsize)"
 expect "on_full=admit" 200 "$(http_status a /v1/check -d "$check")"
 expect "… and the reason" memory_full "$(http a /v1/check -d "$check" | json reason)"
 expect "metrics: uncounted checks" 2 "$(metric a checks_uncounted_total)"

@@ -1,4 +1,4 @@
-"""flood.py PORT PID KEYS: counts once in so many distinct keys, more than fit, then again in those that were taken, and reads them all.
+"""flood.py PORT PID KEYS [FIRST]: counts once in so many distinct keys, more than fit, then again in those that were taken, and reads them all.
 
 Prints one line of "name=number" pairs; ends with an error when a taken key does not read what was counted in it.
 """
@@ -28,6 +28,7 @@ def incr_all(resp, numbers, handle):
 
 def main():
     port, pid, count = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    start = int(sys.argv[4]) if len(sys.argv) > 4 else 0
     resp = Resp(port)
     taken, refused = [], 0
     before_kb = status_kb(pid, "VmRSS")
@@ -45,7 +46,7 @@ def main():
         if line != b":2":
             fail(f"INCR of an old key, {i}: {line!r}")
 
-    incr_all(resp, range(count), first)
+    incr_all(resp, range(start, start + count), first)
     incr_all(resp, taken, again)
     for at in range(0, len(taken), BATCH):
         batch = taken[at : at + BATCH]

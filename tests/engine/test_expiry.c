@@ -48,8 +48,10 @@ static const struct {
     const char *key, *stored, *rate;
     enum tly_algorithm algorithm;
 } limits[] = {
-    {"short", "rl:a:short", "5/1s", TLY_FIXED_WINDOW},   {"middle", "rl:a:middle", "5/30s", TLY_SLIDING_WINDOW},
-    {"long", "rl:a:long", "5/1h", TLY_FIXED_WINDOW},     {"bucket", "rl:a:bucket", "5/60s", TLY_TOKEN_BUCKET},
+    {"short", "rl:a:short", "5/1s", TLY_FIXED_WINDOW},
+    {"middle", "rl:a:middle", "5/30s", TLY_SLIDING_WINDOW},
+    {"long", "rl:a:long", "5/1h", TLY_FIXED_WINDOW},
+    {"bucket", "rl:a:bucket", "5/60s", TLY_TOKEN_BUCKET},
     {"quota", "rl:a:quota", "5/90d", TLY_FIXED_WINDOW},
 };
 
@@ -82,7 +84,8 @@ static void two_nodes_that_never_talk_drop_the_same_at_the_same_time(void **stat
             tick(b, now);
             gone = 0;
             for (size_t i = 0; i < LIMITS; i++) {
-                if (s % 60 == 59 && s > 90) assert_int_equal(holds(a, limits[i].stored), holds(b, limits[i].stored));
+                if (s % 60 == 59 && s > 90)
+                    assert_int_equal(holds(a, limits[i].stored), holds(b, limits[i].stored));
                 gone += !holds(a, limits[i].stored);
             }
         }

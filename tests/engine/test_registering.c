@@ -41,7 +41,7 @@ static void registering_among_ten_thousand_writes_a_second_shows_nobody_half_a_t
     struct net *net = net_new(MS);
     net_add_with(net, (struct tly_engine_config){.has_store = true}, 0);
     struct tly_reply reply;
-    char key[32], prefix[16];
+    char key[32], prefix[32];
     size_t registered = 0, writes = 0;
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "k%d", i % 100);
@@ -56,7 +56,8 @@ static void registering_among_ten_thousand_writes_a_second_shows_nobody_half_a_t
         }
         if (i % 100 == 99) {
             snprintf(prefix, sizeof prefix, "p%zu:", registered);
-            assert_int_equal(ask(net, TLY_ASK_REGISTER, prefix, strategies[registered % 3].name, &reply), TLY_OK);
+            assert_int_equal(ask(net, TLY_ASK_REGISTER, prefix, strategies[registered % 3].name, &reply),
+                             TLY_OK);
             registered++;
         }
         if (i % 10 == 0) net_run(net, MS);

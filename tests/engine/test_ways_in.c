@@ -132,8 +132,8 @@ static void claim_same(struct scene *scene)
             at++;
         if (at < scene->way[0].n || at < scene->way[i].n) {
             size_t from = at > 100 ? at - 100 : 0;
-            fail_msg("way %zu tells otherwise: ...%.200s\n instead of ...%.200s", i, scene->way[i].events + from,
-                     scene->way[0].events + from);
+            fail_msg("way %zu tells otherwise: ...%.200s\n instead of ...%.200s", i,
+                     scene->way[i].events + from, scene->way[0].events + from);
         }
     }
     tly_buf_fini(&first);
@@ -150,8 +150,8 @@ static void write_something(struct scene *scene, struct test_rng *rng)
                                   .number = (int64_t)test_rng_below(rng, 7) - 3,
                                   .epoch = test_rng_below(rng, 4),
                                   .bytes = tly_slice_text("some text" + test_rng_below(rng, 4))};
-    request.kind = key[0] == 'k'   ? TLY_ASK_PUT
-                   : key[0] == 'e' ? TLY_ASK_PUT_MAX
+    request.kind = key[0] == 'k'                 ? TLY_ASK_PUT
+                   : key[0] == 'e'               ? TLY_ASK_PUT_MAX
                    : test_rng_below(rng, 3) == 0 ? TLY_ASK_SET
                                                  : TLY_ASK_ADD;
     if (test_rng_below(rng, 4) == 0) request.kind = TLY_ASK_REMOVE;
