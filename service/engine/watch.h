@@ -11,7 +11,7 @@
 
 #include "crdt/ormap.h"
 
-#define TLY_WATCHERS_MAX 256
+#define TLY_WATCHERS_MAX 128
 /* Keys, and their bytes, that one watcher may lag behind. */
 #define TLY_WATCH_KEYS_MAX 1024
 #define TLY_WATCH_BYTES_MAX (64u * 1024u)

@@ -47,9 +47,9 @@ struct tly_protocol {
     void (*close)(void *state);
     /*
      * For connections that are streams (tly_client_stream): writes what there is to say; is_idle: something has to be
-     * said to keep the connection alive. NULL: there are none.
+     * said to keep the connection alive. True: there is more, for when the client has taken this. NULL: there are none.
      */
-    void (*wake)(void *state, struct tly_client *client, bool is_idle);
+    bool (*wake)(void *state, struct tly_client *client, bool is_idle);
 };
 
 /* NULL: error says why. address (of size bytes) is where it listens, with the port that was chosen. */

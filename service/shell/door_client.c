@@ -144,7 +144,8 @@ static void arrange(struct tly_client *client)
     bool was_paused = client->stalled || !client->reading;
     bool has_room = backlog(client) < (was_paused ? TLY_OUT_HIGH / 2 : TLY_OUT_HIGH);
     /* Requests that were left are taken up when the socket is next writable, after everybody else had a turn. */
-    set_event(client->writable, &client->writing, is_sending || (client->stalled && has_room));
+    bool goes_on = client->has_more && !client->closing && backlog(client) < TLY_OUT_HIGH / 2;
+    set_event(client->writable, &client->writing, is_sending || (client->stalled && has_room) || goes_on);
     set_event(client->readable, &client->reading, !client->closing && !client->stalled && has_room);
 
     if (is_sending)
@@ -239,10 +240,19 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 
 void tly_client_wake(struct tly_client *client, bool is_idle)
 {
-    if (client->closing || backlog(client) >= TLY_OUT_HIGH / 2) return;
+    if (client->closing) return;
+    if (backlog(client) >= TLY_OUT_HIGH / 2) {
+        if (is_idle) wait_for(client, client->waiting, true);
+        return;
+    }
+    size_t before = client->out.n;
     lend_out(client);
-    client->door->protocol->wake(client->state, client, is_idle);
-    tly_client_settle(client);
+    client->has_more = client->door->protocol->wake(client->state, client, is_idle);
+    /* Who was told nothing goes on being idle. */
+    if (client->out.n != before || client->out.result != TLY_OK)
+        tly_client_settle(client);
+    else if (client->out.p != NULL && backlog(client) == 0)
+        return_out(client);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *context)
@@ -252,7 +262,7 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     /* What a stream has to say waits until the client has taken most of what was said. */
     if (client->is_stream && !client->closing && flush(client) && backlog(client) < TLY_OUT_HIGH / 2) {
         lend_out(client);
-        client->door->protocol->wake(client->state, client, false);
+        client->has_more = client->door->protocol->wake(client->state, client, false);
     }
     if (client->stalled && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
         feed(client, tly_buf_slice(&client->in));

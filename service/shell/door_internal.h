@@ -40,6 +40,7 @@ struct tly_client {
     bool reading, writing; /* the events that are added */
     bool closing;          /* takes no more requests */
     bool is_stream;        /* is woken for more answers to its last request */
+    bool has_more;         /* it has more to say than was let out at once */
     bool ended;            /* the client sends no more */
     bool stalled;          /* requests were left in `in` because too much output waited */
     struct tly_buf in;     /* half a request */

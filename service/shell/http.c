@@ -303,11 +303,11 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     return used;
 }
 
-static void wake(void *state, struct tly_client *client, bool is_idle)
+static bool wake(void *state, struct tly_client *client, bool is_idle)
 {
     struct http *http = state;
     if (is_idle) put(tly_client_out(client), ":\n\n");
-    tly_http_put_changes(http->app, http->watch, client);
+    return tly_http_put_changes(http->app, http->watch, client);
 }
 
 const struct tly_protocol *tly_http_protocol(void)

@@ -80,8 +80,8 @@ void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strate
                         const struct tly_value *value);
 /* http_routes_watch.c */
 tly_http_handler tly_http_run_watch;
-/* Writes what the watcher has to tell as server-sent events, as far as the client takes them. */
-void tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client);
+/* Writes what the watcher has to tell as server-sent events; true: it is much, and there may be more. */
+bool tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client);
 /* http_routes_node.c */
 tly_http_handler tly_http_run_cluster, tly_http_run_peers, tly_http_run_limits, tly_http_run_healthz,
     tly_http_run_readyz, tly_http_run_root;

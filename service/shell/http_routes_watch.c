@@ -64,10 +64,13 @@ static void put_change(struct tly_buf *out, const struct tly_change *change)
     tly_buf_put(out, "\n\n", 2);
 }
 
-void tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client)
+bool tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client)
 {
     struct tly_buf *out = tly_client_out(client);
     struct tly_change change;
-    while (out->n < TLY_OUT_HIGH && tly_watch_next(tly_app_engine(app), watch, &change))
+    while (out->n < TLY_OUT_HIGH) {
+        if (!tly_watch_next(tly_app_engine(app), watch, &change)) return false;
         put_change(out, &change);
+    }
+    return true;
 }

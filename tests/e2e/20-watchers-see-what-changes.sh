@@ -66,3 +66,13 @@ expect_status 3 "$tallyctl" -s 127.0.0.1:1 watch
 printf -v long '%0513d' 0
 expect_status 1 ctl a watch "$long"
 expect_like "a prefix longer than a key" 'bad_key' "$output"
+
+# A node that stops lets its watchers go.
+ctl b watch >stopped.out &
+watcher=$!
+helpers+=("$watcher")
+wait_until watchers b 1
+stop_node b
+result=0
+wait "$watcher" || result=$?
+expect "status of a watcher whose server ended" 0 "$result"

@@ -146,6 +146,58 @@ static void an_idle_watcher_is_kept_alive(void **state)
     visitor_free(visitor);
 }
 
+/* What concerns other keys is no news, and does not put off the sign of life. */
+static void changes_of_other_keys_keep_nobody_from_being_idle(void **state)
+{
+    struct street *street = *state;
+    street_open(street, tly_http_protocol());
+    struct visitor *visitor = watcher(street, "/v1/watch?prefix=kv:");
+    visitor_hears(visitor, HEAD);
+    for (int i = 0; i < 12; i++) {
+        add(street, "counter");
+        tly_door_wake(street->door);
+        street_advance(street, 10000);
+    }
+    visitor_hears(visitor, HEAD ":\n\n");
+    visitor_free(visitor);
+}
+
+/* Answers that the disk holds up are not sent, nor are there more and more of them. */
+static void a_watcher_whose_answers_wait_for_the_disk_waits(void **state)
+{
+    struct street *street = *state;
+    static uint8_t large[60 * 1024];
+    memset(large, 'x', sizeof large);
+    street_open(street, tly_http_protocol());
+    struct visitor *visitor = watcher(street, "/v1/watch?prefix=kv:");
+    visitor_hears(visitor, HEAD);
+    fake_app_batches(street->app, 1, 0);
+    for (size_t i = 0; i < 50; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "kv:%zu", i);
+        put(street, key, tly_slice_of(large, sizeof large));
+        tly_door_wake(street->door);
+    }
+    for (int i = 0; i < 2; i++) {
+        /* Someone idle, whose end tells that the door has looked at both. */
+        struct visitor *idle = visitor_new(street);
+        street_settle(street);
+        fake_app_advance(street->app, 130000);
+        visitor_hears_end(idle);
+        visitor_free(idle);
+    }
+    assert_int_equal(visitor_heard_bytes(visitor), sizeof HEAD - 1);
+    assert_false(visitor_is_over(visitor));
+    fake_app_batches(street->app, 1, 1);
+    tly_door_stored(street->door);
+    tly_door_wake(street->door);
+    street_settle(street);
+    tly_door_wake(street->door);
+    street_settle(street);
+    assert_true(visitor_heard_bytes(visitor) > 50 * sizeof large);
+    visitor_free(visitor);
+}
+
 static void who_leaves_makes_room(void **state)
 {
     struct street *street = *state;
@@ -176,6 +228,8 @@ int main(void)
         STREET(what_cannot_be_watched_is_said),
         STREET(a_slow_reader_costs_a_bounded_number_of_bytes_and_gets_a_mark),
         STREET(an_idle_watcher_is_kept_alive),
+        STREET(changes_of_other_keys_keep_nobody_from_being_idle),
+        STREET(a_watcher_whose_answers_wait_for_the_disk_waits),
         STREET(who_leaves_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
