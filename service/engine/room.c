@@ -3,7 +3,7 @@
  * not fit is refused in this order: a new key of our own, a new key of a peer, more of a key that is here.  What must be
  * done (sealing, sending, answering) is never refused: the last steps are left free for it.
  *
- *     0 ------------------------------------ 12/16 --- 13/16 ------------- 15/16 --- memory_max
+ *     0 ------------------------------------ 24/32 --- 25/32 ------------- 30/32 --- memory_max
  *                                              |         |                   |
  *                              new keys end here  peers' end here  old ones grow no more
  *
@@ -17,9 +17,10 @@
 
 static size_t ceiling_of(const struct tly_engine *e, enum room room)
 {
-    static const size_t sixteenths[] = {[ROOM_NEW_KEY] = 12, [ROOM_PEERS_KEY] = 13, [ROOM_OLD_KEY] = 15};
+    /* Between new keys and old ones there is room for the log to double, which is an eighth of all. */
+    static const size_t parts[] = {[ROOM_NEW_KEY] = 24, [ROOM_PEERS_KEY] = 25, [ROOM_OLD_KEY] = 30};
     if (e->memory_max == 0 || room == ROOM_FOR_ALL) return TLY_NO_CEILING;
-    return e->memory_max / 16 * sixteenths[room];
+    return e->memory_max / 32 * parts[room];
 }
 
 void tly_room_for(struct tly_engine *e, enum room room)

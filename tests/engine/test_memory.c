@@ -36,7 +36,7 @@ static enum tly_result add(struct net *net, size_t node, size_t i)
 /* Adds keys 0, 1, … until one does not fit; how many did. */
 static size_t fill(struct net *net, size_t node)
 {
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < 4 * KEYS; i++) {
         enum tly_result result = add(net, node, i);
         if (result == TLY_FULL) return i;
         assert_int_equal(result, TLY_OK);
@@ -194,6 +194,61 @@ static void what_did_not_fit_comes_when_there_is_room(void **state)
     net_free(net);
 }
 
+static void cuts_while_it_is_held_back_lose_nothing(void **state)
+{
+    (void)state;
+    size_t old;
+    char text[48];
+    struct net *net = flooded(&old);
+    for (int turn = 2; turn < 6; turn++) {
+        net_cut(net, 0, 1);
+        for (size_t i = 0; i < old; i++)
+            assert_int_equal(add(net, 0, i), TLY_OK);
+        net_run(net, 3 * S);
+        assert_int_equal(view_of(net, 1).peers_held_back, 1);
+        for (size_t i = 0; i < old; i++)
+            assert_int_equal(net_read(net, 1, key_name(text, sizeof text, i)), turn);
+    }
+    net_run(net, 240 * S);
+    assert_int_equal(view_of(net, 1).peers_held_back, 0);
+    assert_int_equal(net_read(net, 1, key_name(text, sizeof text, KEYS)), 1);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
+/* Both sides of a cut fill up with keys of their own: neither passes its ceiling, and what is common stays common. */
+static void two_full_halves_meet(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    /* Large enough for the buffers of connections to be small beside it. */
+    struct tly_engine_config config = {.memory_max = 4 * CEILING, .max_skew_ns = S};
+    net_add_with(net, config, 0);
+    net_add_with(net, config, 1);
+    net_run(net, 2 * S);
+    for (size_t i = 0; i < 50; i++)
+        assert_int_equal(add(net, 0, i), TLY_OK);
+    net_run(net, S);
+    net_block(net, 0, 1, true);
+    size_t first = fill(net, 0), taken = 0;
+    for (size_t i = 0; i < 4 * KEYS; i++)
+        taken += add(net, 1, 4 * KEYS + i) == TLY_OK;
+    assert_in_range(taken, 10000, 4 * KEYS - 1);
+    net_block(net, 0, 1, false);
+    net_run(net, 60 * S);
+    for (size_t node = 0; node < 2; node++)
+        assert_int_equal(view_of(net, node).peers_held_back, 1);
+    char text[48];
+    for (size_t i = 0; i < 50; i++)
+        assert_int_equal(add(net, 1, i), TLY_OK);
+    net_run(net, S);
+    for (size_t i = 0; i < first; i++)
+        assert_int_equal(net_read(net, 0, key_name(text, sizeof text, i)), i < 50 ? 3 : 1);
+    for (size_t i = 0; i < 50; i++)
+        assert_int_equal(net_read(net, 1, key_name(text, sizeof text, i)), 3);
+    net_free(net);
+}
+
 /* A mark that moved would say that all is here: a third node asks n1 and must not be told so. */
 static void no_mark_covers_what_did_not_fit(void **state)
 {
@@ -269,6 +324,8 @@ int main(void)
         cmocka_unit_test(what_has_expired_makes_room),
         cmocka_unit_test(a_flood_from_a_peer_stops_at_the_ceiling_and_old_keys_stay_up_to_date),
         cmocka_unit_test(what_did_not_fit_comes_when_there_is_room),
+        cmocka_unit_test(cuts_while_it_is_held_back_lose_nothing),
+        cmocka_unit_test(two_full_halves_meet),
         cmocka_unit_test(no_mark_covers_what_did_not_fit),
         cmocka_unit_test(no_memory_is_told_from_a_full_store),
     };
