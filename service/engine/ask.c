@@ -41,10 +41,12 @@ static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limi
 }
 
 /* What cannot be counted cannot be limited: on_full decides. */
-static void answer_full(struct tly_engine *e, const struct tly_rate *rate, struct tly_verdict *verdict)
+static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool shadow,
+                        struct tly_verdict *verdict)
 {
-    bool refuses = e->on_full == TLY_ON_FULL_REFUSE;
+    bool refuses = e->on_full == TLY_ON_FULL_REFUSE && !shadow;
     verdict->full = true;
+    verdict->shadow = shadow && e->on_full == TLY_ON_FULL_REFUSE;
     verdict->code = refuses ? TLY_CODE_OVER : TLY_CODE_OK;
     verdict->limit = rate->limit;
     verdict->remaining = refuses ? 0 : rate->limit;
@@ -73,7 +75,7 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     struct tly_limit_ask ask = {key, rate, check->hits, e->now.wall_ns};
     result = check_if_room(e, &ask, verdict);
     if (result == TLY_FULL) {
-        answer_full(e, rate, verdict);
+        answer_full(e, rate, rule != NULL && rule->shadow, verdict);
         return TLY_OK;
     }
     if (result != TLY_OK) return result;

@@ -5,6 +5,12 @@ void tly_engine_stats(const struct tly_engine *e, struct tly_stats *stats)
     *stats = e->stats;
 }
 
+/* One that is gone has nothing more to give. */
+static bool is_held_back(const struct peer *peer)
+{
+    return peer->held_back && peer->conn != NULL;
+}
+
 void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_view *view)
 {
     struct tly_clock *clock = tly_ormap_clock(e->map);
@@ -26,7 +32,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .lease = clock->lease,
     };
     for (size_t i = 0; i < e->peer_count; i++)
-        view->peers_held_back += e->peers[i]->held_back;
+        view->peers_held_back += is_held_back(e->peers[i]);
     tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
     if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
 }
@@ -46,7 +52,7 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
         .origin = peer->origin,
         .up = conn != NULL,
         .dialled = conn != NULL && conn->target != NULL,
-        .held_back = peer->held_back,
+        .held_back = is_held_back(peer),
         .last_heard_ms = TLY_NEVER,
         .rtt_ns = peer->rtt_ns,
         .offset_ns = peer->offset_ns,

@@ -103,6 +103,26 @@ static void on_full_decides_what_becomes_of_a_check(void **state)
     net_free(net);
 }
 
+static void a_shadow_never_refuses_for_want_of_room_either(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add_with(net, (struct tly_engine_config){.memory_max = CEILING, .on_full = TLY_ON_FULL_REFUSE}, 0);
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    assert_non_null(rules);
+    struct tly_rule rule = {.name = "s", .rate = {5, 86400000, 0, TLY_FIXED_WINDOW}, .shadow = true};
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(net_node(net, 0), rules);
+    (void)fill(net, 0);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = {.limit = tly_slice_text("s"), .hits = 1}};
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    assert_true(reply.verdict.full && reply.verdict.shadow);
+    assert_int_equal(reply.verdict.code, TLY_CODE_OK);
+    net_free(net);
+}
+
 static void what_has_expired_makes_room(void **state)
 {
     (void)state;
@@ -209,6 +229,10 @@ static void cuts_while_it_is_held_back_lose_nothing(void **state)
         for (size_t i = 0; i < old; i++)
             assert_int_equal(net_read(net, 1, key_name(text, sizeof text, i)), turn);
     }
+    net_block(net, 0, 1, true);
+    net_run(net, S);
+    assert_int_equal(view_of(net, 1).peers_held_back, 0); /* who is gone holds up nothing */
+    net_block(net, 0, 1, false);
     net_run(net, 240 * S);
     assert_int_equal(view_of(net, 1).peers_held_back, 0);
     assert_int_equal(net_read(net, 1, key_name(text, sizeof text, KEYS)), 1);
@@ -321,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_keys_stop_and_old_ones_go_on),
         cmocka_unit_test(on_full_decides_what_becomes_of_a_check),
+        cmocka_unit_test(a_shadow_never_refuses_for_want_of_room_either),
         cmocka_unit_test(what_has_expired_makes_room),
         cmocka_unit_test(a_flood_from_a_peer_stops_at_the_ceiling_and_old_keys_stay_up_to_date),
         cmocka_unit_test(what_did_not_fit_comes_when_there_is_room),
