@@ -277,7 +277,7 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-long lint format fuzz coverage
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-memory check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -291,6 +291,11 @@ check-asan: ## unit tests, corpora and scenes under ASan and UBSan
 
 check-e2e: ## scenes with the real binaries of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' e2e
+
+check-memory: ## a node at memory_max under 10M distinct keys, its memory measured (minutes)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release all
+	@TALLY_MEMORY_KEYS=10000000 TALLY_MEMORY_MB=1024 TALLY_SCENE_S=1200 tests/e2e/run build/release$(CLANG) 19
 
 check-fuzz: ## replay the fuzz corpora with this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' corpora

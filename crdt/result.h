@@ -11,7 +11,7 @@
     X(OK, "ok", "done")                                                                                      \
     X(MORE, "more", "more bytes are needed")                                                                 \
     X(NOMEM, "no_memory", "out of memory")                                                                   \
-    X(FULL, "full", "the store holds as many keys as it may")                                                \
+    X(FULL, "full", "there is no room for it under memory_max")                                              \
     X(NOT_FOUND, "not_found", "no such key")                                                                 \
     X(BAD_KEY, "bad_key", "a key has 1 to 512 bytes")                                                        \
     X(NO_STRATEGY, "no_strategy", "no strategy registered for key")                                          \
@@ -20,6 +20,8 @@
     X(BAD_PREFIX, "bad_prefix", "a prefix has at most 64 bytes and at most 256 can be registered")           \
     X(BAD_PAYLOAD, "bad_payload", "the payload is not of the strategy's form")                               \
     X(TOO_LARGE, "too_large", "larger than the limit for its kind")                                          \
+    X(VALUE_TOO_LARGE, "value_too_large", "a value has at most 65536 bytes")                                 \
+    X(BAD_RAW, "bad_raw", "an epoch_max value has 16 bytes: epoch and count, big-endian")                    \
     X(FRONTIER_FULL, "frontier_full", "the key holds 64 concurrent values; write a higher one or delete it") \
     X(OVERFLOW, "overflow", "increment or decrement would overflow")                                         \
     X(CLOCK_END, "clock_end", "the clock has reached its last value")                                        \

@@ -110,6 +110,16 @@ static const struct tly_ctl_verb verbs[] = {
      ANY_COUNT,
      tly_ctl_explain,
      {{.name = "store", .value = "a directory"}, {.name = "from", .value = "a file", .letter = 'f'}}},
+    {"watch",
+     "[PREFIX]",
+     "changes of keys as they happen",
+     "One line for each key whose value has changed: key, value, and where it was changed. Only keys that begin\n"
+     "with PREFIX; without it, all but those of limits.\n"
+     "  --count N        end after N changes; default: when the server ends\n",
+     0,
+     1,
+     tly_ctl_watch,
+     {{.name = "count", .value = "a number"}}},
     {"fold",
      "FILE",
      "run histories through the merge, without a server",

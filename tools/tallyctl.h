@@ -7,6 +7,7 @@
  *     tallyctl_show.c      answers for people: tables, durations, problems
  *     tallyctl_verbs.c     get, incr, check
  *     tallyctl_node.c      status, peers
+ *     tallyctl_watch.c     watch
  *     tallyctl_json.c      text that nobody has checked into JSON
  *     tallyctl_history.c   a history as JSON: reading and writing
  *     tallyctl_fold.c      fold: histories through the real core
@@ -103,6 +104,11 @@ struct tly_ctl_answer {
 /* TLY_CTL_DONE: there is an answer, whatever its status. TLY_CTL_UNREACHABLE: it was said on stderr why there is none. */
 enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_request *request,
                               struct tly_ctl_answer *answer);
+/* Takes a line of an answer without its end; false: that was enough. */
+typedef bool tly_ctl_line(void *context, struct tly_slice line);
+/* Hands over an answer's lines as they come, however long that takes. TLY_CTL_DONE: enough of them, or no more. */
+enum tly_ctl_exit tly_ctl_stream(const struct tly_ctl *ctl, const char *path, tly_ctl_line *take,
+                                 void *context);
 /* "/v1/counters/" and a key, as a path; to be freed. NULL: no memory. */
 char *tly_ctl_key_path(const char *prefix, const char *key);
 
@@ -137,6 +143,8 @@ const char *tly_ctl_text(struct json_object *object, const char *name);
 int64_t tly_ctl_int(struct json_object *object, const char *name);
 
 bool tly_ctl_is_control(char c);
+/* Text on stdout; control bytes are shown as '?'. */
+void tly_ctl_print_plain(const char *text);
 /* Cells of text in columns; control bytes are shown as '?'. `cells` are rows * columns and may be NULL for "-". */
 void tly_ctl_table(FILE *out, const char *const *cells, size_t rows, size_t columns);
 /* "850 us", "1.25 s", "3 h 2 min" in `text` of size bytes. */
@@ -164,6 +172,7 @@ enum tly_ctl_exit tly_ctl_explain(const struct tly_ctl *ctl, const struct tly_ct
 enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_ctl_args *args,
                                    const char *path);
 enum tly_ctl_exit tly_ctl_update(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_watch(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_fold(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 
 #endif

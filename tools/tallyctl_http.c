@@ -148,6 +148,12 @@ static enum tly_ctl_exit unreachable(const char *server, const char *why)
     return TLY_CTL_UNREACHABLE;
 }
 
+static enum tly_ctl_exit not_a_server(const char *server)
+{
+    tly_ctl_complain("-s %s: http://HOST:PORT or unix:PATH was expected", server);
+    return TLY_CTL_USAGE;
+}
+
 static bool is_container(struct json_object *json)
 {
     return json_object_is_type(json, json_type_object) || json_object_is_type(json, json_type_array);
@@ -196,16 +202,78 @@ enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_re
 {
     struct exchange exchange = {0};
     *answer = (struct tly_ctl_answer){0};
-    if (!is_server(ctl->server)) {
-        tly_ctl_complain("-s %s: http://HOST:PORT or unix:PATH was expected", ctl->server);
-        return TLY_CTL_USAGE;
-    }
+    if (!is_server(ctl->server)) return not_a_server(ctl->server);
     enum tly_ctl_exit status;
     if (prepare(&exchange, ctl->server, request))
         status = perform(&exchange, ctl->server, answer);
     else
         status = unreachable(ctl->server, "out of memory, or a libcurl that is too old");
     release(&exchange);
+    return status;
+}
+
+/* ---- an answer without an end ---- */
+
+struct stream {
+    struct exchange exchange;
+    tly_ctl_line *take;
+    void *context;
+    bool is_enough;
+};
+
+static size_t take_lines(char *bytes, size_t one, size_t n, void *context)
+{
+    struct stream *stream = context;
+    struct body *body = &stream->exchange.body;
+    long status = 0;
+    curl_easy_getinfo(stream->exchange.curl, CURLINFO_RESPONSE_CODE, &status);
+    if (take_bytes(bytes, one, n, body) != n) return 0;
+    size_t taken = 0;
+    const char *end;
+    while (status == 200 && (end = memchr(body->p + taken, '\n', body->n - taken)) != NULL) {
+        struct tly_slice line = tly_slice_of(body->p + taken, (size_t)(end - body->p) - taken);
+        /* The line's end becomes the 0 that a reader of JSON wants behind the text. */
+        body->p[end - body->p] = '\0';
+        stream->is_enough = !stream->take(stream->context, line);
+        if (stream->is_enough) return 0;
+        taken += line.n + 1;
+    }
+    memmove(body->p, body->p + taken, body->n - taken);
+    body->n -= taken;
+    return n;
+}
+
+static enum tly_ctl_exit perform_stream(struct stream *stream, const char *server)
+{
+    CURL *curl = stream->exchange.curl;
+    struct tly_ctl_answer answer = {0};
+    bool ok = curl_easy_setopt(curl, CURLOPT_TIMEOUT, 0L) == CURLE_OK &&
+              curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_lines) == CURLE_OK &&
+              curl_easy_setopt(curl, CURLOPT_WRITEDATA, stream) == CURLE_OK;
+    if (!ok) return unreachable(server, "a libcurl that is too old");
+    CURLcode code = curl_easy_perform(curl);
+    if (stream->is_enough) return TLY_CTL_DONE;
+    if (code != CURLE_OK) return unreachable(server, stream->exchange.error);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer.status);
+    if (answer.status == 200) return TLY_CTL_DONE;
+    enum tly_ctl_exit status = read_answer(&stream->exchange, server, &answer);
+    if (status == TLY_CTL_DONE && !tly_ctl_accepted(&answer)) status = TLY_CTL_NO;
+    json_object_put(answer.json);
+    return status;
+}
+
+enum tly_ctl_exit tly_ctl_stream(const struct tly_ctl *ctl, const char *path, tly_ctl_line *take,
+                                 void *context)
+{
+    struct stream stream = {.take = take, .context = context};
+    struct tly_ctl_request request = {.method = "GET", .path = path};
+    if (!is_server(ctl->server)) return not_a_server(ctl->server);
+    enum tly_ctl_exit status;
+    if (prepare(&stream.exchange, ctl->server, &request))
+        status = perform_stream(&stream, ctl->server);
+    else
+        status = unreachable(ctl->server, "out of memory, or a libcurl that is too old");
+    release(&stream.exchange);
     return status;
 }
 

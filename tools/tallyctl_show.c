@@ -49,6 +49,12 @@ bool tly_ctl_is_control(char c)
     return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
+void tly_ctl_print_plain(const char *text)
+{
+    for (; *text != '\0'; text++)
+        putchar(tly_ctl_is_control(*text) ? '?' : *text);
+}
+
 /* Columns that UTF-8 text takes, if each of its characters takes one. */
 static size_t width_of(const char *text)
 {

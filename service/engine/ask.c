@@ -28,6 +28,36 @@ static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check
     return result;
 }
 
+static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                     struct tly_verdict *verdict)
+{
+    enum tly_result result;
+    tly_room_for(e, ROOM_NEW_KEY);
+    do
+        result = tly_limit_check(e->map, ask, verdict);
+    while (tly_room_retry(e, ask->key, &result));
+    tly_room_for(e, ROOM_FOR_ALL);
+    return result;
+}
+
+/* What cannot be counted cannot be limited: on_full decides. */
+static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool shadow,
+                        struct tly_verdict *verdict)
+{
+    bool refuses = e->on_full == TLY_ON_FULL_REFUSE && !shadow;
+    verdict->full = true;
+    verdict->shadow = shadow && e->on_full == TLY_ON_FULL_REFUSE;
+    verdict->code = refuses ? TLY_CODE_OVER : TLY_CODE_OK;
+    verdict->limit = rate->limit;
+    verdict->remaining = refuses ? 0 : rate->limit;
+    /* The next look for room, for want of anything better known. */
+    verdict->retry_after_ms = refuses ? TLY_SWEEP_PASS_FULL_NS / NS_PER_MS : 0;
+    if (refuses)
+        e->stats.checks_refused_full++;
+    else
+        e->stats.checks_uncounted++;
+}
+
 static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check,
                                  struct tly_verdict *verdict)
 {
@@ -43,12 +73,9 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     verdict->name = rule != NULL ? tly_slice_text(rule->name) : tly_slice_of(NULL, 0);
     bool was_unsealed = tly_ormap_is_unsealed(e->map);
     struct tly_limit_ask ask = {key, rate, check->hits, e->cluster_ns};
-    result = tly_limit_check(e->map, &ask, verdict);
+    result = check_if_room(e, &ask, verdict);
     if (result == TLY_FULL) {
-        /* Only a key that holds nothing yet can fail to fit: let it pass, uncounted. */
-        e->stats.checks_uncounted++;
-        verdict->code = TLY_CODE_OK;
-        verdict->limit = verdict->remaining = rate->limit;
+        answer_full(e, rate, rule != NULL && rule->shadow, verdict);
         return TLY_OK;
     }
     if (result != TLY_OK) return result;
@@ -84,11 +111,14 @@ static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, stru
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
 
-static enum tly_result put_as(struct tly_engine *e, const struct tly_request *request,
-                              const struct tly_strategy *strategy, uint64_t id, const struct tly_dot *dot)
+static enum tly_result put_raw(struct tly_engine *e, const struct tly_request *request,
+                               const struct tly_strategy *strategy)
 {
-    if (strategy->id != id) return TLY_WRONG_STRATEGY;
-    return tly_ormap_put(e->map, request->key, dot);
+    struct tly_dot dot;
+    enum tly_result result = tly_raw_get(strategy, request->bytes, &dot);
+    if (result != TLY_OK) return result;
+    if (strategy->id == TLY_LWW) dot.num[0] = request->deadline_ms;
+    return tly_ormap_put(e->map, request->key, &dot);
 }
 
 static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request *request,
@@ -122,11 +152,9 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_PUT_MAX:
         dot.num[0] = request->epoch;
         dot.num[1] = (uint64_t)request->number;
-        return put_as(e, request, strategy, TLY_EPOCH_MAX, &dot);
-    case TLY_ASK_PUT:
-        dot.num[0] = request->deadline_ms;
-        dot.bytes = request->bytes;
-        return put_as(e, request, strategy, TLY_LWW, &dot);
+        return strategy->id == TLY_EPOCH_MAX ? tly_ormap_put(e->map, request->key, &dot) : TLY_WRONG_STRATEGY;
+    case TLY_ASK_PUT: return strategy->id == TLY_LWW ? put_raw(e, request, strategy) : TLY_WRONG_STRATEGY;
+    case TLY_ASK_PUT_RAW: return put_raw(e, request, strategy);
     case TLY_ASK_CHECK:
     case TLY_ASK_RESET:
     case TLY_ASK_READ:
@@ -134,6 +162,21 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_REGISTER: break;
     }
     return TLY_WRONG_STRATEGY;
+}
+
+static enum tly_result write_if_room(struct tly_engine *e, const struct tly_request *request,
+                                     struct tly_reply *reply)
+{
+    enum tly_result result;
+    struct tly_before before = tly_watch_before(e, request->key);
+    tly_room_for(e, ROOM_NEW_KEY);
+    do
+        result = ask_write(e, request, reply->strategy, &reply->value);
+    while (tly_room_retry(e, request->key, &result));
+    tly_room_for(e, ROOM_FOR_ALL);
+    if (result == TLY_FULL) e->stats.writes_refused_full++;
+    if (result == TLY_OK) tly_watch_after(e, request->key, before, tly_ormap_origin(e->map));
+    return result;
 }
 
 static bool is_read_only(const struct tly_request *request)
@@ -195,7 +238,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
         if (reply->strategy == NULL) return TLY_NO_STRATEGY;
         if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
         if (is_read_only(request)) return TLY_READ_ONLY;
-        result = ask_write(e, request, reply->strategy, &reply->value);
+        result = write_if_room(e, request, reply);
     }
     if (result != TLY_OK) return result;
     e->stats.writes++;

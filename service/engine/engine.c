@@ -1,7 +1,5 @@
 #include "service/engine/impl.h"
 
-#include "service/engine/limit.h"
-
 #include <assert.h>
 
 #define DIALLED_BIT (UINT64_C(1) << 63)
@@ -59,7 +57,7 @@ static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_co
         .mem = e->mem,
         .hash_key = config->hash_key,
         .registry = e->registry,
-        .keys_max = config->keys_max != 0 ? config->keys_max : SIZE_MAX,
+        .keys_max = SIZE_MAX,
         .clock = tly_clock_of(config->lease, config->now, skew),
     };
     e->map = tly_ormap_new(&map);
@@ -72,7 +70,11 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
 {
     struct tly_engine *e = tly_mem_zeroed(&config->mem, sizeof *e);
     if (e == NULL) return TLY_NOMEM;
-    e->mem = config->mem;
+    e->budget = tly_budget_of(&config->mem, sizeof *e);
+    e->mem = tly_budget_mem(&e->budget);
+    e->hash_key = config->hash_key;
+    e->memory_max = config->memory_max;
+    e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
     e->random = config->seed;
     e->has_store = config->has_store;
@@ -86,7 +88,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
     e->lease_asked = config->lease;
-    e->sweep_at = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
+    e->sweep_at = e->sweep_from = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
     init_buffers(e);
     bool named = config->name.n > 0 && copy_name(e->name, sizeof e->name, config->name) &&
                  copy_name(e->cluster, sizeof e->cluster, config->cluster) &&
@@ -115,6 +117,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->numbers, e->number_capacity * sizeof *e->numbers);
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
+    tly_watch_fini(e);
     tly_follower_fini(&e->disk);
     tly_buf_fini(&e->arena);
     tly_buf_fini(&e->body);
@@ -124,14 +127,15 @@ void tly_engine_free(struct tly_engine *e)
     tly_rules_free(e->rules);
     tly_ormap_free(e->map);
     tly_registry_free(e->registry);
-    struct tly_mem mem = e->mem;
-    tly_mem_free(&mem, e, sizeof *e);
+    struct tly_mem given = e->budget.given;
+    tly_mem_free(&given, e, sizeof *e);
 }
 
 void tly_engine_check(const struct tly_engine *e)
 {
     tly_ormap_check(e->map);
     assert(e->stored <= e->batch && e->ticket_count <= TLY_BATCHES_MAX);
+    assert(e->budget.ceiling == TLY_NO_CEILING && e->budget.used >= tly_ormap_bytes(e->map));
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
         assert((conn->target != NULL) == (conn->id >= DIALLED_BIT));
@@ -150,7 +154,7 @@ enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
     enum tly_result result = tly_round_get(batch, &round);
     if (result != TLY_OK) return result;
     if ((round.flags & TLY_ROUND_FIRST) != 0) e->replay_taken = tly_marks_are_covered(e, round.start);
-    result = tly_session_join(e, &round);
+    result = tly_session_join(e, &round, NULL);
     if (result != TLY_OK) return result;
     bool complete = (round.flags & TLY_ROUND_LAST) != 0 && e->replay_taken;
     return complete ? tly_marks_take(e, round.end) : TLY_OK;
@@ -240,23 +244,6 @@ static void on_conn(struct tly_engine *e, const struct tly_event *event)
     }
 }
 
-static bool is_gone(void *context, struct tly_slice key, const struct tly_strategy *strategy,
-                    const struct tly_dot *put)
-{
-    struct tly_engine *e = context;
-    return tly_limit_expired(key, strategy, put, e->cluster_ns, tly_ormap_clock(e->map)->max_skew_ns);
-}
-
-static void sweep(struct tly_engine *e)
-{
-    if (e->now.mono_ns < e->sweep_at) return;
-    /* A node that booted months ahead must not drop a quarter's quotas before others told it the time. */
-    if (!tly_cluster_time_is_set(&e->time, e->now.mono_ns)) return;
-    size_t dropped = tly_ormap_sweep(e->map, &e->sweep_cursor, TLY_SWEEP_ENTRIES, is_gone, e);
-    e->stats.dots_expired += dropped;
-    e->sweep_at = e->now.mono_ns + (e->sweep_cursor == 0 ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NS);
-}
-
 static void on_leave(struct tly_engine *e)
 {
     if (e->leaving) return;
@@ -277,7 +264,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         tly_swim_tick(e);
         tly_link_tick(e);
         tly_flush_tick(e);
-        sweep(e);
+        tly_room_tick(e);
         break;
     case TLY_ACCEPTED: on_accepted(e, event->conn); break;
     case TLY_CONNECTED:
@@ -304,6 +291,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_time_tick(e);
     on_event(e, event);
     tly_time_judge(e);
+    tly_watch_tick(e);
     if (event->kind == TLY_TICK) tly_swim_next(e);
     *effects = tly_fx_take(e);
     return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;
@@ -311,9 +299,10 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
-    uint64_t link = tly_link_deadline(e), flush = tly_flush_deadline(e);
-    uint64_t at = link < flush ? link : flush, swim = tly_swim_deadline(e);
-    if (swim < at) at = swim;
-    bool sweeps = tly_ormap_count(e->map) > 0 && e->sweep_at < at;
-    return sweeps ? e->sweep_at : at;
+    const uint64_t all[] = {tly_link_deadline(e), tly_flush_deadline(e), tly_swim_deadline(e),
+                            tly_room_deadline(e), tly_watch_deadline(e)};
+    uint64_t at = TLY_NEVER;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i] < at) at = all[i];
+    return at;
 }

@@ -13,10 +13,15 @@
 #define TALLY_SERVICE_ENGINE_ENGINE_H
 
 #include "crdt/ormap.h"
+#include "service/engine/raw.h"
 #include "service/engine/rule.h"
+#include "service/engine/watch.h"
 #include "wire/message.h"
 
 struct tly_engine;
+
+/* What becomes of a check whose key is new and does not fit into memory_max. */
+enum tly_on_full { TLY_ON_FULL_ADMIT, TLY_ON_FULL_REFUSE };
 
 struct tly_engine_config {
     struct tly_mem mem;
@@ -27,10 +32,11 @@ struct tly_engine_config {
     struct tly_slice address; /* what peers dial; empty: nobody can dial us */
     uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
-    size_t keys_max;          /* 0: as many as memory takes */
-    uint64_t max_skew_ns;     /* 0: TLY_MAX_SKEW_NS */
-    uint64_t lease;           /* durable from an earlier process, 0: none */
-    bool has_store;           /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
+    size_t memory_max;        /* bytes that the engine may hold; 0: no end */
+    enum tly_on_full on_full;
+    uint64_t max_skew_ns; /* 0: TLY_MAX_SKEW_NS */
+    uint64_t lease;       /* durable from an earlier process, 0: none */
+    bool has_store;       /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
     struct tly_time now;
 };
 
@@ -91,6 +97,7 @@ enum tly_effect_kind {
     TLY_DO_CLOSE,  /* conn: once what was sent is out; a TLY_CLOSED may follow and is ignored */
     TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
     TLY_DO_LEASE,  /* number: make this lease durable */
+    TLY_DO_WATCH,  /* some watcher has something to read */
     TLY_DO_TRACE   /* trace */
 };
 
@@ -103,6 +110,8 @@ enum tly_effect_kind {
     X(PEER_GOODBYE, "peer said goodbye", INFO)      \
     X(DIAL_FAILED, "cannot reach peer", INFO)       \
     X(ROUND_REFUSED, "round refused", WARN)         \
+    X(HELD_BACK, "memory full", WARN)               \
+    X(ROOM_AGAIN, "room again", INFO)               \
     X(DOT_KEPT_OUT, "malformed dot kept out", WARN) \
     X(NEW_LIFE, "new life", WARN)                   \
     X(MEMBER, "member", WARN)                       \
@@ -168,7 +177,8 @@ struct tly_verdict {
     uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */
     uint64_t window_ms;
     enum tly_algorithm algorithm;
-    bool shadow;           /* refused by the numbers, admitted by the rule's shadow switch */
+    bool shadow; /* refused by the numbers, admitted by the rule's shadow switch */
+    bool full;   /* the key is new and memory_max is reached: not counted, decided by on_full alone */
     struct tly_slice name; /* of the named limit; empty for ad-hoc ones */
 };
 
@@ -190,7 +200,8 @@ enum tly_request_kind {
     TLY_ASK_SET,     /* key, number, deadline_ms: a counter */
     TLY_ASK_EXPIRE,  /* key, deadline_ms (0: lift): a counter or an lww key */
     TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
-    TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
+    TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key; TLY_VALUE_TOO_LARGE */
+    TLY_ASK_PUT_RAW, /* key, bytes, deadline_ms: an lww or an epoch_max key, see raw.h */
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
     TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
                       too; all of it is joined, or nothing */
@@ -290,6 +301,10 @@ enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, 
     X(verdicts, "Members that this node declared dead")                                 \
     X(refutations, "Times this node contradicted what was said of it")                  \
     X(pauses, "Times this node found that it had been stopped for a while")             \
+    X(checks_refused_full, "Checks refused because the store was full")                 \
+    X(writes_refused_full, "Writes refused because the store was full")                 \
+    X(dots_held_back, "Received dots left out until there is room for them")            \
+    X(rounds_held_back, "Received parts of rounds that did not fit whole")              \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
@@ -302,6 +317,10 @@ struct tly_node_view {
     struct tly_slice name, cluster, address;
     uint64_t origin;
     size_t keys, lives, bytes;
+    size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
+    bool full;                      /* new keys were refused, at most a minute ago */
+    size_t watchers;
+    size_t peers_held_back; /* whose dots do not all fit */
     size_t log_live, log_dead;
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
     bool clock_covered;
@@ -323,6 +342,7 @@ struct tly_peer_view {
     const char *state;      /* alive, left, suspect or dead by the member list; unknown */
     bool reachable;         /* heard lately, by this node or by another member */
     bool linked;            /* the mesh or the ring has a connection for it */
+    bool held_back;         /* not all it has fits into memory_max here */
     uint64_t last_heard_ms; /* ago; UINT64_MAX: never */
     uint64_t rtt_ns;        /* 0: not measured yet */
     int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */

@@ -8,6 +8,7 @@
  *     time.c      cluster time                       swim.c      who is alive
  *     ring.c      who is linked to whom
  *     archive.c   exports, and archives that are applied
+ *     room.c      what memory_max leaves room for     watch.c     who is told of changes
  *
  *     a connection's states
  *
@@ -18,6 +19,7 @@
 #ifndef TALLY_SERVICE_ENGINE_IMPL_H
 #define TALLY_SERVICE_ENGINE_IMPL_H
 
+#include "service/engine/budget.h"
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
@@ -62,6 +64,15 @@
 #define TLY_SWEEP_STEP_NS (100 * NS_PER_MS)
 #define TLY_SWEEP_PASS_NS (10 * NS_PER_S)
 #define TLY_SWEEP_ENTRIES 1000
+/* … and ever harder as memory_max nears. */
+#define TLY_SWEEP_STEP_NEAR_NS (10 * NS_PER_MS)
+#define TLY_SWEEP_STEP_FULL_NS (2 * NS_PER_MS)
+#define TLY_SWEEP_PASS_FULL_NS NS_PER_S
+/* What did not fit is asked for again after so long, then ever more rarely. */
+#define TLY_HOLD_MIN_NS NS_PER_S
+#define TLY_HOLD_MAX_NS (60 * NS_PER_S)
+/* After the last new key that was refused a node still counts as full for so long. */
+#define TLY_FULL_FOR_NS (60 * NS_PER_S)
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
 
@@ -100,6 +111,8 @@ struct conn {
     bool takes_rounds; /* its HELLO has the capability `delta` */
     bool round_open;   /* parts of a round are coming in */
     bool round_taken;  /* … and its start was covered and nothing refused */
+    bool held_back;    /* something it sent did not fit: what fits is taken in, but no mark */
+    uint64_t hold_ns, retry_at;
 };
 
 /* Another node. */
@@ -126,6 +139,7 @@ struct peer {
     uint64_t bytes_sent, bytes_received;
     uint64_t refused_clock_at; /* when it last refused a round of ours because of the clock; 0: never */
     uint64_t clock_ahead_at;   /* when we last refused one of its rounds for that */
+    bool held_back;            /* what it has does not all fit here, and its marks are not taken over */
 };
 
 /* An effect whose bytes lie in the arena until the step is done. */
@@ -139,13 +153,22 @@ struct ticket {
     uint64_t number, batch;
 };
 
+/* Who wants to grow; in this order they are refused as memory_max nears. */
+enum room { ROOM_NEW_KEY, ROOM_PEERS_KEY, ROOM_OLD_KEY, ROOM_FOR_ALL };
+
 struct tly_engine {
-    struct tly_mem mem;
+    struct tly_mem mem; /* what was given, with every byte counted */
+    struct tly_hash_key hash_key;
+    struct tly_budget budget;
+    size_t memory_max;   /* 0: none */
+    uint64_t refused_at; /* a new key, for the last time */
     char name[TLY_NAME_BYTES_MAX + 1];
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
     uint64_t flush_ns;
     uint64_t random;
+    enum tly_on_full on_full;
+    bool full, full_told; /* new keys are refused */
     bool has_store, leaving;
     struct tly_time now;
     struct tly_cluster_time time;
@@ -184,8 +207,13 @@ struct tly_engine {
     uint64_t ticket_stored;
     uint64_t lease_asked;
     bool store_failing;
+    bool watch_news; /* a watcher has something that was not yet said */
     size_t sweep_cursor;
-    uint64_t sweep_at;
+    uint64_t sweep_at, sweep_from; /* from: nothing goes before */
+
+    struct tly_watch **watches;
+    size_t watch_count, watch_capacity;
+    uint64_t watch_at;
 
     struct tly_buf arena; /* bytes of effects */
     struct pending *pending;
@@ -235,12 +263,48 @@ uint64_t tly_random(struct tly_engine *e);
 
 /* session.c */
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
-/* Joins the dots of a checked part; dots of one's own life count as forged unless replaying. */
-enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round) TLY_MUST_CHECK;
+/*
+ * Joins the dots of a checked part; dots of one's own life count as forged unless replaying. With `held`, what memory_max
+ * has no room for is left out and counted there; without, all must go in.
+ */
+enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round,
+                                 size_t *held) TLY_MUST_CHECK;
 /* A dot has come in: all followers may have scanned past the place where it now stands. */
 void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot);
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
+
+void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why);
+
+/* room.c */
+/* Who grows from now on. ROOM_FOR_ALL is the rule, for what must be done; the others are set around what may be refused. */
+void tly_room_for(struct tly_engine *e, enum room room);
+/*
+ * After something failed: whether it is to be done again, because the key is here and may take more room than a new one.
+ * If not, a lack of room that memory_max alone brought about is TLY_FULL from here on.
+ */
+bool tly_room_retry(struct tly_engine *e, struct tly_slice key, enum tly_result *result);
+/* Something of a round did not fit. */
+void tly_room_hold_back(struct tly_engine *e, struct conn *conn);
+/* A whole round did. */
+void tly_room_taken(struct tly_engine *e, struct conn *conn);
+/* Drops what reads like nothing, and asks again for what did not fit when there is room. */
+void tly_room_tick(struct tly_engine *e);
+uint64_t tly_room_deadline(const struct tly_engine *e);
+
+/* watch.c */
+/* What a key read as before something happens to it. A value. */
+struct tly_before {
+    bool watched;
+    uint64_t sum;
+};
+
+struct tly_before tly_watch_before(struct tly_engine *e, struct tly_slice key);
+/* It has happened, by a write of this life. */
+void tly_watch_after(struct tly_engine *e, struct tly_slice key, struct tly_before before, uint64_t origin);
+void tly_watch_tick(struct tly_engine *e);
+uint64_t tly_watch_deadline(const struct tly_engine *e);
+void tly_watch_fini(struct tly_engine *e);
 
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */

@@ -48,9 +48,13 @@ static enum tly_result member_put(struct tly_engine *e, struct tly_slice name, c
     tly_put_uint(&e->frame, member->incarnation);
     if (e->frame.result != TLY_OK) return e->frame.result;
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    enum tly_result result = tly_ormap_put(e->map, tly_slice_of(key, PREFIX_BYTES + name.n), &dot);
-    if (result == TLY_OK) tly_flush_soon(e, true);
-    return result;
+    struct tly_slice whole = tly_slice_of(key, PREFIX_BYTES + name.n);
+    struct tly_before before = tly_watch_before(e, whole);
+    enum tly_result result = tly_ormap_put(e->map, whole, &dot);
+    if (result != TLY_OK) return result;
+    tly_watch_after(e, whole, before, tly_ormap_origin(e->map));
+    tly_flush_soon(e, true);
+    return TLY_OK;
 }
 
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving)

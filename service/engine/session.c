@@ -216,19 +216,47 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
     tly_exports_rewind(e, life, dot->version.ts);
 }
 
-static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
+/* What everybody must know of, and what is here already, may take more room than a key that is new. */
+static enum room room_for(const struct tly_row *row)
 {
+    bool is_sys = row->key.n > 4 && memcmp(row->key.p, "sys:", 4) == 0;
+    return is_sys ? ROOM_OLD_KEY : ROOM_PEERS_KEY;
+}
+
+/* With `held` only what there is room for; what there is none for is counted there. */
+static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row, enum tly_outcome *outcome,
+                                 size_t *held)
+{
+    /* What the own log holds was here, also what a repair had let in below a mark. */
+    if (held == NULL) return tly_ormap_repair(e->map, row->key, &row->dot, outcome);
+    enum tly_result result;
+    tly_room_for(e, room_for(row));
+    do
+        result = tly_ormap_apply(e->map, row->key, &row->dot, outcome);
+    while (tly_room_retry(e, row->key, &result));
+    bool lacks_room = result == TLY_FULL && e->budget.refused;
+    tly_room_for(e, ROOM_FOR_ALL);
+    if (lacks_room) ++*held;
+    return result;
+}
+
+static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
+{
+    size_t held_before = held != NULL ? *held : 0;
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
     enum tly_outcome outcome;
-    /* What the own log holds was here, also what a repair had let in below a mark. */
-    bool replaying = tly_ormap_origin(e->map) == 0;
-    enum tly_result result = replaying ? tly_ormap_repair(e->map, row->key, &row->dot, &outcome)
-                                       : tly_ormap_apply(e->map, row->key, &row->dot, &outcome);
+    struct tly_before seen = tly_watch_before(e, row->key);
+    enum tly_result result = apply_row(e, row, &outcome, held);
+    if (held != NULL && *held > held_before) {
+        e->stats.dots_held_back++;
+        return TLY_OK;
+    }
     if (result != TLY_OK) return result;
     count_outcome(e, outcome);
     if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
     if (outcome != TLY_APPLIED) return TLY_OK;
+    tly_watch_after(e, row->key, seen, row->dot.version.origin);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     if (is_member_key(row->key)) tly_member_learn(e, row->key);
@@ -251,13 +279,13 @@ static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_r
     return TLY_OK;
 }
 
-enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round)
+enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round, size_t *held)
 {
     enum tly_result result = admit_rows(e, round);
     if (result != TLY_OK) return result;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
-        result = join_row(e, &row);
+        result = join_row(e, &row, held);
     e->stats.dots_received += round->row_count;
     return result;
 }
@@ -278,7 +306,7 @@ enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
     return result;
 }
 
-static void send_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
+void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why)
 {
     struct own_marks own;
     if (!tly_own_marks_init(e, &own)) return;
@@ -297,28 +325,34 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     bool first = (round.flags & TLY_ROUND_FIRST) != 0, last = (round.flags & TLY_ROUND_LAST) != 0;
     if (first) {
         conn->round_open = true;
-        conn->round_taken = tly_marks_are_covered(e, round.start);
-        if (!conn->round_taken) send_nak(e, conn, TLY_STALE);
+        /* While marks are held back the next round begins where the last one ended, and there is no gap in between. */
+        conn->round_taken = conn->held_back || tly_marks_are_covered(e, round.start);
+        if (!conn->round_taken) tly_nak_send(e, conn, TLY_STALE);
     } else if (!conn->round_open) {
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
     conn->round_open = !last;
     if (!conn->round_taken) return KEEP;
 
-    result = tly_session_join(e, &round);
+    size_t held = 0;
+    result = tly_session_join(e, &round, &held);
     if (result == TLY_CLOCK_AHEAD) {
         conn->round_taken = false;
         conn->peer->clock_ahead_at = e->now.mono_ns;
         tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
                      tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
-        send_nak(e, conn, result);
+        tly_nak_send(e, conn, result);
         return KEEP;
     }
     if (result != TLY_OK) return broken(e, conn, result);
+    if (held > 0) tly_room_hold_back(e, conn);
     if (last) {
         /* What it says we have now, it has. */
         result = take_word(conn, round.end);
-        if (result == TLY_OK) result = tly_marks_take(e, round.end);
+        if (result == TLY_OK && !conn->held_back) {
+            result = tly_marks_take(e, round.end);
+            tly_room_taken(e, conn);
+        }
         if (result != TLY_OK) return broken(e, conn, result);
     }
     tly_flush_soon(e, false);

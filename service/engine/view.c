@@ -10,10 +10,17 @@ static bool is_recent(const struct tly_engine *e, uint64_t at)
     return at != 0 && e->now.mono_ns - at < TLY_DISPUTE_NS;
 }
 
-static void count_disputes(const struct tly_engine *e, struct tly_node_view *view)
+/* One that is gone has nothing more to give. */
+static bool is_held_back(const struct peer *peer)
+{
+    return peer->held_back && peer->conn != NULL;
+}
+
+static void count_peers(const struct tly_engine *e, struct tly_node_view *view)
 {
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
+        view->peers_held_back += is_held_back(peer);
         if (peer->conn == NULL) continue;
         view->peers_up++;
         view->refused_by += is_recent(e, peer->refused_clock_at);
@@ -32,6 +39,10 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .keys = tly_ormap_count(e->map),
         .lives = tly_ormap_lives(e->map),
         .bytes = tly_ormap_bytes(e->map),
+        .memory_used = e->budget.used,
+        .memory_max = e->memory_max,
+        .watchers = e->watch_count,
+        .full = e->full,
         .clock_covered = !e->has_store || tly_clock_is_covered(clock),
         .store_failing = e->store_failing,
         .clock_last = clock->last,
@@ -40,7 +51,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .time_offset_ns = (int64_t)(e->cluster_ns - e->now.wall_ns),
         .time_skew_ns = tly_cluster_time_error(&e->time, e->now.mono_ns),
     };
-    count_disputes(e, view);
+    count_peers(e, view);
     tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
     if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
 }
@@ -63,6 +74,7 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
         .reachable = tly_member_is_reachable(e, peer),
         .linked = peer->is_linked,
         .dialled = conn != NULL && conn->target != NULL,
+        .held_back = is_held_back(peer),
         .last_heard_ms = TLY_NEVER,
         .rtt_ns = peer->rtt_ns,
         .offset_ns = peer->offset_ns,

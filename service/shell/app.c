@@ -40,6 +40,10 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
                     "store: a batch does not fit into memory; nothing more becomes durable");
         break;
     case TLY_DO_LEASE: tly_store_lease(app->store, effect->number); break;
+    case TLY_DO_WATCH:
+        for (size_t i = 0; i < DOOR_COUNT; i++)
+            if (app->doors[i] != NULL) tly_door_wake(app->doors[i]);
+        break;
     case TLY_DO_TRACE: print_trace(app, &effect->trace); break;
     }
 }
@@ -205,6 +209,10 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
     tly_engine_node(app->engine, false, &view);
     if (app->stopping) add_reason(text, size, "stopping", "the node drains its connections and ends");
     if (app->report.failing) add_reason(text, size, "store", app->report.error);
+    if (view.peers_held_back > 0)
+        add_reason(
+            text, size, "memory",
+            "memory_max is reached and not all keys of the peers fit: raise it, or wait for keys to expire");
     if (!view.clock_covered)
         add_reason(text, size, "lease",
                    "the clock's lease is not durable: after a crash the order of writes is not assured");

@@ -9,6 +9,8 @@
 
 #define FLUSH_MS_MAX 1000
 #define MESH_MAX 1000
+/* Less would be taken by buffers alone. */
+#define MEMORY_MAX_LEAST (16u << 20)
 
 /* A setting: how it is read from text and written back. set: false with what was expected in `expected`. */
 struct setting {
@@ -302,18 +304,59 @@ static void get_mesh_max(const struct tly_config *config, char *value, size_t si
     snprintf(value, size, "%zu", config->mesh_max);
 }
 
-static bool set_keys_max(struct tly_config *config, const char *value, const char **expected)
+/* "512m": bytes, with k, m or g for 2^10, 2^20 and 2^30. */
+static bool parse_bytes(const char *text, size_t *bytes)
 {
+    static const char units[] = "kmg";
+    char digits[24];
+    size_t n = strspn(text, "0123456789");
+    const char *unit = text[n] != '\0' ? strchr(units, text[n] | 0x20) : NULL;
+    unsigned shift = unit != NULL ? (unsigned)(unit - units + 1) * 10 : 0;
+    if (n >= sizeof digits || (text[n] != '\0' && (unit == NULL || text[n + 1] != '\0'))) return false;
+    memcpy(digits, text, n);
+    digits[n] = '\0';
     unsigned long long number;
-    *expected = "a number up to 4000000000; 0: as many as memory holds";
-    if (!parse_number(value, 4000000000u, &number)) return false;
-    config->keys_max = (size_t)number;
+    if (!parse_number(digits, (unsigned long long)SIZE_MAX >> shift, &number)) return false;
+    *bytes = (size_t)number << shift;
     return true;
 }
 
-static void get_keys_max(const struct tly_config *config, char *value, size_t size)
+static bool set_memory_max(struct tly_config *config, const char *value, const char **expected)
 {
-    snprintf(value, size, "%zu", config->keys_max);
+    size_t bytes;
+    *expected = "bytes such as 512m or 2g, at least 16m; 0: no limit";
+    if (!parse_bytes(value, &bytes) || (bytes != 0 && bytes < MEMORY_MAX_LEAST)) return false;
+    config->memory_max = bytes;
+    return true;
+}
+
+static void get_memory_max(const struct tly_config *config, char *value, size_t size)
+{
+    static const char units[][2] = {"", "k", "m", "g"};
+    size_t bytes = config->memory_max, unit = 0;
+    while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < sizeof units / sizeof units[0]) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(value, size, "%zu%s", bytes, units[unit]);
+}
+
+static const char *const on_full_names[] = {[TLY_ON_FULL_ADMIT] = "admit", [TLY_ON_FULL_REFUSE] = "refuse"};
+
+static bool set_on_full(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "admit or refuse";
+    for (size_t i = 0; i < sizeof on_full_names / sizeof on_full_names[0]; i++) {
+        if (strcmp(value, on_full_names[i]) != 0) continue;
+        config->on_full = (enum tly_on_full)i;
+        return true;
+    }
+    return false;
+}
+
+static void get_on_full(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, on_full_names[config->on_full], size);
 }
 
 static bool set_log(struct tly_config *config, const char *value, const char **expected)
@@ -341,7 +384,8 @@ static const struct setting settings[] = {
     {"fsync", set_fsync, get_fsync},
     {"flush_ms", set_flush_ms, get_flush_ms},
     {"mesh_max", set_mesh_max, get_mesh_max},
-    {"keys_max", set_keys_max, get_keys_max},
+    {"memory_max", set_memory_max, get_memory_max},
+    {"on_full", set_on_full, get_on_full},
     {"log", set_log, get_log},
 };
 

@@ -34,7 +34,8 @@ struct tly_config {
     uint32_t flush_ms;
     char resolver[TLY_ADDRESS_BYTES_MAX + 1]; /* empty: the system's */
     size_t mesh_max;
-    size_t keys_max; /* 0: no limit but memory */
+    size_t memory_max; /* bytes; 0: no limit but memory */
+    enum tly_on_full on_full;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

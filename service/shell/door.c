@@ -35,6 +35,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
         struct tly_client *client;
         while (patience_ns != 0 && (client = TAILQ_FIRST(&door->waiting[waiting])) != NULL &&
                now - client->since_ns >= patience_ns) {
+            if (waiting == TLY_FOR_REQUEST && client->is_stream && !client->closing) {
+                tly_client_wake(client, true);
+                continue;
+            }
             door->stats.timed_out += waiting != TLY_FOR_END;
             tly_client_free(client);
         }
@@ -51,6 +55,15 @@ void tly_door_stored(struct tly_door *door)
         client->held_batch = 0;
         client->allowed = client->held_end;
         tly_client_settle(client);
+    }
+}
+
+void tly_door_wake(struct tly_door *door)
+{
+    struct tly_client *next;
+    for (struct tly_client *client = TAILQ_FIRST(&door->streams); client != NULL; client = next) {
+        next = TAILQ_NEXT(client, in_streams);
+        tly_client_wake(client, false);
     }
 }
 
@@ -136,6 +149,7 @@ struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *lis
     for (size_t i = 0; i < TLY_WAITING_COUNT; i++)
         TAILQ_INIT(&door->waiting[i]);
     TAILQ_INIT(&door->held);
+    TAILQ_INIT(&door->streams);
     tly_buf_init(&door->spare, &mem, TLY_OUT_MAX);
     door->fd = tly_door_listen(listen, &name, &text);
     if (door->fd >= 0 && listen->kind == TLY_LISTEN_UNIX)

@@ -8,6 +8,7 @@
  *     closed after what was written
  *   - output above TLY_OUT_HIGH pauses reading until it falls below half; a client that takes nothing of it for
  *     TLY_STUCK_MS is closed, and so is one whose unsent answers would pass TLY_OUT_MAX
+ *   - a stream whose client is slow is not woken until half of what waits is gone, and is kept alive within idle_ms
  *   - half a request may take TLY_HALF_MS, then the connection is closed; no request at all: the protocol's idle_ms
  *   - an answer waits until the batch that covers what was asked is stored (tly_app_ticket)
  *   - a connection that we end is shut for writing first and read to its end for a while, so that the last answer is
@@ -44,6 +45,11 @@ struct tly_protocol {
      */
     size_t (*feed)(void *state, struct tly_client *client, struct tly_slice in);
     void (*close)(void *state);
+    /*
+     * For connections that are streams (tly_client_stream): writes what there is to say; is_idle: something has to be
+     * said to keep the connection alive. True: there is more, for when the client has taken this. NULL: there are none.
+     */
+    bool (*wake)(void *state, struct tly_client *client, bool is_idle);
 };
 
 /* NULL: error says why. address (of size bytes) is where it listens, with the port that was chosen. */
@@ -56,6 +62,8 @@ bool tly_door_is_drained(const struct tly_door *door);
 void tly_door_free(struct tly_door *door);
 /* Looks again at the clients whose answers waited for a batch. */
 void tly_door_stored(struct tly_door *door);
+/* Wakes every stream. */
+void tly_door_wake(struct tly_door *door);
 
 struct tly_door_stats {
     uint64_t open, accepted, refused, timed_out, requests;
@@ -73,6 +81,8 @@ bool tly_client_is_full(struct tly_client *client);
  * more, in another turn of the loop, however many answers wait.
  */
 void tly_client_go_on(struct tly_client *client);
+/* From now on the connection takes no request and is woken to say more. */
+void tly_client_stream(struct tly_client *client);
 /* To be called for every request, for tly_door_stats. */
 void tly_client_count_request(struct tly_client *client);
 uint64_t tly_client_id(const struct tly_client *client);

@@ -27,6 +27,7 @@ void tly_client_free(struct tly_client *client)
 {
     struct tly_door *door = client->door;
     if (client->held_batch != 0) TAILQ_REMOVE(&door->held, client, in_held);
+    if (client->is_stream) TAILQ_REMOVE(&door->streams, client, in_streams);
     TAILQ_REMOVE(&door->waiting[client->waiting], client, in_waiting);
     if (client->state != NULL) door->protocol->close(client->state);
     if (client->readable != NULL) event_free(client->readable);
@@ -143,7 +144,8 @@ static void arrange(struct tly_client *client)
     bool was_paused = client->stalled || !client->reading;
     bool has_room = backlog(client) < (was_paused ? TLY_OUT_HIGH / 2 : TLY_OUT_HIGH);
     /* Requests that were left are taken up when the socket is next writable, after everybody else had a turn. */
-    set_event(client->writable, &client->writing, is_sending || (client->stalled && has_room));
+    bool goes_on = client->has_more && !client->closing && backlog(client) < TLY_OUT_HIGH / 2;
+    set_event(client->writable, &client->writing, is_sending || (client->stalled && has_room) || goes_on);
     set_event(client->readable, &client->reading, !client->closing && !client->stalled && has_room);
 
     if (is_sending)
@@ -236,10 +238,32 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     tly_client_settle(client);
 }
 
+void tly_client_wake(struct tly_client *client, bool is_idle)
+{
+    if (client->closing) return;
+    if (backlog(client) >= TLY_OUT_HIGH / 2) {
+        if (is_idle) wait_for(client, client->waiting, true);
+        return;
+    }
+    size_t before = client->out.n;
+    lend_out(client);
+    client->has_more = client->door->protocol->wake(client->state, client, is_idle);
+    /* Who was told nothing goes on being idle. */
+    if (client->out.n != before || client->out.result != TLY_OK)
+        tly_client_settle(client);
+    else if (client->out.p != NULL && backlog(client) == 0)
+        return_out(client);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd, (void)what;
     struct tly_client *client = context;
+    /* What a stream has to say waits until the client has taken most of what was said. */
+    if (client->is_stream && !client->closing && flush(client) && backlog(client) < TLY_OUT_HIGH / 2) {
+        lend_out(client);
+        client->has_more = client->door->protocol->wake(client->state, client, false);
+    }
     if (client->stalled && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
         feed(client, tly_buf_slice(&client->in));
     tly_client_settle(client);
@@ -303,6 +327,13 @@ bool tly_client_is_full(struct tly_client *client)
 void tly_client_go_on(struct tly_client *client)
 {
     client->stalled = true;
+}
+
+void tly_client_stream(struct tly_client *client)
+{
+    if (client->is_stream) return;
+    client->is_stream = true;
+    TAILQ_INSERT_TAIL(&client->door->streams, client, in_streams);
 }
 
 void tly_client_count_request(struct tly_client *client)

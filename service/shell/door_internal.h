@@ -29,6 +29,7 @@ TAILQ_HEAD(tly_client_list, tly_client);
 struct tly_client {
     TAILQ_ENTRY(tly_client) in_waiting;
     TAILQ_ENTRY(tly_client) in_held;
+    TAILQ_ENTRY(tly_client) in_streams;
     struct tly_door *door;
     void *state;
     struct event *readable, *writable;
@@ -38,6 +39,8 @@ struct tly_client {
     int fd;
     bool reading, writing; /* the events that are added */
     bool closing;          /* takes no more requests */
+    bool is_stream;        /* is woken for more answers to its last request */
+    bool has_more;         /* it has more to say than was let out at once */
     bool ended;            /* the client sends no more */
     bool stalled;          /* requests were left in `in` because too much output waited */
     struct tly_buf in;     /* half a request */
@@ -58,6 +61,7 @@ struct tly_door {
     struct event *acceptable, *resume, *sweep;
     struct tly_client_list waiting[TLY_WAITING_COUNT];
     struct tly_client_list held;
+    struct tly_client_list streams;
     struct tly_door_stats stats;
     uint64_t last_id;
     bool draining;
@@ -69,6 +73,8 @@ struct tly_door {
 /* Takes the descriptor over. */
 void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *address);
 void tly_client_free(struct tly_client *client);
+/* A stream may say more. The connection may be gone afterwards. */
+void tly_client_wake(struct tly_client *client, bool is_idle);
 /* To be called after anything happened; the connection may be gone afterwards. */
 void tly_client_settle(struct tly_client *client);
 

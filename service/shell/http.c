@@ -21,6 +21,7 @@ struct http {
         stream; /* with next: an answer is under way, and its request is kept in the input */
     size_t stream_request_bytes;
     bool stream_is_chunked, stream_keeps_alive;
+    struct tly_watch *watch; /* it is a stream of changes; NULL: it takes requests */
 };
 
 static void end_stream(struct http *http)
@@ -45,6 +46,7 @@ static void close_session(void *state)
     struct http *http = state;
     struct tly_mem mem = http->body.mem;
     end_stream(http);
+    if (http->watch != NULL) tly_engine_unwatch(tly_app_engine(http->app), http->watch);
     tly_buf_fini(&http->body);
     tly_mem_free(&mem, http, sizeof *http);
 }
@@ -129,7 +131,9 @@ static int status_of(enum tly_result result)
     case TLY_READ_ONLY: return 403;
     case TLY_BAD_KEY:
     case TLY_BAD_RULE:
+    case TLY_BAD_RAW:
     case TLY_BAD_PAYLOAD: return 400;
+    case TLY_VALUE_TOO_LARGE:
     case TLY_TOO_LARGE: return 413;
     case TLY_WRONG_STRATEGY:
     case TLY_OVERFLOW:
@@ -189,10 +193,8 @@ static const struct {
     const char *name;
     unsigned bit;
 } methods[] = {
-    {"GET", TLY_HTTP_GET},
-    {"HEAD", TLY_HTTP_HEAD},
-    {"POST", TLY_HTTP_POST},
-    {"DELETE", TLY_HTTP_DELETE},
+    {"GET", TLY_HTTP_GET}, {"HEAD", TLY_HTTP_HEAD},     {"POST", TLY_HTTP_POST},
+    {"PUT", TLY_HTTP_PUT}, {"DELETE", TLY_HTTP_DELETE},
 };
 
 #define METHODS (sizeof methods / sizeof *methods)
@@ -246,6 +248,15 @@ static void route(struct tly_exchange *x)
     found->run(x);
 }
 
+/* The answer has no end but that of the connection. */
+static void start_stream(struct http *http, struct tly_watch *watch)
+{
+    http->watch = watch;
+    tly_client_stream(http->client);
+    put(tly_client_out(http->client), "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                                      "Cache-Control: no-store\r\nConnection: close\r\n\r\n: watching\n\n");
+}
+
 static void answer(struct http *http, const struct tly_http_request *request)
 {
     tly_client_count_request(http->client);
@@ -253,6 +264,10 @@ static void answer(struct http *http, const struct tly_http_request *request)
     struct tly_exchange x = {
         .app = http->app, .client = http->client, .request = request, .status = 200, .body = &http->body};
     route(&x);
+    if (x.watch != NULL) {
+        start_stream(http, x.watch);
+        return;
+    }
     if (http->body.result != TLY_OK) {
         tly_http_problem(&x, 503, tly_result_name(http->body.result), "the answer could not be made");
         if (http->body.result != TLY_OK) tly_client_close(http->client);
@@ -331,19 +346,27 @@ static bool take_one(struct http *http, struct tly_slice in, struct tly_http_req
         return false;
     }
     *used += request->bytes;
-    return !tly_client_is_closing(http->client);
+    return !tly_client_is_closing(http->client) && http->watch == NULL;
 }
 
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
 {
     struct http *http = state;
     struct tly_http_request request;
+    if (http->watch != NULL) return in.n; /* whatever it says, it is only listened for its end */
     size_t used = http->stream.next != NULL ? go_on(http) : 0;
     bool goes_on = http->stream.next == NULL && !tly_client_is_closing(client);
     while (goes_on && used < in.n && !tly_client_is_full(client))
         goes_on = take_one(http, tly_slice_of(in.p + used, in.n - used), &request, &used);
     if (http->body.capacity > BODY_BYTES_KEPT) tly_buf_fini(&http->body);
     return used;
+}
+
+static bool wake(void *state, struct tly_client *client, bool is_idle)
+{
+    struct http *http = state;
+    if (is_idle) put(tly_client_out(client), ":\n\n");
+    return tly_http_put_changes(http->app, http->watch, client);
 }
 
 const struct tly_protocol *tly_http_protocol(void)
@@ -355,6 +378,7 @@ const struct tly_protocol *tly_http_protocol(void)
         .open = open_session,
         .feed = feed,
         .close = close_session,
+        .wake = wake,
     };
     return &protocol;
 }

@@ -37,11 +37,19 @@ struct tly_exchange {
     struct tly_buf *body;
     struct tly_http_stream stream; /* with next: what is sent, in the place of body */
     struct tly_http_lines lines;
+    struct tly_watch *watch; /* set: the answer is a stream of its changes; the connection owns it */
 };
 
 typedef void tly_http_handler(struct tly_exchange *x);
 
-enum { TLY_HTTP_GET = 1, TLY_HTTP_HEAD = 2, TLY_HTTP_POST = 4, TLY_HTTP_DELETE = 8, TLY_HTTP_ANY = 16 };
+enum {
+    TLY_HTTP_GET = 1,
+    TLY_HTTP_HEAD = 2,
+    TLY_HTTP_POST = 4,
+    TLY_HTTP_DELETE = 8,
+    TLY_HTTP_PUT = 16,
+    TLY_HTTP_ANY = 32
+};
 
 struct tly_http_route {
     const char *path;
@@ -54,6 +62,7 @@ struct tly_http_route {
 const struct tly_http_route *tly_http_routes(size_t *count);
 
 #define TLY_HTTP_JSON "application/json"
+#define TLY_HTTP_BYTES "application/octet-stream"
 #define TLY_HTTP_TEXT "text/plain; charset=utf-8"
 
 /* The answer is a problem (RFC 9457) with a stable code and a sentence for people; what was written before is dropped. */
@@ -77,6 +86,13 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
 tly_http_handler tly_http_run_check, tly_http_run_forward;
 /* http_routes_counter.c */
 tly_http_handler tly_http_run_counter;
+/* The members that say what a key holds: value, value_base64, or epoch and count; and deadline_ms. */
+void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy,
+                        const struct tly_value *value);
+/* http_routes_watch.c */
+tly_http_handler tly_http_run_watch;
+/* Writes what the watcher has to tell as server-sent events; true: it is much, and there may be more. */
+bool tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client);
 /* http_routes_node.c */
 tly_http_handler tly_http_run_cluster, tly_http_run_peers, tly_http_run_limits, tly_http_run_healthz,
     tly_http_run_readyz, tly_http_run_root;

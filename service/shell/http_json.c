@@ -85,6 +85,12 @@ void tly_json_put_int(struct tly_json *json, int64_t number)
     tly_json_put_uint(json, 0 - (uint64_t)number);
 }
 
+void tly_json_put_null(struct tly_json *json)
+{
+    separate(json);
+    put(json, "null", 4);
+}
+
 void tly_json_put_bool(struct tly_json *json, bool value)
 {
     separate(json);

@@ -28,6 +28,7 @@ void tly_json_close(struct tly_json *json, char bracket);
 void tly_json_key(struct tly_json *json, const char *name);
 void tly_json_put_uint(struct tly_json *json, uint64_t number);
 void tly_json_put_int(struct tly_json *json, int64_t number);
+void tly_json_put_null(struct tly_json *json);
 void tly_json_put_bool(struct tly_json *json, bool value);
 void tly_json_put_text(struct tly_json *json, struct tly_slice text);
 void tly_json_put_base64(struct tly_json *json, struct tly_slice bytes);

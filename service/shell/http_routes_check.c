@@ -151,6 +151,7 @@ static void put_verdict(struct tly_json *json, const struct tly_verdict *verdict
     tly_json_member_string(json, "algorithm", tly_algorithm_name(verdict->algorithm));
     if (verdict->name.n > 0) tly_json_member_text(json, "name", verdict->name);
     if (verdict->shadow) tly_json_member_bool(json, "shadow", true);
+    if (verdict->full) tly_json_member_string(json, "reason", "memory_full");
     tly_json_close(json, '}');
 }
 

@@ -1,27 +1,47 @@
 /* /v1/counters/KEY: whatever a key holds, as its strategy has it. */
 #include "service/shell/http.h"
 
+void tly_http_put_value(struct tly_json *json, const struct tly_strategy *strategy,
+                        const struct tly_value *value)
+{
+    if (strategy->id == TLY_EPOCH_MAX) {
+        tly_json_member_uint(json, "epoch", value->epoch);
+        tly_json_member_int(json, "count", value->count);
+    } else if (strategy->id == TLY_EPOCH_SUM) {
+        tly_json_member_int(json, "value", value->count);
+    } else if (tly_utf8_is_valid(value->bytes)) {
+        tly_json_member_text(json, "value", value->bytes);
+    } else {
+        tly_json_key(json, "value_base64");
+        tly_json_put_base64(json, value->bytes);
+    }
+    if (value->deadline_ms != 0) tly_json_member_uint(json, "deadline_ms", value->deadline_ms);
+}
+
 static void put_state(struct tly_exchange *x, struct tly_slice key, const struct tly_reply *reply)
 {
     struct tly_json json = tly_json_of(x->body);
-    const struct tly_value *value = &reply->value;
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '{');
-    if (reply->strategy->id == TLY_EPOCH_MAX) {
-        tly_json_member_uint(&json, "epoch", value->epoch);
-        tly_json_member_int(&json, "count", value->count);
-    } else if (reply->strategy->id == TLY_EPOCH_SUM) {
-        tly_json_member_text(&json, "key", key);
-        tly_json_member_int(&json, "value", value->count);
-    } else if (tly_utf8_is_valid(value->bytes)) {
-        tly_json_member_text(&json, "value", value->bytes);
-    } else {
-        tly_json_key(&json, "value_base64");
-        tly_json_put_base64(&json, value->bytes);
-    }
-    if (value->deadline_ms != 0) tly_json_member_uint(&json, "deadline_ms", value->deadline_ms);
+    if (reply->strategy->id == TLY_EPOCH_SUM) tly_json_member_text(&json, "key", key);
+    tly_http_put_value(&json, reply->strategy, &reply->value);
     tly_json_close(&json, '}');
     tly_http_put_text(x, "\n");
+}
+
+static bool wants_raw(const struct tly_http_request *request)
+{
+    return tly_slice_equal(tly_http_header(request, "accept"), tly_slice_text(TLY_HTTP_BYTES));
+}
+
+static bool put_raw(struct tly_exchange *x, const struct tly_reply *reply)
+{
+    uint8_t room[TLY_RAW_EPOCH_MAX_BYTES];
+    struct tly_slice raw;
+    if (!tly_raw_of(reply->strategy, &reply->value, room, &raw)) return false;
+    x->type = TLY_HTTP_BYTES;
+    tly_buf_put(x->body, raw.p, raw.n);
+    return true;
 }
 
 static void read_key(struct tly_exchange *x, struct tly_slice key)
@@ -29,8 +49,25 @@ static void read_key(struct tly_exchange *x, struct tly_slice key)
     struct tly_request request = {.kind = TLY_ASK_READ, .key = key};
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(x->app, &request, &reply);
-    if (result == TLY_OK)
+    if (result != TLY_OK)
+        tly_http_problem_of(x, result);
+    else if (!wants_raw(x->request) || !put_raw(x, &reply))
         put_state(x, key, &reply);
+}
+
+/* PUT: the body is the value, as tly_raw_get reads it. */
+static void store_raw(struct tly_exchange *x, struct tly_slice key)
+{
+    struct tly_slice piece;
+    for (size_t at = 0; tly_http_body_next(x->request, &at, &piece);)
+        tly_buf_put(x->body, piece.p, piece.n);
+    struct tly_request request = {.kind = TLY_ASK_PUT_RAW, .key = key, .bytes = tly_buf_slice(x->body)};
+    struct tly_reply reply;
+    enum tly_result result = x->body->result;
+    if (result == TLY_OK) result = tly_app_ask(x->app, &request, &reply);
+    tly_buf_clear(x->body);
+    if (result == TLY_OK)
+        x->status = 204;
     else
         tly_http_problem_of(x, result);
 }
@@ -141,6 +178,8 @@ void tly_http_run_counter(struct tly_exchange *x)
         read_key(x, key);
     else if (tly_http_method_is(x->request, "DELETE"))
         delete_key(x, key);
+    else if (tly_http_method_is(x->request, "PUT"))
+        store_raw(x, key);
     else
         change_key(x, key);
 }

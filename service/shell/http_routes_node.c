@@ -57,6 +57,7 @@ static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
     tly_json_member_bool(json, "reachable", peer->reachable);
     tly_json_member_bool(json, "linked", peer->linked);
     tly_json_member_bool(json, "dialled", peer->dialled);
+    tly_json_member_bool(json, "held_back", peer->held_back);
     if (peer->last_heard_ms != UINT64_MAX) tly_json_member_uint(json, "last_heard_ms", peer->last_heard_ms);
     if (peer->rtt_ns != 0) {
         tly_json_member_uint(json, "rtt_ns", peer->rtt_ns);
@@ -102,6 +103,9 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_uint(json, "keys", node.keys);
     tly_json_member_uint(json, "lives", node.lives);
     tly_json_member_uint(json, "bytes", node.bytes);
+    tly_json_member_uint(json, "memory_used", node.memory_used);
+    tly_json_member_uint(json, "memory_max", node.memory_max);
+    tly_json_member_uint(json, "watchers", node.watchers);
     tly_json_member_uint(json, "log_live", node.log_live);
     tly_json_member_uint(json, "log_dead", node.log_dead);
     if (with_digest) put_hex(json, "digest", node.digest);

@@ -5,6 +5,7 @@
 #include "service/shell/libc_mem.h"
 
 #include <event2/event.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,8 @@ static int run(struct tly_app *app, struct tly_rules *rules)
 int main(int argc, char **argv)
 {
     static struct tly_app app;
+    /* What is large goes back to the system when it is freed, and grows without a copy: memory_max counts on it. */
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
     struct options options = {.assignments = calloc((size_t)argc, sizeof *options.assignments)};
     struct tly_config_error error;
     struct tly_rules *rules = NULL;

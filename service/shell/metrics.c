@@ -94,6 +94,13 @@ static void put_node(struct tly_buf *out, const struct tly_node_view *node)
     put_gauge(out, "keys", "Keys held", node->keys);
     put_gauge(out, "lives", "Lives of nodes known", node->lives);
     put_gauge(out, "bytes", "Bytes of memory held by the map", node->bytes);
+    put_gauge(out, "memory_used_bytes", "Bytes of memory held in all, as memory_max counts them",
+              node->memory_used);
+    put_gauge(out, "memory_max_bytes", "The setting memory_max; 0: no limit", node->memory_max);
+    put_gauge(out, "memory_full", "1 while new keys are refused", node->full);
+    put_gauge(out, "watchers", "Clients that watch for changes", node->watchers);
+    put_gauge(out, "peers_held_back", "Peers whose keys do not all fit into memory_max",
+              node->peers_held_back);
     put_gauge(out, "log_live", "Live records of the operation log", node->log_live);
     put_gauge(out, "log_dead", "Dead records of the operation log", node->log_dead);
     put_gauge(out, "clock_covered", "1 when the clock's lease covers every version given",

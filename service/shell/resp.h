@@ -97,6 +97,8 @@ tly_resp_handler tly_resp_run_decr, tly_resp_run_decrby, tly_resp_run_incr, tly_
 /* resp_commands_key.c */
 tly_resp_handler tly_resp_run_del, tly_resp_run_exists, tly_resp_run_get, tly_resp_run_getdel,
     tly_resp_run_mget, tly_resp_run_type;
+/* resp_commands_raw.c */
+tly_resp_handler tly_resp_run_tly_getraw, tly_resp_run_tly_setraw;
 /* resp_commands_set.c */
 tly_resp_handler tly_resp_run_psetex, tly_resp_run_set, tly_resp_run_setex;
 /* resp_commands_expire.c */

@@ -32,8 +32,10 @@ void tly_resp_put_result(struct tly_resp *resp, enum tly_result result)
     case TLY_WRONG_STRATEGY:
         tly_resp_put_error(resp->out, "WRONGTYPE Operation against a key holding the wrong kind of value");
         break;
-    case TLY_NOMEM:
-    case TLY_FULL: tly_resp_put_error(resp->out, "OOM %s", tly_result_text(result)); break;
+    case TLY_NOMEM: tly_resp_put_error(resp->out, "OOM %s", tly_result_text(result)); break;
+    case TLY_FULL:
+        tly_resp_put_error(resp->out, "OOM command not allowed when used memory > 'memory_max'.");
+        break;
     default: tly_resp_put_error(resp->out, "ERR %s", tly_result_text(result)); break;
     }
 }

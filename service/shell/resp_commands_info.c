@@ -64,8 +64,9 @@ static void memory(struct info *info)
 {
     struct tly_node_view node;
     tly_engine_node(tly_app_engine(info->resp->app), false, &node);
-    line(info, "used_memory:%zu", node.bytes);
-    line(info, "maxmemory:0");
+    line(info, "used_memory:%zu", node.memory_used);
+    line(info, "maxmemory:%zu", node.memory_max);
+    line(info, "maxmemory_policy:noeviction");
 }
 
 static void persistence(struct info *info)

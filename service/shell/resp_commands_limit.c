@@ -146,7 +146,7 @@ static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict
         {"remaining", verdict->remaining},
         {"reset_ms", verdict->reset_ms},
     };
-    tly_resp_put_map(resp->out, resp->proto, 6);
+    tly_resp_put_map(resp->out, resp->proto, verdict->full ? 7 : 6);
     tly_resp_put_text(resp->out, "code");
     tly_resp_put_text(resp->out, code_word(verdict->code));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -160,6 +160,9 @@ static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict
         tly_resp_put_uint(resp->out, verdict->retry_after_ms);
     tly_resp_put_text(resp->out, "name");
     tly_resp_put_bulk(resp->out, verdict->name);
+    if (!verdict->full) return;
+    tly_resp_put_text(resp->out, "reason");
+    tly_resp_put_text(resp->out, "memory_full");
 }
 
 static void ask_named(struct tly_resp *resp, const struct tly_check *check)

@@ -141,14 +141,20 @@ void tly_resp_run_command(struct tly_resp *resp, const struct tly_slice *arg, si
 /* ---- CONFIG ---- */
 
 /* What clients ask a redis for, and how this server is in its words. */
-static const char *redis_setting(struct tly_resp *resp, const char *name)
+static const char *redis_setting(struct tly_resp *resp, const char *name, char *number, size_t size)
 {
     static const char *const fixed[][2] = {
-        {"databases", "1"}, {"maxmemory", "0"}, {"maxmemory-policy", "noeviction"},
-        {"save", ""},       {"timeout", "0"},
+        {"databases", "1"},
+        {"maxmemory-policy", "noeviction"},
+        {"save", ""},
+        {"timeout", "0"},
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (strcmp(fixed[i][0], name) == 0) return fixed[i][1];
+    if (strcmp(name, "maxmemory") == 0) {
+        (void)snprintf(number, size, "%zu", tly_app_config(resp->app)->memory_max);
+        return number;
+    }
     struct tly_app_stats stats;
     tly_app_stats(resp->app, &stats);
     return stats.has_store ? "yes" : "no";
@@ -187,7 +193,7 @@ static void config_get(struct tly_resp *resp, const struct tly_slice *patterns, 
         if (!matches_any(name, patterns, count)) continue;
         tly_resp_put_text(resp->out, name);
         if (!is_ours)
-            tly_resp_put_text(resp->out, redis_setting(resp, name));
+            tly_resp_put_text(resp->out, redis_setting(resp, name, value, sizeof value));
         else if (tly_config_get(tly_app_config(resp->app), name, value, sizeof value))
             tly_resp_put_text(resp->out, value);
         else

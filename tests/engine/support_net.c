@@ -36,7 +36,7 @@ struct node {
     uint64_t due;
     int64_t wall_shift;
     struct batch *batches;
-    size_t batch_count;
+    size_t batch_count, woken;
     size_t batches_before; /* of its earlier lives */
     size_t leases;
 };
@@ -251,6 +251,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
             leased = effect->number;
             net->nodes[node].leases++;
             break;
+        case TLY_DO_WATCH: net->nodes[node].woken++; break;
         case TLY_DO_TRACE:
             if (getenv("TALLY_TRACE") != NULL)
                 printf("%12.6f n%zu %s %.*s: %.*s\n", (double)net->now / 1e9, node,
@@ -433,6 +434,11 @@ void net_pause(struct net *net, size_t node, bool paused)
 void net_shift_wall(struct net *net, size_t node, int64_t ns)
 {
     net->nodes[node].wall_shift = ns;
+}
+
+size_t net_woken(const struct net *net, size_t node)
+{
+    return net->nodes[node].woken;
 }
 
 uint64_t net_bytes(const struct net *net)

@@ -52,6 +52,9 @@ uint64_t net_digest(struct net *net, size_t node);
 size_t net_peers_up(struct net *net, size_t node);
 struct tly_stats net_stats(struct net *net, size_t node);
 
+/* How often the node has said that some watcher has something to read. */
+size_t net_woken(const struct net *net, size_t node);
+
 /* Injects an event of one's own making. */
 void net_event(struct net *net, size_t node, struct tly_event event);
 /* Batches that a node with a store gave out, in order; they count as stored at once unless held. */

@@ -71,7 +71,8 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"flush_ms", "1000"},
         {"resolver", ""},
         {"mesh_max", "16"},
-        {"keys_max", "0"},
+        {"memory_max", "0"},
+        {"on_full", "admit"},
         {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -118,7 +119,14 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"log=loud", "error, warn, info or debug"},
         {"data=", "a directory or none"},
         {"mesh_max=1", "a number from 2"},
-        {"keys_max=-1", "a number"},
+        {"memory_max=-1", "bytes such as 512m"},
+        {"memory_max=", "bytes such as 512m"},
+        {"memory_max=m", "bytes such as 512m"},
+        {"memory_max=64mm", "bytes such as 512m"},
+        {"memory_max=64t", "bytes such as 512m"},
+        {"memory_max=15m", "at least 16m"},
+        {"memory_max=17179869184g", "bytes such as 512m"},
+        {"on_full=evict", "admit or refuse"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh(), before = fresh();

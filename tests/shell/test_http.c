@@ -207,7 +207,8 @@ static void each_route_takes_its_methods(void **state)
     } cases[] = {
         {"PUT /v1/check", "POST"},
         {"GET /v1/check", "POST"},
-        {"PUT /v1/counters/a", "GET, HEAD, POST, DELETE"},
+        {"PATCH /v1/counters/a", "GET, HEAD, POST, PUT, DELETE"},
+        {"POST /v1/watch", "GET"},
         {"POST /metrics", "GET, HEAD"},
         {"DELETE /", "GET, HEAD"},
         {"OPTIONS /v1/cluster", "GET, HEAD"},
@@ -222,6 +223,32 @@ static void each_route_takes_its_methods(void **state)
     for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++)
         assert_problem(get(scene, nowhere[i]), 404, "no_route");
     assert_problem(ask(scene, "OPTIONS *", "", NULL), 404, "no_route");
+}
+
+static void a_put_takes_bytes_of_the_strategys_raw_form(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const wrong[] = {"", "15 bytes, a few", "17 bytes are many"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_problem(ask(scene, "PUT /v1/counters/em:a", "", wrong[i]), 400, "bad_raw");
+        assert_problem(get(scene, "/v1/counters/em:a"), 404, "not_found");
+    }
+    assert_int_equal(ask(scene, "PUT /v1/counters/em:a", "",
+                         "epoch as\x7f"
+                         "letters")
+                         .status,
+                     204);
+    assert_body(get(scene, "/v1/counters/em:a"), 200,
+                "{\"epoch\":7309464667961713011,\"count\":9181825291145015923}\n");
+    static const char bytes[] = "Accept: application/octet-stream\r\n";
+    struct answer answer = ask(scene, "GET /v1/counters/em:a", bytes, NULL);
+    assert_string_equal(answer.body, "epoch as\x7f"
+                                     "letters");
+    assert_string_equal(header_of(&answer, "Content-Type"), "application/octet-stream");
+    assert_problem(ask(scene, "PUT /v1/counters/counter", "", "x"), 409, "wrong_strategy");
+    assert_problem(ask(scene, "PUT /v1/counters/rl:x", "", "x"), 403, "read_only");
+    assert_int_equal(ask(scene, "PUT /v1/counters/kv:a", "", "").status, 204);
+    assert_body(get(scene, "/v1/counters/kv:a"), 200, "{\"value\":\"\"}\n");
 }
 
 static void head_is_get_without_a_body(void **state)
@@ -360,6 +387,7 @@ int main(void)
         SCENE(json_that_is_deep_or_wide_is_refused),
         SCENE(a_body_in_chunks_is_one_body),
         SCENE(each_route_takes_its_methods),
+        SCENE(a_put_takes_bytes_of_the_strategys_raw_form),
         SCENE(head_is_get_without_a_body),
         SCENE(health_and_readiness),
         SCENE(the_root_names_every_route),

@@ -123,7 +123,7 @@ static void what_the_engine_says_is_said_in_redis_words(void **state)
         const char *answer;
     } cases[] = {
         {TLY_NOMEM, "-OOM out of memory\r\n"},
-        {TLY_FULL, "-OOM the store holds as many keys as it may\r\n"},
+        {TLY_FULL, "-OOM command not allowed when used memory > 'memory_max'.\r\n"},
         {TLY_WRONG_STRATEGY, WRONGTYPE},
         {TLY_NO_STRATEGY, "-ERR no strategy registered for key\r\n"},
         {TLY_CLOCK_END, "-ERR the clock has reached its last value\r\n"},

@@ -1,0 +1,178 @@
+/* Prefixes: registered while others write, longest wins, and a key under none leaves no trace. */
+#include "service/engine/impl.h"
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+
+static enum tly_result ask(struct net *net, enum tly_request_kind kind, const char *key, const char *bytes,
+                           struct tly_reply *reply)
+{
+    struct tly_request request = {
+        .kind = kind, .key = tly_slice_text(key), .bytes = tly_slice_text(bytes), .number = 1, .epoch = 1};
+    return net_ask(net, 0, request, reply);
+}
+
+/* The one kind of write that each strategy takes. */
+static const struct {
+    const char *name;
+    enum tly_request_kind kind;
+} strategies[] = {{"lww", TLY_ASK_PUT}, {"epoch_max", TLY_ASK_PUT_MAX}, {"epoch_sum", TLY_ASK_ADD}};
+
+/* A key takes what its strategy takes and nothing else. */
+static void claim_strategy(struct net *net, const char *key, size_t strategy)
+{
+    struct tly_reply reply;
+    for (size_t i = 0; i < 3; i++) {
+        enum tly_result result = ask(net, strategies[i].kind, key, "x", &reply);
+        assert_int_equal(result, i == strategy ? TLY_OK : TLY_WRONG_STRATEGY);
+        assert_string_equal(reply.strategy->name, strategies[strategy].name);
+    }
+}
+
+static void registering_among_ten_thousand_writes_a_second_shows_nobody_half_a_table(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 0);
+    struct tly_reply reply;
+    char key[32], prefix[32];
+    size_t registered = 0, writes = 0;
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "k%d", i % 100);
+        assert_int_equal(ask(net, TLY_ASK_ADD, key, "", &reply), TLY_OK);
+        writes++;
+        /* Keys of all prefixes so far, and of the next one, which is not there yet and counts. */
+        size_t p = (size_t)i % (registered + 1);
+        snprintf(key, sizeof key, "p%zu:%d", p, i % 10);
+        if (p < registered) {
+            claim_strategy(net, key, p % 3);
+            writes++;
+        }
+        if (i % 100 == 99) {
+            snprintf(prefix, sizeof prefix, "p%zu:", registered);
+            assert_int_equal(ask(net, TLY_ASK_REGISTER, prefix, strategies[registered % 3].name, &reply),
+                             TLY_OK);
+            registered++;
+        }
+        if (i % 10 == 0) net_run(net, MS);
+    }
+    assert_int_equal(registered, 200);
+    net_run(net, S);
+    assert_int_equal(net_read(net, 0, "k7"), 200);
+    assert_true(net_stats(net, 0).writes >= writes);
+    tly_engine_check(net_node(net, 0));
+    net_free(net);
+}
+
+static void the_longest_prefix_wins_and_neighbours_do_not_mix(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    struct tly_reply reply;
+    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x", "lww", &reply), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x:a", "epoch_max", &reply), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x:ab", "epoch_sum", &reply), TLY_OK);
+    claim_strategy(net, "x:", 0);
+    claim_strategy(net, "x:b", 0);
+    claim_strategy(net, "x:a", 1);
+    claim_strategy(net, "x:ac", 1);
+    claim_strategy(net, "x:ab", 2);
+    claim_strategy(net, "x:abc", 2);
+    claim_strategy(net, "w", 2);
+    /* One that claims keys which exist with another strategy would leave them without a way in. */
+    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x:b", "epoch_max", &reply), TLY_PREFIX_TAKEN);
+    claim_strategy(net, "x:b", 0);
+    /* Limits of one name do not reach into those of a longer one. */
+    assert_true(net_check(net, 0, "a", "1/1d", TLY_FIXED_WINDOW));
+    assert_true(net_check(net, 0, "ab", "1/1d", TLY_FIXED_WINDOW));
+    assert_false(net_check(net, 0, "a", "1/1d", TLY_FIXED_WINDOW));
+    assert_false(net_check(net, 0, "ab", "1/1d", TLY_FIXED_WINDOW));
+    net_free(net);
+}
+
+static void a_failed_registration_leaves_the_table_as_it_was(void **state)
+{
+    (void)state;
+    bool failed = true;
+    for (size_t n = 0; failed; n++) {
+        struct test_failing failing = {.countdown = SIZE_MAX};
+        struct tly_engine_config config = {.mem = test_failing_mem(&failing),
+                                           .name = tly_slice_text("n0"),
+                                           .cluster = tly_slice_text("test"),
+                                           .now = {NET_WALL_START, S}};
+        struct tly_engine *engine;
+        struct tly_reply reply;
+        assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+        assert_int_equal(tly_engine_start(engine, 7, config.now), TLY_OK);
+        size_t before = tly_registry_count(engine->registry);
+        failing = (struct test_failing){.countdown = n};
+        struct tly_request request = {.kind = TLY_ASK_REGISTER,
+                                      .now = config.now,
+                                      .key = tly_slice_text("x:"),
+                                      .bytes = tly_slice_text("lww")};
+        enum tly_result result = tly_engine_ask(engine, &request, &reply);
+        failed = failing.failed;
+        assert_int_equal(result, failed ? TLY_NOMEM : TLY_OK);
+        assert_int_equal(tly_registry_count(engine->registry), before + !failed);
+        tly_engine_free(engine);
+        assert_int_equal(test_mem_live(), 0);
+    }
+}
+
+/* Every way into a map whose table has no prefix for the key: refused by name, and not a byte is kept. */
+static void a_key_under_no_prefix_is_refused_and_leaves_no_byte(void **state)
+{
+    (void)state;
+    struct tly_mem mem = test_mem();
+    struct tly_registry *empty = tly_registry_new(&mem), *registry;
+    assert_non_null(empty);
+    assert_int_equal(tly_registry_with(empty, tly_slice_text("a:"), tly_lww(), &registry), TLY_OK);
+    struct tly_time now = {NET_WALL_START, S};
+    struct tly_ormap_config config = {.mem = mem,
+                                      .registry = registry,
+                                      .keys_max = SIZE_MAX,
+                                      .clock = tly_clock_of(0, now, TLY_MAX_SKEW_NS)};
+    memset(config.hash_key.secret, 0x3c, sizeof config.hash_key.secret);
+    struct tly_ormap *map = tly_ormap_new(&config);
+    assert_non_null(map);
+    assert_int_equal(tly_ormap_begin_life(map, 7), TLY_OK);
+    struct tly_slice key = tly_slice_text("b:key");
+    struct tly_dot dot = {.version = {NET_WALL_START, 8}, .op = TLY_PUT};
+    struct tly_entry *entry;
+    enum tly_outcome outcome;
+    size_t bytes = tly_ormap_bytes(map), live = test_mem_live();
+    uint64_t last = tly_ormap_clock(map)->last;
+    assert_int_equal(tly_ormap_put(map, key, &dot), TLY_NO_STRATEGY);
+    assert_int_equal(tly_ormap_apply(map, key, &dot, &outcome), TLY_NO_STRATEGY);
+    assert_int_equal(tly_ormap_admits(map, key, &dot), TLY_NO_STRATEGY);
+    assert_int_equal(tly_ormap_need(map, key, &entry), TLY_NO_STRATEGY);
+    assert_int_equal(tly_ormap_remove(map, key), TLY_NOT_FOUND);
+    assert_null(tly_ormap_find(map, key));
+    assert_int_equal(tly_ormap_bytes(map), bytes);
+    assert_int_equal(test_mem_live(), live);
+    assert_int_equal(tly_ormap_lives(map), 1);
+    assert_int_equal(tly_ormap_clock(map)->last, last);
+    tly_ormap_check(map);
+    tly_ormap_free(map);
+    tly_registry_free(registry);
+    tly_registry_free(empty);
+    assert_int_equal(test_mem_live(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(registering_among_ten_thousand_writes_a_second_shows_nobody_half_a_table),
+        cmocka_unit_test(the_longest_prefix_wins_and_neighbours_do_not_mix),
+        cmocka_unit_test(a_failed_registration_leaves_the_table_as_it_was),
+        cmocka_unit_test(a_key_under_no_prefix_is_refused_and_leaves_no_byte),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
