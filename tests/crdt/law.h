@@ -1,0 +1,19 @@
+/*
+ * What the tests of laws share: how much is run, and the count of what was covered.  A test names the laws of LAWS.md that it
+ * shows in the comment above it, as `Laws L2, L5:`; tools/lint/laws and tools/laws read that.
+ */
+#ifndef TALLY_TESTS_CRDT_LAW_H
+#define TALLY_TESTS_CRDT_LAW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* TALLY_LAWS=full in the environment: everything that `make check-laws` covers; otherwise what fits beside other tests. */
+bool law_is_full(void);
+/* How many random histories: `quick`, ten times as many with TALLY_LONG=1, or the whole million. */
+uint64_t law_rounds(uint64_t quick);
+/* Prints one line that tools/laws adds up; the seed of random histories is that of the first, 0 for none. */
+void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t histories);
+
+#endif
