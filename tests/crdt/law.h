@@ -5,6 +5,8 @@
 #ifndef TALLY_TESTS_CRDT_LAW_H
 #define TALLY_TESTS_CRDT_LAW_H
 
+#include "crdt/mem.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,5 +17,13 @@ bool law_is_full(void);
 uint64_t law_rounds(uint64_t quick);
 /* Prints one line that tools/laws adds up; the seed of random histories is that of the first, 0 for none. */
 void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t histories);
+
+/*
+ * Memory for small histories by the million: one after the other from a piece that is begun anew whenever all was given
+ * back. A block moves when it grows and new bytes are not zero, as from test_mem.
+ */
+struct tly_mem law_mem(void);
+/* Bytes given and not got back. */
+size_t law_mem_live(void);
 
 #endif

@@ -34,16 +34,25 @@ const struct tly_strategy *world_strategy(size_t i)
     return tly_strategy_at(i % SAMPLE_STRATEGIES);
 }
 
+/* Made once: the random laws make maps by the million. */
+static const struct tly_hash_key *hash_key(void)
+{
+    static struct tly_hash_key key;
+    if (key.secret[0] == 0)
+        for (size_t i = 0; i < sizeof key.secret; i++)
+            key.secret[i] = (uint8_t)(i * 37 + 11);
+    return &key;
+}
+
 struct tly_ormap *world_map(const struct tly_mem *mem, const struct tly_registry *registry, uint64_t origin)
 {
     struct tly_ormap_config config = {
         .mem = *mem,
+        .hash_key = *hash_key(),
         .registry = registry,
         .keys_max = 1000000,
         .clock = tly_clock_of(0, (struct tly_time){1, 0}, TLY_MAX_SKEW_NS),
     };
-    for (size_t i = 0; i < sizeof config.hash_key.secret; i++)
-        config.hash_key.secret[i] = (uint8_t)(i * 37 + 11);
     struct tly_ormap *map = tly_ormap_new(&config);
     if (map != NULL && origin != 0) claim(tly_ormap_begin_life(map, origin) == TLY_OK);
     return map;
