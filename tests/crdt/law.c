@@ -21,14 +21,13 @@ uint64_t law_rounds(uint64_t quick)
     return test_is_long() ? quick * 10 : quick;
 }
 
-void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t histories)
+void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t cases)
 {
-    claim(histories > 0);
+    claim(cases > 0);
     if (seed > 0)
-        print_message("covered: %s, %s, %zu random histories from seed %" PRIu64 "\n", laws, strategy,
-                      histories, seed);
+        print_message("covered: %s, %s, %zu random from seed %" PRIu64 "\n", laws, strategy, cases, seed);
     else
-        print_message("covered: %s, %s, %zu histories\n", laws, strategy, histories);
+        print_message("covered: %s, %s, %zu, all of them\n", laws, strategy, cases);
 }
 
 #define PIECE_BYTES (8u << 20)

@@ -15,8 +15,11 @@
 bool law_is_full(void);
 /* How many random histories: `quick`, ten times as many with TALLY_LONG=1, or the whole million. */
 uint64_t law_rounds(uint64_t quick);
-/* Prints one line that tools/laws adds up; the seed of random histories is that of the first, 0 for none. */
-void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t histories);
+/*
+ * Prints one line that tools/laws adds up: how many histories (for R0 to R2 and the orders, triples and pairs of dots) the test
+ * went through. Of random ones `seed` is that of the first; 0: these were all there are.
+ */
+void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t cases);
 
 /*
  * Memory for small histories by the million: one after the other from a piece that is begun anew whenever all was given
