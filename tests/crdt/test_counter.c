@@ -115,6 +115,7 @@ static void a_set_replaces_whatever_was_counted(void **state)
     all_nodes_read(2, 0);
 }
 
+/* Law ES10 */
 static void a_generation_is_above_the_clock_and_all_others_and_names_its_origin(void **state)
 {
     struct tly_ormap *map = world.node[1];
@@ -135,6 +136,7 @@ static void a_generation_is_above_the_clock_and_all_others_and_names_its_origin(
     }
 }
 
+/* Law ES10 */
 static void sets_in_quick_succession_do_not_outrun_the_clock(void **state)
 {
     const uint64_t wall = UINT64_C(1) << 40;
@@ -152,6 +154,7 @@ static void sets_in_quick_succession_do_not_outrun_the_clock(void **state)
     all_nodes_read(1, 0);
 }
 
+/* Law ES10 */
 static void a_generation_beyond_the_horizon_is_refused(void **state)
 {
     struct tly_ormap *map = world.node[0];
@@ -161,7 +164,7 @@ static void a_generation_beyond_the_horizon_is_refused(void **state)
     assert_int_equal(get(0, 0).count, 3);
 }
 
-/* Node 1 counts in a SET's generation while node 0 deletes; its shard restarts there, above the REMOVE. */
+/* Law ES12: Node 1 counts in a SET's generation while node 0 deletes; its shard restarts there, above the REMOVE. */
 static void what_is_counted_after_a_delete_is_not_hidden_by_a_restarted_shard(void **state)
 {
     set(0, 5, 0);
@@ -244,6 +247,7 @@ static void an_overflow_on_an_absent_counter_cannot_be_and_leaves_no_entry(void 
 
 /* ---- deadlines ---- */
 
+/* Law ES11 */
 static void past_its_deadline_a_counter_is_absent_and_counts_from_zero(void **state)
 {
     (void)add(0, 5, 0);
@@ -269,6 +273,7 @@ static void a_deadline_in_the_past_ends_the_counter(void **state)
     assert_int_equal(add(0, 1, 5000), 1);
 }
 
+/* Law ES11 */
 static void persist_lifts_a_deadline_everywhere(void **state)
 {
     (void)add(0, 5, 0);
@@ -312,7 +317,7 @@ static void counting_and_sealing_keep_the_deadline(void **state)
     all_nodes_read(15, 1000);
 }
 
-/* What was replaced while units waited to be sealed is not said again by the sealing. */
+/* Law ES11: What was replaced while units waited to be sealed is not said again by the sealing. */
 static void a_deadline_replaced_elsewhere_stays_replaced_when_the_old_shard_is_sealed(void **state)
 {
     static const uint64_t later[] = {5000, 0};
@@ -333,6 +338,7 @@ static void a_deadline_replaced_elsewhere_stays_replaced_when_the_old_shard_is_s
 
 /* ---- two nodes at once ---- */
 
+/* Law ES10 */
 static void of_two_concurrent_sets_one_wins_whole(void **state)
 {
     for (int i = 0; i < 20; i++) {
@@ -347,6 +353,7 @@ static void of_two_concurrent_sets_one_wins_whole(void **state)
     }
 }
 
+/* Law ES10 */
 static void increments_on_the_losing_generation_vanish_alike(void **state)
 {
     (void)add(2, 1000, 0);
@@ -359,6 +366,7 @@ static void increments_on_the_losing_generation_vanish_alike(void **state)
     all_nodes_read(8, 0);
 }
 
+/* Laws ES8, ES12 */
 static void a_delete_while_another_counts_ends_alike_and_brings_nothing_back(void **state)
 {
     (void)add(0, 5, 0);

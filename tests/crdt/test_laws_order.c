@@ -27,8 +27,9 @@ struct payload {
     const char *text;
 };
 
-static const struct payload lww_payloads[] = {{{0}, ""},   {{0}, "a"},    {{0}, "ab"},         {{0}, "\xff"},
-                                              {{1}, "a"}, {{1000}, "a"}, {{UINT64_MAX}, "a"}, {{MAX64 + 1}, ""}};
+static const struct payload lww_payloads[] = {{{0}, ""},           {{0}, "a"},       {{0}, "ab"},
+                                              {{0}, "\xff"},       {{1}, "a"},       {{1000}, "a"},
+                                              {{UINT64_MAX}, "a"}, {{MAX64 + 1}, ""}};
 
 static const uint64_t epochs[] = {0, 1, UINT64_MAX};
 static const uint64_t counts[] = {0, 1, UINT64_MAX, MIN64, MAX64};

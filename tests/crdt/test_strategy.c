@@ -21,6 +21,7 @@ static struct tly_value read_of(const struct tly_strategy *strategy, const struc
 
 /* ---- lww ---- */
 
+/* Law LWW3 */
 static void lww_reads_the_last_write_until_its_deadline(void **state)
 {
     struct tly_dot dots[] = {text_of(5, 1, "old"), text_of(7, 2, "new")};
@@ -32,6 +33,7 @@ static void lww_reads_the_last_write_until_its_deadline(void **state)
     assert_false(read_of(tly_lww(), dots, 2, (struct tly_moment){.now_ms = UINT64_MAX}).present);
 }
 
+/* Law LWW1 */
 static void lww_ties_fall_to_origin_then_remove_then_payload(void **state)
 {
     struct tly_dot low[] = {text_of(5, 1, "z"), text_of(5, 1, "a"), text_of(5, 1, "a"), text_of(5, 1, "a")};
@@ -43,6 +45,7 @@ static void lww_ties_fall_to_origin_then_remove_then_payload(void **state)
     }
 }
 
+/* Law LWW2 */
 static void in_lww_a_newer_put_leaves_no_boundary(void **state)
 {
     struct tly_dot dots[] = {remove_of(5, 1), text_of(6, 1, "a"), text_of(4, 1, "b")};
@@ -50,6 +53,7 @@ static void in_lww_a_newer_put_leaves_no_boundary(void **state)
     assert_int_equal(dots[0].version.ts, 6);
 }
 
+/* Law LWW4 */
 static void a_lww_value_has_at_most_64_kib(void **state)
 {
     static const uint8_t bytes[TLY_LWW_BYTES_MAX + 1];
@@ -63,6 +67,7 @@ static void a_lww_value_has_at_most_64_kib(void **state)
 
 /* ---- epoch_max ---- */
 
+/* Laws R2, EM2 */
 static void a_boundary_advances_in_every_order(void **state)
 {
     const struct tly_dot all[] = {remove_of(10, 1), remove_of(20, 1), put_of(15, 2, 0, 1),
@@ -82,6 +87,7 @@ static void a_boundary_advances_in_every_order(void **state)
     assert_int_equal(orders, 24);
 }
 
+/* Law EM2 */
 static void a_remove_between_two_points_uncovers_the_newer(void **state)
 {
     struct tly_dot dots[] = {put_of(90, 1, 6, 0), put_of(100, 2, 5, 100), remove_of(95, 3)};
@@ -95,6 +101,7 @@ static void a_remove_between_two_points_uncovers_the_newer(void **state)
     assert_true(value.present && value.epoch == 5 && value.count == 100);
 }
 
+/* Law EM1 */
 static void an_equal_value_moves_forward_only(void **state)
 {
     struct tly_dot old = put_of(10, 1, 3, 3), same = put_of(11, 1, 3, 3);
@@ -102,6 +109,7 @@ static void an_equal_value_moves_forward_only(void **state)
     assert_false(tly_dominates(tly_epoch_max(), &old, &same));
 }
 
+/* Law EM3 */
 static void epoch_max_values_come_back_as_they_went(void **state)
 {
     static const uint64_t values[][2] = {{UINT64_MAX, (uint64_t)INT64_MIN}, {0, 0}, {42, UINT64_MAX}};
@@ -128,6 +136,7 @@ static void claim_window(const struct tly_dot *dots, size_t count, uint64_t epoc
     assert_int_equal(value.previous, previous);
 }
 
+/* Law ES5 */
 static void a_window_adds_counts_of_now_and_aux_of_the_next(void **state)
 {
     struct tly_dot dots[] = {window_shard(1, 50, 5, 1), window_shard(2, 49, 7, 100),
@@ -140,6 +149,7 @@ static void a_window_adds_counts_of_now_and_aux_of_the_next(void **state)
     claim_window(dots, 3, 48, 100, 0);
 }
 
+/* Law ES5 */
 static void old_window_leaves_nothing(void **state)
 {
     struct tly_dot dots[] = {window_shard(1, 50, 40, 9), window_shard(2, 50, 50, 9)};
@@ -148,6 +158,7 @@ static void old_window_leaves_nothing(void **state)
     claim_window(dots, 2, 52, 0, 0);
 }
 
+/* Law ES5 */
 static void fast_clock_hides_nothing_and_a_slow_one_still_counts(void **state)
 {
     struct tly_dot fast[] = {window_shard(1, 50, 10, 3), window_shard(2, 51, 4, 6),
@@ -156,6 +167,7 @@ static void fast_clock_hides_nothing_and_a_slow_one_still_counts(void **state)
     claim_window(fast, 3, 51, 4, 10 + 6);
 }
 
+/* Law ES5 */
 static void a_shard_too_far_ahead_counts_when_its_time_comes(void **state)
 {
     struct tly_dot dots[] = {window_shard(1, 50, 5, 0), window_shard(2, 60, 7, 3),
@@ -168,6 +180,7 @@ static void a_shard_too_far_ahead_counts_when_its_time_comes(void **state)
     claim_window(dots, 3, 62, 0, 0);
 }
 
+/* Law ES5 */
 static void the_ends_of_the_epochs_do_not_meet(void **state)
 {
     struct tly_dot dots[] = {window_shard(1, UINT64_MAX, 5, 3), window_shard(2, 0, 7, 2)};
@@ -177,6 +190,7 @@ static void the_ends_of_the_epochs_do_not_meet(void **state)
     claim_window(dots, 2, UINT64_MAX, 5, 3);
 }
 
+/* Law ES5 */
 static void of_one_origin_only_the_newest_epoch_is_read(void **state)
 {
     struct tly_dot dots[] = {shard_of(20, 1, (uint64_t[]){WINDOW, 49, 100, 100}), window_shard(1, 50, 5, 1)};
@@ -189,6 +203,7 @@ static void of_one_origin_only_the_newest_epoch_is_read(void **state)
     claim_window(dots, 2, 49, 100, 100);
 }
 
+/* Law ES3 */
 static void windows_of_one_key_are_apart(void **state)
 {
     struct tly_dot dots[] = {window_shard(1, 50, 5, 1), shard_of(11, 1, (uint64_t[]){7, 50, 100, 100}),
@@ -221,6 +236,7 @@ static void claim_sum(const int64_t *counts, size_t n, uint64_t window)
     if (window != 0) claim(read_of(tly_epoch_sum(), dots, n, at).previous == clamped(sum));
 }
 
+/* Law ES7 */
 static void sums_saturate_alike_in_every_order(void **state)
 {
     static const int64_t sets[][3] = {{INT64_MAX, 1, -1},
@@ -240,6 +256,7 @@ static void sums_saturate_alike_in_every_order(void **state)
     assert_int_equal(orders, 24);
 }
 
+/* Law ES7 */
 static void random_sums_equal_those_of_128_bits(void **state)
 {
     static const int64_t ends[] = {INT64_MAX, INT64_MIN, INT64_MAX - 1, INT64_MIN + 1, -1, 1};
@@ -266,6 +283,7 @@ static bool expired(uint64_t window, uint64_t epoch, uint64_t now_ms, uint64_t s
     return tly_epoch_sum()->expired(&dot, now_ms, skew_ms);
 }
 
+/* Law ES13 */
 static void a_shard_expires_two_windows_and_the_skew_after_its_end_to_the_ms(void **state)
 {
     static const uint64_t windows[] = {1, 7000, 600000, TLY_WINDOW_MS_MAX};
@@ -279,6 +297,7 @@ static void a_shard_expires_two_windows_and_the_skew_after_its_end_to_the_ms(voi
     }
 }
 
+/* Law ES13 */
 static void neither_counters_nor_far_epochs_nor_large_skews_expire(void **state)
 {
     assert_false(expired(0, 0, UINT64_MAX, 0));
@@ -289,6 +308,7 @@ static void neither_counters_nor_far_epochs_nor_large_skews_expire(void **state)
     assert_false(expired(TLY_WINDOW_MS_MAX, UINT64_MAX, UINT64_MAX, 0));
 }
 
+/* Law ES13 */
 static void expiry_agrees_with_128_bits_everywhere(void **state)
 {
     struct test_rng rng = test_rng_of(test_seed_first());
@@ -306,6 +326,7 @@ static void expiry_agrees_with_128_bits_everywhere(void **state)
 
 /* ---- window 0 ---- */
 
+/* Law ES6 */
 static void a_counter_sums_the_highest_generation_only(void **state)
 {
     struct tly_dot dots[] = {shard_of(30, 1, (uint64_t[]){0, 4, 100, 0}),
@@ -316,6 +337,7 @@ static void a_counter_sums_the_highest_generation_only(void **state)
     assert_true(value.present && value.epoch == 5 && value.count == 5 && value.deadline_ms == 0);
 }
 
+/* Law ES11 */
 static void the_newest_word_on_a_deadline_counts(void **state)
 {
     struct tly_dot dots[] = {
@@ -332,6 +354,7 @@ static void the_newest_word_on_a_deadline_counts(void **state)
 
 /* ---- the edge and the table ---- */
 
+/* Law L9 */
 static void malformed_dots_are_refused(void **state)
 {
     for (size_t s = 0; s < SAMPLE_STRATEGIES; s++) {
@@ -358,11 +381,27 @@ static void malformed_dots_are_refused(void **state)
     }
 }
 
+/* Law ES15 */
 static void a_window_is_at_most_a_year(void **state)
 {
     struct tly_dot dot = shard_of(1, 1, (uint64_t[]){TLY_WINDOW_MS_MAX, 0, 0, 0});
     assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), TLY_OK);
     dot.num[TLY_SUM_WINDOW]++;
+    assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), TLY_BAD_PAYLOAD);
+}
+
+/* Law ES15 */
+static void a_window_may_be_one_of_six_calendar_units(void **state)
+{
+    struct tly_dot dot = shard_of(1, 1, (uint64_t[]){0, 0, 1, 2});
+    for (uint64_t unit = 0; unit <= TLY_CALENDAR_UNITS + 1; unit++) {
+        dot.num[TLY_SUM_WINDOW] = TLY_WINDOW_CALENDAR + unit;
+        bool known = unit >= 1 && unit <= TLY_CALENDAR_UNITS;
+        assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), known ? TLY_OK : TLY_BAD_PAYLOAD);
+    }
+    dot.num[TLY_SUM_WINDOW] = TLY_WINDOW_CALENDAR - 1;
+    assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), TLY_BAD_PAYLOAD);
+    dot.num[TLY_SUM_WINDOW] = UINT64_MAX;
     assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), TLY_BAD_PAYLOAD);
 }
 
@@ -410,6 +449,7 @@ int main(void)
         cmocka_unit_test(the_newest_word_on_a_deadline_counts),
         cmocka_unit_test(malformed_dots_are_refused),
         cmocka_unit_test(a_window_is_at_most_a_year),
+        cmocka_unit_test(a_window_may_be_one_of_six_calendar_units),
         cmocka_unit_test(every_strategy_is_found_by_number_and_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
