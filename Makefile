@@ -277,11 +277,11 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-long lint format fuzz coverage
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-long check-laws lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
-check: ## everything that must pass: unit, corpora, e2e (release and asan), lint
+check: ## everything that must pass: unit, corpora, e2e (release and asan), some planted faults, lint
 	@tools/bootstrap test
-	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora e2e lint
+	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora e2e laws lint
 
 check-unit: ## unit tests of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' unit
@@ -299,6 +299,18 @@ check-long: ## check's tests with longer laws (TALLY_LONG=1), and under TSan and
 	@tools/bootstrap test
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora e2e lint
+
+check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
+	@tools/bootstrap test
+	@CC='$(CC)' MAKE='$(MAKE)' tools/laws full
+
+# make FAULT=NAME: the model with tests/faults/NAME.patch in it, and the tests that must fail then, in build/fault/NAME.
+ifdef FAULT
+.DEFAULT_GOAL := fault
+.PHONY: fault
+fault:
+	@CC='$(CC)' MAKE='$(MAKE)' tools/faults build '$(FAULT)'
+endif
 
 lint: ## layers, symbols, format, clang-tidy, cppcheck, shellcheck, manual pages
 	$(CHECK) -v 'release$(CLANG)' lint
