@@ -123,11 +123,28 @@ static enum tly_result check_frontier(const struct tly_ormap *map, const struct 
     return stay < TLY_FRONTIER_MAX ? TLY_OK : TLY_FRONTIER_FULL;
 }
 
+/*
+ * A REMOVE is newer than every generation that it ends: those that count on after it begin in one that follows from its version and
+ * must lie above. Under a wall that is behind the clock SETs in turn make generations that outrun it. Half of max_skew ahead of
+ * the wall is as far as this moves the clock, else clients could drive it to where peers refuse it.
+ */
+static void pass_generations(const struct tly_entry *entry, struct tly_clock *clock)
+{
+    for (size_t i = 0; entry->strategy->id == TLY_EPOCH_SUM && i < entry->count; i++) {
+        const struct tly_cell *cell = tly_cell_at(entry, i);
+        uint64_t generation = cell->word[TLY_SUM_EPOCH], wall_ns = clock->now.wall_ns;
+        if (cell->op == TLY_REMOVE || cell->word[TLY_SUM_WINDOW] != 0) continue;
+        if (generation < wall_ns || generation - wall_ns <= clock->max_skew_ns / 2)
+            tly_clock_observe(clock, generation);
+    }
+}
+
 static enum tly_result put_into(struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *wanted)
 {
     struct tly_dot dot = *wanted;
     /* What the next version will be is known without taking it: nothing may have changed if this is refused. */
     struct tly_clock clock = map->clock;
+    if (dot.op == TLY_REMOVE) pass_generations(entry, &clock);
     enum tly_result result = tly_clock_next(&clock, &dot.version.ts);
     if (result != TLY_OK) return result;
     dot.version.origin = tly_ormap_origin(map);

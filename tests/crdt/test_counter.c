@@ -180,6 +180,42 @@ static void what_is_counted_after_a_delete_is_not_hidden_by_a_restarted_shard(vo
     all_nodes_read(15, 0);
 }
 
+/* Law ES12: the wall stands still, so SETs in turn have generations far ahead of the versions. */
+static void a_delete_is_newer_than_generations_that_outran_the_clock(void **state)
+{
+    for (int i = 0; i < 6; i++) {
+        set((size_t)i % 2, i, 0);
+        world_sync(&world, (size_t)i % 2, (size_t)(i + 1) % 2, NULL);
+    }
+    uint64_t outrun = get(1, 0).epoch;
+    assert_true(outrun > tly_ormap_clock(world.node[1])->last + 0x20000);
+    assert_int_equal(tly_ormap_remove(world.node[0], key()), TLY_OK);
+    for (int i = 0; i < 9; i++) {
+        (void)add(1, 100, 0); /* of a version above the REMOVE's, so the shard is restarted and stays */
+        world_sync(&world, 1, 2, NULL);
+    }
+    tly_clock_observe(tly_ormap_clock(world.node[1]), outrun + 0x100000);
+    (void)add(1, 100, 0);
+    world_sync(&world, 1, 2, NULL);
+    assert_int_equal(add(0, 5, 0), 5);
+    assert_true(get(0, 0).epoch > outrun);
+    all_nodes_read(5, 0);
+}
+
+/* Law ES10: two nodes that know the same REMOVE count in one generation, which a SET of either must leave. */
+static void of_two_sets_after_one_delete_one_wins_whole(void **state)
+{
+    set(2, 1, 0);
+    world_sync(&world, 2, 0, NULL);
+    assert_int_equal(tly_ormap_remove(world.node[0], key()), TLY_OK);
+    world_sync(&world, 0, 1, NULL);
+    for (size_t node = 0; node < 2; node++) {
+        (void)add(node, 1, 0);
+        set(node, 5 + (int64_t)node, 0);
+    }
+    all_nodes_read(6, 0);
+}
+
 static void at_the_end_of_the_generations_a_set_is_refused(void **state)
 {
     struct tly_dot last = shard_of(50, 9, (uint64_t[]){0, UINT64_MAX, 3, 0});
@@ -461,6 +497,8 @@ int main(void)
         scene(a_generation_beyond_the_horizon_is_refused),
         scene(what_is_counted_after_a_delete_is_not_hidden_by_a_restarted_shard),
         scene(a_generation_is_above_the_clock_and_all_others_and_names_its_origin),
+        scene(a_delete_is_newer_than_generations_that_outran_the_clock),
+        scene(of_two_sets_after_one_delete_one_wins_whole),
         scene(at_the_end_of_the_generations_a_set_is_refused),
         scene(an_overflow_is_refused_and_changes_nothing),
         scene(an_own_shard_that_would_overflow_is_refused_though_the_sum_would_not),
