@@ -417,74 +417,6 @@ static void a_delete_while_another_counts_ends_alike_and_brings_nothing_back(voi
     all_nodes_read(4, 0);
 }
 
-/* ---- random ---- */
-
-static void seal_changes_no_read(size_t node, uint64_t now_ms)
-{
-    struct tly_value before = get(node, now_ms);
-    claim(tly_ormap_seal(world.node[node]) == TLY_OK);
-    struct tly_value after = get(node, now_ms);
-    claim(values_equal(&before, &after));
-}
-
-static void random_step(struct test_rng *rng, uint64_t *now_ms)
-{
-    size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
-           other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
-    enum tly_result result = TLY_OK;
-    int64_t value = 0;
-    *now_ms += test_rng_below(rng, 3);
-    if (test_rng_chance(rng, 30)) seal_changes_no_read(node, *now_ms);
-    switch (test_rng_below(rng, 8)) {
-    case 0: set(node, (int64_t)test_rng_below(rng, 100), test_rng_chance(rng, 50) ? *now_ms + 5 : 0); break;
-    case 1: result = expire(node, test_rng_chance(rng, 50) ? *now_ms + 5 : 0, *now_ms); break;
-    case 2: result = tly_ormap_remove(world.node[node], key()); break;
-    case 3: world_sync(&world, node, other, rng); break;
-    case 4: world_part(&world, node, other, rng); break;
-    default: {
-        struct tly_value before = get(node, *now_ms);
-        int64_t delta = (int64_t)test_rng_below(rng, 20) - 5;
-        value = add(node, delta, *now_ms);
-        /* After a delete that is known here, what others counted without knowing it is left behind. */
-        bool deleted = before.epoch < get(node, *now_ms).epoch;
-        claim(value == (before.present && !deleted ? before.count : 0) + delta);
-        claim(get(node, *now_ms).count == value);
-    }
-    }
-    claim(result == TLY_OK || result == TLY_NOT_FOUND);
-    tly_ormap_check(world.node[node]);
-    tly_ormap_check(world.node[other]);
-}
-
-static void racing_adds_sets_deadlines_and_deletes_end_alike(void **state)
-{
-    uint64_t first = test_seed_first(), rounds = test_is_long() ? 10000 : 1000;
-    size_t present = 0, deadlines = 0;
-    for (uint64_t seed = first; seed < first + rounds; seed++) {
-        struct test_rng rng = test_rng_of(seed);
-        uint64_t now_ms = 1;
-        struct world fresh = world_of(), before = world;
-        world = fresh;
-        for (size_t steps = 10 + (size_t)test_rng_below(&rng, 60); steps > 0; steps--)
-            random_step(&rng, &now_ms);
-        world_settle(&world);
-        struct tly_value value = get(0, now_ms);
-        for (size_t node = 1; node < WORLD_NODES; node++) {
-            struct tly_value other = get(node, now_ms);
-            claim(values_equal(&value, &other));
-        }
-        present += value.present;
-        deadlines += value.deadline_ms != 0;
-        for (size_t node = 0; node < WORLD_NODES; node++)
-            tly_ormap_free(world.node[node]);
-        tly_registry_free(world.registry);
-        twin_free(&world.twin);
-        world = before;
-    }
-    print_message("%zu of %zu present, %zu with a deadline\n", present, (size_t)rounds, deadlines);
-    claim(present > rounds / 10 && present < rounds && deadlines > rounds / 20);
-}
-
 #define scene(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -514,7 +446,6 @@ int main(void)
         scene(of_two_concurrent_sets_one_wins_whole),
         scene(increments_on_the_losing_generation_vanish_alike),
         scene(a_delete_while_another_counts_ends_alike_and_brings_nothing_back),
-        scene(racing_adds_sets_deadlines_and_deletes_end_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
