@@ -141,6 +141,31 @@ static void a_deleted_value_comes_back_on_no_path(void **state)
     }
 }
 
+/* Law L4: the copy holds the value and marks of before the REMOVE; what it hands on is dead, and what it hears makes it so here. */
+static void a_node_back_on_an_older_disk_revives_nothing(void **state)
+{
+    for (size_t key = 0; key < SAMPLE_STRATEGIES; key++) {
+        struct tly_dot value = {.num = {key == 1, 0, key == 2 ? 5 : 0}};
+        claim(world_write(&world, RELAY, key, &value) == TLY_OK);
+        world_settle(&world);
+        struct tly_ormap *old = world_copy(&world.mem, world.registry, world.node[D], 0, NULL);
+        claim(world_write(&world, THIRD, key, &(struct tly_dot){.op = TLY_REMOVE}) == TLY_OK);
+        world_settle(&world);
+        world_seal(&world, D);
+        tly_ormap_free(world.node[D]);
+        world.node[D] = old;
+        world.origin[D] += WORLD_NODES;
+        world.learned[D] = 0;
+        claim(tly_ormap_begin_life(old, world.origin[D]) == TLY_OK);
+        assert_true(world_read(old, world_key(key), (struct tly_moment){0}).present);
+        world_sync(&world, D, RELAY, NULL);
+        world_settle(&world);
+        for (size_t node = 0; node < WORLD_NODES; node++)
+            assert_false(world_read(world.node[node], world_key(key), (struct tly_moment){0}).present &&
+                         world_read(world.node[node], world_key(key), (struct tly_moment){0}).count != 0);
+    }
+}
+
 #define scene(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -151,6 +176,7 @@ int main(void)
         scene(a_joiner_has_every_key),
         scene(a_malformed_dot_aborts_nothing),
         scene(a_deleted_value_comes_back_on_no_path),
+        scene(a_node_back_on_an_older_disk_revives_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
