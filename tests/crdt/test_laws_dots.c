@@ -340,14 +340,14 @@ static void compacted(const struct history *history, size_t *count)
 static void every_small_history_is_its_join(void **state)
 {
     run_spaces("L1 L2", (struct space){.keys = 1, .origins = ORIGINS, .run = relayed_in_every_way},
-               law_is_full() || test_is_long() ? 4 : 3);
+               law_is_full() ? 4 : 3);
 }
 
 /* Laws L3, L4: whenever only the live dots went on, the rest changes nothing, and nothing that fell comes back. */
 static void every_small_history_survives_snapshots(void **state)
 {
     run_spaces("L3 L4", (struct space){.keys = 1, .origins = ORIGINS, .run = copied_in_every_way},
-               law_is_full() || test_is_long() ? 4 : 3);
+               law_is_full() ? 4 : 3);
 }
 
 /* Laws L2, L3: two keys share the log of a life. */
@@ -371,7 +371,7 @@ static void every_small_history_goes_on_by_rounds(void **state)
 {
     run_spaces("L5 L6",
                (struct space){.keys = 1, .origins = ORIGINS, .honest = true, .run = marked_in_every_way},
-               law_is_full() || test_is_long() ? 4 : 3);
+               law_is_full() ? 4 : 3);
 }
 
 /* ---- random histories ---- */
