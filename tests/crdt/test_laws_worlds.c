@@ -231,6 +231,25 @@ static void step_clock(struct test_rng *rng, struct tly_ormap *map)
     tly_clock_tick(clock, now);
 }
 
+/* A dot that no honest node made, among the versions of those that do. */
+static void forge(struct test_rng *rng, struct world *world, size_t node, size_t strategy)
+{
+    size_t key = strategy + SAMPLE_STRATEGIES * (size_t)test_rng_below(rng, WORLD_KEYS);
+    struct tly_dot dot = sample_dot(rng, world_strategy(key));
+    dot.version = (struct tly_version){1 + test_rng_below(rng, 100), WORLD_FORGED + test_rng_below(rng, 3)};
+    twin_learn(&world->twin, key, &dot);
+    (void)world_apply(world->node[node], world_key(key), &dot);
+}
+
+/* Nobody speaks for a forged life, so its mark says nothing until all that there is of it is everywhere. */
+static void spread_forged(struct world *world)
+{
+    for (size_t i = 0; i < 2 * WORLD_NODES; i++)
+        world_sync(world, i % WORLD_NODES, (i + 1) % WORLD_NODES, NULL);
+    for (uint64_t origin = WORLD_FORGED; origin < WORLD_FORGED + 3; origin++)
+        claim(tly_ormap_raise_mark(world->node[0], origin, 100) == TLY_OK);
+}
+
 static void random_step(struct test_rng *rng, struct world *world, size_t strategy)
 {
     size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
@@ -258,8 +277,13 @@ static void run_random(size_t strategy, const char *name)
         struct test_rng rng = test_rng_of(seed);
         struct world world = new_world();
         uint64_t steps_max = test_rng_chance(&rng, 2) ? 200 : 20;
-        for (uint64_t steps = 3 + test_rng_below(&rng, steps_max); steps > 0; steps--)
-            random_step(&rng, &world, strategy < SAMPLE_STRATEGIES ? strategy : test_rng_below(&rng, 3));
+        bool hostile = test_rng_chance(&rng, 30);
+        for (uint64_t steps = 3 + test_rng_below(&rng, steps_max); steps > 0; steps--) {
+            if (hostile && test_rng_chance(&rng, 20))
+                forge(&rng, &world, (size_t)test_rng_below(&rng, WORLD_NODES), strategy);
+            random_step(&rng, &world, strategy);
+        }
+        if (hostile) spread_forged(&world);
         dots += world.twin.count;
         settle_and_end(&world);
     }

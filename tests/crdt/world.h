@@ -12,6 +12,8 @@
 
 #define WORLD_NODES 3
 #define WORLD_KEYS 2 /* of each strategy */
+/* Origins from here on are nobody's: their dots are forged, and two of them may share a version. */
+#define WORLD_FORGED 1000
 
 /* ---- keys and maps ---- */
 
