@@ -277,11 +277,11 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-memory check-long lint format fuzz coverage
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
-check: ## everything that must pass: unit, corpora, models, e2e (release and asan), lint
+check: ## everything that must pass: unit, corpora, models, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
-	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora models e2e lint
+	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora models e2e laws lint
 
 check-unit: ## unit tests of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' unit
@@ -308,6 +308,18 @@ check-long: ## check's tests with longer laws (TALLY_LONG=1), and under TSan and
 	@tools/bootstrap test
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint
+
+check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
+	@tools/bootstrap test
+	@CC='$(CC)' MAKE='$(MAKE)' tools/laws full
+
+# make FAULT=NAME: the model with tests/faults/NAME.patch in it, and the tests that must fail then, in build/fault/NAME.
+ifdef FAULT
+.DEFAULT_GOAL := fault
+.PHONY: fault
+fault:
+	@CC='$(CC)' MAKE='$(MAKE)' tools/faults build '$(FAULT)'
+endif
 
 lint: ## layers, symbols, format, clang-tidy, cppcheck, shellcheck, manual pages
 	$(CHECK) -v 'release$(CLANG)' lint

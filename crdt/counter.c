@@ -60,10 +60,14 @@ static uint64_t generation_above(uint64_t floor, uint64_t origin)
     return generation > floor ? generation : generation + 0x10000;
 }
 
-/* Whether nobody else has counted in this generation. */
+/*
+ * Whether a SET of ours made this generation and nobody else has counted in it. The one after a REMOVE is everybody's: two nodes
+ * that SET in it would add up.
+ */
 static bool is_ours_alone(struct tly_ormap *map, const struct tly_entry *entry, uint64_t generation)
 {
     uint64_t own = tly_ormap_origin(map);
+    if (((generation ^ own) & 0xffff) != 0) return false;
     size_t count, ours = 0;
     const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
     for (size_t i = 0; i < count; i++) {

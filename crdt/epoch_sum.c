@@ -27,7 +27,9 @@ static int64_t clamp(wide sum)
 
 static enum tly_result check(const struct tly_dot *put)
 {
-    return put->num[TLY_SUM_WINDOW] <= TLY_WINDOW_MS_MAX ? TLY_OK : TLY_BAD_PAYLOAD;
+    uint64_t window = put->num[TLY_SUM_WINDOW], unit = window - TLY_WINDOW_CALENDAR;
+    bool calendar = window >= TLY_WINDOW_CALENDAR && unit >= 1 && unit <= TLY_CALENDAR_UNITS;
+    return calendar || window <= TLY_WINDOW_MS_MAX ? TLY_OK : TLY_BAD_PAYLOAD;
 }
 
 static bool slots_greater(const struct tly_dot *a, const struct tly_dot *b)

@@ -213,6 +213,24 @@ static enum tly_result put_into(struct tly_ormap *map, struct tly_place *place, 
     return insert(map, place, dot, &hearing, map->own);
 }
 
+/*
+ * A REMOVE is newer than every generation that it ends: those that count on after it begin in one that follows from its version and
+ * must lie above. Under a wall that is behind the clock SETs in turn make generations that outrun it. Half of max_skew ahead of
+ * the wall is as far as this moves the clock, else clients could drive it to where peers refuse it.
+ */
+static void pass_generations(const struct tly_ormap *map, const struct tly_entry *entry,
+                             struct tly_clock *clock)
+{
+    if (tly_map_strategy(map, entry)->id != TLY_EPOCH_SUM) return;
+    struct tly_cells cells = tly_map_cells(map, entry);
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {
+        uint64_t generation = cell.dot.num[TLY_SUM_EPOCH], wall_ns = clock->now.wall_ns;
+        if (cell.dot.op == TLY_REMOVE || cell.dot.num[TLY_SUM_WINDOW] != 0) continue;
+        if (generation < wall_ns || generation - wall_ns <= clock->max_skew_ns / 2)
+            tly_clock_observe(clock, generation);
+    }
+}
+
 /* Writes a dot under the version that comes next. */
 static enum tly_result put_now(struct tly_ormap *map, struct tly_slice key, struct tly_dot dot)
 {
@@ -221,12 +239,13 @@ static enum tly_result put_now(struct tly_ormap *map, struct tly_slice key, stru
     if (result != TLY_OK) return result;
     /* What the next version will be is known without taking it: nothing may have changed if this is refused. */
     struct tly_clock clock = map->clock;
+    struct tly_place place;
+    bool found = tly_map_find(map, key, tly_map_hash(map, key), &place);
+    if (found && dot.op == TLY_REMOVE) pass_generations(map, place.entry, &clock);
     result = tly_clock_next(&clock, &dot.version.ts);
     if (result != TLY_OK) return result;
     dot.version.origin = tly_ormap_origin(map);
-    struct tly_place place;
-    if (!tly_map_find(map, key, tly_map_hash(map, key), &place))
-        result = need_for(map, key, strategy, &dot, &place);
+    if (!found) result = need_for(map, key, strategy, &dot, &place);
     if (result != TLY_OK) return result;
     result = put_into(map, &place, &dot);
     if (result != TLY_OK) {

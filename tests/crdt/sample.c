@@ -9,7 +9,7 @@
 static const char *const pool[] = {"", "a", "b", "ab", "\xff", "a longer value, past any word"};
 
 static const uint64_t epochs[] = {0, 1, 2, 3, UINT64_MAX - 1, UINT64_MAX};
-static const uint64_t windows[] = {0, 7, 1000};
+static const uint64_t windows[] = {0, 0, 7, 1000, 1000, (UINT64_C(1) << 63) + 3};
 static const uint64_t counts[] = {(uint64_t)INT64_MIN, UINT64_MAX, 0, 1, 7, INT64_MAX};
 static const uint64_t deadlines[] = {0, 0, 1000, UINT64_MAX};
 static const uint64_t clock_ends[] = {1, UINT64_MAX - 1, UINT64_MAX};

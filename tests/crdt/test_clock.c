@@ -19,6 +19,7 @@ static uint64_t next_of(struct tly_clock *clock)
     return ts;
 }
 
+/* Law L7 */
 static void next_only_rises_between_random_observes_and_ticks(void **state)
 {
     size_t calls = 10000000, observed = 0;
@@ -84,6 +85,7 @@ static void a_clock_started_at_the_end_is_at_the_end(void **state)
     assert_int_equal(tly_clock_next(&walled, &ts), TLY_CLOCK_END);
 }
 
+/* Law M4 */
 static void observe_is_a_max(void **state)
 {
     struct tly_clock clock = clock_at(NOW);

@@ -115,6 +115,7 @@ static void a_set_replaces_whatever_was_counted(void **state)
     all_nodes_read(2, 0);
 }
 
+/* Law ES10 */
 static void a_generation_is_above_the_clock_and_all_others_and_names_its_origin(void **state)
 {
     struct tly_ormap *map = world.node[1];
@@ -135,6 +136,7 @@ static void a_generation_is_above_the_clock_and_all_others_and_names_its_origin(
     }
 }
 
+/* Law ES10 */
 static void sets_in_quick_succession_do_not_outrun_the_clock(void **state)
 {
     const uint64_t wall = UINT64_C(1) << 40;
@@ -152,6 +154,7 @@ static void sets_in_quick_succession_do_not_outrun_the_clock(void **state)
     all_nodes_read(1, 0);
 }
 
+/* Law ES10 */
 static void a_generation_beyond_the_horizon_is_refused(void **state)
 {
     struct tly_ormap *map = world.node[0];
@@ -161,7 +164,7 @@ static void a_generation_beyond_the_horizon_is_refused(void **state)
     assert_int_equal(get(0, 0).count, 3);
 }
 
-/* Node 1 counts in a SET's generation while node 0 deletes; its shard restarts there, above the REMOVE. */
+/* Law ES12: Node 1 counts in a SET's generation while node 0 deletes; its shard restarts there, above the REMOVE. */
 static void what_is_counted_after_a_delete_is_not_hidden_by_a_restarted_shard(void **state)
 {
     set(0, 5, 0);
@@ -175,6 +178,42 @@ static void what_is_counted_after_a_delete_is_not_hidden_by_a_restarted_shard(vo
     assert_int_equal(add(1, 2, 0), 12);
     assert_int_equal(add(2, 3, 0), 13);
     all_nodes_read(15, 0);
+}
+
+/* Law ES12: the wall stands still, so SETs in turn have generations far ahead of the versions. */
+static void a_delete_is_newer_than_generations_that_outran_the_clock(void **state)
+{
+    for (int i = 0; i < 6; i++) {
+        set((size_t)i % 2, i, 0);
+        world_sync(&world, (size_t)i % 2, (size_t)(i + 1) % 2, NULL);
+    }
+    uint64_t outrun = get(1, 0).epoch;
+    assert_true(outrun > tly_ormap_clock(world.node[1])->last + 0x20000);
+    assert_int_equal(tly_ormap_remove(world.node[0], key()), TLY_OK);
+    for (int i = 0; i < 9; i++) {
+        (void)add(1, 100, 0); /* of a version above the REMOVE's, so the shard is restarted and stays */
+        world_sync(&world, 1, 2, NULL);
+    }
+    tly_clock_observe(tly_ormap_clock(world.node[1]), outrun + 0x100000);
+    (void)add(1, 100, 0);
+    world_sync(&world, 1, 2, NULL);
+    assert_int_equal(add(0, 5, 0), 5);
+    assert_true(get(0, 0).epoch > outrun);
+    all_nodes_read(5, 0);
+}
+
+/* Law ES10: two nodes that know the same REMOVE count in one generation, which a SET of either must leave. */
+static void of_two_sets_after_one_delete_one_wins_whole(void **state)
+{
+    set(2, 1, 0);
+    world_sync(&world, 2, 0, NULL);
+    assert_int_equal(tly_ormap_remove(world.node[0], key()), TLY_OK);
+    world_sync(&world, 0, 1, NULL);
+    for (size_t node = 0; node < 2; node++) {
+        (void)add(node, 1, 0);
+        set(node, 5 + (int64_t)node, 0);
+    }
+    all_nodes_read(6, 0);
 }
 
 static void at_the_end_of_the_generations_a_set_is_refused(void **state)
@@ -244,6 +283,7 @@ static void an_overflow_on_an_absent_counter_cannot_be_and_leaves_no_entry(void 
 
 /* ---- deadlines ---- */
 
+/* Law ES11 */
 static void past_its_deadline_a_counter_is_absent_and_counts_from_zero(void **state)
 {
     (void)add(0, 5, 0);
@@ -269,6 +309,7 @@ static void a_deadline_in_the_past_ends_the_counter(void **state)
     assert_int_equal(add(0, 1, 5000), 1);
 }
 
+/* Law ES11 */
 static void persist_lifts_a_deadline_everywhere(void **state)
 {
     (void)add(0, 5, 0);
@@ -312,7 +353,7 @@ static void counting_and_sealing_keep_the_deadline(void **state)
     all_nodes_read(15, 1000);
 }
 
-/* What was replaced while units waited to be sealed is not said again by the sealing. */
+/* Law ES11: What was replaced while units waited to be sealed is not said again by the sealing. */
 static void a_deadline_replaced_elsewhere_stays_replaced_when_the_old_shard_is_sealed(void **state)
 {
     static const uint64_t later[] = {5000, 0};
@@ -333,6 +374,7 @@ static void a_deadline_replaced_elsewhere_stays_replaced_when_the_old_shard_is_s
 
 /* ---- two nodes at once ---- */
 
+/* Law ES10 */
 static void of_two_concurrent_sets_one_wins_whole(void **state)
 {
     for (int i = 0; i < 20; i++) {
@@ -347,6 +389,7 @@ static void of_two_concurrent_sets_one_wins_whole(void **state)
     }
 }
 
+/* Law ES10 */
 static void increments_on_the_losing_generation_vanish_alike(void **state)
 {
     (void)add(2, 1000, 0);
@@ -359,6 +402,7 @@ static void increments_on_the_losing_generation_vanish_alike(void **state)
     all_nodes_read(8, 0);
 }
 
+/* Laws ES8, ES12 */
 static void a_delete_while_another_counts_ends_alike_and_brings_nothing_back(void **state)
 {
     (void)add(0, 5, 0);
@@ -373,74 +417,6 @@ static void a_delete_while_another_counts_ends_alike_and_brings_nothing_back(voi
     all_nodes_read(4, 0);
 }
 
-/* ---- random ---- */
-
-static void seal_changes_no_read(size_t node, uint64_t now_ms)
-{
-    struct tly_value before = get(node, now_ms);
-    claim(tly_ormap_seal(world.node[node]) == TLY_OK);
-    struct tly_value after = get(node, now_ms);
-    claim(values_equal(&before, &after));
-}
-
-static void random_step(struct test_rng *rng, uint64_t *now_ms)
-{
-    size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
-           other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
-    enum tly_result result = TLY_OK;
-    int64_t value = 0;
-    *now_ms += test_rng_below(rng, 3);
-    if (test_rng_chance(rng, 30)) seal_changes_no_read(node, *now_ms);
-    switch (test_rng_below(rng, 8)) {
-    case 0: set(node, (int64_t)test_rng_below(rng, 100), test_rng_chance(rng, 50) ? *now_ms + 5 : 0); break;
-    case 1: result = expire(node, test_rng_chance(rng, 50) ? *now_ms + 5 : 0, *now_ms); break;
-    case 2: result = tly_ormap_remove(world.node[node], key()); break;
-    case 3: world_sync(&world, node, other, rng); break;
-    case 4: world_part(&world, node, other, rng); break;
-    default: {
-        struct tly_value before = get(node, *now_ms);
-        int64_t delta = (int64_t)test_rng_below(rng, 20) - 5;
-        value = add(node, delta, *now_ms);
-        /* After a delete that is known here, what others counted without knowing it is left behind. */
-        bool deleted = before.epoch < get(node, *now_ms).epoch;
-        claim(value == (before.present && !deleted ? before.count : 0) + delta);
-        claim(get(node, *now_ms).count == value);
-    }
-    }
-    claim(result == TLY_OK || result == TLY_NOT_FOUND);
-    tly_ormap_check(world.node[node]);
-    tly_ormap_check(world.node[other]);
-}
-
-static void racing_adds_sets_deadlines_and_deletes_end_alike(void **state)
-{
-    uint64_t first = test_seed_first(), rounds = test_is_long() ? 10000 : 1000;
-    size_t present = 0, deadlines = 0;
-    for (uint64_t seed = first; seed < first + rounds; seed++) {
-        struct test_rng rng = test_rng_of(seed);
-        uint64_t now_ms = 1;
-        struct world fresh = world_of(), before = world;
-        world = fresh;
-        for (size_t steps = 10 + (size_t)test_rng_below(&rng, 60); steps > 0; steps--)
-            random_step(&rng, &now_ms);
-        world_settle(&world);
-        struct tly_value value = get(0, now_ms);
-        for (size_t node = 1; node < WORLD_NODES; node++) {
-            struct tly_value other = get(node, now_ms);
-            claim(values_equal(&value, &other));
-        }
-        present += value.present;
-        deadlines += value.deadline_ms != 0;
-        for (size_t node = 0; node < WORLD_NODES; node++)
-            tly_ormap_free(world.node[node]);
-        tly_registry_free(world.registry);
-        twin_free(&world.twin);
-        world = before;
-    }
-    print_message("%zu of %zu present, %zu with a deadline\n", present, (size_t)rounds, deadlines);
-    claim(present > rounds / 10 && present < rounds && deadlines > rounds / 20);
-}
-
 #define scene(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -453,6 +429,8 @@ int main(void)
         scene(a_generation_beyond_the_horizon_is_refused),
         scene(what_is_counted_after_a_delete_is_not_hidden_by_a_restarted_shard),
         scene(a_generation_is_above_the_clock_and_all_others_and_names_its_origin),
+        scene(a_delete_is_newer_than_generations_that_outran_the_clock),
+        scene(of_two_sets_after_one_delete_one_wins_whole),
         scene(at_the_end_of_the_generations_a_set_is_refused),
         scene(an_overflow_is_refused_and_changes_nothing),
         scene(an_own_shard_that_would_overflow_is_refused_though_the_sum_would_not),
@@ -468,7 +446,6 @@ int main(void)
         scene(of_two_concurrent_sets_one_wins_whole),
         scene(increments_on_the_losing_generation_vanish_alike),
         scene(a_delete_while_another_counts_ends_alike_and_brings_nothing_back),
-        scene(racing_adds_sets_deadlines_and_deletes_end_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

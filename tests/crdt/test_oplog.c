@@ -259,6 +259,7 @@ static bool is_gone(void *context, struct tly_slice key, const struct tly_strate
     return test_rng_chance(context, 10);
 }
 
+/* Law M1 */
 static void a_scan_yields_exactly_the_live_dots_beyond_in_order(void **state)
 {
     struct tly_mem mem = test_mem();
@@ -287,7 +288,7 @@ static void a_scan_yields_exactly_the_live_dots_beyond_in_order(void **state)
     claim(test_mem_live() == 0);
 }
 
-/* What the second has not, by the first's scans beyond its marks, makes it what a join of everything makes it. */
+/* Law L5: What the second has not, by the first's scans beyond its marks, makes it what a join of everything makes it. */
 static void a_delta_then_join_equals_the_full_join(void **state)
 {
     struct tly_mem mem = test_mem();
@@ -327,6 +328,7 @@ static void a_delta_then_join_equals_the_full_join(void **state)
     claim(handed > 0 && skipped > 0);
 }
 
+/* Law M1 */
 static void five_hundred_puts_of_one_key_are_one_dot_and_no_dead_record(void **state)
 {
     struct tly_mem mem = test_mem();
@@ -352,7 +354,7 @@ static void five_hundred_puts_of_one_key_are_one_dot_and_no_dead_record(void **s
     assert_int_equal(test_mem_live(), 0);
 }
 
-/* Many keys, written again and again in any order: each is still there for a joiner, and the log is no longer for it. */
+/* Laws L3, M1: Many keys, written again and again in any order: each is still there for a joiner, and the log is no longer for it. */
 static void chunks_that_join_drop_no_live_dot(void **state)
 {
     struct tly_mem mem = test_mem();

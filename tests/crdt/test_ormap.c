@@ -82,6 +82,7 @@ static void assert_unchanged(struct trace before)
 
 /* ---- dots from elsewhere ---- */
 
+/* Law L4 */
 static void a_put_older_than_a_remove_stays_dead(void **state)
 {
     static const char *const keys[] = {"l:a", "m:a", "s:a"};
@@ -98,6 +99,7 @@ static void a_put_older_than_a_remove_stays_dead(void **state)
     }
 }
 
+/* Law EM1 */
 static void an_equal_value_with_an_older_version_changes_no_byte(void **state)
 {
     assert_int_equal(apply("m:a", put_of(10, 5, 3, 3)), TLY_APPLIED);
@@ -108,6 +110,7 @@ static void an_equal_value_with_an_older_version_changes_no_byte(void **state)
     assert_int_equal(dots_of("m:a"), 1);
 }
 
+/* Law M3 */
 static void a_stale_dot_is_dropped_and_leaves_no_trace(void **state)
 {
     assert_int_equal(tly_ormap_raise_mark(map, 5, 100), TLY_OK);
@@ -124,6 +127,7 @@ static void a_stale_dot_is_dropped_and_leaves_no_trace(void **state)
     assert_int_equal(apply("m:a", put_of(100, 5, 1, 1)), TLY_DOMINATED);
 }
 
+/* Law M3 */
 static void a_dot_of_the_own_life_from_elsewhere_is_forged(void **state)
 {
     assert_int_equal(put_max("m:a", 1, 1), TLY_OK);
@@ -133,6 +137,7 @@ static void a_dot_of_the_own_life_from_elsewhere_is_forged(void **state)
     assert_unchanged(before);
 }
 
+/* Law L9 */
 static void a_malformed_dot_leaves_no_trace(void **state)
 {
     struct trace before = trace_of();
@@ -147,6 +152,7 @@ static void a_malformed_dot_leaves_no_trace(void **state)
     assert_int_equal(tly_ormap_lives(map), lives);
 }
 
+/* Law M4 */
 static void a_dot_moves_the_clock_once(void **state)
 {
     for (int i = 0; i < 1000; i++) {
@@ -157,6 +163,7 @@ static void a_dot_moves_the_clock_once(void **state)
     assert_int_equal(tly_ormap_mark(map, 1), 501);
 }
 
+/* Law M4 */
 static void a_write_after_learning_wins(void **state)
 {
     struct test_rng rng = test_rng_of(test_seed_first());
@@ -190,6 +197,7 @@ static void a_version_or_a_generation_beyond_the_horizon_is_not_admitted(void **
 
 /* ---- two dots with one version ---- */
 
+/* Law R3 */
 static void forged_dots_of_one_version_are_one_state_in_both_orders(void **state)
 {
     struct tly_dot twin[] = {shard_of(10, 5, (uint64_t[]){7, 1, 1, 0}),
@@ -205,6 +213,7 @@ static void forged_dots_of_one_version_are_one_state_in_both_orders(void **state
 
 /* ---- local writes ---- */
 
+/* Law M2 */
 static void what_has_no_strategy_or_a_bad_key_leaves_no_byte(void **state)
 {
     char long_key[TLY_KEY_BYTES_MAX + 2] = "m:";
@@ -226,6 +235,7 @@ static void what_has_no_strategy_or_a_bad_key_leaves_no_byte(void **state)
     assert_true(read_now(long_key).present);
 }
 
+/* Laws L9, LWW4 */
 static void a_refused_write_changes_nothing(void **state)
 {
     static const uint8_t bytes[TLY_LWW_BYTES_MAX + 1];
@@ -283,6 +293,7 @@ static void at_the_end_of_the_clock_every_write_is_refused(void **state)
     tly_ormap_clock(map)->last = TLY_CLOCK_LAST - 1;
 }
 
+/* Law EM4 */
 static void the_65th_local_point_of_a_frontier_is_refused(void **state)
 {
     for (int i = 0; i < TLY_FRONTIER_MAX; i++)
@@ -299,6 +310,7 @@ static void the_65th_local_point_of_a_frontier_is_refused(void **state)
     assert_int_equal(dots_of("m:a"), 2);
 }
 
+/* Law EM4 */
 static void a_longer_frontier_from_a_peer_is_taken_whole(void **state)
 {
     for (uint64_t i = 0; i < 65; i++)

@@ -61,6 +61,7 @@ static void a_key_under_no_prefix_has_no_strategy(void **state)
     nothing_is_left(registry);
 }
 
+/* Law M2 */
 static void the_longest_prefix_wins_and_neighbours_do_not_mix(void **state)
 {
     struct tly_registry *registry = new_registry();
@@ -113,6 +114,7 @@ static void registering_again_is_a_no_op_and_with_another_strategy_an_error(void
     nothing_is_left(registry);
 }
 
+/* Law M2 */
 static void a_table_in_use_never_changes(void **state)
 {
     struct tly_registry *old = new_registry(), *next = NULL;
@@ -198,6 +200,7 @@ static size_t fill_both(struct test_rng *rng, struct tly_registry **registry, st
     return count;
 }
 
+/* Law M2 */
 static void every_key_finds_what_a_list_of_prefixes_finds(void **state)
 {
     uint64_t first = test_seed_first();

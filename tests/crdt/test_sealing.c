@@ -49,6 +49,7 @@ static size_t live_dots(size_t node)
     return live;
 }
 
+/* Law ES14 */
 static void hits_between_two_seals_are_one_dot(void **state)
 {
     for (int i = 0; i < 1000; i++)
@@ -65,6 +66,7 @@ static void hits_between_two_seals_are_one_dot(void **state)
     assert_int_equal(live_dots(0), 1);
 }
 
+/* Law ES14 */
 static void sealing_with_nothing_new_makes_no_dot(void **state)
 {
     hit(0, WINDOW, 5, 1);
@@ -87,6 +89,7 @@ static void claim_one_payload(struct twin *seen, const struct tly_ormap *map, st
     }
 }
 
+/* Law L7 */
 static void one_version_has_one_payload(void **state)
 {
     uint64_t first = test_seed_first();
@@ -106,6 +109,7 @@ static void one_version_has_one_payload(void **state)
     }
 }
 
+/* Law L7 */
 static void a_refund_after_sealing_stands_everywhere(void **state)
 {
     hit(0, WINDOW, 5, 7);
@@ -117,6 +121,7 @@ static void a_refund_after_sealing_stands_everywhere(void **state)
         assert_int_equal(current(node, WINDOW, 5), 6);
 }
 
+/* Law ES9 */
 static void a_hit_moves_to_the_slot_of_its_epoch(void **state)
 {
     hit(0, WINDOW, 5, 10);
@@ -135,6 +140,7 @@ static void a_hit_moves_to_the_slot_of_its_epoch(void **state)
     assert_true(own.num[TLY_SUM_EPOCH] == 8 && own.num[TLY_SUM_COUNT] == 1 && own.num[TLY_SUM_AUX] == 0);
 }
 
+/* Law ES9 */
 static void the_last_epochs_do_not_wrap(void **state)
 {
     hit(0, WINDOW, UINT64_MAX, 3);
@@ -145,6 +151,7 @@ static void the_last_epochs_do_not_wrap(void **state)
     assert_int_equal(current(0, WINDOW, 0), 0);
 }
 
+/* Law ES7 */
 static void a_slot_holds_at_the_ends_of_its_range(void **state)
 {
     hit(0, WINDOW, 5, INT64_MAX);
@@ -158,6 +165,7 @@ static void a_slot_holds_at_the_ends_of_its_range(void **state)
 
 /* ---- REMOVE ---- */
 
+/* Law ES8 */
 static void a_remove_brings_nothing_back_from_sealed_or_unsealed_units(void **state)
 {
     static const uint64_t windows[] = {0, WINDOW};
@@ -183,6 +191,7 @@ static void a_remove_brings_nothing_back_from_sealed_or_unsealed_units(void **st
     }
 }
 
+/* Law ES8 */
 static void a_remove_below_the_own_dot_publishes_a_zero(void **state)
 {
     hit(0, WINDOW, 5, 5);
@@ -206,6 +215,7 @@ static void a_remove_below_the_own_dot_publishes_a_zero(void **state)
         assert_int_equal(current(node, WINDOW, 5), 0);
 }
 
+/* Law ES8 */
 static void a_remove_heard_twice_restarts_once(void **state)
 {
     hit(0, WINDOW, 5, 5);
@@ -220,6 +230,7 @@ static void a_remove_heard_twice_restarts_once(void **state)
     assert_int_equal(current(0, WINDOW, 5), 3);
 }
 
+/* Law ES8 */
 static void a_remove_clears_the_local_words(void **state)
 {
     hit(0, WINDOW, 5, 5);
@@ -251,6 +262,7 @@ static void a_remove_from_elsewhere_leaves_nothing_to_seal_where_nothing_was_cou
 
 /* ---- generations and lives ---- */
 
+/* Law ES8 */
 static void a_higher_generation_drops_own_units_sealed_or_not(void **state)
 {
     struct tly_dot higher = shard_of(50, 9, (uint64_t[]){0, 7, 100, 0});
@@ -266,6 +278,7 @@ static void a_higher_generation_drops_own_units_sealed_or_not(void **state)
     tly_ormap_check(world.node[0]);
 }
 
+/* Law ES11 */
 static void aux_that_came_with_a_hit_is_sealed_and_aux_that_was_replaced_is_not(void **state)
 {
     struct tly_ormap *map = world.node[0];

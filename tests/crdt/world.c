@@ -1,5 +1,6 @@
 #include "tests/crdt/world.h"
 
+#include "tests/crdt/rules.h"
 #include "tests/support/cmocka.h"
 
 #include <stdlib.h>
@@ -33,24 +34,25 @@ const struct tly_strategy *world_strategy(size_t i)
     return tly_strategy_at(i % SAMPLE_STRATEGIES);
 }
 
-static size_t key_number(struct tly_slice key)
+/* Made once: the random laws make maps by the million. */
+static const struct tly_hash_key *hash_key(void)
 {
-    for (size_t i = 0; i < KEYS; i++)
-        if (tly_slice_equal(world_key(i), key)) return i;
-    fail_msg("a key of no test");
-    return 0;
+    static struct tly_hash_key key;
+    if (key.secret[0] == 0)
+        for (size_t i = 0; i < sizeof key.secret; i++)
+            key.secret[i] = (uint8_t)(i * 37 + 11);
+    return &key;
 }
 
 struct tly_ormap *world_map(const struct tly_mem *mem, const struct tly_registry *registry, uint64_t origin)
 {
     struct tly_ormap_config config = {
         .mem = *mem,
+        .hash_key = *hash_key(),
         .registry = registry,
         .keys_max = 1000000,
         .clock = tly_clock_of(0, (struct tly_time){1, 0}, TLY_MAX_SKEW_NS),
     };
-    for (size_t i = 0; i < sizeof config.hash_key.secret; i++)
-        config.hash_key.secret[i] = (uint8_t)(i * 37 + 11);
     struct tly_ormap *map = tly_ormap_new(&config);
     if (map != NULL && origin != 0) claim(tly_ormap_begin_life(map, origin) == TLY_OK);
     return map;
@@ -154,11 +156,14 @@ void twin_learn(struct twin *twin, size_t key, const struct tly_dot *dot)
 uint64_t twin_learn_life(struct twin *twin, struct tly_ormap *map, uint64_t origin, uint64_t after)
 {
     uint64_t newest = after;
-    for (size_t i = 0; i < tly_ormap_lives(map); i++) {
-        if (tly_ormap_life(map, i).origin != origin) continue;
-        struct tly_scan scan = tly_scan_of(map, i, after);
-        for (struct tly_scanned row; tly_scan_next(map, &scan, &row); newest = row.dot.version.ts)
-            twin_learn(twin, key_number(row.key), &row.dot);
+    for (size_t key = 0; key < KEYS; key++) {
+        size_t count;
+        const struct tly_dot *dots = world_dots(map, world_key(key), &count);
+        for (size_t i = 0; i < count; i++) {
+            if (dots[i].version.origin != origin || dots[i].version.ts <= after) continue;
+            twin_learn(twin, key, &dots[i]);
+            if (dots[i].version.ts > newest) newest = dots[i].version.ts;
+        }
     }
     return newest;
 }
@@ -171,7 +176,7 @@ static struct tly_dot *fold(const struct twin *twin, size_t key, size_t *count)
     size_t n = 0;
     for (size_t i = 0; i < twin->count; i++)
         if (twin->dots[i].key == key) dots[n++] = twin->dots[i].dot;
-    *count = tly_join(world_strategy(key), dots, n);
+    *count = rule_fold(world_strategy(key), dots, n);
     return dots;
 }
 
@@ -180,8 +185,8 @@ static void claim_reads(struct tly_ormap *map, size_t key, const struct tly_dot 
     static const struct tly_moment moments[] = {
         {.now_ms = 999}, {.now_ms = 1000}, {.window = 1000, .epoch = 1}, {.window = 7, .epoch = 2}};
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
-        struct tly_value value = world_read(map, world_key(key), moments[i]), expected = {0};
-        if (count > 0) world_strategy(key)->read(folded, count, &moments[i], &expected);
+        struct tly_value value = world_read(map, world_key(key), moments[i]),
+                         expected = rule_read(world_strategy(key), folded, count, &moments[i]);
         claim(values_equal(&value, &expected));
     }
 }
@@ -218,9 +223,72 @@ void twin_claim_marks(const struct twin *twin, struct tly_ormap *map)
         bool covered = false;
         for (size_t j = 0; j < count; j++)
             covered = covered || tly_dot_equal(&dots[j], &known->dot) ||
-                      tly_dominates(world_strategy(known->key), &dots[j], &known->dot);
+                      rule_dominates(world_strategy(known->key), &dots[j], &known->dot);
+        if (!covered) dots_print("claimed by the mark:", &known->dot, 1);
+        if (!covered) dots_print("but there is:", dots, count);
         claim(covered);
     }
+}
+
+/* ---- the log ---- */
+
+static bool stands(struct tly_ormap *map, const struct tly_scanned *row)
+{
+    size_t count;
+    const struct tly_dot *dots = world_dots(map, row->key, &count);
+    for (size_t i = 0; i < count; i++)
+        if (tly_dot_equal(&dots[i], &row->dot)) return true;
+    return false;
+}
+
+/* One that is yielded twice comes twice in a row: rows of one ts are grouped by key. */
+static size_t rows_of_life(struct tly_ormap *map, size_t life)
+{
+    struct tly_scan scan = tly_scan_of(map, life, 0);
+    uint64_t origin = tly_ormap_life(map, life).origin;
+    struct tly_scanned last = {0};
+    size_t rows = 0;
+    for (struct tly_scanned row; tly_scan_next(map, &scan, &row); last = row, rows++) {
+        claim(row.dot.version.ts >= last.dot.version.ts && row.dot.version.origin == origin);
+        claim(rows == 0 || !tly_dot_equal(&row.dot, &last.dot) || !tly_slice_equal(row.key, last.key));
+        claim(stands(map, &row));
+    }
+    return rows;
+}
+
+void log_claim_complete(struct tly_ormap *map)
+{
+    size_t held = 0, live, dead, rows = 0;
+    for (size_t key = 0; key < KEYS; key++) {
+        size_t count;
+        (void)world_dots(map, world_key(key), &count);
+        held += count;
+    }
+    for (size_t i = 0; i < tly_ormap_lives(map); i++)
+        rows += rows_of_life(map, i);
+    tly_ormap_log_size(map, &live, &dead);
+    claim(live == held && rows == held);
+}
+
+/* ---- another map with the same dots ---- */
+
+struct tly_ormap *world_copy(const struct tly_mem *mem, const struct tly_registry *registry,
+                             struct tly_ormap *from, uint64_t origin, struct test_rng *rng)
+{
+    struct tly_ormap *map = world_map(mem, registry, 0);
+    size_t count;
+    struct tly_scanned *all = delta(from, map, &count);
+    if (rng != NULL) test_rng_shuffle(rng, all, count, sizeof *all);
+    for (size_t i = 0; i < count; i++)
+        claim(world_apply(map, all[i].key, &all[i].dot) == TLY_APPLIED);
+    free(all);
+    for (size_t i = 0; i < tly_ormap_lives(from); i++) {
+        struct tly_life life = tly_ormap_life(from, i);
+        claim(tly_ormap_raise_mark(map, life.origin, life.mark) == TLY_OK);
+    }
+    tly_clock_observe(tly_ormap_clock(map), tly_ormap_clock(from)->last);
+    if (origin != 0) claim(tly_ormap_begin_life(map, origin) == TLY_OK);
+    return map;
 }
 
 /* ---- several nodes ---- */
@@ -229,8 +297,10 @@ struct world world_of(void)
 {
     struct world world = {.mem = test_mem()};
     world.registry = world_registry(&world.mem);
-    for (size_t i = 0; i < WORLD_NODES; i++)
-        world.node[i] = world_map(&world.mem, world.registry, i + 1);
+    for (size_t i = 0; i < WORLD_NODES; i++) {
+        world.origin[i] = i + 1;
+        world.node[i] = world_map(&world.mem, world.registry, world.origin[i]);
+    }
     return world;
 }
 
@@ -243,23 +313,91 @@ void world_end(struct world *world)
     claim(test_mem_live() == 0);
 }
 
-static void seal_and_learn(struct world *world, size_t node)
+static void learn(struct world *world, size_t node)
+{
+    world->learned[node] =
+        twin_learn_life(&world->twin, world->node[node], world->origin[node], world->learned[node]);
+}
+
+void world_seal(struct world *world, size_t node)
+{
+    claim(tly_ormap_seal(world->node[node]) == TLY_OK);
+    claim(!tly_ormap_is_unsealed(world->node[node]));
+    learn(world, node);
+}
+
+enum tly_result world_write(struct world *world, size_t node, size_t key, const struct tly_dot *wanted)
 {
     struct tly_ormap *map = world->node[node];
-    claim(tly_ormap_seal(map) == TLY_OK);
-    world->learned[node] = twin_learn_life(&world->twin, map, node + 1, world->learned[node]);
+    enum tly_result result = wanted->op == TLY_PUT ? tly_ormap_put(map, world_key(key), wanted)
+                                                   : tly_ormap_remove(map, world_key(key));
+    if (result != TLY_OK) return result;
+    size_t known = world->twin.count;
+    learn(world, node);
+    struct tly_dot dot = *wanted;
+    dot.version = (struct tly_version){tly_ormap_clock(map)->last, world->origin[node]};
+    bool stands = false;
+    for (size_t i = known; i < world->twin.count; i++)
+        stands = stands || tly_dot_equal(&world->twin.dots[i].dot, &dot);
+    claim(stands);
+    return TLY_OK;
+}
+
+/* What the disk of a node holds that was killed: all that the twin knows and its marks cover, own dots up to the last hand-off. */
+static struct tly_ormap *read_back(struct world *world, size_t node, struct test_rng *rng)
+{
+    struct tly_ormap *from = world->node[node], *map = world_map(&world->mem, world->registry, 0);
+    uint64_t own = world->origin[node], learned = world->learned[node];
+    size_t count;
+    struct tly_scanned *all = delta(from, map, &count);
+    for (size_t i = 0; i < world->twin.count; i++) {
+        const struct twin_dot *known = &world->twin.dots[i];
+        struct tly_version version = known->dot.version;
+        /* No mark speaks of forged dots; what is sealed here for the last time may have pushed one out. */
+        if (version.origin >= WORLD_FORGED ||
+            version.ts <= (version.origin == own ? learned : tly_ormap_mark(from, version.origin)))
+            (void)world_apply(map, world_key(known->key), &known->dot);
+    }
+    if (rng != NULL) test_rng_shuffle(rng, all, count, sizeof *all);
+    for (size_t i = 0; i < count; i++)
+        if (all[i].dot.version.origin != own || all[i].dot.version.ts <= learned)
+            (void)world_apply(map, all[i].key, &all[i].dot);
+    free(all);
+    for (size_t i = 0; i < tly_ormap_lives(from); i++) {
+        struct tly_life life = tly_ormap_life(from, i);
+        claim(tly_ormap_raise_mark(map, life.origin, life.origin == own ? learned : life.mark) == TLY_OK);
+    }
+    tly_clock_observe(tly_ormap_clock(map), tly_ormap_clock(from)->last);
+    return map;
+}
+
+void world_restart(struct world *world, size_t node, bool clean, struct test_rng *rng)
+{
+    struct tly_ormap *map;
+    if (clean) {
+        world_seal(world, node);
+        map = world_copy(&world->mem, world->registry, world->node[node], world->origin[node], rng);
+    } else {
+        claim(tly_ormap_seal(world->node[node]) == TLY_OK);
+        map = read_back(world, node, rng);
+        world->origin[node] += WORLD_NODES;
+        world->learned[node] = 0;
+        claim(tly_ormap_begin_life(map, world->origin[node]) == TLY_OK);
+    }
+    tly_ormap_free(world->node[node]);
+    world->node[node] = map;
 }
 
 void world_sync(struct world *world, size_t from, size_t to, struct test_rng *rng)
 {
-    seal_and_learn(world, from);
+    world_seal(world, from);
     (void)world_round(world->node[from], world->node[to], rng);
 }
 
 void world_part(struct world *world, size_t from, size_t to, struct test_rng *rng)
 {
     size_t count;
-    seal_and_learn(world, from);
+    world_seal(world, from);
     struct tly_scanned *all = delta(world->node[from], world->node[to], &count);
     test_rng_shuffle(rng, all, count, sizeof *all);
     for (size_t i = 0; i < count; i++)
@@ -270,8 +408,20 @@ void world_part(struct world *world, size_t from, size_t to, struct test_rng *rn
 static void claim_versions_unique(const struct twin *twin)
 {
     for (size_t i = 0; i < twin->count; i++)
-        for (size_t j = 0; j < i; j++)
+        for (size_t j = 0; j < i && twin->dots[i].dot.version.origin < WORLD_FORGED; j++)
             claim(tly_version_compare(twin->dots[i].dot.version, twin->dots[j].dot.version) != 0);
+}
+
+static void claim_settled(struct world *world)
+{
+    claim_versions_unique(&world->twin);
+    for (size_t i = 0; i < WORLD_NODES; i++) {
+        twin_claim_equal(&world->twin, world->node[i]);
+        claim(tly_ormap_digest(world->node[i]) == tly_ormap_digest(world->node[0]));
+        log_claim_complete(world->node[i]);
+        for (size_t to = 0; to < WORLD_NODES; to++)
+            claim(to == i || world_round(world->node[i], world->node[to], NULL) == 0);
+    }
 }
 
 void world_settle(struct world *world)
@@ -280,14 +430,8 @@ void world_settle(struct world *world)
     for (size_t i = 0; i < 4 * WORLD_NODES; i++)
         world_sync(world, i % WORLD_NODES, (i + 1) % WORLD_NODES, NULL);
     for (size_t i = 0; i < WORLD_NODES; i++) {
-        seal_and_learn(world, i);
+        world_seal(world, i);
         twin_claim_marks(&world->twin, world->node[i]);
     }
-    claim_versions_unique(&world->twin);
-    for (size_t i = 0; i < WORLD_NODES; i++) {
-        twin_claim_equal(&world->twin, world->node[i]);
-        claim(tly_ormap_digest(world->node[i]) == tly_ormap_digest(world->node[0]));
-        for (size_t to = 0; to < WORLD_NODES; to++)
-            claim(to == i || world_round(world->node[i], world->node[to], NULL) == 0);
-    }
+    claim_settled(world);
 }

@@ -12,6 +12,8 @@
 
 #define WORLD_NODES 3
 #define WORLD_KEYS 2 /* of each strategy */
+/* Origins from here on are nobody's: their dots are forged, and two of them may share a version. */
+#define WORLD_FORGED 1000
 
 /* ---- keys and maps ---- */
 
@@ -53,19 +55,33 @@ struct twin {
 
 void twin_free(struct twin *twin);
 void twin_learn(struct twin *twin, size_t key, const struct tly_dot *dot);
-/* All live dots of a life with ts > after, and the newest ts of them or `after`. */
+/*
+ * All dots of a life with ts > after that stand in the map's entries; the newest ts of them, or `after`. The log is not asked:
+ * what it lost shall show.
+ */
 uint64_t twin_learn_life(struct twin *twin, struct tly_ormap *map, uint64_t origin, uint64_t after);
 /* Fails unless the map's entries are the join of what the twin knows, in dots and in reads. Everything is sealed. */
 void twin_claim_equal(const struct twin *twin, struct tly_ormap *map);
 /* Fails unless every dot at or below its origin's mark is in the map or redundant there. */
 void twin_claim_marks(const struct twin *twin, struct tly_ormap *map);
 
+/* Fails unless the log yields what stands in the entries: each dot once, ascending. Everything is sealed. */
+void log_claim_complete(struct tly_ormap *map);
+
+/*
+ * A map that was given the live dots and the marks of another in any order, and nothing else: a snapshot installed elsewhere, or
+ * the same node read back from its disk. Its clock goes on from there; origin 0: no life begins.
+ */
+struct tly_ormap *world_copy(const struct tly_mem *mem, const struct tly_registry *registry,
+                             struct tly_ormap *from, uint64_t origin, struct test_rng *rng);
+
 /* ---- several nodes ---- */
 
 struct world {
     struct tly_mem mem;
     struct tly_registry *registry;
-    struct tly_ormap *node[WORLD_NODES]; /* origins 1, 2, 3 */
+    struct tly_ormap *node[WORLD_NODES];
+    uint64_t origin[WORLD_NODES]; /* 1, 2, 3; a new life adds 3 */
     uint64_t learned[WORLD_NODES];
     struct twin twin;
 };
@@ -73,6 +89,12 @@ struct world {
 struct world world_of(void);
 /* Fails when a byte is left. */
 void world_end(struct world *world);
+/* Seals, and the twin learns what was sealed. */
+void world_seal(struct world *world, size_t node);
+/* Puts or removes, and the twin learns that; otherwise as tly_ormap_put and tly_ormap_remove. */
+enum tly_result world_write(struct world *world, size_t node, size_t key, const struct tly_dot *wanted);
+/* The node ends and is read back; if it was not clean, without what it had not sealed and under a new life. */
+void world_restart(struct world *world, size_t node, bool clean, struct test_rng *rng);
 /* Node `from` seals and what it sealed is learned by the twin; then a round. */
 void world_sync(struct world *world, size_t from, size_t to, struct test_rng *rng);
 /* The same, but of the round some dots get lost, and no mark moves. */

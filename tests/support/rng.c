@@ -61,6 +61,13 @@ void test_rng_shuffle(struct test_rng *rng, void *items, size_t count, size_t it
     }
 }
 
+/* TALLY_TEST=name in the environment: only that test of a program (cmocka's pattern). */
+__attribute__((constructor)) static void choose_test(void)
+{
+    const char *pattern = getenv("TALLY_TEST");
+    if (pattern != NULL) cmocka_set_test_filter(pattern);
+}
+
 uint64_t test_seed_first(void)
 {
     const char *text = getenv("TALLY_SEED");
