@@ -255,20 +255,28 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-.PHONY: run bench help clean install uninstall
+BENCH_EACH := bench-core bench-check bench-instructions bench-wire bench-resp
+.PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
 	@$(MAKE) --no-print-directory VARIANT=release all
 	@exec tools/run build/release$(CLANG) $(RUN_ARGS)
 
-bench: ## measure against redis, side by side (BENCH_ARGS)
+# bench/README.md tells what each measures.
+bench: ## measure everything, beside redis where there is a rival (BENCH_ARGS: names)
+bench-core: ## puts, merges, reads, snapshots, at 10k to 10M keys
+bench-check: ## checks in process, at 10k to 10M keys
+bench-instructions: ## instructions per operation, against those recorded
+bench-wire: ## bytes per update
+bench-resp: ## the RESP door, beside a redis-server
+bench $(BENCH_EACH):
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release bench-programs
-	@exec bench/run build/release$(CLANG) $(BENCH_ARGS)
+	@exec bench/run build/release$(CLANG) $(patsubst bench-%,%,$(filter-out bench,$@)) $(BENCH_ARGS)
 
 help: ## this list
 	@echo 'make TARGET [VARIANT=release|debug|asan|tsan|cov] [CC=gcc|clang] [WERROR=1] [V=1]'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove build/
 	rm -rf build
