@@ -255,7 +255,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-wire bench-resp
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-wire bench-resp
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
@@ -267,6 +267,7 @@ bench: ## measure everything, beside redis where there is a rival (BENCH_ARGS: n
 bench-core: ## puts, merges, reads, snapshots, at 10k to 10M keys
 bench-check: ## checks in process, at 10k to 10M keys
 bench-instructions: ## instructions per operation, against those recorded
+bench-memory: ## memory per counter, beside a redis-server
 bench-wire: ## bytes per update
 bench-resp: ## the RESP door, beside a redis-server
 bench $(BENCH_EACH):
