@@ -8,7 +8,7 @@
 #define ASKS_PER_TICK 10000
 
 /* An engine with every key, the yardstick, the keys and their orders. */
-#define BYTES_PER_KEY 800
+#define BYTES_PER_KEY 500
 
 struct world {
     struct tly_bench_load load;

@@ -10,7 +10,7 @@
 #define SEED 42
 #define HITS_PER_SEAL 10000
 /* Two maps, the rounds between them, the yardstick, the keys and their orders. */
-#define BYTES_PER_KEY 1100
+#define BYTES_PER_KEY 700
 
 struct world {
     struct tly_bench_load load;
