@@ -264,7 +264,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-wire bench-resp
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-wire bench-resp bench-thinlink
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
@@ -279,6 +279,7 @@ bench-instructions: ## instructions per operation, against those recorded
 bench-memory: ## memory per counter, beside a redis-server
 bench-wire: ## bytes per update
 bench-resp: ## the RESP door, beside a redis-server
+bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
 bench $(BENCH_EACH):
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release bench-programs
