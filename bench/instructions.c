@@ -1,7 +1,7 @@
 /*
- * bench/instructions CASE: one operation, many times over, for a tool that counts instructions (bench/bench_instructions).
- * What is counted is the inside of tly_bench_measured; it writes how many operations that were. Without a case it
- * lists them.
+ * bench/instructions CASE KEYS: one operation on each of so many keys, for a tool that counts instructions
+ * (bench/bench_instructions). What is counted is the inside of tly_bench_measured; it writes how many operations that
+ * were. Without a case it lists them.
  */
 #include "bench/support_engine.h"
 #include "bench/support_load.h"
@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 
-#define KEYS 10000
 #define SEED 42
 #define OWN 0x1001
 #define LIMIT 1000
@@ -57,7 +56,7 @@ static void ask(struct world *world, size_t i)
 static void run_check(struct world *world)
 {
     world->sum = 0;
-    for (size_t i = 0; i < KEYS; i++)
+    for (size_t i = 0; i < world->load.count; i++)
         ask(world, i);
 }
 
@@ -86,14 +85,14 @@ static void prepare_bucket(struct world *world)
 
 static void check_remaining(struct world *world)
 {
-    tly_bench_equal(world->sum, (uint64_t)KEYS * (LIMIT - 2), "what remains of all limits");
+    tly_bench_equal(world->sum, world->load.count * (LIMIT - 2), "what remains of all limits");
 }
 
 /* ---- local writes ---- */
 
 static void run_hit(struct world *world)
 {
-    for (size_t i = 0; i < KEYS; i++)
+    for (size_t i = 0; i < world->load.count; i++)
         tly_bench_hit(world->map, key_at(world, i), 1);
 }
 
@@ -117,7 +116,7 @@ static void prepare_seal(struct world *world)
 
 static void check_hits(struct world *world)
 {
-    tly_bench_equal(tly_bench_sum(world->map), 2 * (uint64_t)KEYS, "sum of the hits");
+    tly_bench_equal(tly_bench_sum(world->map), 2 * world->load.count, "sum of the hits");
 }
 
 static void check_seal(struct world *world)
@@ -131,7 +130,7 @@ static void put_all(struct world *world, int64_t count)
 {
     char text[TLY_KEY_BYTES_MAX] = "em:";
     struct tly_dot dot = {.op = TLY_PUT, .num = {1, (uint64_t)count}};
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < world->load.count; i++) {
         struct tly_slice key = key_at(world, i);
         memcpy(text + 3, key.p, key.n);
         tly_bench_must(tly_ormap_put(world->map, tly_slice_of(text, key.n + 3), &dot), "putting a key");
@@ -161,12 +160,12 @@ static void run_put(struct world *world)
 
 static void check_put_new(struct world *world)
 {
-    tly_bench_equal(tly_bench_sum(world->map), KEYS, "sum of what was put");
+    tly_bench_equal(tly_bench_sum(world->map), world->load.count, "sum of what was put");
 }
 
 static void check_put(struct world *world)
 {
-    tly_bench_equal(tly_bench_sum(world->map), 2 * (uint64_t)KEYS, "sum of what was put again");
+    tly_bench_equal(tly_bench_sum(world->map), 2 * world->load.count, "sum of what was put again");
 }
 
 /* ---- from a peer ---- */
@@ -194,7 +193,7 @@ static void run_decode(struct world *world)
 
 static void check_decode(struct world *world)
 {
-    tly_bench_equal(world->row_count, KEYS, "rows decoded");
+    tly_bench_equal(world->row_count, world->load.count, "rows decoded");
 }
 
 static void run_merge(struct world *world)
@@ -220,8 +219,8 @@ static void prepare_merge_new(struct world *world)
 static void prepare_merge(struct world *world)
 {
     prepare_merge_new(world);
-    for (size_t i = 0; i < KEYS; i++) {
-        world->rows[i].dot.version.ts -= KEYS;
+    for (size_t i = 0; i < world->load.count; i++) {
+        world->rows[i].dot.version.ts -= world->load.count;
         world->rows[i].dot.num[2]--;
     }
     run_merge(world);
@@ -231,7 +230,7 @@ static void prepare_merge(struct world *world)
 
 static void check_merge(struct world *world)
 {
-    tly_bench_equal(world->sum, KEYS, "dots applied");
+    tly_bench_equal(world->sum, world->load.count, "dots applied");
     tly_bench_equal(tly_ormap_digest(world->map), tly_ormap_digest(world->peer), "digest after merging");
 }
 
@@ -240,7 +239,7 @@ static void check_merge(struct world *world)
 static void run_read(struct world *world)
 {
     struct tly_moment at = {.window = TLY_BENCH_WINDOW_MS, .epoch = TLY_BENCH_EPOCH};
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < world->load.count; i++) {
         const struct tly_entry *entry = tly_ormap_find(world->peer, key_at(world, i));
         struct tly_value value = {0};
         if (entry != NULL) tly_entry_read(world->peer, entry, &at, &value);
@@ -250,7 +249,7 @@ static void run_read(struct world *world)
 
 static void check_read(struct world *world)
 {
-    tly_bench_equal(world->sum, 2 * (uint64_t)KEYS, "sum of what was read");
+    tly_bench_equal(world->sum, 2 * world->load.count, "sum of what was read");
 }
 
 static void run_snapshot(struct world *world)
@@ -299,14 +298,14 @@ __attribute__((noinline)) void tly_bench_measured(const struct instructions_case
     __asm__ volatile("" ::: "memory");
 }
 
-static void world_init(struct world *world)
+static void world_init(struct world *world, size_t keys)
 {
-    static const struct tly_bench_size size = {KEYS, 2, 1};
+    const struct tly_bench_size size = {keys, 2, 1};
     struct tly_mem mem = tly_bench_heap();
     *world = (struct world){0};
     tly_bench_load_init(&world->load, &size, SEED);
     world->registry = tly_bench_registry();
-    world->rows = tly_bench_new(KEYS + 1, sizeof *world->rows);
+    world->rows = tly_bench_new(keys + 1, sizeof *world->rows);
     tly_bench_bodies_init(&world->bodies);
     tly_buf_init(&world->frames, &mem, SIZE_MAX / 4);
     world->map = tly_bench_map(world->registry, OWN + 1);
@@ -331,27 +330,26 @@ static void world_fini(struct world *world)
     free(world->rows);
 }
 
-static void run_case(const struct instructions_case *c)
+static void run_case(const struct instructions_case *c, size_t keys)
 {
     struct world world;
-    world_init(&world);
+    world_init(&world, keys);
     c->prepare(&world);
     tly_bench_measured(c, &world);
     c->check(&world);
     world_fini(&world);
-    printf("%d\n", KEYS);
+    printf("%zu\n", keys);
 }
 
 int main(int argc, char **argv)
 {
+    unsigned long keys = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
     for (size_t i = 0; i < CASES; i++) {
-        if (argc < 2) {
-            printf("%s\n", cases[i].name);
-        } else if (strcmp(argv[1], cases[i].name) == 0) {
-            run_case(&cases[i]);
-            return 0;
-        }
+        if (argc == 1) printf("%s\n", cases[i].name);
+        if (argc != 3 || strcmp(argv[1], cases[i].name) != 0) continue;
+        run_case(&cases[i], keys);
+        return 0;
     }
-    if (argc >= 2) tly_bench_fail("no case is called %s", argv[1]);
+    if (argc > 1) tly_bench_fail("usage: instructions [CASE KEYS]");
     return 0;
 }
