@@ -55,7 +55,8 @@ PKG_wire := $(PKG_crdt) $(MSGPACK) liblz4
 PKG_engine := $(PKG_wire)
 PKG_shell := $(PKG_engine) libevent_core libevent_extra libcares yaml-0.1 json-c libbsd-overlay
 PKG_ctl := $(PKG_wire) json-c libcurl libbsd-overlay
-PKG_build := $(sort $(PKG_shell) $(PKG_ctl))
+PKG_link := libevent_core
+PKG_build := $(sort $(PKG_shell) $(PKG_ctl) $(PKG_link))
 PKG_test := cmocka json-c libbsd-overlay
 PKG_all := $(sort $(PKG_build) $(PKG_test))
 
@@ -120,6 +121,7 @@ LIBS_wire := $(call pkg_libs,$(PKG_wire))
 LIBS_engine := $(call pkg_libs,$(PKG_engine))
 LIBS_shell := $(call pkg_libs,$(PKG_shell)) -pthread
 LIBS_ctl := $(call pkg_libs,$(PKG_ctl))
+LIBS_tools := $(call pkg_libs,$(PKG_link))
 LIBS_test := $(call pkg_libs,$(PKG_test))
 
 # ---------------------------------------------------------------- what there is
@@ -134,20 +136,22 @@ SRC_engine := $(call sources,service/engine)
 SRC_main := $(wildcard service/shell/main.c)
 SRC_shell := $(filter-out $(SRC_main),$(call sources,service/shell))
 SRC_ctl := $(wildcard tools/tallyctl*.c)
+SRC_linkmain := $(wildcard tools/link/main.c)
+SRC_link := $(filter-out $(SRC_linkmain),$(wildcard tools/link/*.c))
 SRC_support := $(wildcard tests/support/*.c)
 SRC_replay := $(wildcard tests/fuzz/replay_main.c)
 SRC_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
 SRC_bench_support := $(wildcard bench/support*.c)
 SRC_bench := $(filter-out $(SRC_bench_support),$(wildcard bench/*.c))
 
-TEST_LAYERS := crdt wire engine shell
+TEST_LAYERS := crdt wire engine shell tools
 $(foreach l,$(TEST_LAYERS),\
     $(eval SRC_test_$l := $(wildcard tests/$l/test_*.c))\
     $(eval SRC_helpers_$l := $(filter-out $(SRC_test_$l),$(wildcard tests/$l/*.c))))
 SRC_tests := $(foreach l,$(TEST_LAYERS),$(SRC_test_$l))
 SRC_helpers := $(foreach l,$(TEST_LAYERS),$(SRC_helpers_$l))
 
-SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_main) $(SRC_ctl) $(SRC_support) \
+SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_main) $(SRC_ctl) $(SRC_link) $(SRC_linkmain) $(SRC_support) \
     $(SRC_helpers) $(SRC_tests) $(SRC_replay) $(SRC_fuzz) $(SRC_bench_support) $(SRC_bench)
 OBJECTS := $(call objects,$(SOURCES))
 
@@ -161,17 +165,18 @@ STACK_crdt := $(LIB_crdt)
 STACK_wire := $(LIB_wire) $(STACK_crdt)
 STACK_engine := $(LIB_engine) $(STACK_wire)
 STACK_shell := $(LIB_shell) $(STACK_engine)
+STACK_tools := $(B)/tools/link.a
 
 TESTS := $(call programs,$(SRC_tests))
 FUZZERS := $(call programs,$(SRC_fuzz))
 BENCHES := $(call programs,$(SRC_bench))
-BINARIES := $(if $(SRC_main),$(B)/tallyd) $(if $(SRC_ctl),$(B)/tallyctl)
+BINARIES := $(if $(SRC_main),$(B)/tallyd) $(if $(SRC_ctl),$(B)/tallyctl) $(if $(SRC_linkmain),$(B)/tally-link)
 TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 
 # ---------------------------------------------------------------- how it is made
 
 .PHONY: all libs tests fuzzers bench-programs FORCE
-all: libs $(BINARIES) ## the libraries, tallyd and tallyctl (the default)
+all: libs $(BINARIES) ## the libraries, tallyd, tallyctl and tally-link (the default)
 libs: $(LIBRARIES)
 tests: all $(TESTS) $(FUZZERS)
 fuzzers: $(FUZZERS)
@@ -209,6 +214,7 @@ $(eval $(call archive,$(LIB_crdt),$(call objects,$(SRC_crdt))))
 $(eval $(call archive,$(LIB_wire),$(call objects,$(SRC_wire))))
 $(eval $(call archive,$(LIB_engine),$(call objects,$(SRC_engine))))
 $(eval $(call archive,$(LIB_shell),$(call objects,$(SRC_shell))))
+$(eval $(call archive,$(B)/tools/link.a,$(call objects,$(SRC_link))))
 $(eval $(call archive,$(B)/tests/support.a,$(call objects,$(SRC_support))))
 $(eval $(call archive,$(B)/bench/support.a,$(call objects,$(SRC_bench_support))))
 $(foreach l,$(TEST_LAYERS),$(eval $(call archive,$(B)/tests/$l/helpers.a,$(call objects,$(SRC_helpers_$l)))))
@@ -223,6 +229,9 @@ $(B)/tallyd: $(call objects,$(SRC_main)) $(STACK_shell)
 
 $(B)/tallyctl: $(call objects,$(SRC_ctl)) $(STACK_shell)
 	$(call link,$(LIBS_shell) $(LIBS_ctl))
+
+$(B)/tally-link: $(call objects,$(SRC_linkmain)) $(STACK_tools)
+	$(call link,$(LIBS_tools))
 
 # $(call test_rule,LAYER): its tests see the helpers of the layer, those of all, and the layers up to it.
 define test_rule
@@ -255,20 +264,30 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-.PHONY: run bench help clean install uninstall
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-wire bench-resp bench-thinlink
+.PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
 	@$(MAKE) --no-print-directory VARIANT=release all
 	@exec tools/run build/release$(CLANG) $(RUN_ARGS)
 
-bench: ## measure against redis, side by side (BENCH_ARGS)
+# bench/README.md tells what each measures.
+bench: ## measure everything, beside redis where there is a rival (BENCH_ARGS: names)
+bench-core: ## puts, merges, reads, snapshots, at 10k to 10M keys
+bench-check: ## checks in process, at 10k to 10M keys
+bench-instructions: ## instructions per operation, against those recorded
+bench-memory: ## memory per counter, beside a redis-server
+bench-wire: ## bytes per update
+bench-resp: ## the RESP door, beside a redis-server
+bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
+bench $(BENCH_EACH):
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release bench-programs
-	@exec bench/run build/release$(CLANG) $(BENCH_ARGS)
+	@exec bench/run build/release$(CLANG) $(patsubst bench-%,%,$(filter-out bench,$@)) $(BENCH_ARGS)
 
 help: ## this list
 	@echo 'make TARGET [VARIANT=release|debug|asan|tsan|cov] [CC=gcc|clang] [WERROR=1] [V=1]'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove build/
 	rm -rf build
@@ -344,7 +363,7 @@ PUBLIC := $(filter-out %_internal.h,$(wildcard crdt/*.h wire/*.h service/engine/
 MANUALS := $(wildcard man/*.[1-8])
 DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md)
 manual_dir = $(MANDIR)/man$(subst .,,$(suffix $1))
-INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl \
+INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl $(BINDIR)/tally-link \
     $(addprefix $(LIBDIR)/,$(notdir $(LIB_crdt) $(LIB_wire) $(LIB_engine))) \
     $(addprefix $(INCLUDEDIR)/,$(PUBLIC)) $(addprefix $(DOCDIR)/,$(DOCS)) \
     $(foreach m,$(MANUALS),$(call manual_dir,$m)/$(notdir $m))
@@ -352,7 +371,7 @@ INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl \
 install: all ## under $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED))))
 	$(INSTALL) -m 755 $(B)/tallyd $(DESTDIR)$(SBINDIR)
-	$(INSTALL) -m 755 $(B)/tallyctl $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 755 $(B)/tallyctl $(B)/tally-link $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 $(LIB_crdt) $(LIB_wire) $(LIB_engine) $(DESTDIR)$(LIBDIR)
 	$(foreach h,$(PUBLIC),$(INSTALL) -m 644 $h $(DESTDIR)$(INCLUDEDIR)/$h &&) :
 	$(foreach m,$(MANUALS),$(INSTALL) -m 644 $m $(DESTDIR)$(call manual_dir,$m) &&) :

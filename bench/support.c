@@ -72,9 +72,9 @@ double tly_bench_scale(void)
     return scale;
 }
 
-size_t tly_bench_repeats(void)
+size_t tly_bench_repeats(size_t at_1)
 {
-    double repeats = 7 * tly_bench_scale();
+    double repeats = (double)at_1 * tly_bench_scale();
     return repeats < 1 ? 1 : (size_t)repeats;
 }
 
@@ -129,11 +129,12 @@ static double target_of(const struct tly_bench_case *c, double yardstick)
 static void print_row(const struct tly_bench_case *c, struct figure figure, double yardstick)
 {
     double wanted = target_of(c, yardstick);
-    char target[48] = "";
+    char target[24] = "", stretch[16] = "";
     if (wanted > 0)
-        snprintf(target, sizeof target, "%5.1f  %s", wanted, figure.median >= wanted ? "met" : "not met");
-    printf("  %-32s %8.3f %8.3f..%-8.3f %5.2fx   %-26s %s\n", c->name, figure.median, figure.least,
-           figure.most, figure.median / yardstick, c->reference != NULL ? c->reference : "", target);
+        snprintf(target, sizeof target, "%6.2f %s", wanted, figure.median >= wanted ? "met" : "not met");
+    if (c->stretch > 0) snprintf(stretch, sizeof stretch, "%6.2f", c->stretch);
+    printf("  %-32s %8.3f %8.3f..%-8.3f %5.2fx   %-38s %-14s %s\n", c->name, figure.median, figure.least,
+           figure.most, figure.median / yardstick, c->reference != NULL ? c->reference : "", target, stretch);
 }
 
 static void write_line(const struct tly_bench_plan *plan, const struct tly_bench_case *c,
@@ -142,13 +143,15 @@ static void write_line(const struct tly_bench_plan *plan, const struct tly_bench
     double wanted = target_of(c, yardstick);
     fprintf(
         plan->json,
-        "{\"bench\":\"%s\",\"case\":\"%s\",\"unit\":\"M/CPU-s\",\"median\":%.4f,\"min\":%.4f,\"max\":%.4f,"
-        "\"repeats\":%zu,\"bare\":%.4f,\"scale\":%g",
-        plan->bench, c->name, figure.median, figure.least, figure.most, plan->repeats,
+        "{\"bench\":\"%s\",\"case\":\"%s\",\"keys\":%zu,\"unit\":\"M/CPU-s\",\"median\":%.4f,\"min\":%.4f,"
+        "\"max\":%.4f,\"repeats\":%zu,\"bare\":%.4f,\"scale\":%g",
+        plan->bench, c->name, plan->keys, figure.median, figure.least, figure.most, plan->repeats,
         figure.median / yardstick, tly_bench_scale());
+    if (c->reference != NULL) fprintf(plan->json, ",\"reference\":\"%s\"", c->reference);
     if (wanted > 0)
         fprintf(plan->json, ",\"target\":%.4f,\"met\":%s", wanted,
                 figure.median >= wanted ? "true" : "false");
+    if (c->stretch > 0) fprintf(plan->json, ",\"stretch\":%.4f", c->stretch);
     fputs("}\n", plan->json);
 }
 
@@ -160,13 +163,14 @@ void tly_bench_run(const struct tly_bench_plan *plan, void *world)
         for (size_t i = 0; i < plan->count; i++)
             samples[i * repeats + repeat] = plan->cases[i].run(world);
 
-    printf("  %-32s %8s %18s %6s   %-26s %s\n", "million per CPU second", "median", "min..max", "bare",
-           "measured elsewhere", "target");
+    printf("  %-32s %8s %18s %6s   %-38s %-14s %s\n", "million per CPU second", "median", "min..max", "bare",
+           "measured elsewhere", "target", "stretch");
     for (size_t i = 0; i < plan->count; i++) {
         struct figure figure = figure_of(samples + i * repeats, repeats);
         if (i == 0) yardstick = figure.median;
         print_row(&plan->cases[i], figure, yardstick);
         if (plan->json != NULL) write_line(plan, &plan->cases[i], figure, yardstick);
+        if (plan->medians != NULL) plan->medians[i] = figure.median;
     }
     free(samples);
 }

@@ -31,8 +31,8 @@ void tly_bench_shuffle(uint32_t *order, size_t count, uint64_t *seed);
 
 /* BENCH_SCALE: how much to do, 1 unless told otherwise. */
 double tly_bench_scale(void);
-/* Repetitions at that scale: 7 at 1. */
-size_t tly_bench_repeats(void);
+/* Repetitions at that scale, where `at_1` belong to 1; at least one. */
+size_t tly_bench_repeats(size_t at_1);
 
 /* A benchmark that computed something wrong has measured nothing: these end the program with status 1. */
 void tly_bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -45,16 +45,18 @@ struct tly_bench_case {
     const char *name;
     /* Millions of operations per CPU second; what is not measured (building, checking) is done beside. */
     double (*run)(void *world);
-    const char *reference; /* the rival's or the limit's figure, measured elsewhere; NULL: none */
-    double target;         /* in millions per CPU second; 0: none */
-    double bare_target;    /* as a ratio to the yardstick; 0: none */
+    const char *reference;  /* the rival's or the limit's figure, measured elsewhere; NULL: none */
+    double target, stretch; /* in millions per CPU second; 0: none */
+    double bare_target;     /* as a ratio to the yardstick; 0: none */
 };
 
 struct tly_bench_plan {
     const char *bench;
     const struct tly_bench_case *cases;
     size_t count, repeats;
-    FILE *json; /* takes a line for each case; may be NULL */
+    size_t keys;
+    FILE *json;      /* takes a line for each case; may be NULL */
+    double *medians; /* takes one of each case; may be NULL */
 };
 
 /* Runs the cases one after the other, and that `repeats` times, and prints the table. */

@@ -6,6 +6,7 @@
 
 #define KEY_BYTES 40
 #define TENANTS 2000
+#define IDS_OF_5_DIGITS ((size_t)1 << 20)
 
 static const char *const routes[] = {"/api/v2/orders", "/api/v2/login", "/metrics", "/webhooks",
                                      "/search",        "/v1/files",     "/status",  "/reports"};
@@ -23,8 +24,10 @@ static void make_key(struct tly_bench_keys *keys, size_t i, uint64_t offset, uin
 {
     unsigned tenant = (unsigned)tly_bench_below(seed, TENANTS);
     const char *route = routes[tly_bench_below(seed, sizeof routes / sizeof routes[0])];
-    unsigned id = (unsigned)((i * 0x9e375u + offset) % TLY_BENCH_KEYS_MAX);
-    keys->bytes[i] = (uint8_t)snprintf(keys->text[i], KEY_BYTES, "rl:%05u:%s:%05x", tenant, route, id);
+    int digits = keys->count <= IDS_OF_5_DIGITS ? 5 : 6;
+    unsigned id = (unsigned)((i * 0x9e375u + offset) % (1u << 4 * digits));
+    keys->bytes[i] =
+        (uint8_t)snprintf(keys->text[i], KEY_BYTES, "rl:%05u:%s:%0*x", tenant, route, digits, id);
 }
 
 static void make_sums(struct tly_bench_keys *keys)

@@ -1,0 +1,355 @@
+/*
+ * bench/instructions CASE KEYS: one operation on each of so many keys, for a tool that counts instructions
+ * (bench/bench_instructions). What is counted is the inside of tly_bench_measured; it writes how many operations that
+ * were. Without a case it lists them.
+ */
+#include "bench/support_engine.h"
+#include "bench/support_load.h"
+#include "bench/support_map.h"
+#include "wire/frame.h"
+
+#include <stdlib.h>
+
+#define SEED 42
+#define OWN 0x1001
+#define LIMIT 1000
+
+struct world {
+    struct tly_bench_load load;
+    struct tly_registry *registry;
+    struct tly_ormap *peer, *map; /* the peer counted twice into every key; the map is what a case works on */
+    uint64_t before_ts;           /* of the peer, between the two */
+    struct tly_bench_bodies bodies;
+    struct tly_row *rows;
+    size_t row_count;
+    struct tly_buf frames;
+    struct tly_engine *engine;
+    struct tly_rate rate;
+    uint64_t sum;
+};
+
+struct instructions_case {
+    const char *name;
+    void (*prepare)(struct world *world);
+    void (*run)(struct world *world);
+    void (*check)(struct world *world); /* that it did what it should */
+};
+
+static struct tly_slice key_at(const struct world *world, size_t i)
+{
+    return tly_bench_key(world->load.keys, world->load.order[1][i]);
+}
+
+/* ---- checks ---- */
+
+static void ask(struct world *world, size_t i)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .now = {TLY_BENCH_WALL_NS, 1}};
+    request.check = (struct tly_check){.key = tly_bench_plain_key(world->load.keys, world->load.order[1][i]),
+                                       .rate = world->rate,
+                                       .hits = 1};
+    tly_bench_must(tly_engine_ask(world->engine, &request, &reply), "asking");
+    world->sum += reply.verdict.code == TLY_CODE_OK ? reply.verdict.remaining : 0;
+}
+
+static void run_check(struct world *world)
+{
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++)
+        ask(world, i);
+}
+
+static void prepare_check(struct world *world, enum tly_algorithm algorithm)
+{
+    world->engine = tly_bench_engine(false);
+    tly_bench_engine_start(world->engine);
+    world->rate = (struct tly_rate){.limit = LIMIT, .window_ms = 60000, .algorithm = algorithm};
+    run_check(world);
+}
+
+static void prepare_fixed(struct world *world)
+{
+    prepare_check(world, TLY_FIXED_WINDOW);
+}
+
+static void prepare_sliding(struct world *world)
+{
+    prepare_check(world, TLY_SLIDING_WINDOW);
+}
+
+static void prepare_bucket(struct world *world)
+{
+    prepare_check(world, TLY_TOKEN_BUCKET);
+}
+
+static void check_remaining(struct world *world)
+{
+    tly_bench_equal(world->sum, world->load.count * (LIMIT - 2), "what remains of all limits");
+}
+
+/* ---- local writes ---- */
+
+static void run_hit(struct world *world)
+{
+    for (size_t i = 0; i < world->load.count; i++)
+        tly_bench_hit(world->map, key_at(world, i), 1);
+}
+
+static void run_seal(struct world *world)
+{
+    tly_bench_must(tly_ormap_seal(world->map), "sealing");
+}
+
+static void prepare_hit(struct world *world)
+{
+    world->map = tly_bench_map(world->registry, OWN);
+    run_hit(world);
+    run_seal(world);
+}
+
+static void prepare_seal(struct world *world)
+{
+    prepare_hit(world);
+    run_hit(world);
+}
+
+static void check_hits(struct world *world)
+{
+    tly_bench_equal(tly_bench_sum(world->map), 2 * world->load.count, "sum of the hits");
+}
+
+static void check_seal(struct world *world)
+{
+    check_hits(world);
+    tly_bench_equal(tly_ormap_is_unsealed(world->map), 0, "unsealed shards");
+}
+
+/* The keys are put under the same text with em: in front, made beside; the cost of making it is some moved bytes. */
+static void put_all(struct world *world, int64_t count)
+{
+    char text[TLY_KEY_BYTES_MAX] = "em:";
+    struct tly_dot dot = {.op = TLY_PUT, .num = {1, (uint64_t)count}};
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_slice key = key_at(world, i);
+        memcpy(text + 3, key.p, key.n);
+        tly_bench_must(tly_ormap_put(world->map, tly_slice_of(text, key.n + 3), &dot), "putting a key");
+    }
+}
+
+static void prepare_put_new(struct world *world)
+{
+    world->map = tly_bench_map(world->registry, OWN);
+}
+
+static void run_put_new(struct world *world)
+{
+    put_all(world, 1);
+}
+
+static void prepare_put(struct world *world)
+{
+    prepare_put_new(world);
+    run_put_new(world);
+}
+
+static void run_put(struct world *world)
+{
+    put_all(world, 2);
+}
+
+static void check_put_new(struct world *world)
+{
+    tly_bench_equal(tly_bench_sum(world->map), world->load.count, "sum of what was put");
+}
+
+static void check_put(struct world *world)
+{
+    tly_bench_equal(tly_bench_sum(world->map), 2 * world->load.count, "sum of what was put again");
+}
+
+/* ---- from a peer ---- */
+
+static void decode(struct world *world, struct tly_row *rows)
+{
+    world->row_count = 0;
+    for (size_t i = 0; i < world->bodies.count; i++) {
+        struct tly_round round;
+        tly_bench_must(tly_round_get(tly_bench_body(&world->bodies, i), &round), "decoding");
+        for (struct tly_rows walk = tly_rows_of(&round); tly_rows_next(&walk, &rows[world->row_count]);)
+            world->row_count++;
+    }
+}
+
+static void prepare_decode(struct world *world)
+{
+    tly_bench_encode(world->peer, world->before_ts, TLY_BENCH_UNCUT, &world->bodies);
+}
+
+static void run_decode(struct world *world)
+{
+    decode(world, world->rows);
+}
+
+static void check_decode(struct world *world)
+{
+    tly_bench_equal(world->row_count, world->load.count, "rows decoded");
+}
+
+static void run_merge(struct world *world)
+{
+    for (size_t i = 0; i < world->row_count; i++) {
+        const struct tly_row *row = &world->rows[i];
+        enum tly_outcome outcome;
+        tly_bench_must(tly_ormap_admits(world->map, row->key, &row->dot), "admitting a dot");
+        tly_bench_must(tly_ormap_apply(world->map, row->key, &row->dot, &outcome), "applying a dot");
+        world->sum += outcome == TLY_APPLIED;
+    }
+}
+
+static void prepare_merge_new(struct world *world)
+{
+    world->map = tly_bench_map(world->registry, OWN);
+    prepare_decode(world);
+    run_decode(world);
+    world->sum = 0;
+}
+
+/* The map has what the peer had counted before. */
+static void prepare_merge(struct world *world)
+{
+    prepare_merge_new(world);
+    for (size_t i = 0; i < world->load.count; i++) {
+        world->rows[i].dot.version.ts -= world->load.count;
+        world->rows[i].dot.num[2]--;
+    }
+    run_merge(world);
+    run_decode(world);
+    world->sum = 0;
+}
+
+static void check_merge(struct world *world)
+{
+    tly_bench_equal(world->sum, world->load.count, "dots applied");
+    tly_bench_equal(tly_ormap_digest(world->map), tly_ormap_digest(world->peer), "digest after merging");
+}
+
+/* ---- reading ---- */
+
+static void run_read(struct world *world)
+{
+    struct tly_moment at = {.window = TLY_BENCH_WINDOW_MS, .epoch = TLY_BENCH_EPOCH};
+    for (size_t i = 0; i < world->load.count; i++) {
+        const struct tly_entry *entry = tly_ormap_find(world->peer, key_at(world, i));
+        struct tly_value value = {0};
+        if (entry != NULL) tly_entry_read(world->peer, entry, &at, &value);
+        world->sum += (uint64_t)value.count;
+    }
+}
+
+static void check_read(struct world *world)
+{
+    tly_bench_equal(world->sum, 2 * world->load.count, "sum of what was read");
+}
+
+static void run_snapshot(struct world *world)
+{
+    tly_bench_encode(world->peer, 0, TLY_BENCH_UNCUT, &world->bodies);
+    for (size_t i = 0; i < world->bodies.count; i++)
+        tly_frame_put(&world->frames, TLY_FRAME_ROUND, tly_bench_body(&world->bodies, i));
+}
+
+static void check_snapshot(struct world *world)
+{
+    tly_bench_must(world->frames.result, "writing a snapshot");
+    run_decode(world);
+    check_decode(world);
+}
+
+static void prepare_nothing(struct world *world)
+{
+    world->sum = 0;
+}
+
+static const struct instructions_case cases[] = {
+    {"check_fixed_window", prepare_fixed, run_check, check_remaining},
+    {"check_sliding_window", prepare_sliding, run_check, check_remaining},
+    {"check_token_bucket", prepare_bucket, run_check, check_remaining},
+    {"hit", prepare_hit, run_hit, check_hits},
+    {"seal", prepare_seal, run_seal, check_seal},
+    {"put_new", prepare_put_new, run_put_new, check_put_new},
+    {"put", prepare_put, run_put, check_put},
+    {"decode", prepare_decode, run_decode, check_decode},
+    {"merge_new", prepare_merge_new, run_merge, check_merge},
+    {"merge", prepare_merge, run_merge, check_merge},
+    {"read", prepare_nothing, run_read, check_read},
+    {"snapshot_row", prepare_nothing, run_snapshot, check_snapshot},
+};
+
+#define CASES (sizeof cases / sizeof cases[0])
+
+/* Named to the tool, which counts from its first instruction to its last. */
+void tly_bench_measured(const struct instructions_case *c, struct world *world);
+
+__attribute__((noinline)) void tly_bench_measured(const struct instructions_case *c, struct world *world)
+{
+    c->run(world);
+    /* So that the call above is no jump out of here. */
+    __asm__ volatile("" ::: "memory");
+}
+
+static void world_init(struct world *world, size_t keys)
+{
+    const struct tly_bench_size size = {keys, 2, 1};
+    struct tly_mem mem = tly_bench_heap();
+    *world = (struct world){0};
+    tly_bench_load_init(&world->load, &size, SEED);
+    world->registry = tly_bench_registry();
+    world->rows = tly_bench_new(keys + 1, sizeof *world->rows);
+    tly_bench_bodies_init(&world->bodies);
+    tly_buf_init(&world->frames, &mem, SIZE_MAX / 4);
+    world->map = tly_bench_map(world->registry, OWN + 1);
+    run_hit(world);
+    run_seal(world);
+    world->before_ts = tly_ormap_life(world->map, 0).last;
+    run_hit(world);
+    run_seal(world);
+    world->peer = world->map;
+    world->map = NULL;
+}
+
+static void world_fini(struct world *world)
+{
+    tly_engine_free(world->engine);
+    tly_ormap_free(world->map);
+    tly_ormap_free(world->peer);
+    tly_bench_bodies_fini(&world->bodies);
+    tly_buf_fini(&world->frames);
+    tly_registry_free(world->registry);
+    tly_bench_load_fini(&world->load);
+    free(world->rows);
+}
+
+static void run_case(const struct instructions_case *c, size_t keys)
+{
+    struct world world;
+    world_init(&world, keys);
+    c->prepare(&world);
+    tly_bench_measured(c, &world);
+    c->check(&world);
+    world_fini(&world);
+    printf("%zu\n", keys);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned long keys = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
+    for (size_t i = 0; i < CASES; i++) {
+        if (argc == 1) printf("%s\n", cases[i].name);
+        if (argc != 3 || strcmp(argv[1], cases[i].name) != 0) continue;
+        run_case(&cases[i], keys);
+        return 0;
+    }
+    if (argc > 1) tly_bench_fail("usage: instructions [CASE KEYS]");
+    return 0;
+}
