@@ -263,6 +263,24 @@ void tly_export_free(struct tly_export *export);
 #define TLY_EXPORT_PIECE_BYTES (32u * 1024u)
 enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, bool *done) TLY_MUST_CHECK;
 
+/* ---- images ---- */
+
+/*
+ * Walks over everything and gives it as batches, to be replayed as those of TLY_DO_APPEND are. An image, and all batches given out
+ * after it was begun, stand for the node as it was at any later moment; so an image may take the place of the log once the ticket
+ * taken at its end is stored. The owner frees it before the engine.
+ */
+struct tly_image;
+
+/* TLY_OK; TLY_MORE: not in this turn; TLY_NOMEM, TLY_CLOCK_END. Batches given out until now are covered by the image. */
+enum tly_result tly_image_new(struct tly_engine *engine, struct tly_image **out) TLY_MUST_CHECK;
+void tly_image_free(struct tly_image *image);
+/*
+ * Appends the next batch, of about 16 KiB, in well under a millisecond. *done: it was the last. Failures as of
+ * tly_export_next: it cannot go on.
+ */
+enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, bool *done) TLY_MUST_CHECK;
+
 /* ---- looking in ---- */
 
 /* Counters since the start. X(name, help) */

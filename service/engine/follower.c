@@ -116,6 +116,9 @@ static bool write_life(struct tly_follower *follower, size_t life, struct tly_ro
         }
         reach->sent = ts;
     }
+    /* The last record may have gone again, and nothing else would ever bring the follower up to it. */
+    uint64_t last = tly_ormap_life(follower->map, life).last;
+    if (reach->sent < last) reach->sent = last;
     return true;
 }
 
