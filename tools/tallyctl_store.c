@@ -46,8 +46,8 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
                          struct batches *batches)
 {
     struct tly_segment_end end = {0};
-    struct tly_segment_part part = {storage, segment->number, segment->bytes};
-    tly_segment_name(segment->number, batches->name);
+    struct tly_segment_part part = {storage, TLY_SEGMENT_LOG, segment->number, segment->bytes};
+    tly_segment_name(TLY_SEGMENT_LOG, segment->number, batches->name);
     enum tly_result result = TLY_OK;
     if (part.bytes == 0 || is_last) result = tly_storage_size(storage, batches->name, &part.bytes);
     if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);

@@ -33,7 +33,10 @@ enum tly_frame_type {
     /* In files only: wire/archive.h. */
     TLY_FRAME_ARCHIVE_HEAD = 24,
     TLY_FRAME_ARCHIVE_ROWS = 25,
-    TLY_FRAME_ARCHIVE_END = 26
+    TLY_FRAME_ARCHIVE_END = 26,
+    /* In the store's files only: service/shell/segment.h. */
+    TLY_FRAME_SYNCED = 30,
+    TLY_FRAME_SEGMENT_END = 31
 };
 
 struct tly_frame {

@@ -23,6 +23,7 @@ struct tly_journal {
 
     char name[TLY_SEGMENT_NAME_BYTES]; /* of the segment that is open */
     uint64_t size, synced_size;        /* its valid bytes; 0: there is no segment yet */
+    uint64_t told_size;                /* its last SYNCED record */
     uint64_t tried;                    /* number of the last segment that was made or tried */
     uint64_t earlier_bytes;            /* of all segments before it */
     char error[512];
@@ -76,10 +77,12 @@ struct tly_journal *tly_journal_new(const struct tly_journal_config *config)
     tly_buf_init(&j->kept, &mem, config->kept_bytes);
     const struct tly_segment *last = last_segment(j);
     assert((last != NULL) == (config->size >= TLY_SEGMENT_HEADER_BYTES));
-    j->state = last != NULL ? OPEN : CLOSED;
-    j->tried = last != NULL ? last->number : 0;
+    j->state = last != NULL && !config->is_old ? OPEN : CLOSED;
+    /* Without a segment, the first is that with the snapshot's number. */
+    uint64_t snapshot = config->manifest->snapshot;
+    j->tried = last != NULL ? last->number : snapshot - (snapshot > 0);
     j->size = j->synced_size = config->size;
-    tly_segment_name(j->tried, j->name);
+    tly_segment_name(TLY_SEGMENT_LOG, j->tried, j->name);
     sum_earlier(j);
     return j;
 }
@@ -124,11 +127,30 @@ static void note_synced(struct tly_journal *j)
 
 /* ---- steps; each leaves the state from which it can be tried again ---- */
 
+/* What was synced since this was last said is said ahead of what follows. */
+static enum tly_result append_synced(struct tly_journal *j)
+{
+    if (j->synced_size == j->told_size) return TLY_OK;
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf record;
+    tly_buf_init(&record, &mem, 64);
+    tly_segment_put_synced(&record, j->synced_size);
+    enum tly_result result = record.result;
+    if (result == TLY_OK) result = tly_storage_append(j->config.storage, j->name, tly_buf_slice(&record));
+    if (result == TLY_OK) {
+        j->size += record.n;
+        j->told_size = j->synced_size;
+    }
+    tly_buf_fini(&record);
+    return result;
+}
+
 /* OPEN -> OPEN, TORN */
 static enum tly_result append_kept(struct tly_journal *j)
 {
     struct tly_slice bytes = tly_slice_of(j->kept.p + j->written, j->kept.n - j->written);
-    enum tly_result result = tly_storage_append(j->config.storage, j->name, bytes);
+    enum tly_result result = append_synced(j);
+    if (result == TLY_OK) result = tly_storage_append(j->config.storage, j->name, bytes);
     if (result != TLY_OK) {
         move(j, TORN);
         return fail(j, result);
@@ -152,7 +174,7 @@ static enum tly_result write_segment(struct tly_journal *j, const char *name, ui
 {
     struct tly_storage *storage = j->config.storage;
     uint8_t header[TLY_SEGMENT_HEADER_BYTES];
-    tly_segment_header(number, header);
+    tly_segment_header(TLY_SEGMENT_LOG, number, header);
     enum tly_result result = tly_storage_remove(storage, name);
     if (result == TLY_OK) result = tly_storage_append(storage, name, tly_slice_of(header, sizeof header));
     if (result == TLY_OK && j->kept.n > 0)
@@ -171,7 +193,7 @@ static enum tly_result stage(struct tly_journal *j)
         return TLY_FULL;
     }
     j->tried++;
-    tly_segment_name(j->tried, name);
+    tly_segment_name(TLY_SEGMENT_LOG, j->tried, name);
     enum tly_result result = write_segment(j, name, j->tried);
     if (result != TLY_OK) {
         (void)fail(j, result);
@@ -209,8 +231,9 @@ static enum tly_result publish(struct tly_journal *j)
         return fail(j, result);
     }
     if (m->segment_count == count) (void)!tly_storage_remove(j->config.storage, j->name);
-    tly_segment_name(j->tried, j->name);
+    tly_segment_name(TLY_SEGMENT_LOG, j->tried, j->name);
     sum_earlier(j);
+    j->told_size = 0;
     j->size = TLY_SEGMENT_HEADER_BYTES + j->written;
     j->last_written = j->last_staged;
     move(j, OPEN);
@@ -251,6 +274,30 @@ enum tly_result tly_journal_write(struct tly_journal *j)
     if (j->state == STAGED) result = publish(j);
     if (j->state == OPEN && j->written < j->kept.n) result = append_kept(j);
     return result;
+}
+
+enum tly_result tly_journal_roll(struct tly_journal *j, uint64_t *number)
+{
+    enum tly_result result = tly_journal_is_behind(j) ? tly_journal_write(j) : TLY_OK;
+    if (result == TLY_OK) result = tly_journal_sync(j);
+    if (result != TLY_OK) return result;
+    move(j, CLOSED);
+    result = tly_journal_write(j);
+    if (result == TLY_OK) *number = j->tried;
+    return result;
+}
+
+void tly_journal_drop_before(struct tly_journal *j, uint64_t from)
+{
+    struct tly_manifest *m = j->config.manifest;
+    size_t gone = 0;
+    while (gone + 1 < m->segment_count && m->segments[gone].number < from)
+        gone++;
+    memmove(m->segments, m->segments + gone, (m->segment_count - gone) * sizeof *m->segments);
+    m->segment_count -= gone;
+    m->snapshot = from;
+    m->is_changed = true;
+    sum_earlier(j);
 }
 
 bool tly_journal_is_behind(const struct tly_journal *j)

@@ -31,6 +31,7 @@ struct tly_journal_config {
     struct tly_storage *storage;   /* borrowed */
     struct tly_manifest *manifest; /* borrowed; nobody else changes its segments */
     uint64_t size;                 /* of the last segment in MANIFEST, all of it valid; 0 if there is none */
+    bool is_old;                   /* it is of an older format and is not added to */
     uint64_t segment_bytes;        /* a segment of so many bytes is full */
     size_t kept_bytes;             /* that may be kept in memory */
 };
@@ -46,6 +47,14 @@ enum tly_result tly_journal_put(struct tly_journal *journal, uint64_t number,
 enum tly_result tly_journal_write(struct tly_journal *journal) TLY_MUST_CHECK;
 /* Syncs what was written. A failure closes the segment. */
 enum tly_result tly_journal_sync(struct tly_journal *journal) TLY_MUST_CHECK;
+
+/*
+ * Ends the segment after all that was put, synced, and begins a new one, whose number is *number. Otherwise tly_journal_error says
+ * why, and tly_journal_write goes on.
+ */
+enum tly_result tly_journal_roll(struct tly_journal *journal, uint64_t *number) TLY_MUST_CHECK;
+/* A snapshot stands for all before segment `from`, in MANIFEST, which is to be saved. */
+void tly_journal_drop_before(struct tly_journal *journal, uint64_t from);
 
 /* Something waits for tly_journal_write. */
 bool tly_journal_is_behind(const struct tly_journal *journal);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #define MARK "tally manifest"
-#define FIELDS 9
+#define FIELDS 10 /* of format 1: one less */
 
 static_assert(TLY_SEGMENTS_MAX * 19 + 1024 < TLY_FRAME_BODY_MAX, "every manifest fits into a frame");
 
@@ -44,7 +44,7 @@ static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *
         return TLY_BAD_MESSAGE;
     uint64_t format = tly_get_uint(&cursor);
     if (cursor.result == TLY_OK && format > TLY_MANIFEST_FORMAT) return TLY_UNKNOWN_FRAME;
-    if (fields != FIELDS || format != TLY_MANIFEST_FORMAT) return TLY_BAD_MESSAGE;
+    if (format == 0 || fields != (format == 1 ? FIELDS - 1 : FIELDS)) return TLY_BAD_MESSAGE;
 
     m->writings = tly_get_uint(&cursor);
     get_text(&cursor, m->name, sizeof m->name);
@@ -53,6 +53,8 @@ static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *
     m->clean = tly_get_bool(&cursor);
     get_text(&cursor, m->place, sizeof m->place);
     get_segments(&cursor, m);
+    if (format > 1) m->snapshot = tly_get_uint(&cursor);
+    if (m->segment_count > 0 && m->segments[0].number < m->snapshot) tly_cursor_fail(&cursor);
     return tly_cursor_end(&cursor);
 }
 
@@ -137,6 +139,7 @@ static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
         tly_put_uint(out, m->segments[i].number);
         tly_put_uint(out, m->segments[i].bytes);
     }
+    tly_put_uint(out, m->snapshot);
 }
 
 /* What a failed writing left there. Only the holder of the lock writes it, so it is the old content or our new one. */
@@ -162,6 +165,7 @@ static enum tly_result write_manifest(struct tly_storage *storage, struct tly_ma
     enum tly_result result =
         tly_storage_replace(storage, TLY_MANIFEST_NAME, m->revision, tly_buf_slice(frame), &m->revision);
     m->revision_is_unsure = result == TLY_IO || result == TLY_NOT_FOUND;
+    m->is_changed = m->is_changed && result != TLY_OK;
     return result;
 }
 

@@ -1,10 +1,11 @@
 /*
- * MANIFEST: who used the directory, and which segments of the log are its state.  A value that knows how to be written.
+ * MANIFEST: who used the directory, and which snapshot and segments of the log are its state.  A value that knows how to be written.
  *
  * On disk it is one frame of the wire (type HELLO), so its checksum is the frame's; the body is a msgpack array:
  *
  *     "tally manifest"   format version   count of its writings   name   origin   lease   clean mark   place
  *     [ [number, bytes], ... ]            the segments, in order
+ *     number of the snapshot              0: none; not in format 1
  *
  * The count of writings makes every content, and so every revision (storage.h), one of its own.
  */
@@ -13,7 +14,7 @@
 
 #include "service/shell/storage.h"
 
-#define TLY_MANIFEST_FORMAT 1
+#define TLY_MANIFEST_FORMAT 2
 #define TLY_MANIFEST_NAME "MANIFEST"
 #define TLY_SEGMENTS_MAX 4096
 
@@ -35,6 +36,8 @@ struct tly_manifest {
     char place[TLY_STORAGE_IDENTITY_MAX]; /* of tly_storage_identity */
     struct tly_segment segments[TLY_SEGMENTS_MAX];
     size_t segment_count;
+    uint64_t snapshot; /* snap-<number>.tly is the state before log-<number>.tly; 0: there is none */
+    bool is_changed;   /* not written: something here is not yet in the storage */
     /* Not written: the revision that the storage has; 0: none. */
     uint64_t revision;
     bool revision_is_unsure; /* a writing failed that may have taken effect */

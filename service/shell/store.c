@@ -1,6 +1,7 @@
 #include "service/shell/journal.h"
 #include "service/shell/segment.h"
 #include "service/shell/store_internal.h"
+#include "service/shell/store_snapshot.h"
 #include "service/shell/store_writer.h"
 
 #include <assert.h>
@@ -11,8 +12,6 @@
 #include <unistd.h>
 
 #define MIB ((size_t)1024 * 1024)
-/* Unlisted segments removed at one start. */
-#define STRAYS_MAX 64
 
 struct tly_store {
     struct tly_storage *storage;
@@ -22,6 +21,8 @@ struct tly_store {
     struct tly_identity identity;
     char place[TLY_STORAGE_IDENTITY_MAX];
     uint64_t last_bytes; /* of the last segment, once replayed */
+    bool last_is_old;    /* … and of an older format */
+    uint64_t snapshot_bytes;
     bool is_replayed;
     int wakeup_fd;
     struct tly_journal *journal;
@@ -50,6 +51,7 @@ struct tly_store_limits tly_store_limits_default(void)
         .segment_bytes = 64 * MIB,
         .waiting_bytes = 64 * MIB,
         .kept_bytes = 64 * MIB,
+        .image_bytes = MIB,
         .interval_ms = TLY_FSYNC_INTERVAL_MS,
         .retry_ms = 100,
         .retry_max_ms = 5000,
@@ -76,7 +78,8 @@ static void adopt_segment(void *context, const char *name)
 {
     struct tly_manifest *m = context;
     uint64_t number;
-    if (!tly_segment_parse_name(name, &number) || m->segment_count == TLY_SEGMENTS_MAX) return;
+    if (!tly_segment_parse_name(TLY_SEGMENT_LOG, name, &number) || m->segment_count == TLY_SEGMENTS_MAX)
+        return;
     size_t at = m->segment_count++;
     for (; at > 0 && m->segments[at - 1].number > number; at--)
         m->segments[at] = m->segments[at - 1];
@@ -91,7 +94,7 @@ static enum tly_result drop_headless(struct tly_store *store)
     for (size_t i = 0; i < m->segment_count; i++) {
         char name[TLY_SEGMENT_NAME_BYTES];
         uint64_t bytes;
-        tly_segment_name(m->segments[i].number, name);
+        tly_segment_name(TLY_SEGMENT_LOG, m->segments[i].number, name);
         enum tly_result result = tly_storage_size(store->storage, name, &bytes);
         if (result != TLY_OK) return result;
         if (bytes >= TLY_SEGMENT_HEADER_BYTES) m->segments[kept++] = m->segments[i];
@@ -100,11 +103,69 @@ static enum tly_result drop_headless(struct tly_store *store)
     return TLY_OK;
 }
 
+/* The newest snapshot below `below`. */
+struct newest {
+    uint64_t below, number;
+};
+
+static void note_newest(void *context, const char *name)
+{
+    struct newest *newest = context;
+    uint64_t number;
+    if (!tly_segment_parse_name(TLY_SEGMENT_SNAPSHOT, name, &number)) return;
+    if (number < newest->below && number > newest->number) newest->number = number;
+}
+
+static enum tly_result take_nothing(void *context, struct tly_slice batch)
+{
+    (void)context;
+    (void)batch;
+    return TLY_OK;
+}
+
+static enum tly_result read_snapshot(const struct tly_store *store, uint64_t number, tly_take_batch *take,
+                                     void *context, struct tly_segment_end *end)
+{
+    struct tly_segment_part part = {store->storage, TLY_SEGMENT_SNAPSHOT, number, 0};
+    char name[TLY_SEGMENT_NAME_BYTES];
+    tly_segment_name(TLY_SEGMENT_SNAPSHOT, number, name);
+    enum tly_result result = tly_storage_size(store->storage, name, &part.bytes);
+    return result == TLY_OK ? tly_segment_read(&part, take, context, end) : result;
+}
+
+/* One with an end was published, or might have been: it stands for what is before it. */
+static enum tly_result adopt_snapshot(struct tly_store *store)
+{
+    struct newest newest = {.below = UINT64_MAX};
+    for (;;) {
+        enum tly_result result = tly_storage_list(store->storage, "", note_newest, &newest);
+        if (result != TLY_OK || newest.number == 0) return result;
+        struct tly_segment_end end;
+        result = read_snapshot(store, newest.number, take_nothing, NULL, &end);
+        if (result == TLY_IO || result == TLY_NOMEM) return result;
+        if (result == TLY_OK) store->manifest.snapshot = newest.number;
+        if (result == TLY_OK) return TLY_OK;
+        newest = (struct newest){.below = newest.number};
+    }
+}
+
+static void drop_superseded(struct tly_manifest *m)
+{
+    size_t gone = 0;
+    while (gone < m->segment_count && m->segments[gone].number < m->snapshot)
+        gone++;
+    memmove(m->segments, m->segments + gone, (m->segment_count - gone) * sizeof *m->segments);
+    m->segment_count -= gone;
+}
+
 /* Without a MANIFEST the state is all that the directory has. */
 static enum tly_result adopt_log(struct tly_store *store)
 {
     enum tly_result result = tly_storage_list(store->storage, "", adopt_segment, &store->manifest);
-    return result == TLY_OK ? drop_headless(store) : result;
+    if (result == TLY_OK) result = drop_headless(store);
+    if (result == TLY_OK) result = adopt_snapshot(store);
+    if (result == TLY_OK) drop_superseded(&store->manifest);
+    return result;
 }
 
 static enum tly_result load_manifest(struct tly_store *store, struct text error)
@@ -187,7 +248,7 @@ struct replay {
 
 /* One segment of those in MANIFEST. */
 struct piece {
-    struct tly_segment *segment;
+    struct tly_segment *segment; /* NULL: it is a snapshot */
     bool is_last;
     char name[TLY_SEGMENT_NAME_BYTES];
     uint64_t size;
@@ -200,11 +261,14 @@ struct piece {
 /* Where it is damaged, what follows there, and what to do. */
 static void explain_damage(const struct piece *piece, const struct tly_segment_end *end, struct text notice)
 {
-    char follows[64] = "", cut[96] = "";
-    if (end->following > end->valid)
+    char follows[96] = "", cut[96] = "";
+    if (end->following > end->valid && end->synced > end->valid)
+        (void)snprintf(follows, sizeof follows, " (valid records follow at %llu, up to %llu it was synced)",
+                       (unsigned long long)end->following, (unsigned long long)end->synced);
+    else if (end->following > end->valid)
         (void)snprintf(follows, sizeof follows, " (valid records follow at %llu)",
                        (unsigned long long)end->following);
-    if (piece->is_last || piece->segment->bytes == 0)
+    if (piece->is_last || (piece->segment != NULL && piece->segment->bytes == 0))
         (void)snprintf(cut, sizeof cut, "; or give up what follows: truncate -s %llu %s",
                        (unsigned long long)end->valid, piece->name);
     (void)snprintf(notice.to, notice.size, "%s is damaged at byte %llu%s" REMEDY REMEDY_PEERS "%s",
@@ -235,16 +299,19 @@ static void explain_refusal(const struct replay *r, const struct piece *piece, e
 }
 
 /* The last segment ended in the middle of a record: a crash while it was written. */
-static enum tly_result cut_tail(const struct replay *r, const struct piece *piece, uint64_t valid)
+static enum tly_result cut_tail(const struct replay *r, const struct piece *piece,
+                                const struct tly_segment_end *end)
 {
     struct tly_store *store = r->store;
+    const uint64_t valid = end->valid;
     enum tly_result result = tly_storage_truncate(store->storage, piece->name, valid);
     if (result == TLY_OK) result = tly_storage_sync(store->storage, piece->name);
     if (result != TLY_OK) return say_storage(store, result, "cannot cut off a torn tail", r->notice);
     store->identity.may_continue = false;
     (void)snprintf(r->notice.to, r->notice.size,
-                   "%s: %llu bytes at its end were torn by a crash and are cut off", piece->name,
-                   (unsigned long long)(piece->size - valid));
+                   "%s: %llu bytes at its end were torn by a crash and are cut off%s", piece->name,
+                   (unsigned long long)(piece->size - valid),
+                   end->following > valid ? "; the disk had written some of them out of order" : "");
     return TLY_OK;
 }
 
@@ -263,17 +330,24 @@ static void check_clean_length(const struct replay *r, const struct piece *piece
 static enum tly_result replay_last(const struct replay *r, const struct piece *piece)
 {
     struct tly_segment_end end;
-    struct tly_segment_part all = {r->store->storage, piece->segment->number, piece->size};
+    struct tly_segment_part all = {r->store->storage, TLY_SEGMENT_LOG, piece->segment->number, piece->size};
     enum tly_result result = tly_segment_read(&all, r->take, r->context, &end);
     bool is_torn = result == TLY_MORE && !end.is_takers;
+    /* All of it was synced when the node was stopped cleanly, and more of it is there: no crash left that. */
+    bool is_middle = r->store->manifest.clean && end.following > end.valid;
+    if (is_torn && is_middle && piece->segment->bytes > end.valid) {
+        result = TLY_BAD_CHECKSUM;
+        is_torn = false;
+    }
     if (result != TLY_OK && !is_torn) {
         explain_refusal(r, piece, result, &end);
         return result;
     }
-    if (is_torn) result = cut_tail(r, piece, end.valid);
+    if (is_torn) result = cut_tail(r, piece, &end);
     if (result != TLY_OK) return result;
     check_clean_length(r, piece, end.valid);
     r->store->last_bytes = end.valid;
+    r->store->last_is_old = end.format < TLY_SEGMENT_FORMAT;
     return TLY_OK;
 }
 
@@ -283,7 +357,7 @@ static enum tly_result replay_earlier(const struct replay *r, const struct piece
     struct tly_segment *segment = piece->segment;
     struct tly_segment_end end;
     uint64_t bytes = segment->bytes != 0 ? segment->bytes : piece->size;
-    struct tly_segment_part part = {r->store->storage, segment->number, bytes};
+    struct tly_segment_part part = {r->store->storage, TLY_SEGMENT_LOG, segment->number, bytes};
     enum tly_result result = tly_segment_read(&part, r->take, r->context, &end);
     if (result == TLY_OK) {
         segment->bytes = bytes;
@@ -293,18 +367,41 @@ static enum tly_result replay_earlier(const struct replay *r, const struct piece
     return result == TLY_MORE && !end.is_takers ? TLY_BAD_CHECKSUM : result;
 }
 
+static enum tly_result find_piece(const struct replay *r, struct piece *piece)
+{
+    enum tly_result result = tly_storage_size(r->store->storage, piece->name, &piece->size);
+    if (result == TLY_NOT_FOUND) {
+        (void)snprintf(r->notice.to, r->notice.size, "%s is missing" REMEDY REMEDY_PEERS, piece->name);
+        return TLY_BAD_CHECKSUM;
+    }
+    return result == TLY_OK ? TLY_OK : say_storage(r->store, result, "cannot read the log", r->notice);
+}
+
 static enum tly_result replay_segment(const struct replay *r, size_t i)
 {
     struct tly_manifest *m = &r->store->manifest;
     struct piece piece = {.segment = &m->segments[i], .is_last = i + 1 == m->segment_count};
-    tly_segment_name(piece.segment->number, piece.name);
-    enum tly_result result = tly_storage_size(r->store->storage, piece.name, &piece.size);
-    if (result == TLY_NOT_FOUND) {
-        (void)snprintf(r->notice.to, r->notice.size, "%s is missing" REMEDY REMEDY_PEERS, piece.name);
-        return TLY_BAD_CHECKSUM;
-    }
-    if (result != TLY_OK) return say_storage(r->store, result, "cannot read the log", r->notice);
+    tly_segment_name(TLY_SEGMENT_LOG, piece.segment->number, piece.name);
+    enum tly_result result = find_piece(r, &piece);
+    if (result != TLY_OK) return result;
     return piece.is_last ? replay_last(r, &piece) : replay_earlier(r, &piece);
+}
+
+/* It was whole before MANIFEST named it. */
+static enum tly_result replay_snapshot(const struct replay *r)
+{
+    struct tly_store *store = r->store;
+    struct tly_segment_end end;
+    struct piece piece = {0};
+    if (store->manifest.snapshot == 0) return TLY_OK;
+    tly_segment_name(TLY_SEGMENT_SNAPSHOT, store->manifest.snapshot, piece.name);
+    enum tly_result result = find_piece(r, &piece);
+    if (result != TLY_OK) return result;
+    store->snapshot_bytes = piece.size;
+    result = read_snapshot(store, store->manifest.snapshot, r->take, r->context, &end);
+    if (result == TLY_OK) return TLY_OK;
+    explain_refusal(r, &piece, result, &end);
+    return result == TLY_MORE && !end.is_takers ? TLY_BAD_CHECKSUM : result;
 }
 
 enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, void *context, char *notice,
@@ -313,44 +410,15 @@ enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, 
     assert(store->writer == NULL && size > 0);
     struct replay replay = {store, take, context, {notice, size}};
     notice[0] = '\0';
-    for (size_t i = 0; i < store->manifest.segment_count; i++) {
-        enum tly_result result = replay_segment(&replay, i);
-        if (result != TLY_OK) return result;
-    }
+    enum tly_result result = replay_snapshot(&replay);
+    for (size_t i = 0; result == TLY_OK && i < store->manifest.segment_count; i++)
+        result = replay_segment(&replay, i);
+    if (result != TLY_OK) return result;
     store->is_replayed = true;
     return TLY_OK;
 }
 
 /* ---- begin ---- */
-
-/* Segments that MANIFEST does not name: what a crash left of making one. */
-struct strays {
-    const struct tly_manifest *manifest;
-    uint64_t numbers[STRAYS_MAX];
-    size_t count;
-};
-
-static void note_stray(void *context, const char *name)
-{
-    struct strays *strays = context;
-    uint64_t number;
-    if (!tly_segment_parse_name(name, &number) || strays->count == STRAYS_MAX) return;
-    for (size_t i = 0; i < strays->manifest->segment_count; i++)
-        if (strays->manifest->segments[i].number == number) return;
-    strays->numbers[strays->count++] = number;
-}
-
-/* They do no harm, so it does none to fail. */
-static void remove_strays(struct tly_store *store)
-{
-    struct strays strays = {.manifest = &store->manifest};
-    if (tly_storage_list(store->storage, "", note_stray, &strays) != TLY_OK) return;
-    for (size_t i = 0; i < strays.count; i++) {
-        char name[TLY_SEGMENT_NAME_BYTES];
-        tly_segment_name(strays.numbers[i], name);
-        (void)!tly_storage_remove(store->storage, name);
-    }
-}
 
 static bool make_journal(struct tly_store *store)
 {
@@ -358,6 +426,7 @@ static bool make_journal(struct tly_store *store)
         .storage = store->storage,
         .manifest = &store->manifest,
         .size = store->last_bytes,
+        .is_old = store->last_is_old,
         .segment_bytes = store->limits.segment_bytes,
         .kept_bytes = store->limits.kept_bytes,
     };
@@ -378,7 +447,7 @@ static enum tly_result write_identity(struct tly_store *store, struct text error
     struct tly_segment *last = &m->segments[m->segment_count - 1];
     char name[TLY_SEGMENT_NAME_BYTES];
     last->bytes = 0;
-    tly_segment_name(last->number, name);
+    tly_segment_name(TLY_SEGMENT_LOG, last->number, name);
     enum tly_result result = tly_storage_sync(store->storage, name);
     if (result == TLY_OK) result = tly_manifest_save(store->storage, m);
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
@@ -399,6 +468,7 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
         .storage = store->storage,
         .manifest = &store->manifest,
         .journal = store->journal,
+        .snapshot_bytes = store->snapshot_bytes,
         .wakeup_fd = store->wakeup_fd,
         .fsync = store->fsync,
         .limits = store->limits,
@@ -429,7 +499,8 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     }
     enum tly_result result = write_identity(store, text);
     if (result != TLY_OK) return result;
-    remove_strays(store);
+    /* What a crash left does no harm, so it does none to fail. */
+    (void)!tly_store_sweep(store->storage, m, true);
     return start_writer(store, text);
 }
 
@@ -438,6 +509,11 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struct tly_slice batch)
 {
     return store->writer != NULL ? tly_writer_append(store->writer, number, batch) : TLY_IO;
+}
+
+enum tly_result tly_store_image(struct tly_store *store, enum tly_store_image what, struct tly_slice batch)
+{
+    return store->writer != NULL ? tly_writer_image(store->writer, what, batch) : TLY_IO;
 }
 
 void tly_store_lease(struct tly_store *store, uint64_t lease)

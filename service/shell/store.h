@@ -2,8 +2,10 @@
  * The store: batches appended to a log, read back at the start; the node's identity and lease.
  *
  *     DIR/LOCK        flock for the daemon's life, the holder's pid inside
- *     DIR/MANIFEST    name, origin, lease, clean-stop mark, revision, which log segments are the state; replaced atomically
- *     DIR/log-N.tly   a header, then frames of the wire (type ROUND), each one batch; segments roll at 64 MiB
+ *     DIR/MANIFEST    name, origin, lease, clean-stop mark, revision, which snapshot and log segments are the state; replaced
+ *                     atomically
+ *     DIR/log-N.tly   a header, then frames of the wire, each one batch; segments roll at 64 MiB
+ *     DIR/snap-N.tly  the same: what the log before log-N.tly came to
  *
  * Disk work happens on one writer thread.  The loop hands over and polls; it never waits for the disk.
  * Everything that touches files goes through storage.h.
@@ -63,13 +65,26 @@ enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
 /* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */
 void tly_store_lease(struct tly_store *store, uint64_t lease);
 
+/*
+ * A snapshot: begin, batches that together stand for all that was appended before begin, end. It takes the place of the log up to
+ * begin once it is published, which needs all to be synced that was appended before end. All return at once. TLY_FULL (1 MiB of it
+ * waits already): later; TLY_NOMEM, TLY_TOO_LARGE; TLY_IO (before tly_store_begin).
+ */
+enum tly_store_image { TLY_IMAGE_BEGIN, TLY_IMAGE_BATCH, TLY_IMAGE_END, TLY_IMAGE_DROP };
+enum tly_result tly_store_image(struct tly_store *store, enum tly_store_image what,
+                                struct tly_slice batch) TLY_MUST_CHECK;
+
 struct tly_store_report {
     uint64_t stored; /* all batches up to this number are stored as the fsync setting promises */
     uint64_t synced; /* … and will survive a power cut */
     uint64_t leased;
     bool failing;    /* the disk refuses; what waits is kept and tried again on a new segment */
     char error[256]; /* while failing: what, and what to do */
-    uint64_t bytes;  /* of all segments */
+    uint64_t bytes;  /* of all segments of the log */
+    uint64_t segments;
+    uint64_t snapshots, snapshots_failed; /* published, and given up, since the start */
+    uint64_t snapshot_bytes;              /* of the one in use */
+    char snapshot_error[256];             /* why the last one was given up */
 };
 
 /* Becomes readable when a report has news. */

@@ -8,6 +8,7 @@ struct tly_store_limits {
     uint64_t segment_bytes; /* a segment of so many bytes is full */
     size_t waiting_bytes;   /* batches handed over and not written */
     size_t kept_bytes;      /* batches written and not synced */
+    size_t image_bytes;     /* batches of a snapshot handed over and not written */
     uint32_t interval_ms;   /* of fsync=interval */
     uint32_t retry_ms;      /* before the first repetition of what failed; doubled each time … */
     uint32_t retry_max_ms;  /* … up to here */

@@ -1,5 +1,6 @@
 #include "service/shell/store_writer.h"
 
+#include "service/shell/store_snapshot.h"
 #include "wire/frame.h"
 
 #include <assert.h>
@@ -15,8 +16,11 @@
 /* What the thread gets to end by itself after close_ms. */
 #define GRACE_MS 200
 
+/* A batch of the log, or a step of a snapshot that comes between two. */
 struct batch {
     struct batch *next;
+    bool is_image;
+    enum tly_store_image what;
     uint64_t number;
     size_t n;
     uint8_t bytes[];
@@ -46,6 +50,7 @@ struct tly_writer {
     /* Under the mutex. */
     struct queue queue;
     size_t waiting_bytes; /* not yet taken in by the journal */
+    size_t image_bytes;   /* of a snapshot, not yet written */
     uint64_t last_number;
     uint64_t lost;        /* batches that never came, for want of memory; nothing after … */
     uint64_t whole_up_to; /* … this one is ever reported stored */
@@ -57,6 +62,8 @@ struct tly_writer {
     /* The thread's. */
     struct queue taken;
     size_t taken_in_bytes; /* by the journal, since waiting_bytes was told */
+    size_t taken_image_bytes;
+    struct tly_snapshot_writer snapshot;
     struct retry log, lease;
     uint64_t sync_at_ns; /* NEVER: nothing is to be synced */
     bool knows_of_stop;
@@ -141,10 +148,26 @@ static bool has_log_work(const struct tly_writer *w)
     return w->taken.first != NULL || tly_journal_is_behind(w->config.journal);
 }
 
+/* Failures are the snapshot's own. */
+static void step_snapshot(struct tly_writer *w, const struct batch *batch)
+{
+    switch (batch->what) {
+    case TLY_IMAGE_BEGIN: tly_snapshot_begin(&w->snapshot); break;
+    case TLY_IMAGE_BATCH: tly_snapshot_put(&w->snapshot, tly_slice_of(batch->bytes, batch->n)); break;
+    case TLY_IMAGE_END: tly_snapshot_end(&w->snapshot); break;
+    case TLY_IMAGE_DROP: tly_snapshot_drop(&w->snapshot); break;
+    }
+    w->taken_image_bytes += batch->n;
+}
+
 /* TLY_OK also when not all was taken in, because the journal has enough for now. */
 static enum tly_result feed_journal(struct tly_writer *w)
 {
     for (struct batch *batch; (batch = w->taken.first) != NULL; queue_drop_first(&w->taken)) {
+        if (batch->is_image) {
+            step_snapshot(w, batch);
+            continue;
+        }
         enum tly_result result =
             tly_journal_put(w->config.journal, batch->number, tly_slice_of(batch->bytes, batch->n));
         if (result != TLY_OK) return result == TLY_FULL ? TLY_OK : result;
@@ -191,22 +214,28 @@ static void write_log(struct tly_writer *w)
     note_success(&w->log);
 }
 
-/* ---- leases ---- */
+/* ---- MANIFEST ---- */
 
-static enum tly_result save_lease(struct tly_writer *w, uint64_t lease)
+static enum tly_result save_manifest(struct tly_writer *w, uint64_t lease)
 {
     struct tly_manifest *m = w->config.manifest;
     uint64_t before = m->lease;
-    m->lease = lease;
+    if (lease > m->lease) m->lease = lease;
     enum tly_result result = tly_manifest_save(w->config.storage, m);
     if (result != TLY_OK) m->lease = before;
     return result;
 }
 
-static void write_lease(struct tly_writer *w, uint64_t lease)
+/* A lease, or a snapshot that is ready to be published. */
+static bool has_manifest_work(const struct tly_writer *w, uint64_t lease)
 {
-    if (lease <= w->config.manifest->lease || (w->lease.failing && now_ns() < w->lease.at_ns)) return;
-    enum tly_result result = save_lease(w, lease);
+    return lease > w->config.manifest->lease || w->config.manifest->is_changed;
+}
+
+static void write_manifest(struct tly_writer *w, uint64_t lease)
+{
+    if (!has_manifest_work(w, lease) || (w->lease.failing && now_ns() < w->lease.at_ns)) return;
+    enum tly_result result = save_manifest(w, lease);
     if (result == TLY_OK) {
         note_success(&w->lease);
         return;
@@ -248,6 +277,11 @@ static void make_report(const struct tly_writer *w, struct tly_store_report *rep
     report->leased = w->config.manifest->lease;
     report->failing = w->log.failing || w->lease.failing || w->lost > 0;
     report->bytes = tly_journal_bytes(journal);
+    report->segments = w->config.manifest->segment_count;
+    report->snapshots = w->snapshot.published;
+    report->snapshots_failed = w->snapshot.failed;
+    report->snapshot_bytes = w->snapshot.published_bytes;
+    (void)snprintf(report->snapshot_error, sizeof report->snapshot_error, "%s", w->snapshot.error);
     explain_failure(w, report->error, sizeof report->error);
 }
 
@@ -260,7 +294,9 @@ static void wake(const struct tly_writer *w)
 static bool is_same_report(const struct tly_store_report *a, const struct tly_store_report *b)
 {
     return a->stored == b->stored && a->synced == b->synced && a->leased == b->leased &&
-           a->bytes == b->bytes && a->failing == b->failing && strcmp(a->error, b->error) == 0;
+           a->bytes == b->bytes && a->snapshots == b->snapshots &&
+           a->snapshots_failed == b->snapshots_failed && a->failing == b->failing &&
+           strcmp(a->error, b->error) == 0;
 }
 
 static void tell(struct tly_writer *w)
@@ -288,7 +324,7 @@ static uint64_t next_work(const struct tly_writer *w)
     if (has_work || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
         at = earlier(at, w->log.at_ns);
     if (!w->log.failing) at = earlier(at, w->sync_at_ns);
-    if (w->lease_wanted > w->config.manifest->lease) at = earlier(at, w->lease.at_ns);
+    if (has_manifest_work(w, w->lease_wanted)) at = earlier(at, w->lease.at_ns);
     return at;
 }
 
@@ -315,7 +351,7 @@ static void notice_stop(struct tly_writer *w)
 static bool is_all_durable(const struct tly_writer *w)
 {
     return w->queue.first == NULL && !has_log_work(w) && !w->log.failing &&
-           !tly_journal_is_unsynced(w->config.journal) && w->lease_wanted <= w->config.manifest->lease;
+           !tly_journal_is_unsynced(w->config.journal) && !has_manifest_work(w, w->lease_wanted);
 }
 
 /* If it cannot be set, the next start begins a new life. */
@@ -336,10 +372,12 @@ static void work_until_stopped(struct tly_writer *w)
         uint64_t lease = w->lease_wanted;
         unlock(w);
         write_log(w);
-        write_lease(w, lease);
+        write_manifest(w, lease);
+        tly_snapshot_settle(&w->snapshot);
         lock(w);
         w->waiting_bytes -= w->taken_in_bytes;
-        w->taken_in_bytes = 0;
+        w->image_bytes -= w->taken_image_bytes;
+        w->taken_in_bytes = w->taken_image_bytes = 0;
         tell(w);
         if (w->knows_of_stop && (is_all_durable(w) || now_ns() >= w->stop_at_ns)) return;
     }
@@ -370,6 +408,7 @@ static void *run(void *argument)
     work_until_stopped(w);
     bool is_clean = w->wants_clean && w->lost == 0 && is_all_durable(w);
     unlock(w);
+    tly_snapshot_drop(&w->snapshot);
     if (is_clean) set_clean_mark(w);
     lock(w);
     w->has_ended = true;
@@ -410,6 +449,12 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
     w->config = *config;
     w->whole_up_to = UINT64_MAX;
     w->sync_at_ns = NEVER;
+    w->snapshot = (struct tly_snapshot_writer){
+        .storage = config->storage,
+        .manifest = config->manifest,
+        .journal = config->journal,
+        .published_bytes = config->snapshot_bytes,
+    };
     make_report(w, &w->report);
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;
     if (!init_condition(&w->changed)) goto destroy_mutex;
@@ -467,14 +512,21 @@ static void note_number(struct tly_writer *w, uint64_t number)
     w->last_number = number;
 }
 
+static struct batch *new_batch(struct tly_slice bytes)
+{
+    struct batch *batch = malloc(sizeof *batch + bytes.n);
+    if (batch == NULL) return NULL;
+    *batch = (struct batch){.n = bytes.n};
+    if (bytes.n > 0) memcpy(batch->bytes, bytes.p, bytes.n);
+    return batch;
+}
+
 enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
 {
     if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
-    struct batch *batch = malloc(sizeof *batch + bytes.n);
+    struct batch *batch = new_batch(bytes);
     if (batch == NULL) return TLY_NOMEM;
     batch->number = number;
-    batch->n = bytes.n;
-    if (bytes.n > 0) memcpy(batch->bytes, bytes.p, bytes.n);
 
     lock(w);
     bool fits = bytes.n <= w->config.limits.waiting_bytes - w->waiting_bytes;
@@ -482,6 +534,26 @@ enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct 
         note_number(w, number);
         queue_add(&w->queue, batch);
         w->waiting_bytes += bytes.n;
+        (void)pthread_cond_signal(&w->changed);
+    }
+    unlock(w);
+    if (!fits) free(batch);
+    return fits ? TLY_OK : TLY_FULL;
+}
+
+enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what, struct tly_slice bytes)
+{
+    if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
+    struct batch *batch = new_batch(bytes);
+    if (batch == NULL) return TLY_NOMEM;
+    batch->is_image = true;
+    batch->what = what;
+
+    lock(w);
+    bool fits = what != TLY_IMAGE_BATCH || w->image_bytes < w->config.limits.image_bytes;
+    if (fits) {
+        queue_add(&w->queue, batch);
+        w->image_bytes += bytes.n;
         (void)pthread_cond_signal(&w->changed);
     }
     unlock(w);

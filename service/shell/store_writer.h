@@ -16,7 +16,8 @@ struct tly_writer_config {
     struct tly_storage *storage;
     struct tly_manifest *manifest;
     struct tly_journal *journal;
-    int wakeup_fd; /* an eventfd */
+    uint64_t snapshot_bytes; /* of the snapshot in use */
+    int wakeup_fd;           /* an eventfd */
     enum tly_fsync fsync;
     struct tly_store_limits limits;
     void (*abandoned)(void *context);
@@ -29,6 +30,8 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config);
 /* As the functions of the store with these names. */
 enum tly_result tly_writer_append(struct tly_writer *writer, uint64_t number,
                                   struct tly_slice bytes) TLY_MUST_CHECK;
+enum tly_result tly_writer_image(struct tly_writer *writer, enum tly_store_image what,
+                                 struct tly_slice batch) TLY_MUST_CHECK;
 void tly_writer_lease(struct tly_writer *writer, uint64_t lease);
 void tly_writer_poll(struct tly_writer *writer, struct tly_store_report *report);
 

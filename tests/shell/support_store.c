@@ -21,6 +21,7 @@ void test_user_init(struct test_user *user, const char *path, enum tly_fsync fsy
         .segment_bytes = 1000,
         .waiting_bytes = 1 << 20,
         .kept_bytes = 1 << 20,
+        .image_bytes = 1 << 20,
         .interval_ms = 1,
         .retry_ms = 1,
         .retry_max_ms = 4,
