@@ -50,10 +50,35 @@ struct tly_slice test_batch(uint64_t id, uint8_t bytes[512])
     return tly_slice_of(bytes, n);
 }
 
+#define IMAGE "image of "
+#define IMAGE_BYTES (sizeof IMAGE - 1)
+
+/* A batch of an image of all up to an id. */
+static struct tly_slice image_batch(uint64_t id, uint8_t bytes[512])
+{
+    memcpy(bytes, IMAGE, IMAGE_BYTES);
+    memcpy(bytes + IMAGE_BYTES, &id, sizeof id);
+    return tly_slice_of(bytes, IMAGE_BYTES + sizeof id);
+}
+
+/* An image comes first, whole. */
+static void take_image(struct test_user *user, struct tly_slice batch)
+{
+    uint64_t id;
+    memcpy(&id, batch.p + IMAGE_BYTES, sizeof id);
+    assert_true(user->image_parts == 0 ? user->id_at_open == 0 : user->id_at_open == id);
+    user->id_at_open = id;
+    user->image_parts++;
+}
+
 /* Ids come in order, each once, unchanged. */
 static enum tly_result take(void *context, struct tly_slice batch)
 {
     struct test_user *user = context;
+    if (batch.n == IMAGE_BYTES + 8 && memcmp(batch.p, IMAGE, IMAGE_BYTES) == 0) {
+        take_image(user, batch);
+        return TLY_OK;
+    }
     uint8_t bytes[512];
     struct tly_slice expected = test_batch(user->id_at_open + 1, bytes);
     if (!tly_slice_equal(batch, expected))
@@ -69,6 +94,7 @@ enum tly_result test_user_try_open(struct test_user *user)
     char *to = user->notice;
     user->notice[0] = '\0';
     user->number = user->id_at_open = 0;
+    user->image_parts = 0;
     memset(&user->report, 0, sizeof user->report);
     enum tly_result result = tly_store_open_limited(test_fault_storage(&user->faults), user->fsync,
                                                     &user->limits, &user->store, to, sizeof user->notice);
@@ -109,6 +135,24 @@ void test_user_append(struct test_user *user)
                      TLY_OK);
 }
 
+static void put_image(struct test_user *user, enum tly_store_image what, uint64_t id)
+{
+    uint8_t bytes[512];
+    struct tly_slice batch = what == TLY_IMAGE_BATCH ? image_batch(id, bytes) : tly_slice_of(NULL, 0);
+    assert_int_equal(tly_store_image(user->store, what, batch), TLY_OK);
+}
+
+void test_user_image(struct test_user *user)
+{
+    uint64_t id = user->last_id;
+    put_image(user, TLY_IMAGE_BEGIN, 0);
+    for (size_t i = 0; i < TEST_IMAGE_PARTS; i++) {
+        put_image(user, TLY_IMAGE_BATCH, id);
+        test_user_append(user);
+    }
+    put_image(user, TLY_IMAGE_END, 0);
+}
+
 static void take_report(struct test_user *user)
 {
     struct tly_store_report before = user->report;
@@ -146,6 +190,14 @@ void test_user_wait_failing(struct test_user *user, bool failing)
 {
     for (take_report(user); user->report.failing != failing;)
         test_user_poll(user);
+}
+
+bool test_user_wait_snapshots(struct test_user *user, uint64_t count)
+{
+    uint64_t failed = user->report.snapshots_failed;
+    for (take_report(user); user->report.snapshots < count && user->report.snapshots_failed == failed;)
+        test_user_poll(user);
+    return user->report.snapshots >= count;
 }
 
 /* ---- objects ---- */

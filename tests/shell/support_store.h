@@ -22,6 +22,7 @@ struct test_user {
     uint64_t last_id;    /* given to the store */
     uint64_t number;     /* of the last batch in this life */
     uint64_t id_at_open; /* the last id that replay found */
+    size_t image_parts;  /* that it found before that */
     char notice[512];
 };
 
@@ -43,6 +44,12 @@ void test_user_wait_synced(struct test_user *user);
 void test_user_wait_failing(struct test_user *user, bool failing);
 /* Waits for news, ten seconds at most, and polls. */
 void test_user_poll(struct test_user *user);
+
+/* Hands over an image of all up to now, with a batch after each of its parts. */
+#define TEST_IMAGE_PARTS 3
+void test_user_image(struct test_user *user);
+/* Until so many were published since the start, or one more was given up (false). */
+bool test_user_wait_snapshots(struct test_user *user, uint64_t count);
 
 /* The content of a batch. */
 struct tly_slice test_batch(uint64_t id, uint8_t bytes[512]);
