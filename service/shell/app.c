@@ -112,6 +112,7 @@ void tly_app_on_store(int fd, short what, void *argument)
     tly_store_poll(app->store, &report);
     bool was_failing = app->report.failing;
     app->report = report;
+    if (app->compact != NULL) tly_compact_report(app->compact, &report);
     if (report.failing && !was_failing) {
         tly_log(app->log, TLY_LEVEL_ERROR, "store fails: %s", report.error);
         struct tly_event failed = {.kind = TLY_STORE_FAILED};
@@ -229,6 +230,10 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
         .store_bytes = app->report.bytes,
         .store_batches_stored = app->report.stored,
         .store_batches_synced = app->report.synced,
+        .store_snapshot_bytes = app->report.snapshot_bytes,
+        .store_snapshots = app->report.snapshots,
+        .store_snapshots_failed = app->report.snapshots_failed,
+        .store_turn_max_ns = app->compact != NULL ? tly_compact_turn_max_ns(app->compact) : 0,
     };
     uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests};
     for (size_t i = 0; i < DOOR_COUNT; i++) {

@@ -8,6 +8,7 @@
 #define TALLY_SERVICE_SHELL_APP_INTERNAL_H
 
 #include "service/shell/app.h"
+#include "service/shell/compact.h"
 #include "service/shell/door.h"
 #include "service/shell/net.h"
 #include "service/shell/seeds.h"
@@ -22,6 +23,7 @@ struct tly_app {
     struct tly_log *log;
     struct tly_engine *engine;
     struct tly_store *store; /* NULL: none */
+    struct tly_compact *compact; /* NULL: no store */
     struct tly_net *net;
     struct tly_seeds *seeds;                            /* NULL: none is looked up by name */
     struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */

@@ -11,6 +11,8 @@
 #define MESH_MAX 1000
 /* Less would be taken by buffers alone. */
 #define MEMORY_MAX_LEAST (16u << 20)
+#define COMPACT_MIN_LEAST ((size_t)64 * 1024)
+#define COMPACT_MIN_DEFAULT ((size_t)64 * 1024 * 1024)
 
 /* A setting: how it is read from text and written back. set: false with what was expected in `expected`. */
 struct setting {
@@ -330,15 +332,34 @@ static bool set_memory_max(struct tly_config *config, const char *value, const c
     return true;
 }
 
-static void get_memory_max(const struct tly_config *config, char *value, size_t size)
+static void write_bytes(size_t bytes, char *value, size_t size)
 {
     static const char units[][2] = {"", "k", "m", "g"};
-    size_t bytes = config->memory_max, unit = 0;
+    size_t unit = 0;
     while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < sizeof units / sizeof units[0]) {
         bytes /= 1024;
         unit++;
     }
     snprintf(value, size, "%zu%s", bytes, units[unit]);
+}
+
+static void get_memory_max(const struct tly_config *config, char *value, size_t size)
+{
+    write_bytes(config->memory_max, value, size);
+}
+
+static bool set_compact_min(struct tly_config *config, const char *value, const char **expected)
+{
+    size_t bytes;
+    *expected = "bytes such as 64m, at least 64k";
+    if (!parse_bytes(value, &bytes) || bytes < COMPACT_MIN_LEAST) return false;
+    config->compact_min = bytes;
+    return true;
+}
+
+static void get_compact_min(const struct tly_config *config, char *value, size_t size)
+{
+    write_bytes(config->compact_min, value, size);
 }
 
 static const char *const on_full_names[] = {[TLY_ON_FULL_ADMIT] = "admit", [TLY_ON_FULL_REFUSE] = "refuse"};
@@ -386,6 +407,7 @@ static const struct setting settings[] = {
     {"mesh_max", set_mesh_max, get_mesh_max},
     {"memory_max", set_memory_max, get_memory_max},
     {"on_full", set_on_full, get_on_full},
+    {"compact_min", set_compact_min, get_compact_min},
     {"log", set_log, get_log},
 };
 
@@ -459,6 +481,7 @@ void tly_config_init(struct tly_config *config)
         .http = {TLY_LISTEN_TCP, "127.0.0.1", 7380, ""},
         .peers = {TLY_LISTEN_TCP, "127.0.0.1", 7382, ""},
         .fsync = TLY_FSYNC_INTERVAL,
+        .compact_min = COMPACT_MIN_DEFAULT,
         .flush_ms = 10,
         .mesh_max = 16,
         .level = TLY_LEVEL_INFO,

@@ -126,6 +126,14 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
     put_counter(out, "clients_refused_total", "Connections of clients refused", stats.clients_refused);
     put_gauge(out, "has_store", "1 when there is a store", stats.has_store);
     put_gauge(out, "store_bytes", "Bytes of the store's log", stats.store_bytes);
+    put_gauge(out, "store_snapshot_bytes", "Bytes of the store's snapshot; 0: there is none",
+              stats.store_snapshot_bytes);
+    put_counter(out, "store_snapshots_total", "Snapshots that took the place of the log before them",
+                stats.store_snapshots);
+    put_counter(out, "store_snapshots_failed_total", "Snapshots that were given up",
+                stats.store_snapshots_failed);
+    put_gauge(out, "store_turn_max_ns", "Longest time that the loop spent on a snapshot in one turn",
+              stats.store_turn_max_ns);
     put_counter(out, "store_batches_stored_total", "Batches stored as the fsync setting promises",
                 stats.store_batches_stored);
     put_counter(out, "store_batches_synced_total", "Batches that will survive a power cut",

@@ -228,8 +228,11 @@ static bool start_events(struct tly_app *app, struct tly_config_error *error)
     if (app->tick == NULL) return fail(error, "cannot start", "out of memory");
     if (app->store == NULL) return true;
     int fd = tly_store_wakeup_fd(app->store);
+    struct tly_compact_config compact = {app->base, app->engine, app->store, app->log,
+                                         app->config.compact_min};
     app->wakeup = event_new(app->base, fd, EV_READ | EV_PERSIST, tly_app_on_store, app);
-    if (app->wakeup == NULL || event_add(app->wakeup, NULL) != 0)
+    app->compact = tly_compact_new(&compact);
+    if (app->wakeup == NULL || app->compact == NULL || event_add(app->wakeup, NULL) != 0)
         return fail(error, "cannot start", "out of memory");
     return true;
 }
@@ -347,6 +350,7 @@ void tly_app_close(struct tly_app *app)
     for (size_t i = 0; i < DOOR_COUNT; i++)
         tly_door_free(app->doors[i]);
     if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
+    tly_compact_free(app->compact);
     tly_seeds_free(app->seeds);
     tly_net_free(app->net);
     struct event *events[] = {app->tick,   app->wakeup,  app->terminate, app->interrupt,

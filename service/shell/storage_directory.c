@@ -21,14 +21,23 @@
 #define ASIDE_PREFIX ".new-"
 #define ASIDE_BYTES 32
 
+/* A log and a snapshot grow at a time. */
+#define APPENDED 2
+
+/* An object that was appended to is kept open: a failed sync is told only to those who had it open. */
+struct appended {
+    int fd;
+    char name[TLY_STORAGE_NAME_MAX + 1]; /* "": none */
+    bool is_new;                         /* its directory is not synced yet */
+    uint64_t used;
+};
+
 struct directory {
     char *path;
     int top;
     int lock;
-    /* The object appended to last is kept open: a failed sync is told only to those who had it open. */
-    int appended;
-    char appended_name[TLY_STORAGE_NAME_MAX + 1];
-    bool appended_is_new; /* its directory is not synced yet */
+    struct appended appended[APPENDED];
+    uint64_t appends;
     char error[512];
 };
 
@@ -146,18 +155,26 @@ static ssize_t read_all(int fd, uint64_t offset, uint8_t *bytes, size_t size)
 
 /* ---- whole objects ---- */
 
-static void forget_appended(struct directory *d)
+static void forget_appended(struct appended *appended)
 {
-    if (d->appended >= 0) (void)close(d->appended);
-    d->appended = -1;
-    d->appended_name[0] = '\0';
+    if (appended->fd >= 0) (void)close(appended->fd);
+    *appended = (struct appended){.fd = -1};
+}
+
+/* NULL: it is not open. */
+static struct appended *find_appended(struct directory *d, const char *name)
+{
+    for (size_t i = 0; i < APPENDED; i++)
+        if (strcmp(d->appended[i].name, name) == 0) return &d->appended[i];
+    return NULL;
 }
 
 /* Waits until no other put, replace or remove is under way; closing *turn ends it. */
 static enum tly_result take_turn(struct directory *d, const char *name, int *turn)
 {
     d->error[0] = '\0';
-    if (strcmp(name, d->appended_name) == 0) forget_appended(d);
+    struct appended *appended = find_appended(d, name);
+    if (appended != NULL) forget_appended(appended);
     *turn = openat(d->top, ".claim", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (*turn < 0) return fail_io(d, ".claim", "open");
     int failed;
@@ -309,32 +326,39 @@ static enum tly_result remove_object(void *self, const char *name)
 
 /* ---- objects that grow ---- */
 
-static enum tly_result open_to_append(struct directory *d, const char *name)
+/* The one that was not used for longer makes room. */
+static enum tly_result open_to_append(struct directory *d, const char *name, struct appended **out)
 {
-    if (strcmp(d->appended_name, name) == 0) return TLY_OK;
-    forget_appended(d);
-    const int flags = O_WRONLY | O_APPEND;
-    enum tly_result result = open_object(d, name, flags, &d->appended);
-    d->appended_is_new = result == TLY_NOT_FOUND;
-    if (result == TLY_NOT_FOUND) result = open_object(d, name, flags | O_CREAT, &d->appended);
-    if (result != TLY_OK) return TLY_IO;
-    (void)snprintf(d->appended_name, sizeof d->appended_name, "%s", name);
+    struct appended *appended = find_appended(d, name);
+    if (appended == NULL) {
+        appended = d->appended[0].used <= d->appended[1].used ? &d->appended[0] : &d->appended[1];
+        forget_appended(appended);
+        const int flags = O_WRONLY | O_APPEND;
+        enum tly_result result = open_object(d, name, flags, &appended->fd);
+        appended->is_new = result == TLY_NOT_FOUND;
+        if (result == TLY_NOT_FOUND) result = open_object(d, name, flags | O_CREAT, &appended->fd);
+        if (result != TLY_OK) return TLY_IO;
+        (void)snprintf(appended->name, sizeof appended->name, "%s", name);
+    }
+    appended->used = ++d->appends;
+    *out = appended;
     return TLY_OK;
 }
 
 static enum tly_result append(void *self, const char *name, struct tly_slice bytes)
 {
     struct directory *d = self;
+    struct appended *appended;
     struct stat before;
     d->error[0] = '\0';
-    enum tly_result result = open_to_append(d, name);
+    enum tly_result result = open_to_append(d, name, &appended);
     if (result != TLY_OK) return result;
-    if (fstat(d->appended, &before) != 0) return fail(d, name, "stat");
+    if (fstat(appended->fd, &before) != 0) return fail(d, name, "stat");
     if (before.st_nlink == 0)
         return fail_because(d, name, "append", "somebody removed it while it was in use");
-    if (write_all(d->appended, bytes)) return TLY_OK;
+    if (write_all(appended->fd, bytes)) return TLY_OK;
     (void)fail(d, name, "append");
-    (void)!ftruncate(d->appended, before.st_size);
+    (void)!ftruncate(appended->fd, before.st_size);
     return TLY_IO;
 }
 
@@ -369,13 +393,14 @@ static enum tly_result sync_object(void *self, const char *name)
 {
     struct directory *d = self;
     d->error[0] = '\0';
-    bool is_open = strcmp(d->appended_name, name) == 0;
-    int fd = d->appended;
+    struct appended *appended = find_appended(d, name);
+    bool is_open = appended != NULL;
+    int fd = is_open ? appended->fd : -1;
     enum tly_result result = is_open ? TLY_OK : open_object(d, name, O_RDONLY, &fd);
     if (result != TLY_OK) return result;
     if (fdatasync(fd) != 0) result = fail(d, name, "sync");
-    if (result == TLY_OK && (!is_open || d->appended_is_new)) result = sync_directory_of(d, name);
-    if (result == TLY_OK && is_open) d->appended_is_new = false;
+    if (result == TLY_OK && (!is_open || appended->is_new)) result = sync_directory_of(d, name);
+    if (result == TLY_OK && is_open) appended->is_new = false;
     if (!is_open) close_quietly(fd);
     return result;
 }
@@ -564,7 +589,8 @@ static const char *error_of(const void *self)
 static void close_directory(void *self)
 {
     struct directory *d = self;
-    forget_appended(d);
+    for (size_t i = 0; i < APPENDED; i++)
+        forget_appended(&d->appended[i]);
     close_quietly(d->lock);
     close_quietly(d->top);
     free(d->path);
@@ -621,6 +647,20 @@ static int open_top(char *path)
     return open(path, flags);
 }
 
+static const char *advice_for(int reason)
+{
+    switch (reason) {
+    case EACCES:
+    case EPERM:
+        return ": let the user that runs tallyd read and write it (chown), or give another data directory";
+    case EROFS: return ": the file system is read-only: mount it writable, or give another data directory";
+    case ENOSPC:
+    case EDQUOT: return ": free some space, or give another data directory";
+    case ENOTDIR: return ": give a directory, not a file, as data directory";
+    default: return "";
+    }
+}
+
 struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size)
 {
     struct directory *d = calloc(1, sizeof *d);
@@ -629,9 +669,11 @@ struct tly_storage *tly_storage_directory(const char *path, char *error, size_t 
         (void)snprintf(error, size, "out of memory");
         goto free_both;
     }
-    *d = (struct directory){.path = copy, .top = open_top(copy), .lock = -1, .appended = -1};
+    *d = (struct directory){.path = copy, .top = open_top(copy), .lock = -1};
+    for (size_t i = 0; i < APPENDED; i++)
+        d->appended[i].fd = -1;
     if (d->top < 0) {
-        (void)snprintf(error, size, "%s: %s", path, strerror(errno));
+        (void)snprintf(error, size, "%s: %s%s", path, strerror(errno), advice_for(errno));
         goto free_both;
     }
     struct tly_storage *storage = tly_storage_new(&directory_ops, d);

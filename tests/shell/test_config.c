@@ -73,6 +73,7 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"mesh_max", "16"},
         {"memory_max", "0"},
         {"on_full", "admit"},
+        {"compact_min", "64m"},
         {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -127,6 +128,7 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"memory_max=15m", "at least 16m"},
         {"memory_max=17179869184g", "bytes such as 512m"},
         {"on_full=evict", "admit or refuse"},
+        {"compact_min=1", "at least 64k"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh(), before = fresh();
