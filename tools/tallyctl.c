@@ -89,6 +89,36 @@ static const struct tly_ctl_verb verbs[] = {
      1,
      tly_ctl_apply,
      {{.name = "store", .value = "a directory"}}},
+    {"backup",
+     "FILE [--store DIR]",
+     "all dots into a file that has its name only when it is whole and on the disk",
+     "Of the node, while it works on; what export writes, but for its owner alone.\n"
+     "  --store DIR      of the data directory of a node that is stopped\n",
+     1,
+     1,
+     tly_ctl_backup,
+     {{.name = "store", .value = "a directory"}}},
+    {"restore",
+     "FILE DIR",
+     "make a data directory out of a backup or an export",
+     "DIR must be empty or absent. The node that is started there begins a new life, and takes from its peers what the\n"
+     "file lacks.\n",
+     2,
+     2,
+     tly_ctl_restore,
+     {{0}}},
+    {"store",
+     "check|dump|repair|compact DIR",
+     "look after the data directory of a node that is stopped",
+     "  check            each file: whole, torn or damaged. Exit status 1: something is damaged\n"
+     "  dump             every dot, one a line: key, strategy, ts, origin, op, words\n"
+     "  repair           keep what can be read, say what was lost; damaged files stay as damaged-NAME. The node then begins a\n"
+     "                   new life and asks its peers for everything\n"
+     "  compact          a snapshot in place of the log\n",
+     2,
+     2,
+     tly_ctl_store,
+     {{0}}},
     {"diff",
      "A B [-o FILE] [--text]",
      "the least dots that make export A hold what B holds too",

@@ -13,6 +13,8 @@
  *     tallyctl_fold.c      fold: histories through the real core
  *     tallyctl_archive.c   dots in files and in memory
  *     tallyctl_store.c     the data directory of a node that is stopped
+ *     tallyctl_stopped.c   store check, dump, repair, compact
+ *     tallyctl_backup.c    backup, restore
  *     tallyctl_export.c    export, apply
  *     tallyctl_diff.c      diff
  *     tallyctl_explain.c   explain
@@ -166,6 +168,9 @@ enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_a
 enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_export(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_backup(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_restore(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_store(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_diff(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_explain(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 /* get with -o: keys, and all that begin as a word before its '*', into a file. */

@@ -2,6 +2,7 @@
 #ifndef TALLY_TOOLS_TALLYCTL_ARCHIVE_H
 #define TALLY_TOOLS_TALLYCTL_ARCHIVE_H
 
+#include "crdt/clock.h"
 #include "tools/tallyctl.h"
 #include "wire/archive.h"
 
@@ -58,6 +59,11 @@ typedef bool tly_ctl_each(void *context, const struct tly_row *row);
 bool tly_ctl_store_each(const char *directory, tly_ctl_each *each, void *context);
 /* An engine with what the log holds; to be freed. NULL: it was said what is wrong. */
 struct tly_engine *tly_ctl_store_engine(const char *directory);
+/* Holds the node's lock without writing to it. Its descriptor; -1: it was said what is wrong. */
+int tly_ctl_store_hold(const char *directory);
+/* An empty engine. NULL: it was said what is wrong. */
+struct tly_engine *tly_ctl_store_new_engine(const char *name, bool has_store);
+struct tly_time tly_ctl_store_now(void);
 /* Joins an archive durably, all or nothing. */
 enum tly_ctl_exit tly_ctl_store_apply(const char *directory, struct tly_slice archive,
                                       const struct tly_ctl *ctl);

@@ -15,8 +15,7 @@
 
 /* ---- the lock ---- */
 
-/* Holds the node's lock for reading without writing to it. Its descriptor; -1: it was said what is wrong. */
-static int hold(const char *directory)
+int tly_ctl_store_hold(const char *directory)
 {
     char path[4096], holder[24] = "";
     snprintf(path, sizeof path, "%s/LOCK", directory);
@@ -61,10 +60,23 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
     return false;
 }
 
+static bool read_snapshot(struct tly_storage *storage, uint64_t number, struct batches *batches)
+{
+    struct tly_segment_end end = {0};
+    struct tly_segment_part part = {storage, TLY_SEGMENT_SNAPSHOT, number, 0};
+    if (number == 0) return true;
+    tly_segment_name(TLY_SEGMENT_SNAPSHOT, number, batches->name);
+    enum tly_result result = tly_storage_size(storage, batches->name, &part.bytes);
+    if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);
+    if (result == TLY_OK) return true;
+    tly_ctl_complain("%s, byte %" PRIu64 ": %s", batches->name, end.valid, tly_result_text(result));
+    return false;
+}
+
 static bool read_log(struct tly_storage *storage, const struct tly_manifest *manifest,
                      struct batches *batches)
 {
-    bool ok = true;
+    bool ok = read_snapshot(storage, manifest->snapshot, batches);
     for (size_t i = 0; ok && i < manifest->segment_count; i++)
         ok = read_segment(storage, &manifest->segments[i], i + 1 == manifest->segment_count, batches);
     return ok;
@@ -75,7 +87,7 @@ static bool each_batch(const char *directory, tly_take_batch *take, void *contex
 {
     static struct tly_manifest manifest;
     char error[512] = "";
-    int lock = hold(directory);
+    int lock = tly_ctl_store_hold(directory);
     if (lock < 0) return false;
     struct batches batches = {take, context, ""};
     struct tly_storage *storage = tly_storage_directory(directory, error, sizeof error);
@@ -122,19 +134,19 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-static struct tly_time now(void)
+struct tly_time tly_ctl_store_now(void)
 {
     return (struct tly_time){clock_ns(CLOCK_REALTIME), clock_ns(CLOCK_MONOTONIC)};
 }
 
-static struct tly_engine *new_engine(const char *name, bool has_store)
+struct tly_engine *tly_ctl_store_new_engine(const char *name, bool has_store)
 {
     struct tly_engine_config config = {
         .mem = tly_libc_mem(),
         .name = tly_slice_text(name),
         .cluster = tly_slice_text("-"),
         .has_store = has_store,
-        .now = now(),
+        .now = tly_ctl_store_now(),
     };
     struct tly_engine *engine = NULL;
     bool random = getentropy(&config.hash_key, sizeof config.hash_key) == 0;
@@ -150,7 +162,7 @@ static enum tly_result replay(void *context, struct tly_slice batch)
 
 struct tly_engine *tly_ctl_store_engine(const char *directory)
 {
-    struct tly_engine *engine = new_engine("store", false);
+    struct tly_engine *engine = tly_ctl_store_new_engine("store", false);
     if (engine == NULL) return NULL;
     if (each_batch(directory, replay, engine)) return engine;
     tly_engine_free(engine);
@@ -164,7 +176,7 @@ static bool append_all(struct tly_engine *engine, struct tly_store *store, const
 {
     struct tly_effects effects;
     struct tly_event timed = *event;
-    timed.now = now();
+    timed.now = tly_ctl_store_now();
     enum tly_result result = tly_engine_step(engine, &timed, &effects);
     for (size_t i = 0; result == TLY_OK && i < effects.count; i++) {
         const struct tly_effect *effect = &effects.list[i];
@@ -208,7 +220,8 @@ static void complain_of(enum tly_result result, const struct tly_applied *applie
 static enum tly_ctl_exit join(struct tly_engine *engine, struct tly_store *store, struct tly_slice archive,
                               const struct tly_ctl *ctl)
 {
-    struct tly_request request = {.kind = TLY_ASK_APPLY, .now = now(), .bytes = archive, .number = INT64_MAX};
+    struct tly_request request = {
+        .kind = TLY_ASK_APPLY, .now = tly_ctl_store_now(), .bytes = archive, .number = INT64_MAX};
     struct tly_reply reply;
     enum tly_result result = tly_engine_ask(engine, &request, &reply);
     if (result != TLY_OK) {
@@ -233,7 +246,7 @@ static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice arch
     char text[512] = "";
     struct tly_identity identity = *tly_store_identity(store);
     if (identity.origin == 0) return complain_text("the data directory holds no node yet: start it once");
-    struct tly_engine *engine = new_engine(identity.name, true);
+    struct tly_engine *engine = tly_ctl_store_new_engine(identity.name, true);
     if (engine == NULL) return TLY_CTL_NO;
     enum tly_ctl_exit status = TLY_CTL_NO;
     enum tly_result result = tly_store_replay(store, replay, engine, text, sizeof text);
@@ -243,7 +256,7 @@ static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice arch
         text[0] = '\0';
         result = tly_store_begin(store, identity.name, identity.origin, identity.lease, text, sizeof text);
     }
-    if (result == TLY_OK) result = tly_engine_start(engine, identity.origin, now());
+    if (result == TLY_OK) result = tly_engine_start(engine, identity.origin, tly_ctl_store_now());
     if (result == TLY_OK)
         status = join(engine, store, archive, ctl);
     else
@@ -258,7 +271,8 @@ enum tly_ctl_exit tly_ctl_store_apply(const char *directory, struct tly_slice ar
                                       const struct tly_ctl *ctl)
 {
     char error[512] = "";
-    int lock = hold(directory); /* also tells what is no data directory before one is made of it */
+    int lock =
+        tly_ctl_store_hold(directory); /* also tells what is no data directory before one is made of it */
     if (lock < 0) return TLY_CTL_NO;
     (void)close(lock);
     struct tly_store *store = NULL;

@@ -160,6 +160,12 @@ enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
     return complete ? tly_marks_take(e, round.end) : TLY_OK;
 }
 
+void tly_engine_clear_marks(struct tly_engine *e)
+{
+    assert(tly_ormap_origin(e->map) == 0);
+    tly_ormap_clear_marks(e->map);
+}
+
 enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct tly_time now)
 {
     assert(origin != 0 && tly_ormap_origin(e->map) == 0);

@@ -49,6 +49,8 @@ void tly_engine_check(const struct tly_engine *engine);
 
 /* Before the start: takes in one batch as TLY_DO_APPEND gave it to the store. Errors as of a round's body. */
 enum tly_result tly_engine_replay(struct tly_engine *engine, struct tly_slice batch) TLY_MUST_CHECK;
+/* Before the start, when something of what should have been replayed is missing: all is to come again from the peers. */
+void tly_engine_clear_marks(struct tly_engine *engine);
 /* Begins the life `origin` (random and not 0; the earlier one after a clean stop). Once, before any step or request. */
 enum tly_result tly_engine_start(struct tly_engine *engine, uint64_t origin,
                                  struct tly_time now) TLY_MUST_CHECK;

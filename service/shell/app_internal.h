@@ -22,7 +22,7 @@ struct tly_app {
     struct tly_config config;
     struct tly_log *log;
     struct tly_engine *engine;
-    struct tly_store *store; /* NULL: none */
+    struct tly_store *store;     /* NULL: none */
     struct tly_compact *compact; /* NULL: no store */
     struct tly_net *net;
     struct tly_seeds *seeds;                            /* NULL: none is looked up by name */

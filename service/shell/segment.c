@@ -80,10 +80,17 @@ void tly_segment_put_synced(struct tly_buf *out, uint64_t bytes)
     put_numbers(out, TLY_FRAME_SYNCED, &bytes, 1);
 }
 
-void tly_segment_sum_add(struct tly_segment_sum *sum, struct tly_slice record)
+static void sum_add(struct tly_segment_sum *sum, struct tly_slice record)
 {
     sum->batches++;
     sum->digest = XXH3_64bits_withSeed(record.p, record.n, sum->digest);
+}
+
+void tly_segment_put_batch(struct tly_buf *out, struct tly_slice batch, struct tly_segment_sum *sum)
+{
+    size_t from = out->n;
+    tly_frame_put(out, TLY_FRAME_ROUND, batch);
+    if (out->result == TLY_OK) sum_add(sum, tly_slice_of(out->p + from, out->n - from));
 }
 
 void tly_segment_put_end(struct tly_buf *out, const struct tly_segment_sum *sum)
@@ -244,7 +251,7 @@ static enum tly_result take_record(struct reader *r, const struct record *record
 {
     if (record->frame.type == TLY_FRAME_SYNCED && !r->is_snapshot) return TLY_OK;
     if (record->frame.type != TLY_FRAME_ROUND) return TLY_UNKNOWN_FRAME;
-    if (r->is_snapshot) tly_segment_sum_add(&r->sum, record->whole);
+    if (r->is_snapshot) sum_add(&r->sum, record->whole);
     enum tly_result result = r->take(r->context, record->frame.body);
     end->is_takers = result != TLY_OK;
     return result;

@@ -38,8 +38,8 @@ struct tly_segment_sum {
     uint64_t batches, digest;
 };
 
-/* One whole record more. */
-void tly_segment_sum_add(struct tly_segment_sum *sum, struct tly_slice record);
+/* Appends a batch, and adds its record to the sum. */
+void tly_segment_put_batch(struct tly_buf *out, struct tly_slice batch, struct tly_segment_sum *sum);
 void tly_segment_put_end(struct tly_buf *out, const struct tly_segment_sum *sum);
 
 /* The first `bytes` bytes of a file. */

@@ -256,7 +256,7 @@ struct piece {
 
 #define REMEDY \
     "; nothing was changed. Put the file back from a backup, or move the data directory away: the node then "
-#define REMEDY_PEERS "takes the state from its peers"
+#define REMEDY_PEERS "takes the state from its peers; or keep what can be read: tallyctl store repair"
 
 /* Where it is damaged, what follows there, and what to do. */
 static void explain_damage(const struct piece *piece, const struct tly_segment_end *end, struct text notice)

@@ -1,7 +1,6 @@
 #include "service/shell/store_snapshot.h"
 
 #include "service/shell/libc_mem.h"
-#include "wire/frame.h"
 
 #include <stdio.h>
 
@@ -72,10 +71,8 @@ void tly_snapshot_begin(struct tly_snapshot_writer *s)
 void tly_snapshot_put(struct tly_snapshot_writer *s, struct tly_slice batch)
 {
     if (!s->is_writing) return;
-    size_t from = s->out.n;
-    tly_frame_put(&s->out, TLY_FRAME_ROUND, batch);
+    tly_segment_put_batch(&s->out, batch, &s->sum);
     enum tly_result result = s->out.result;
-    if (result == TLY_OK) tly_segment_sum_add(&s->sum, tly_slice_of(s->out.p + from, s->out.n - from));
     if (result == TLY_OK && s->out.n >= WRITE_BYTES) result = flush(s, false);
     if (result != TLY_OK) fail(s, result, tly_storage_error(s->storage));
 }

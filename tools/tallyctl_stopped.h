@@ -1,0 +1,30 @@
+/* Writing a whole state into a data directory that nobody uses: what repair and restore share. */
+#ifndef TALLY_TOOLS_TALLYCTL_STOPPED_H
+#define TALLY_TOOLS_TALLYCTL_STOPPED_H
+
+#include "service/shell/manifest.h"
+#include "service/shell/segment.h"
+#include "tools/tallyctl_archive.h"
+
+/* A snapshot that is being written. A value; owns the memory of `out`. */
+struct tly_ctl_state {
+    struct tly_storage *storage; /* borrowed */
+    uint64_t number;
+    struct tly_buf out;
+    struct tly_segment_sum sum;
+    enum tly_result result; /* the first failure */
+};
+
+void tly_ctl_state_begin(struct tly_ctl_state *state, struct tly_storage *storage, uint64_t number);
+void tly_ctl_state_add(struct tly_ctl_state *state, struct tly_slice batch);
+/*
+ * Makes it durable and has MANIFEST name it alone; the node begins a new life. `manifest` is as it was loaded, or empty. False: it
+ * was said what is wrong, and the directory is as it was.
+ */
+bool tly_ctl_state_publish(struct tly_ctl_state *state, struct tly_manifest *manifest);
+
+/* Complains of the storage's failure. */
+enum tly_ctl_exit tly_ctl_storage_failed(struct tly_storage *storage, enum tly_result result,
+                                         const char *what);
+
+#endif
