@@ -23,6 +23,7 @@ struct tly_store {
     uint64_t last_bytes; /* of the last segment, once replayed */
     bool last_is_old;    /* … and of an older format */
     uint64_t snapshot_bytes;
+    bool sweep_due;
     bool is_replayed;
     int wakeup_fd;
     struct tly_journal *journal;
@@ -469,6 +470,7 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
         .manifest = &store->manifest,
         .journal = store->journal,
         .snapshot_bytes = store->snapshot_bytes,
+        .sweep_due = store->sweep_due,
         .wakeup_fd = store->wakeup_fd,
         .fsync = store->fsync,
         .limits = store->limits,
@@ -499,8 +501,8 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     }
     enum tly_result result = write_identity(store, text);
     if (result != TLY_OK) return result;
-    /* What a crash left does no harm, so it does none to fail. */
-    (void)!tly_store_sweep(store->storage, m, true);
+    /* What a crash left does no harm: if it cannot be removed now, it goes later. */
+    store->sweep_due = tly_store_sweep(store->storage, m, true) != TLY_OK;
     return start_writer(store, text);
 }
 

@@ -16,11 +16,11 @@ static void end_writing(struct tly_snapshot_writer *s)
     s->is_writing = false;
 }
 
-static void remove_file(const struct tly_snapshot_writer *s)
+static void remove_file(struct tly_snapshot_writer *s)
 {
     char name[TLY_SEGMENT_NAME_BYTES];
     tly_segment_name(TLY_SEGMENT_SNAPSHOT, s->number, name);
-    (void)!tly_storage_remove(s->storage, name);
+    if (tly_storage_remove(s->storage, name) != TLY_OK) s->sweep_due = true;
 }
 
 static void fail(struct tly_snapshot_writer *s, enum tly_result result, const char *why)
@@ -115,7 +115,9 @@ void tly_snapshot_settle(struct tly_snapshot_writer *s)
         s->published_bytes = s->bytes;
         s->sweep_due = true;
     }
-    if (s->sweep_due) s->sweep_due = tly_store_sweep(s->storage, s->manifest, false) != TLY_OK;
+    /* While nothing is being made, all that MANIFEST does not name is left over. */
+    bool all = !s->is_writing && !tly_journal_is_behind(s->journal);
+    if (s->sweep_due) s->sweep_due = tly_store_sweep(s->storage, s->manifest, all) != TLY_OK;
 }
 
 /* ---- what is left over ---- */

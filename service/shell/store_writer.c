@@ -211,6 +211,7 @@ static void write_log(struct tly_writer *w)
             return;
         }
     } while (has_log_work(w));
+    if (w->log.failing) w->snapshot.sweep_due = true; /* a segment that was given up may still be there */
     note_success(&w->log);
 }
 
@@ -454,6 +455,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
         .manifest = config->manifest,
         .journal = config->journal,
         .published_bytes = config->snapshot_bytes,
+        .sweep_due = config->sweep_due,
     };
     make_report(w, &w->report);
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;

@@ -1,0 +1,273 @@
+/*
+ * What comes of each failure of each operation in each of the store's writers: a table, every cell of which is run, printed and
+ * compared with what it should be.  After every cell all that was appended is there, no file is left over, and a snapshot succeeds.
+ *
+ *     -         the writer does no such thing
+ *     refused   the start failed, and said why; the next one succeeded
+ *     retried   it was reported as failing, and done again by itself
+ *     given up  of a snapshot: the log stays as it is, and the next one succeeds
+ *     later     nothing was reported: what is left over goes with the next thing that is written
+ *     waited    it took its time, and then went on
+ */
+#include "service/shell/manifest.h"
+#include "service/shell/segment.h"
+#include "tests/shell/support_store.h"
+#include "tests/support/cmocka.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+
+enum writer { START, LOG, ROLL, LEASE, SNAPSHOT, WRITERS };
+
+static const char *const writer_names[WRITERS] = {"start", "log", "roll", "lease", "snapshot"};
+
+static const struct {
+    const char *name;
+    enum test_fault_op op;
+} ops[] = {{"put", TEST_PUT},   {"append", TEST_APPEND}, {"sync", TEST_SYNC},
+           {"list", TEST_LIST}, {"read", TEST_READ},     {"remove", TEST_REMOVE}};
+
+static const struct {
+    const char *name;
+    enum test_fault_kind kind;
+} kinds[] = {{"EIO", TEST_EIO}, {"ENOSPC", TEST_ENOSPC}, {"short", TEST_SHORT}, {"delayed", TEST_HANG}};
+
+#define OPS (sizeof ops / sizeof *ops)
+#define KINDS (sizeof kinds / sizeof *kinds)
+
+#define NO "-"
+#define REFUSED "refused"
+#define RETRIED "retried"
+#define GIVEN_UP "given up"
+#define LATER "later"
+#define WAITED "waited"
+
+/* By operation and kind, the writers in their order. */
+static const char *const expected[OPS][KINDS][WRITERS] = {
+    /* put */
+    {
+        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP},
+        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP},
+        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP},
+        {WAITED, NO, WAITED, WAITED, WAITED},
+    },
+    /* append */
+    {
+        {NO, RETRIED, RETRIED, NO, GIVEN_UP},
+        {NO, RETRIED, RETRIED, NO, GIVEN_UP},
+        {NO, RETRIED, RETRIED, NO, GIVEN_UP},
+        {NO, WAITED, WAITED, NO, WAITED},
+    },
+    /* sync */
+    {
+        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP},
+        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP},
+        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP},
+        {WAITED, WAITED, WAITED, NO, WAITED},
+    },
+    /* list */
+    {
+        {LATER, NO, NO, NO, LATER},
+        {LATER, NO, NO, NO, LATER},
+        {LATER, NO, NO, NO, LATER},
+        {WAITED, NO, NO, NO, WAITED},
+    },
+    /* read */
+    {
+        {REFUSED, NO, NO, NO, NO},
+        {REFUSED, NO, NO, NO, NO},
+        {REFUSED, NO, NO, NO, NO},
+        {WAITED, NO, NO, NO, NO},
+    },
+    /* remove */
+    {
+        {LATER, NO, RETRIED, NO, GIVEN_UP},
+        {LATER, NO, RETRIED, NO, GIVEN_UP},
+        {LATER, NO, RETRIED, NO, GIVEN_UP},
+        {WAITED, NO, WAITED, NO, WAITED},
+    },
+};
+
+/* ---- a delayed operation ---- */
+
+struct patience {
+    struct test_faults *faults;
+    pthread_t thread;
+    bool is_over;
+};
+
+/* Lets what hangs go on, a moment after it began to. */
+static void *release(void *argument)
+{
+    struct patience *p = argument;
+    while (!__atomic_load_n(&p->is_over, __ATOMIC_SEQ_CST) && test_faults_fired(p->faults) == 0)
+        (void)poll(NULL, 0, 1);
+    (void)poll(NULL, 0, 2);
+    test_faults_release(p->faults);
+    return NULL;
+}
+
+static void patience_begin(struct patience *p, struct test_faults *faults)
+{
+    *p = (struct patience){.faults = faults};
+    assert_int_equal(pthread_create(&p->thread, NULL, release, p), 0);
+}
+
+static void patience_end(struct patience *p)
+{
+    __atomic_store_n(&p->is_over, true, __ATOMIC_SEQ_CST);
+    assert_int_equal(pthread_join(p->thread, NULL), 0);
+}
+
+/* ---- the writers at work ---- */
+
+static bool start(struct test_user *user)
+{
+    bool done = test_user_try_open(user) == TLY_OK;
+    if (!done) assert_string_not_equal(user->notice, "");
+    return done;
+}
+
+/* With the fault in force from its beginning; false: the start was refused. */
+static bool work(struct test_user *user, enum writer writer)
+{
+    switch (writer) {
+    case START: return start(user);
+    case LOG:
+        test_user_append(user);
+        test_user_wait_stored(user);
+        break;
+    case ROLL:
+        for (size_t i = 0; i < 8; i++) {
+            test_user_append(user);
+            test_user_wait_stored(user);
+        }
+        break;
+    case LEASE:
+        tly_store_lease(user->store, 5000);
+        while (user->report.leased < 5000)
+            test_user_poll(user);
+        test_user_wait_failing(user, false);
+        break;
+    case SNAPSHOT:
+        test_user_image(user);
+        (void)test_user_wait_snapshots(user, 1);
+        break;
+    case WRITERS: break;
+    }
+    return true;
+}
+
+struct leftovers {
+    const struct tly_manifest *manifest;
+    size_t count;
+};
+
+static void note_file(void *context, const char *name)
+{
+    struct leftovers *left = context;
+    uint64_t number;
+    if (tly_segment_parse_name(TLY_SEGMENT_SNAPSHOT, name, &number))
+        left->count += number != left->manifest->snapshot;
+    if (!tly_segment_parse_name(TLY_SEGMENT_LOG, name, &number)) return;
+    bool is_named = false;
+    for (size_t i = 0; i < left->manifest->segment_count; i++)
+        is_named = is_named || left->manifest->segments[i].number == number;
+    left->count += !is_named;
+}
+
+static void assert_whole(struct test_user *user)
+{
+    static struct tly_manifest manifest;
+    char error[512];
+    test_user_image(user);
+    assert_true(test_user_wait_snapshots(user, user->report.snapshots + 1));
+    test_user_append(user);
+    test_user_wait_stored(user);
+    test_user_close(user, true);
+    struct leftovers left = {.manifest = &manifest};
+    assert_int_equal(tly_manifest_load(user->faults.inner, &manifest, error, sizeof error), TLY_OK);
+    assert_int_equal(tly_storage_list(user->faults.inner, "", note_file, &left), TLY_OK);
+    assert_int_equal(left.count, 0);
+    test_faults_power_cut(&user->faults, 0);
+    test_user_open(user);
+    assert_int_equal(user->id_at_open, user->last_id);
+    assert_string_equal(user->notice, "");
+}
+
+/* Ten batches and a snapshot were there before, and a segment that no MANIFEST names. */
+static void prepare(struct test_user *user, enum writer writer)
+{
+    test_user_init(user, NULL, TLY_FSYNC_ALWAYS);
+    user->limits.segment_bytes = writer == ROLL ? 600 : 1 << 20;
+    user->limits.retry_ms = user->limits.retry_max_ms = 50;
+    test_user_open(user);
+    for (size_t i = 0; i < 10; i++)
+        test_user_append(user);
+    test_user_image(user);
+    assert_true(test_user_wait_snapshots(user, 1));
+    test_user_wait_stored(user);
+    test_user_close(user, true);
+    test_user_write(user, "log-900.tly", tly_slice_text("a stray"));
+    test_user_write(user, "snap-901.tly", tly_slice_text("another"));
+    if (writer != START) test_user_open(user);
+    user->was_failing = false;
+}
+
+static const char *outcome_of(enum writer writer, enum test_fault_op op, enum test_fault_kind kind)
+{
+    struct test_user user;
+    struct patience patience;
+    prepare(&user, writer);
+    test_faults_set(&user.faults, (struct test_fault){op, kind, 0, 1});
+    if (kind == TEST_HANG) patience_begin(&patience, &user.faults);
+    bool is_done = work(&user, writer);
+    if (kind == TEST_HANG) patience_end(&patience);
+    uint64_t given_up = is_done ? user.report.snapshots_failed : 0;
+    bool fired = test_faults_clear(&user.faults) > 0;
+    const char *outcome = !fired              ? NO
+                          : !is_done          ? REFUSED
+                          : user.was_failing  ? RETRIED
+                          : given_up > 0      ? GIVEN_UP
+                          : kind == TEST_HANG ? WAITED
+                                              : LATER;
+    if (!is_done) test_user_open(&user);
+    if (writer == START) user.last_id = user.id_at_open;
+    assert_whole(&user);
+    test_user_fini(&user);
+    return outcome;
+}
+
+static void every_failure_of_every_operation_in_every_writer(void **state)
+{
+    (void)state;
+    size_t wrong = 0;
+    print_message("  %-8s %-8s", "", "");
+    for (size_t w = 0; w < WRITERS; w++)
+        print_message(" %-10s", writer_names[w]);
+    print_message("\n");
+    for (size_t op = 0; op < OPS; op++) {
+        for (size_t kind = 0; kind < KINDS; kind++) {
+            print_message("  %-8s %-8s", ops[op].name, kinds[kind].name);
+            for (size_t w = 0; w < WRITERS; w++) {
+                const char *wanted = expected[op][kind][w];
+                const char *found = outcome_of((enum writer)w, ops[op].op, kinds[kind].kind);
+                bool is_right = wanted != NULL && strcmp(wanted, found) == 0;
+                print_message(" %-10s", found);
+                if (!is_right) print_message("(! %s) ", wanted != NULL ? wanted : "no such cell");
+                wrong += !is_right;
+            }
+            print_message("\n");
+        }
+    }
+    assert_int_equal(wrong, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_failure_of_every_operation_in_every_writer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
