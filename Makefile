@@ -264,7 +264,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-wire bench-resp bench-thinlink
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-thinlink
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
@@ -277,6 +277,7 @@ bench-core: ## puts, merges, reads, snapshots, at 10k to 10M keys
 bench-check: ## checks in process, at 10k to 10M keys
 bench-instructions: ## instructions per operation, against those recorded
 bench-memory: ## memory per counter, beside a redis-server
+bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, recovery
 bench-wire: ## bytes per update
 bench-resp: ## the RESP door, beside a redis-server
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms

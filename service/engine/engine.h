@@ -278,7 +278,7 @@ struct tly_image;
 enum tly_result tly_image_new(struct tly_engine *engine, struct tly_image **out) TLY_MUST_CHECK;
 void tly_image_free(struct tly_image *image);
 /*
- * Appends the next batch, of about 16 KiB, in well under a millisecond. *done: it was the last. Failures as of
+ * Appends the next batch, of about 6 KiB, in well under a millisecond. *done: it was the last. Failures as of
  * tly_export_next: it cannot go on.
  */
 enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, bool *done) TLY_MUST_CHECK;

@@ -11,7 +11,7 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 /* Of every turn, and how long the loop has for itself in between. */
-#define SLICE_NS UINT64_C(250000)
+#define SLICE_NS UINT64_C(30000)
 #define PAUSE_US 1000
 /* A log of many small segments is made one, too. */
 #define SEGMENTS_MANY 256

@@ -1,0 +1,335 @@
+/*
+ * The store under an engine: acknowledged writes beside what the disk itself does, checks while a snapshot is written, and recovery.
+ * Everything happens in a directory of its own, which is removed.
+ */
+#include "bench/support.h"
+#include "bench/support_engine.h"
+#include "service/shell/compact.h"
+#include "service/shell/store.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CLIENTS_MAX 256
+#define RECORD_BYTES 128
+#define KEYS 1000000
+#define CHECK_EVERY_NS UINT64_C(200000)
+
+struct world {
+    char directory[256];
+    FILE *json;
+    struct tly_engine *engine;
+    struct tly_store *store;
+    struct event_base *base;
+    struct tly_compact *compact;
+    struct tly_store_report report;
+};
+
+static uint64_t now_ns(clockid_t clock)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* Wall time goes slowly, so that what one engine wrote is not in the future of the next, which begins at the same moment. */
+static struct tly_time now(void)
+{
+    static uint64_t start_ns;
+    if (start_ns == 0) start_ns = now_ns(CLOCK_MONOTONIC);
+    uint64_t since = now_ns(CLOCK_MONOTONIC) - start_ns;
+    return (struct tly_time){TLY_BENCH_WALL_NS + since / 100, 1 + since};
+}
+
+static void line(struct world *w, const char *name, double value, const char *unit)
+{
+    if (w->json != NULL)
+        fprintf(w->json, "{\"bench\":\"store\",\"case\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"}\n", name,
+                value, unit);
+}
+
+/* ---- a node ---- */
+
+static void step(struct world *w, enum tly_event_kind kind, uint64_t number)
+{
+    struct tly_event event = {.kind = kind, .now = now(), .number = number};
+    struct tly_effects effects;
+    tly_bench_must(tly_engine_step(w->engine, &event, &effects), "a step");
+    for (size_t i = 0; i < effects.count; i++) {
+        const struct tly_effect *effect = &effects.list[i];
+        if (effect->kind == TLY_DO_APPEND)
+            tly_bench_must(tly_store_append(w->store, effect->number, effect->bytes), "an append");
+    }
+}
+
+static void poll_store(struct world *w)
+{
+    tly_store_poll(w->store, &w->report);
+    if (w->report.failing) tly_bench_fail("the store fails: %s", w->report.error);
+    step(w, TLY_STORED, w->report.stored);
+    if (w->compact != NULL) tly_compact_report(w->compact, &w->report);
+}
+
+static void wait_stored(struct world *w, uint64_t ticket)
+{
+    while (ticket != 0 && !tly_engine_is_stored(w->engine, ticket)) {
+        struct pollfd news = {.fd = tly_store_wakeup_fd(w->store), .events = POLLIN};
+        (void)poll(&news, 1, 1000);
+        poll_store(w);
+        step(w, TLY_TICK, 0);
+    }
+}
+
+static enum tly_result replay(void *context, struct tly_slice batch)
+{
+    return tly_engine_replay(context, batch);
+}
+
+/* Opens what is there; the CPU seconds that reading took. */
+static double open_node(struct world *w, enum tly_fsync fsync)
+{
+    char error[512] = "";
+    struct tly_storage *storage = tly_storage_directory(w->directory, error, sizeof error);
+    if (storage == NULL || tly_store_open(storage, fsync, &w->store, error, sizeof error) != TLY_OK)
+        tly_bench_fail("%s", error);
+    w->engine = tly_bench_engine(true);
+    double since = tly_bench_cpu_s();
+    enum tly_result result = tly_store_replay(w->store, replay, w->engine, error, sizeof error);
+    double took = tly_bench_cpu_s() - since;
+    if (result != TLY_OK) tly_bench_fail("%s", error);
+    tly_bench_must(tly_store_begin(w->store, "bench", 7, UINT64_MAX / 2, error, sizeof error), "begin");
+    tly_bench_must(tly_engine_start(w->engine, 7, now()), "start");
+    step(w, TLY_LEASED, UINT64_MAX / 2);
+    return took;
+}
+
+static void close_node(struct world *w)
+{
+    tly_compact_free(w->compact);
+    w->compact = NULL;
+    tly_store_close(w->store, true);
+    tly_engine_free(w->engine);
+}
+
+static void add_to(struct world *w, size_t key)
+{
+    char text[24];
+    struct tly_reply reply;
+    int n = snprintf(text, sizeof text, "ctr:%zu", key);
+    struct tly_request request = {.kind = TLY_ASK_ADD,
+                                  .key = tly_slice_of((const uint8_t *)text, (size_t)n),
+                                  .number = 1,
+                                  .now = now()};
+    tly_bench_must(tly_engine_ask(w->engine, &request, &reply), "an increment");
+}
+
+/* ---- acknowledged writes ---- */
+
+/* Appends and syncs per second. */
+static double disk_rate(const struct world *w, size_t count, size_t bytes)
+{
+    static uint8_t record[CLIENTS_MAX * RECORD_BYTES];
+    char path[300];
+    snprintf(path, sizeof path, "%s/plain", w->directory);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) tly_bench_fail("%s", path);
+    uint64_t since = now_ns(CLOCK_MONOTONIC);
+    for (size_t i = 0; i < count; i++)
+        if (write(fd, record, bytes) != (ssize_t)bytes || fdatasync(fd) != 0) tly_bench_fail("%s", path);
+    double rate = (double)count * 1e9 / (double)(now_ns(CLOCK_MONOTONIC) - since);
+    (void)close(fd);
+    (void)unlink(path);
+    return rate;
+}
+
+/* So many clients write at once, and each again when it was answered: writes per second. */
+static double acknowledged_rate(struct world *w, size_t groups, size_t clients)
+{
+    uint64_t since = now_ns(CLOCK_MONOTONIC);
+    for (size_t i = 0; i < groups; i++) {
+        for (size_t client = 0; client < clients; client++)
+            add_to(w, client * 1000 + i % 1000);
+        step(w, TLY_TICK, 0);
+        wait_stored(w, tly_engine_ticket(w->engine));
+    }
+    return (double)(groups * clients) * 1e9 / (double)(now_ns(CLOCK_MONOTONIC) - since);
+}
+
+static void bench_writes(struct world *w)
+{
+    static const size_t clients[] = {1, 16, CLIENTS_MAX};
+    size_t groups = tly_bench_repeats(300);
+    printf(
+        "acknowledged writes, fsync=always\n\n  clients  writes/s  the disk alone  ratio to it x clients  target\n");
+    (void)open_node(w, TLY_FSYNC_ALWAYS);
+    for (size_t i = 0; i < 3; i++) {
+        double disk = 0, ours = 0;
+        char name[40];
+        /* Interleaved, so that both see the same machine. */
+        for (size_t round = 0; round < 5; round++) {
+            disk += disk_rate(w, groups / 5 + 1, clients[i] * 24) / 5;
+            ours += acknowledged_rate(w, groups / 5 + 1, clients[i]) / 5;
+        }
+        double ratio = ours / (disk * (double)clients[i]);
+        printf("  %7zu  %8.0f  %14.0f  %21.2f  0.80%s\n", clients[i], ours, disk, ratio,
+               ratio < 0.8 ? "  missed" : "");
+        snprintf(name, sizeof name, "acknowledged writes, %zu clients", clients[i]);
+        line(w, name, ours, "1/s");
+        snprintf(name, sizeof name, "ratio, %zu clients", clients[i]);
+        line(w, name, ratio, "");
+    }
+    close_node(w);
+}
+
+/* ---- checks beside a snapshot ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* How long checks took: from when they were due to the answer, and in CPU time of the turn before them and their own. */
+struct waits {
+    uint64_t *wall_ns, *cpu_ns;
+    size_t count, max;
+};
+
+static double p99_us(uint64_t *ns, size_t count)
+{
+    qsort(ns, count, sizeof *ns, by_value);
+    return (double)ns[count * 99 / 100] / 1e3;
+}
+
+static void check_once(struct world *w)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .now = now()};
+    request.check.key = tly_slice_text("bench");
+    request.check.rate = (struct tly_rate){.limit = 1000000, .window_ms = 60000};
+    request.check.hits = 1;
+    tly_bench_must(tly_engine_ask(w->engine, &request, &reply), "a check");
+}
+
+/* A check every so often while the loop goes on, until there are enough or so many snapshots. */
+static void time_checks(struct world *w, struct waits *waits, uint64_t until_snapshots)
+{
+    uint64_t due = now_ns(CLOCK_MONOTONIC), turn = 0;
+    waits->count = 0;
+    while (waits->count < waits->max && (until_snapshots == 0 || w->report.snapshots < until_snapshots)) {
+        due += CHECK_EVERY_NS;
+        do {
+            turn = now_ns(CLOCK_THREAD_CPUTIME_ID);
+            (void)event_base_loop(w->base, EVLOOP_NONBLOCK);
+            poll_store(w);
+        } while (now_ns(CLOCK_MONOTONIC) < due);
+        check_once(w);
+        waits->wall_ns[waits->count] = now_ns(CLOCK_MONOTONIC) - due;
+        waits->cpu_ns[waits->count++] = now_ns(CLOCK_THREAD_CPUTIME_ID) - turn;
+        step(w, TLY_TICK, 0);
+    }
+}
+
+static void begin_compacting(struct world *w, uint64_t log_bytes_min)
+{
+    struct tly_compact_config config = {w->base, w->engine, w->store, tly_log_new(stderr, TLY_LEVEL_ERROR),
+                                        log_bytes_min};
+    w->compact = tly_compact_new(&config);
+    if (w->compact == NULL || config.log == NULL) tly_bench_fail("out of memory");
+}
+
+static void fill(struct world *w, size_t keys)
+{
+    for (size_t i = 0; i < keys; i++) {
+        add_to(w, i);
+        if (i % 1000 != 999) continue;
+        step(w, TLY_TICK, 0);
+        wait_stored(w, tly_engine_ticket(w->engine));
+    }
+}
+
+static void bench_snapshot(struct world *w, size_t keys)
+{
+    struct waits waits = {.max = tly_bench_repeats(20000)};
+    waits.wall_ns = tly_bench_new(waits.max, sizeof *waits.wall_ns);
+    waits.cpu_ns = tly_bench_new(waits.max, sizeof *waits.cpu_ns);
+    w->base = event_base_new();
+    (void)open_node(w, TLY_FSYNC_INTERVAL);
+    fill(w, keys);
+    time_checks(w, &waits, 0);
+    double quiet = p99_us(waits.wall_ns, waits.count), quiet_cpu = p99_us(waits.cpu_ns, waits.count);
+    begin_compacting(w, 1);
+    time_checks(w, &waits, 1);
+    double busy = p99_us(waits.wall_ns, waits.count), busy_cpu = p99_us(waits.cpu_ns, waits.count);
+    size_t checks = waits.count;
+    while (w->report.snapshots == 0) {
+        (void)event_base_loop(w->base, EVLOOP_NONBLOCK);
+        poll_store(w);
+    }
+    double per_key = (double)w->report.snapshot_bytes / (double)keys;
+    printf(
+        "\nchecks beside a snapshot of %zu keys, %.1f bytes each (%zu checks)\n\n"
+        "  p99 of the wait: quiet %.0f us, beside it %.0f us\n"
+        "  p99 of the CPU time of a turn and a check: quiet %.0f us, beside it %.0f us  (target: within 1000)%s\n",
+        keys, per_key, checks, quiet, busy, quiet_cpu, busy_cpu,
+        busy_cpu > quiet_cpu + 1000 ? "  missed" : "");
+    line(w, "check p99 quiet", quiet, "us");
+    line(w, "check p99 beside a snapshot", busy, "us");
+    line(w, "check p99 quiet, CPU", quiet_cpu, "us");
+    line(w, "check p99 beside a snapshot, CPU", busy_cpu, "us");
+    line(w, "snapshot bytes per key", per_key, "B");
+    close_node(w);
+    event_base_free(w->base);
+    w->base = NULL;
+    free(waits.wall_ns);
+    free(waits.cpu_ns);
+}
+
+/* ---- recovery ---- */
+
+static void bench_recovery(struct world *w, size_t keys)
+{
+    double best = 0;
+    for (size_t i = 0; i < 3; i++) {
+        struct tly_node_view view;
+        double took = open_node(w, TLY_FSYNC_INTERVAL);
+        tly_engine_node(w->engine, false, &view);
+        if (view.keys < keys) tly_bench_fail("%zu keys came back of %zu", view.keys, keys);
+        if (i == 0 || took < best) best = took;
+        close_node(w);
+    }
+    double per_million = best * 1e6 / (double)keys;
+    printf("\nrecovery of %zu keys\n\n  %.2f CPU s, %.2f a million  (target 2)%s\n", keys, best, per_million,
+           per_million > 2 ? "  missed" : "");
+    line(w, "recovery of a million keys", per_million, "s");
+}
+
+/* ---- all of it ---- */
+
+static void remove_all(const struct world *w)
+{
+    char command[400];
+    snprintf(command, sizeof command, "rm -rf '%s'", w->directory);
+    if (system(command) != 0) fprintf(stderr, "cannot remove %s\n", w->directory);
+}
+
+int main(int argc, char **argv)
+{
+    struct world w = {.json = tly_bench_json(argc, argv)};
+    const char *top = getenv("TMPDIR");
+    snprintf(w.directory, sizeof w.directory, "%s/tally-bench-XXXXXX", top != NULL ? top : "build");
+    if (mkdtemp(w.directory) == NULL) tly_bench_fail("cannot make %s", w.directory);
+    size_t keys = (size_t)(KEYS * (tly_bench_scale() < 1 ? tly_bench_scale() : 1));
+    bench_writes(&w);
+    remove_all(&w);
+    bench_snapshot(&w, keys);
+    bench_recovery(&w, keys);
+    remove_all(&w);
+    if (w.json != NULL) fclose(w.json);
+    return 0;
+}
