@@ -158,6 +158,7 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     request->now = tly_app_read_time();
     enum tly_result result = tly_engine_ask(app->engine, request, reply);
     if (request->kind != TLY_ASK_READ) tly_app_tick_soon(app);
+    if (request->kind != TLY_ASK_READ && request->kind != TLY_ASK_CHECK) app->took_writes = true;
     return result;
 }
 
@@ -166,9 +167,17 @@ uint64_t tly_app_ticket(const struct tly_app *app)
     return tly_engine_ticket(app->engine);
 }
 
-bool tly_app_is_stored(const struct tly_app *app, uint64_t ticket)
+bool tly_app_must_wait(const struct tly_app *app, uint64_t ticket, bool is_write)
 {
-    return tly_engine_is_stored(app->engine, ticket);
+    if (ticket == 0 || tly_engine_is_stored(app->engine, ticket)) return false;
+    return !app->report.failing || (is_write && app->config.fsync == TLY_FSYNC_ALWAYS);
+}
+
+bool tly_app_took_writes(struct tly_app *app)
+{
+    bool took = app->took_writes;
+    app->took_writes = false;
+    return took;
 }
 
 struct tly_time tly_app_now(const struct tly_app *app)

@@ -23,7 +23,13 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request,
 
 /* The ticket that an answer to what was just asked has to wait for (tly_engine_ticket); 0: it may go out now. */
 uint64_t tly_app_ticket(const struct tly_app *app);
-bool tly_app_is_stored(const struct tly_app *app, uint64_t ticket);
+/*
+ * Whether the answer still has to wait for its ticket. While the disk refuses it does only if it acknowledges a write and fsync is
+ * always: checks and reads go on, and readyz says that nothing is durable.
+ */
+bool tly_app_must_wait(const struct tly_app *app, uint64_t ticket, bool is_write);
+/* Whether anything but checks and reads was asked for since this was last called. */
+bool tly_app_took_writes(struct tly_app *app);
 
 /* The two clocks, read now. */
 struct tly_time tly_app_now(const struct tly_app *app);

@@ -31,6 +31,7 @@ struct tly_app {
     struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;
     bool tick_active; /* it runs in this turn */
     bool has_lock;
+    bool took_writes; /* since somebody last wanted to know */
     bool stopping;
     uint64_t started_ns;
     struct tly_store_report report;

@@ -50,7 +50,7 @@ void tly_door_stored(struct tly_door *door)
     struct tly_client *next;
     for (struct tly_client *client = TAILQ_FIRST(&door->held); client != NULL; client = next) {
         next = TAILQ_NEXT(client, in_held);
-        if (!tly_app_is_stored(door->app, client->held_batch)) continue;
+        if (tly_app_must_wait(door->app, client->held_batch, client->held_is_write)) continue;
         TAILQ_REMOVE(&door->held, client, in_held);
         client->held_batch = 0;
         client->allowed = client->held_end;

@@ -86,13 +86,19 @@ static void return_out(struct tly_client *client)
  */
 static void hold(struct tly_client *client)
 {
+    struct tly_app *app = client->door->app;
+    bool is_write = tly_app_took_writes(app);
+    if (client->held_batch != 0) client->late_is_write = client->late_is_write || is_write;
     if (client->held_batch != 0 || client->allowed == client->out.n) return;
-    uint64_t batch = tly_app_ticket(client->door->app);
-    if (batch == 0 || tly_app_is_stored(client->door->app, batch)) {
+    is_write = is_write || client->late_is_write;
+    uint64_t batch = tly_app_ticket(app);
+    client->late_is_write = false;
+    if (!tly_app_must_wait(app, batch, is_write)) {
         client->allowed = client->out.n;
         return;
     }
     client->held_batch = batch;
+    client->held_is_write = is_write;
     client->held_end = client->out.n;
     TAILQ_INSERT_TAIL(&client->door->held, client, in_held);
 }

@@ -45,9 +45,10 @@ struct tly_client {
     bool stalled;          /* requests were left in `in` because too much output waited */
     struct tly_buf in;     /* half a request */
     struct tly_buf out;
-    size_t sent;         /* of out */
-    size_t allowed;      /* of out: may be sent; the rest waits for a batch */
-    uint64_t held_batch; /* 0: none */
+    size_t sent;                       /* of out */
+    size_t allowed;                    /* of out: may be sent; the rest waits for a batch */
+    uint64_t held_batch;               /* 0: none */
+    bool held_is_write, late_is_write; /* late: of what is behind what is held */
     size_t held_end;
     size_t swallowed; /* after the end */
     char peer[64];

@@ -55,11 +55,25 @@ static enum tly_result fail_because(struct directory *d, const char *name, const
     return TLY_IO;
 }
 
+/* What to do about it; "": what it says is all. */
+static const char *advice_for(int reason)
+{
+    switch (reason) {
+    case EACCES:
+    case EPERM: return ": let the user that runs tallyd read and write it, or give another data directory";
+    case EROFS: return ": the file system is read-only: mount it writable, or give another data directory";
+    case ENOTDIR: return ": give a directory as data directory, not a file";
+    default: return "";
+    }
+}
+
 /* As errno says. */
 static enum tly_result fail(struct directory *d, const char *name, const char *what)
 {
     int reason = errno;
-    (void)fail_because(d, name, what, strerror(reason));
+    char why[200];
+    (void)snprintf(why, sizeof why, "%s%s", strerror(reason), advice_for(reason));
+    (void)fail_because(d, name, what, why);
     return reason == ENOENT ? TLY_NOT_FOUND : TLY_IO;
 }
 
@@ -645,20 +659,6 @@ static int open_top(char *path)
     if (fd >= 0 || errno != ENOENT) return fd;
     make_path(path);
     return open(path, flags);
-}
-
-static const char *advice_for(int reason)
-{
-    switch (reason) {
-    case EACCES:
-    case EPERM:
-        return ": let the user that runs tallyd read and write it (chown), or give another data directory";
-    case EROFS: return ": the file system is read-only: mount it writable, or give another data directory";
-    case ENOSPC:
-    case EDQUOT: return ": free some space, or give another data directory";
-    case ENOTDIR: return ": give a directory, not a file, as data directory";
-    default: return "";
-    }
 }
 
 struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size)

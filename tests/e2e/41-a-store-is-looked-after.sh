@@ -94,7 +94,7 @@ refuse() {
 }
 
 echo text >file
-refuse "$PWD/file" "give a directory"
+refuse "$PWD/file" "give a directory as data"
 if [ "$(id -u)" -ne 0 ]; then
     mkdir -m 0 closed
     refuse "$PWD/closed" "Permission denied: let the user"

@@ -133,9 +133,16 @@ uint64_t tly_app_ticket(const struct tly_app *app)
     return app->pending;
 }
 
-bool tly_app_is_stored(const struct tly_app *app, uint64_t batch)
+bool tly_app_must_wait(const struct tly_app *app, uint64_t batch, bool is_write)
 {
-    return batch <= app->stored;
+    (void)is_write;
+    return batch > app->stored;
+}
+
+bool tly_app_took_writes(struct tly_app *app)
+{
+    (void)app;
+    return false;
 }
 
 struct tly_time tly_app_now(const struct tly_app *app)

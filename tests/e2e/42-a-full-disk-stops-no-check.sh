@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The disk fills up: checks go on, readyz and the log say what and what to do, and once there is space all is stored after all.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need redis-cli redis-benchmark
+# A disk of 2 MB that nobody else sees, and that goes with this scene.
+if [ "${TALLY_OWN_MOUNTS:-}" != 1 ]; then
+    unshare --mount true 2>/dev/null || skip "no mounts of one's own here"
+    trap - EXIT
+    TALLY_OWN_MOUNTS=1 exec unshare --mount bash "$0"
+fi
+mkdir -p a/data
+mount -t tmpfs -o size=2m tally a/data 2>/dev/null || skip "cannot mount a small disk here"
+
+is_failing() {
+    [ "$(metric a store_failing)" = "$1" ]
+}
+
+check_once() {
+    http a /v1/check -d "{\"key\":\"$1\",\"rate\":\"5/m\"}" -o /dev/null -w '%{http_code}'
+}
+
+for fsync in interval always; do
+    start_node a -o fsync="$fsync" -o compact_min=64k
+    expect "incr" 1 "$(resp a incr "$fsync:before")"
+    dd if=/dev/zero of=a/data/ballast bs=1k status=none 2>/dev/null || true
+    redis-benchmark -p "${resp_port[a]}" -n 20000 -r 20000 -P 16 -q incr ctr:__rand_int__ >benchmark.out 2>&1 &
+    load=$!
+    helpers+=("$load")
+    wait_until is_failing 1
+    expect "readyz" 503 "$(http_status a /readyz)"
+    expect_like "what it says" "store: .*No space left on device.*free space" "$(http a /readyz)"
+    expect "a check all the same, fsync=$fsync" 200 "$(check_once "$fsync")"
+    expect "a read all the same" 1 "$(resp a get "$fsync:before")"
+    if [ "$fsync" = always ]; then
+        expect_status 124 timeout 1 redis-cli -p "${resp_port[a]}" incr always:meanwhile
+    else
+        expect "a write all the same" 1 "$(resp a incr interval:meanwhile)"
+    fi
+    rm a/data/ballast
+    wait_until is_failing 0
+    wait "$load" || true
+    expect "incr" 2 "$(resp a incr "$fsync:before")"
+    expect "readyz" 200 "$(http_status a /readyz)"
+    kill_node a
+    start_node a
+    expect "what was counted before" 2 "$(resp a get "$fsync:before")"
+    expect "what was counted meanwhile" 1 "$(resp a get "$fsync:meanwhile")"
+    stop_node a
+    expect_status 0 "$tallyctl" store check a/data
+done
+
+# --- read-only ---
+
+mount -o remount,ro a/data
+expect_status 1 timeout 20 "$tallyd" -o name=a -o data="$PWD/a/data" -o resp=none -o http=none -o peers=none
+expect_like "what it says" "Read-only file system.*mount it writable" "$output"
