@@ -7,6 +7,7 @@
 #include "service/shell/compact.h"
 #include "service/shell/store.h"
 
+#include <dirent.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -203,7 +204,8 @@ struct waits {
 static double p99_us(uint64_t *ns, size_t count)
 {
     qsort(ns, count, sizeof *ns, by_value);
-    return (double)ns[count * 99 / 100] / 1e3;
+    size_t at = count * 99 / 100;
+    return (double)ns[at] / 1e3;
 }
 
 static void check_once(struct world *w)
@@ -313,9 +315,11 @@ static void bench_recovery(struct world *w, size_t keys)
 
 static void remove_all(const struct world *w)
 {
-    char command[400];
-    snprintf(command, sizeof command, "rm -rf '%s'", w->directory);
-    if (system(command) != 0) fprintf(stderr, "cannot remove %s\n", w->directory);
+    DIR *directory = opendir(w->directory);
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
+        if (entry->d_type == DT_REG) (void)unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory != NULL) (void)closedir(directory);
+    if (rmdir(w->directory) != 0) fprintf(stderr, "cannot remove %s\n", w->directory);
 }
 
 int main(int argc, char **argv)
@@ -326,7 +330,6 @@ int main(int argc, char **argv)
     if (mkdtemp(w.directory) == NULL) tly_bench_fail("cannot make %s", w.directory);
     size_t keys = (size_t)(KEYS * (tly_bench_scale() < 1 ? tly_bench_scale() : 1));
     bench_writes(&w);
-    remove_all(&w);
     bench_snapshot(&w, keys);
     bench_recovery(&w, keys);
     remove_all(&w);

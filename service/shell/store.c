@@ -141,7 +141,7 @@ static enum tly_result adopt_snapshot(struct tly_store *store)
     for (;;) {
         enum tly_result result = tly_storage_list(store->storage, "", note_newest, &newest);
         if (result != TLY_OK || newest.number == 0) return result;
-        struct tly_segment_end end;
+        struct tly_segment_end end = {0};
         result = read_snapshot(store, newest.number, take_nothing, NULL, &end);
         if (result == TLY_IO || result == TLY_NOMEM) return result;
         if (result == TLY_OK) store->manifest.snapshot = newest.number;
@@ -330,7 +330,7 @@ static void check_clean_length(const struct replay *r, const struct piece *piece
 
 static enum tly_result replay_last(const struct replay *r, const struct piece *piece)
 {
-    struct tly_segment_end end;
+    struct tly_segment_end end = {0};
     struct tly_segment_part all = {r->store->storage, TLY_SEGMENT_LOG, piece->segment->number, piece->size};
     enum tly_result result = tly_segment_read(&all, r->take, r->context, &end);
     bool is_torn = result == TLY_MORE && !end.is_takers;
@@ -356,7 +356,7 @@ static enum tly_result replay_last(const struct replay *r, const struct piece *p
 static enum tly_result replay_earlier(const struct replay *r, const struct piece *piece)
 {
     struct tly_segment *segment = piece->segment;
-    struct tly_segment_end end;
+    struct tly_segment_end end = {0};
     uint64_t bytes = segment->bytes != 0 ? segment->bytes : piece->size;
     struct tly_segment_part part = {r->store->storage, TLY_SEGMENT_LOG, segment->number, bytes};
     enum tly_result result = tly_segment_read(&part, r->take, r->context, &end);
@@ -392,7 +392,7 @@ static enum tly_result replay_segment(const struct replay *r, size_t i)
 static enum tly_result replay_snapshot(const struct replay *r)
 {
     struct tly_store *store = r->store;
-    struct tly_segment_end end;
+    struct tly_segment_end end = {0};
     struct piece piece = {0};
     if (store->manifest.snapshot == 0) return TLY_OK;
     tly_segment_name(TLY_SEGMENT_SNAPSHOT, store->manifest.snapshot, piece.name);

@@ -31,8 +31,8 @@ start_node b
 expect "the counter, restored" "$total" "$(resp b get ctr:000000000007)"
 expect "the text, restored" "another text" "$(resp b get kv:k)"
 stop_node b
-head -c 1000 saved >cut
-expect_status 1 "$tallyctl" restore cut c/data
+head -c 1000 saved >cut-off
+expect_status 1 "$tallyctl" restore cut-off c/data
 expect "nothing was made of half a file" no "$([ -e c/data/MANIFEST ] && echo yes || echo no)"
 
 # --- an old backup in a live cluster: a new life, and nothing is lost or doubled ---

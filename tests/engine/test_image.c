@@ -23,8 +23,9 @@ struct disk {
 static void disk_add(struct disk *disk, struct tly_slice batch)
 {
     uint8_t *copy = malloc(batch.n + 1);
-    disk->list = realloc(disk->list, (disk->count + 1) * sizeof *disk->list);
-    assert_true(copy != NULL && disk->list != NULL);
+    struct tly_slice *list = realloc(disk->list, (disk->count + 1) * sizeof *disk->list);
+    if (copy == NULL || list == NULL) abort();
+    disk->list = list;
     memcpy(copy, batch.p, batch.n);
     disk->list[disk->count++] = tly_slice_of(copy, batch.n);
 }

@@ -146,6 +146,52 @@ static void an_image_does_not_pile_up(void **state)
     test_user_fini(&user);
 }
 
+/* What was replaced during the walk is in no image, so what replaced it must be there when the image counts. */
+static void it_counts_only_when_what_was_written_meanwhile_is_durable(void **state)
+{
+    (void)state;
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_INTERVAL);
+    user.limits.interval_ms = 3600 * 1000;
+    test_user_open(&user);
+    append_many(&user, 5);
+    test_user_image(&user);
+    assert_true(test_user_wait_snapshots(&user, 1));
+    user.limits.close_ms = 0;
+    test_faults_set(&user.faults, (struct test_fault){TEST_CHANGE, TEST_DEATH, 0, 1});
+    test_user_close(&user, false);
+    (void)test_faults_clear(&user.faults);
+    test_faults_power_cut(&user.faults, 0);
+    test_user_open(&user);
+    assert_int_equal(user.image_parts, TEST_IMAGE_PARTS);
+    assert_int_equal(user.id_at_open, 5 + TEST_IMAGE_PARTS);
+    test_user_fini(&user);
+}
+
+static void while_manifest_cannot_be_written_the_old_files_stay(void **state)
+{
+    (void)state;
+    static const enum test_fault_kind kinds[] = {TEST_EIO, TEST_LATE};
+    for (size_t i = 0; i < 2; i++) {
+        struct test_user user;
+        test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+        user.limits.close_ms = 0;
+        test_user_open(&user);
+        append_many(&user, 20);
+        /* The first is that of the roll. */
+        test_faults_set(&user.faults, (struct test_fault){TEST_PUT, kinds[i], 1, SIZE_MAX});
+        test_user_image(&user);
+        test_user_wait_failing(&user, true);
+        test_faults_wait_fired(&user.faults, 3);
+        test_user_close(&user, false);
+        (void)test_faults_clear(&user.faults);
+        test_user_open(&user);
+        assert_int_equal(user.id_at_open, 20 + TEST_IMAGE_PARTS);
+        assert_no_leftovers(&user);
+        test_user_fini(&user);
+    }
+}
+
 /* ---- damage ---- */
 
 static void a_damaged_snapshot_is_refused_by_name(void **state)
@@ -324,6 +370,8 @@ int main(void)
         cmocka_unit_test(a_snapshot_takes_the_place_of_the_log_before_it),
         cmocka_unit_test(a_snapshot_after_a_snapshot_drops_the_first),
         cmocka_unit_test(one_that_is_dropped_leaves_the_log_as_it_was),
+        cmocka_unit_test(it_counts_only_when_what_was_written_meanwhile_is_durable),
+        cmocka_unit_test(while_manifest_cannot_be_written_the_old_files_stay),
         cmocka_unit_test(an_image_does_not_pile_up),
         cmocka_unit_test(a_damaged_snapshot_is_refused_by_name),
         cmocka_unit_test(without_a_manifest_the_newest_whole_snapshot_counts),
