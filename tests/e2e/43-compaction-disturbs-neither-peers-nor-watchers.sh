@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# A node compacts under load, beside a peer and a watcher, and is killed in the middle of it: all are equal, and the watcher saw the end.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need redis-cli redis-benchmark
+
+snapshots() {
+    [ "$(metric "$1" store_snapshots_total)" -ge "$2" ]
+}
+
+watched() {
+    grep -q "kv:end.*$1" watched
+}
+
+settings=(-o compact_min=64k -o fsync=interval)
+start_node a "${settings[@]}"
+start_node b "${settings[@]}" -o join="127.0.0.1:${peers_port[a]}"
+wait_until sees a 1
+"$tallyctl" -s "http://127.0.0.1:${http_port[b]}" watch kv: >watched &
+helpers+=($!)
+
+for i in 1 2 3; do
+    base=$(metric b store_snapshots_total)
+    redis-benchmark -p "${resp_port[a]}" -n 40000 -r 300 -P 16 -q -d 60 set kv:__rand_int__ "$i" >benchmark.out 2>&1 &
+    load=$!
+    helpers+=("$load")
+    wait_until snapshots a 2
+    kill_node a
+    wait "$load" || true
+    start_node a "${settings[@]}" -o join="127.0.0.1:${peers_port[b]}"
+    redis-benchmark -p "${resp_port[b]}" -n 20000 -r 300 -P 16 -q incr ctr:__rand_int__ >benchmark.out 2>&1
+    expect "del" 1 "$(resp b set kv:gone x >/dev/null; resp b del kv:gone)"
+    expect "set" OK "$(resp a set kv:end "round $i")"
+    wait_until watched "round $i"
+    wait_equal a b
+    wait_until snapshots b $((base + 1))
+done
+kill_node b
+start_node b "${settings[@]}" -o join="127.0.0.1:${peers_port[a]}"
+wait_equal a b
+expect "what was deleted" '' "$(resp b get kv:gone)"
