@@ -171,10 +171,9 @@ struct tly_room {
     uint64_t goes; /* bit i: cell i goes, for the first 64 */
 };
 
-/* False: no memory. Then either tly_map_give_up or tly_map_carry_out. */
+/* False: no memory. What was made room for is to be carried out. */
 bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, const struct tly_plan *plan,
                        struct tly_room *room);
-void tly_map_give_up(struct tly_ormap *map, const struct tly_room *room);
 /* The entry may move: place is set anew. */
 void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
                        const struct tly_room *room);

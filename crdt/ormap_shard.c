@@ -188,6 +188,7 @@ static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place
     for (size_t i; (i = unsealed_cell(map, place->entry, &cell, &alone)) != TLY_NO_CELL;) {
         enum tly_result result = seal_cell(map, place, i, &cell, alone);
         if (result != TLY_OK) return result;
+        if (alone) break;
     }
     place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
     return TLY_OK;
