@@ -101,6 +101,30 @@ static void a_batch_that_runs_out_of_memory_can_go_on(void **state)
     claim(failures > 20);
 }
 
+/* Chunks are joined and go while records that were looked for before still stand in those behind them. */
+static void records_that_go_together_find_their_chunks(void **state)
+{
+    enum { KEYS = 3000, PASSES = 4 };
+    static char text[KEYS][40];
+    static struct tly_arrival arrivals[KEYS];
+    static uint32_t order[KEYS];
+    struct test_rng rng = test_rng_of(test_seed_first());
+    size_t done, live, dead;
+    for (uint32_t i = 0; i < KEYS; i++)
+        order[i] = i;
+    for (uint64_t pass = 0; pass < PASSES; pass++) {
+        test_rng_shuffle(&rng, order, KEYS, sizeof order[0]);
+        for (size_t i = 0; i < KEYS; i++) {
+            arrivals[i].key = numbered(text[i], 'm', order[i]);
+            arrivals[i].dot = put_of(1 + pass * KEYS + i, 5, pass, 0);
+        }
+        claim(tly_ormap_apply_batch(map, arrivals, KEYS, &done) == TLY_OK && done == KEYS);
+        tly_ormap_log_size(map, &live, &dead);
+        claim(live == KEYS && dead == 0);
+        tly_ormap_check(map);
+    }
+}
+
 static void a_full_map_ends_a_batch_where_it_is_full(void **state)
 {
     struct tly_ormap_config config = {.mem = world.mem, .registry = world.registry, .keys_max = 10};
@@ -243,10 +267,15 @@ static void a_scan_goes_on_among_writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        scene(a_batch_does_what_one_by_one_does),           scene(a_batch_that_runs_out_of_memory_can_go_on),
-        scene(a_full_map_ends_a_batch_where_it_is_full),    scene(a_key_on_its_way_is_as_good_as_a_key),
-        scene(keys_of_every_length_keep_words_and_dots),    scene(hundreds_of_lives_count_in_one_key),
-        scene(a_crowd_of_one_version_is_yielded_once_each), scene(a_scan_goes_on_among_writes),
+        scene(a_batch_does_what_one_by_one_does),
+        scene(a_batch_that_runs_out_of_memory_can_go_on),
+        scene(records_that_go_together_find_their_chunks),
+        scene(a_full_map_ends_a_batch_where_it_is_full),
+        scene(a_key_on_its_way_is_as_good_as_a_key),
+        scene(keys_of_every_length_keep_words_and_dots),
+        scene(hundreds_of_lives_count_in_one_key),
+        scene(a_crowd_of_one_version_is_yielded_once_each),
+        scene(a_scan_goes_on_among_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
