@@ -77,11 +77,6 @@ bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, con
     return room->ref != 0;
 }
 
-void tly_map_give_up(struct tly_ormap *map, const struct tly_room *room)
-{
-    if (room->ref != 0) tly_arena_free(&map->arena, &map->mem, room->ref);
-}
-
 /* Cells as they are written, one behind the other. */
 struct pen {
     uint8_t *next, *last; /* last: where the last one begins, or NULL */

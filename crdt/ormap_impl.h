@@ -55,6 +55,16 @@ struct tly_unsealed {
     uint32_t hashes[TLY_UNSEALED_PIECE];
 };
 
+/* Records that are to go, while many dots are joined or sealed at once: they go together. */
+#define TLY_LEAVING_MAX 16u
+
+struct tly_leavings {
+    bool open; /* they are collected */
+    uint32_t count;
+    uint32_t life[TLY_LEAVING_MAX];
+    struct tly_leaving of[TLY_LEAVING_MAX];
+};
+
 struct tly_ormap {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_mem given;
@@ -71,6 +81,7 @@ struct tly_ormap {
     const struct tly_entry *known; /* found last, while it stays where it is; NULL: none */
     uint32_t known_hash;
     uint64_t changes; /* rises whenever a cell or a record comes, goes or moves */
+    struct tly_leavings leavings;
 
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
@@ -160,10 +171,9 @@ struct tly_room {
     uint64_t goes; /* bit i: cell i goes, for the first 64 */
 };
 
-/* False: no memory. Then either tly_map_give_up or tly_map_carry_out. */
+/* False: no memory. What was made room for is to be carried out. */
 bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, const struct tly_plan *plan,
                        struct tly_room *room);
-void tly_map_give_up(struct tly_ormap *map, const struct tly_room *room);
 /* The entry may move: place is set anew. */
 void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
                        const struct tly_room *room);
@@ -183,6 +193,9 @@ bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts);
 /* After tly_map_reserve_record. */
 void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
 void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
+/* Between the two, records that go are collected. */
+void tly_map_open_leavings(struct tly_ormap *map);
+void tly_map_close_leavings(struct tly_ormap *map);
 
 /* ormap_shard.c */
 /* Puts the entry on the list of those to seal. */

@@ -48,13 +48,17 @@ static void hear(const struct tly_ormap *map, const struct tly_entry *entry, con
     }
 }
 
-/* The usual case: the dot takes the place of its predecessor, in as many bytes. */
-static bool replaces(const struct tly_ormap *map, const struct tly_place *place, const struct tly_cell *cell,
+/* The usual case: the dot takes the place of its predecessor, in as many bytes. There is room for its record. */
+static bool replaces(struct tly_ormap *map, const struct tly_place *place, const struct tly_cell *cell,
                      const struct hearing *hearing)
 {
     if (hearing->goes != 1 || hearing->place != hearing->gone_at + 1 || cell->dot.bytes.n > 0) return false;
     uint8_t *at = (uint8_t *)(uintptr_t)hearing->gone.at;
-    return tly_cell_put_same(at, hearing->gone_size, tly_map_strategy(map, place->entry), cell);
+    const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
+    if (!tly_cell_put_same(at, hearing->gone_size, strategy, cell)) return false;
+    tly_map_add_record(map, cell->life, cell->dot.version.ts, place->hash);
+    if (hearing->gone.ts != 0) tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);
+    return true;
 }
 
 bool tly_map_restarts(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
@@ -68,23 +72,17 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_place *place, co
 {
     bool restarts = tly_map_restarts(map, place->entry, dot);
     if (restarts && hearing->has_own && !tly_map_queue_unsealed(map, place)) return TLY_NOMEM;
+    if (!tly_map_reserve_record(map, life, dot->version.ts)) return TLY_NOMEM;
     struct tly_cell cell = {.dot = *dot, .life = life};
-    uint64_t ts = dot->version.ts;
+    if (!restarts && replaces(map, place, &cell, hearing)) return TLY_OK;
     struct tly_plan plan = {.fresh = &cell,
                             .place = hearing->place,
                             .skip = TLY_NO_CELL,
                             .over = hearing->goes > 0 ? dot : NULL,
                             .restarts = restarts};
     struct tly_room room;
-    if (!tly_map_reserve_record(map, life, ts)) return TLY_NOMEM;
-    if (!restarts && replaces(map, place, &cell, hearing)) {
-        tly_map_add_record(map, life, ts, place->hash);
-        if (hearing->gone.ts != 0)
-            tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);
-        return TLY_OK;
-    }
     if (!tly_map_make_room(map, place, &plan, &room)) return TLY_NOMEM;
-    tly_map_add_record(map, life, ts, place->hash);
+    tly_map_add_record(map, life, dot->version.ts, place->hash);
     tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
 }

@@ -188,6 +188,7 @@ static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place
     for (size_t i; (i = unsealed_cell(map, place->entry, &cell, &alone)) != TLY_NO_CELL;) {
         enum tly_result result = seal_cell(map, place, i, &cell, alone);
         if (result != TLY_OK) return result;
+        if (alone) break;
     }
     place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
     return TLY_OK;
@@ -215,7 +216,7 @@ static void look_ahead(const struct tly_ormap *map, const struct tly_unsealed *t
     if (slot != NULL) tly_map_prefetch(map, slot);
 }
 
-enum tly_result tly_ormap_seal(struct tly_ormap *map)
+static enum tly_result seal_all(struct tly_ormap *map)
 {
     while (map->unsealed != NULL) {
         const struct tly_unsealed *top = map->unsealed;
@@ -225,4 +226,12 @@ enum tly_result tly_ormap_seal(struct tly_ormap *map)
         pop(map);
     }
     return TLY_OK;
+}
+
+enum tly_result tly_ormap_seal(struct tly_ormap *map)
+{
+    tly_map_open_leavings(map);
+    enum tly_result result = seal_all(map);
+    tly_map_close_leavings(map);
+    return result;
 }

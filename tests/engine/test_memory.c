@@ -130,14 +130,23 @@ static void a_shadow_never_refuses_for_want_of_room_either(void **state)
     struct tly_mem mem = test_mem();
     struct tly_rules *rules = tly_rules_new(&mem);
     assert_non_null(rules);
-    struct tly_rule rule = {.name = "s", .rate = {5, 86400000, 0, TLY_FIXED_WINDOW}, .shadow = true};
+    struct tly_rule rule = {.name = "s",
+                            .field = {"k"},
+                            .field_count = 1,
+                            .rate = {5, 86400000, 0, TLY_FIXED_WINDOW},
+                            .shadow = true};
     assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
     tly_engine_use_rules(net_node(net, 0), rules);
     (void)fill(net, 0);
-    (void)check_until_full(net, 0, "2/1d");
-    struct tly_reply reply;
-    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = {.limit = tly_slice_text("s"), .hits = 1}};
-    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    struct tly_reply reply = {0};
+    for (size_t i = 0; i < KEYS && !reply.verdict.full; i++) {
+        char text[48];
+        struct tly_field field = {tly_slice_text("k"), tly_slice_text(key_name(text, sizeof text, i))};
+        struct tly_request request = {
+            .kind = TLY_ASK_CHECK,
+            .check = {.limit = tly_slice_text("s"), .fields = &field, .field_count = 1, .hits = 1}};
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    }
     assert_true(reply.verdict.full && reply.verdict.shadow);
     assert_int_equal(reply.verdict.code, TLY_CODE_OK);
     net_free(net);
