@@ -43,6 +43,7 @@ void tly_ormap_free(struct tly_ormap *map)
     tly_mem_free(&map->mem, map->lives, map->life_capacity * sizeof *map->lives);
     tly_mem_free(&map->mem, map->sorted, map->sorted_capacity * sizeof *map->sorted);
     tly_mem_free(&map->mem, map->unsealed, map->unsealed_capacity * sizeof *map->unsealed);
+    tly_mem_free(&map->mem, map->unsealed_other, map->unsealed_other_capacity * sizeof *map->unsealed_other);
     tly_mem_free(&map->mem, map->scratch, map->scratch_capacity * sizeof *map->scratch);
     assert(map->bytes == sizeof *map);
     struct tly_mem given = map->given;

@@ -50,6 +50,8 @@ struct tly_ormap {
 
     uint32_t *unsealed; /* numbers of entries with something to seal */
     size_t unsealed_count, unsealed_capacity;
+    uint32_t *unsealed_other; /* to sort them with */
+    size_t unsealed_other_capacity;
 
     struct tly_dot *scratch; /* room for the dots of any one entry */
     size_t scratch_capacity;

@@ -126,8 +126,59 @@ static enum tly_result seal_entry(struct tly_ormap *map, struct tly_entry *entry
     return TLY_OK;
 }
 
+#define SORT_BITS 11
+
+static void sort_turn(const uint32_t *from, uint32_t *to, size_t count, unsigned shift)
+{
+    const uint32_t last = (1u << SORT_BITS) - 1;
+    size_t place[1u << SORT_BITS] = {0};
+    for (size_t i = 0; i < count; i++)
+        place[last - (from[i] >> shift & last)]++;
+    for (size_t i = 0, sum = 0, here; i <= last; i++, sum += here) {
+        here = place[i];
+        place[i] = sum;
+    }
+    for (size_t i = 0; i < count; i++)
+        to[place[last - (from[i] >> shift & last)]++] = from[i];
+}
+
+/* Few are moved to their places one by one. */
+static void sort_few(uint32_t *numbers, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        uint32_t number = numbers[i];
+        size_t at = i;
+        for (; at > 0 && numbers[at - 1] < number; at--)
+            numbers[at] = numbers[at - 1];
+        numbers[at] = number;
+    }
+}
+
+/*
+ * Entries are sealed in the order of their numbers, so that versions rise with them from flush to flush and whoever sends them
+ * sorted needs to say neither order. The last of the list is sealed first. Without memory any order will do.
+ */
+static void order_unsealed(struct tly_ormap *map)
+{
+    size_t count = map->unsealed_count;
+    if (count <= 32) {
+        sort_few(map->unsealed, count);
+        return;
+    }
+    void *other = tly_mem_reserve(&map->mem, map->unsealed_other, &map->unsealed_other_capacity, count,
+                                  sizeof *map->unsealed_other);
+    if (other == NULL) return;
+    map->unsealed_other = other;
+    for (unsigned shift = 0; shift < 32; shift += SORT_BITS) {
+        if (map->numbers >> shift == 0) break;
+        sort_turn(map->unsealed, map->unsealed_other, count, shift);
+        memcpy(map->unsealed, map->unsealed_other, count * sizeof *map->unsealed);
+    }
+}
+
 enum tly_result tly_ormap_seal(struct tly_ormap *map)
 {
+    order_unsealed(map);
     while (map->unsealed_count > 0) {
         uint32_t number = map->unsealed[map->unsealed_count - 1];
         struct tly_entry *entry = map->entries[number];

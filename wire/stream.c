@@ -1,0 +1,175 @@
+/* Tables of streams, and what both ends expect of a row. */
+#include "wire/stream_impl.h"
+
+#include "wire/frame.h"
+
+#include <assert.h>
+
+static_assert(OCTAVES > 17 && TLY_NAMES_MAX == 1u << 17, "every number has its octave");
+static_assert(TLY_NUMS_MAX <= WORDS, "every word has its place");
+
+const uint8_t *tly_words_of(const struct tly_strategy *strategy)
+{
+    static const uint8_t lww[] = {AUX}, epoch_max[] = {EPOCH, COUNT},
+                         epoch_sum[] = {WINDOW, EPOCH, COUNT, AUX};
+    switch (strategy->id) {
+    case TLY_LWW: return lww;
+    case TLY_EPOCH_MAX: return epoch_max;
+    default: return epoch_sum;
+    }
+}
+
+bool tly_words_have(const struct tly_strategy *strategy, enum word word)
+{
+    const uint8_t *words = tly_words_of(strategy);
+    for (size_t i = 0; i < strategy->nums; i++)
+        if (words[i] == word) return true;
+    return false;
+}
+
+struct tly_stream *tly_stream_new(const struct tly_mem *mem)
+{
+    struct tly_stream *stream = tly_mem_zeroed(mem, sizeof *stream);
+    if (stream == NULL) return NULL;
+    stream->mem = *mem;
+    tly_stream_reset(stream);
+    return stream;
+}
+
+static void forget_keys(struct tly_stream *stream)
+{
+    for (size_t i = 0; i < stream->told_count; i++) {
+        tly_mem_free(&stream->mem, stream->told[i].key, stream->told[i].key_n);
+        stream->told[i] = (struct told){0};
+    }
+    stream->told_count = 0;
+    stream->key_bytes = 0;
+}
+
+void tly_stream_free(struct tly_stream *stream)
+{
+    if (stream == NULL) return;
+    struct tly_mem mem = stream->mem;
+    forget_keys(stream);
+    tly_mem_free(&mem, stream->told, stream->told_capacity * sizeof *stream->told);
+    tly_mem_free(&mem, stream->lives, stream->life_capacity * sizeof *stream->lives);
+    tly_mem_free(&mem, stream, sizeof *stream);
+}
+
+void tly_stream_reset(struct tly_stream *stream)
+{
+    forget_keys(stream);
+    struct tly_stream empty = {
+        .mem = stream->mem,
+        .reset_due = true,
+        .lives = stream->lives,
+        .life_capacity = stream->life_capacity,
+        .told = stream->told,
+        .told_capacity = stream->told_capacity,
+    };
+    *stream = empty;
+}
+
+size_t tly_stream_bytes(const struct tly_stream *stream)
+{
+    return sizeof *stream + stream->key_bytes + stream->told_capacity * sizeof *stream->told +
+           stream->life_capacity * sizeof *stream->lives;
+}
+
+bool tly_stream_life(struct tly_stream *stream, uint64_t origin, uint32_t *life)
+{
+    if (stream->last_life < stream->life_count && stream->lives[stream->last_life].origin == origin) {
+        *life = stream->last_life;
+        return true;
+    }
+    for (size_t i = stream->life_count; i-- > 0;) {
+        if (stream->lives[i].origin != origin) continue;
+        *life = stream->last_life = (uint32_t)i;
+        return true;
+    }
+    if (stream->life_count == TLY_STREAM_LIVES_MAX) return false;
+    void *lives = tly_mem_reserve(&stream->mem, stream->lives, &stream->life_capacity, stream->life_count + 1,
+                                  sizeof *stream->lives);
+    if (lives == NULL) return false;
+    stream->lives = lives;
+    *life = stream->last_life = (uint32_t)stream->life_count;
+    stream->lives[stream->life_count++] = (struct stream_life){.origin = origin};
+    return true;
+}
+
+bool tly_stream_reach(struct tly_stream *stream, uint32_t number)
+{
+    if (number < stream->told_count) return true;
+    void *told = tly_mem_reserve(&stream->mem, stream->told, &stream->told_capacity, (size_t)number + 1,
+                                 sizeof *stream->told);
+    if (told == NULL) return false;
+    stream->told = told;
+    for (; stream->told_count <= number; stream->told_count++)
+        stream->told[stream->told_count] = (struct told){0};
+    return true;
+}
+
+bool tly_column_add(struct column *column, const struct tly_mem *mem, uint32_t at, uint64_t value)
+{
+    void *grown = tly_mem_reserve(mem, column->at, &column->at_capacity, column->count + 1, sizeof *column->at);
+    if (grown == NULL) return false;
+    column->at = grown;
+    grown = tly_mem_reserve(mem, column->value, &column->value_capacity, column->count + 1,
+                            sizeof *column->value);
+    if (grown == NULL) return false;
+    column->value = grown;
+    column->at[column->count] = at;
+    column->value[column->count++] = value;
+    return true;
+}
+
+static void settle_window(struct tly_stream *stream, uint64_t window, uint64_t epoch)
+{
+    uint64_t *newest = newest_epoch(stream, window);
+    if (newest != NULL) {
+        if (epoch > *newest) *newest = epoch;
+        return;
+    }
+    size_t place = stream->window_count < WINDOWS_MAX ? stream->window_count++ : stream->window_next++;
+    stream->windows[place].window = window;
+    stream->windows[place].epoch = epoch;
+    if (stream->window_next == WINDOWS_MAX) stream->window_next = 0;
+}
+
+void tly_stream_settle(struct tly_stream *stream, struct told *told, const uint64_t *word)
+{
+    memcpy(told->word, word, sizeof told->word);
+    if (word[WINDOW] != 0) settle_window(stream, word[WINDOW], word[EPOCH]);
+}
+
+/* ---- room to work in ---- */
+
+struct tly_parts *tly_parts_new(const struct tly_mem *mem)
+{
+    struct tly_parts *parts = tly_mem_zeroed(mem, sizeof *parts);
+    if (parts == NULL) return NULL;
+    parts->mem = *mem;
+    tly_buf_init(&parts->tail, mem, TLY_FRAME_BODY_MAX);
+    return parts;
+}
+
+void tly_parts_free(struct tly_parts *parts)
+{
+    if (parts == NULL) return;
+    struct tly_mem mem = parts->mem;
+    tly_mem_free(&mem, parts->work, parts->work_capacity * sizeof *parts->work);
+    tly_mem_free(&mem, parts->order, parts->order_capacity * sizeof *parts->order);
+    tly_mem_free(&mem, parts->order_other, parts->other_capacity * sizeof *parts->order_other);
+    tly_mem_free(&mem, parts->growth, parts->growth_capacity * sizeof *parts->growth);
+    tly_mem_free(&mem, parts->rows, parts->row_capacity * sizeof *parts->rows);
+    tly_mem_free(&mem, parts->number, parts->number_capacity * sizeof *parts->number);
+    tly_mem_free(&mem, parts->start, parts->start_capacity * sizeof *parts->start);
+    tly_mem_free(&mem, parts->end, parts->end_capacity * sizeof *parts->end);
+    for (size_t i = 0; i < EXCEPTIONS; i++) {
+        struct column *column = &parts->column[i];
+        tly_mem_free(&mem, column->at, column->at_capacity * sizeof *column->at);
+        tly_mem_free(&mem, column->value, column->value_capacity * sizeof *column->value);
+    }
+    tly_buf_fini(&parts->tail);
+    tly_mem_free(&mem, parts, sizeof *parts);
+}

@@ -1,0 +1,193 @@
+/*
+ * Inside the stream:  stream.c  tables and what both ends expect    stream_put.c  writing    stream_get.c  reading
+ */
+#ifndef TALLY_WIRE_STREAM_IMPL_H
+#define TALLY_WIRE_STREAM_IMPL_H
+
+#include "wire/stream.h"
+#include "wire/text.h"
+
+/* What the words of payloads are to the codec, whichever strategy they belong to. */
+enum word { WINDOW, EPOCH, COUNT, AUX, WORDS };
+
+/* Columns that list what is not as expected. */
+enum exception { X_FRESH, X_REMOVE, X_WINDOW, X_AUX, X_RARE, X_TS = X_RARE, X_EPOCH, EXCEPTIONS };
+
+/* Octaves of numbers: how often a number is sent goes with how early it was issued. */
+#define OCTAVES 18
+#define WINDOWS_MAX 16
+
+struct codes {
+    tly_code rows, acked, lives, rare, kind, life, bytes;
+    tly_code mark_count, mark_life, mark_ts;
+    tly_code gap[OCTAVES], growth[OCTAVES];
+    struct {
+        tly_code count, gap, value;
+    } exception[EXCEPTIONS];
+};
+
+/* Of a life, as the stream goes. */
+struct stream_life {
+    uint64_t origin;
+    uint64_t mark;         /* at the end of the last round that moved it */
+    uint64_t top;          /* the newest ts sent */
+    uint64_t before;       /* ts of the row before, in this part */
+    uint32_t part, round;  /* in which it last had a row */
+    uint64_t end;          /* while marks are listed */
+    bool listed;
+};
+
+/* What a number stands for. */
+struct told {
+    uint64_t word[WORDS]; /* of the last PUT */
+    uint8_t *key;         /* the reader's */
+    uint32_t life;
+    uint32_t issue; /* the writer's; 0: nothing. The reader has KNOWN and FRESH. */
+    uint16_t key_n;
+    uint8_t strategy;
+};
+
+enum { UNKNOWN, KNOWN, FRESH };
+
+struct tly_stream {
+    struct tly_mem mem;
+    bool reset_due;
+    struct codes codes;
+    struct tly_text text;
+
+    struct stream_life *lives;
+    size_t life_count, life_capacity;
+    size_t lives_told; /* the writer's */
+    uint32_t last_life;
+
+    struct told *told;
+    size_t told_count, told_capacity;
+    size_t key_bytes;
+
+    struct {
+        uint64_t window, epoch;
+    } windows[WINDOWS_MAX];
+    size_t window_count, window_next;
+    /* Of the fresh row before. */
+    uint64_t fresh_window;
+    uint32_t fresh_life;
+    uint8_t fresh_strategy;
+
+    uint64_t newest_ts;
+    uint32_t part, round;
+};
+
+struct column {
+    uint32_t *at;
+    uint64_t *value;
+    size_t count, at_capacity, value_capacity;
+};
+
+/* A row while it is written. */
+struct work {
+    struct tly_slice key;
+    const struct tly_strategy *strategy;
+    struct tly_dot dot;
+    struct tly_name name;
+    uint32_t life;
+};
+
+struct tly_parts {
+    struct tly_mem mem;
+    struct tly_stream *stream;
+    struct tly_names *names;
+    enum tly_result result;
+    size_t count, bytes, worst_bytes;
+
+    struct work *work; /* as they were added */
+    uint32_t *order, *order_other;
+    uint64_t *growth; /* of each row, in order */
+    struct tly_row *rows;
+    uint32_t *number;
+    size_t work_capacity, order_capacity, other_capacity, growth_capacity, row_capacity, number_capacity;
+    struct column column[EXCEPTIONS];
+    struct tly_mark *start, *end;
+    size_t start_capacity, end_capacity;
+    struct tly_buf tail;
+};
+
+/* Which word of the payload is which: layout[i] for num[i]. */
+const uint8_t *tly_words_of(const struct tly_strategy *strategy);
+bool tly_words_have(const struct tly_strategy *strategy, enum word word);
+
+/* The life's place, added if it is new. False: no memory, or too many. */
+bool tly_stream_life(struct tly_stream *stream, uint64_t origin, uint32_t *life);
+/* Room for this number in the table. */
+bool tly_stream_reach(struct tly_stream *stream, uint32_t number);
+
+bool tly_column_add(struct column *column, const struct tly_mem *mem, uint32_t at, uint64_t value);
+
+static inline unsigned octave_of(uint32_t number)
+{
+    return tly_bits_of(number);
+}
+
+/* ---- what both ends expect of a row ---- */
+
+static inline uint64_t expected_ts(struct tly_stream *stream, struct stream_life *life)
+{
+    if (life->part != stream->part) {
+        life->part = stream->part;
+        life->before = life->top != 0 ? life->top : stream->newest_ts;
+    }
+    return life->before + 1;
+}
+
+static inline void settle_ts(struct tly_stream *stream, struct stream_life *life, uint64_t ts)
+{
+    life->before = ts;
+    if (life->round != stream->round) {
+        life->round = stream->round;
+        life->top = ts;
+    }
+    if (ts > life->top) life->top = ts;
+    if (ts > stream->newest_ts) stream->newest_ts = ts;
+}
+
+static inline uint64_t *newest_epoch(struct tly_stream *stream, uint64_t window)
+{
+    for (size_t i = 0; i < stream->window_count; i++)
+        if (stream->windows[i].window == window) return &stream->windows[i].epoch;
+    return NULL;
+}
+
+static inline uint64_t expected_epoch(struct tly_stream *stream, const struct told *told, uint64_t window)
+{
+    const uint64_t *newest = window != 0 ? newest_epoch(stream, window) : NULL;
+    return newest != NULL ? *newest : told->word[EPOCH];
+}
+
+/* The words before which count and aux are differences. */
+static inline void expected_rest(const struct told *told, const uint64_t *word, uint64_t *count, uint64_t *aux)
+{
+    *count = *aux = 0;
+    if (word[WINDOW] != told->word[WINDOW]) return;
+    if (word[EPOCH] == told->word[EPOCH]) {
+        *count = told->word[COUNT];
+        *aux = told->word[AUX];
+    } else if (word[WINDOW] != 0 && word[EPOCH] == told->word[EPOCH] + 1) {
+        *aux = told->word[COUNT];
+    }
+}
+
+/* Where a round that says nothing of this life leaves its mark. */
+static inline uint64_t expected_mark(const struct tly_stream *stream, const struct stream_life *life)
+{
+    return life->round == stream->round && life->top != 0 ? life->top : life->mark;
+}
+
+/* What a mark is written as the difference from: a life whose first mark this is, is near the others. */
+static inline uint64_t near_mark(const struct tly_stream *stream, uint64_t expected)
+{
+    return expected != 0 ? expected : stream->newest_ts;
+}
+
+/* The row's words are what the next one of this number goes out from. */
+void tly_stream_settle(struct tly_stream *stream, struct told *told, const uint64_t *word);
+
+#endif
