@@ -148,7 +148,7 @@ static void get_numbers(struct reader *reader)
     uint32_t number = 0;
     if (!reserve_rows(reader->parts, (size_t)reader->rows)) fail(reader, TLY_NOMEM);
     for (size_t i = 0; i < reader->rows && !reader->bits.failed; i++) {
-        uint64_t gap = tly_code_get(&reader->bits, &reader->stream->codes.gap[octave_of(number)]);
+        uint64_t gap = swap_0_and_1(tly_code_get(&reader->bits, &reader->stream->codes.gap[octave_of(number)]));
         if (gap >= TLY_NAMES_MAX - number) {
             malformed(reader);
             return;

@@ -127,6 +127,12 @@ static inline unsigned octave_of(uint32_t number)
     return tly_bits_of(number);
 }
 
+/* Numbers that follow one another are what is usual; the same number twice is rare. */
+static inline uint64_t swap_0_and_1(uint64_t gap)
+{
+    return gap < 2 ? 1 - gap : gap;
+}
+
 /* ---- what both ends expect of a row ---- */
 
 static inline uint64_t expected_ts(struct tly_stream *stream, struct stream_life *life)

@@ -284,7 +284,7 @@ static void put_numbers(struct tly_parts *parts, struct tly_bits_out *bits)
     uint32_t before = 0;
     for (size_t i = 0; i < parts->count; i++) {
         uint32_t number = parts->work[parts->order[i]].name.number;
-        tly_code_put(bits, &parts->stream->codes.gap[octave_of(before)], number - before);
+        tly_code_put(bits, &parts->stream->codes.gap[octave_of(before)], swap_0_and_1(number - before));
         before = number;
     }
 }
