@@ -30,7 +30,7 @@ enum {
     TLY_PART_RESET = 4, /* the table is empty before it */
     TLY_PART_START = 8, /* with FIRST: it says the start marks; without, the round starts where the last one ended */
     TLY_PART_TAIL = 16,
-    TLY_PART_ACK = 32
+    TLY_PART_TOLD = 32 /* it says marks that the writer has come to have */
 };
 
 /* One end of a stream, in one direction. An object. */
@@ -67,7 +67,7 @@ size_t tly_parts_bytes(const struct tly_parts *parts);
 
 struct tly_part_head {
     unsigned flags;             /* FIRST, LAST, START */
-    uint64_t acked;             /* rounds of the other direction taken since the last word of it */
+    struct tly_mark_list told;  /* marks of the writer that have moved since it last told; none: nothing is said of them */
     struct tly_mark_list start; /* with START */
     struct tly_mark_list end;   /* with LAST: marks that the round moves; a life that is not named stays as it was */
 };
@@ -80,10 +80,9 @@ void tly_parts_end(struct tly_parts *parts, const struct tly_part_head *head, st
 /* A part, decoded; all of it borrows from `parts`, the stream and the body until the next call with any of them. */
 struct tly_part {
     unsigned flags;
-    uint64_t acked;
     const struct tly_row *rows;
     size_t row_count;
-    struct tly_mark_list start, end;
+    struct tly_mark_list told, start, end;
 };
 
 /*

@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-#define FLAGS (TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_RESET | TLY_PART_START | TLY_PART_TAIL | TLY_PART_ACK)
+#define FLAGS (TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_RESET | TLY_PART_START | TLY_PART_TAIL | TLY_PART_TOLD)
 #define TAIL_BYTES_MAX 3
 
 /* A part that is being read. */
@@ -68,35 +68,54 @@ static bool add_mark(const struct tly_mem *mem, struct tly_mark **marks, size_t 
     return true;
 }
 
-/* The next mark's life; *next goes on behind it. SIZE_MAX: there is none such. */
-static size_t get_mark_life(struct reader *reader, size_t *next)
+/* A list of marks that is being read. */
+struct mark_reader {
+    struct reader *reader;
+    tly_code *life, *ts;
+    size_t next; /* the least life that the next mark may be of */
+};
+
+/* The next mark's life and difference; NULL: there is none such. */
+static struct stream_life *get_mark(struct mark_reader *marks, uint64_t *difference)
 {
-    uint64_t gap = tly_code_get(&reader->bits, &reader->stream->codes.mark_life);
-    if (reader->bits.failed || gap >= reader->stream->life_count - *next) {
+    struct reader *reader = marks->reader;
+    uint64_t gap = tly_code_get(&reader->bits, marks->life);
+    *difference = tly_unzigzag(tly_code_get(&reader->bits, marks->ts));
+    if (reader->bits.failed || gap >= reader->stream->life_count - marks->next) {
         malformed(reader);
-        return SIZE_MAX;
+        return NULL;
     }
-    size_t life = *next + (size_t)gap;
-    *next = life + 1;
-    return life;
+    size_t life = marks->next + (size_t)gap;
+    marks->next = life + 1;
+    return &reader->stream->lives[life];
 }
 
-static uint64_t get_mark_difference(struct reader *reader)
+static void get_told_marks(struct reader *reader, struct tly_mark_list *list)
 {
-    return tly_unzigzag(tly_code_get(&reader->bits, &reader->stream->codes.mark_ts));
+    struct tly_parts *parts = reader->parts;
+    struct tly_stream *stream = reader->stream;
+    struct mark_reader marks = {reader, &stream->codes.told.life, &stream->codes.told.ts, 0};
+    uint64_t difference, count = get_count(reader, &stream->codes.told.count, TLY_STREAM_MARKS_MAX - 1) + 1;
+    for (; count > 0 && !reader->bits.failed; count--) {
+        struct stream_life *life = get_mark(&marks, &difference);
+        if (life == NULL) return;
+        life->told = near_mark(stream, life->told) + difference;
+        struct tly_mark mark = {life->origin, life->told};
+        if (!add_mark(&parts->mem, &parts->told, &parts->told_capacity, list, mark)) fail(reader, TLY_NOMEM);
+    }
 }
 
 static void get_start_marks(struct reader *reader, struct tly_mark_list *list)
 {
     struct tly_parts *parts = reader->parts;
     struct tly_stream *stream = reader->stream;
-    size_t next = 0;
-    uint64_t count = get_count(reader, &stream->codes.mark_count, TLY_STREAM_MARKS_MAX);
+    struct mark_reader marks = {reader, &stream->codes.mark.life, &stream->codes.mark.ts, 0};
+    uint64_t difference, count = get_count(reader, &stream->codes.mark.count, TLY_STREAM_MARKS_MAX);
     for (; count > 0 && !reader->bits.failed; count--) {
-        size_t life = get_mark_life(reader, &next);
-        if (life == SIZE_MAX) return;
-        stream->newest_ts += get_mark_difference(reader);
-        struct tly_mark mark = {stream->lives[life].origin, stream->newest_ts};
+        struct stream_life *life = get_mark(&marks, &difference);
+        if (life == NULL) return;
+        stream->newest_ts += difference;
+        struct tly_mark mark = {life->origin, stream->newest_ts};
         if (!add_mark(&parts->mem, &parts->start, &parts->start_capacity, list, mark)) fail(reader, TLY_NOMEM);
     }
 }
@@ -116,14 +135,13 @@ static void settle_mark(struct reader *reader, size_t i, struct tly_mark_list *l
 static void get_end_marks(struct reader *reader, struct tly_mark_list *list)
 {
     struct tly_stream *stream = reader->stream;
-    size_t next = 0;
-    uint64_t count = get_count(reader, &stream->codes.mark_count, TLY_STREAM_LIVES_MAX);
+    struct mark_reader marks = {reader, &stream->codes.mark.life, &stream->codes.mark.ts, 0};
+    uint64_t difference, count = get_count(reader, &stream->codes.mark.count, TLY_STREAM_LIVES_MAX);
     for (; count > 0 && !reader->bits.failed; count--) {
-        size_t place = get_mark_life(reader, &next);
-        if (place == SIZE_MAX) return;
-        struct stream_life *life = &stream->lives[place];
+        struct stream_life *life = get_mark(&marks, &difference);
+        if (life == NULL) return;
         uint64_t expected = expected_mark(stream, life);
-        life->end = near_mark(stream, expected) + get_mark_difference(reader);
+        life->end = near_mark(stream, expected) + difference;
         life->listed = true;
         if (life->end == expected) malformed(reader);
     }
@@ -378,14 +396,9 @@ static bool open_body(struct reader *reader, struct tly_slice body, unsigned *fl
 
 static void get_part(struct reader *reader, struct tly_part *part)
 {
-    struct codes *codes = &reader->stream->codes;
-    if ((part->flags & TLY_PART_ACK) != 0) {
-        uint64_t acked = tly_code_get(&reader->bits, &codes->acked);
-        if (acked == UINT64_MAX) malformed(reader);
-        part->acked = acked + 1;
-    }
-    reader->rows = get_count(reader, &codes->rows, TLY_PART_ROWS_MAX);
+    reader->rows = get_count(reader, &reader->stream->codes.rows, TLY_PART_ROWS_MAX);
     get_lives(reader);
+    if ((part->flags & TLY_PART_TOLD) != 0 && !reader->bits.failed) get_told_marks(reader, &part->told);
     if ((part->flags & TLY_PART_START) != 0) get_start_marks(reader, &part->start);
     if (reader->rows > 0 && !reader->bits.failed) get_rows(reader);
     if ((part->flags & TLY_PART_LAST) != 0 && !reader->bits.failed) get_end_marks(reader, &part->end);

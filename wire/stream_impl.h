@@ -18,8 +18,10 @@ enum exception { X_FRESH, X_REMOVE, X_WINDOW, X_AUX, X_RARE, X_TS = X_RARE, X_EP
 #define WINDOWS_MAX 16
 
 struct codes {
-    tly_code rows, acked, lives, rare, kind, life, bytes;
-    tly_code mark_count, mark_life, mark_ts;
+    tly_code rows, lives, rare, kind, life, bytes;
+    struct {
+        tly_code count, life, ts;
+    } told, mark;
     tly_code gap[OCTAVES], growth[OCTAVES];
     struct {
         tly_code count, gap, value;
@@ -30,6 +32,7 @@ struct codes {
 struct stream_life {
     uint64_t origin;
     uint64_t mark;         /* at the end of the last round that moved it */
+    uint64_t told;         /* the mark that was told last */
     uint64_t top;          /* the newest ts sent */
     uint64_t before;       /* ts of the row before, in this part */
     uint32_t part, round;  /* in which it last had a row */
@@ -106,8 +109,8 @@ struct tly_parts {
     uint32_t *number;
     size_t work_capacity, order_capacity, other_capacity, growth_capacity, row_capacity, number_capacity;
     struct column column[EXCEPTIONS];
-    struct tly_mark *start, *end;
-    size_t start_capacity, end_capacity;
+    struct tly_mark *told, *start, *end;
+    size_t told_capacity, start_capacity, end_capacity;
     struct tly_buf tail;
 };
 

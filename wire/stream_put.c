@@ -216,30 +216,46 @@ static void unlist_marks(struct tly_stream *stream)
 /* Lives are introduced before they are named, so those of marks too must be known by now. */
 static void meet_lives(struct tly_parts *parts, const struct tly_part_head *head)
 {
+    list_marks(parts, head->told);
     if ((head->flags & TLY_PART_START) != 0) list_marks(parts, head->start);
     if ((head->flags & TLY_PART_LAST) != 0) list_marks(parts, head->end);
     unlist_marks(parts->stream);
 }
 
 struct mark_writer {
-    struct codes *codes;
+    tly_code *life, *ts;
     struct tly_bits_out *bits;
     size_t next; /* the least life that the next mark may be of */
 };
 
 static void put_mark(struct mark_writer *writer, size_t life, uint64_t difference)
 {
-    tly_code_put(writer->bits, &writer->codes->mark_life, life - writer->next);
-    tly_code_put(writer->bits, &writer->codes->mark_ts, tly_zigzag(difference));
+    tly_code_put(writer->bits, writer->life, life - writer->next);
+    tly_code_put(writer->bits, writer->ts, tly_zigzag(difference));
     writer->next = life + 1;
+}
+
+static void put_told_marks(struct tly_parts *parts, struct tly_mark_list list, struct tly_bits_out *bits)
+{
+    struct tly_stream *stream = parts->stream;
+    struct mark_writer writer = {&stream->codes.told.life, &stream->codes.told.ts, bits, 0};
+    list_marks(parts, list);
+    tly_code_put(bits, &stream->codes.told.count, list.count - 1);
+    for (size_t i = 0; i < stream->life_count; i++) {
+        struct stream_life *life = &stream->lives[i];
+        if (!life->listed) continue;
+        put_mark(&writer, i, life->end - near_mark(stream, life->told));
+        life->told = life->end;
+        life->listed = false;
+    }
 }
 
 static void put_start_marks(struct tly_parts *parts, struct tly_mark_list list, struct tly_bits_out *bits)
 {
     struct tly_stream *stream = parts->stream;
-    struct mark_writer writer = {&stream->codes, bits, 0};
+    struct mark_writer writer = {&stream->codes.mark.life, &stream->codes.mark.ts, bits, 0};
     list_marks(parts, list);
-    tly_code_put(bits, &stream->codes.mark_count, list.count);
+    tly_code_put(bits, &stream->codes.mark.count, list.count);
     for (size_t i = 0; i < stream->life_count; i++) {
         struct stream_life *life = &stream->lives[i];
         if (!life->listed) continue;
@@ -252,7 +268,7 @@ static void put_start_marks(struct tly_parts *parts, struct tly_mark_list list, 
 static void put_end_marks(struct tly_parts *parts, struct tly_mark_list list, struct tly_bits_out *bits)
 {
     struct tly_stream *stream = parts->stream;
-    struct mark_writer writer = {&stream->codes, bits, 0};
+    struct mark_writer writer = {&stream->codes.mark.life, &stream->codes.mark.ts, bits, 0};
     size_t count = 0;
     list_marks(parts, list);
     for (size_t i = 0; i < stream->life_count; i++) {
@@ -260,7 +276,7 @@ static void put_end_marks(struct tly_parts *parts, struct tly_mark_list list, st
         if (!life->listed) life->end = life->mark;
         count += life->end != expected_mark(stream, life);
     }
-    tly_code_put(bits, &stream->codes.mark_count, count);
+    tly_code_put(bits, &stream->codes.mark.count, count);
     for (size_t i = 0; i < stream->life_count; i++) {
         struct stream_life *life = &stream->lives[i];
         uint64_t expected = expected_mark(stream, life);
@@ -368,9 +384,9 @@ static void put_payloads(struct tly_parts *parts, struct tly_bits_out *bits)
 static void put_bits(struct tly_parts *parts, const struct tly_part_head *head, struct tly_bits_out *bits)
 {
     struct codes *codes = &parts->stream->codes;
-    if (head->acked != 0) tly_code_put(bits, &codes->acked, head->acked - 1);
     tly_code_put(bits, &codes->rows, parts->count);
     put_lives(parts->stream, bits);
+    if (head->told.count > 0) put_told_marks(parts, head->told, bits);
     if ((head->flags & TLY_PART_START) != 0) put_start_marks(parts, head->start, bits);
     if (parts->count > 0) {
         compare(parts);
@@ -394,7 +410,7 @@ static void put_body(struct tly_parts *parts, const struct tly_part_head *head, 
 
     size_t tail = parts->tail.n;
     uint8_t first = (uint8_t)(head->flags | (parts->stream->reset_due ? TLY_PART_RESET : 0u) |
-                              (tail > 0 ? TLY_PART_TAIL : 0u) | (head->acked != 0 ? TLY_PART_ACK : 0u));
+                              (tail > 0 ? TLY_PART_TAIL : 0u) | (head->told.count > 0 ? TLY_PART_TOLD : 0u));
     tly_buf_put(out, &first, 1);
     for (; tail > 0; tail >>= 7) {
         uint8_t byte = (uint8_t)((tail & 0x7f) | (tail > 0x7f ? 0x80 : 0));
