@@ -30,6 +30,7 @@
 struct sizes {
     uint64_t updates;
     uint64_t ours, json, msgpack, protobuf, aof;
+    double put_s, get_s; /* CPU time of our encoding and decoding */
 };
 
 struct world {
@@ -144,7 +145,7 @@ static void apply(struct tly_ormap *map, const struct tly_part *part)
                        "raising a mark");
 }
 
-static void receive(struct world *world, const struct tly_buf *frames)
+static void receive(struct world *world, const struct tly_buf *frames, struct sizes *sizes)
 {
     struct tly_mem mem = tly_bench_heap();
     struct tly_slice rest = tly_buf_slice(frames);
@@ -153,8 +154,10 @@ static void receive(struct world *world, const struct tly_buf *frames)
     for (size_t consumed; rest.n > 0; rest = tly_slice_of(rest.p + consumed, rest.n - consumed)) {
         struct tly_frame frame;
         struct tly_part part;
+        double since = tly_bench_cpu_s();
         tly_bench_must(tly_frame_get(rest, &scratch, &frame, &consumed), "unpacking a frame");
         tly_bench_must(tly_parts_get(world->getting, world->in, frame.body, &part), "decoding a part");
+        sizes->get_s += tly_bench_cpu_s() - since;
         apply(world->reader, &part);
     }
     tly_buf_fini(&scratch);
@@ -198,13 +201,15 @@ static void flush(struct world *world, struct sizes *sizes)
     tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
     for (; !last; first = false) {
         tly_buf_clear(&body);
+        double since = tly_bench_cpu_s();
         last = put_part(world, first, &after_ts, &body);
+        sizes->put_s += tly_bench_cpu_s() - since;
         tly_frame_put(&frames, TLY_FRAME_ROUND, tly_buf_slice(&body));
     }
     tly_bench_must(frames.result, "writing frames");
     add_others(world, sizes);
     sizes->ours += frames.n;
-    receive(world, &frames);
+    receive(world, &frames, sizes);
     world->sent_ts = tly_ormap_life(world->writer, 0).last;
     tly_buf_fini(&body);
     tly_buf_fini(&frames);
@@ -215,7 +220,9 @@ static void flush(struct world *world, struct sizes *sizes)
 static void hit(struct world *world, size_t key, uint64_t units)
 {
     struct tly_entry *entry;
-    struct tly_hit hit = {.window = TLY_BENCH_WINDOW_MS, .epoch = world->epoch, .units = (int64_t)units};
+    /* Some nodes' clients are late: their keys still count in the window before. */
+    uint64_t late = key % 100 < LATE_PERCENT ? 1 : 0;
+    struct tly_hit hit = {.window = TLY_BENCH_WINDOW_MS, .epoch = world->epoch - late, .units = (int64_t)units};
     tly_bench_must(tly_ormap_need(world->writer, tly_bench_key(world->keys, key), &entry), "finding a key");
     tly_bench_must(tly_ormap_hit(world->writer, &entry, &hit), "hitting a key");
     world->hits += units;
@@ -255,10 +262,24 @@ static void world_init(struct world *world)
     world->in_batch = tly_bench_new(KEYS, 1);
 }
 
+/* All units, those of the window before too. */
+static uint64_t sum_of(const struct world *world, struct tly_ormap *map)
+{
+    struct tly_moment at = {.window = TLY_BENCH_WINDOW_MS, .epoch = world->epoch};
+    uint64_t sum = 0;
+    size_t cursor = 0;
+    for (const struct tly_entry *entry; (entry = tly_ormap_each(map, &cursor)) != NULL;) {
+        struct tly_value value;
+        tly_entry_read(map, entry, &at, &value);
+        sum += (uint64_t)value.count + (uint64_t)value.previous;
+    }
+    return sum;
+}
+
 static void world_fini(struct world *world)
 {
-    tly_bench_equal(tly_bench_sum(world->writer), world->hits, "sum at the writer");
-    tly_bench_equal(tly_bench_sum(world->reader), world->hits, "sum at the reader");
+    tly_bench_equal(sum_of(world, world->writer), world->hits, "sum at the writer");
+    tly_bench_equal(sum_of(world, world->reader), world->hits, "sum at the reader");
     tly_bench_equal(tly_ormap_digest(world->reader), tly_ormap_digest(world->writer), "digest of the reader");
     tly_stream_free(world->out);
     tly_stream_free(world->in);
@@ -325,17 +346,16 @@ struct row {
     const char *name;
     struct sizes (*measure)(size_t batch, size_t rounds);
     size_t batch, rounds;
-    double target;
-    const char *reference; /* measured elsewhere */
+    double target, stretch;
 };
 
 static const struct row rows[] = {
-    {"steady, batches of 1", steady, 1, 2000, 17, "protobuf with key ids 26, entropy 2.5"},
-    {"steady, batches of 100", steady, 100, 200, 2.6, "protobuf with key ids 13, entropy 1.5"},
-    {"steady, batches of 10,000", steady, 10000, 5, 1.6, "protobuf with key ids 13, entropy 0.8"},
-    {"first contact, 100 keys", first_contact, 100, 5, 14, ""},
-    {"first contact, 10,000 keys", first_contact, 10000, 1, 9, ""},
-    {"everything, 100,000 keys", snapshot, 0, 0, 7, ""},
+    {"steady, batches of 1", steady, 1, 2000, 17, 12},
+    {"steady, batches of 100", steady, 100, 200, 2.6, 1.8},
+    {"steady, batches of 10,000", steady, 10000, 5, 1.6, 1.0},
+    {"first contact, 100 keys", first_contact, 100, 5, 14, 11},
+    {"first contact, 10,000 keys", first_contact, 10000, 1, 9, 6},
+    {"everything, 100,000 keys", snapshot, 0, 0, 8.6, 4.95},
 };
 
 static double per(uint64_t bytes, const struct sizes *sizes)
@@ -343,27 +363,37 @@ static double per(uint64_t bytes, const struct sizes *sizes)
     return (double)bytes / (double)sizes->updates;
 }
 
+static double rate(double seconds, const struct sizes *sizes)
+{
+    return seconds > 0 ? (double)sizes->updates / seconds / 1e6 : 0;
+}
+
 static void print_row(const struct row *row, const struct sizes *sizes, FILE *json)
 {
     double ours = per(sizes->ours, sizes);
-    const char *verdict = ours <= row->target ? "met" : "not met";
-    printf("  %-28s %7.1f %9.1f %7.1f %8.1f  %-8s %s\n", row->name, ours, per(sizes->msgpack, sizes),
-           per(sizes->json, sizes), row->target, verdict, row->reference);
+    const char *verdict = ours <= row->stretch ? "met, and the stretch" : ours <= row->target ? "met" : "not met";
+    printf("  %-28s %7.2f %9.1f %9.1f %7.1f %7.1f %8.1f %7.1f %7.1f  %s\n", row->name, ours,
+           per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes), per(sizes->aof, sizes),
+           row->target, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes), verdict);
     if (json == NULL) return;
     fprintf(json,
-            "{\"bench\":\"wire\",\"case\":\"%s\",\"unit\":\"bytes/update\",\"ours\":%.2f,\"msgpack\":%.2f,"
-            "\"json\":%.2f,\"target\":%g,\"met\":%s,\"updates\":%" PRIu64 "}\n",
-            row->name, ours, per(sizes->msgpack, sizes), per(sizes->json, sizes), row->target,
-            ours <= row->target ? "true" : "false", sizes->updates);
+            "{\"bench\":\"wire\",\"case\":\"%s\",\"unit\":\"bytes/update\",\"ours\":%.3f,\"protobuf\":%.2f,"
+            "\"msgpack\":%.2f,\"json\":%.2f,\"aof\":%.2f,\"target\":%g,\"stretch\":%g,\"met\":%s,\"updates\":%" PRIu64
+            ",\"encode_mrows_per_cpu_s\":%.2f,\"decode_mrows_per_cpu_s\":%.2f}\n",
+            row->name, ours, per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes),
+            per(sizes->aof, sizes), row->target, row->stretch, ours <= row->target ? "true" : "false",
+            sizes->updates, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes));
 }
 
 int main(int argc, char **argv)
 {
     FILE *json = tly_bench_json(argc, argv);
     double scale = tly_bench_scale();
-    printf("wire: frames as sent, %d keys\n", KEYS);
-    printf("  %-28s %7s %9s %7s %8s  %-8s %s\n", "bytes per update", "ours", "msgpack", "JSON", "target", "",
-           "measured elsewhere");
+    printf("wire: frames as sent, %d keys, %d %% of them a window late; a snapshot is a round that begins at nothing\n", KEYS,
+           LATE_PERCENT);
+    printf("  %-28s %7s %9s %9s %7s %7s %8s %7s %7s\n", "bytes per update", "ours", "protobuf", "msgpack", "JSON",
+           "AOF", "target", "encode", "decode");
+    printf("  %-28s %7s %9s %9s %7s %7s %8s %15s\n", "", "", "with ids", "", "", "", "", "M rows/CPU-s");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         double rounds = (double)rows[i].rounds * (scale < 1 ? scale : 1);
         struct sizes sizes = rows[i].measure(rows[i].batch, rounds < 1 ? 1 : (size_t)rounds);
