@@ -88,7 +88,8 @@ static uint64_t varint_bytes(uint64_t value)
 static void add_protobuf(const struct tly_scanned *row, uint64_t key, uint64_t epoch, struct sizes *sizes)
 {
     uint64_t age = epoch - row->dot.num[1];
-    uint64_t body = 1 + varint_bytes(key) + (age != 0 ? 1 + varint_bytes(age) : 0) + 1 + varint_bytes(row->dot.num[2]);
+    uint64_t body =
+        1 + varint_bytes(key) + (age != 0 ? 1 + varint_bytes(age) : 0) + 1 + varint_bytes(row->dot.num[2]);
     sizes->protobuf += 1 + varint_bytes(body) + body;
 }
 
@@ -222,7 +223,8 @@ static void hit(struct world *world, size_t key, uint64_t units)
     struct tly_entry *entry;
     /* Some nodes' clients are late: their keys still count in the window before. */
     uint64_t late = key % 100 < LATE_PERCENT ? 1 : 0;
-    struct tly_hit hit = {.window = TLY_BENCH_WINDOW_MS, .epoch = world->epoch - late, .units = (int64_t)units};
+    struct tly_hit hit = {
+        .window = TLY_BENCH_WINDOW_MS, .epoch = world->epoch - late, .units = (int64_t)units};
     tly_bench_must(tly_ormap_need(world->writer, tly_bench_key(world->keys, key), &entry), "finding a key");
     tly_bench_must(tly_ormap_hit(world->writer, &entry, &hit), "hitting a key");
     world->hits += units;
@@ -371,28 +373,33 @@ static double rate(double seconds, const struct sizes *sizes)
 static void print_row(const struct row *row, const struct sizes *sizes, FILE *json)
 {
     double ours = per(sizes->ours, sizes);
-    const char *verdict = ours <= row->stretch ? "met, and the stretch" : ours <= row->target ? "met" : "not met";
+    const char *verdict = ours <= row->stretch  ? "met, and the stretch"
+                          : ours <= row->target ? "met"
+                                                : "not met";
     printf("  %-28s %7.2f %9.1f %9.1f %7.1f %7.1f %8.1f %7.1f %7.1f  %s\n", row->name, ours,
-           per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes), per(sizes->aof, sizes),
-           row->target, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes), verdict);
+           per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes),
+           per(sizes->aof, sizes), row->target, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes),
+           verdict);
     if (json == NULL) return;
-    fprintf(json,
-            "{\"bench\":\"wire\",\"case\":\"%s\",\"unit\":\"bytes/update\",\"ours\":%.3f,\"protobuf\":%.2f,"
-            "\"msgpack\":%.2f,\"json\":%.2f,\"aof\":%.2f,\"target\":%g,\"stretch\":%g,\"met\":%s,\"updates\":%" PRIu64
-            ",\"encode_mrows_per_cpu_s\":%.2f,\"decode_mrows_per_cpu_s\":%.2f}\n",
-            row->name, ours, per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes),
-            per(sizes->aof, sizes), row->target, row->stretch, ours <= row->target ? "true" : "false",
-            sizes->updates, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes));
+    fprintf(
+        json,
+        "{\"bench\":\"wire\",\"case\":\"%s\",\"unit\":\"bytes/update\",\"ours\":%.3f,\"protobuf\":%.2f,"
+        "\"msgpack\":%.2f,\"json\":%.2f,\"aof\":%.2f,\"target\":%g,\"stretch\":%g,\"met\":%s,\"updates\":%" PRIu64
+        ",\"encode_mrows_per_cpu_s\":%.2f,\"decode_mrows_per_cpu_s\":%.2f}\n",
+        row->name, ours, per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes),
+        per(sizes->aof, sizes), row->target, row->stretch, ours <= row->target ? "true" : "false",
+        sizes->updates, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes));
 }
 
 int main(int argc, char **argv)
 {
     FILE *json = tly_bench_json(argc, argv);
     double scale = tly_bench_scale();
-    printf("wire: frames as sent, %d keys, %d %% of them a window late; a snapshot is a round that begins at nothing\n", KEYS,
-           LATE_PERCENT);
-    printf("  %-28s %7s %9s %9s %7s %7s %8s %7s %7s\n", "bytes per update", "ours", "protobuf", "msgpack", "JSON",
-           "AOF", "target", "encode", "decode");
+    printf(
+        "wire: frames as sent, %d keys, %d %% of them a window late; a snapshot is a round that begins at nothing\n",
+        KEYS, LATE_PERCENT);
+    printf("  %-28s %7s %9s %9s %7s %7s %8s %7s %7s\n", "bytes per update", "ours", "protobuf", "msgpack",
+           "JSON", "AOF", "target", "encode", "decode");
     printf("  %-28s %7s %9s %9s %7s %7s %8s %15s\n", "", "", "with ids", "", "", "", "", "M rows/CPU-s");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         double rounds = (double)rows[i].rounds * (scale < 1 ? scale : 1);

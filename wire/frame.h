@@ -26,7 +26,8 @@ enum tly_frame_type {
     TLY_FRAME_NAK = 4,
     TLY_FRAME_PING = 5,
     TLY_FRAME_PONG = 6,
-    TLY_FRAME_GOODBYE = 7
+    TLY_FRAME_GOODBYE = 7,
+    TLY_FRAME_PART = 8
 };
 
 struct tly_frame {

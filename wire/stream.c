@@ -111,7 +111,8 @@ bool tly_stream_reach(struct tly_stream *stream, uint32_t number)
 
 bool tly_column_add(struct column *column, const struct tly_mem *mem, uint32_t at, uint64_t value)
 {
-    void *grown = tly_mem_reserve(mem, column->at, &column->at_capacity, column->count + 1, sizeof *column->at);
+    void *grown =
+        tly_mem_reserve(mem, column->at, &column->at_capacity, column->count + 1, sizeof *column->at);
     if (grown == NULL) return false;
     column->at = grown;
     grown = tly_mem_reserve(mem, column->value, &column->value_capacity, column->count + 1,

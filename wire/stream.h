@@ -28,7 +28,8 @@ enum {
     TLY_PART_FIRST = 1, /* of a round */
     TLY_PART_LAST = 2,  /* of a round: it has end marks */
     TLY_PART_RESET = 4, /* the table is empty before it */
-    TLY_PART_START = 8, /* with FIRST: it says the start marks; without, the round starts where the last one ended */
+    TLY_PART_START =
+        8, /* with FIRST: it says the start marks; without, the round starts where the last one ended */
     TLY_PART_TAIL = 16,
     TLY_PART_TOLD = 32 /* it says marks that the writer has come to have */
 };
@@ -66,10 +67,12 @@ size_t tly_parts_rows(const struct tly_parts *parts);
 size_t tly_parts_bytes(const struct tly_parts *parts);
 
 struct tly_part_head {
-    unsigned flags;             /* FIRST, LAST, START */
-    struct tly_mark_list told;  /* marks of the writer that have moved since it last told; none: nothing is said of them */
+    unsigned flags; /* FIRST, LAST, START */
+    struct tly_mark_list
+        told; /* marks of the writer that have moved since it last told; none: nothing is said of them */
     struct tly_mark_list start; /* with START */
-    struct tly_mark_list end;   /* with LAST: marks that the round moves; a life that is not named stays as it was */
+    struct tly_mark_list
+        end; /* with LAST: marks that the round moves; a life that is not named stays as it was */
 };
 
 /* Appends the body. After a failure (in out->result) the stream is reset and begins anew with its next part. */

@@ -3,7 +3,8 @@
 
 #include <assert.h>
 
-#define FLAGS (TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_RESET | TLY_PART_START | TLY_PART_TAIL | TLY_PART_TOLD)
+#define FLAGS \
+    (TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_RESET | TLY_PART_START | TLY_PART_TAIL | TLY_PART_TOLD)
 #define TAIL_BYTES_MAX 3
 
 /* A part that is being read. */
@@ -116,7 +117,8 @@ static void get_start_marks(struct reader *reader, struct tly_mark_list *list)
         if (life == NULL) return;
         stream->newest_ts += difference;
         struct tly_mark mark = {life->origin, stream->newest_ts};
-        if (!add_mark(&parts->mem, &parts->start, &parts->start_capacity, list, mark)) fail(reader, TLY_NOMEM);
+        if (!add_mark(&parts->mem, &parts->start, &parts->start_capacity, list, mark))
+            fail(reader, TLY_NOMEM);
     }
 }
 
@@ -166,7 +168,8 @@ static void get_numbers(struct reader *reader)
     uint32_t number = 0;
     if (!reserve_rows(reader->parts, (size_t)reader->rows)) fail(reader, TLY_NOMEM);
     for (size_t i = 0; i < reader->rows && !reader->bits.failed; i++) {
-        uint64_t gap = swap_0_and_1(tly_code_get(&reader->bits, &reader->stream->codes.gap[octave_of(number)]));
+        uint64_t gap =
+            swap_0_and_1(tly_code_get(&reader->bits, &reader->stream->codes.gap[octave_of(number)]));
         if (gap >= TLY_NAMES_MAX - number) {
             malformed(reader);
             return;

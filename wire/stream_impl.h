@@ -31,12 +31,12 @@ struct codes {
 /* Of a life, as the stream goes. */
 struct stream_life {
     uint64_t origin;
-    uint64_t mark;         /* at the end of the last round that moved it */
-    uint64_t told;         /* the mark that was told last */
-    uint64_t top;          /* the newest ts sent */
-    uint64_t before;       /* ts of the row before, in this part */
-    uint32_t part, round;  /* in which it last had a row */
-    uint64_t end;          /* while marks are listed */
+    uint64_t mark;        /* at the end of the last round that moved it */
+    uint64_t told;        /* the mark that was told last */
+    uint64_t top;         /* the newest ts sent */
+    uint64_t before;      /* ts of the row before, in this part */
+    uint32_t part, round; /* in which it last had a row */
+    uint64_t end;         /* while marks are listed */
     bool listed;
 };
 
@@ -172,7 +172,8 @@ static inline uint64_t expected_epoch(struct tly_stream *stream, const struct to
 }
 
 /* The words before which count and aux are differences. */
-static inline void expected_rest(const struct told *told, const uint64_t *word, uint64_t *count, uint64_t *aux)
+static inline void expected_rest(const struct told *told, const uint64_t *word, uint64_t *count,
+                                 uint64_t *aux)
 {
     *count = *aux = 0;
     if (word[WINDOW] != told->word[WINDOW]) return;

@@ -51,8 +51,8 @@ static size_t worst_bytes(const struct work *work, bool fresh)
 
 static bool reserve_work(struct tly_parts *parts)
 {
-    void *work =
-        tly_mem_reserve(&parts->mem, parts->work, &parts->work_capacity, parts->count + 1, sizeof *parts->work);
+    void *work = tly_mem_reserve(&parts->mem, parts->work, &parts->work_capacity, parts->count + 1,
+                                 sizeof *parts->work);
     if (work != NULL) parts->work = work;
     return work != NULL;
 }
@@ -65,7 +65,8 @@ bool tly_parts_add(struct tly_parts *parts, struct tly_slice key, const struct t
     if (parts->count == TLY_PART_ROWS_MAX || parts->result != TLY_OK) return false;
 
     struct work work = {.key = key, .strategy = strategy, .dot = *dot};
-    bool good = reserve_work(parts) && tly_names_need(parts->names, key, &dot->version, strategy, &work.name) &&
+    bool good = reserve_work(parts) &&
+                tly_names_need(parts->names, key, &dot->version, strategy, &work.name) &&
                 tly_stream_reach(parts->stream, work.name.number) &&
                 tly_stream_life(parts->stream, dot->version.origin, &work.life);
     if (!good) {
@@ -131,10 +132,12 @@ static bool put_in_order(struct tly_parts *parts)
 
 static void except(struct tly_parts *parts, enum exception exception, size_t at, uint64_t value)
 {
-    if (!tly_column_add(&parts->column[exception], &parts->mem, (uint32_t)at, value)) parts->result = TLY_NOMEM;
+    if (!tly_column_add(&parts->column[exception], &parts->mem, (uint32_t)at, value))
+        parts->result = TLY_NOMEM;
 }
 
-static void except_difference(struct tly_parts *parts, enum exception exception, size_t at, uint64_t difference)
+static void except_difference(struct tly_parts *parts, enum exception exception, size_t at,
+                              uint64_t difference)
 {
     if (difference != 0) except(parts, exception, at, tly_zigzag(difference) - 1);
 }
@@ -149,7 +152,8 @@ static void compare_words(struct tly_parts *parts, size_t at, const struct work 
         word[words[i]] = work->dot.num[i];
 
     if (tly_words_have(work->strategy, WINDOW)) {
-        except_difference(parts, X_WINDOW, at, word[WINDOW] - (fresh ? stream->fresh_window : told->word[WINDOW]));
+        except_difference(parts, X_WINDOW, at,
+                          word[WINDOW] - (fresh ? stream->fresh_window : told->word[WINDOW]));
         if (fresh) stream->fresh_window = word[WINDOW];
     }
     if (tly_words_have(work->strategy, EPOCH))
@@ -305,7 +309,8 @@ static void put_numbers(struct tly_parts *parts, struct tly_bits_out *bits)
     }
 }
 
-static void put_places(struct tly_parts *parts, enum exception exception, bool values, struct tly_bits_out *bits)
+static void put_places(struct tly_parts *parts, enum exception exception, bool values,
+                       struct tly_bits_out *bits)
 {
     struct codes *codes = &parts->stream->codes;
     const struct column *column = &parts->column[exception];

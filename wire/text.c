@@ -74,7 +74,8 @@ static bool fits(enum kind kind, struct tly_slice word)
 }
 
 /* A number that happens to be decimal does not make its place one of decimal numbers. */
-static struct tly_text_shape shape_of(const struct tly_text *text, size_t i, struct tly_slice key, size_t start)
+static struct tly_text_shape shape_of(const struct tly_text *text, size_t i, struct tly_slice key,
+                                      size_t start)
 {
     struct tly_slice word = tly_slice_of(key.p + start, key.n - start);
     word.n = word_length(word);
@@ -183,7 +184,8 @@ static size_t rank_of(const struct tly_text *text, struct tly_slice word, bool e
     return TLY_TEXT_WORDS;
 }
 
-static void put_spelling(enum kind kind, struct tly_slice word, struct tly_bits_out *bits, struct tly_buf *tail)
+static void put_spelling(enum kind kind, struct tly_slice word, struct tly_bits_out *bits,
+                         struct tly_buf *tail)
 {
     if (kind == DECIMAL)
         put_decimal(bits, word);
@@ -256,11 +258,13 @@ static size_t shared_with_before(const struct tly_text *text, struct tly_slice k
     }
 }
 
-void tly_text_put(struct tly_text *text, struct tly_slice key, struct tly_bits_out *bits, struct tly_buf *tail)
+void tly_text_put(struct tly_text *text, struct tly_slice key, struct tly_bits_out *bits,
+                  struct tly_buf *tail)
 {
     assert(key.n >= 1 && key.n <= TLY_KEY_BYTES_MAX);
     size_t shared = shared_with_before(text, key);
-    struct writing writing = {.rest = tly_slice_of(key.p + shared, key.n - shared), .bits = bits, .tail = tail};
+    struct writing writing = {
+        .rest = tly_slice_of(key.p + shared, key.n - shared), .bits = bits, .tail = tail};
     find_word(text, shared, &writing.word, &writing.known);
     tly_code_put(bits, &text->shared, shared);
     while (put_word(text, &writing))

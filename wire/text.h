@@ -16,7 +16,7 @@
 
 struct tly_text_word {
     uint8_t n;
-    bool ends; /* its key: there is no separator */
+    bool ends;                              /* its key: there is no separator */
     uint8_t bytes[TLY_TEXT_WORD_BYTES_MAX]; /* with the separator */
 };
 
@@ -34,7 +34,7 @@ struct tly_text {
     uint8_t before[TLY_KEY_BYTES_MAX];
     uint8_t word_count, shape_count;
     struct tly_text_shape shapes[TLY_TEXT_SHAPES]; /* of the first words of the key before */
-    uint8_t order[TLY_TEXT_WORDS]; /* places in `words`, the latest first */
+    uint8_t order[TLY_TEXT_WORDS];                 /* places in `words`, the latest first */
     struct tly_text_word words[TLY_TEXT_WORDS];
 };
 
@@ -48,7 +48,8 @@ struct tly_tail {
 const uint8_t *tly_tail_take(struct tly_tail *tail, size_t n);
 
 /* key: 1 to TLY_KEY_BYTES_MAX bytes. `bits` and `tail` take what it is spelled in. */
-void tly_text_put(struct tly_text *text, struct tly_slice key, struct tly_bits_out *bits, struct tly_buf *tail);
+void tly_text_put(struct tly_text *text, struct tly_slice key, struct tly_bits_out *bits,
+                  struct tly_buf *tail);
 /* The next key, a borrow until the next call; an empty one: it is malformed, and bits->failed is set. */
 struct tly_slice tly_text_get(struct tly_text *text, struct tly_bits_in *bits, struct tly_tail *tail);
 

@@ -40,7 +40,8 @@ struct tly_slice link_put(struct link *link, const struct dot *dots, size_t coun
     tly_buf_clear(&link->body);
     tly_parts_begin(link->putting, link->out, link->names);
     for (size_t i = 0; i < count; i++)
-        assert_true(tly_parts_add(link->putting, tly_slice_text(dots[i].key), dots[i].strategy(), &dots[i].dot));
+        assert_true(
+            tly_parts_add(link->putting, tly_slice_text(dots[i].key), dots[i].strategy(), &dots[i].dot));
     tly_parts_end(link->putting, head, &link->body);
     return tly_buf_slice(&link->body);
 }

@@ -153,7 +153,8 @@ static void without_memory_there_is_no_name_and_nothing_leaks(void **state)
             struct tly_name name;
             char key[8];
             snprintf(key, sizeof key, "%zu", i);
-            if (!tly_names_need(names, tly_slice_text(key), &a, tly_lww(), &name)) assert_true(failing.failed);
+            if (!tly_names_need(names, tly_slice_text(key), &a, tly_lww(), &name))
+                assert_true(failing.failed);
             tly_names_check(names);
         }
         tly_names_free(names);

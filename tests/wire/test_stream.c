@@ -132,7 +132,8 @@ static void values_and_keys_are_taken_up_to_their_limits(void **state)
     memset(key, 0xe4, sizeof key - 1);
     key[sizeof key - 1] = '\0';
     memset(bench->value, 0x55, sizeof bench->value);
-    struct dot dot = {key, tly_lww, {{UINT64_MAX, UINT64_MAX}, TLY_PUT, {UINT64_MAX}, {bench->value, TLY_LWW_BYTES_MAX}}};
+    struct dot dot = {
+        key, tly_lww, {{UINT64_MAX, UINT64_MAX}, TLY_PUT, {UINT64_MAX}, {bench->value, TLY_LWW_BYTES_MAX}}};
     link_pass(&bench->link, &dot, 1, &middle);
     link_pass(&bench->link, &dot, 1, &middle);
 }
@@ -330,8 +331,9 @@ static void more_marks_than_one_list_may_have_are_not_written(void **state)
     static struct tly_mark marks[TLY_STREAM_MARKS_MAX + 1];
     for (size_t i = 0; i <= TLY_STREAM_MARKS_MAX; i++)
         marks[i] = (struct tly_mark){UINT64_MAX - i, UINT64_MAX - i * 12345678901};
-    struct tly_part_head head = {
-        .flags = ROUND | TLY_PART_START, .start = {marks, TLY_STREAM_MARKS_MAX}, .end = {marks, TLY_STREAM_MARKS_MAX}};
+    struct tly_part_head head = {.flags = ROUND | TLY_PART_START,
+                                 .start = {marks, TLY_STREAM_MARKS_MAX},
+                                 .end = {marks, TLY_STREAM_MARKS_MAX}};
     link_pass(&bench->link, NULL, 0, &head);
     assert_marks(bench->link.part.end, marks, TLY_STREAM_MARKS_MAX);
     head.end.count++;
@@ -368,7 +370,8 @@ static void the_worst_part_fits_into_a_frame(void **state)
         tly_buf_clear(&bench->link.body);
         tly_parts_begin(bench->link.putting, bench->link.out, bench->link.names);
         for (; more; rows += more) {
-            struct tly_dot dot = {{test_rng_next(&rng) | 1, 1 + test_rng_next(&rng) % 4000}, TLY_PUT, {0}, {NULL, 0}};
+            struct tly_dot dot = {
+                {test_rng_next(&rng) | 1, 1 + test_rng_next(&rng) % 4000}, TLY_PUT, {0}, {NULL, 0}};
             char key[TLY_KEY_BYTES_MAX];
             for (size_t i = 0; i < sizeof key; i++)
                 key[i] = ":|.-"[test_rng_below(&rng, 4)];
@@ -380,8 +383,10 @@ static void the_worst_part_fits_into_a_frame(void **state)
             memcpy(kept, key, n);
             more = tly_parts_add(bench->link.putting, tly_slice_of(kept, n), tly_epoch_sum(), &dot);
             bench->dots[rows % MANY].key = NULL;
-            if (!more) free(kept);
-            else bench->dots[rows % MANY].key = kept;
+            if (!more)
+                free(kept);
+            else
+                bench->dots[rows % MANY].key = kept;
         }
         assert_in_range(rows, 10, MANY);
         tly_parts_end(bench->link.putting, &middle, &bench->link.body);
@@ -441,11 +446,11 @@ static void put_parts(struct tly_buf *out, const struct tly_mem *mem, void *cont
         tly_buf_fail(out, TLY_NOMEM);
     } else {
         static const struct tly_mark mark = {11, T};
-        struct tly_part_head head = {
-            .flags = ROUND | TLY_PART_START, .start = {&mark, 1}, .end = {&mark, 1}};
+        struct tly_part_head head = {.flags = ROUND | TLY_PART_START, .start = {&mark, 1}, .end = {&mark, 1}};
         tly_parts_begin(parts, stream, names);
         for (size_t i = 0; i < SOME; i++)
-            if (!tly_parts_add(parts, tly_slice_text(some_dots[i].key), some_dots[i].strategy(), &some_dots[i].dot))
+            if (!tly_parts_add(parts, tly_slice_text(some_dots[i].key), some_dots[i].strategy(),
+                               &some_dots[i].dot))
                 tly_buf_fail(out, TLY_NOMEM);
         tly_parts_end(parts, &head, out);
     }
@@ -469,7 +474,8 @@ static void after_a_part_that_had_no_memory_the_stream_begins_anew(void **state)
     pass_round(bench, 100);
     tly_parts_begin(bench->link.putting, bench->link.out, bench->link.names);
     for (size_t i = 0; i < 100; i++)
-        assert_true(tly_parts_add(bench->link.putting, tly_slice_text(bench->keys[i]), tly_epoch_sum(), &bench->dots[i].dot));
+        assert_true(tly_parts_add(bench->link.putting, tly_slice_text(bench->keys[i]), tly_epoch_sum(),
+                                  &bench->dots[i].dot));
     tly_parts_end(bench->link.putting, &middle, &small);
     assert_int_equal(small.result, TLY_TOO_LARGE);
     tly_buf_fini(&small);
@@ -489,7 +495,8 @@ static void without_memory_no_part_is_read(void **state)
         struct tly_stream *stream = tly_stream_new(&mem);
         struct tly_parts *parts = tly_parts_new(&mem);
         struct tly_part part;
-        enum tly_result result = stream != NULL && parts != NULL ? tly_parts_get(parts, stream, body, &part) : TLY_NOMEM;
+        enum tly_result result =
+            stream != NULL && parts != NULL ? tly_parts_get(parts, stream, body, &part) : TLY_NOMEM;
         tly_stream_free(stream);
         tly_parts_free(parts);
         assert_int_equal(result, failing.failed ? TLY_NOMEM : TLY_OK);
@@ -619,9 +626,10 @@ static void heads_of_another_shape_are_refused(void **state)
         const char *hex;
         bool good;
     } bodies[] = {
-        {"", false},         {"04 00", true},    {"00 00", true},    {"40 00", false},    {"80 00", false},
-        {"08 00", false},    {"09 00", true},    {"10 00 00", false}, {"10 01 00", false}, {"10 01 00 aa", false},
-        {"10 80 01", false}, {"10 ff ff ff 00", false}, {"00 00 00", false}, {"00 80", false}, {"00", false},
+        {"", false},         {"04 00", true},        {"00 00", true},     {"40 00", false},
+        {"80 00", false},    {"08 00", false},       {"09 00", true},     {"10 00 00", false},
+        {"10 01 00", false}, {"10 01 00 aa", false}, {"10 80 01", false}, {"10 ff ff ff 00", false},
+        {"00 00 00", false}, {"00 80", false},       {"00", false},
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         uint8_t bytes[16];
