@@ -11,7 +11,7 @@
 #include "wire/cursor.h"
 
 #define TLY_PROTOCOL_OLDEST 1
-#define TLY_PROTOCOL_NEWEST 1
+#define TLY_PROTOCOL_NEWEST 2
 
 #define TLY_NAME_BYTES_MAX 64
 #define TLY_ADDRESS_BYTES_MAX 255

@@ -62,6 +62,8 @@ void tly_parts_begin(struct tly_parts *parts, struct tly_stream *stream, struct 
  */
 bool tly_parts_add(struct tly_parts *parts, struct tly_slice key, const struct tly_strategy *strategy,
                    const struct tly_dot *dot);
+/* Whether the part has failed for want of memory, which its end will say. */
+bool tly_parts_failed(const struct tly_parts *parts);
 size_t tly_parts_rows(const struct tly_parts *parts);
 /* About the bytes that the rows so far will take. */
 size_t tly_parts_bytes(const struct tly_parts *parts);

@@ -30,6 +30,11 @@ void tly_parts_begin(struct tly_parts *parts, struct tly_stream *stream, struct 
     if (stream->key_bytes > TLY_NAMES_KEY_BYTES_MAX - TLY_PART_WORST_BYTES) tly_stream_reset(stream);
 }
 
+bool tly_parts_failed(const struct tly_parts *parts)
+{
+    return parts->result != TLY_OK;
+}
+
 size_t tly_parts_rows(const struct tly_parts *parts)
 {
     return parts->count;

@@ -50,6 +50,17 @@ static void init_buffers(struct tly_engine *e)
     tly_round_writer_init(&e->writer, &e->mem);
 }
 
+static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_key *hash_key)
+{
+    struct tly_names_config names = {.mem = e->mem,
+                                     .hash_key = *hash_key,
+                                     .names_max = TLY_NAMES_MAX,
+                                     .key_bytes_max = TLY_NAMES_KEY_BYTES_MAX};
+    e->names = tly_names_new(&names);
+    e->parts = tly_parts_new(&e->mem);
+    return e->names != NULL && e->parts != NULL ? TLY_OK : TLY_NOMEM;
+}
+
 static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
 {
     enum tly_result result = register_first(e);
@@ -86,6 +97,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
                  copy_name(e->cluster, sizeof e->cluster, config->cluster) &&
                  copy_name(e->address, sizeof e->address, config->address);
     enum tly_result result = named ? make_map(e, config) : TLY_BAD_MESSAGE;
+    if (result == TLY_OK) result = make_streams(e, &config->hash_key);
     if (result != TLY_OK) {
         tly_engine_free(e);
         return result;
@@ -114,6 +126,8 @@ void tly_engine_free(struct tly_engine *e)
     tly_buf_fini(&e->frame);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
+    tly_parts_free(e->parts);
+    tly_names_free(e->names);
     tly_rules_free(e->rules);
     tly_ormap_free(e->map);
     tly_registry_free(e->registry);

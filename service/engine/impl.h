@@ -5,6 +5,7 @@
  *     effects.c   what goes out                      link.c      dialling, one connection per pair, ending
  *     flush.c     rounds, acks, batches              member.c    who is in the cluster (sys:member:)
  *     ask.c       requests                           view.c      looking in
+ *     part.c      parts of streams, protocol version 2
  *
  *     a connection's states
  *
@@ -36,6 +37,15 @@
 #define TLY_LASTED_NS (5 * NS_PER_S)
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)
 #define TLY_NAK_PAUSE_NS NS_PER_S
+/*
+ * In version 2 marks are told in parts: those of the peer's own life may wait longest, since nobody acts on them; those of
+ * others must come before a relay is due, which gives a dot the time to come by its own link.
+ */
+#define TLY_TELL_OWN_NS (100 * NS_PER_MS)
+#define TLY_TELL_NS (20 * NS_PER_MS)
+#define TLY_RELAY_NS (60 * NS_PER_MS)
+/* Marks that are to be told within this time go with the rows that are sent now. */
+#define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
 /* Rows of one part for a peer and of one batch for the disk. */
 #define TLY_PART_BYTES (16u * 1024u)
 #define TLY_BATCH_BYTES (64u * 1024u)
@@ -81,9 +91,12 @@ struct conn {
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
     uint64_t last_flush;
-    bool takes_rounds; /* its HELLO has the capability `delta` */
-    bool round_open;   /* parts of a round are coming in */
-    bool round_taken;  /* … and its start was covered and nothing refused */
+    bool takes_rounds;        /* its HELLO has the capability `delta` */
+    bool round_open;          /* parts of a round are coming in */
+    bool round_taken;         /* … and its start was covered and nothing refused */
+    uint64_t version;         /* of the protocol, once UP */
+    struct tly_stream *heard; /* with version 2: the table of what it sends */
+    bool heard_begun;         /* a round with start marks has come on it */
 };
 
 /* Another node. */
@@ -154,6 +167,8 @@ struct tly_engine {
     size_t effect_capacity;
     struct tly_buf body, frame, scratch; /* encoding and decoding */
     struct tly_round_writer writer;
+    struct tly_parts *parts;
+    struct tly_names *names; /* of all that is sent in streams */
     uint8_t key[TLY_KEY_BYTES_MAX];
 };
 
@@ -196,12 +211,25 @@ uint64_t tly_random(struct tly_engine *e);
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
 /* Joins the dots of a checked part; dots of one's own life count as forged unless replaying. */
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round) TLY_MUST_CHECK;
+/* Whether this node can read the row and its clock lets it in. */
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row) TLY_MUST_CHECK;
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row) TLY_MUST_CHECK;
+/* A round is not taken: NAK. */
+void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why);
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
+
+/* part.c */
+/* Gives a connection its tables. False: no memory. */
+bool tly_streams_begin(struct tly_engine *e, struct conn *conn);
+/* Not TLY_OK: the session must end. */
+enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
 
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */
 void tly_flush_soon(struct tly_engine *e, bool own);
+/* What was learned from a peer goes on to the others when it is due; all are told, soon if it is urgent. */
+void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent);
 void tly_flush_tick(struct tly_engine *e);
 uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);

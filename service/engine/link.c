@@ -49,6 +49,7 @@ void tly_conn_free(struct tly_engine *e, struct conn *conn)
 {
     tly_buf_fini(&conn->in);
     tly_follower_fini(&conn->follower);
+    tly_stream_free(conn->heard);
     tly_mem_free(&e->mem, conn, sizeof *conn);
 }
 

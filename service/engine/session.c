@@ -155,6 +155,8 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     if (conn->target != NULL) conn->target->reported = false;
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
+    conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
+    if (conn->version >= 2 && !tly_streams_begin(e, conn)) return broken(e, conn, TLY_NOMEM);
     conn->flush_at = conn->ack_at = e->now.mono_ns;
     return KEEP;
 }
@@ -189,7 +191,7 @@ static void rewind_followers(struct tly_engine *e, const struct tly_dot *dot)
     tly_follower_rewind(&e->disk, life, dot->version.ts);
 }
 
-static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row)
 {
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
@@ -205,14 +207,19 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
     return TLY_OK;
 }
 
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row)
+{
+    const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
+    if (strategy != NULL && strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
+    return tly_ormap_admits(e->map, row->key, &row->dot);
+}
+
 /* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
 static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_round *round)
 {
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);) {
-        const struct tly_strategy *strategy = tly_registry_find(e->registry, row.key);
-        if (strategy != NULL && strategy->id != row.strategy_id) return TLY_WRONG_STRATEGY;
-        enum tly_result result = tly_ormap_admits(e->map, row.key, &row.dot);
+        enum tly_result result = tly_session_admits(e, &row);
         if (result != TLY_OK) return result;
     }
     struct tly_marks end = round->end;
@@ -227,7 +234,7 @@ enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *r
     if (result != TLY_OK) return result;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
-        result = join_row(e, &row);
+        result = tly_session_join_row(e, &row);
     e->stats.dots_received += round->row_count;
     return result;
 }
@@ -248,9 +255,13 @@ enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
     return result;
 }
 
-static void send_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
+void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
 {
     struct own_marks own;
+    if (why == TLY_CLOCK_AHEAD) {
+        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
+                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
+    }
     if (!tly_own_marks_init(e, &own)) return;
     tly_nak_put(&e->body, why, own.marks, own.count);
     tly_own_marks_fini(e, &own);
@@ -261,6 +272,7 @@ static void send_nak(struct tly_engine *e, struct conn *conn, enum tly_result wh
 static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_round round;
+    if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_round_get(body, &round);
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.rounds_received++;
@@ -268,7 +280,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     if (first) {
         conn->round_open = true;
         conn->round_taken = tly_marks_are_covered(e, round.start);
-        if (!conn->round_taken) send_nak(e, conn, TLY_STALE);
+        if (!conn->round_taken) tly_session_nak(e, conn, TLY_STALE);
     } else if (!conn->round_open) {
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
@@ -278,9 +290,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     result = tly_session_join(e, &round);
     if (result == TLY_CLOCK_AHEAD) {
         conn->round_taken = false;
-        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
-                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
-        send_nak(e, conn, result);
+        tly_session_nak(e, conn, result);
         return KEEP;
     }
     if (result != TLY_OK) return broken(e, conn, result);
@@ -299,6 +309,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
 static enum fate on_ack(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_marks marks;
+    if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_ack_get(body, &marks);
     if (result == TLY_OK) result = take_word(conn, marks);
     return result == TLY_OK ? KEEP : broken(e, conn, result);
@@ -358,9 +369,15 @@ static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_
 
 /* ---- frames ---- */
 
+static enum fate on_part(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    enum tly_result result = conn->version >= 2 ? tly_part_take(e, conn, body) : TLY_UNKNOWN_FRAME;
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
-    bool known = frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE;
+    bool known = frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART;
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
     switch (frame->type) {
@@ -371,6 +388,7 @@ static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct 
     case TLY_FRAME_PING: return on_ping(e, conn, frame->body);
     case TLY_FRAME_PONG: return on_pong(e, conn, frame->body);
     case TLY_FRAME_GOODBYE: return on_goodbye(e, conn, frame->body);
+    case TLY_FRAME_PART: return on_part(e, conn, frame->body);
     default: break;
     }
     if (!frame->ignorable) return broken(e, conn, TLY_UNKNOWN_FRAME);

@@ -1,0 +1,156 @@
+/* Parts of streams: protocol version 2. What a round of version 1 does, session.c does; the steps are the same. */
+#include "service/engine/impl.h"
+
+bool tly_streams_begin(struct tly_engine *e, struct conn *conn)
+{
+    conn->heard = tly_stream_new(&e->mem);
+    conn->follower.stream = tly_stream_new(&e->mem);
+    return conn->heard != NULL && conn->follower.stream != NULL;
+}
+
+/* Follows what the peer says it has. */
+static enum tly_result take_word(struct conn *conn, struct tly_mark_list marks)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; i < marks.count && result == TLY_OK; i++)
+        result = tly_follower_has(&conn->follower, marks.marks[i]);
+    return result;
+}
+
+static bool is_covered(const struct tly_engine *e, struct tly_mark_list start)
+{
+    for (size_t i = 0; i < start.count; i++)
+        if (tly_ormap_mark(e->map, start.marks[i].origin) < start.marks[i].ts) return false;
+    return true;
+}
+
+static enum tly_result admit(const struct tly_engine *e, const struct tly_part *part)
+{
+    for (size_t i = 0; i < part->row_count; i++) {
+        enum tly_result result = tly_session_admits(e, &part->rows[i]);
+        if (result != TLY_OK) return result;
+    }
+    for (size_t i = 0; i < part->end.count; i++)
+        if (!tly_clock_admits(tly_ormap_clock(e->map), part->end.marks[i].ts)) return TLY_CLOCK_AHEAD;
+    return TLY_OK;
+}
+
+/* The number of a life, or tly_ormap_lives when it is not known. */
+static size_t life_of(const struct tly_engine *e, uint64_t origin)
+{
+    size_t life = 0, lives = tly_ormap_lives(e->map);
+    while (life < lives && tly_ormap_life(e->map, life).origin != origin)
+        life++;
+    return life;
+}
+
+/* Dots of another life go on to third parties when they are due. */
+static void relay_later(struct tly_engine *e, const struct conn *from, uint64_t origin, bool urgent)
+{
+    size_t life = life_of(e, origin);
+    uint64_t due = e->now.mono_ns + (urgent ? e->flush_ns : TLY_RELAY_NS);
+    for (size_t i = 0; i < e->conn_count && life < tly_ormap_lives(e->map); i++)
+        if (e->conns[i] != from && e->conns[i]->state == CONN_UP)
+            tly_follower_learned(&e->conns[i]->follower, life, due);
+}
+
+/* Whether a plain counter's dot is of a generation that the key has not here, so that it makes others' dots redundant. */
+static bool brings_generation(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->dot.num[1] == 0) return false;
+    size_t count = 0;
+    const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_PUT && dots[i].num[1] >= row->dot.num[1]) return false;
+    return true;
+}
+
+/*
+ * Whether the dot, not joined yet, may make dots of other lives redundant. Marks that rest on it must not overtake it, so it goes
+ * on soon. All others may wait for their own link to deliver them.
+ */
+static bool is_urgent(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return true;
+    return row->dot.num[0] == 0 && brings_generation(e, row);
+}
+
+/* Joins the rows; *urgent: one of them was. */
+static enum tly_result join(struct tly_engine *e, const struct conn *conn, const struct tly_part *part,
+                            bool *urgent)
+{
+    enum tly_result result = TLY_OK;
+    bool alone = e->conn_count < 2;
+    struct {
+        uint64_t origin;
+        bool urgent;
+    } last = {0, false};
+    for (size_t i = 0; i < part->row_count && result == TLY_OK; i++) {
+        const struct tly_row *row = &part->rows[i];
+        bool is_now = !alone && is_urgent(e, row);
+        result = tly_session_join_row(e, row);
+        if (alone || (row->dot.version.origin == last.origin && (last.urgent || !is_now))) continue;
+        last.origin = row->dot.version.origin;
+        last.urgent = is_now;
+        *urgent = *urgent || is_now;
+        relay_later(e, conn, last.origin, is_now);
+    }
+    e->stats.dots_received += part->row_count;
+    return result;
+}
+
+static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    uint64_t own = tly_ormap_origin(e->map);
+    enum tly_result result = take_word(conn, part->end); /* what it says we have now, it has */
+    for (size_t i = 0; i < part->end.count && result == TLY_OK; i++) {
+        struct tly_mark mark = part->end.marks[i];
+        if (mark.origin == own) continue;
+        result = tly_ormap_raise_mark(e->map, mark.origin, mark.ts);
+        if (result == TLY_OK) relay_later(e, conn, mark.origin, false);
+    }
+    return result;
+}
+
+/* Whether the part belongs to a round, and to one that is to be taken; a round that is not gets its NAK. */
+static enum tly_result open_round(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    bool first = (part->flags & TLY_PART_FIRST) != 0;
+    if (!first) return conn->round_open ? TLY_OK : TLY_BAD_MESSAGE;
+    conn->round_open = true;
+    if ((part->flags & TLY_PART_START) == 0) return conn->heard_begun ? TLY_OK : TLY_BAD_MESSAGE;
+    conn->heard_begun = true;
+    conn->round_taken = is_covered(e, part->start);
+    if (!conn->round_taken) tly_session_nak(e, conn, TLY_STALE);
+    return TLY_OK;
+}
+
+static enum tly_result take_rows(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    enum tly_result result = admit(e, part);
+    if (result == TLY_CLOCK_AHEAD) {
+        conn->round_taken = false; /* nor the next, until one begins anew */
+        tly_session_nak(e, conn, result);
+        return TLY_OK;
+    }
+    bool urgent = false;
+    if (result == TLY_OK) result = join(e, conn, part, &urgent);
+    if (result == TLY_OK && (part->flags & TLY_PART_LAST) != 0) result = end_round(e, conn, part);
+    if (result == TLY_OK) tly_flush_learned(e, conn, urgent);
+    return result;
+}
+
+enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_part part;
+    enum tly_result result = tly_parts_get(e->parts, conn->heard, body, &part);
+    if (result == TLY_OK) result = take_word(conn, part.told);
+    bool only_tells = (part.flags & (TLY_PART_FIRST | TLY_PART_LAST)) == 0 && part.row_count == 0;
+    if (result != TLY_OK || only_tells) return result;
+    e->stats.rounds_received++;
+    result = open_round(e, conn, &part);
+    if (result != TLY_OK) return result;
+    conn->round_open = (part.flags & TLY_PART_LAST) == 0;
+    return conn->round_taken ? take_rows(e, conn, &part) : TLY_OK;
+}
