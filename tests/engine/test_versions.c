@@ -86,7 +86,8 @@ static FILE *open_recording(void)
 {
     char path[4096];
     const char *directory = getenv("TALLY_TESTS_DIR");
-    snprintf(path, sizeof path, "%s/engine/golden/session_v1.txt", directory != NULL ? directory : TALLY_TESTS_DIR);
+    snprintf(path, sizeof path, "%s/engine/golden/session_v1.txt",
+             directory != NULL ? directory : TALLY_TESTS_DIR);
     FILE *file = fopen(path, "r");
     if (file == NULL) fail_msg("cannot read %s (tests run from the root of the tree)", path);
     return file;
@@ -114,7 +115,8 @@ static size_t play(struct player *player, char other)
         if (line[0] == '#' || rest[1] != other) continue;
         tick_until(player, at * HALF_MS);
         size_t n = unhex(rest + 3);
-        event(player, (struct tly_event){.kind = TLY_BYTES, .conn = CONN, .bytes = tly_slice_of(rest + 3, n)});
+        event(player,
+              (struct tly_event){.kind = TLY_BYTES, .conn = CONN, .bytes = tly_slice_of(rest + 3, n)});
         said++;
     }
     (void)fclose(file);
@@ -150,7 +152,8 @@ static size_t own_rows(struct player *player, uint64_t origin)
 
 static void add_to(struct player *player, const char *key, int64_t number)
 {
-    struct tly_request add = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = number, .now = now_of(player)};
+    struct tly_request add = {
+        .kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = number, .now = now_of(player)};
     struct tly_reply reply;
     assert_int_equal(tly_engine_ask(player->engine, &add, &reply), TLY_OK);
     event(player, (struct tly_event){.kind = TLY_TICK});
