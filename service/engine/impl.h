@@ -29,7 +29,13 @@
 /* Lives of one name that are remembered as replaced: one of them that comes back shows two nodes of that name. */
 #define TLY_REPLACED_KEPT 8
 #define TLY_HELLO_TIMEOUT_NS (5 * NS_PER_S)
-#define TLY_PING_EVERY_NS (2 * NS_PER_S)
+/*
+ * A PING is due when nothing was sent for so long; later when the last thing sent was one itself, so that two silent nodes take
+ * turns and each measures the round trip. It is due at the latest, whatever was sent, after the third.
+ */
+#define TLY_PING_SILENT_NS (2 * NS_PER_S)
+#define TLY_PING_AGAIN_NS (5 * NS_PER_S / 2)
+#define TLY_PING_MAX_NS (10 * NS_PER_S)
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
 #define TLY_BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define TLY_BACKOFF_MAX_NS (30 * NS_PER_S)
@@ -86,7 +92,8 @@ struct conn {
     struct target *target; /* NULL: accepted */
     struct peer *peer;     /* once UP */
     struct tly_buf in;     /* the beginning of a frame */
-    uint64_t since, last_heard, last_ping;
+    uint64_t since, last_heard, last_ping, last_sent;
+    bool sent_ping; /* was the last thing sent */
     uint64_t queued;
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */

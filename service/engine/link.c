@@ -241,6 +241,13 @@ static uint64_t gives_up_at(const struct conn *conn)
                                   : conn->since + TLY_HELLO_TIMEOUT_NS;
 }
 
+static uint64_t ping_at(const struct conn *conn)
+{
+    uint64_t silent = conn->last_sent + (conn->sent_ping ? TLY_PING_AGAIN_NS : TLY_PING_SILENT_NS);
+    uint64_t latest = conn->last_ping + TLY_PING_MAX_NS;
+    return silent < latest ? silent : latest;
+}
+
 static void ping(struct tly_engine *e, struct conn *conn)
 {
     struct tly_ping ping = {e->now.mono_ns, e->now.wall_ns};
@@ -263,7 +270,7 @@ void tly_link_tick(struct tly_engine *e)
             }
         } else if (conn->queued > TLY_QUEUED_CAP) {
             tly_conn_end(e, conn, NULL, "it reads nothing");
-        } else if (conn->state == CONN_UP && conn->last_ping + TLY_PING_EVERY_NS <= e->now.mono_ns) {
+        } else if (conn->state == CONN_UP && ping_at(conn) <= e->now.mono_ns) {
             ping(e, conn);
         }
     }
@@ -276,7 +283,7 @@ uint64_t tly_link_deadline(const struct tly_engine *e)
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
-        uint64_t due = gives_up_at(conn), ping_due = conn->last_ping + TLY_PING_EVERY_NS;
+        uint64_t due = gives_up_at(conn), ping_due = ping_at(conn);
         if (conn->state == CONN_UP && ping_due < due) due = ping_due;
         if (due < at) at = due;
     }
