@@ -314,9 +314,11 @@ static void get_words(struct reader *reader, struct walk *walk, struct told *tol
         word[EPOCH] = expected_epoch(stream, told, word[WINDOW]);
         word[EPOCH] += listed_difference(reader, walk, X_EPOCH);
     }
-    expected_rest(told, word, &count, &aux);
+    bool fresh = told->issue == FRESH;
+    expected_rest(stream, told, fresh, dot->version.ts, word, &count, &aux);
     if (tly_words_have(strategy, AUX)) word[AUX] = aux + listed_difference(reader, walk, X_AUX);
     if (tly_words_have(strategy, COUNT)) word[COUNT] = count + get_growth(reader, walk);
+    if (fresh) stream->fresh_aux = word[AUX];
     tly_stream_settle(stream, told, word);
     for (size_t i = 0; i < strategy->nums; i++)
         dot->num[i] = word[words[i]];

@@ -72,7 +72,7 @@ struct tly_stream {
     } windows[WINDOWS_MAX];
     size_t window_count, window_next;
     /* Of the fresh row before. */
-    uint64_t fresh_window;
+    uint64_t fresh_window, fresh_aux;
     uint32_t fresh_life;
     uint8_t fresh_strategy;
 
@@ -171,15 +171,20 @@ static inline uint64_t expected_epoch(struct tly_stream *stream, const struct to
     return newest != NULL ? *newest : told->word[EPOCH];
 }
 
-/* The words before which count and aux are differences. */
-static inline void expected_rest(const struct told *told, const uint64_t *word, uint64_t *count,
-                                 uint64_t *aux)
+/* An aux that great is a moment, in ns: a bucket's, which lies near the ts that its dot is sealed with. */
+#define MOMENT_MIN (UINT64_C(1) << 60)
+
+/* The words from which count and aux are differences; `word` has window and epoch. */
+static inline void expected_rest(const struct tly_stream *stream, const struct told *told, bool fresh,
+                                 uint64_t ts, const uint64_t *word, uint64_t *count, uint64_t *aux)
 {
-    *count = *aux = 0;
+    bool moment = word[WINDOW] == 0 && (fresh ? stream->fresh_aux : told->word[AUX]) >= MOMENT_MIN;
+    *count = 0;
+    *aux = moment ? ts : 0;
     if (word[WINDOW] != told->word[WINDOW]) return;
     if (word[EPOCH] == told->word[EPOCH]) {
         *count = told->word[COUNT];
-        *aux = told->word[AUX];
+        if (!moment) *aux = told->word[AUX];
     } else if (word[WINDOW] != 0 && word[EPOCH] == told->word[EPOCH] + 1) {
         *aux = told->word[COUNT];
     }

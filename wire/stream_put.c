@@ -163,9 +163,10 @@ static void compare_words(struct tly_parts *parts, size_t at, const struct work 
     }
     if (tly_words_have(work->strategy, EPOCH))
         except_difference(parts, X_EPOCH, at, word[EPOCH] - expected_epoch(stream, told, word[WINDOW]));
-    expected_rest(told, word, &count, &aux);
+    expected_rest(stream, told, fresh, work->dot.version.ts, word, &count, &aux);
     if (tly_words_have(work->strategy, AUX)) except_difference(parts, X_AUX, at, word[AUX] - aux);
     parts->growth[at] = word[COUNT] - count;
+    if (fresh) stream->fresh_aux = word[AUX];
     tly_stream_settle(stream, told, word);
 }
 

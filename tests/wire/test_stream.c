@@ -225,6 +225,25 @@ static void a_window_that_ends_costs_no_more(void **state)
     assert_in_range(pass_round(bench, 1000), 100, 1000);
 }
 
+/* A bucket's aux is a moment shortly before or after its ts. */
+static void the_moments_of_buckets_cost_what_lies_between_them_and_the_flush(void **state)
+{
+    struct bench *bench = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    make_counters(bench, 1000, T);
+    size_t bytes = 0;
+    for (size_t round = 0; round < 3; round++) {
+        grow_counters(bench, 1000, T + round * UINT64_C(60000000000));
+        for (size_t i = 0; i < 1000; i++) {
+            uint64_t ts = bench->dots[i].dot.version.ts;
+            bench->dots[i].dot.num[0] = 0;
+            bench->dots[i].dot.num[3] = ts - 5000000 + test_rng_below(&rng, 10000000); /* 23 bits of news */
+        }
+        bytes = pass_round(bench, 1000);
+    }
+    assert_in_range(bytes, 2900, 3600);
+}
+
 static void a_steady_round_of_one_row_has_at_most_nine_bytes(void **state)
 {
     struct bench *bench = *state;
@@ -652,6 +671,7 @@ int main(void)
         test(the_same_dots_after_the_same_past_are_the_same_bytes),
         test(a_counter_that_grew_costs_a_byte),
         test(a_window_that_ends_costs_no_more),
+        test(the_moments_of_buckets_cost_what_lies_between_them_and_the_flush),
         test(a_steady_round_of_one_row_has_at_most_nine_bytes),
         test(marks_come_back_as_they_were),
         test(what_is_told_comes_back_and_is_cheap_the_second_time),
