@@ -8,25 +8,6 @@
 static_assert(OCTAVES > 17 && TLY_NAMES_MAX == 1u << 17, "every number has its octave");
 static_assert(TLY_NUMS_MAX <= WORDS, "every word has its place");
 
-const uint8_t *tly_words_of(const struct tly_strategy *strategy)
-{
-    static const uint8_t lww[] = {AUX}, epoch_max[] = {EPOCH, COUNT},
-                         epoch_sum[] = {WINDOW, EPOCH, COUNT, AUX};
-    switch (strategy->id) {
-    case TLY_LWW: return lww;
-    case TLY_EPOCH_MAX: return epoch_max;
-    default: return epoch_sum;
-    }
-}
-
-bool tly_words_have(const struct tly_strategy *strategy, enum word word)
-{
-    const uint8_t *words = tly_words_of(strategy);
-    for (size_t i = 0; i < strategy->nums; i++)
-        if (words[i] == word) return true;
-    return false;
-}
-
 struct tly_stream *tly_stream_new(const struct tly_mem *mem)
 {
     struct tly_stream *stream = tly_mem_zeroed(mem, sizeof *stream);
@@ -124,23 +105,12 @@ bool tly_column_add(struct column *column, const struct tly_mem *mem, uint32_t a
     return true;
 }
 
-static void settle_window(struct tly_stream *stream, uint64_t window, uint64_t epoch)
+void tly_stream_keep_window(struct tly_stream *stream, uint64_t window, uint64_t epoch)
 {
-    uint64_t *newest = newest_epoch(stream, window);
-    if (newest != NULL) {
-        if (epoch > *newest) *newest = epoch;
-        return;
-    }
     size_t place = stream->window_count < WINDOWS_MAX ? stream->window_count++ : stream->window_next++;
     stream->windows[place].window = window;
     stream->windows[place].epoch = epoch;
     if (stream->window_next == WINDOWS_MAX) stream->window_next = 0;
-}
-
-void tly_stream_settle(struct tly_stream *stream, struct told *told, const uint64_t *word)
-{
-    memcpy(told->word, word, sizeof told->word);
-    if (word[WINDOW] != 0) settle_window(stream, word[WINDOW], word[EPOCH]);
 }
 
 /* ---- room to work in ---- */

@@ -6,6 +6,8 @@
 #define FLAGS \
     (TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_RESET | TLY_PART_START | TLY_PART_TAIL | TLY_PART_TOLD)
 #define TAIL_BYTES_MAX 3
+/* Rows whose place in the table is fetched beforehand. */
+#define AHEAD 8
 
 /* A part that is being read. */
 struct reader {
@@ -218,7 +220,7 @@ static void get_kind(struct reader *reader, struct told *told)
     } else if (tly_strategy_by_id(stream->fresh_strategy) == NULL) {
         fail(reader, TLY_WRONG_STRATEGY);
     }
-    told->strategy = stream->fresh_strategy;
+    told->strategy = tly_strategy_by_id(stream->fresh_strategy);
     told->life = stream->fresh_life;
 }
 
@@ -303,25 +305,25 @@ static void get_words(struct reader *reader, struct walk *walk, struct told *tol
                       const struct tly_strategy *strategy, struct tly_dot *dot)
 {
     struct tly_stream *stream = reader->stream;
-    const uint8_t *words = tly_words_of(strategy);
+    const struct layout *layout = layout_of(strategy);
     uint64_t word[WORDS] = {0}, count, aux;
-    if (tly_words_have(strategy, WINDOW)) {
+    if (has_word(layout, WINDOW)) {
         word[WINDOW] = told->issue == FRESH ? stream->fresh_window : told->word[WINDOW];
         word[WINDOW] += listed_difference(reader, walk, X_WINDOW);
         if (told->issue == FRESH) stream->fresh_window = word[WINDOW];
     }
-    if (tly_words_have(strategy, EPOCH)) {
+    if (has_word(layout, EPOCH)) {
         word[EPOCH] = expected_epoch(stream, told, word[WINDOW]);
         word[EPOCH] += listed_difference(reader, walk, X_EPOCH);
     }
     bool fresh = told->issue == FRESH;
     expected_rest(stream, told, fresh, dot->version.ts, word, &count, &aux);
-    if (tly_words_have(strategy, AUX)) word[AUX] = aux + listed_difference(reader, walk, X_AUX);
-    if (tly_words_have(strategy, COUNT)) word[COUNT] = count + get_growth(reader, walk);
+    if (has_word(layout, AUX)) word[AUX] = aux + listed_difference(reader, walk, X_AUX);
+    if (has_word(layout, COUNT)) word[COUNT] = count + get_growth(reader, walk);
     if (fresh) stream->fresh_aux = word[AUX];
-    tly_stream_settle(stream, told, word);
+    settle_words(stream, told, word);
     for (size_t i = 0; i < strategy->nums; i++)
-        dot->num[i] = word[words[i]];
+        dot->num[i] = word[layout->word[i]];
 }
 
 static void get_bytes(struct reader *reader, struct tly_dot *dot)
@@ -342,10 +344,10 @@ static void get_row(struct reader *reader, struct walk *walk)
         malformed(reader);
         return;
     }
-    const struct tly_strategy *strategy = tly_strategy_by_id(told->strategy);
+    const struct tly_strategy *strategy = told->strategy;
     struct stream_life *life = &stream->lives[told->life];
     struct tly_row *row = &reader->parts->rows[walk->at];
-    *row = (struct tly_row){.key = tly_slice_of(told->key, told->key_n), .strategy_id = told->strategy};
+    *row = (struct tly_row){.key = tly_slice_of(told->key, told->key_n), .strategy_id = strategy->id};
     row->dot.version.origin = life->origin;
     row->dot.version.ts = expected_ts(stream, life) + listed_difference(reader, walk, X_TS);
     if (row->dot.version.ts == 0) malformed(reader);
@@ -371,8 +373,11 @@ static void get_rows(struct reader *reader)
     get_numbers(reader);
     if (!reader->bits.failed) get_exceptions(reader);
     walk.rise = tly_bits_get(&reader->bits, 1) != 0;
-    for (; walk.at < reader->rows && !reader->bits.failed; walk.at++)
+    for (; walk.at < reader->rows && !reader->bits.failed; walk.at++) {
+        if (walk.at + AHEAD < reader->rows)
+            __builtin_prefetch(&reader->stream->told[reader->parts->number[walk.at + AHEAD]]);
         get_row(reader, &walk);
+    }
     if (!reader->bits.failed) check_walked(reader, &walk);
 }
 

@@ -47,7 +47,7 @@ struct told {
     uint32_t life;
     uint32_t issue; /* the writer's; 0: nothing. The reader has KNOWN and FRESH. */
     uint16_t key_n;
-    uint8_t strategy;
+    const struct tly_strategy *strategy;
 };
 
 enum { UNKNOWN, KNOWN, FRESH };
@@ -114,9 +114,26 @@ struct tly_parts {
     struct tly_buf tail;
 };
 
-/* Which word of the payload is which: layout[i] for num[i]. */
-const uint8_t *tly_words_of(const struct tly_strategy *strategy);
-bool tly_words_have(const struct tly_strategy *strategy, enum word word);
+/* Which words a payload has, as bits, and which of them num[i] is. */
+struct layout {
+    unsigned has;
+    uint8_t word[TLY_NUMS_MAX];
+};
+
+static inline const struct layout *layout_of(const struct tly_strategy *strategy)
+{
+    static const struct layout layouts[] = {
+        [TLY_LWW] = {1u << AUX, {AUX}},
+        [TLY_EPOCH_MAX] = {1u << EPOCH | 1u << COUNT, {EPOCH, COUNT}},
+        [TLY_EPOCH_SUM] = {1u << WINDOW | 1u << EPOCH | 1u << COUNT | 1u << AUX, {WINDOW, EPOCH, COUNT, AUX}},
+    };
+    return &layouts[strategy->id];
+}
+
+static inline bool has_word(const struct layout *layout, enum word word)
+{
+    return (layout->has & 1u << word) != 0;
+}
 
 /* The life's place, added if it is new. False: no memory, or too many. */
 bool tly_stream_life(struct tly_stream *stream, uint64_t origin, uint32_t *life);
@@ -202,7 +219,19 @@ static inline uint64_t near_mark(const struct tly_stream *stream, uint64_t expec
     return expected != 0 ? expected : stream->newest_ts;
 }
 
+/* A window that is new, in the place of the one that has been kept for longest. */
+void tly_stream_keep_window(struct tly_stream *stream, uint64_t window, uint64_t epoch);
+
 /* The row's words are what the next one of this number goes out from. */
-void tly_stream_settle(struct tly_stream *stream, struct told *told, const uint64_t *word);
+static inline void settle_words(struct tly_stream *stream, struct told *told, const uint64_t *word)
+{
+    memcpy(told->word, word, sizeof told->word);
+    if (word[WINDOW] == 0) return;
+    uint64_t *newest = newest_epoch(stream, word[WINDOW]);
+    if (newest == NULL)
+        tly_stream_keep_window(stream, word[WINDOW], word[EPOCH]);
+    else if (word[EPOCH] > *newest)
+        *newest = word[EPOCH];
+}
 
 #endif

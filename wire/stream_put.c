@@ -151,23 +151,23 @@ static void compare_words(struct tly_parts *parts, size_t at, const struct work 
 {
     struct tly_stream *stream = parts->stream;
     struct told *told = &stream->told[work->name.number];
-    const uint8_t *words = tly_words_of(work->strategy);
+    const struct layout *layout = layout_of(work->strategy);
     uint64_t word[WORDS] = {0}, count, aux;
     for (size_t i = 0; i < work->strategy->nums; i++)
-        word[words[i]] = work->dot.num[i];
+        word[layout->word[i]] = work->dot.num[i];
 
-    if (tly_words_have(work->strategy, WINDOW)) {
+    if (has_word(layout, WINDOW)) {
         except_difference(parts, X_WINDOW, at,
                           word[WINDOW] - (fresh ? stream->fresh_window : told->word[WINDOW]));
         if (fresh) stream->fresh_window = word[WINDOW];
     }
-    if (tly_words_have(work->strategy, EPOCH))
+    if (has_word(layout, EPOCH))
         except_difference(parts, X_EPOCH, at, word[EPOCH] - expected_epoch(stream, told, word[WINDOW]));
     expected_rest(stream, told, fresh, work->dot.version.ts, word, &count, &aux);
-    if (tly_words_have(work->strategy, AUX)) except_difference(parts, X_AUX, at, word[AUX] - aux);
+    if (has_word(layout, AUX)) except_difference(parts, X_AUX, at, word[AUX] - aux);
     parts->growth[at] = word[COUNT] - count;
     if (fresh) stream->fresh_aux = word[AUX];
-    tly_stream_settle(stream, told, word);
+    settle_words(stream, told, word);
 }
 
 static void compare_row(struct tly_parts *parts, size_t at)
@@ -180,7 +180,7 @@ static void compare_row(struct tly_parts *parts, size_t at)
         except(parts, X_FRESH, at, 0);
         stream->key_bytes += work->key.n - told->key_n;
         *told = (struct told){
-            .issue = work->name.issue, .key_n = (uint16_t)work->key.n, .strategy = work->strategy->id};
+            .issue = work->name.issue, .key_n = (uint16_t)work->key.n, .strategy = work->strategy};
     }
     struct stream_life *life = &stream->lives[work->life];
     except_difference(parts, X_TS, at, work->dot.version.ts - expected_ts(stream, life));
@@ -363,7 +363,7 @@ static void put_exceptions(struct tly_parts *parts, struct tly_bits_out *bits)
 
 static bool counts(const struct work *work)
 {
-    return work->dot.op == TLY_PUT && tly_words_have(work->strategy, COUNT);
+    return work->dot.op == TLY_PUT && has_word(layout_of(work->strategy), COUNT);
 }
 
 /* Whether all counts rise, so that their differences need no sign and 0 is free. */
