@@ -120,6 +120,7 @@ struct tly_parts *tly_parts_new(const struct tly_mem *mem)
     struct tly_parts *parts = tly_mem_zeroed(mem, sizeof *parts);
     if (parts == NULL) return NULL;
     parts->mem = *mem;
+    tly_buf_init(&parts->bits, mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&parts->tail, mem, TLY_FRAME_BODY_MAX);
     return parts;
 }
@@ -142,6 +143,7 @@ void tly_parts_free(struct tly_parts *parts)
         tly_mem_free(&mem, column->at, column->at_capacity * sizeof *column->at);
         tly_mem_free(&mem, column->value, column->value_capacity * sizeof *column->value);
     }
+    tly_buf_fini(&parts->bits);
     tly_buf_fini(&parts->tail);
     tly_mem_free(&mem, parts, sizeof *parts);
 }

@@ -111,7 +111,7 @@ struct tly_parts {
     struct column column[EXCEPTIONS];
     struct tly_mark *told, *start, *end;
     size_t told_capacity, start_capacity, end_capacity;
-    struct tly_buf tail;
+    struct tly_buf bits, tail; /* of the part that is written */
 };
 
 /* Which words a payload has, as bits, and which of them num[i] is. */

@@ -412,11 +412,9 @@ static void put_bits(struct tly_parts *parts, const struct tly_part_head *head, 
 /* The tail stands behind the bits, its length before them, so both are written apart and put together here. */
 static void put_body(struct tly_parts *parts, const struct tly_part_head *head, struct tly_buf *out)
 {
-    struct tly_buf bits_bytes;
-    tly_buf_init(&bits_bytes, &parts->mem, TLY_FRAME_BODY_MAX);
-    struct tly_bits_out bits = tly_bits_out_of(&bits_bytes);
+    struct tly_bits_out bits = tly_bits_out_of(&parts->bits);
     put_bits(parts, head, &bits);
-    if (bits_bytes.result != TLY_OK) tly_buf_fail(out, bits_bytes.result);
+    if (parts->bits.result != TLY_OK) tly_buf_fail(out, parts->bits.result);
     if (parts->tail.result != TLY_OK) tly_buf_fail(out, parts->tail.result);
 
     size_t tail = parts->tail.n;
@@ -427,9 +425,8 @@ static void put_body(struct tly_parts *parts, const struct tly_part_head *head, 
         uint8_t byte = (uint8_t)((tail & 0x7f) | (tail > 0x7f ? 0x80 : 0));
         tly_buf_put(out, &byte, 1);
     }
-    tly_buf_put(out, bits_bytes.p, bits_bytes.n);
+    tly_buf_put(out, parts->bits.p, parts->bits.n);
     tly_buf_put(out, parts->tail.p, parts->tail.n);
-    tly_buf_fini(&bits_bytes);
 }
 
 void tly_parts_end(struct tly_parts *parts, const struct tly_part_head *head, struct tly_buf *out)
@@ -437,6 +434,7 @@ void tly_parts_end(struct tly_parts *parts, const struct tly_part_head *head, st
     struct tly_stream *stream = parts->stream;
     assert((head->flags & ~(unsigned)(TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_START)) == 0);
     assert((head->flags & TLY_PART_START) == 0 || (head->flags & TLY_PART_FIRST) != 0);
+    tly_buf_clear(&parts->bits);
     tly_buf_clear(&parts->tail);
     stream->part++;
     if ((head->flags & TLY_PART_FIRST) != 0) stream->round++;

@@ -27,8 +27,10 @@ static bool is_hex(uint8_t byte)
 
 static unsigned letter_of(uint8_t byte)
 {
-    const char *at = byte != 0 ? memchr(letters, byte, LETTERS) : NULL;
-    return at != NULL ? (unsigned)(at - letters) : LETTERS;
+    if (byte >= 'a' && byte <= 'z') return byte - (unsigned)'a' + 26;
+    if (byte >= 'A' && byte <= 'Z') return byte - (unsigned)'A';
+    if (is_decimal(byte)) return byte - (unsigned)'0' + 52;
+    return byte == '-' ? 62 : byte == '_' ? 63 : LETTERS;
 }
 
 static enum kind kind_of(struct tly_slice word)
@@ -45,8 +47,16 @@ static enum kind kind_of(struct tly_slice word)
 
 static unsigned separator_of(uint8_t byte)
 {
-    const char *at = byte != 0 ? memchr(separators, byte, SEPARATORS) : NULL;
-    return at != NULL ? (unsigned)(at - separators) + 1 : 0;
+    switch (byte) {
+    case ':': return 1;
+    case '|': return 2;
+    case '-': return 3;
+    case '.': return 4;
+    case ',': return 5;
+    case '#': return 6;
+    case '/': return 7;
+    default: return 0;
+    }
 }
 
 /* Bytes of the word at the beginning, without the separator. A slash parts only numbers from what is beside them. */
