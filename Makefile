@@ -255,7 +255,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-.PHONY: run bench help clean install uninstall
+.PHONY: run bench bench-wire help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
 	@$(MAKE) --no-print-directory VARIANT=release all
@@ -265,6 +265,11 @@ bench: ## measure against redis, side by side (BENCH_ARGS)
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release bench-programs
 	@exec bench/run build/release$(CLANG) $(BENCH_ARGS)
+
+bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release bench-programs
+	@exec bench/run build/release$(CLANG) wire
 
 help: ## this list
 	@echo 'make TARGET [VARIANT=release|debug|asan|tsan|cov] [CC=gcc|clang] [WERROR=1] [V=1]'
