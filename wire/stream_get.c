@@ -306,7 +306,7 @@ static void get_words(struct reader *reader, struct walk *walk, struct told *tol
 {
     struct tly_stream *stream = reader->stream;
     const struct layout *layout = layout_of(strategy);
-    uint64_t word[WORDS] = {0}, count, aux;
+    uint64_t word[WORDS] = {0};
     if (has_word(layout, WINDOW)) {
         word[WINDOW] = told->issue == FRESH ? stream->fresh_window : told->word[WINDOW];
         word[WINDOW] += listed_difference(reader, walk, X_WINDOW);
@@ -317,9 +317,10 @@ static void get_words(struct reader *reader, struct walk *walk, struct told *tol
         word[EPOCH] += listed_difference(reader, walk, X_EPOCH);
     }
     bool fresh = told->issue == FRESH;
-    expected_rest(stream, told, fresh, dot->version.ts, word, &count, &aux);
-    if (has_word(layout, AUX)) word[AUX] = aux + listed_difference(reader, walk, X_AUX);
-    if (has_word(layout, COUNT)) word[COUNT] = count + get_growth(reader, walk);
+    struct rest rest =
+        expected_rest(told, fresh ? stream->fresh_aux : told->word[AUX], dot->version.ts, word);
+    if (has_word(layout, AUX)) word[AUX] = rest.aux + listed_difference(reader, walk, X_AUX);
+    if (has_word(layout, COUNT)) word[COUNT] = rest.count + get_growth(reader, walk);
     if (fresh) stream->fresh_aux = word[AUX];
     settle_words(stream, told, word);
     for (size_t i = 0; i < strategy->nums; i++)

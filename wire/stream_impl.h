@@ -191,20 +191,25 @@ static inline uint64_t expected_epoch(struct tly_stream *stream, const struct to
 /* An aux that great is a moment, in ns: a bucket's, which lies near the ts that its dot is sealed with. */
 #define MOMENT_MIN (UINT64_C(1) << 60)
 
-/* The words from which count and aux are differences; `word` has window and epoch. */
-static inline void expected_rest(const struct tly_stream *stream, const struct told *told, bool fresh,
-                                 uint64_t ts, const uint64_t *word, uint64_t *count, uint64_t *aux)
+/* The words from which count and aux are differences. */
+struct rest {
+    uint64_t count, aux;
+};
+
+/* `word` has window and epoch; aux_before: of the number's last PUT, for a fresh number of the fresh row before. */
+static inline struct rest expected_rest(const struct told *told, uint64_t aux_before, uint64_t ts,
+                                        const uint64_t *word)
 {
-    bool moment = word[WINDOW] == 0 && (fresh ? stream->fresh_aux : told->word[AUX]) >= MOMENT_MIN;
-    *count = 0;
-    *aux = moment ? ts : 0;
-    if (word[WINDOW] != told->word[WINDOW]) return;
+    bool moment = word[WINDOW] == 0 && aux_before >= MOMENT_MIN;
+    struct rest rest = {0, moment ? ts : 0};
+    if (word[WINDOW] != told->word[WINDOW]) return rest;
     if (word[EPOCH] == told->word[EPOCH]) {
-        *count = told->word[COUNT];
-        if (!moment) *aux = told->word[AUX];
+        rest.count = told->word[COUNT];
+        if (!moment) rest.aux = told->word[AUX];
     } else if (word[WINDOW] != 0 && word[EPOCH] == told->word[EPOCH] + 1) {
-        *aux = told->word[COUNT];
+        rest.aux = told->word[COUNT];
     }
+    return rest;
 }
 
 /* Where a round that says nothing of this life leaves its mark. */

@@ -152,7 +152,7 @@ static void compare_words(struct tly_parts *parts, size_t at, const struct work 
     struct tly_stream *stream = parts->stream;
     struct told *told = &stream->told[work->name.number];
     const struct layout *layout = layout_of(work->strategy);
-    uint64_t word[WORDS] = {0}, count, aux;
+    uint64_t word[WORDS] = {0};
     for (size_t i = 0; i < work->strategy->nums; i++)
         word[layout->word[i]] = work->dot.num[i];
 
@@ -163,9 +163,10 @@ static void compare_words(struct tly_parts *parts, size_t at, const struct work 
     }
     if (has_word(layout, EPOCH))
         except_difference(parts, X_EPOCH, at, word[EPOCH] - expected_epoch(stream, told, word[WINDOW]));
-    expected_rest(stream, told, fresh, work->dot.version.ts, word, &count, &aux);
-    if (has_word(layout, AUX)) except_difference(parts, X_AUX, at, word[AUX] - aux);
-    parts->growth[at] = word[COUNT] - count;
+    struct rest rest =
+        expected_rest(told, fresh ? stream->fresh_aux : told->word[AUX], work->dot.version.ts, word);
+    if (has_word(layout, AUX)) except_difference(parts, X_AUX, at, word[AUX] - rest.aux);
+    parts->growth[at] = word[COUNT] - rest.count;
     if (fresh) stream->fresh_aux = word[AUX];
     settle_words(stream, told, word);
 }
