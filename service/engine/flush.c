@@ -29,6 +29,7 @@ void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgen
         if (conn->version < 2 || (urgent && conn != from)) delay = TLY_ACK_DELAY_NS;
         conn->ack_at = earlier(conn->ack_at, now + delay);
         conn->flush_at = earlier(conn->flush_at, tly_follower_next_due(&conn->follower));
+        if (urgent && conn != from) conn->flush_at = earlier(conn->flush_at, now + e->flush_ns);
     }
 }
 

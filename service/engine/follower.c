@@ -30,6 +30,13 @@ static bool cover_lives(struct tly_follower *follower)
     return true;
 }
 
+/* Nothing of the life is held back any more. */
+static void settle(struct tly_reach *reach)
+{
+    reach->due = 0;
+    reach->pinned = false;
+}
+
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
@@ -40,7 +47,7 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
         if (reach->word < mark.ts) reach->word = mark.ts;
         if (reach->have < mark.ts) reach->have = mark.ts;
         if (reach->sent < reach->have) reach->sent = reach->have;
-        if (life.mark <= reach->have && life.last <= reach->sent) reach->due = 0;
+        if (life.mark <= reach->have && life.last <= reach->sent) settle(reach);
         break;
     }
     return TLY_OK;
@@ -53,6 +60,20 @@ void tly_follower_reset(struct tly_follower *follower)
     follower->in_round = follower->begun = false;
 }
 
+/* Whether the follower lacks anything of a life. */
+static bool lacks(const struct tly_follower *follower, size_t i)
+{
+    struct tly_life life = tly_ormap_life(follower->map, i);
+    struct tly_reach reach = i < follower->lives ? follower->reach[i] : (struct tly_reach){0};
+    return life.mark > reach.have || life.last > reach.sent;
+}
+
+void tly_follower_expects(struct tly_follower *follower, size_t life)
+{
+    if (!cover_lives(follower)) return; /* then nothing is held back either */
+    if (follower->reach[life].due == 0 && lacks(follower, life)) follower->reach[life].pinned = true;
+}
+
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due)
 {
     if (!cover_lives(follower)) return; /* then it goes at once */
@@ -60,12 +81,9 @@ void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t d
     if (reach->due == 0 || due < reach->due) reach->due = due;
 }
 
-/* Whether the follower lacks anything of a life. */
-static bool lacks(const struct tly_follower *follower, size_t i)
+void tly_follower_pin(struct tly_follower *follower, size_t life)
 {
-    struct tly_life life = tly_ormap_life(follower->map, i);
-    struct tly_reach reach = i < follower->lives ? follower->reach[i] : (struct tly_reach){0};
-    return life.mark > reach.have || life.last > reach.sent;
+    if (cover_lives(follower)) follower->reach[life].pinned = true;
 }
 
 uint64_t tly_follower_next_due(const struct tly_follower *follower)
@@ -79,7 +97,7 @@ uint64_t tly_follower_next_due(const struct tly_follower *follower)
 
 static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns)
 {
-    return i < follower->lives && follower->reach[i].due > now_ns;
+    return i < follower->lives && follower->reach[i].due > now_ns && !follower->reach[i].pinned;
 }
 
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts)
@@ -275,7 +293,7 @@ static void finish_round(struct tly_follower *follower, uint64_t now_ns)
             reach->have = reach->told = tly_ormap_life(follower->map, i).mark;
             if (reach->sent < reach->have) reach->sent = reach->have;
         }
-        if (!waits) reach->due = 0;
+        if (!waits) settle(reach);
     }
 }
 

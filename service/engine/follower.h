@@ -18,7 +18,8 @@
 
 struct tly_reach {
     uint64_t have, sent, told;
-    uint64_t due;  /* mono, ns; 0: at once */
+    uint64_t due; /* mono, ns; 0: at once */
+    bool pinned;  /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
     uint64_t word; /* its own word alone: what it has acknowledged */
 };
 
@@ -41,8 +42,14 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
 void tly_follower_reset(struct tly_follower *follower);
 /* It holds all that is here now: a disk that was just read. */
 enum tly_result tly_follower_catch_up(struct tly_follower *follower) TLY_MUST_CHECK;
-/* Something of this life came from elsewhere: unless the follower has it by then, it goes on at `due`. */
+/*
+ * Something of this life came from elsewhere: unless the follower has it by then, it goes on at `due`. Call tly_follower_expects
+ * before it is joined: what the follower lacks already, and what is pinned, is not held back by it.
+ */
+void tly_follower_expects(struct tly_follower *follower, size_t life);
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due);
+/* The same for what may make dots of other lives redundant: it is in whatever round goes next. */
+void tly_follower_pin(struct tly_follower *follower, size_t life);
 /* The first moment at which something that waits is due, or UINT64_MAX. */
 uint64_t tly_follower_next_due(const struct tly_follower *follower);
 /* A dot of this life came in out of order, below what may have been scanned. */

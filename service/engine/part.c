@@ -44,14 +44,22 @@ static size_t life_of(const struct tly_engine *e, uint64_t origin)
     return life;
 }
 
-/* Dots of another life go on to third parties when they are due. */
-static void relay_later(struct tly_engine *e, const struct conn *from, uint64_t origin, bool urgent)
+/* What is about to be known of a life, for those whom it may have to be relayed to. */
+enum news { EXPECTED, MAY_WAIT, URGENT };
+
+static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
     size_t life = life_of(e, origin);
-    uint64_t due = e->now.mono_ns + (urgent ? e->flush_ns : TLY_RELAY_NS);
-    for (size_t i = 0; i < e->conn_count && life < tly_ormap_lives(e->map); i++)
-        if (e->conns[i] != from && e->conns[i]->state == CONN_UP)
-            tly_follower_learned(&e->conns[i]->follower, life, due);
+    if (life == tly_ormap_lives(e->map)) return;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if (conn == from || conn->state != CONN_UP) continue;
+        switch (news) {
+        case EXPECTED: tly_follower_expects(&conn->follower, life); break;
+        case MAY_WAIT: tly_follower_learned(&conn->follower, life, e->now.mono_ns + TLY_RELAY_NS); break;
+        case URGENT: tly_follower_pin(&conn->follower, life); break;
+        }
+    }
 }
 
 /* Whether a plain counter's dot is of a generation that the key has not here, so that it makes others' dots redundant. */
@@ -76,25 +84,37 @@ static bool is_urgent(const struct tly_engine *e, const struct tly_row *row)
     return row->dot.num[0] == 0 && brings_generation(e, row);
 }
 
-/* Joins the rows; *urgent: one of them was. */
+/* Joins one row and says so to who may have to be sent it; `last`: what was said for the row before. */
+struct relay {
+    uint64_t origin;
+    enum news news;
+};
+
+static enum tly_result join_and_relay(struct tly_engine *e, const struct conn *conn,
+                                      const struct tly_row *row, struct relay *last)
+{
+    uint64_t origin = row->dot.version.origin;
+    enum news news = is_urgent(e, row) ? URGENT : MAY_WAIT;
+    bool same = origin == last->origin;
+    if (!same) tell_followers(e, conn, origin, EXPECTED);
+    enum tly_result result = tly_session_join_row(e, row);
+    if (result == TLY_OK && (!same || news > last->news)) {
+        tell_followers(e, conn, origin, news);
+        *last = (struct relay){origin, news};
+    }
+    return result;
+}
+
+/* Joins the rows; *urgent: one of them was, to somebody. */
 static enum tly_result join(struct tly_engine *e, const struct conn *conn, const struct tly_part *part,
                             bool *urgent)
 {
     enum tly_result result = TLY_OK;
-    bool alone = e->conn_count < 2;
-    struct {
-        uint64_t origin;
-        bool urgent;
-    } last = {0, false};
+    struct relay last = {0, MAY_WAIT};
     for (size_t i = 0; i < part->row_count && result == TLY_OK; i++) {
         const struct tly_row *row = &part->rows[i];
-        bool is_now = !alone && is_urgent(e, row);
-        result = tly_session_join_row(e, row);
-        if (alone || (row->dot.version.origin == last.origin && (last.urgent || !is_now))) continue;
-        last.origin = row->dot.version.origin;
-        last.urgent = is_now;
-        *urgent = *urgent || is_now;
-        relay_later(e, conn, last.origin, is_now);
+        result = e->conn_count < 2 ? tly_session_join_row(e, row) : join_and_relay(e, conn, row, &last);
+        *urgent = *urgent || last.news == URGENT;
     }
     e->stats.dots_received += part->row_count;
     return result;
@@ -107,8 +127,9 @@ static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const 
     for (size_t i = 0; i < part->end.count && result == TLY_OK; i++) {
         struct tly_mark mark = part->end.marks[i];
         if (mark.origin == own) continue;
+        tell_followers(e, conn, mark.origin, EXPECTED);
         result = tly_ormap_raise_mark(e->map, mark.origin, mark.ts);
-        if (result == TLY_OK) relay_later(e, conn, mark.origin, false);
+        if (result == TLY_OK) tell_followers(e, conn, mark.origin, MAY_WAIT);
     }
     return result;
 }

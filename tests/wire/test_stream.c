@@ -425,7 +425,7 @@ static void a_table_with_too_many_bytes_of_keys_is_emptied(void **state)
     key[TLY_KEY_BYTES_MAX] = '\0';
     size_t resets = 0;
     for (int i = 0; i < 2 * (int)(TLY_NAMES_KEY_BYTES_MAX / TLY_KEY_BYTES_MAX); i++) {
-        snprintf(key + TLY_KEY_BYTES_MAX - 8, 9, "%08d", i);
+        snprintf(key + TLY_KEY_BYTES_MAX - 8, 9, "%08u", (unsigned)i % 100000000u);
         struct dot dot = counter(key, T + (uint64_t)i, EPOCH, 1);
         link_pass(&bench->link, &dot, 1, &middle);
         resets += (bench->link.part.flags & TLY_PART_RESET) != 0;
