@@ -3,6 +3,8 @@
  * keys, as the frames that a peer is sent. Beside it what others take for the same rows: JSON, plain msgpack, protobuf with a number
  * for each key as lean as it can be, and what redis appends to its file for the same INCRBY.
  *
+ * usage: wire_sizes [JSON_FILE [UPDATES_FILE]]; the second holds batches of somebody else's.
+ *
  * Every frame is read again and its dots joined at the other end; the two maps must be equal afterwards.
  */
 #include "bench/support.h"
@@ -218,16 +220,20 @@ static void flush(struct world *world, struct sizes *sizes)
 
 /* ---- the workload ---- */
 
-static void hit(struct world *world, size_t key, uint64_t units)
+static void hit_at(struct world *world, struct tly_slice key, uint64_t epoch, uint64_t units)
 {
     struct tly_entry *entry;
-    /* Some nodes' clients are late: their keys still count in the window before. */
-    uint64_t late = key % 100 < LATE_PERCENT ? 1 : 0;
-    struct tly_hit hit = {
-        .window = TLY_BENCH_WINDOW_MS, .epoch = world->epoch - late, .units = (int64_t)units};
-    tly_bench_must(tly_ormap_need(world->writer, tly_bench_key(world->keys, key), &entry), "finding a key");
+    struct tly_hit hit = {.window = TLY_BENCH_WINDOW_MS, .epoch = epoch, .units = (int64_t)units};
+    tly_bench_must(tly_ormap_need(world->writer, key, &entry), "finding a key");
     tly_bench_must(tly_ormap_hit(world->writer, &entry, &hit), "hitting a key");
     world->hits += units;
+}
+
+static void hit(struct world *world, size_t key, uint64_t units)
+{
+    /* Some nodes' clients are late: their keys still count in the window before. */
+    uint64_t late = key % 100 < LATE_PERCENT ? 1 : 0;
+    hit_at(world, tly_bench_key(world->keys, key), world->epoch - late, units);
 }
 
 /* Hits until `batch` distinct keys have been touched. */
@@ -342,6 +348,53 @@ static struct sizes snapshot(size_t batch, size_t rounds)
     return sizes;
 }
 
+/* ---- updates from a file: [batch, key, epoch, count, delta], a line each ---- */
+
+struct update {
+    size_t batch;
+    char key[128];
+    uint64_t epoch, count, delta;
+};
+
+static bool read_update(FILE *file, struct update *update)
+{
+    return fscanf(file, " [%zu,\"%127[^\"]\",%" SCNu64 ",%" SCNu64 ",%" SCNu64 "]", &update->batch,
+                  update->key, &update->epoch, &update->count, &update->delta) == 5;
+}
+
+/* Hits the keys of one batch: with what they had before, each behind some of our own keys, or with what they grew by. */
+static size_t hit_updates(struct world *world, const char *path, size_t batch, bool before)
+{
+    struct update update;
+    size_t count = 0, own = 0;
+    FILE *file = fopen(path, "r");
+    if (file == NULL) tly_bench_fail("%s cannot be read", path);
+    while (read_update(file, &update)) {
+        if (update.batch != batch) continue;
+        uint64_t others = before ? tly_bench_below(&world->seed, 2 * KEYS / batch + 1) : 0;
+        for (; others > 0; others--)
+            hit(world, own++ % KEYS, 1);
+        hit_at(world, tly_slice_text(update.key), update.epoch,
+               before ? update.count - update.delta : update.delta);
+        count++;
+    }
+    (void)fclose(file);
+    return count;
+}
+
+static void measure_updates(const char *path, size_t batch, struct sizes *sizes)
+{
+    struct world world;
+    struct sizes first = {0};
+    world_init(&world);
+    tly_bench_equal(hit_updates(&world, path, batch, true), batch, "updates in the file");
+    flush(&world, &first);
+    hit_updates(&world, path, batch, false);
+    flush(&world, sizes);
+    tly_bench_equal(sizes->updates, batch, "updates");
+    world_fini(&world);
+}
+
 /* ---- the table ---- */
 
 struct row {
@@ -405,6 +458,15 @@ int main(int argc, char **argv)
         double rounds = (double)rows[i].rounds * (scale < 1 ? scale : 1);
         struct sizes sizes = rows[i].measure(rows[i].batch, rounds < 1 ? 1 : (size_t)rounds);
         print_row(&rows[i], &sizes, json);
+    }
+    for (size_t i = 0; argc > 2 && i < 3; i++) {
+        struct row row = rows[i];
+        struct sizes sizes = {0};
+        char name[64];
+        snprintf(name, sizeof name, "given, batch of %zu", row.batch);
+        row.name = name;
+        measure_updates(argv[2], row.batch, &sizes);
+        print_row(&row, &sizes, json);
     }
     if (json != NULL && fclose(json) != 0) tly_bench_fail("%s cannot be written", argv[1]);
     return 0;
