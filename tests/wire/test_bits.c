@@ -151,10 +151,10 @@ static void bits_that_are_not_there_are_a_failure(void **state)
 static void what_fills_the_last_byte_is_zero_and_less_than_a_byte(void **state)
 {
     static const struct {
-        uint8_t bytes[2];
         size_t n;
         bool ends;
-    } ends[] = {{{0x07}, 1, true}, {{0x0f}, 1, false}, {{0x87}, 1, false}, {{0x07, 0}, 2, false}};
+        uint8_t bytes[2];
+    } ends[] = {{1, true, {0x07}}, {1, false, {0x0f}}, {1, false, {0x87}}, {2, false, {0x07, 0}}};
     for (size_t i = 0; i < 4; i++) {
         struct tly_bits_in bits = tly_bits_in_of(tly_slice_of(ends[i].bytes, ends[i].n));
         assert_int_equal(tly_bits_get(&bits, 3), 7);
