@@ -161,7 +161,7 @@ bool tly_names_need(struct tly_names *names, struct tly_slice key, const struct 
                         .origin = version->origin,
                         .strategy = strategy->id};
     struct tly_probe probe = tly_probe_of(&names->index, like.hash);
-    uint32_t number;
+    uint32_t number = 0;
     bool found = false;
     while (!found && tly_probe_next(&names->index, &probe, &number))
         found = is_named(&names->slots[number], key, version->origin, strategy);

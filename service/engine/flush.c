@@ -58,9 +58,10 @@ static bool send_rounds(struct tly_engine *e, struct conn *conn)
     uint64_t now = e->now.mono_ns;
     struct tly_part_wish wish = {
         .rows_bytes_max = TLY_PART_BYTES, .now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
+    if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
     if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
     conn->flush_at = TLY_NEVER;
-    while (conn->takes_rounds && tly_follower_is_due(&conn->follower, now)) {
+    while (conn->takes_rounds && tly_follower_is_due(&conn->follower, wish.now_ns)) {
         if (conn->queued >= TLY_QUEUED_MAX) return true; /* TLY_QUEUED tells when to go on */
         if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
             conn->flush_at = now;

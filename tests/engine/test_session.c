@@ -623,6 +623,23 @@ static void what_may_wait_is_not_in_the_next_round_and_what_is_urgent_is(void **
     }
 }
 
+static void who_leaves_holds_nothing_back(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    meet(&scene, P2, 12);
+    pass(&scene, 50 * MS);
+    struct tly_mark end = {55, WALL - 300};
+    say_round(&scene, P1,
+              (struct part){(unsigned)whole, (struct tly_version){WALL - 300, 55}, 1, NULL, &end});
+    assert_int_equal(rows_heard(&scene, P2, 55), 0);
+    event(&scene, (struct tly_event){.kind = TLY_LEAVE});
+    assert_int_equal(rows_heard(&scene, P2, 55), 1);
+    scene_fini(&scene);
+}
+
 /* It lacked a generation that nobody held back yet when more of that life came. */
 static void what_is_owed_already_does_not_wait_for_what_comes_later(void **state)
 {
@@ -730,6 +747,7 @@ int main(void)
         cmocka_unit_test(a_round_goes_on_from_the_last_one),
         cmocka_unit_test(what_follows_a_refused_round_is_passed_over_until_one_says_its_start),
         cmocka_unit_test(what_may_wait_is_not_in_the_next_round_and_what_is_urgent_is),
+        cmocka_unit_test(who_leaves_holds_nothing_back),
         cmocka_unit_test(what_is_owed_already_does_not_wait_for_what_comes_later),
         cmocka_unit_test(a_first_round_without_its_start_ends_the_session),
     };
