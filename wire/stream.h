@@ -8,7 +8,9 @@
  * what differs is listed. PROTOCOL.md has the bytes.
  *
  * A table is as old as its connection.  A part with TLY_PART_RESET begins with an empty one, so a stream that is reset before
- * every part makes parts that stand alone: on a disk, in a file.
+ * every part, and whose own names are cleared, makes parts that stand alone: on a disk, in a file.
+ *
+ * A peer can make the reading end hold TLY_NAMES_MAX numbers of 64 bytes and TLY_NAMES_KEY_BYTES_MAX of keys, and no more.
  */
 #ifndef TALLY_WIRE_STREAM_H
 #define TALLY_WIRE_STREAM_H

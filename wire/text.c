@@ -174,19 +174,32 @@ static void put_decimal(struct tly_bits_out *bits, struct tly_slice word)
     }
 }
 
+/* Of a letter, in bits. */
+static unsigned width_of(enum kind kind)
+{
+    return kind == WORD ? 6 : 4;
+}
+
 static void put_letters(struct tly_bits_out *bits, enum kind kind, struct tly_slice word)
 {
-    for (size_t i = 0; i < word.n; i++) {
-        uint8_t byte = word.p[i];
-        if (kind == WORD)
-            tly_bits_put(bits, letter_of(byte), 6);
-        else
-            tly_bits_put(bits, is_decimal(byte) ? byte - (unsigned)'0' : byte - (unsigned)'a' + 10, 4);
+    unsigned width = width_of(kind);
+    for (size_t i = 0; i < word.n;) {
+        uint64_t some = 0;
+        unsigned count = 0;
+        for (; i < word.n && count + width <= 32; count += width, i++) {
+            uint8_t byte = word.p[i];
+            unsigned nibble = is_decimal(byte) ? byte - (unsigned)'0' : byte - (unsigned)'a' + 10;
+            some |= (uint64_t)(kind == WORD ? letter_of(byte) : nibble) << count;
+        }
+        tly_bits_put(bits, some, count);
     }
 }
 
+/* Numbers are not looked for: they are hardly ever kept. */
 static size_t rank_of(const struct tly_text *text, struct tly_slice word, bool ends)
 {
+    enum kind kind = kind_of(tly_slice_of(word.p, word.n - (ends ? 0 : 1)));
+    if (kind == DECIMAL || kind == HEX) return TLY_TEXT_WORDS;
     for (size_t i = 0; i < text->word_count; i++) {
         const struct tly_text_word *known = &text->words[text->order[i]];
         if (known->ends == ends && tly_slice_equal(word, tly_slice_of(known->bytes, known->n))) return i;
@@ -338,9 +351,13 @@ static void get_bytes(struct spelling *spelling, uint8_t *to, size_t length)
 static void get_letters(struct spelling *spelling, enum kind kind, uint8_t *to, size_t length)
 {
     static const char hex[] = "0123456789abcdef";
-    for (size_t i = 0; i < length; i++) {
-        uint64_t letter = tly_bits_get(spelling->bits, kind == WORD ? 6 : 4);
-        to[i] = (uint8_t)(kind == WORD ? letters[letter] : hex[letter]);
+    const char *alphabet = kind == WORD ? letters : hex;
+    unsigned width = width_of(kind);
+    for (size_t i = 0; i < length;) {
+        size_t count = 32 / width < length - i ? 32 / width : length - i;
+        uint64_t some = tly_bits_get(spelling->bits, (unsigned)count * width);
+        for (; count > 0; count--, some >>= width)
+            to[i++] = (uint8_t)alphabet[some & ((1u << width) - 1)];
     }
 }
 
