@@ -92,6 +92,12 @@ bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, u
 bool tly_ormap_is_unsealed(const struct tly_ormap *map);
 /* Gives every unsealed shard its version. TLY_CLOCK_END, TLY_NOMEM: the rest stays unsealed. */
 enum tly_result tly_ormap_seal(struct tly_ormap *map) TLY_MUST_CHECK;
+/*
+ * The same in the order of ranks, the least first: what rises with the versions costs its reader nothing to be told. UINT32_MAX: none as
+ * yet.
+ */
+typedef uint32_t tly_rank(void *context, struct tly_slice key, const struct tly_strategy *strategy);
+enum tly_result tly_ormap_seal_by(struct tly_ormap *map, tly_rank *rank, void *context) TLY_MUST_CHECK;
 
 /* ---- dots from elsewhere ---- */
 

@@ -5,6 +5,7 @@
  *     ormap_cells.c  changing the cells of an entry          ormap_join.c   dots that enter
  *     ormap_shard.c  own shards: counting and sealing        ormap_batch.c  many keys at once
  *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
+ *     ormap_order.c  in which order shards are sealed
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
@@ -91,6 +92,8 @@ struct tly_ormap {
     uint32_t last_life;
 
     struct tly_unsealed *unsealed; /* the top piece holds one at least */
+    uint64_t *order;               /* to sort them with */
+    size_t order_capacity;
 
     struct tly_dot *scratch; /* room for the dots of any one entry */
     size_t scratch_capacity;
@@ -201,6 +204,9 @@ void tly_map_close_leavings(struct tly_ormap *map);
 /* Puts the entry on the list of those to seal. */
 bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place);
 void tly_map_free_unsealed(struct tly_ormap *map);
+
+/* ormap_order.c */
+void tly_map_order_unsealed(struct tly_ormap *map, tly_rank *rank, void *context);
 
 /* ormap_join.c */
 /*

@@ -228,6 +228,12 @@ static enum tly_result seal_all(struct tly_ormap *map)
     return TLY_OK;
 }
 
+enum tly_result tly_ormap_seal_by(struct tly_ormap *map, tly_rank *rank, void *context)
+{
+    tly_map_order_unsealed(map, rank, context);
+    return tly_ormap_seal(map);
+}
+
 enum tly_result tly_ormap_seal(struct tly_ormap *map)
 {
     tly_map_open_leavings(map);

@@ -27,6 +27,7 @@ enum tly_frame_type {
     TLY_FRAME_PING = 5,
     TLY_FRAME_PONG = 6,
     TLY_FRAME_GOODBYE = 7,
+    TLY_FRAME_PART = 8,
     /* Both ignorable. */
     TLY_FRAME_PROBE = 16,
     TLY_FRAME_PROBED = 17,

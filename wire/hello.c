@@ -56,7 +56,7 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
                    const struct tly_mark *marks, size_t mark_count)
 {
     check_lengths(out, hello);
-    tly_put_map(out, 10);
+    tly_put_map(out, hello->table != 0 ? 11 : 10);
     put_word(out, "magic");
     put_word(out, MAGIC);
     put_versions(out, hello);
@@ -70,6 +70,10 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
     put_caps(out, hello->delta);
     put_word(out, "wall");
     tly_put_uint(out, hello->wall_ns);
+    if (hello->table != 0) {
+        put_word(out, "table");
+        tly_put_uint(out, hello->table);
+    }
     put_word(out, "address");
     tly_put_text(out, hello->address);
     put_word(out, "marks");
@@ -153,13 +157,20 @@ static void get_marks(struct tly_cursor *cursor, struct tly_hello *hello)
     hello->marks = tly_marks_get(cursor);
 }
 
+static void get_table(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->table = tly_get_uint(cursor);
+    if (hello->table == 0) tly_cursor_fail(cursor);
+}
+
+/* The last may be absent. */
 static const struct {
     const char *key;
     void (*get)(struct tly_cursor *cursor, struct tly_hello *hello);
 } fields[] = {
     {"magic", get_magic},     {"versions", get_versions}, {"cluster", get_cluster}, {"name", get_node_name},
     {"origin", get_origin},   {"prefixes", get_prefixes}, {"caps", get_caps},       {"wall", get_wall},
-    {"address", get_address}, {"marks", get_marks},
+    {"address", get_address}, {"marks", get_marks},       {"table", get_table},
 };
 
 #define FIELDS (sizeof fields / sizeof fields[0])
@@ -188,6 +199,7 @@ enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello)
         seen |= 1u << field;
         fields[field].get(&cursor, hello);
     }
+    seen |= 1u << (FIELDS - 1);
     if (seen != (1u << FIELDS) - 1) tly_cursor_fail(&cursor);
     return tly_cursor_end(&cursor);
 }

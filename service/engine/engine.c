@@ -48,6 +48,33 @@ static void init_buffers(struct tly_engine *e)
     tly_round_writer_init(&e->writer, &e->mem);
 }
 
+/*
+ * A stream's table takes about a hundred bytes for each number at either end. Under a ceiling all of them together must stay
+ * small beside it, whoever is at the other end.
+ */
+#define TABLE_PART 256u
+#define TABLE_ROW_BYTES 100u
+#define TABLE_LEAST 64u
+
+static uint32_t table_for(size_t memory_max)
+{
+    size_t rows = memory_max / TABLE_PART / TABLE_ROW_BYTES;
+    if (memory_max == 0 || rows > TLY_NAMES_MAX) return TLY_NAMES_MAX;
+    return rows > TABLE_LEAST ? (uint32_t)rows : TABLE_LEAST;
+}
+
+static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_key *hash_key)
+{
+    e->table = e->names_max = table_for(e->memory_max);
+    struct tly_names_config names = {.mem = e->mem,
+                                     .hash_key = *hash_key,
+                                     .names_max = e->names_max,
+                                     .key_bytes_max = TLY_NAMES_KEY_BYTES_MAX};
+    e->names = tly_names_new(&names);
+    e->parts = tly_parts_new(&e->mem);
+    return e->names != NULL && e->parts != NULL ? TLY_OK : TLY_NOMEM;
+}
+
 static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
 {
     enum tly_result result = register_first(e);
@@ -94,6 +121,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
                  copy_name(e->cluster, sizeof e->cluster, config->cluster) &&
                  copy_name(e->address, sizeof e->address, config->address);
     enum tly_result result = named ? make_map(e, config) : TLY_BAD_MESSAGE;
+    if (result == TLY_OK) result = make_streams(e, &config->hash_key);
     if (result != TLY_OK) {
         tly_engine_free(e);
         return result;
@@ -124,6 +152,8 @@ void tly_engine_free(struct tly_engine *e)
     tly_buf_fini(&e->frame);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
+    tly_parts_free(e->parts);
+    tly_names_free(e->names);
     tly_rules_free(e->rules);
     tly_ormap_free(e->map);
     tly_registry_free(e->registry);

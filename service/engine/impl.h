@@ -9,6 +9,7 @@
  *     ring.c      who is linked to whom
  *     archive.c   exports, and archives that are applied
  *     room.c      what memory_max leaves room for     watch.c     who is told of changes
+ *     part.c      parts of streams, protocol version 2
  *
  *     a connection's states
  *
@@ -34,7 +35,13 @@
 /* Lives of one name that are remembered as replaced: one of them that comes back shows two nodes of that name. */
 #define TLY_REPLACED_KEPT 8
 #define TLY_HELLO_TIMEOUT_NS (5 * NS_PER_S)
-#define TLY_PING_EVERY_NS (2 * NS_PER_S)
+/*
+ * A PING is due when nothing was sent for so long; later when the last thing sent was one itself, so that two silent nodes take
+ * turns and each measures the round trip. It is due at the latest, whatever was sent, after the third.
+ */
+#define TLY_PING_SILENT_NS (2 * NS_PER_S)
+#define TLY_PING_AGAIN_NS (5 * NS_PER_S / 2)
+#define TLY_PING_MAX_NS (10 * NS_PER_S)
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
 /* How long a member's wall clock counts after it was last read; and by how much the own one must jump to be looked at. */
 #define TLY_READING_KEPT_NS (600 * NS_PER_S)
@@ -50,6 +57,15 @@
 #define TLY_NAK_PAUSE_NS NS_PER_S
 /* A refusal is repeated after every pause; one that was not for so long is over. */
 #define TLY_DISPUTE_NS (3 * TLY_NAK_PAUSE_NS)
+/*
+ * In version 2 marks are told in parts: those of the peer's own life may wait longest, since nobody acts on them; those of
+ * others must come before a relay is due, which gives a dot the time to come by its own link.
+ */
+#define TLY_TELL_OWN_NS (100 * NS_PER_MS)
+#define TLY_TELL_NS (20 * NS_PER_MS)
+#define TLY_RELAY_NS (60 * NS_PER_MS)
+/* Marks that are to be told within this time go with the rows that are sent now. */
+#define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
 /* Rows of one part for a peer and of one batch for the disk. */
 #define TLY_PART_BYTES (16u * 1024u)
 #define TLY_BATCH_BYTES (64u * 1024u)
@@ -103,7 +119,8 @@ struct conn {
     struct target *target; /* NULL: accepted */
     struct peer *peer;     /* once UP */
     struct tly_buf in;     /* the beginning of a frame */
-    uint64_t since, last_heard, last_ping;
+    uint64_t since, last_heard, last_ping, last_sent;
+    bool sent_ping; /* was the last thing sent */
     uint64_t queued;
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
@@ -113,6 +130,9 @@ struct conn {
     bool round_taken;  /* … and its start was covered and nothing refused */
     bool held_back;    /* something it sent did not fit: what fits is taken in, but no mark */
     uint64_t hold_ns, retry_at;
+    uint64_t version;         /* of the protocol, once UP */
+    struct tly_stream *heard; /* with version 2: the table of what it sends */
+    bool heard_begun;         /* a round with start marks has come on it */
 };
 
 /* Another node. */
@@ -222,6 +242,10 @@ struct tly_engine {
     size_t effect_capacity;
     struct tly_buf body, frame, scratch; /* encoding and decoding */
     struct tly_round_writer writer;
+    struct tly_parts *parts;
+    struct tly_names *names; /* of all that is sent in streams */
+    uint32_t names_max;      /* the least that any peer holds */
+    uint32_t table;          /* what this node holds of each stream that it reads */
     uint8_t key[TLY_KEY_BYTES_MAX];
 };
 
@@ -271,10 +295,14 @@ enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *r
                                  size_t *held) TLY_MUST_CHECK;
 /* A dot has come in: all followers may have scanned past the place where it now stands. */
 void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot);
+/* Whether this node can read the row and its clock lets it in. */
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row) TLY_MUST_CHECK;
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row,
+                                     size_t *held) TLY_MUST_CHECK;
+/* A round is not taken, nor what is still to come of it: NAK. */
+void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why);
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
-
-void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why);
 
 /* room.c */
 /* Who grows from now on. ROOM_FOR_ALL is the rule, for what must be done; the others are set around what may be refused. */
@@ -306,9 +334,19 @@ void tly_watch_tick(struct tly_engine *e);
 uint64_t tly_watch_deadline(const struct tly_engine *e);
 void tly_watch_fini(struct tly_engine *e);
 
+/* part.c */
+/* Gives a connection its tables. False: no memory. */
+bool tly_streams_begin(struct tly_engine *e, struct conn *conn);
+/* A peer holds so many numbers only: all streams of this node keep to that, since they share them. */
+void tly_streams_limit(struct tly_engine *e, uint64_t table);
+/* Not TLY_OK: the session must end. */
+enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */
 void tly_flush_soon(struct tly_engine *e, bool own);
+/* What was learned from a peer goes on to the others when it is due; all are told, soon if it is urgent. */
+void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent);
 void tly_flush_tick(struct tly_engine *e);
 uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);

@@ -116,7 +116,7 @@ static void ask_again(struct tly_engine *e, struct conn *conn)
     size_t wanted = e->budget.wanted + e->memory_max / 64, ceiling = ceiling_of(e, ROOM_PEERS_KEY);
     if (e->budget.used > ceiling || wanted > ceiling - e->budget.used) return;
     conn->held_back = false;
-    tly_nak_send(e, conn, TLY_FULL);
+    tly_session_nak(e, conn, TLY_FULL);
 }
 
 /* Says once that new keys are refused, and once that none has been for a while. */

@@ -179,6 +179,9 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
     tly_time_heard(e, peer, hello.wall_ns);
+    conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
+    tly_streams_limit(e, hello.table);
+    if (conn->version >= 2 && !tly_streams_begin(e, conn)) return broken(e, conn, TLY_NOMEM);
     conn->flush_at = conn->ack_at = e->now.mono_ns;
     return KEEP;
 }
@@ -240,7 +243,7 @@ static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row
     return result;
 }
 
-static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
 {
     size_t held_before = held != NULL ? *held : 0;
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
@@ -263,14 +266,19 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row,
     return TLY_OK;
 }
 
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row)
+{
+    const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
+    if (strategy != NULL && strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
+    return tly_ormap_admits(e->map, row->key, &row->dot);
+}
+
 /* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
 static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_round *round)
 {
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);) {
-        const struct tly_strategy *strategy = tly_registry_find(e->registry, row.key);
-        if (strategy != NULL && strategy->id != row.strategy_id) return TLY_WRONG_STRATEGY;
-        enum tly_result result = tly_ormap_admits(e->map, row.key, &row.dot);
+        enum tly_result result = tly_session_admits(e, &row);
         if (result != TLY_OK) return result;
     }
     struct tly_marks end = round->end;
@@ -285,7 +293,7 @@ enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *r
     if (result != TLY_OK) return result;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
-        result = join_row(e, &row, held);
+        result = tly_session_join_row(e, &row, held);
     e->stats.dots_received += round->row_count;
     return result;
 }
@@ -306,9 +314,15 @@ enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
     return result;
 }
 
-void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why)
+void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
 {
     struct own_marks own;
+    conn->round_taken = false;
+    if (why == TLY_CLOCK_AHEAD) {
+        if (conn->peer != NULL) conn->peer->clock_ahead_at = e->now.mono_ns;
+        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
+                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
+    }
     if (!tly_own_marks_init(e, &own)) return;
     tly_nak_put(&e->body, why, own.marks, own.count);
     tly_own_marks_fini(e, &own);
@@ -319,6 +333,7 @@ void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why)
 static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_round round;
+    if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_round_get(body, &round);
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.rounds_received++;
@@ -327,7 +342,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
         conn->round_open = true;
         /* While marks are held back the next round begins where the last one ended, and there is no gap in between. */
         conn->round_taken = conn->held_back || tly_marks_are_covered(e, round.start);
-        if (!conn->round_taken) tly_nak_send(e, conn, TLY_STALE);
+        if (!conn->round_taken) tly_session_nak(e, conn, TLY_STALE);
     } else if (!conn->round_open) {
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
@@ -338,10 +353,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     result = tly_session_join(e, &round, &held);
     if (result == TLY_CLOCK_AHEAD) {
         conn->round_taken = false;
-        conn->peer->clock_ahead_at = e->now.mono_ns;
-        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
-                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
-        tly_nak_send(e, conn, result);
+        tly_session_nak(e, conn, result);
         return KEEP;
     }
     if (result != TLY_OK) return broken(e, conn, result);
@@ -364,6 +376,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
 static enum fate on_ack(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_marks marks;
+    if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_ack_get(body, &marks);
     if (result == TLY_OK) result = take_word(conn, marks);
     return result == TLY_OK ? KEEP : broken(e, conn, result);
@@ -435,9 +448,15 @@ static enum fate on_probe(struct tly_engine *e, struct conn *conn, const struct 
 
 /* ---- frames ---- */
 
+static enum fate on_part(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    enum tly_result result = conn->version >= 2 ? tly_part_take(e, conn, body) : TLY_UNKNOWN_FRAME;
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
-    bool known = (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE) ||
+    bool known = (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
                  frame->type == TLY_FRAME_PROBE || frame->type == TLY_FRAME_PROBED;
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
@@ -451,6 +470,7 @@ static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct 
     case TLY_FRAME_GOODBYE: return on_goodbye(e, conn, frame->body);
     case TLY_FRAME_PROBE:
     case TLY_FRAME_PROBED: return on_probe(e, conn, frame);
+    case TLY_FRAME_PART: return on_part(e, conn, frame->body);
     default: break;
     }
     if (!frame->ignorable) return broken(e, conn, TLY_UNKNOWN_FRAME);
