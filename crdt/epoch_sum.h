@@ -9,6 +9,13 @@ enum { TLY_SUM_WINDOW = 0, TLY_SUM_EPOCH = 1, TLY_SUM_COUNT = 2, TLY_SUM_AUX = 3
 /* One year of 366 days. */
 #define TLY_WINDOW_MS_MAX UINT64_C(31622400000)
 
+/*
+ * A window may be a calendar unit instead: this plus 1 to TLY_CALENDAR_UNITS for minute, hour, day, week, month, year. Its epoch is
+ * the unit's index since 1970 in the rule's zone.
+ */
+#define TLY_WINDOW_CALENDAR (UINT64_C(1) << 63)
+#define TLY_CALENDAR_UNITS 6
+
 /* In aux of a plain counter: "the deadline is lifted", as against 0, "nothing said". */
 #define TLY_DEADLINE_NONE INT64_MAX
 
