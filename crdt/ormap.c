@@ -219,6 +219,7 @@ static void drop_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
     const struct tly_cell *cell = tly_cell_at(entry, i);
     uint32_t life = cell->life;
     bool recorded = cell->ts != 0;
+    if (cell->op == TLY_REMOVE) map->removes--;
     tly_entry_take_out(&map->mem, entry, i);
     if (recorded) tly_map_record_died(map, life);
 }
@@ -234,12 +235,12 @@ void tly_map_drop_dominated(struct tly_ormap *map, struct tly_entry *entry, cons
     }
 }
 
-static size_t sweep_entry(struct tly_ormap *map, struct tly_entry *entry, tly_gone *gone, void *context)
+size_t tly_map_drop_if(struct tly_ormap *map, struct tly_entry *entry, tly_goes *goes, void *context)
 {
     size_t dropped = 0;
     for (size_t i = 0; i < entry->count;) {
         struct tly_dot dot = tly_map_dot_of(map, entry, tly_cell_at(entry, i));
-        if (dot.op == TLY_PUT && gone(context, tly_entry_key(entry), entry->strategy, &dot)) {
+        if (goes(context, &dot)) {
             drop_cell(map, entry, i);
             dropped++;
         } else {
@@ -248,6 +249,25 @@ static size_t sweep_entry(struct tly_ormap *map, struct tly_entry *entry, tly_go
     }
     tly_ormap_tidy(map, entry);
     return dropped;
+}
+
+struct sweep {
+    const struct tly_entry *entry;
+    tly_gone *gone;
+    void *context;
+};
+
+static bool put_is_gone(void *context, const struct tly_dot *dot)
+{
+    const struct sweep *sweep = context;
+    return dot->op == TLY_PUT &&
+           sweep->gone(sweep->context, tly_entry_key(sweep->entry), sweep->entry->strategy, dot);
+}
+
+static size_t sweep_entry(struct tly_ormap *map, struct tly_entry *entry, tly_gone *gone, void *context)
+{
+    struct sweep sweep = {entry, gone, context};
+    return tly_map_drop_if(map, entry, put_is_gone, &sweep);
 }
 
 size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context)

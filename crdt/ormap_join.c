@@ -58,6 +58,7 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_entry *entry, co
     const struct tly_cell *cell = tly_entry_put_in(&map->mem, entry, place_for(map, entry, dot), dot, life);
     if (cell == NULL) return TLY_NOMEM;
     tly_oplog_append(&map->lives[life].log, (struct tly_record){dot->version.ts, entry->number});
+    if (dot->op == TLY_REMOVE) tly_map_noted_remove(map, life, dot->version.ts);
     /* The bytes that came with the dot may be those of one that goes now. */
     struct tly_dot placed = tly_map_dot_of(map, entry, cell);
     tly_map_drop_dominated(map, entry, &placed);
@@ -86,8 +87,8 @@ enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice k
     return TLY_OK;
 }
 
-enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
-                                enum tly_outcome *outcome)
+static enum tly_result join_dot(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                bool repairs, enum tly_outcome *outcome)
 {
     const struct tly_strategy *strategy;
     enum tly_result result = tly_map_strategy_for(map, key, &strategy);
@@ -99,9 +100,9 @@ enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, con
 
     struct tly_entry *entry = tly_ormap_find(map, key);
     *outcome = entry != NULL ? judge(map, entry, dot) : TLY_APPLIED;
-    if (*outcome == TLY_APPLIED && dot->version.ts <= tly_ormap_mark(map, dot->version.origin))
-        *outcome = TLY_DROPPED;
-    if (*outcome == TLY_APPLIED) {
+    if (*outcome == TLY_APPLIED) *outcome = tly_map_lets_in(map, dot->version);
+    if (*outcome == TLY_DROPPED && repairs) *outcome = TLY_REPAIRED;
+    if (*outcome == TLY_APPLIED || *outcome == TLY_REPAIRED) {
         uint32_t life;
         result = tly_map_life_need(map, dot->version.origin, &life);
         if (result != TLY_OK) return result;
@@ -110,6 +111,18 @@ enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, con
     }
     if (result == TLY_OK) tly_clock_observe(&map->clock, dot->version.ts);
     return result;
+}
+
+enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                enum tly_outcome *outcome)
+{
+    return join_dot(map, key, dot, false, outcome);
+}
+
+enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                 enum tly_outcome *outcome)
+{
+    return join_dot(map, key, dot, true, outcome);
 }
 
 static enum tly_result check_frontier(const struct tly_ormap *map, const struct tly_entry *entry,

@@ -92,6 +92,27 @@ static void forget_replaced_aux(const struct tly_ormap *map, struct tly_entry *e
     }
 }
 
+/*
+ * A counter that ended is dropped once everything up to its deadline is known everywhere (crdt/forget.h). What was counted before
+ * the deadline and is sealed long after it must then not stand alone as a counter without an end: it says the deadline itself.
+ */
+static void say_passed_deadline(const struct tly_ormap *map, struct tly_entry *entry, size_t i, uint64_t ts)
+{
+    struct tly_cell *own = tly_cell_at(entry, i);
+    if (own->word[TLY_SUM_WINDOW] != 0 || own->word[TLY_SUM_AUX] != 0) return;
+    size_t newest = i;
+    for (size_t j = 0; j < entry->count; j++) {
+        struct tly_dot other = tly_map_dot_of(map, entry, tly_cell_at(entry, j));
+        struct tly_dot best = tly_map_dot_of(map, entry, tly_cell_at(entry, newest));
+        bool carries = other.op == TLY_PUT && other.num[TLY_SUM_WINDOW] == 0 && other.num[TLY_SUM_AUX] != 0 &&
+                       other.num[TLY_SUM_EPOCH] == own->word[TLY_SUM_EPOCH];
+        if (carries && (newest == i || tly_version_compare(other.version, best.version) > 0)) newest = j;
+    }
+    uint64_t aux = tly_cell_at(entry, newest)->word[TLY_SUM_AUX], skew = map->clock.max_skew_ns;
+    bool is_deadline = (int64_t)aux > 0 && aux != (uint64_t)TLY_DEADLINE_NONE;
+    if (is_deadline && ts > skew && (ts - skew) / 1000000 >= aux) own->word[TLY_SUM_AUX] = aux;
+}
+
 /* Gives cell i its version; what the entry then holds is again what a join would leave. */
 static enum tly_result seal_cell(struct tly_ormap *map, struct tly_entry *entry, size_t i)
 {
@@ -100,6 +121,7 @@ static enum tly_result seal_cell(struct tly_ormap *map, struct tly_entry *entry,
     enum tly_result result = tly_clock_next(&map->clock, &ts);
     if (result != TLY_OK) return result;
     forget_replaced_aux(map, entry, i);
+    say_passed_deadline(map, entry, i, ts);
     struct tly_cell *cell = tly_entry_move_last(entry, i);
     cell->ts = ts;
     cell->unsealed = cell->says_aux = false;
