@@ -27,15 +27,16 @@ enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, ui
     if (result != TLY_OK) return result;
     struct tly_map_life *life = &map->lives[number];
     if (life->state >= TLY_LIFE_SETTLED) return TLY_OK;
+    if (life->mark < mark) return TLY_MORE;
     life->state = TLY_LIFE_SETTLED;
-    if (life->mark < mark) life->mark = mark;
-    tly_clock_observe(&map->clock, mark);
+    life->mark = mark;
     return TLY_OK;
 }
 
 static void raise_floor(struct tly_ormap *map, uint32_t life, uint64_t ts)
 {
     if (map->lives[life].floor < ts) map->lives[life].floor = ts;
+    if (map->forgotten < ts) map->forgotten = ts;
 }
 
 void tly_ormap_retire_life(struct tly_ormap *map, uint64_t origin, struct tly_version word)
@@ -65,18 +66,28 @@ bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin)
     return true;
 }
 
-uint64_t tly_ormap_lost_mark(const struct tly_ormap *map)
+struct tly_bounds tly_ormap_bounds(const struct tly_ormap *map)
 {
-    return map->lost;
+    return (struct tly_bounds){map->lost, map->forgotten};
 }
 
-bool tly_ormap_holds_beyond(struct tly_ormap *map, uint64_t origin, uint64_t ts)
+void tly_map_raise_bounds(struct tly_ormap *map, struct tly_bounds bounds)
 {
+    if (map->lost < bounds.lost) map->lost = bounds.lost;
+    if (map->forgotten < bounds.forgotten) map->forgotten = bounds.forgotten;
+}
+
+struct tly_beyond tly_ormap_beyond(struct tly_ormap *map, uint64_t origin, uint64_t mark)
+{
+    struct tly_beyond beyond = {.newest = mark};
     uint32_t life = tly_map_life_find(map, origin);
-    if (life == TLY_NO_LIFE) return false;
-    struct tly_scan scan = tly_scan_of(map, life, ts);
-    struct tly_scanned scanned;
-    return tly_scan_next(map, &scan, &scanned);
+    if (life == TLY_NO_LIFE) return beyond;
+    struct tly_scan scan = tly_scan_of(map, life, mark);
+    for (struct tly_scanned scanned; tly_scan_next(map, &scan, &scanned);) {
+        beyond.newest = scanned.dot.version.ts;
+        beyond.print += tly_map_digest_dot(tly_map_digest_key(scanned.strategy, scanned.key), &scanned.dot);
+    }
+    return beyond;
 }
 
 enum tly_outcome tly_map_lets_in(const struct tly_ormap *map, struct tly_version version)

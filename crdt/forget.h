@@ -23,7 +23,7 @@
 /* TLY_OK; TLY_NOMEM or TLY_FULL when the life was unknown and there is no room. Nothing happens if it is closed already. */
 enum tly_result tly_ormap_close_life(struct tly_ormap *map, uint64_t origin) TLY_MUST_CHECK;
 /*
- * Settles a life, other than the own, at a mark. Dots beyond it that are here already stay: the caller must then replace
+ * Settles a life, other than the own, at a mark. TLY_MORE: its mark here is lower as yet, so it cannot be. Dots beyond it that are here already stay: the caller must then replace
  * the map's contents by those of somebody who has none (crdt/install.h).
  */
 enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, uint64_t mark) TLY_MUST_CHECK;
@@ -33,11 +33,26 @@ void tly_ormap_retire_life(struct tly_ormap *map, uint64_t origin, struct tly_ve
 struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i);
 /* Drops the record of a retired life that has no dot here; false when it has, or is not retired. */
 bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin);
-/* What unknown lives are marked with. */
-uint64_t tly_ormap_lost_mark(const struct tly_ormap *map);
 
-/* Whether a live dot of the life stands beyond ts. Everything must be sealed. */
-bool tly_ormap_holds_beyond(struct tly_ormap *map, uint64_t origin, uint64_t ts);
+/* What is known of all that is no longer here. */
+struct tly_bounds {
+    uint64_t lost;      /* the mark of every life that is unknown here */
+    uint64_t forgotten; /* newest ts that was forgotten, of any life: no REMOVE that nobody has any more is newer */
+};
+
+struct tly_bounds tly_ormap_bounds(const struct tly_ormap *map);
+
+/*
+ * What stands of a life beyond its mark: parts of rounds whose end never came, since the life died. No mark will ever cover them, so the
+ * life is settled at `newest` once all have the same of it. print: the same number for the same dots, 0 for none.
+ */
+struct tly_beyond {
+    uint64_t newest; /* the mark if there is nothing */
+    uint64_t print;
+};
+
+/* Everything must be sealed. */
+struct tly_beyond tly_ormap_beyond(struct tly_ormap *map, uint64_t origin, uint64_t mark);
 
 /* REMOVEs that stand. */
 size_t tly_ormap_removes(const struct tly_ormap *map);

@@ -11,7 +11,7 @@ struct tly_install {
     size_t life_count, life_capacity;
     uint64_t *former;
     size_t former_count, former_capacity;
-    uint64_t lost;
+    struct tly_bounds bounds;
 };
 
 struct tly_install *tly_install_new(struct tly_ormap *map)
@@ -61,9 +61,9 @@ enum tly_result tly_install_life(struct tly_install *install, const struct tly_l
     return TLY_OK;
 }
 
-void tly_install_lost(struct tly_install *install, uint64_t ts)
+void tly_install_bounds(struct tly_install *install, struct tly_bounds bounds)
 {
-    install->lost = ts;
+    install->bounds = bounds;
 }
 
 enum tly_result tly_install_add(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot,
@@ -88,7 +88,7 @@ enum tly_result tly_install_former(struct tly_install *install, uint64_t origin)
 static uint64_t said_up_to(const struct tly_install *install, uint64_t origin)
 {
     const struct tly_life *life = life_of(install, origin);
-    if (life == NULL) return install->lost;
+    if (life == NULL) return install->bounds.lost;
     return life->state >= TLY_LIFE_SETTLED ? UINT64_MAX : life->mark;
 }
 
@@ -103,20 +103,89 @@ static bool stands(struct tly_ormap *map, struct tly_slice key, const struct tly
     return false;
 }
 
+/* A REMOVE that was not here restarts what this node counted itself. */
+static bool brings_remove(struct tly_install *install, struct tly_slice key)
+{
+    const struct tly_entry *there = tly_ormap_find(install->staged, key);
+    if (there == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(install->staged, there, &count);
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_REMOVE && !stands(install->map, key, &dots[i])) return true;
+    return false;
+}
+
+/* Whether two shards count side by side, so that time alone cannot have ended one of them before the other. */
+static bool are_neighbours(const struct tly_dot *a, const struct tly_dot *b)
+{
+    if (a->op != TLY_PUT || a->num[TLY_SUM_WINDOW] != b->num[TLY_SUM_WINDOW]) return false;
+    uint64_t x = a->num[TLY_SUM_EPOCH], y = b->num[TLY_SUM_EPOCH];
+    return a->num[TLY_SUM_WINDOW] == 0 ? x == y : x + 1 >= y && y + 1 >= x;
+}
+
+/* Whether a dot at or below the mark is gone from a map: it neither stands there nor does anything make it redundant. */
+static bool is_gone_from(struct tly_ormap *map, uint64_t mark, struct tly_slice key, const struct tly_dot *dot)
+{
+    if (dot->version.ts > mark) return false;
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (tly_dot_equal(&dots[i], dot) || tly_dominates(tly_entry_strategy(entry), &dots[i], dot)) return false;
+    return true;
+}
+
+static bool is_gone_there(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot)
+{
+    const struct tly_life *life = life_of(install, dot->version.origin);
+    return life != NULL && is_gone_from(install->staged, life->mark, key, dot);
+}
+
+/*
+ * Whether the key was deleted while this node was away: the snapshot has a REMOVE that was not here, or lacks a dot that it must have
+ * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come.
+ */
+static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own)
+{
+    if (brings_remove(install, key)) return true;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(install->map, tly_ormap_find(install->map, key), &count);
+    for (size_t i = 0; i < count; i++)
+        if (are_neighbours(&dots[i], own) && is_gone_there(install, key, &dots[i])) return true;
+    return false;
+}
+
+static bool is_own(const struct tly_install *install, uint64_t origin)
+{
+    for (size_t i = 0; i < install->former_count; i++)
+        if (install->former[i] == origin) return true;
+    return origin == tly_ormap_origin(install->map);
+}
+
+static bool stays(struct tly_install *install, const struct tly_entry *entry, const struct tly_dot *dot)
+{
+    if (dot->version.ts <= said_up_to(install, dot->version.origin)) return false;
+    if (dot->version.ts > install->bounds.forgotten) return true;
+    bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
+    return counted && is_own(install, dot->version.origin) && !was_deleted(install, tly_entry_key(entry), dot);
+}
+
 static enum tly_result keep_dots(struct tly_install *install, const struct tly_entry *entry,
                                  struct tly_installed *report)
 {
     size_t count;
-    const struct tly_dot *dots = tly_entry_dots(install->map, entry, &count);
     struct tly_slice key = tly_entry_key(entry);
+    (void)tly_entry_dots(install->map, entry, &count);
     for (size_t i = 0; i < count; i++) {
-        if (stands(install->staged, key, &dots[i])) continue;
-        if (dots[i].version.ts <= said_up_to(install, dots[i].version.origin)) {
+        /* The array is the map's one scratch, which the questions below use as well. */
+        struct tly_dot dot = tly_entry_dots(install->map, entry, &count)[i];
+        if (stands(install->staged, key, &dot)) continue;
+        if (!stays(install, entry, &dot)) {
             report->dropped++;
             continue;
         }
         enum tly_outcome outcome;
-        enum tly_result result = tly_ormap_apply(install->staged, key, &dots[i], &outcome);
+        enum tly_result result = tly_ormap_apply(install->staged, key, &dot, &outcome);
         if (result != TLY_OK) return result;
         report->kept++;
     }
@@ -167,52 +236,6 @@ static struct tly_dot shard_in(struct tly_ormap *map, struct tly_slice key, uint
         if (dots[i].version.origin == origin && dots[i].op == TLY_PUT && dots[i].num[TLY_SUM_WINDOW] == window)
             shard = dots[i];
     return shard;
-}
-
-/* A REMOVE that was not here restarts what this node counted itself. */
-static bool brings_remove(struct tly_install *install, struct tly_slice key)
-{
-    const struct tly_entry *there = tly_ormap_find(install->staged, key);
-    if (there == NULL) return false;
-    size_t count;
-    const struct tly_dot *dots = tly_entry_dots(install->staged, there, &count);
-    for (size_t i = 0; i < count; i++)
-        if (dots[i].op == TLY_REMOVE && !stands(install->map, key, &dots[i])) return true;
-    return false;
-}
-
-/* Whether two shards count side by side, so that time alone cannot have ended one of them before the other. */
-static bool are_neighbours(const struct tly_dot *a, const struct tly_dot *b)
-{
-    if (a->op != TLY_PUT || a->num[TLY_SUM_WINDOW] != b->num[TLY_SUM_WINDOW]) return false;
-    uint64_t x = a->num[TLY_SUM_EPOCH], y = b->num[TLY_SUM_EPOCH];
-    return a->num[TLY_SUM_WINDOW] == 0 ? x == y : x + 1 >= y && y + 1 >= x;
-}
-
-static bool is_gone_there(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot)
-{
-    const struct tly_life *life = life_of(install, dot->version.origin);
-    if (life == NULL || dot->version.ts > life->mark) return false;
-    const struct tly_entry *there = tly_ormap_find(install->staged, key);
-    size_t count = 0;
-    const struct tly_dot *dots = there != NULL ? tly_entry_dots(install->staged, there, &count) : NULL;
-    for (size_t i = 0; i < count; i++)
-        if (tly_dot_equal(&dots[i], dot) || tly_dominates(tly_entry_strategy(there), &dots[i], dot)) return false;
-    return true;
-}
-
-/*
- * Whether the key was deleted while this node was away: the snapshot has a REMOVE that was not here, or lacks a dot that it must have
- * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come.
- */
-static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own)
-{
-    if (brings_remove(install, key)) return true;
-    size_t count;
-    const struct tly_dot *dots = tly_entry_dots(install->map, tly_ormap_find(install->map, key), &count);
-    for (size_t i = 0; i < count; i++)
-        if (are_neighbours(&dots[i], own) && is_gone_there(install, key, &dots[i])) return true;
-    return false;
 }
 
 static enum tly_result count_hit(struct tly_ormap *map, struct tly_slice key, const struct tly_hit *hit)
@@ -321,6 +344,31 @@ static enum tly_result restart_own(struct tly_install *install)
     return result;
 }
 
+/* ---- what the source does not know to be gone ---- */
+
+struct staleness {
+    struct tly_install *install;
+    struct tly_slice key;
+};
+
+static bool is_stale(void *context, const struct tly_dot *dot)
+{
+    const struct staleness *stale = context;
+    struct tly_ormap *map = stale->install->map;
+    if (dot->version.origin == tly_ormap_origin(map)) return false; /* ours, and perhaps counted into just now */
+    return is_gone_from(map, tly_ormap_mark(map, dot->version.origin), stale->key, dot);
+}
+
+/* A source that was restored from an old disk may still have what was deleted and forgotten here. */
+static void drop_stale(struct tly_install *install, struct tly_installed *report)
+{
+    size_t cursor = 0;
+    for (struct tly_entry *entry; (entry = tly_ormap_each(install->staged, &cursor)) != NULL;) {
+        struct staleness stale = {install, tly_entry_key(entry)};
+        report->stale += tly_map_drop_if(install->staged, entry, is_stale, &stale);
+    }
+}
+
 /* ---- the swap ---- */
 
 static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life *life)
@@ -348,8 +396,8 @@ static enum tly_result take_lives(struct tly_install *install)
         struct tly_life life = tly_ormap_life_kept(map, i);
         if (life.origin != 0) result = take_life(staged, &life);
     }
-    if (install->lost > staged->lost) staged->lost = install->lost;
-    if (map->lost > staged->lost) staged->lost = map->lost;
+    tly_map_raise_bounds(staged, install->bounds);
+    tly_map_raise_bounds(staged, tly_ormap_bounds(map));
     return result;
 }
 
@@ -386,6 +434,8 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
     if (result == TLY_OK) result = restart_own(install);
     if (result == TLY_OK) result = carry_over(install, report);
     if (result == TLY_OK) result = take_lives(install);
-    if (result == TLY_OK) swap(install->map, install->staged);
-    return result;
+    if (result != TLY_OK) return result;
+    drop_stale(install, report);
+    swap(install->map, install->staged);
+    return TLY_OK;
 }

@@ -9,6 +9,7 @@
 #define TALLY_CRDT_ORMAP_IMPL_H
 
 #include "crdt/entry.h"
+#include "crdt/forget.h"
 #include "crdt/index.h"
 #include "crdt/oplog.h"
 
@@ -53,6 +54,7 @@ struct tly_ormap {
     uint32_t last_life;
     size_t removes; /* REMOVEs that stand */
     uint64_t lost;  /* the mark of every life that is not known (any more) */
+    uint64_t forgotten; /* newest ts that was forgotten, of any life */
 
     uint32_t *unsealed; /* numbers of entries with something to seal */
     size_t unsealed_count, unsealed_capacity;
@@ -103,9 +105,15 @@ bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life);
 /* Some record of this life no longer has its dot. */
 void tly_map_record_died(struct tly_ormap *map, uint32_t life);
 
+/* ormap_check.c */
+/* Alike on every node and in every process. */
+uint64_t tly_map_digest_key(const struct tly_strategy *strategy, struct tly_slice key);
+uint64_t tly_map_digest_dot(uint64_t digest, const struct tly_dot *dot);
+
 /* forget.c */
 /* TLY_APPLIED for a version that may come in; TLY_DROPPED or TLY_REFUSED. */
 enum tly_outcome tly_map_lets_in(const struct tly_ormap *map, struct tly_version version);
+void tly_map_raise_bounds(struct tly_ormap *map, struct tly_bounds bounds);
 /* A REMOVE of this version has come in. */
 void tly_map_noted_remove(struct tly_ormap *map, uint32_t life, uint64_t ts);
 

@@ -180,6 +180,9 @@ static void a_settled_life_takes_nothing_more(void **state)
     assert_int_equal(tly_ormap_close_life(world.node[0], 2), TLY_OK);
     struct tly_dot last = text_of(mark + 1, 2, "still");
     assert_int_equal(world_apply(world.node[0], key("l:b"), &last), TLY_APPLIED);
+    assert_int_equal(tly_ormap_settle_life(world.node[0], 2, mark + 1), TLY_MORE);
+    assert_int_equal(tly_ormap_mark(world.node[0], 2), mark);
+    assert_int_equal(tly_ormap_raise_mark(world.node[0], 2, mark + 1), TLY_OK);
     assert_int_equal(tly_ormap_settle_life(world.node[0], 2, mark + 1), TLY_OK);
     assert_int_equal(tly_ormap_mark(world.node[0], 2), UINT64_MAX);
     struct tly_dot newer = text_of(mark + 2, 2, "y"), absent = text_of(mark, 2, "z");
@@ -190,8 +193,10 @@ static void a_settled_life_takes_nothing_more(void **state)
     assert_int_equal(tly_ormap_repair(world.node[0], key("l:a"), &newer, &outcome), TLY_OK);
     assert_int_equal(outcome, TLY_REFUSED);
     assert_int_equal(tly_ormap_raise_mark(world.node[0], 2, mark + 9), TLY_OK);
-    assert_false(tly_ormap_holds_beyond(world.node[0], 2, mark + 1));
-    assert_true(tly_ormap_holds_beyond(world.node[0], 2, mark));
+    assert_int_equal(tly_ormap_beyond(world.node[0], 2, mark + 1).print, 0);
+    assert_int_equal(tly_ormap_beyond(world.node[0], 2, mark + 1).newest, mark + 1);
+    assert_true(tly_ormap_beyond(world.node[0], 2, mark).print != 0);
+    assert_int_equal(tly_ormap_beyond(world.node[0], 2, mark).newest, mark + 1);
 }
 
 static size_t listed_lives(size_t node)
@@ -220,7 +225,7 @@ static void a_retired_life_leaves_the_marks_and_a_dropped_one_the_memory(void **
     put_text(0, "l:a", "y");
     assert_true(tly_ormap_drop_life(world.node[0], 2));
     assert_false(tly_ormap_drop_life(world.node[0], 2));
-    assert_int_equal(tly_ormap_lost_mark(world.node[0]), mark);
+    assert_int_equal(tly_ormap_bounds(world.node[0]).lost, mark);
     struct tly_dot old = text_of(mark, 2, "x");
     assert_int_equal(world_apply(world.node[0], key("l:c"), &old), TLY_DROPPED);
     assert_int_equal(tly_ormap_settle_life(world.node[0], 2, mark), TLY_OK);
@@ -236,6 +241,7 @@ static void a_thousand_lives_that_come_and_go_leave_nothing(void **state)
     for (uint64_t i = 0; i < 1000; i++) {
         struct tly_dot dot = text_of(10 + i, 1000 + i, "x");
         assert_int_equal(world_apply(world.node[0], key("l:a"), &dot), TLY_APPLIED);
+        assert_int_equal(tly_ormap_raise_mark(world.node[0], 1000 + i, 10 + i), TLY_OK);
         assert_int_equal(tly_ormap_settle_life(world.node[0], 1000 + i, 10 + i), TLY_OK);
         tly_ormap_retire_life(world.node[0], 1000 + i, (struct tly_version){11 + i, 1001 + i});
         if (i > 0) assert_true(tly_ormap_drop_life(world.node[0], 999 + i));

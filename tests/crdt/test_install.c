@@ -72,7 +72,7 @@ static struct tly_install *staged(size_t from, size_t to)
         struct tly_life life = tly_ormap_life_kept(source, i);
         result = tly_install_life(install, &life);
     }
-    tly_install_lost(install, tly_ormap_lost_mark(source));
+    tly_install_bounds(install, tly_ormap_bounds(source));
     size_t cursor = 0;
     for (const struct tly_entry *entry; result == TLY_OK && (entry = tly_ormap_each(source, &cursor)) != NULL;) {
         size_t count;
@@ -113,6 +113,7 @@ static void what_was_deleted_and_forgotten_goes_and_what_is_new_stays(void **sta
     sync_nodes(0, 1);
     remove_key(0, "l:a");
     forget_all(0);
+    put_text(1, "l:a", "unheard, and older than what was forgotten");
     put_text(1, "l:b", "y");
     install(0, 1, 0);
     assert_int_equal(report.dropped, 1);
@@ -153,7 +154,7 @@ static void floors_ends_of_lives_and_the_lost_mark_come_with_it(void **state)
     assert_int_equal(tly_ormap_life(world.node[2], 0).floor, floor + 1);
     assert_true(tly_ormap_drop_life(world.node[0], 2));
     install(0, 1, 0); /* a node that is still in that life, and whom nobody knows any more */
-    assert_int_equal(tly_ormap_lost_mark(world.node[1]), mark);
+    assert_int_equal(tly_ormap_bounds(world.node[1]).lost, mark);
 }
 
 static void nothing_is_seen_of_it_before_it_is_whole(void **state)
@@ -214,6 +215,22 @@ static void without_memory_the_map_is_as_it_was(void **state)
     assert_true(failures > 10);
     assert_int_equal(read_at(1, "s:a", 0, 0), 40);
     assert_int_equal(read_at(1, "s:b", 1000, 7), 40);
+}
+
+static void a_source_with_an_old_disk_revives_nothing(void **state)
+{
+    put_text(0, "l:a", "x");
+    put_text(0, "l:b", "x");
+    sync_nodes(0, 1);
+    sync_nodes(0, 2); /* this one has heard nothing since */
+    remove_key(0, "l:a");
+    put_text(0, "l:b", "y");
+    sync_nodes(0, 1);
+    forget_all(1);
+    install(2, 1, 0);
+    assert_int_equal(report.stale, 1);
+    assert_null(tly_ormap_find(world.node[1], key("l:a")));
+    assert_true(tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
 }
 
 /* ---- own counts ---- */
@@ -359,6 +376,7 @@ int main(void)
         scene(nothing_is_seen_of_it_before_it_is_whole),
         scene(writes_go_on_while_it_is_staged),
         scene(without_memory_the_map_is_as_it_was),
+        scene(a_source_with_an_old_disk_revives_nothing),
         scene(own_counts_survive_sealed_or_not),
         scene(a_remove_in_the_snapshot_restarts_own_counts),
         scene(a_settled_life_that_lives_must_begin_anew_first),
