@@ -26,7 +26,12 @@ enum tly_frame_type {
     TLY_FRAME_NAK = 4,
     TLY_FRAME_PING = 5,
     TLY_FRAME_PONG = 6,
-    TLY_FRAME_GOODBYE = 7
+    TLY_FRAME_GOODBYE = 7,
+    TLY_FRAME_COLD_START = 16,
+    TLY_FRAME_SNAP_ASK = 17,
+    TLY_FRAME_SNAP_BEGIN = 18,
+    TLY_FRAME_SNAP_CHUNK = 19,
+    TLY_FRAME_SNAP_END = 20
 };
 
 struct tly_frame {

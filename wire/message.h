@@ -59,6 +59,7 @@ struct tly_hello {
     uint64_t origin;
     uint64_t wall_ns; /* the sender's wall clock */
     bool delta;       /* capability: takes rounds */
+    bool snapshot;    /* capability: knows the messages of wire/snapshot.h */
     struct tly_prefixes prefixes;
     struct tly_marks marks;
 };
