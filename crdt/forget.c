@@ -104,7 +104,13 @@ enum tly_outcome tly_map_lets_in(const struct tly_ormap *map, struct tly_version
 void tly_map_noted_remove(struct tly_ormap *map, uint32_t life, uint64_t ts)
 {
     map->removes++;
+    if (map->newest_remove < ts) map->newest_remove = ts;
     if (map->lives[life].walked >= ts) map->lives[life].walked = ts - 1;
+}
+
+uint64_t tly_ormap_newest_remove(const struct tly_ormap *map)
+{
+    return map->removes > 0 ? map->newest_remove : 0;
 }
 
 size_t tly_ormap_removes(const struct tly_ormap *map)
@@ -233,6 +239,19 @@ static bool may_go(struct tly_ormap *map, const struct tly_entry *entry, uint64_
     return ended->upto > ended->skew_ns && (ended->upto - ended->skew_ns) / NS_PER_MS >= deadline_ms;
 }
 
+static void note_waiting(struct tly_ormap *map, const struct tly_entry *entry, uint64_t deadline_ms,
+                         const struct tly_ended *ended, struct tly_swept *swept)
+{
+    size_t count;
+    bool counter = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    swept->waiting++;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].version.ts > swept->newest_waiting) swept->newest_waiting = dots[i].version.ts;
+    uint64_t passed = counter ? deadline_ms * NS_PER_MS + ended->skew_ns : 0;
+    if (passed > swept->newest_waiting) swept->newest_waiting = passed;
+}
+
 struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, size_t budget,
                                        const struct tly_ended *ended)
 {
@@ -249,7 +268,7 @@ struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, si
         if (may_go(map, entry, deadline_ms, ended))
             swept.dropped += tly_map_drop_if(map, entry, is_forgotten, &forgetting);
         else
-            swept.waiting++;
+            note_waiting(map, entry, deadline_ms, ended, &swept);
     }
     return swept;
 }

@@ -54,8 +54,9 @@ struct tly_beyond {
 /* Everything must be sealed. */
 struct tly_beyond tly_ormap_beyond(struct tly_ormap *map, uint64_t origin, uint64_t mark);
 
-/* REMOVEs that stand. */
+/* REMOVEs that stand, and a ts that none of them exceeds, 0 if there are none. */
 size_t tly_ormap_removes(const struct tly_ormap *map);
+uint64_t tly_ormap_newest_remove(const struct tly_ormap *map);
 
 struct tly_forgotten {
     size_t dropped;
@@ -86,7 +87,8 @@ struct tly_ended {
 
 struct tly_swept {
     size_t dropped;
-    size_t waiting; /* ended, but not known everywhere yet */
+    size_t waiting; /* entries that ended and are not known everywhere yet */
+    uint64_t newest_waiting; /* the F, if above all, with which all of them could go */
 };
 
 /* Looks at `budget` entries from *cursor on; *cursor is 0 after the last. Everything must be sealed. */

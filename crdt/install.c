@@ -4,6 +4,8 @@
 #include "crdt/epoch_sum.h"
 #include "crdt/ormap_impl.h"
 
+#include <assert.h>
+
 struct tly_install {
     struct tly_ormap *map;
     struct tly_ormap *staged; /* has no own life, and no marks until the end: everything may come in */
@@ -385,18 +387,24 @@ static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life
     return TLY_OK;
 }
 
+static enum tly_result take_their_lives(struct tly_install *install)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; result == TLY_OK && i < install->life_count; i++)
+        result = take_life(install->staged, &install->lives[i]);
+    tly_map_raise_bounds(install->staged, install->bounds);
+    return result;
+}
+
 static enum tly_result take_lives(struct tly_install *install)
 {
     const struct tly_ormap *map = install->map;
     struct tly_ormap *staged = install->staged;
-    enum tly_result result = TLY_OK;
-    for (size_t i = 0; result == TLY_OK && i < install->life_count; i++)
-        result = take_life(staged, &install->lives[i]);
+    enum tly_result result = take_their_lives(install);
     for (size_t i = 0; result == TLY_OK && i < map->life_count; i++) {
         struct tly_life life = tly_ormap_life_kept(map, i);
         if (life.origin != 0) result = take_life(staged, &life);
     }
-    tly_map_raise_bounds(staged, install->bounds);
     tly_map_raise_bounds(staged, tly_ormap_bounds(map));
     return result;
 }
@@ -438,4 +446,12 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
     drop_stale(install, report);
     swap(install->map, install->staged);
     return TLY_OK;
+}
+
+enum tly_result tly_install_whole(struct tly_install *install)
+{
+    assert(tly_ormap_origin(install->map) == 0);
+    enum tly_result result = take_their_lives(install);
+    if (result == TLY_OK) swap(install->map, install->staged);
+    return result;
 }

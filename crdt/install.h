@@ -48,4 +48,7 @@ struct tly_installed {
  */
 enum tly_result tly_install_finish(struct tly_install *install, struct tly_installed *report) TLY_MUST_CHECK;
 
+/* For a disk that is read: what was here goes, all of it, and no life may have begun. TLY_NOMEM, TLY_FULL: as it was. */
+enum tly_result tly_install_whole(struct tly_install *install) TLY_MUST_CHECK;
+
 #endif

@@ -53,6 +53,7 @@ struct tly_ormap {
     uint32_t own; /* TLY_NO_LIFE until one begins */
     uint32_t last_life;
     size_t removes; /* REMOVEs that stand */
+    uint64_t newest_remove; /* ts of the newest that ever stood */
     uint64_t lost;  /* the mark of every life that is not known (any more) */
     uint64_t forgotten; /* newest ts that was forgotten, of any life */
 

@@ -46,6 +46,7 @@ static void init_buffers(struct tly_engine *e)
     tly_buf_init(&e->arena, &e->mem, TLY_EFFECT_BYTES_MAX);
     tly_buf_init(&e->body, &e->mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&e->frame, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
+    tly_buf_init(&e->part, &e->mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&e->scratch, &e->mem, TLY_FRAME_BODY_MAX);
     tly_round_writer_init(&e->writer, &e->mem);
 }
@@ -80,7 +81,9 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
     e->lease_asked = config->lease;
-    e->sweep_at = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
+    e->sweep_at = config->now.mono_ns;
+    e->sweep_from = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
+    tly_forget_init(e, config);
     init_buffers(e);
     bool named = config->name.n > 0 && copy_name(e->name, sizeof e->name, config->name) &&
                  copy_name(e->cluster, sizeof e->cluster, config->cluster) &&
@@ -108,10 +111,13 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->peers, e->peer_capacity * sizeof *e->peers);
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
+    tly_mem_free(&e->mem, e->forget.closed, e->forget.closed_capacity * sizeof *e->forget.closed);
+    tly_snap_fini(e, &e->redump);
     tly_follower_fini(&e->disk);
     tly_buf_fini(&e->arena);
     tly_buf_fini(&e->body);
     tly_buf_fini(&e->frame);
+    tly_buf_fini(&e->part);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
     tly_rules_free(e->rules);
@@ -139,6 +145,10 @@ void tly_engine_check(const struct tly_engine *e)
 
 enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
 {
+    /* The parts of a whole map are told from those of a round by how many elements they have. */
+    struct tly_cursor cursor = tly_cursor_of(batch);
+    size_t elements = tly_get_array(&cursor, 5);
+    if (cursor.result == TLY_OK && elements >= 2 && elements <= 4) return tly_snap_replay(e, batch, elements);
     struct tly_round round;
     enum tly_result result = tly_round_get(batch, &round);
     if (result != TLY_OK) return result;
@@ -156,6 +166,7 @@ enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct t
     tly_clock_tick(tly_ormap_clock(e->map), now);
     enum tly_result result = tly_ormap_begin_life(e->map, origin);
     if (result == TLY_OK) result = tly_follower_catch_up(&e->disk);
+    if (result == TLY_OK) result = tly_lives_start(e);
     if (result == TLY_OK) result = tly_member_announce(e, false);
     if (result != TLY_OK) return result;
     tly_member_learn_all(e);
@@ -195,7 +206,7 @@ static void on_queued(struct tly_engine *e, struct conn *conn, uint64_t queued)
 {
     conn->queued = queued;
     if (conn->state == CONN_UP && queued < TLY_QUEUED_MAX / 2 && conn->flush_at == TLY_NEVER &&
-        tly_follower_is_behind(&conn->follower))
+        (conn->out.active || tly_follower_is_behind(&conn->follower)))
         conn->flush_at = e->now.mono_ns;
 }
 
@@ -221,12 +232,15 @@ static bool is_gone(void *context, struct tly_slice key, const struct tly_strate
                     const struct tly_dot *put)
 {
     struct tly_engine *e = context;
-    return tly_limit_expired(key, strategy, put, e->now.wall_ns, tly_ormap_clock(e->map)->max_skew_ns);
+    return tly_limit_expired(key, strategy, put, e->sweep_now_ns, tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 static void sweep(struct tly_engine *e)
 {
     if (e->now.mono_ns < e->sweep_at) return;
+    e->sweep_at = e->now.mono_ns + TLY_SWEEP_STEP_NS;
+    e->sweep_now_ns = tly_forget_now_ms(e) * NS_PER_MS;
+    if (e->sweep_now_ns == 0) return;
     size_t dropped = tly_ormap_sweep(e->map, &e->sweep_cursor, TLY_SWEEP_ENTRIES, is_gone, e);
     e->stats.dots_expired += dropped;
     e->sweep_at = e->now.mono_ns + (e->sweep_cursor == 0 ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NS);
@@ -250,6 +264,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
     switch (event->kind) {
     case TLY_TICK:
         tly_link_tick(e);
+        tly_forget_tick(e);
         tly_flush_tick(e);
         sweep(e);
         break;
@@ -282,7 +297,8 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     uint64_t link = tly_link_deadline(e), flush = tly_flush_deadline(e);
-    uint64_t at = link < flush ? link : flush;
+    uint64_t at = link < flush ? link : flush, forget = tly_forget_deadline(e);
+    if (forget < at) at = forget;
     bool sweeps = tly_ormap_count(e->map) > 0 && e->sweep_at < at;
     return sweeps ? e->sweep_at : at;
 }

@@ -29,6 +29,8 @@ struct tly_engine_config {
     size_t keys_max;          /* 0: as many as memory takes */
     uint64_t max_skew_ns;     /* 0: TLY_MAX_SKEW_NS */
     uint64_t lease;           /* durable from an earlier process, 0: none */
+    uint64_t tombstone_grace_ms; /* between knowing that all have a REMOVE and forgetting it; 0: 300000 */
+    uint64_t forget_after_ms; /* a member that is away for so long is forgotten if it holds up others; 0: 86400000 */
     bool has_store;           /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
     struct tly_time now;
 };
@@ -98,6 +100,12 @@ enum tly_effect_kind {
     X(ROUND_REFUSED, "round refused", WARN)         \
     X(DOT_KEPT_OUT, "malformed dot kept out", WARN) \
     X(NEW_LIFE, "new life", WARN)                   \
+    X(LIFE_CLOSED, "life closed", INFO)             \
+    X(LIFE_SETTLED, "life settled", INFO)           \
+    X(MEMBER_FORGOTTEN, "member forgotten", WARN)   \
+    X(COLD_START, "cold start", WARN)               \
+    X(INSTALLED, "snapshot installed", INFO)        \
+    X(REPAIRED, "dot repaired", ERROR)              \
     X(CLOCK, "clock", ERROR)
 
 enum tly_level { TLY_LEVEL_ERROR, TLY_LEVEL_WARN, TLY_LEVEL_INFO, TLY_LEVEL_DEBUG };
@@ -184,6 +192,7 @@ enum tly_request_kind {
     TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
     TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
+    TLY_ASK_FORGET, /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
     TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 
@@ -226,7 +235,22 @@ enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_reque
     X(dots_stale, "Received dots dropped as stale")                                    \
     X(dots_malformed, "Received dots kept out as malformed")                           \
     X(dots_forged, "Received dots of our own life, dropped")                           \
+    X(dots_refused, "Received dots of settled lives, refused")                         \
+    X(dots_repaired, "Dots let in though their mark said that they were here")         \
     X(dots_expired, "Dots dropped because their window is over")                       \
+    X(dots_ended, "Dots dropped because their deadline is past and known everywhere")  \
+    X(removes_forgotten, "REMOVEs forgotten")                                          \
+    X(lives_settled, "Lives settled")                                                  \
+    X(lives_dropped, "Settled lives of which nothing is left")                         \
+    X(members_forgotten, "Members declared forgotten here")                            \
+    X(cold_starts_floor, "Cold starts here: below a floor")                            \
+    X(cold_starts_forgotten, "Cold starts here: this node had been forgotten")         \
+    X(cold_starts_ahead, "Cold starts here: a peer knew more of this life")            \
+    X(cold_starts_apply_failed, "Cold starts here: a round failed twice")              \
+    X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")             \
+    X(snapshots_sent, "Snapshots sent to the end")                                     \
+    X(snapshots_installed, "Snapshots installed")                                      \
+    X(units_carried, "Units of former lives carried over")                             \
     X(naks_sent, "Rounds not taken")                                                   \
     X(naks_received, "Rounds that a peer did not take")                                \
     X(bytes_sent, "Bytes handed to peer connections")                                  \
@@ -268,6 +292,19 @@ struct tly_peer_view {
     uint64_t queued_bytes;
     uint64_t bytes_sent, bytes_received;
 };
+
+/* What holds up forgetting, and how far it has come. */
+struct tly_forget_view {
+    uint64_t number;    /* what this node last said of itself */
+    uint64_t f;         /* what every member has */
+    uint64_t forgotten; /* newest ts that was forgotten */
+    size_t removes;     /* that stand */
+    size_t closed;      /* lives that ended and are still remembered as such */
+};
+
+void tly_engine_forgetting(const struct tly_engine *engine, struct tly_forget_view *view);
+/* The i-th life, 0 to tly_node_view.lives - 1; origin 0: none any more. */
+struct tly_life tly_engine_life(const struct tly_engine *engine, size_t i);
 
 void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);

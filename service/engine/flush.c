@@ -38,7 +38,12 @@ static bool send_rounds(struct tly_engine *e, struct conn *conn)
 {
     struct tly_part_wish wish = {.rows_bytes_max = TLY_PART_BYTES};
     if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
+    if (conn->out.active) {
+        tly_snap_flush(e, conn);
+        return true;
+    }
     conn->flush_at = TLY_NEVER;
+    if (e->held_batch > e->stored) return true; /* what is not durable yet must not be heard */
     while (conn->takes_rounds && tly_follower_is_behind(&conn->follower)) {
         if (conn->queued >= TLY_QUEUED_MAX) return true; /* TLY_QUEUED tells when to go on */
         if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
@@ -81,13 +86,35 @@ static void flush_peers(struct tly_engine *e)
 static bool disk_wants(const struct tly_engine *e)
 {
     return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX &&
-           (tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk));
+           (e->dump.active || tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk));
+}
+
+/* A batch of the whole map, which replaces all that the disk has; in one piece, without rounds between. */
+static void dump_some(struct tly_engine *e)
+{
+    (void)tly_snap_next(e, &e->dump, TLY_BATCH_BYTES);
+    if (e->body.result != TLY_OK) {
+        e->dump = (struct snap_out){.active = true, .number = ++e->snapshots};
+        e->arena.result = e->body.result;
+        tly_buf_clear(&e->body);
+        return;
+    }
+    tly_fx_add(e, TLY_DO_APPEND, 0, ++e->batch, tly_buf_slice(&e->body));
+    tly_buf_clear(&e->body);
+    e->stats.batches++;
+    if (e->dump.active) return;
+    e->held_batch = e->batch;
+    e->tickets[e->ticket_count++] = (struct ticket){e->ticket_open++, e->batch};
 }
 
 static void flush_disk(struct tly_engine *e)
 {
     struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES};
-    while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2) {
+    while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2 && e->arena.result == TLY_OK) {
+        if (e->dump.active) {
+            dump_some(e);
+            continue;
+        }
         struct tly_part part = tly_follower_next(&e->disk, &wish, &e->writer, &e->body);
         if (e->body.result != TLY_OK) {
             tly_follower_reset(&e->disk); /* writes all again, which is right if slow */
@@ -104,7 +131,9 @@ static void flush_disk(struct tly_engine *e)
 void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 {
     if (batch > e->batch) batch = e->batch;
+    bool held = e->held_batch > e->stored;
     if (batch > e->stored) e->stored = batch;
+    if (held && e->held_batch <= e->stored) tly_flush_soon(e, true);
     size_t done = 0;
     while (done < e->ticket_count && e->tickets[done].batch <= e->stored)
         e->ticket_stored = e->tickets[done++].number;
@@ -115,7 +144,8 @@ void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 uint64_t tly_engine_ticket(const struct tly_engine *e)
 {
     if (!e->has_store) return 0;
-    if (tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk)) return e->ticket_open;
+    bool is_behind = e->dump.active || tly_follower_is_behind(&e->disk);
+    if (is_behind || tly_ormap_is_unsealed(e->map)) return e->ticket_open;
     return e->ticket_stored + 1 == e->ticket_open ? 0 : e->ticket_open - 1;
 }
 

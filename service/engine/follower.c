@@ -12,17 +12,26 @@ void tly_follower_fini(struct tly_follower *follower)
     *follower = (struct tly_follower){0};
 }
 
+/* How far it is with a life: not at all if the number was another's before. */
+static struct tly_reach reach_of(const struct tly_follower *follower, size_t i, uint64_t origin)
+{
+    bool known = i < follower->lives && follower->reach[i].origin == origin;
+    return known ? follower->reach[i] : (struct tly_reach){.origin = origin};
+}
+
 /* Room for every life that the map knows. */
 static bool cover_lives(struct tly_follower *follower)
 {
     size_t lives = tly_ormap_lives(follower->map);
+    for (size_t i = 0; i < follower->lives; i++)
+        follower->reach[i] = reach_of(follower, i, tly_ormap_life(follower->map, i).origin);
     if (lives <= follower->lives) return true;
     void *reach =
         tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives, sizeof *follower->reach);
     if (reach == NULL) return false;
     follower->reach = reach;
     for (size_t i = follower->lives; i < lives; i++)
-        follower->reach[i] = (struct tly_reach){0};
+        follower->reach[i] = (struct tly_reach){.origin = tly_ormap_life(follower->map, i).origin};
     follower->lives = lives;
     return true;
 }
@@ -39,6 +48,13 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
         break;
     }
     return TLY_OK;
+}
+
+uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
+{
+    for (size_t i = 0; i < follower->lives; i++)
+        if (follower->reach[i].origin == origin) return follower->reach[i].word;
+    return 0;
 }
 
 void tly_follower_reset(struct tly_follower *follower)
@@ -62,7 +78,7 @@ enum tly_result tly_follower_catch_up(struct tly_follower *follower)
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
         uint64_t sent = life.last > life.mark ? life.last : life.mark;
-        follower->reach[i] = (struct tly_reach){.have = life.mark, .sent = sent, .told = life.mark};
+        follower->reach[i] = (struct tly_reach){life.origin, life.mark, sent, life.mark, 0};
     }
     return TLY_OK;
 }
@@ -72,7 +88,7 @@ bool tly_follower_is_behind(const struct tly_follower *follower)
     if (follower->in_round) return true;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
-        struct tly_reach reach = i < follower->lives ? follower->reach[i] : (struct tly_reach){0};
+        struct tly_reach reach = reach_of(follower, i, life.origin);
         if (life.mark > reach.have || life.last > reach.sent) return true;
     }
     return false;
@@ -83,8 +99,9 @@ uint64_t tly_follower_lag(const struct tly_follower *follower)
     uint64_t lag = 0;
     struct tly_scanned scanned;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
-        struct tly_scan scan =
-            tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].word : 0);
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state == TLY_LIFE_RETIRED) continue;
+        struct tly_scan scan = tly_scan_of(follower->map, i, reach_of(follower, i, life.origin).word);
         while (tly_scan_next(follower->map, &scan, &scanned))
             lag++;
     }
@@ -116,7 +133,9 @@ static bool write_rows(struct tly_follower *follower, const struct tly_part_wish
                        struct tly_round_writer *writer)
 {
     for (size_t i = 0; i < follower->lives; i++) {
-        if (wish->only_origin != 0 && tly_ormap_life(follower->map, i).origin != wish->only_origin) continue;
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
+        if (wish->only_origin != 0 && life.origin != wish->only_origin) continue;
         if (!write_life(follower, i, writer, wish->rows_bytes_max)) return false;
     }
     return wish->only_origin == 0;

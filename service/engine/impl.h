@@ -5,6 +5,8 @@
  *     effects.c   what goes out                      link.c      dialling, one connection per pair, ending
  *     flush.c     rounds, acks, batches              member.c    who is in the cluster (sys:member:)
  *     ask.c       requests                           view.c      looking in
+ *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
+ *     snapshot.c  snapshots, given and taken
  *
  *     a connection's states
  *
@@ -15,9 +17,11 @@
 #ifndef TALLY_SERVICE_ENGINE_IMPL_H
 #define TALLY_SERVICE_ENGINE_IMPL_H
 
+#include "crdt/install.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
 #include "wire/frame.h"
+#include "wire/snapshot.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
@@ -50,8 +54,33 @@
 #define TLY_SWEEP_STEP_NS (100 * NS_PER_MS)
 #define TLY_SWEEP_PASS_NS (10 * NS_PER_S)
 #define TLY_SWEEP_ENTRIES 1000
+/* What is to be forgotten is looked after so often, while there is anything. */
+#define TLY_FORGET_EVERY_NS NS_PER_S
+#define TLY_FORGET_RECORDS 1000
+/* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
+#define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
+#define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
+
+/* A snapshot on its way out, to a peer or to the disk. */
+struct snap_out {
+    bool active, begun;
+    uint64_t number, chunks;
+    size_t cursor;             /* of tly_ormap_each: the next entry */
+    struct tly_version sent;   /* the last dot sent of the entry before it; ts 0: all of it is */
+    uint8_t key[TLY_KEY_BYTES_MAX]; /* … its key */
+    size_t key_bytes;
+    uint64_t frozen;           /* this node's number when it began */
+    uint64_t joined_at;        /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
+    uint64_t wait_until, give_up_at;
+};
+
+/* A snapshot on its way in. */
+struct snap_in {
+    struct tly_install *install; /* NULL: none */
+    uint64_t number, chunks;
+};
 
 enum conn_state { CONN_DIALLING, CONN_GREETING, CONN_UP };
 
@@ -84,6 +113,12 @@ struct conn {
     bool takes_rounds; /* its HELLO has the capability `delta` */
     bool round_open;   /* parts of a round are coming in */
     bool round_taken;  /* … and its start was covered and nothing refused */
+    bool snapshots;    /* its HELLO has the capability `snapshot` */
+    bool below;        /* no round can bring it up, and none is taken from it */
+    bool asked;        /* we asked it for a snapshot */
+    enum tly_cold_start below_why, asked_why;
+    struct snap_out out;
+    struct snap_in snap;
 };
 
 /* Another node. */
@@ -98,6 +133,30 @@ struct peer {
     uint64_t rtt_ns;
     int64_t offset_ns;
     uint64_t bytes_sent, bytes_received;
+    uint64_t member_origin, member_state; /* as sys:member: says; 0: it says nothing */
+    uint64_t moved_mark, moved_at;        /* of that life, and when it was last seen to move */
+    unsigned failures;                    /* rounds of it in succession that could not be applied */
+};
+
+/* A life that ended, as sys:closed: says. */
+struct closed_life {
+    uint64_t origin;
+    uint64_t agreed_at; /* all have said the same of it since; TLY_NEVER: they have not */
+};
+
+/* What this node knows of what is known everywhere. */
+struct forgetting {
+    uint64_t grace_ns, forget_after_ns;
+    uint64_t step_at;
+    uint64_t number, told_print; /* as last published */
+    uint64_t f, f_next, f_next_at, f_ripe;
+    uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
+    size_t ended_cursor;
+    uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */
+    char wanted_name[TLY_NAME_BYTES_MAX + 1]; /* of a member that the operator gave up; empty: none */
+    bool resync; /* this node holds what nobody else ever will: it needs a snapshot */
+    struct closed_life *closed;
+    size_t closed_count, closed_capacity;
 };
 
 /* An effect whose bytes lie in the arena until the step is done. */
@@ -133,6 +192,11 @@ struct tly_engine {
     size_t peer_count, peer_capacity;
     uint64_t next_dial; /* number of the next connection of ours */
     uint64_t new_life_at;
+    struct forgetting forget;
+    struct snap_out dump;   /* to the disk */
+    struct snap_in redump;  /* from the disk */
+    uint64_t held_batch;    /* peers hear nothing before this batch is stored */
+    uint64_t snapshots;     /* number of the last one */
 
     struct tly_follower disk;
     bool replay_taken;
@@ -145,7 +209,8 @@ struct tly_engine {
     uint64_t lease_asked;
     bool store_failing;
     size_t sweep_cursor;
-    uint64_t sweep_at;
+    uint64_t sweep_now_ns; /* the time that counts for the sweep under way */
+    uint64_t sweep_at, sweep_from; /* from: nothing goes before, unless a peer has told the time */
 
     struct tly_buf arena; /* bytes of effects */
     struct pending *pending;
@@ -153,6 +218,7 @@ struct tly_engine {
     struct tly_effect *effects;
     size_t effect_capacity;
     struct tly_buf body, frame, scratch; /* encoding and decoding */
+    struct tly_buf part;
     struct tly_round_writer writer;
     uint8_t key[TLY_KEY_BYTES_MAX];
 };
@@ -196,6 +262,8 @@ uint64_t tly_random(struct tly_engine *e);
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
 /* Joins the dots of a checked part; dots of one's own life count as forged unless replaying. */
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round) TLY_MUST_CHECK;
+/* Whether this node can read every row and its clock lets every version in. */
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_round *round) TLY_MUST_CHECK;
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
 
@@ -211,5 +279,61 @@ enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST
 /* A sys:member: key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);
+enum { TLY_MEMBER_ALIVE = 1, TLY_MEMBER_LEFT = 2, TLY_MEMBER_FORGOTTEN = 3 };
+/* Writes another node's record. */
+enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin, struct tly_slice address,
+                               uint64_t state) TLY_MUST_CHECK;
+/* The life that the record of a name, which may be one's own, names; 0: none. */
+uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name);
+
+/* lives.c */
+/* A sys:closed: key has changed. */
+void tly_lives_learn(struct tly_engine *e, struct tly_slice key);
+/* All of them; and a life of this node's name that is not the one of now is announced closed. */
+enum tly_result tly_lives_start(struct tly_engine *e) TLY_MUST_CHECK;
+/* Announces that the life of the named node has ended. */
+enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name) TLY_MUST_CHECK;
+bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin);
+/* Leaves this life for a new one, at most once a minute; the old one is announced closed. TLY_MORE: not yet. */
+enum tly_result tly_lives_begin(struct tly_engine *e, const char *why) TLY_MUST_CHECK;
+/* Settles, retires and drops what can be. Everything is sealed. */
+void tly_lives_step(struct tly_engine *e);
+/* Names to an install which lives were this node's. */
+enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
+
+/* forget.c */
+void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
+void tly_forget_tick(struct tly_engine *e);
+uint64_t tly_forget_deadline(const struct tly_engine *e);
+/* The number that says what this node has of everything, as of now. */
+uint64_t tly_forget_number(const struct tly_engine *e);
+/* What a member said of a closed life; false: nothing. */
+bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond, uint64_t *mark);
+/* The operator's word that a member is gone. TLY_NOT_FOUND: there is none of that name. */
+enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_MUST_CHECK;
+/* Time for expiry, ms; 0: not known well enough yet. */
+uint64_t tly_forget_now_ms(const struct tly_engine *e);
+
+/* snapshot.c */
+/* After a HELLO was accepted: sees whether rounds can bring the peer up. False: the connection was ended. */
+bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello);
+enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body, bool *ended) TLY_MUST_CHECK;
+enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+/* TLY_OK: it is installed and every connection has ended. */
+enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+/* Asks an up peer for a snapshot. */
+void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why);
+/* Asks somebody, unless that is under way. */
+void tly_snap_resync(struct tly_engine *e);
+/* Sends what the connection takes. */
+void tly_snap_flush(struct tly_engine *e, struct conn *conn);
+bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn);
+/* The next message of a snapshot into e->body; its type. Everything is sealed. */
+enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
+void tly_snap_fini(struct tly_engine *e, struct snap_in *in);
+/* One batch that tly_snap_next made, read back. */
+enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t elements) TLY_MUST_CHECK;
 
 #endif

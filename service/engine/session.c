@@ -98,13 +98,8 @@ static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
 {
     uint64_t own = tly_ormap_origin(e->map);
     if (theirs.origin != own || theirs.ts <= tly_ormap_clock(e->map)->last) return TLY_OK;
-    if (e->now.mono_ns < e->new_life_at) return TLY_OK;
-    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
-    if (result != TLY_OK) return result;
-    e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "",
-                 tly_slice_text("a peer knows more of this life than this node does"));
-    return tly_member_announce(e, false);
+    enum tly_result result = tly_lives_begin(e, "a peer knows more of this life than this node does");
+    return result == TLY_MORE ? TLY_OK : result;
 }
 
 /* Follows what the peer says it has. */
@@ -156,14 +151,23 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
     conn->flush_at = conn->ack_at = e->now.mono_ns;
-    return KEEP;
+    return tly_snap_greeted(e, conn, &hello) ? KEEP : ENDED;
 }
 
 /* ---- ROUND ---- */
 
-static bool is_member_key(struct tly_slice key)
+static bool has_prefix(struct tly_slice key, const char *prefix)
 {
-    return key.n > 11 && memcmp(key.p, "sys:member:", 11) == 0;
+    size_t n = strlen(prefix);
+    return key.n > n && memcmp(key.p, prefix, n) == 0;
+}
+
+/* What keys under sys: say is acted upon. */
+static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
+{
+    if (has_prefix(key, "sys:member:")) tly_member_learn(e, key);
+    /* Before the life begins the disk is being read: then all is learned at the start. */
+    if (has_prefix(key, "sys:closed:") && tly_ormap_origin(e->map) != 0) tly_lives_learn(e, key);
 }
 
 static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
@@ -175,6 +179,8 @@ static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
     case TLY_DROPPED: e->stats.dots_stale++; break;
     case TLY_MALFORMED: e->stats.dots_malformed++; break;
     case TLY_FORGED: e->stats.dots_forged++; break;
+    case TLY_REFUSED: e->stats.dots_refused++; break;
+    case TLY_REPAIRED: e->stats.dots_repaired++; break;
     }
 }
 
@@ -189,8 +195,22 @@ static void rewind_followers(struct tly_engine *e, const struct tly_dot *dot)
     tly_follower_rewind(&e->disk, life, dot->version.ts);
 }
 
+/* A shard whose time is over when it comes would go with the next sweep; forged ones for a time that never comes hide nothing so. */
+static bool is_over(const struct tly_engine *e, const struct tly_row *row)
+{
+    const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
+    uint64_t now_ms = tly_forget_now_ms(e);
+    if (strategy == NULL || row->dot.op != TLY_PUT || now_ms == 0) return false;
+    return tly_limit_expired(row->key, strategy, &row->dot, now_ms * NS_PER_MS,
+                             tly_ormap_clock(e->map)->max_skew_ns);
+}
+
 static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
 {
+    if (is_over(e, row)) {
+        e->stats.dots_expired++;
+        return TLY_OK;
+    }
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
     enum tly_outcome outcome;
@@ -201,12 +221,11 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row)
     if (outcome != TLY_APPLIED) return TLY_OK;
     rewind_followers(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->now.wall_ns);
-    if (is_member_key(row->key)) tly_member_learn(e, row->key);
+    learn_of_cluster(e, row->key);
     return TLY_OK;
 }
 
-/* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
-static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_round *round)
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_round *round)
 {
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);) {
@@ -223,7 +242,7 @@ static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_r
 
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round)
 {
-    enum tly_result result = admit_rows(e, round);
+    enum tly_result result = tly_session_admits(e, round);
     if (result != TLY_OK) return result;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
@@ -264,6 +283,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     enum tly_result result = tly_round_get(body, &round);
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.rounds_received++;
+    if (conn->below || conn->asked) return KEEP; /* first it is brought up, or we are */
     bool first = (round.flags & TLY_ROUND_FIRST) != 0, last = (round.flags & TLY_ROUND_LAST) != 0;
     if (first) {
         conn->round_open = true;
@@ -358,11 +378,29 @@ static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_
 
 /* ---- frames ---- */
 
+static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    bool ended = false;
+    enum tly_result result = TLY_BAD_MESSAGE;
+    if (frame->type == TLY_FRAME_COLD_START) result = tly_snap_cold_start(e, conn, frame->body, &ended);
+    if (frame->type == TLY_FRAME_SNAP_ASK) result = tly_snap_asked(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_BEGIN) result = tly_snap_begin(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_CHUNK) result = tly_snap_chunk(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_END) {
+        result = tly_snap_end(e, conn, frame->body);
+        ended = result == TLY_OK;
+    }
+    if (ended) return ENDED;
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
-    bool known = frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE;
+    bool snapshot = frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END;
+    bool known = snapshot || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE);
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
+    if (snapshot) return on_snapshot(e, conn, frame);
     switch (frame->type) {
     case TLY_FRAME_HELLO: return on_hello(e, conn, frame->body);
     case TLY_FRAME_ROUND: return on_round(e, conn, frame->body);

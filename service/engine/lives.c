@@ -1,0 +1,307 @@
+/*
+ * The ends of lives.  A life that ended is announced: sys:closed:ORIGIN -> [state, node, mark, print].  Once every member has said the
+ * same of it (sys:stable:, forget.c), one of them writes that it is settled; once all have that word it is retired, and dropped
+ * when none of its dots is left.  What is in memory follows from these dots, so a restart need not remember anything.
+ */
+#include "service/engine/impl.h"
+
+#include "wire/pack.h"
+
+#define PREFIX "sys:closed:"
+#define PREFIX_BYTES 11
+#define KEY_BYTES (PREFIX_BYTES + 20)
+/* The word goes once everybody has it, and no sooner than after this. */
+#define WORD_KEPT_MS UINT64_C(86400000)
+#define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
+/* Who does not have the lowest name leaves the word to that one for so long. */
+#define WORD_PATIENCE_NS (10 * NS_PER_S)
+
+enum { WORD_CLOSED = 1, WORD_SETTLED = 2 };
+
+struct word {
+    uint64_t state, mark, print;
+    struct tly_slice node;
+    struct tly_version version;
+};
+
+/* ---- the dots ---- */
+
+static void put_decimal(uint8_t *out, uint64_t number)
+{
+    for (size_t i = 20; i-- > 0; number /= 10)
+        out[i] = (uint8_t)('0' + number % 10);
+}
+
+static struct tly_slice key_of(uint8_t key[KEY_BYTES], uint64_t origin)
+{
+    memcpy(key, PREFIX, PREFIX_BYTES);
+    put_decimal(key + PREFIX_BYTES, origin);
+    return tly_slice_of(key, KEY_BYTES);
+}
+
+static uint64_t origin_of(struct tly_slice key)
+{
+    uint64_t origin = 0;
+    if (key.n != KEY_BYTES) return 0;
+    for (size_t i = PREFIX_BYTES; i < KEY_BYTES; i++) {
+        unsigned digit = key.p[i] - (unsigned)'0';
+        if (digit > 9 || origin > (UINT64_MAX - digit) / 10) return 0;
+        origin = origin * 10 + digit;
+    }
+    return origin;
+}
+
+static bool word_get(struct tly_engine *e, uint64_t origin, struct word *word)
+{
+    uint8_t key[KEY_BYTES];
+    const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, origin));
+    if (entry == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    if (count != 1 || dots[0].op != TLY_PUT) return false;
+    struct tly_cursor cursor = tly_cursor_of(dots[0].bytes);
+    if (tly_get_array(&cursor, 16) < 4) return false;
+    word->version = dots[0].version;
+    word->state = tly_get_uint(&cursor);
+    word->node = tly_get_bytes(&cursor, TLY_NAME_BYTES_MAX);
+    word->mark = tly_get_uint(&cursor);
+    word->print = tly_get_uint(&cursor);
+    return cursor.result == TLY_OK && word->state >= WORD_CLOSED && word->state <= WORD_SETTLED;
+}
+
+static enum tly_result word_put(struct tly_engine *e, uint64_t origin, const struct word *word)
+{
+    char name[TLY_NAME_BYTES_MAX];
+    size_t n = word->node.n <= sizeof name ? word->node.n : 0;
+    if (n > 0) memcpy(name, word->node.p, n); /* it may lie in the dot that goes */
+    tly_buf_clear(&e->frame);
+    tly_put_array(&e->frame, 4);
+    tly_put_uint(&e->frame, word->state);
+    tly_put_text(&e->frame, tly_slice_of(name, n));
+    tly_put_uint(&e->frame, word->mark);
+    tly_put_uint(&e->frame, word->print);
+    if (e->frame.result != TLY_OK) return e->frame.result;
+    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
+    if (word->state == WORD_SETTLED) dot.num[0] = e->now.wall_ns / NS_PER_MS + WORD_KEPT_MS;
+    uint8_t key[KEY_BYTES];
+    enum tly_result result = tly_ormap_put(e->map, key_of(key, origin), &dot);
+    if (result == TLY_OK) tly_flush_soon(e, true);
+    return result;
+}
+
+/* ---- what is known of them ---- */
+
+static struct closed_life *closed_find(const struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = 0; i < e->forget.closed_count; i++)
+        if (e->forget.closed[i].origin == origin) return &e->forget.closed[i];
+    return NULL;
+}
+
+bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin)
+{
+    return closed_find(e, origin) != NULL;
+}
+
+static void trace_life(struct tly_engine *e, enum tly_trace_kind kind, uint64_t origin, struct tly_slice node)
+{
+    char name[TLY_NAME_BYTES_MAX + 1] = "";
+    uint8_t digits[20];
+    if (node.n < sizeof name && node.n > 0) memcpy(name, node.p, node.n);
+    put_decimal(digits, origin);
+    tly_fx_trace(e, kind, name, tly_slice_of(digits, sizeof digits));
+}
+
+/* Nobody takes anything from it any more. */
+static void end_its_connections(struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = e->conn_count; i-- > 0;) {
+        struct conn *conn = e->conns[i];
+        if (conn->peer != NULL && conn->peer->origin == origin && !conn->below)
+            tly_conn_end(e, conn, "closed", "its life was announced closed");
+    }
+}
+
+void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
+{
+    struct forgetting *f = &e->forget;
+    uint64_t origin = origin_of(key);
+    struct word word;
+    if (origin == 0 || closed_find(e, origin) != NULL || !word_get(e, origin, &word)) return;
+    void *closed = tly_mem_reserve(&e->mem, f->closed, &f->closed_capacity, f->closed_count + 1, sizeof *f->closed);
+    if (closed == NULL || (origin != tly_ormap_origin(e->map) && tly_ormap_close_life(e->map, origin) != TLY_OK)) {
+        e->arena.result = TLY_NOMEM;
+        if (closed != NULL) f->closed = closed;
+        return;
+    }
+    f->closed = closed;
+    f->closed[f->closed_count++] = (struct closed_life){origin, TLY_NEVER};
+    f->step_at = e->now.mono_ns;
+    trace_life(e, TLY_TRACE_LIFE_CLOSED, origin, word.node);
+    end_its_connections(e, origin);
+}
+
+enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name)
+{
+    struct word word = {.state = WORD_CLOSED, .node = name};
+    if (origin == 0 || closed_find(e, origin) != NULL || origin == tly_ormap_origin(e->map)) return TLY_OK;
+    if (tly_ormap_mark(e->map, origin) == UINT64_MAX) return TLY_OK; /* settled, and its word is gone */
+    enum tly_result result = word_put(e, origin, &word);
+    uint8_t key[KEY_BYTES];
+    if (result == TLY_OK) tly_lives_learn(e, key_of(key, origin));
+    return result;
+}
+
+enum tly_result tly_lives_start(struct tly_engine *e)
+{
+    size_t cursor = 0;
+    for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
+        struct tly_slice key = tly_entry_key(entry);
+        if (key.n == KEY_BYTES && memcmp(key.p, PREFIX, PREFIX_BYTES) == 0) tly_lives_learn(e, key);
+    }
+    struct tly_slice name = tly_slice_text(e->name);
+    uint64_t before = tly_member_origin(e, name);
+    return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
+}
+
+enum tly_result tly_lives_begin(struct tly_engine *e, const char *why)
+{
+    if (e->now.mono_ns < e->new_life_at) return TLY_MORE;
+    uint64_t old = tly_ormap_origin(e->map);
+    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result != TLY_OK) return result;
+    e->new_life_at = e->now.mono_ns + NEW_LIFE_EVERY_NS;
+    e->forget.number = e->forget.told_print = 0;
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
+    if (closed_find(e, old) != NULL) result = tly_ormap_close_life(e->map, old);
+    if (result == TLY_OK) result = tly_lives_close(e, old, tly_slice_text(e->name));
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
+        struct word word;
+        uint64_t origin = e->forget.closed[i].origin;
+        bool ours = word_get(e, origin, &word) && tly_slice_equal(word.node, tly_slice_text(e->name));
+        if (ours) result = tly_install_former(install, origin);
+    }
+    return result;
+}
+
+/* ---- settling ---- */
+
+static struct tly_life life_of(const struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        if (life.origin == origin) return life;
+    }
+    return (struct tly_life){0};
+}
+
+static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin, const struct tly_beyond *own,
+                          uint64_t mark)
+{
+    struct tly_beyond said;
+    uint64_t its_mark;
+    return tly_forget_said(e, member, origin, &said, &its_mark) && its_mark == mark && said.newest == own->newest &&
+           said.print == own->print;
+}
+
+/* Whether every member, this node too, has said of the life what it is here now. */
+static bool all_agree(struct tly_engine *e, uint64_t origin, const struct tly_beyond *own, uint64_t mark)
+{
+    if (!says_the_same(e, tly_ormap_origin(e->map), origin, own, mark)) return false;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (peer->member_state == 0 || peer->member_state == TLY_MEMBER_FORGOTTEN) continue;
+        if (!says_the_same(e, peer->member_origin, origin, own, mark)) return false;
+    }
+    return true;
+}
+
+/* One writes the word, so that it has one version. */
+static bool is_first_in_line(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->conn != NULL && strcmp(e->peers[i]->name, e->name) < 0) return false;
+    return true;
+}
+
+static void write_settled(struct tly_engine *e, struct closed_life *closed, const struct tly_beyond *beyond)
+{
+    struct word word;
+    if (!word_get(e, closed->origin, &word)) return;
+    word.state = WORD_SETTLED;
+    word.mark = beyond->newest;
+    word.print = beyond->print;
+    (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
+}
+
+static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
+{
+    struct tly_life life = life_of(e, closed->origin);
+    if (life.state >= TLY_LIFE_SETTLED) return;
+    struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
+    bool same = word->print != 0 && beyond.print == word->print && beyond.newest == word->mark;
+    if (same && tly_ormap_raise_mark(e->map, closed->origin, word->mark) != TLY_OK) return;
+    if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
+    e->stats.lives_settled++;
+    trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
+    /* What stands beyond is refused everywhere else. */
+    if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
+    tly_flush_soon(e, false);
+}
+
+/* The key under which the ended life published its number. */
+static void drop_number(struct tly_engine *e, uint64_t origin)
+{
+    uint8_t key[KEY_BYTES];
+    memcpy(key, "sys:stable:", PREFIX_BYTES);
+    put_decimal(key + PREFIX_BYTES, origin);
+    enum tly_result result = tly_ormap_remove(e->map, tly_slice_of(key, KEY_BYTES));
+    if (result == TLY_OK) tly_flush_soon(e, true);
+}
+
+static void step_closed(struct tly_engine *e, struct closed_life *closed)
+{
+    struct tly_life life = life_of(e, closed->origin);
+    struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
+    if (!all_agree(e, closed->origin, &beyond, life.mark)) {
+        closed->agreed_at = TLY_NEVER;
+        return;
+    }
+    if (closed->agreed_at == TLY_NEVER) closed->agreed_at = e->now.mono_ns;
+    if (!is_first_in_line(e) && e->now.mono_ns - closed->agreed_at < WORD_PATIENCE_NS) return;
+    write_settled(e, closed, &beyond);
+    drop_number(e, closed->origin);
+}
+
+/* False: nothing of it is left to remember. */
+static bool step_life(struct tly_engine *e, struct closed_life *closed)
+{
+    struct word word;
+    bool known = word_get(e, closed->origin, &word);
+    struct tly_life life = life_of(e, closed->origin);
+    if (known && word.state == WORD_CLOSED && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
+    if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
+        settle(e, closed, &word);
+        if (word.version.ts <= e->forget.f) tly_ormap_retire_life(e->map, closed->origin, word.version);
+        life = life_of(e, closed->origin);
+        if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts) e->forget.words = word.version.ts;
+    }
+    if (tly_ormap_drop_life(e->map, closed->origin)) e->stats.lives_dropped++;
+    return known || life_of(e, closed->origin).origin != 0;
+}
+
+void tly_lives_step(struct tly_engine *e)
+{
+    struct forgetting *f = &e->forget;
+    f->words = 0;
+    for (size_t i = f->closed_count; i-- > 0;) {
+        if (f->closed[i].origin == tly_ormap_origin(e->map)) continue; /* a new one begins when it may */
+        if (!step_life(e, &f->closed[i])) f->closed[i] = f->closed[--f->closed_count];
+    }
+}
