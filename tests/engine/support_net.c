@@ -31,9 +31,11 @@ struct batch {
 
 struct node {
     struct tly_engine *engine;
+    struct tly_engine_config config;
+    unsigned joins;
     int64_t wall_shift;
     struct batch *batches;
-    size_t batch_count;
+    size_t batch_count, batches_before;
 };
 
 struct net {
@@ -199,7 +201,8 @@ void net_event(struct net *net, size_t node, struct tly_event event)
         case TLY_DO_CLOSE: do_close(net, node, effect->conn); break;
         case TLY_DO_APPEND:
             keep_batch(&net->nodes[node], effect->bytes);
-            assert_int_equal(effect->number, net->nodes[node].batch_count);
+            assert_int_equal(effect->number,
+                             net->nodes[node].batch_count - net->nodes[node].batches_before);
             stored = effect->number;
             break;
         case TLY_DO_LEASE: leased = effect->number; break;
@@ -284,10 +287,27 @@ void net_run(struct net *net, uint64_t ns)
 
 /* ---- nodes ---- */
 
-size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
+void net_kill(struct net *net, size_t node)
 {
-    size_t i = net->node_count++;
-    assert_true(i < NET_NODES_MAX);
+    for (size_t i = net->wire_count; i-- > 0;)
+        if (net->wires[i].node[0] == node || net->wires[i].node[1] == node) tear(net, &net->wires[i]);
+    free_node(&net->nodes[node]);
+}
+
+size_t net_batches(const struct net *net, size_t node)
+{
+    return net->nodes[node].batch_count;
+}
+
+struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
+{
+    return tly_slice_of(net->nodes[node].batches[i].bytes, net->nodes[node].batches[i].n);
+}
+
+static void start_node(struct net *net, size_t i, uint64_t origin)
+{
+    struct node *node = &net->nodes[i];
+    struct tly_engine_config config = node->config;
     char name[] = {'n', (char)('0' + i), '\0'}, address[] = {'n', (char)('0' + i), ':', '1', '\0'};
     config.mem = test_mem();
     memset(config.hash_key.secret, (int)(i + 1), sizeof config.hash_key.secret);
@@ -296,26 +316,41 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
     if (config.cluster.n == 0) config.cluster = tly_slice_text("test");
     config.address = tly_slice_text(address);
     config.now = net_time(net, i);
-    assert_int_equal(tly_engine_new(&config, &net->nodes[i].engine), TLY_OK);
-    assert_int_equal(tly_engine_start(net->nodes[i].engine, 100 + i, net_time(net, i)), TLY_OK);
+    assert_int_equal(tly_engine_new(&config, &node->engine), TLY_OK);
+    for (size_t j = 0; j < node->batch_count; j++)
+        assert_int_equal(tly_engine_replay(node->engine, net_batch(net, i, j)), TLY_OK);
+    assert_int_equal(tly_engine_start(node->engine, origin, net_time(net, i)), TLY_OK);
     for (size_t j = 0; j < NET_NODES_MAX; j++) {
         char seed[] = {'n', (char)('0' + j), ':', '1', '\0'};
-        if ((joins & 1u << j) != 0)
-            assert_int_equal(tly_engine_join(net->nodes[i].engine, tly_slice_text(seed)), TLY_OK);
+        if ((node->joins & 1u << j) != 0)
+            assert_int_equal(tly_engine_join(node->engine, tly_slice_text(seed)), TLY_OK);
     }
+}
+
+size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
+{
+    size_t i = net->node_count++;
+    assert_true(i < NET_NODES_MAX);
+    net->nodes[i].config = config;
+    net->nodes[i].joins = joins;
+    start_node(net, i, 100 + i);
     return i;
+}
+
+void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches)
+{
+    struct node *node = &net->nodes[i];
+    if (node->engine != NULL) net_kill(net, i);
+    for (; node->batch_count > batches; node->batch_count--)
+        free(node->batches[node->batch_count - 1].bytes);
+    /* The engine numbers what it gives from 1 on. */
+    node->batches_before = node->batch_count;
+    start_node(net, i, origin);
 }
 
 size_t net_add(struct net *net, unsigned joins)
 {
     return net_add_with(net, (struct tly_engine_config){0}, joins);
-}
-
-void net_kill(struct net *net, size_t node)
-{
-    for (size_t i = net->wire_count; i-- > 0;)
-        if (net->wires[i].node[0] == node || net->wires[i].node[1] == node) tear(net, &net->wires[i]);
-    free_node(&net->nodes[node]);
 }
 
 void net_cut(struct net *net, size_t a, size_t b)
@@ -346,16 +381,6 @@ uint64_t net_bytes(const struct net *net)
 size_t net_connections(const struct net *net)
 {
     return net->wire_count;
-}
-
-size_t net_batches(const struct net *net, size_t node)
-{
-    return net->nodes[node].batch_count;
-}
-
-struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
-{
-    return tly_slice_of(net->nodes[node].batches[i].bytes, net->nodes[node].batches[i].n);
 }
 
 /* ---- requests ---- */
