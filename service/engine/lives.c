@@ -10,8 +10,6 @@
 #define PREFIX "sys:closed:"
 #define PREFIX_BYTES 11
 #define KEY_BYTES (PREFIX_BYTES + 20)
-/* The word goes once everybody has it, and no sooner than after this. */
-#define WORD_KEPT_MS UINT64_C(86400000)
 #define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
 /* Who does not have the lowest name leaves the word to that one for so long. */
 #define WORD_PATIENCE_NS (10 * NS_PER_S)
@@ -82,7 +80,8 @@ static enum tly_result word_put(struct tly_engine *e, uint64_t origin, const str
     tly_put_uint(&e->frame, word->print);
     if (e->frame.result != TLY_OK) return e->frame.result;
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    if (word->state == WORD_SETTLED) dot.num[0] = e->now.wall_ns / NS_PER_MS + WORD_KEPT_MS;
+    /* The last word has a deadline that is past at once: it goes when everybody has it, as what has ended does. */
+    if (word->state == WORD_SETTLED) dot.num[0] = e->now.wall_ns / NS_PER_MS;
     uint8_t key[KEY_BYTES];
     enum tly_result result = tly_ormap_put(e->map, key_of(key, origin), &dot);
     if (result == TLY_OK) tly_flush_soon(e, true);
