@@ -396,6 +396,13 @@ static enum tly_result take_their_lives(struct tly_install *install)
     return result;
 }
 
+/* A life that the source has dropped, and of which nothing stays here either, must not be waited for here for ever. */
+static bool is_dropped_there(const struct tly_install *install, const struct tly_life *life)
+{
+    return life_of(install, life->origin) == NULL && life->mark <= install->bounds.lost &&
+           tly_map_life_find(install->staged, life->origin) == TLY_NO_LIFE;
+}
+
 static enum tly_result take_lives(struct tly_install *install)
 {
     const struct tly_ormap *map = install->map;
@@ -403,7 +410,7 @@ static enum tly_result take_lives(struct tly_install *install)
     enum tly_result result = take_their_lives(install);
     for (size_t i = 0; result == TLY_OK && i < map->life_count; i++) {
         struct tly_life life = tly_ormap_life_kept(map, i);
-        if (life.origin != 0) result = take_life(staged, &life);
+        if (life.origin != 0 && !is_dropped_there(install, &life)) result = take_life(staged, &life);
     }
     tly_map_raise_bounds(staged, tly_ormap_bounds(map));
     return result;

@@ -242,7 +242,8 @@ static void write_settled(struct tly_engine *e, struct closed_life *closed, cons
 static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
 {
     struct tly_life life = life_of(e, closed->origin);
-    if (life.state >= TLY_LIFE_SETTLED) return;
+    bool dropped = life.origin == 0 && word->mark <= tly_ormap_bounds(e->map).lost;
+    if (life.state >= TLY_LIFE_SETTLED || dropped) return;
     struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
     bool same = word->print != 0 && beyond.print == word->print && beyond.newest == word->mark;
     if (same && tly_ormap_raise_mark(e->map, closed->origin, word->mark) != TLY_OK) return;

@@ -153,8 +153,11 @@ static void floors_ends_of_lives_and_the_lost_mark_come_with_it(void **state)
     assert_int_equal(world_apply(world.node[2], key("l:a"), &newer), TLY_REFUSED);
     assert_int_equal(tly_ormap_life(world.node[2], 0).floor, floor + 1);
     assert_true(tly_ormap_drop_life(world.node[0], 2));
-    install(0, 1, 0); /* a node that is still in that life, and whom nobody knows any more */
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 0);
     assert_int_equal(tly_ormap_bounds(world.node[1]).lost, mark);
+    for (size_t i = 0; i < tly_ormap_lives(world.node[1]); i++)
+        assert_int_not_equal(tly_ormap_life(world.node[1], i).origin, 2);
 }
 
 static void nothing_is_seen_of_it_before_it_is_whole(void **state)
