@@ -29,7 +29,6 @@ enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, ui
     if (life->state >= TLY_LIFE_SETTLED) return TLY_OK;
     if (life->mark < mark) return TLY_MORE;
     life->state = TLY_LIFE_SETTLED;
-    life->mark = mark;
     return TLY_OK;
 }
 

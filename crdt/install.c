@@ -371,6 +371,19 @@ static void drop_stale(struct tly_install *install, struct tly_installed *report
     }
 }
 
+/* Nor is a life that was dropped here to be waited for again because the source still has it. */
+static void drop_lives(struct tly_install *install)
+{
+    const struct tly_ormap *map = install->map;
+    struct tly_ormap *staged = install->staged;
+    for (uint32_t i = 0; i < staged->life_count; i++) {
+        const struct tly_map_life *life = &staged->lives[i];
+        bool dropped = life->origin != 0 && life->mark <= map->lost && i != staged->own &&
+                       tly_map_life_find(map, life->origin) == TLY_NO_LIFE;
+        if (dropped && life->log.count == life->log.dead) tly_map_life_drop(staged, i);
+    }
+}
+
 /* ---- the swap ---- */
 
 static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life *life)
@@ -379,11 +392,10 @@ static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life
     enum tly_result result = tly_map_life_need(staged, life->origin, &number);
     if (result != TLY_OK) return result;
     struct tly_map_life *taken = &staged->lives[number];
-    bool ends = life->state >= TLY_LIFE_SETTLED && taken->state < TLY_LIFE_SETTLED;
-    /* The mark of a settled life is one and the same everywhere. */
-    if (ends || (taken->state < TLY_LIFE_SETTLED && life->mark > taken->mark)) taken->mark = life->mark;
+    /* The source's lives come first. Where it has one settled, what was here beyond its mark has just gone. */
+    if (taken->state < TLY_LIFE_SETTLED && life->mark > taken->mark) taken->mark = life->mark;
     if (life->state > taken->state) taken->state = life->state;
-    if (life->floor > taken->floor) taken->floor = life->floor;
+    if (life->floor > taken->floor) taken->floor = life->floor < taken->mark ? life->floor : taken->mark;
     return TLY_OK;
 }
 
@@ -451,6 +463,7 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
     if (result == TLY_OK) result = take_lives(install);
     if (result != TLY_OK) return result;
     drop_stale(install, report);
+    drop_lives(install);
     swap(install->map, install->staged);
     return TLY_OK;
 }

@@ -121,12 +121,9 @@ static void end_its_connections(struct tly_engine *e, uint64_t origin)
     }
 }
 
-void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
+static void remember(struct tly_engine *e, uint64_t origin, struct tly_slice node)
 {
     struct forgetting *f = &e->forget;
-    uint64_t origin = origin_of(key);
-    struct word word;
-    if (origin == 0 || closed_find(e, origin) != NULL || !word_get(e, origin, &word)) return;
     void *closed = tly_mem_reserve(&e->mem, f->closed, &f->closed_capacity, f->closed_count + 1, sizeof *f->closed);
     if (closed == NULL || (origin != tly_ormap_origin(e->map) && tly_ormap_close_life(e->map, origin) != TLY_OK)) {
         e->arena.result = TLY_NOMEM;
@@ -136,8 +133,25 @@ void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
     f->closed = closed;
     f->closed[f->closed_count++] = (struct closed_life){origin, TLY_NEVER};
     f->step_at = e->now.mono_ns;
-    trace_life(e, TLY_TRACE_LIFE_CLOSED, origin, word.node);
+    trace_life(e, TLY_TRACE_LIFE_CLOSED, origin, node);
     end_its_connections(e, origin);
+}
+
+void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
+{
+    uint64_t origin = origin_of(key);
+    struct word word;
+    if (origin != 0 && closed_find(e, origin) == NULL && word_get(e, origin, &word)) remember(e, origin, word.node);
+}
+
+/* Lives that a snapshot said have ended, though it did not bring the word. */
+static void remember_ended(struct tly_engine *e)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        bool ended = life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED;
+        if (ended && closed_find(e, life.origin) == NULL) remember(e, life.origin, tly_slice_of(NULL, 0));
+    }
 }
 
 enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name)
@@ -158,6 +172,7 @@ enum tly_result tly_lives_start(struct tly_engine *e)
         struct tly_slice key = tly_entry_key(entry);
         if (key.n == KEY_BYTES && memcmp(key.p, PREFIX, PREFIX_BYTES) == 0) tly_lives_learn(e, key);
     }
+    remember_ended(e);
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
     return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
@@ -279,10 +294,30 @@ static void step_closed(struct tly_engine *e, struct closed_life *closed)
     drop_number(e, closed->origin);
 }
 
+/*
+ * A word may be lost, or be said again by somebody who had not heard the later one: an old disk. Who knows better says so. Of a life
+ * that was dropped here nothing is left: it is settled at whatever the others have.
+ */
+static void correct_word(struct tly_engine *e, const struct closed_life *closed)
+{
+    struct word word = {0};
+    bool known = word_get(e, closed->origin, &word);
+    struct tly_life life = life_of(e, closed->origin);
+    bool ended = life.state >= TLY_LIFE_SETTLED || life.origin == 0;
+    bool lacks_end = known && word.state == WORD_CLOSED && ended;
+    bool is_lost = !known && (life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED);
+    if ((!lacks_end && !is_lost) || !is_first_in_line(e)) return;
+    word.state = life.state == TLY_LIFE_CLOSED ? WORD_CLOSED : WORD_SETTLED;
+    word.mark = word.state == WORD_SETTLED ? life.mark : 0;
+    word.print = 0;
+    (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
+}
+
 /* False: nothing of it is left to remember. */
 static bool step_life(struct tly_engine *e, struct closed_life *closed)
 {
     struct word word;
+    correct_word(e, closed);
     bool known = word_get(e, closed->origin, &word);
     struct tly_life life = life_of(e, closed->origin);
     if (known && word.state == WORD_CLOSED && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);

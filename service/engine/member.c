@@ -95,7 +95,7 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
     struct peer *peer = tly_peer_need(e, name);
     struct target *target = tly_target_need(e, member.address);
     if (peer == NULL) return;
-    bool is_left = member.state != TLY_MEMBER_ALIVE;
+    bool is_left = member.state == TLY_MEMBER_LEFT; /* who was forgotten is dialled for ever: two that forgot each other must meet */
     note_record(e, peer, &member); /* may write, so nothing of the record is looked at afterwards */
     if (target == NULL) return;
     /* A node that moved is looked for at its new address only. */
