@@ -298,6 +298,8 @@ bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin);
 enum tly_result tly_lives_begin(struct tly_engine *e, const char *why) TLY_MUST_CHECK;
 /* Settles, retires and drops what can be. Everything is sealed. */
 void tly_lives_step(struct tly_engine *e);
+/* The version of the word that settled a life; false: there is none here. */
+bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version);
 /* Names to an install which lives were this node's. */
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
 

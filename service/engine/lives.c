@@ -204,6 +204,14 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
     return result;
 }
 
+bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version)
+{
+    struct word word;
+    if (!word_get(e, origin, &word) || word.state != WORD_SETTLED) return false;
+    *version = word.version;
+    return true;
+}
+
 /* ---- settling ---- */
 
 static struct tly_life life_of(const struct tly_engine *e, uint64_t origin)
@@ -294,6 +302,19 @@ static void step_closed(struct tly_engine *e, struct closed_life *closed)
     drop_number(e, closed->origin);
 }
 
+/* Whether some member still has a life as one that is not settled. */
+static bool is_waited_for(struct tly_engine *e, uint64_t origin)
+{
+    struct tly_beyond beyond;
+    uint64_t mark;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        bool counts = peer->member_state == TLY_MEMBER_ALIVE || peer->member_state == TLY_MEMBER_LEFT;
+        if (counts && tly_forget_said(e, peer->member_origin, origin, &beyond, &mark)) return true;
+    }
+    return false;
+}
+
 /*
  * A word may be lost, or be said again by somebody who had not heard the later one: an old disk. Who knows better says so. Of a life
  * that was dropped here nothing is left: it is settled at whatever the others have.
@@ -305,8 +326,10 @@ static void correct_word(struct tly_engine *e, const struct closed_life *closed)
     struct tly_life life = life_of(e, closed->origin);
     bool ended = life.state >= TLY_LIFE_SETTLED || life.origin == 0;
     bool lacks_end = known && word.state == WORD_CLOSED && ended;
+    /* It waits there for a mark that it cannot hear of any more. */
+    lacks_end |= known && life.origin == 0 && word.mark != 0 && is_waited_for(e, closed->origin);
     bool is_lost = !known && (life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED);
-    if ((!lacks_end && !is_lost) || !is_first_in_line(e)) return;
+    if (!lacks_end && !is_lost) return;
     word.state = life.state == TLY_LIFE_CLOSED ? WORD_CLOSED : WORD_SETTLED;
     word.mark = word.state == WORD_SETTLED ? life.mark : 0;
     word.print = 0;
@@ -323,7 +346,8 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     if (known && word.state == WORD_CLOSED && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
     if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
         settle(e, closed, &word);
-        if (word.version.ts <= e->forget.f) tly_ormap_retire_life(e->map, closed->origin, word.version);
+        bool by_all = word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin);
+        if (by_all) tly_ormap_retire_life(e->map, closed->origin, word.version);
         life = life_of(e, closed->origin);
         if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts) e->forget.words = word.version.ts;
     }

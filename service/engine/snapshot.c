@@ -268,17 +268,22 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
 
 /* ---- giving ---- */
 
-static bool is_below_floor(const struct tly_engine *e, struct tly_marks marks)
+static bool covers(struct tly_marks marks, uint64_t origin, uint64_t ts)
+{
+    for (struct tly_mark mark; tly_marks_next(&marks, &mark);)
+        if (mark.origin == origin && mark.ts >= ts) return true;
+    return false;
+}
+
+static bool is_below_floor(struct tly_engine *e, struct tly_marks marks)
 {
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
-        if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED) continue;
-        struct tly_marks walk = marks;
-        struct tly_mark mark;
-        bool covered = false;
-        while (tly_marks_next(&walk, &mark))
-            covered |= mark.origin == life.origin && mark.ts >= life.floor;
-        if (!covered) return true;
+        struct tly_version word;
+        if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED || covers(marks, life.origin, life.floor)) continue;
+        /* It may have retired the life already: then it has the word that settled it. */
+        bool settled = life.state == TLY_LIFE_SETTLED && tly_lives_settled_by(e, life.origin, &word);
+        if (!settled || !covers(marks, word.origin, word.ts)) return true;
     }
     return false;
 }

@@ -83,7 +83,9 @@ static void declare_forgotten(size_t by, size_t node)
 
 static void restart(size_t node)
 {
-    size_t all = net_batches(net, node), kept = below(3) == 0 ? all - below(all / 4 + 1) : all;
+    /* One older disk at a time: what the only node that still has it loses is lost. */
+    bool others_old = memcmp(old, (bool[NODES]){false}, sizeof old) != 0;
+    size_t all = net_batches(net, node), kept = !others_old && below(3) == 0 ? all - below(all / 4 + 1) : all;
     snapshots += net_stats(net, node).snapshots_installed;
     forgotten += net_stats(net, node).removes_forgotten;
     net_restart(net, node, ++lives, kept);
