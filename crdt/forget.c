@@ -54,12 +54,18 @@ struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i)
         .origin = life->origin, .mark = life->mark, .floor = life->floor, .state = life->state};
 }
 
+bool tly_ormap_is_spent(const struct tly_ormap *map, uint64_t origin)
+{
+    uint32_t life = tly_map_life_find(map, origin);
+    return life == TLY_NO_LIFE || map->lives[life].log.count == map->lives[life].log.dead;
+}
+
 bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin)
 {
     uint32_t number = tly_map_life_find(map, origin);
     if (number == TLY_NO_LIFE || number == map->own) return false;
     const struct tly_map_life *life = &map->lives[number];
-    if (life->state != TLY_LIFE_RETIRED || life->log.count > life->log.dead) return false;
+    if (life->state != TLY_LIFE_RETIRED || !tly_ormap_is_spent(map, origin)) return false;
     if (map->lost < life->mark) map->lost = life->mark;
     tly_map_life_drop(map, number);
     return true;

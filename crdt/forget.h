@@ -32,6 +32,8 @@ enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, ui
 void tly_ormap_retire_life(struct tly_ormap *map, uint64_t origin, struct tly_version word);
 /* The i-th life with its mark also when it is retired; `last` is not set. */
 struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i);
+/* Whether no dot of a life stands here. */
+bool tly_ormap_is_spent(const struct tly_ormap *map, uint64_t origin);
 /* Drops the record of a retired life that has no dot here; false when it has, or is not retired. */
 bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin);
 

@@ -57,6 +57,8 @@
 /* What is to be forgotten is looked after so often, while there is anything. */
 #define TLY_FORGET_EVERY_NS NS_PER_S
 #define TLY_FORGET_RECORDS 1000
+/* Lives of which a record is kept though nothing of them is left. */
+#define TLY_LIVES_KEPT 1024
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)

@@ -97,9 +97,18 @@ static struct closed_life *closed_find(const struct tly_engine *e, uint64_t orig
     return NULL;
 }
 
+static struct tly_life life_of(const struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        if (life.origin == origin) return life;
+    }
+    return (struct tly_life){0};
+}
+
 bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin)
 {
-    return closed_find(e, origin) != NULL;
+    return closed_find(e, origin) != NULL || life_of(e, origin).state != TLY_LIFE_OPEN;
 }
 
 static void trace_life(struct tly_engine *e, enum tly_trace_kind kind, uint64_t origin, struct tly_slice node)
@@ -214,15 +223,6 @@ bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_vers
 
 /* ---- settling ---- */
 
-static struct tly_life life_of(const struct tly_engine *e, uint64_t origin)
-{
-    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
-        struct tly_life life = tly_ormap_life_kept(e->map, i);
-        if (life.origin == origin) return life;
-    }
-    return (struct tly_life){0};
-}
-
 static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin, const struct tly_beyond *own,
                           uint64_t mark)
 {
@@ -325,13 +325,14 @@ static void correct_word(struct tly_engine *e, const struct closed_life *closed)
     bool known = word_get(e, closed->origin, &word);
     struct tly_life life = life_of(e, closed->origin);
     bool ended = life.state >= TLY_LIFE_SETTLED || life.origin == 0;
+    bool gone = life.origin == 0 || (life.state == TLY_LIFE_RETIRED && tly_ormap_is_spent(e->map, life.origin));
     bool lacks_end = known && word.state == WORD_CLOSED && ended;
     /* It waits there for a mark that it cannot hear of any more. */
-    lacks_end |= known && life.origin == 0 && word.mark != 0 && is_waited_for(e, closed->origin);
+    lacks_end |= known && gone && word.mark != 0 && is_waited_for(e, closed->origin);
     bool is_lost = !known && (life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED);
     if (!lacks_end && !is_lost) return;
     word.state = life.state == TLY_LIFE_CLOSED ? WORD_CLOSED : WORD_SETTLED;
-    word.mark = word.state == WORD_SETTLED ? life.mark : 0;
+    word.mark = word.state == WORD_SETTLED && !gone ? life.mark : 0;
     word.print = 0;
     (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
 }
@@ -351,8 +352,27 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
         life = life_of(e, closed->origin);
         if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts) e->forget.words = word.version.ts;
     }
-    if (tly_ormap_drop_life(e->map, closed->origin)) e->stats.lives_dropped++;
-    return known || life_of(e, closed->origin).origin != 0;
+    life = life_of(e, closed->origin);
+    return known || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
+}
+
+/*
+ * Records of retired lives are kept for as long as there are few, because only who remembers a life can tell an old dot of it from
+ * one of a life that is new here. Of too many the oldest that has no dot goes.
+ */
+static void drop_oldest(struct tly_engine *e)
+{
+    uint64_t origin = 0, least = UINT64_MAX;
+    size_t known = 0;
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        known += life.origin != 0;
+        bool older = life.state == TLY_LIFE_RETIRED && life.mark < least && tly_ormap_is_spent(e->map, life.origin);
+        if (!older) continue;
+        origin = life.origin;
+        least = life.mark;
+    }
+    if (known > TLY_LIVES_KEPT && tly_ormap_drop_life(e->map, origin)) e->stats.lives_dropped++;
 }
 
 void tly_lives_step(struct tly_engine *e)
@@ -363,4 +383,5 @@ void tly_lives_step(struct tly_engine *e)
         if (f->closed[i].origin == tly_ormap_origin(e->map)) continue; /* a new one begins when it may */
         if (!step_life(e, &f->closed[i])) f->closed[i] = f->closed[--f->closed_count];
     }
+    drop_oldest(e);
 }
