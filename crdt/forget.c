@@ -29,6 +29,7 @@ enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, ui
     if (life->state >= TLY_LIFE_SETTLED) return TLY_OK;
     if (life->mark < mark) return TLY_MORE;
     life->state = TLY_LIFE_SETTLED;
+    if (tly_ormap_beyond(map, origin, mark).print != 0) map->lives[number].mark = mark;
     return TLY_OK;
 }
 

@@ -24,7 +24,7 @@
 enum tly_result tly_ormap_close_life(struct tly_ormap *map, uint64_t origin) TLY_MUST_CHECK;
 /*
  * Settles a life, other than the own, at a mark. TLY_MORE: its mark here is lower as yet, so it cannot be; a
- * higher one stays: it still says what is gone. Dots beyond it that are here already stay: the caller must then replace
+ * higher one stays, since it still says what is gone, unless dots stand beyond the new one. Everything must be sealed. Dots beyond it that are here already stay: the caller must then replace
  * the map's contents by those of somebody who has none (crdt/install.h).
  */
 enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, uint64_t mark) TLY_MUST_CHECK;

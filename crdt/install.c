@@ -86,6 +86,21 @@ enum tly_result tly_install_former(struct tly_install *install, uint64_t origin)
 
 /* ---- what stays of what was here ---- */
 
+/* The mark at which a life was settled, there or here; false: it is not. */
+static bool is_settled(const struct tly_install *install, uint64_t origin, uint64_t *mark)
+{
+    const struct tly_life *there = life_of(install, origin);
+    uint32_t number = tly_map_life_find(install->map, origin);
+    const struct tly_map_life *here = number != TLY_NO_LIFE ? &install->map->lives[number] : NULL;
+    if (there != NULL && there->state >= TLY_LIFE_SETTLED)
+        *mark = there->mark;
+    else if (here != NULL && here->state >= TLY_LIFE_SETTLED)
+        *mark = here->mark;
+    else
+        return false;
+    return true;
+}
+
 /* Up to here the snapshot says all there is to say of a life. */
 static uint64_t said_up_to(const struct tly_install *install, uint64_t origin)
 {
@@ -166,7 +181,9 @@ static bool is_own(const struct tly_install *install, uint64_t origin)
 
 static bool stays(struct tly_install *install, const struct tly_entry *entry, const struct tly_dot *dot)
 {
+    uint64_t end;
     if (dot->version.ts <= said_up_to(install, dot->version.origin)) return false;
+    if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
     if (dot->version.ts > install->bounds.forgotten) return true;
     bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
     return counted && is_own(install, dot->version.origin) && !was_deleted(install, tly_entry_key(entry), dot);
@@ -309,9 +326,9 @@ static enum tly_result carry_over(struct tly_install *install, struct tly_instal
     enum tly_result result = TLY_OK;
     if (install->staged->own == TLY_NO_LIFE) return TLY_OK;
     for (size_t i = 0; result == TLY_OK && i < install->former_count; i++) {
-        const struct tly_life *life = life_of(install, install->former[i]);
-        bool settled = life != NULL && life->state >= TLY_LIFE_SETTLED;
-        if (settled) result = carry_life(install, life->origin, life->mark, report);
+        uint64_t mark;
+        if (is_settled(install, install->former[i], &mark))
+            result = carry_life(install, install->former[i], mark, report);
     }
     return result;
 }
