@@ -410,7 +410,8 @@ static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life
     if (result != TLY_OK) return result;
     struct tly_map_life *taken = &staged->lives[number];
     /* The source's lives come first. Where it has one settled, what was here beyond its mark has just gone. */
-    if (taken->state < TLY_LIFE_SETTLED && life->mark > taken->mark) taken->mark = life->mark;
+    bool ends = taken->state < TLY_LIFE_SETTLED && life->state >= TLY_LIFE_SETTLED;
+    if (ends || (taken->state < TLY_LIFE_SETTLED && life->mark > taken->mark)) taken->mark = life->mark;
     if (life->state > taken->state) taken->state = life->state;
     if (life->floor > taken->floor) taken->floor = life->floor < taken->mark ? life->floor : taken->mark;
     return TLY_OK;

@@ -241,12 +241,23 @@ enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct t
     return take_chunk(e, &conn->snap, body);
 }
 
+/* The source may not have known yet that a life is settled and have brought what the others refuse. */
+static bool has_beyond(struct tly_engine *e)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        if (life.state < TLY_LIFE_SETTLED) continue;
+        if (tly_ormap_beyond(e->map, life.origin, life.mark).print != 0) return true;
+    }
+    return false;
+}
+
 /* Everything that was derived from the map is derived anew. */
 static enum tly_result after_install(struct tly_engine *e, const struct tly_installed *report)
 {
     e->stats.snapshots_installed++;
     e->stats.units_carried += report->carried_units;
-    e->forget.resync = false;
+    e->forget.resync = has_beyond(e);
     begin_dump(e);
     for (size_t i = e->conn_count; i-- > 0;)
         tly_conn_end(e, e->conns[i], "resync", "a snapshot was installed");
@@ -261,6 +272,7 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
     enum tly_result result = take_end(&conn->snap, body);
     if (result == TLY_OK) result = tly_lives_former(e, conn->snap.install);
     if (result == TLY_OK) result = tly_install_finish(conn->snap.install, &report);
+    if (result == TLY_OK) result = tly_ormap_seal(e->map);
     if (result != TLY_OK) return result;
     tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name, tly_slice_text(tly_cold_start_word(conn->asked_why)));
     return after_install(e, &report);
