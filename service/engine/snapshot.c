@@ -287,15 +287,25 @@ static bool covers(struct tly_marks marks, uint64_t origin, uint64_t ts)
     return false;
 }
 
+/*
+ * Whether these marks say that a life is known up to ts. It may have been retired there already; then the word that settled it is
+ * known, and the life of that word may have been retired as well.
+ */
+static bool is_known(struct tly_engine *e, struct tly_marks marks, struct tly_version version)
+{
+    for (size_t links = 0; links < TLY_ORIGINS_MAX; links++) {
+        if (covers(marks, version.origin, version.ts)) return true;
+        if (!tly_lives_settled_by(e, version.origin, &version)) return false;
+    }
+    return false;
+}
+
 static bool is_below_floor(struct tly_engine *e, struct tly_marks marks)
 {
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
-        struct tly_version word;
-        if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED || covers(marks, life.origin, life.floor)) continue;
-        /* It may have retired the life already: then it has the word that settled it. */
-        bool settled = life.state == TLY_LIFE_SETTLED && tly_lives_settled_by(e, life.origin, &word);
-        if (!settled || !covers(marks, word.origin, word.ts)) return true;
+        if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED) continue;
+        if (!is_known(e, marks, (struct tly_version){life.floor, life.origin})) return true;
     }
     return false;
 }
