@@ -303,7 +303,8 @@ struct tly_forget_view {
 };
 
 void tly_engine_forgetting(const struct tly_engine *engine, struct tly_forget_view *view);
-/* The i-th life, 0 to tly_node_view.lives - 1; origin 0: none any more. */
+/* The i-th of so many lives; origin 0: none any more. */
+size_t tly_engine_lives(const struct tly_engine *engine);
 struct tly_life tly_engine_life(const struct tly_engine *engine, size_t i);
 
 void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);

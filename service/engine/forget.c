@@ -34,9 +34,10 @@ static struct tly_slice key_of(uint8_t key[KEY_BYTES], uint64_t origin)
     return tly_slice_of(key, KEY_BYTES);
 }
 
-static bool counts(const struct peer *peer)
+bool tly_forget_counts(const struct peer *peer)
 {
-    return peer->member_state == TLY_MEMBER_ALIVE || peer->member_state == TLY_MEMBER_LEFT;
+    /* Only that word frees anything: who is away, left or dead is waited for. */
+    return peer->member_state != 0 && peer->member_state != TLY_MEMBER_FORGOTTEN;
 }
 
 static void lower(uint64_t *least, uint64_t number)
@@ -53,7 +54,7 @@ uint64_t tly_forget_number(const struct tly_engine *e)
     }
     /* A member of whom nothing has been heard yet has a life all the same. */
     for (size_t i = 0; i < e->peer_count; i++)
-        if (counts(e->peers[i])) lower(&least, tly_ormap_mark(e->map, e->peers[i]->member_origin));
+        if (tly_forget_counts(e->peers[i])) lower(&least, tly_ormap_mark(e->map, e->peers[i]->member_origin));
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
         if (conn->state == CONN_UP && !conn->below) lower(&least, tly_ormap_mark(e->map, conn->peer->origin));
@@ -115,7 +116,7 @@ static uint64_t compute_f(struct tly_engine *e)
     if (is_unmet(e)) return 0;
     uint64_t least = number_of(e, tly_ormap_origin(e->map));
     for (size_t i = 0; i < e->peer_count; i++)
-        if (counts(e->peers[i])) lower(&least, number_of(e, e->peers[i]->member_origin));
+        if (tly_forget_counts(e->peers[i])) lower(&least, number_of(e, e->peers[i]->member_origin));
     return least;
 }
 
@@ -216,7 +217,7 @@ static enum tly_result forget_member(struct tly_engine *e, struct tly_slice name
 {
     for (size_t i = 0; i < e->peer_count; i++) {
         struct peer *peer = e->peers[i];
-        if (!counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
+        if (!tly_forget_counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
         uint64_t origin = peer->member_origin;
         enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), origin, tly_slice_text(peer->address),
                                                 TLY_MEMBER_FORGOTTEN);
@@ -233,7 +234,7 @@ enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name)
 {
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (!counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
+        if (!tly_forget_counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
         memcpy(e->forget.wanted_name, peer->name, sizeof e->forget.wanted_name);
         e->forget.step_at = 0;
         return TLY_OK;
@@ -255,7 +256,7 @@ static void forget_who_is_gone(struct tly_engine *e)
     for (size_t i = 0; i < e->peer_count; i++) {
         struct peer *peer = e->peers[i];
         uint64_t mark = tly_ormap_mark(e->map, peer->member_origin);
-        if (!counts(peer) || peer->conn != NULL || peer->moved_at == 0 || mark != peer->moved_mark) {
+        if (!tly_forget_counts(peer) || peer->conn != NULL || peer->moved_at == 0 || mark != peer->moved_mark) {
             peer->moved_mark = mark;
             peer->moved_at = e->now.mono_ns;
         }
@@ -357,6 +358,11 @@ void tly_engine_forgetting(const struct tly_engine *e, struct tly_forget_view *v
         .removes = tly_ormap_removes(e->map),
         .closed = e->forget.closed_count,
     };
+}
+
+size_t tly_engine_lives(const struct tly_engine *e)
+{
+    return tly_ormap_lives(e->map);
 }
 
 struct tly_life tly_engine_life(const struct tly_engine *e, size_t i)

@@ -281,7 +281,7 @@ enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST
 /* A sys:member: key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);
-enum { TLY_MEMBER_ALIVE = 1, TLY_MEMBER_LEFT = 2, TLY_MEMBER_FORGOTTEN = 3 };
+enum { TLY_MEMBER_ALIVE = 1, TLY_MEMBER_LEFT = 2, TLY_MEMBER_FORGOTTEN = 5 };
 /* Writes another node's record. */
 enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin, struct tly_slice address,
                                uint64_t state) TLY_MUST_CHECK;
@@ -309,6 +309,8 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
 void tly_forget_tick(struct tly_engine *e);
 uint64_t tly_forget_deadline(const struct tly_engine *e);
+/* Whether a peer is a member that is waited for. */
+bool tly_forget_counts(const struct peer *peer);
 /* The number that says what this node has of everything, as of now. */
 uint64_t tly_forget_number(const struct tly_engine *e);
 /* What a member said of a closed life; false: nothing. */

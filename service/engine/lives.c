@@ -238,7 +238,7 @@ static bool all_agree(struct tly_engine *e, uint64_t origin, const struct tly_be
     if (!says_the_same(e, tly_ormap_origin(e->map), origin, own, mark)) return false;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (peer->member_state == 0 || peer->member_state == TLY_MEMBER_FORGOTTEN) continue;
+        if (!tly_forget_counts(peer)) continue;
         if (!says_the_same(e, peer->member_origin, origin, own, mark)) return false;
     }
     return true;
@@ -309,8 +309,7 @@ static bool is_waited_for(struct tly_engine *e, uint64_t origin)
     uint64_t mark;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        bool counts = peer->member_state == TLY_MEMBER_ALIVE || peer->member_state == TLY_MEMBER_LEFT;
-        if (counts && tly_forget_said(e, peer->member_origin, origin, &beyond, &mark)) return true;
+        if (tly_forget_counts(peer) && tly_forget_said(e, peer->member_origin, origin, &beyond, &mark)) return true;
     }
     return false;
 }

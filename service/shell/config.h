@@ -33,6 +33,7 @@ struct tly_config {
     enum tly_fsync fsync;
     uint32_t flush_ms;
     size_t keys_max; /* 0: no limit but memory */
+    uint64_t tombstone_grace_ms, forget_after_ms;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

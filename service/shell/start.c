@@ -111,6 +111,8 @@ static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_e
         .address = tly_slice_text(app->config.advertise),
         .flush_ms = app->config.flush_ms,
         .keys_max = app->config.keys_max,
+        .tombstone_grace_ms = app->config.tombstone_grace_ms,
+        .forget_after_ms = app->config.forget_after_ms,
         .lease = lease,
         .has_store = app->store != NULL,
         .now = tly_app_read_time(),

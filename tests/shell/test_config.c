@@ -70,6 +70,9 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"flush_ms", "1"},
         {"flush_ms", "1000"},
         {"keys_max", "0"},
+        {"tombstone_grace", "1"},
+        {"tombstone_grace", "604800"},
+        {"forget_after", "31622400"},
         {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -116,6 +119,9 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"log=loud", "error, warn, info or debug"},
         {"data=", "a directory or none"},
         {"keys_max=-1", "a number"},
+        {"tombstone_grace=0", "seconds"},
+        {"tombstone_grace=604801", "seconds"},
+        {"forget_after=5m", "seconds"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh(), before = fresh();
