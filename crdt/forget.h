@@ -39,8 +39,9 @@ bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin);
 
 /* What is known of all that is no longer here. */
 struct tly_bounds {
-    uint64_t lost;      /* the mark of every life that is unknown here */
-    uint64_t forgotten; /* newest ts that was forgotten, of any life: no REMOVE that nobody has any more is newer */
+    uint64_t lost; /* the mark of every life that is unknown here */
+    uint64_t
+        forgotten; /* newest ts that was forgotten, of any life: no REMOVE that nobody has any more is newer */
 };
 
 struct tly_bounds tly_ormap_bounds(const struct tly_ormap *map);
@@ -90,7 +91,7 @@ struct tly_ended {
 
 struct tly_swept {
     size_t dropped;
-    size_t waiting; /* entries that ended and are not known everywhere yet */
+    size_t waiting;          /* entries that ended and are not known everywhere yet */
     uint64_t newest_waiting; /* the F, if above all, with which all of them could go */
 };
 

@@ -141,14 +141,16 @@ static bool are_neighbours(const struct tly_dot *a, const struct tly_dot *b)
 }
 
 /* Whether a dot at or below the mark is gone from a map: it neither stands there nor does anything make it redundant. */
-static bool is_gone_from(struct tly_ormap *map, uint64_t mark, struct tly_slice key, const struct tly_dot *dot)
+static bool is_gone_from(struct tly_ormap *map, uint64_t mark, struct tly_slice key,
+                         const struct tly_dot *dot)
 {
     if (dot->version.ts > mark) return false;
     const struct tly_entry *entry = tly_ormap_find(map, key);
     size_t count = 0;
     const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
     for (size_t i = 0; i < count; i++)
-        if (tly_dot_equal(&dots[i], dot) || tly_dominates(tly_entry_strategy(entry), &dots[i], dot)) return false;
+        if (tly_dot_equal(&dots[i], dot) || tly_dominates(tly_entry_strategy(entry), &dots[i], dot))
+            return false;
     return true;
 }
 
@@ -186,7 +188,8 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
     if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
     if (dot->version.ts > install->bounds.forgotten) return true;
     bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
-    return counted && is_own(install, dot->version.origin) && !was_deleted(install, tly_entry_key(entry), dot);
+    return counted && is_own(install, dot->version.origin) &&
+           !was_deleted(install, tly_entry_key(entry), dot);
 }
 
 static enum tly_result keep_dots(struct tly_install *install, const struct tly_entry *entry,
@@ -252,7 +255,8 @@ static struct tly_dot shard_in(struct tly_ormap *map, struct tly_slice key, uint
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
     for (size_t i = 0; i < count; i++)
-        if (dots[i].version.origin == origin && dots[i].op == TLY_PUT && dots[i].num[TLY_SUM_WINDOW] == window)
+        if (dots[i].version.origin == origin && dots[i].op == TLY_PUT &&
+            dots[i].num[TLY_SUM_WINDOW] == window)
             shard = dots[i];
     return shard;
 }
@@ -374,7 +378,8 @@ static bool is_stale(void *context, const struct tly_dot *dot)
 {
     const struct staleness *stale = context;
     struct tly_ormap *map = stale->install->map;
-    if (dot->version.origin == tly_ormap_origin(map)) return false; /* ours, and perhaps counted into just now */
+    if (dot->version.origin == tly_ormap_origin(map))
+        return false; /* ours, and perhaps counted into just now */
     return is_gone_from(map, tly_ormap_mark(map, dot->version.origin), stale->key, dot);
 }
 

@@ -47,15 +47,15 @@ struct tly_ormap {
 
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
-    size_t free_lives; /* numbers among them that no life has now */
+    size_t free_lives;            /* numbers among them that no life has now */
     struct tly_by_origin *sorted; /* the lives by origin */
     size_t sorted_capacity;
     uint32_t own; /* TLY_NO_LIFE until one begins */
     uint32_t last_life;
-    size_t removes; /* REMOVEs that stand */
+    size_t removes;         /* REMOVEs that stand */
     uint64_t newest_remove; /* ts of the newest that ever stood */
-    uint64_t lost;  /* the mark of every life that is not known (any more) */
-    uint64_t forgotten; /* newest ts that was forgotten, of any life */
+    uint64_t lost;          /* the mark of every life that is not known (any more) */
+    uint64_t forgotten;     /* newest ts that was forgotten, of any life */
 
     uint32_t *unsealed; /* numbers of entries with something to seal */
     size_t unsealed_count, unsealed_capacity;

@@ -21,17 +21,18 @@ struct tly_engine;
 struct tly_engine_config {
     struct tly_mem mem;
     struct tly_hash_key hash_key;
-    uint64_t seed;            /* for jitter */
-    struct tly_slice name;    /* of this node, 1 to TLY_NAME_BYTES_MAX bytes */
-    struct tly_slice cluster; /* nodes of another cluster are refused */
-    struct tly_slice address; /* what peers dial; empty: nobody can dial us */
-    uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
-    size_t keys_max;          /* 0: as many as memory takes */
-    uint64_t max_skew_ns;     /* 0: TLY_MAX_SKEW_NS */
-    uint64_t lease;           /* durable from an earlier process, 0: none */
+    uint64_t seed;               /* for jitter */
+    struct tly_slice name;       /* of this node, 1 to TLY_NAME_BYTES_MAX bytes */
+    struct tly_slice cluster;    /* nodes of another cluster are refused */
+    struct tly_slice address;    /* what peers dial; empty: nobody can dial us */
+    uint32_t flush_ms;           /* between two rounds to one peer, under load; 0: 10 */
+    size_t keys_max;             /* 0: as many as memory takes */
+    uint64_t max_skew_ns;        /* 0: TLY_MAX_SKEW_NS */
+    uint64_t lease;              /* durable from an earlier process, 0: none */
     uint64_t tombstone_grace_ms; /* between knowing that all have a REMOVE and forgetting it; 0: 300000 */
-    uint64_t forget_after_ms; /* a member that is away for so long is forgotten if it holds up others; 0: 86400000 */
-    bool has_store;           /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
+    uint64_t
+        forget_after_ms; /* a member that is away for so long is forgotten if it holds up others; 0: 86400000 */
+    bool has_store;      /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
     struct tly_time now;
 };
 
@@ -192,7 +193,7 @@ enum tly_request_kind {
     TLY_ASK_PUT_MAX, /* key, epoch, number: an epoch_max key */
     TLY_ASK_PUT,     /* key, bytes, deadline_ms: an lww key */
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
-    TLY_ASK_FORGET, /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
+    TLY_ASK_FORGET,  /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
     TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 

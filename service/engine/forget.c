@@ -64,7 +64,8 @@ uint64_t tly_forget_number(const struct tly_engine *e)
 }
 
 /* The walk over what a life has published; false: nothing. */
-static bool said_by(struct tly_engine *e, uint64_t origin, uint64_t *number, struct tly_cursor *cursor, size_t *lives)
+static bool said_by(struct tly_engine *e, uint64_t origin, uint64_t *number, struct tly_cursor *cursor,
+                    size_t *lives)
 {
     uint8_t key[KEY_BYTES];
     const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, origin));
@@ -79,7 +80,8 @@ static bool said_by(struct tly_engine *e, uint64_t origin, uint64_t *number, str
     return elements % 4 == 1 && cursor->result == TLY_OK;
 }
 
-bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond, uint64_t *mark)
+bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
+                     uint64_t *mark)
 {
     uint64_t number;
     struct tly_cursor cursor;
@@ -219,8 +221,8 @@ static enum tly_result forget_member(struct tly_engine *e, struct tly_slice name
         struct peer *peer = e->peers[i];
         if (!tly_forget_counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
         uint64_t origin = peer->member_origin;
-        enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), origin, tly_slice_text(peer->address),
-                                                TLY_MEMBER_FORGOTTEN);
+        enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), origin,
+                                                tly_slice_text(peer->address), TLY_MEMBER_FORGOTTEN);
         if (result == TLY_OK) result = tly_lives_close(e, origin, tly_slice_text(peer->name));
         if (result != TLY_OK) return result;
         e->stats.members_forgotten++;
@@ -256,12 +258,14 @@ static void forget_who_is_gone(struct tly_engine *e)
     for (size_t i = 0; i < e->peer_count; i++) {
         struct peer *peer = e->peers[i];
         uint64_t mark = tly_ormap_mark(e->map, peer->member_origin);
-        if (!tly_forget_counts(peer) || peer->conn != NULL || peer->moved_at == 0 || mark != peer->moved_mark) {
+        if (!tly_forget_counts(peer) || peer->conn != NULL || peer->moved_at == 0 ||
+            mark != peer->moved_mark) {
             peer->moved_mark = mark;
             peer->moved_at = e->now.mono_ns;
         }
         if (e->now.mono_ns - peer->moved_at < e->forget.forget_after_ns) continue;
-        (void)forget_member(e, tly_slice_text(peer->name)); /* again at the next step if there was no memory */
+        (void)forget_member(e,
+                            tly_slice_text(peer->name)); /* again at the next step if there was no memory */
     }
 }
 

@@ -69,12 +69,12 @@
 struct snap_out {
     bool active, begun;
     uint64_t number, chunks;
-    size_t cursor;             /* of tly_ormap_each: the next entry */
-    struct tly_version sent;   /* the last dot sent of the entry before it; ts 0: all of it is */
+    size_t cursor;                  /* of tly_ormap_each: the next entry */
+    struct tly_version sent;        /* the last dot sent of the entry before it; ts 0: all of it is */
     uint8_t key[TLY_KEY_BYTES_MAX]; /* … its key */
     size_t key_bytes;
-    uint64_t frozen;           /* this node's number when it began */
-    uint64_t joined_at;        /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
+    uint64_t frozen;    /* this node's number when it began */
+    uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
     uint64_t wait_until, give_up_at;
 };
 
@@ -195,10 +195,10 @@ struct tly_engine {
     uint64_t next_dial; /* number of the next connection of ours */
     uint64_t new_life_at;
     struct forgetting forget;
-    struct snap_out dump;   /* to the disk */
-    struct snap_in redump;  /* from the disk */
-    uint64_t held_batch;    /* peers hear nothing before this batch is stored */
-    uint64_t snapshots;     /* number of the last one */
+    struct snap_out dump;  /* to the disk */
+    struct snap_in redump; /* from the disk */
+    uint64_t held_batch;   /* peers hear nothing before this batch is stored */
+    uint64_t snapshots;    /* number of the last one */
 
     struct tly_follower disk;
     bool replay_taken;
@@ -211,7 +211,7 @@ struct tly_engine {
     uint64_t lease_asked;
     bool store_failing;
     size_t sweep_cursor;
-    uint64_t sweep_now_ns; /* the time that counts for the sweep under way */
+    uint64_t sweep_now_ns;         /* the time that counts for the sweep under way */
     uint64_t sweep_at, sweep_from; /* from: nothing goes before, unless a peer has told the time */
 
     struct tly_buf arena; /* bytes of effects */
@@ -283,8 +283,8 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);
 enum { TLY_MEMBER_ALIVE = 1, TLY_MEMBER_LEFT = 2, TLY_MEMBER_FORGOTTEN = 5 };
 /* Writes another node's record. */
-enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin, struct tly_slice address,
-                               uint64_t state) TLY_MUST_CHECK;
+enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin,
+                               struct tly_slice address, uint64_t state) TLY_MUST_CHECK;
 /* The life that the record of a name, which may be one's own, names; 0: none. */
 uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name);
 
@@ -314,7 +314,8 @@ bool tly_forget_counts(const struct peer *peer);
 /* The number that says what this node has of everything, as of now. */
 uint64_t tly_forget_number(const struct tly_engine *e);
 /* What a member said of a closed life; false: nothing. */
-bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond, uint64_t *mark);
+bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
+                     uint64_t *mark);
 /* The operator's word that a member is gone. TLY_NOT_FOUND: there is none of that name. */
 enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_MUST_CHECK;
 /* Time for expiry, ms; 0: not known well enough yet. */
@@ -323,7 +324,8 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e);
 /* snapshot.c */
 /* After a HELLO was accepted: sees whether rounds can bring the peer up. False: the connection was ended. */
 bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello);
-enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body, bool *ended) TLY_MUST_CHECK;
+enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,
+                                    bool *ended) TLY_MUST_CHECK;
 enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
 enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
 enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;

@@ -133,8 +133,10 @@ static void end_its_connections(struct tly_engine *e, uint64_t origin)
 static void remember(struct tly_engine *e, uint64_t origin, struct tly_slice node)
 {
     struct forgetting *f = &e->forget;
-    void *closed = tly_mem_reserve(&e->mem, f->closed, &f->closed_capacity, f->closed_count + 1, sizeof *f->closed);
-    if (closed == NULL || (origin != tly_ormap_origin(e->map) && tly_ormap_close_life(e->map, origin) != TLY_OK)) {
+    void *closed =
+        tly_mem_reserve(&e->mem, f->closed, &f->closed_capacity, f->closed_count + 1, sizeof *f->closed);
+    if (closed == NULL ||
+        (origin != tly_ormap_origin(e->map) && tly_ormap_close_life(e->map, origin) != TLY_OK)) {
         e->arena.result = TLY_NOMEM;
         if (closed != NULL) f->closed = closed;
         return;
@@ -150,7 +152,8 @@ void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
 {
     uint64_t origin = origin_of(key);
     struct word word;
-    if (origin != 0 && closed_find(e, origin) == NULL && word_get(e, origin, &word)) remember(e, origin, word.node);
+    if (origin != 0 && closed_find(e, origin) == NULL && word_get(e, origin, &word))
+        remember(e, origin, word.node);
 }
 
 /* Lives that a snapshot said have ended, though it did not bring the word. */
@@ -223,13 +226,13 @@ bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_vers
 
 /* ---- settling ---- */
 
-static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin, const struct tly_beyond *own,
-                          uint64_t mark)
+static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin,
+                          const struct tly_beyond *own, uint64_t mark)
 {
     struct tly_beyond said;
     uint64_t its_mark;
-    return tly_forget_said(e, member, origin, &said, &its_mark) && its_mark == mark && said.newest == own->newest &&
-           said.print == own->print;
+    return tly_forget_said(e, member, origin, &said, &its_mark) && its_mark == mark &&
+           said.newest == own->newest && said.print == own->print;
 }
 
 /* Whether every member, this node too, has said of the life what it is here now. */
@@ -309,7 +312,8 @@ static bool is_waited_for(struct tly_engine *e, uint64_t origin)
     uint64_t mark;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (tly_forget_counts(peer) && tly_forget_said(e, peer->member_origin, origin, &beyond, &mark)) return true;
+        if (tly_forget_counts(peer) && tly_forget_said(e, peer->member_origin, origin, &beyond, &mark))
+            return true;
     }
     return false;
 }
@@ -324,7 +328,8 @@ static void correct_word(struct tly_engine *e, const struct closed_life *closed)
     bool known = word_get(e, closed->origin, &word);
     struct tly_life life = life_of(e, closed->origin);
     bool ended = life.state >= TLY_LIFE_SETTLED || life.origin == 0;
-    bool gone = life.origin == 0 || (life.state == TLY_LIFE_RETIRED && tly_ormap_is_spent(e->map, life.origin));
+    bool gone =
+        life.origin == 0 || (life.state == TLY_LIFE_RETIRED && tly_ormap_is_spent(e->map, life.origin));
     bool lacks_end = known && word.state == WORD_CLOSED && ended;
     /* It waits there for a mark that it cannot hear of any more. */
     lacks_end |= known && gone && word.mark != 0 && is_waited_for(e, closed->origin);
@@ -349,7 +354,8 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
         bool by_all = word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin);
         if (by_all) tly_ormap_retire_life(e->map, closed->origin, word.version);
         life = life_of(e, closed->origin);
-        if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts) e->forget.words = word.version.ts;
+        if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts)
+            e->forget.words = word.version.ts;
     }
     life = life_of(e, closed->origin);
     return known || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
@@ -366,7 +372,8 @@ static void drop_oldest(struct tly_engine *e)
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life_kept(e->map, i);
         known += life.origin != 0;
-        bool older = life.state == TLY_LIFE_RETIRED && life.mark < least && tly_ormap_is_spent(e->map, life.origin);
+        bool older =
+            life.state == TLY_LIFE_RETIRED && life.mark < least && tly_ormap_is_spent(e->map, life.origin);
         if (!older) continue;
         origin = life.origin;
         least = life.mark;

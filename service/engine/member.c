@@ -31,8 +31,8 @@ static struct tly_slice key_of(uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX], s
     return tly_slice_of(key, PREFIX_BYTES + name.n);
 }
 
-enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin, struct tly_slice address,
-                               uint64_t state)
+enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin,
+                               struct tly_slice address, uint64_t state)
 {
     uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX];
     tly_buf_clear(&e->frame);
@@ -95,7 +95,9 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
     struct peer *peer = tly_peer_need(e, name);
     struct target *target = tly_target_need(e, member.address);
     if (peer == NULL) return;
-    bool is_left = member.state == TLY_MEMBER_LEFT; /* who was forgotten is dialled for ever: two that forgot each other must meet */
+    bool is_left =
+        member.state ==
+        TLY_MEMBER_LEFT; /* who was forgotten is dialled for ever: two that forgot each other must meet */
     note_record(e, peer, &member); /* may write, so nothing of the record is looked at afterwards */
     if (target == NULL) return;
     /* A node that moved is looked for at its new address only. */

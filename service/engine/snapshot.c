@@ -83,7 +83,8 @@ enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, si
     tly_buf_clear(&e->part);
     tly_round_writer_finish(&e->writer, 0, (struct tly_mark_list){0}, (struct tly_mark_list){0}, &e->part);
     if (e->part.result != TLY_OK) tly_buf_fail(&e->body, e->part.result);
-    tly_snap_chunk_put(&e->body, &(struct tly_snap_chunk){out->number, out->chunks++, tly_buf_slice(&e->part)});
+    tly_snap_chunk_put(&e->body,
+                       &(struct tly_snap_chunk){out->number, out->chunks++, tly_buf_slice(&e->part)});
     return TLY_FRAME_SNAP_CHUNK;
 }
 
@@ -210,7 +211,8 @@ static bool serves(const struct tly_engine *e, const struct conn *conn, enum tly
     return conn->below_why == TLY_COLD_FORGOTTEN || tly_ormap_origin(e->map) < conn->peer->origin;
 }
 
-enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body, bool *ended)
+enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,
+                                    bool *ended)
 {
     enum tly_cold_start why;
     enum tly_result result = tly_cold_start_get(body, &why);
@@ -274,7 +276,8 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
     if (result == TLY_OK) result = tly_install_finish(conn->snap.install, &report);
     if (result == TLY_OK) result = tly_ormap_seal(e->map);
     if (result != TLY_OK) return result;
-    tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name, tly_slice_text(tly_cold_start_word(conn->asked_why)));
+    tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name,
+                 tly_slice_text(tly_cold_start_word(conn->asked_why)));
     return after_install(e, &report);
 }
 
@@ -339,8 +342,8 @@ static enum tly_result introduce(struct tly_engine *e, struct conn *conn)
     struct peer *peer = conn->peer;
     bool known = peer->member_origin == peer->origin && peer->member_state == TLY_MEMBER_ALIVE;
     if (known) return TLY_OK;
-    enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), peer->origin, tly_slice_text(peer->address),
-                                            TLY_MEMBER_ALIVE);
+    enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), peer->origin,
+                                            tly_slice_text(peer->address), TLY_MEMBER_ALIVE);
     conn->out.joined_at = tly_ormap_mark(e->map, tly_ormap_origin(e->map));
     return result;
 }

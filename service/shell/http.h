@@ -67,8 +67,8 @@ tly_http_handler tly_http_run_check, tly_http_run_forward;
 /* http_routes_counter.c */
 tly_http_handler tly_http_run_counter;
 /* http_routes_node.c */
-tly_http_handler tly_http_run_cluster, tly_http_run_forget, tly_http_run_peers, tly_http_run_limits, tly_http_run_healthz,
-    tly_http_run_readyz, tly_http_run_root;
+tly_http_handler tly_http_run_cluster, tly_http_run_forget, tly_http_run_peers, tly_http_run_limits,
+    tly_http_run_healthz, tly_http_run_readyz, tly_http_run_root;
 /* metrics.c: Prometheus' text format 0.0.4 */
 tly_http_handler tly_http_run_metrics;
 

@@ -97,8 +97,8 @@ static void write_something(struct node *node)
 {
     size_t key = (size_t)below(KEYS);
     struct tly_dot dot = sample_write(&rng, world_strategy(key), 60);
-    enum tly_result result =
-        dot.op == TLY_PUT ? tly_ormap_put(node->map, world_key(key), &dot) : tly_ormap_remove(node->map, world_key(key));
+    enum tly_result result = dot.op == TLY_PUT ? tly_ormap_put(node->map, world_key(key), &dot)
+                                               : tly_ormap_remove(node->map, world_key(key));
     claim(result == TLY_OK || result == TLY_NOT_FOUND || result == TLY_FRONTIER_FULL);
     claim(tly_ormap_seal(node->map) == TLY_OK);
     learn_removes(node->map);
@@ -194,7 +194,8 @@ static void all_dots(struct tly_ormap *from, struct tly_ormap *to)
     }
     for (size_t i = 0; i < tly_ormap_lives(from); i++) {
         struct tly_life life = tly_ormap_life(from, i);
-        if (life.origin != tly_ormap_origin(to)) claim(tly_ormap_raise_mark(to, life.origin, life.mark) == TLY_OK);
+        if (life.origin != tly_ormap_origin(to))
+            claim(tly_ormap_raise_mark(to, life.origin, life.mark) == TLY_OK);
     }
 }
 
@@ -283,7 +284,8 @@ static void settle_some(void)
         claim(tly_ormap_seal(nodes[i].map) == TLY_OK);
         uint64_t m = tly_ormap_mark(nodes[i].map, origin);
         struct tly_beyond beyond = tly_ormap_beyond(nodes[i].map, origin, m);
-        bool same = mark == UINT64_MAX || (m == mark && beyond.newest == all.newest && beyond.print == all.print);
+        bool same =
+            mark == UINT64_MAX || (m == mark && beyond.newest == all.newest && beyond.print == all.print);
         if (is_lived(origin) || m == UINT64_MAX || beyond.newest == 0 || !same) return;
         all = beyond;
         mark = m;
@@ -407,10 +409,12 @@ static void a_put_older_than_a_remove_never_comes_back(void **state)
     for (size_t i = 0; i < seeds; i++)
         run(test_seed_first() + i);
     tly_registry_free(registry);
-    print_message("%zu histories: %zu REMOVEs forgotten, %zu snapshots installed, %zu lives settled (%zu beyond a mark), "
-                  "%zu stale dots dropped\n",
-                  seeds, forgotten_removes, installs, settled, settled_beyond, stale);
-    claim(forgotten_removes > 5 * seeds && installs > seeds && settled > seeds && settled_beyond > 0 && stale > seeds);
+    print_message(
+        "%zu histories: %zu REMOVEs forgotten, %zu snapshots installed, %zu lives settled (%zu beyond a mark), "
+        "%zu stale dots dropped\n",
+        seeds, forgotten_removes, installs, settled, settled_beyond, stale);
+    claim(forgotten_removes > 5 * seeds && installs > seeds && settled > seeds && settled_beyond > 0 &&
+          stale > seeds);
     claim(test_mem_live() == 0);
 }
 

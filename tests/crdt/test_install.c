@@ -45,7 +45,8 @@ static void hit(size_t node, const char *name, uint64_t window, uint64_t epoch, 
 
 static int64_t read_at(size_t node, const char *name, uint64_t window, uint64_t epoch)
 {
-    return world_read(world.node[node], key(name), (struct tly_moment){.window = window, .epoch = epoch}).count;
+    return world_read(world.node[node], key(name), (struct tly_moment){.window = window, .epoch = epoch})
+        .count;
 }
 
 static void sync_nodes(size_t from, size_t to)
@@ -74,7 +75,8 @@ static struct tly_install *staged(size_t from, size_t to)
     }
     tly_install_bounds(install, tly_ormap_bounds(source));
     size_t cursor = 0;
-    for (const struct tly_entry *entry; result == TLY_OK && (entry = tly_ormap_each(source, &cursor)) != NULL;) {
+    for (const struct tly_entry *entry;
+         result == TLY_OK && (entry = tly_ormap_each(source, &cursor)) != NULL;) {
         size_t count;
         const struct tly_dot *dots = tly_entry_dots(source, entry, &count);
         for (size_t i = 0; result == TLY_OK && i < count; i++) {
@@ -119,7 +121,8 @@ static void what_was_deleted_and_forgotten_goes_and_what_is_new_stays(void **sta
     assert_int_equal(report.dropped, 1);
     assert_int_equal(report.kept, 1);
     assert_null(tly_ormap_find(world.node[1], key("l:a")));
-    assert_true(tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
+    assert_true(
+        tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
     assert_int_equal(tly_ormap_mark(world.node[1], 1), tly_ormap_mark(world.node[0], 1));
     assert_int_equal(tly_ormap_origin(world.node[1]), 2);
     /* It goes on as ever: what it has alone is heard by the source. */
@@ -233,7 +236,8 @@ static void a_source_with_an_old_disk_revives_nothing(void **state)
     install(2, 1, 0);
     assert_int_equal(report.stale, 1);
     assert_null(tly_ormap_find(world.node[1], key("l:a")));
-    assert_true(tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
+    assert_true(
+        tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
 }
 
 /* ---- own counts ---- */

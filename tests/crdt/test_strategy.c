@@ -530,13 +530,20 @@ static void calendar_units_begin_when_the_calendar_says(void **state)
     static const struct {
         uint64_t unit, number, start_s;
     } known[] = {
-        {TLY_UNIT_MINUTE, 1, 60},          {TLY_UNIT_HOUR, 2, 7200},
-        {TLY_UNIT_DAY, 59, 5097600},       {TLY_UNIT_WEEK, 0, 0},
-        {TLY_UNIT_WEEK, 1, 345600},        {TLY_UNIT_WEEK, 2957, 1788134400},
-        {TLY_UNIT_MONTH, 0, 0},            {TLY_UNIT_MONTH, 1, 2678400},
-        {TLY_UNIT_MONTH, 361, 949363200}, {TLY_UNIT_MONTH, 362, 951868800},
-        {TLY_UNIT_MONTH, 650, 1709251200}, {TLY_UNIT_YEAR, 30, 946684800},
-        {TLY_UNIT_YEAR, 130, 4102444800},  {TLY_UNIT_YEAR, 131, 4133980800},
+        {TLY_UNIT_MINUTE, 1, 60},
+        {TLY_UNIT_HOUR, 2, 7200},
+        {TLY_UNIT_DAY, 59, 5097600},
+        {TLY_UNIT_WEEK, 0, 0},
+        {TLY_UNIT_WEEK, 1, 345600},
+        {TLY_UNIT_WEEK, 2957, 1788134400},
+        {TLY_UNIT_MONTH, 0, 0},
+        {TLY_UNIT_MONTH, 1, 2678400},
+        {TLY_UNIT_MONTH, 361, 949363200},
+        {TLY_UNIT_MONTH, 362, 951868800},
+        {TLY_UNIT_MONTH, 650, 1709251200},
+        {TLY_UNIT_YEAR, 30, 946684800},
+        {TLY_UNIT_YEAR, 130, 4102444800},
+        {TLY_UNIT_YEAR, 131, 4133980800},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         assert_int_equal(tly_calendar_start_ms(known[i].unit, known[i].number), known[i].start_s * 1000);

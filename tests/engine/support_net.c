@@ -201,8 +201,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
         case TLY_DO_CLOSE: do_close(net, node, effect->conn); break;
         case TLY_DO_APPEND:
             keep_batch(&net->nodes[node], effect->bytes);
-            assert_int_equal(effect->number,
-                             net->nodes[node].batch_count - net->nodes[node].batches_before);
+            assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);
             stored = effect->number;
             break;
         case TLY_DO_LEASE: leased = effect->number; break;

@@ -26,7 +26,8 @@ static struct net *some_nodes(size_t count)
 static void put(struct net *net, size_t node, const char *key, const char *value)
 {
     struct tly_reply reply;
-    struct tly_request request = {.kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text(value)};
+    struct tly_request request = {
+        .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text(value)};
     assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
 }
 
@@ -278,8 +279,8 @@ static void a_node_that_crashes_a_thousand_times_leaves_little(void **state)
         if (listed(net, 0) > marks) marks = listed(net, 0);
         if (i == 60) bytes = bytes_of(net, 0);
     }
-    print_message("%zu crashes, at most %zu lives in the marks, %zu bytes after 60 and %zu at the end\n", crashes, marks,
-                  bytes, bytes_of(net, 0));
+    print_message("%zu crashes, at most %zu lives in the marks, %zu bytes after 60 and %zu at the end\n",
+                  crashes, marks, bytes, bytes_of(net, 0));
     assert_in_range(marks, 3, 12);
     assert_in_range(bytes_of(net, 0), 1, bytes + 256 * crashes);
     claim_equal(net, 3);

@@ -21,9 +21,10 @@
 static struct test_rng rng;
 static struct net *net;
 static uint64_t lives, snapshots, forgotten;
-static uint64_t written; /* each value is written once only and carries its number, so a value that stands is one write */
-static uint64_t dead[KEYS]; /* newest value of a key that was deleted at rest, when all were equal */
-static bool declared; /* somebody was declared forgotten since the last rest */
+static uint64_t
+    written; /* each value is written once only and carries its number, so a value that stands is one write */
+static uint64_t dead[KEYS];          /* newest value of a key that was deleted at rest, when all were equal */
+static bool declared;                /* somebody was declared forgotten since the last rest */
 static bool away[NODES], old[NODES]; /* old: its disk was older, and it has not been at rest since */
 
 static uint64_t below(uint64_t n)
