@@ -287,6 +287,26 @@ static void a_node_that_crashes_a_thousand_times_leaves_little(void **state)
     net_free(net);
 }
 
+/* ---- time ---- */
+
+/* B18. */
+static void a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone(void **state)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        struct net *net = some_nodes(2);
+        assert_true(net_check(net, 0, "q", "10/3600s", TLY_FIXED_WINDOW));
+        net_run(net, S);
+        if (alone != 0) net_block(net, 0, 1, true);
+        net_shift_wall(net, 1, (int64_t)(90 * 86400 * S));
+        net_restart(net, 1, ++lives, SIZE_MAX);
+        net_run(net, 50 * S);
+        assert_int_equal(net_stats(net, 1).dots_expired, 0);
+        net_run(net, 100 * S);
+        assert_int_equal(net_stats(net, 1).dots_expired, alone);
+        net_free(net);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_member_on_an_older_disk_revives_nothing),
         cmocka_unit_test(a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on),
         cmocka_unit_test(a_node_that_crashes_a_thousand_times_leaves_little),
+        cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
