@@ -19,21 +19,23 @@ static void get_array_of(struct tly_cursor *cursor, size_t elements)
     if (tly_get_array(cursor, elements) != elements) tly_cursor_fail(cursor);
 }
 
-void tly_cold_start_put(struct tly_buf *out, enum tly_cold_start reason)
+void tly_cold_put(struct tly_buf *out, const struct tly_cold *cold)
 {
-    tly_put_array(out, 1);
-    tly_put_text(out, tly_slice_text(tly_cold_start_word(reason)));
+    tly_put_array(out, 2);
+    tly_put_text(out, tly_slice_text(tly_cold_start_word(cold->reason)));
+    tly_put_uint(out, cold->forgotten);
 }
 
-enum tly_result tly_cold_start_get(struct tly_slice body, enum tly_cold_start *reason)
+enum tly_result tly_cold_get(struct tly_slice body, struct tly_cold *cold)
 {
     struct tly_cursor cursor = tly_cursor_of(body);
-    get_array_of(&cursor, 1);
+    get_array_of(&cursor, 2);
     struct tly_slice word = tly_get_bytes(&cursor, TLY_NAME_BYTES_MAX);
     if (word.n == 0) tly_cursor_fail(&cursor);
-    *reason = TLY_COLD_FLOOR;
+    cold->forgotten = tly_get_uint(&cursor);
+    cold->reason = TLY_COLD_FLOOR;
     for (size_t i = 0; i < TLY_COLD_START_COUNT; i++)
-        if (tly_slice_equal(word, tly_slice_text(words[i]))) *reason = (enum tly_cold_start)i;
+        if (tly_slice_equal(word, tly_slice_text(words[i]))) cold->reason = (enum tly_cold_start)i;
     return tly_cursor_end(&cursor);
 }
 

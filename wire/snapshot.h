@@ -26,9 +26,17 @@ enum tly_cold_start {
 
 const char *tly_cold_start_word(enum tly_cold_start reason);
 
-/* COLD_START and SNAP_ASK: [reason]. An unknown word reads as TLY_COLD_FLOOR: the remedy is the same. */
-void tly_cold_start_put(struct tly_buf *out, enum tly_cold_start reason);
-enum tly_result tly_cold_start_get(struct tly_slice body, enum tly_cold_start *reason) TLY_MUST_CHECK;
+/*
+ * COLD_START and SNAP_ASK: [reason, forgotten]; forgotten: the newest ts that the sender has forgotten. An unknown word reads as
+ * TLY_COLD_FLOOR: the remedy is the same.
+ */
+struct tly_cold {
+    enum tly_cold_start reason;
+    uint64_t forgotten;
+};
+
+void tly_cold_put(struct tly_buf *out, const struct tly_cold *cold);
+enum tly_result tly_cold_get(struct tly_slice body, struct tly_cold *cold) TLY_MUST_CHECK;
 
 /* Lives that one snapshot can tell of. */
 #define TLY_SNAP_LIVES_MAX TLY_ORIGINS_MAX

@@ -178,6 +178,11 @@ static void count_cold_start(struct tly_engine *e, enum tly_cold_start why)
     }
 }
 
+static void put_cold(struct tly_engine *e, enum tly_cold_start why)
+{
+    tly_cold_put(&e->body, &(struct tly_cold){why, tly_ormap_bounds(e->map).forgotten});
+}
+
 static bool asks_already(const struct tly_engine *e)
 {
     for (size_t i = 0; i < e->conn_count; i++)
@@ -198,25 +203,29 @@ void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start w
     conn->asked = true;
     conn->asked_why = why;
     conn->takes_rounds = false; /* what it gets now would be replaced */
-    tly_cold_start_put(&e->body, why);
+    put_cold(e, why);
     tly_fx_send(e, conn, TLY_FRAME_SNAP_ASK);
     count_cold_start(e, why);
     tly_fx_trace(e, TLY_TRACE_COLD_START, conn->peer->name, tly_slice_text(tly_cold_start_word(why)));
 }
 
-/* Of two that are both below the other one serves; who was forgotten does not. */
-static bool serves(const struct tly_engine *e, const struct conn *conn, enum tly_cold_start told)
+/* Of two that are both below the other the one serves that has forgotten more: it knows more. Who was forgotten does not. */
+static bool serves(const struct tly_engine *e, const struct conn *conn, const struct tly_cold *told)
 {
-    if (!conn->below || told == TLY_COLD_FORGOTTEN) return false;
-    return conn->below_why == TLY_COLD_FORGOTTEN || tly_ormap_origin(e->map) < conn->peer->origin;
+    if (!conn->below || told->reason == TLY_COLD_FORGOTTEN) return false;
+    if (conn->below_why == TLY_COLD_FORGOTTEN) return true;
+    uint64_t forgotten = tly_ormap_bounds(e->map).forgotten;
+    if (forgotten != told->forgotten) return forgotten > told->forgotten;
+    return tly_ormap_origin(e->map) < conn->peer->origin;
 }
 
 enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,
                                     bool *ended)
 {
-    enum tly_cold_start why;
-    enum tly_result result = tly_cold_start_get(body, &why);
-    if (result != TLY_OK || serves(e, conn, why)) return result;
+    struct tly_cold told;
+    enum tly_result result = tly_cold_get(body, &told);
+    if (result != TLY_OK || serves(e, conn, &told)) return result;
+    enum tly_cold_start why = told.reason;
     conn->below = false;
     if (why != TLY_COLD_FORGOTTEN) {
         if (!asks_already(e)) tly_snap_ask(e, conn, why);
@@ -331,7 +340,7 @@ bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_
         tly_conn_end(e, conn, "cold_start", "it needs a snapshot and does not know of any");
         return false;
     }
-    tly_cold_start_put(&e->body, conn->below_why);
+    put_cold(e, conn->below_why);
     tly_fx_send(e, conn, TLY_FRAME_COLD_START);
     return true;
 }
@@ -350,11 +359,11 @@ static enum tly_result introduce(struct tly_engine *e, struct conn *conn)
 
 enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
-    enum tly_cold_start why;
-    enum tly_result result = tly_cold_start_get(body, &why);
+    struct tly_cold asked;
+    enum tly_result result = tly_cold_get(body, &asked);
     if (result != TLY_OK) return result;
     conn->below = true;
-    conn->below_why = why;
+    conn->below_why = asked.reason;
     conn->takes_rounds = false;
     conn->out = (struct snap_out){.active = true, .number = ++e->snapshots};
     conn->out.wait_until = e->now.mono_ns + TLY_JOIN_WAIT_NS;

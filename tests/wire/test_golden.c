@@ -147,12 +147,12 @@ static void put_goodbye(struct tly_buf *body)
 
 static void put_cold_start(struct tly_buf *body)
 {
-    tly_cold_start_put(body, TLY_COLD_FLOOR);
+    tly_cold_put(body, &(struct tly_cold){TLY_COLD_FLOOR, T + 4});
 }
 
 static void put_snap_ask(struct tly_buf *body)
 {
-    tly_cold_start_put(body, TLY_COLD_APPLY_FAILED);
+    tly_cold_put(body, &(struct tly_cold){TLY_COLD_APPLY_FAILED, 0});
 }
 
 static void put_snap_begin(struct tly_buf *body)
@@ -229,8 +229,8 @@ static enum tly_result get_goodbye(struct tly_slice body)
 
 static enum tly_result get_cold_start(struct tly_slice body)
 {
-    enum tly_cold_start reason;
-    return tly_cold_start_get(body, &reason);
+    struct tly_cold cold;
+    return tly_cold_get(body, &cold);
 }
 
 static enum tly_result get_snap_begin(struct tly_slice body)

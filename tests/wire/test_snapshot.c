@@ -30,8 +30,8 @@ static enum tly_result get_end(struct tly_slice body)
 
 static enum tly_result get_cold_start(struct tly_slice body)
 {
-    enum tly_cold_start why;
-    return tly_cold_start_get(body, &why);
+    struct tly_cold cold;
+    return tly_cold_get(body, &cold);
 }
 
 static const struct tly_life lives[] = {
@@ -47,7 +47,7 @@ static void put(struct tly_buf *out, int message)
     if (message == 0) tly_snap_begin_put(out, &begin, lives, 2);
     if (message == 1) tly_snap_chunk_put(out, &chunk);
     if (message == 2) tly_snap_end_put(out, &(struct tly_snap_end){9, 2});
-    if (message == 3) tly_cold_start_put(out, TLY_COLD_NO_DELTA);
+    if (message == 3) tly_cold_put(out, &(struct tly_cold){TLY_COLD_NO_DELTA, 8});
 }
 
 static enum tly_result (*const getters[])(struct tly_slice body) = {get_begin, get_chunk, get_end,
@@ -75,11 +75,12 @@ static void what_goes_in_comes_out(void **state)
     }
     assert_false(tly_snap_lives_next(&begin, &life));
     for (size_t i = 0; i < TLY_COLD_START_COUNT; i++) {
-        enum tly_cold_start why;
+        struct tly_cold in = {(enum tly_cold_start)i, 77 + i}, cold;
         tly_buf_clear(&out);
-        tly_cold_start_put(&out, (enum tly_cold_start)i);
-        assert_int_equal(tly_cold_start_get(tly_buf_slice(&out), &why), TLY_OK);
-        assert_int_equal(why, i);
+        tly_cold_put(&out, &in);
+        assert_int_equal(tly_cold_get(tly_buf_slice(&out), &cold), TLY_OK);
+        assert_int_equal(cold.reason, i);
+        assert_int_equal(cold.forgotten, 77 + i);
     }
     tly_buf_fini(&out);
     assert_int_equal(test_mem_live(), 0);
