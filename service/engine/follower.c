@@ -125,6 +125,9 @@ static bool write_life(struct tly_follower *follower, size_t life, struct tly_ro
         }
         reach->sent = ts;
     }
+    /* Dots that were beyond the mark and are gone leave records behind: they have been looked at, too. */
+    uint64_t last = tly_ormap_life(follower->map, life).last;
+    if (reach->sent < last) reach->sent = last;
     return true;
 }
 
