@@ -6,6 +6,7 @@
 
 #define MAGIC "tally"
 #define DELTA "delta"
+#define SNAPSHOT "snapshot"
 /* Bounds on what a peer of another version may have put in. */
 #define PAIRS_MAX 64
 #define CAPS_MAX 64
@@ -37,11 +38,12 @@ static void put_prefixes(struct tly_buf *out, const struct tly_registry *registr
     }
 }
 
-static void put_caps(struct tly_buf *out, bool delta)
+static void put_caps(struct tly_buf *out, const struct tly_hello *hello)
 {
     put_word(out, "caps");
-    tly_put_array(out, delta ? 1 : 0);
-    if (delta) put_word(out, DELTA);
+    tly_put_array(out, (hello->delta ? 1u : 0u) + (hello->snapshot ? 1u : 0u));
+    if (hello->delta) put_word(out, DELTA);
+    if (hello->snapshot) put_word(out, SNAPSHOT);
 }
 
 static void put_versions(struct tly_buf *out, const struct tly_hello *hello)
@@ -67,7 +69,7 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
     put_word(out, "origin");
     tly_put_uint(out, hello->origin);
     put_prefixes(out, registry);
-    put_caps(out, hello->delta);
+    put_caps(out, hello);
     put_word(out, "wall");
     tly_put_uint(out, hello->wall_ns);
     if (hello->table != 0) {
@@ -139,6 +141,7 @@ static void get_caps(struct tly_cursor *cursor, struct tly_hello *hello)
     for (size_t i = 0; i < count; i++) {
         struct tly_slice cap = tly_get_bytes(cursor, WORD_BYTES_MAX);
         if (tly_slice_equal(cap, tly_slice_text(DELTA))) hello->delta = true;
+        if (tly_slice_equal(cap, tly_slice_text(SNAPSHOT))) hello->snapshot = true;
     }
 }
 

@@ -15,17 +15,26 @@ void tly_follower_fini(struct tly_follower *follower)
     *follower = (struct tly_follower){0};
 }
 
+/* How far it is with a life: not at all if the number was another's before. */
+static struct tly_reach reach_of(const struct tly_follower *follower, size_t i, uint64_t origin)
+{
+    bool known = i < follower->lives && follower->reach[i].origin == origin;
+    return known ? follower->reach[i] : (struct tly_reach){.origin = origin};
+}
+
 /* Room for every life that the map knows. */
 static bool cover_lives(struct tly_follower *follower)
 {
     size_t lives = tly_ormap_lives(follower->map);
+    for (size_t i = 0; i < follower->lives; i++)
+        follower->reach[i] = reach_of(follower, i, tly_ormap_life(follower->map, i).origin);
     if (lives <= follower->lives) return true;
     void *reach =
         tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives, sizeof *follower->reach);
     if (reach == NULL) return false;
     follower->reach = reach;
     for (size_t i = follower->lives; i < lives; i++)
-        follower->reach[i] = (struct tly_reach){0};
+        follower->reach[i] = (struct tly_reach){.origin = tly_ormap_life(follower->map, i).origin};
     follower->lives = lives;
     return true;
 }
@@ -53,10 +62,18 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
     return TLY_OK;
 }
 
+uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
+{
+    for (size_t i = 0; i < follower->lives; i++)
+        if (follower->reach[i].origin == origin) return follower->reach[i].word;
+    return 0;
+}
+
 void tly_follower_reset(struct tly_follower *follower)
 {
     for (size_t i = 0; i < follower->lives; i++)
-        follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word = 0;
+        follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word =
+            follower->reach[i].passed = 0;
     follower->in_round = follower->begun = false;
 }
 
@@ -64,7 +81,7 @@ void tly_follower_reset(struct tly_follower *follower)
 static bool lacks(const struct tly_follower *follower, size_t i)
 {
     struct tly_life life = tly_ormap_life(follower->map, i);
-    struct tly_reach reach = i < follower->lives ? follower->reach[i] : (struct tly_reach){0};
+    struct tly_reach reach = reach_of(follower, i, life.origin);
     return life.mark > reach.have || life.last > reach.sent;
 }
 
@@ -104,6 +121,8 @@ void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts
 {
     if (life >= follower->lives) return;
     struct tly_reach *reach = &follower->reach[life];
+    if (reach->sent < ts && reach->passed == 0) return;
+    reach->passed = 0;
     if (reach->sent < ts) return;
     reach->sent = ts - 1 > reach->have ? ts - 1 : reach->have;
 }
@@ -122,7 +141,8 @@ enum tly_result tly_follower_catch_up(struct tly_follower *follower)
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
         uint64_t sent = life.last > life.mark ? life.last : life.mark;
-        follower->reach[i] = (struct tly_reach){.have = life.mark, .sent = sent, .told = life.mark};
+        follower->reach[i] =
+            (struct tly_reach){.origin = life.origin, .have = life.mark, .sent = sent, .told = life.mark};
     }
     return TLY_OK;
 }
@@ -145,8 +165,9 @@ uint64_t tly_follower_lag(const struct tly_follower *follower)
     uint64_t lag = 0;
     struct tly_scanned scanned;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
-        struct tly_scan scan =
-            tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].word : 0);
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state == TLY_LIFE_RETIRED) continue;
+        struct tly_scan scan = tly_scan_of(follower->map, i, reach_of(follower, i, life.origin).word);
         while (tly_scan_next(follower->map, &scan, &scanned))
             lag++;
     }
@@ -201,17 +222,28 @@ static bool write_life(const struct sheet *sheet, size_t life)
     struct tly_follower *follower = sheet->follower;
     struct tly_reach *reach = &follower->reach[life];
     struct tly_scan scan = tly_scan_of(follower->map, life, reach->sent);
+    size_t skip = reach->passed, nth = 0;
+    reach->passed = 0;
     for (struct tly_scanned scanned; tly_scan_next(follower->map, &scan, &scanned);) {
         uint64_t ts = scanned.dot.version.ts;
-        /* A part never ends between two records of one version: the next begins behind that version. */
+        nth = ts == reach->sent ? nth + 1 : 1;
+        if (nth <= skip) {
+            reach->sent = ts;
+            continue;
+        }
+        skip = 0;
+        /* A part seldom ends between two records of one version: only if they are forged and do not fit together. */
         if (ts != reach->sent && bytes_of(sheet) >= sheet->wish->rows_bytes_max) return false;
         if (!add_row(sheet, &scanned)) {
-            if (ts == reach->sent)
-                reach->sent = ts - 1; /* forged: two dots of one version; both go in the next part */
+            if (ts == reach->sent) reach->passed = nth - 1;
+            if (ts == reach->sent) reach->sent = ts - 1;
             return false;
         }
         reach->sent = ts;
     }
+    /* Dots that were beyond the mark and are gone leave records behind: they have been looked at, too. */
+    uint64_t last = tly_ormap_life(follower->map, life).last;
+    if (reach->sent < last) reach->sent = last;
     return true;
 }
 
@@ -222,7 +254,9 @@ static bool write_rows(const struct sheet *sheet)
     uint64_t only = sheet->wish->only_origin;
     for (size_t i = 0; i < follower->lives; i++) {
         if (is_waiting(follower, i, sheet->wish->now_ns)) continue;
-        if (only != 0 && tly_ormap_life(follower->map, i).origin != only) continue;
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
+        if (only != 0 && life.origin != only) continue;
         if (!write_life(sheet, i)) return false;
     }
     return only == 0;

@@ -17,9 +17,11 @@
 #include "wire/stream.h"
 
 struct tly_reach {
+    uint64_t origin; /* the number may be given to another life */
     uint64_t have, sent, told;
-    uint64_t due; /* mono, ns; 0: at once */
-    bool pinned;  /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
+    uint64_t passed; /* of the version behind `sent` so many dots are handed over: two were forged with one */
+    uint64_t due;    /* mono, ns; 0: at once */
+    bool pinned; /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
     uint64_t word; /* its own word alone: what it has acknowledged */
 };
 
@@ -38,6 +40,8 @@ void tly_follower_fini(struct tly_follower *follower);
 
 /* The follower's own word of its mark: raises `have`. */
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark) TLY_MUST_CHECK;
+/* What it has acknowledged of a life. */
+uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
 /* It did not take a round: forget what it was thought to have; its own marks follow. */
 void tly_follower_reset(struct tly_follower *follower);
 /* It holds all that is here now: a disk that was just read. */

@@ -48,6 +48,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
 
 void tly_conn_free(struct tly_engine *e, struct conn *conn)
 {
+    tly_snap_fini(e, &conn->snap);
     tly_buf_fini(&conn->in);
     tly_follower_fini(&conn->follower);
     tly_stream_free(conn->heard);
@@ -91,6 +92,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .wall_ns = e->now.wall_ns,
         .delta = true,
         .table = e->table < TLY_NAMES_MAX ? e->table : 0,
+        .snapshot = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);

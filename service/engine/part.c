@@ -185,6 +185,7 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
     if (result == TLY_OK) result = take_word(conn, part.told);
     bool only_tells = (part.flags & (TLY_PART_FIRST | TLY_PART_LAST)) == 0 && part.row_count == 0;
     if (result != TLY_OK || only_tells) return result;
+    if (conn->below || conn->asked) return TLY_OK; /* first it is brought up, or we are */
     e->stats.rounds_received++;
     result = open_round(e, conn, &part);
     if (result != TLY_OK) return result;

@@ -111,7 +111,7 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
     return NULL;
 }
 
-/* At a peer's word, hence once a minute at most. */
+/* At a peer's word, hence once a minute at most. The old life goes on elsewhere, so nobody says that it has ended. */
 static enum tly_result begin_another_life(struct tly_engine *e, const char *why)
 {
     if (e->now.mono_ns < e->new_life_at) return TLY_OK;
@@ -127,7 +127,8 @@ static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
 {
     uint64_t own = tly_ormap_origin(e->map);
     if (theirs.origin != own || theirs.ts <= tly_ormap_clock(e->map)->last) return TLY_OK;
-    return begin_another_life(e, "a peer knows more of this life than this node does");
+    enum tly_result result = tly_lives_begin(e, "a peer knows more of this life than this node does");
+    return result == TLY_MORE ? TLY_OK : result;
 }
 
 /* Follows what the peer says it has. */
@@ -183,14 +184,23 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     tly_streams_limit(e, hello.table);
     if (conn->version >= 2 && !tly_streams_begin(e, conn)) return broken(e, conn, TLY_NOMEM);
     conn->flush_at = conn->ack_at = e->now.mono_ns;
-    return KEEP;
+    return tly_snap_greeted(e, conn, &hello) ? KEEP : ENDED;
 }
 
 /* ---- ROUND ---- */
 
-static bool is_member_key(struct tly_slice key)
+static bool has_prefix(struct tly_slice key, const char *prefix)
 {
-    return key.n > 11 && memcmp(key.p, "sys:member:", 11) == 0;
+    size_t n = strlen(prefix);
+    return key.n > n && memcmp(key.p, prefix, n) == 0;
+}
+
+/* What keys under sys: say is acted upon. */
+static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
+{
+    if (has_prefix(key, "sys:member:")) tly_member_learn(e, key);
+    /* Before the life begins the disk is being read: then all is learned at the start. */
+    if (has_prefix(key, "sys:closed:") && tly_ormap_origin(e->map) != 0) tly_lives_learn(e, key);
 }
 
 static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
@@ -202,6 +212,8 @@ static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
     case TLY_DROPPED: e->stats.dots_stale++; break;
     case TLY_MALFORMED: e->stats.dots_malformed++; break;
     case TLY_FORGED: e->stats.dots_forged++; break;
+    case TLY_REFUSED: e->stats.dots_refused++; break;
+    case TLY_REPAIRED: e->stats.dots_repaired++; break;
     }
 }
 
@@ -217,6 +229,15 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
     if (dot->version.ts <= tly_ormap_life(e->map, life).mark)
         tly_follower_reopen(&e->disk, life, dot->version.ts);
     tly_exports_rewind(e, life, dot->version.ts);
+}
+
+/* A shard whose time is over when it comes would go with the next sweep; forged ones for a time that never comes hide nothing so. */
+static bool is_over(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return false;
+    uint64_t now_ms = tly_forget_now_ms(e);
+    return now_ms != 0 && tly_limit_expired(row->key, tly_epoch_sum(), &row->dot, now_ms * NS_PER_MS,
+                                            tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */
@@ -245,6 +266,10 @@ static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row
 
 enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
 {
+    if (is_over(e, row)) {
+        e->stats.dots_expired++;
+        return TLY_OK;
+    }
     size_t held_before = held != NULL ? *held : 0;
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
@@ -258,11 +283,11 @@ enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row 
     if (result != TLY_OK) return result;
     count_outcome(e, outcome);
     if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
-    if (outcome != TLY_APPLIED) return TLY_OK;
+    if (outcome != TLY_APPLIED && outcome != TLY_REPAIRED) return TLY_OK;
     tly_watch_after(e, row->key, seen, row->dot.version.origin);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
-    if (is_member_key(row->key)) tly_member_learn(e, row->key);
+    learn_of_cluster(e, row->key);
     return TLY_OK;
 }
 
@@ -274,7 +299,7 @@ enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_
 }
 
 /* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
-static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_round *round)
+enum tly_result tly_session_admits_all(const struct tly_engine *e, const struct tly_round *round)
 {
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);) {
@@ -289,7 +314,7 @@ static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_r
 
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round, size_t *held)
 {
-    enum tly_result result = admit_rows(e, round);
+    enum tly_result result = tly_session_admits_all(e, round);
     if (result != TLY_OK) return result;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
@@ -337,6 +362,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     enum tly_result result = tly_round_get(body, &round);
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.rounds_received++;
+    if (conn->below || conn->asked) return KEEP; /* first it is brought up, or we are */
     bool first = (round.flags & TLY_ROUND_FIRST) != 0, last = (round.flags & TLY_ROUND_LAST) != 0;
     if (first) {
         conn->round_open = true;
@@ -454,12 +480,31 @@ static enum fate on_part(struct tly_engine *e, struct conn *conn, struct tly_sli
     return result == TLY_OK ? KEEP : broken(e, conn, result);
 }
 
+static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    bool ended = false;
+    enum tly_result result = TLY_BAD_MESSAGE;
+    if (frame->type == TLY_FRAME_COLD_START) result = tly_snap_cold_start(e, conn, frame->body, &ended);
+    if (frame->type == TLY_FRAME_SNAP_ASK) result = tly_snap_asked(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_BEGIN) result = tly_snap_begin(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_CHUNK) result = tly_snap_chunk(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_END) {
+        result = tly_snap_end(e, conn, frame->body);
+        ended = result == TLY_OK;
+    }
+    if (ended) return ENDED;
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
-    bool known = (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
+    if (conn->life_ended) return ENDED;
+    bool snapshot = frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END;
+    bool known = snapshot || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
                  frame->type == TLY_FRAME_PROBE || frame->type == TLY_FRAME_PROBED;
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
+    if (snapshot) return on_snapshot(e, conn, frame);
     switch (frame->type) {
     case TLY_FRAME_HELLO: return on_hello(e, conn, frame->body);
     case TLY_FRAME_ROUND: return on_round(e, conn, frame->body);

@@ -8,6 +8,7 @@
 #include "tests/wire/link.h"
 #include "wire/frame.h"
 #include "wire/message.h"
+#include "wire/snapshot.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -231,6 +232,44 @@ static void put_goodbye(struct tly_buf *body)
     tly_goodbye_put(body, tly_slice_text("leaving"), tly_slice_text("the node is being stopped"));
 }
 
+static void put_cold_start(struct tly_buf *body)
+{
+    tly_cold_put(body, &(struct tly_cold){TLY_COLD_FLOOR, T + 4});
+}
+
+static void put_snap_ask(struct tly_buf *body)
+{
+    tly_cold_put(body, &(struct tly_cold){TLY_COLD_APPLY_FAILED, 0});
+}
+
+static void put_snap_begin(struct tly_buf *body)
+{
+    static const struct tly_life lives[] = {
+        {.origin = A, .mark = T + 9, .floor = T + 4, .state = TLY_LIFE_OPEN},
+        {.origin = 0},
+        {.origin = B, .mark = T + 7, .state = TLY_LIFE_SETTLED},
+    };
+    struct tly_snap_begin begin = {.number = 3, .bounds = {T - 1, T + 4}};
+    tly_snap_begin_put(body, &begin, lives, 3);
+}
+
+static void put_snap_chunk(struct tly_buf *body)
+{
+    static const struct put put = {
+        "kv:a", tly_lww, {{T + 7, B}, TLY_PUT, {1700000060000}, {(const uint8_t *)"hello", 5}}};
+    struct tly_mem mem = test_mem();
+    struct tly_buf part;
+    tly_buf_init(&part, &mem, TLY_FRAME_BODY_MAX);
+    put_part(&part, &put, 1, 0);
+    tly_snap_chunk_put(body, &(struct tly_snap_chunk){3, 0, tly_buf_slice(&part)});
+    tly_buf_fini(&part);
+}
+
+static void put_snap_end(struct tly_buf *body)
+{
+    tly_snap_end_put(body, &(struct tly_snap_end){3, 1});
+}
+
 static void put_unknown(struct tly_buf *body)
 {
     tly_buf_put(body, "\xc0", 1);
@@ -281,6 +320,36 @@ static enum tly_result get_goodbye(struct tly_slice body)
     return tly_goodbye_get(body, &word, &text);
 }
 
+static enum tly_result get_cold_start(struct tly_slice body)
+{
+    struct tly_cold cold;
+    return tly_cold_get(body, &cold);
+}
+
+static enum tly_result get_snap_begin(struct tly_slice body)
+{
+    struct tly_snap_begin begin;
+    struct tly_life life;
+    enum tly_result result = tly_snap_begin_get(body, &begin);
+    assert_int_equal(begin.life_count, 2);
+    while (tly_snap_lives_next(&begin, &life))
+        assert_true(life.origin == A ? life.floor == T + 4 : life.state == TLY_LIFE_SETTLED);
+    return result;
+}
+
+static enum tly_result get_snap_chunk(struct tly_slice body)
+{
+    struct tly_snap_chunk chunk;
+    enum tly_result result = tly_snap_chunk_get(body, &chunk);
+    return result == TLY_OK ? get_round(chunk.part) : result;
+}
+
+static enum tly_result get_snap_end(struct tly_slice body)
+{
+    struct tly_snap_end end;
+    return tly_snap_end_get(body, &end);
+}
+
 static enum tly_result get_anything(struct tly_slice body)
 {
     (void)body;
@@ -312,6 +381,11 @@ static const struct golden {
     {"goodbye.hex", TLY_FRAME_GOODBYE, put_goodbye, get_goodbye},
     {"probe.hex", TLY_FRAME_PROBE | TLY_FRAME_IGNORABLE, put_probe, get_probe},
     {"probed.hex", TLY_FRAME_PROBED | TLY_FRAME_IGNORABLE, put_probed, get_probe},
+    {"cold_start.hex", TLY_FRAME_COLD_START, put_cold_start, get_cold_start},
+    {"snap_ask.hex", TLY_FRAME_SNAP_ASK, put_snap_ask, get_cold_start},
+    {"snap_begin.hex", TLY_FRAME_SNAP_BEGIN, put_snap_begin, get_snap_begin},
+    {"snap_chunk.hex", TLY_FRAME_SNAP_CHUNK, put_snap_chunk, get_snap_chunk},
+    {"snap_end.hex", TLY_FRAME_SNAP_END, put_snap_end, get_snap_end},
     {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
 };
 
