@@ -278,7 +278,7 @@ bench-check: ## checks in process, at 10k to 10M keys
 bench-instructions: ## instructions per operation, against those recorded
 bench-memory: ## memory per counter, beside a redis-server
 bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, recovery
-bench-wire: ## bytes per update
+bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
 bench $(BENCH_EACH):

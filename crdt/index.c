@@ -8,9 +8,13 @@
 /* A directory larger than this would not pay: hashes that agree so far are not divided any more. */
 #define DEPTH_MAX 18u
 
+/* Blocks of more slots than this are whole from the start. */
+#define EXACT_MAX 1024u
+#define WHOLE (TLY_SEGMENT_SLOTS + TAIL_MIN + TLY_SEGMENT_SLOTS / 64)
+
 static size_t bytes_of(const struct tly_segment *segment)
 {
-    return segment->room * sizeof *segment->slots;
+    return segment->allotted * sizeof *segment->slots;
 }
 
 static size_t directory_bytes(uint32_t depth)
@@ -33,9 +37,13 @@ static uint32_t capacity_for(uint32_t used)
 static bool segment_init(struct tly_segment *segment, const struct tly_mem *mem, uint32_t capacity,
                          uint32_t tail, uint32_t depth)
 {
-    *segment = (struct tly_segment){.capacity = capacity, .room = capacity + tail, .depth = depth};
-    segment->slots = tly_mem_zeroed(mem, bytes_of(segment));
-    return segment->slots != NULL;
+    uint32_t room = capacity + tail;
+    *segment = (struct tly_segment){.capacity = capacity, .room = room, .allotted = room, .depth = depth};
+    if (room > EXACT_MAX && room < WHOLE) segment->allotted = WHOLE;
+    segment->slots = tly_mem_new(mem, bytes_of(segment));
+    if (segment->slots == NULL) return false;
+    memset(segment->slots, 0, room * sizeof *segment->slots);
+    return true;
 }
 
 static void segment_fini(struct tly_segment *segment, const struct tly_mem *mem)
@@ -84,6 +92,7 @@ void tly_index_fini(struct tly_index *index, const struct tly_mem *mem)
     for (struct tly_segment *s = index->directory; s != NULL; s = segment_after(index, s))
         segment_fini(s, mem);
     tly_mem_free(mem, index->directory, directory_bytes(index->depth));
+    tly_mem_free(mem, index->aside, WHOLE * sizeof *index->aside);
     *index = (struct tly_index){0};
 }
 
@@ -108,43 +117,75 @@ struct tly_slot *tly_index_from(const struct tly_index *index, uint32_t hash)
 
 /* ---- growing ---- */
 
-/*
- * Copies sorted slots into an empty segment. False: its tail is too short for the last run; nothing but the new segment has
- * changed.
- */
-static bool fill(struct tly_segment *to, const struct tly_slot *from, const struct tly_slot *end)
+/* Some sorted slots, with empty ones among them. */
+struct run {
+    const struct tly_slot *from, *end;
+};
+
+/* The tail that the last run will need. */
+static uint32_t tail_of(struct run run, uint32_t capacity, uint32_t depth)
 {
-    struct tly_slot *next = to->slots, *last = to->slots + to->room - 1;
-    for (; from < end; from++) {
-        if (from->ref == 0) continue;
-        struct tly_slot *home = tly_index_home(to, from->hash);
-        if (home > next) next = home;
-        if (next >= last) return false;
-        *next++ = *from;
-        to->used++;
+    uint64_t next = 0;
+    for (const struct tly_slot *slot = run.from; slot < run.end; slot++) {
+        if (slot->ref == 0) continue;
+        uint64_t home = (uint64_t)(uint32_t)(slot->hash << depth) * capacity >> 32;
+        next = (home > next ? home : next) + 1;
     }
-    return true;
+    uint32_t tail = tail_for(capacity);
+    /* One slot stays empty, one is for what is about to come. */
+    return next + 2 > (uint64_t)capacity + tail ? (uint32_t)(next - capacity) + tail : tail;
 }
 
-/* A segment of these slots; its tail as long as it takes. */
-static bool refill(struct tly_segment *to, const struct tly_mem *mem, uint32_t capacity, uint32_t tail,
-                   const struct tly_slot *from, const struct tly_slot *end)
+/* Copies the slots into an empty segment. */
+static void fill(struct tly_segment *to, struct run run)
 {
-    uint32_t depth = to->depth;
-    for (;; tail *= 2) {
-        if (!segment_init(to, mem, capacity, tail, depth)) return false;
-        if (fill(to, from, end)) return true;
-        segment_fini(to, mem);
+    struct tly_slot *next = to->slots;
+    for (const struct tly_slot *slot = run.from; slot < run.end; slot++) {
+        if (slot->ref == 0) continue;
+        struct tly_slot *home = tly_index_home(to, slot->hash);
+        if (home > next) next = home;
+        *next++ = *slot;
+        to->used++;
     }
+    assert(next < to->slots + to->room);
+}
+
+static bool reserve_aside(struct tly_index *index, const struct tly_mem *mem)
+{
+    if (index->aside == NULL) index->aside = tly_mem_new(mem, WHOLE * sizeof *index->aside);
+    return index->aside != NULL;
+}
+
+/* Spreads the slots over so many homes of the block in which they are. */
+static void respread(struct tly_index *index, struct tly_segment *segment, struct run run, uint32_t capacity,
+                     uint32_t tail)
+{
+    size_t n = (size_t)(run.end - run.from);
+    memcpy(index->aside, run.from, n * sizeof *index->aside);
+    uint32_t before = segment->room;
+    segment->capacity = capacity;
+    segment->room = capacity + tail;
+    segment->used = 0;
+    memset(segment->slots, 0, (before > segment->room ? before : segment->room) * sizeof *segment->slots);
+    fill(segment, (struct run){index->aside, index->aside + n});
 }
 
 static bool resize(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first,
-                   uint32_t capacity, uint32_t tail)
+                   uint32_t capacity)
 {
-    struct tly_segment grown = {.depth = first->depth}, old = *first;
-    if (!refill(&grown, mem, capacity, tail, old.slots, old.slots + old.room)) return false;
+    struct tly_segment grown, old = *first;
+    struct run run = {old.slots, old.slots + old.room};
+    uint32_t tail = tail_of(run, capacity, old.depth);
+    if (capacity >= old.capacity && capacity + tail <= old.allotted && old.allotted == WHOLE) {
+        if (!reserve_aside(index, mem)) return false;
+        grown = old;
+        respread(index, &grown, run, capacity, tail);
+    } else {
+        if (!segment_init(&grown, mem, capacity, tail, old.depth)) return false;
+        fill(&grown, run);
+        segment_fini(&old, mem);
+    }
     index->moved += old.used;
-    segment_fini(&old, mem);
     publish(index, first, &grown);
     return true;
 }
@@ -161,30 +202,70 @@ static bool double_directory(struct tly_index *index, const struct tly_mem *mem)
     return true;
 }
 
+/* The slots whose next bit is 0, and those where it is 1. */
+static void part(const struct tly_segment *segment, struct run *lower, struct run *upper)
+{
+    uint32_t bit = UINT32_C(1) << (31 - segment->depth);
+    *upper = (struct run){segment->slots, segment->slots + segment->room};
+    *lower = (struct run){segment->slots, segment->slots};
+    for (const struct tly_slot *slot = upper->from; slot < upper->end; slot++)
+        if (slot->ref != 0 && (slot->hash & bit) == 0) lower->end = slot + 1;
+    upper->from = lower->end;
+}
+
+static uint32_t count_of(struct run run)
+{
+    uint32_t count = 0;
+    for (const struct tly_slot *slot = run.from; slot < run.end; slot++)
+        count += slot->ref != 0;
+    return count;
+}
+
+static bool segment_of(struct tly_segment *segment, const struct tly_mem *mem, struct run run, uint32_t depth)
+{
+    uint32_t capacity = capacity_for(count_of(run));
+    if (!segment_init(segment, mem, capacity, tail_of(run, capacity, depth), depth)) return false;
+    fill(segment, run);
+    return true;
+}
+
+/* The lower half of a divided segment: it keeps the block if that is a whole one. */
+static bool keep_lower(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *low,
+                       struct run lower)
+{
+    struct tly_segment old = *low;
+    uint32_t depth = old.depth + 1, capacity = capacity_for(count_of(lower));
+    uint32_t tail = tail_of(lower, capacity, depth);
+    if (old.allotted == WHOLE && capacity + tail <= WHOLE) {
+        if (!reserve_aside(index, mem)) return false;
+        low->depth = depth;
+        respread(index, low, lower, capacity, tail);
+        return true;
+    }
+    if (!segment_of(low, mem, lower, depth)) {
+        *low = old;
+        return false;
+    }
+    segment_fini(&old, mem);
+    return true;
+}
+
 /* Of one segment two, by the next bit of the hash. */
 static bool divide(struct tly_index *index, const struct tly_mem *mem, uint32_t hash)
 {
     if (tly_index_segment(index, hash)->depth == index->depth && !double_directory(index, mem)) return false;
-    struct tly_segment *first = first_for(index, hash), old = *first;
-    struct tly_segment low = {.depth = old.depth + 1}, high = low;
-    uint32_t bit = UINT32_C(1) << (31 - old.depth), below = 0;
-    const struct tly_slot *middle = old.slots, *end = old.slots + old.room;
-    for (const struct tly_slot *slot = old.slots; slot < end; slot++) {
-        if (slot->ref == 0 || (slot->hash & bit) != 0) continue;
-        middle = slot + 1;
-        below++;
-    }
-    uint32_t low_homes = capacity_for(below), high_homes = capacity_for(old.used - below);
-    if (!refill(&low, mem, low_homes, tail_for(low_homes), old.slots, middle)) return false;
-    if (!refill(&high, mem, high_homes, tail_for(high_homes), middle, end)) {
-        segment_fini(&low, mem);
+    struct tly_segment *first = first_for(index, hash), low = *first, high;
+    struct run lower, upper;
+    uint32_t used = low.used;
+    part(&low, &lower, &upper);
+    if (!segment_of(&high, mem, upper, low.depth + 1)) return false;
+    if (!keep_lower(index, mem, &low, lower)) {
+        segment_fini(&high, mem);
         return false;
     }
-    index->moved += old.used;
-    segment_fini(&old, mem);
-    size_t half = (size_t)1 << (index->depth - low.depth);
+    index->moved += used;
     publish(index, first, &low);
-    publish(index, first + half, &high);
+    publish(index, first + ((size_t)1 << (index->depth - low.depth)), &high);
     return true;
 }
 
@@ -209,15 +290,17 @@ bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, uint3
     for (;;) {
         struct tly_segment *first = first_for(index, hash);
         bool full = (uint64_t)(first->used + 1) * 8 > (uint64_t)first->capacity * 7;
+        uint32_t capacity = first->capacity + first->capacity / 8 + CAPACITY_MIN;
         if (!full) {
             /* The last slot of a segment stays empty, so that a walk needs no other end. */
             const struct tly_slot *last = first->slots + first->room - 1;
             if (empty_from(place_for(first, hash)) < last) return true;
-            if (!resize(index, mem, first, first->capacity, (first->room - first->capacity) * 2))
+            if (!resize(index, mem, first, first->capacity)) return false;
+        } else if (first->capacity < TLY_SEGMENT_SLOTS) {
+            if (!resize(index, mem, first, capacity < TLY_SEGMENT_SLOTS ? capacity : TLY_SEGMENT_SLOTS))
                 return false;
-        } else if (first->capacity < TLY_SEGMENT_SLOTS || first->depth == DEPTH_MAX) {
-            uint32_t capacity = first->capacity + first->capacity / 8 + CAPACITY_MIN;
-            if (!resize(index, mem, first, capacity, tail_for(capacity))) return false;
+        } else if (first->depth == DEPTH_MAX) {
+            if (!resize(index, mem, first, capacity)) return false;
         } else if (!divide(index, mem, hash)) {
             return false;
         }
@@ -250,7 +333,11 @@ void tly_index_remove(struct tly_index *index, const struct tly_mem *mem, struct
     if (first->capacity > 4 * CAPACITY_MIN && first->used < first->capacity / 3) {
         /* Without memory for the smaller one the large one stays. */
         uint32_t capacity = capacity_for(first->used);
-        (void)resize(index, mem, first, capacity, tail_for(capacity));
+        (void)resize(index, mem, first, capacity);
+    }
+    if (index->aside != NULL && index->used < EXACT_MAX) {
+        tly_mem_free(mem, index->aside, WHOLE * sizeof *index->aside);
+        index->aside = NULL;
     }
 }
 

@@ -6,6 +6,8 @@
  *
  * A segment that fills up is made an eighth larger, or at its limit divided in two by the next bit (extendible hashing), so no
  * insertion moves more slots than one segment holds, and the table is between 7/9 and 7/8 full as long as it only grows.
+ * A large segment has its whole block from the start and spreads in it, page by page: were every size a block of its
+ * own, the blocks of all earlier sizes would lie about in the heap.
  *
  * The caller compares keys; several entries may share a hash of 32 bits, and stand side by side.
  */
@@ -28,6 +30,7 @@ struct tly_segment {
     struct tly_slot *slots;
     uint32_t capacity; /* homes */
     uint32_t room;     /* homes and tail; the last slot is always empty */
+    uint32_t allotted; /* slots of the block; those behind `room` were never touched */
     uint32_t used;     /* kept right only in the first of the directory's entries for one segment */
     uint32_t depth;    /* bits of the hash that all of the segment share */
 };
@@ -37,6 +40,8 @@ struct tly_index {
     uint32_t depth;
     size_t used;
     size_t moved; /* slots that were moved by growing, ever */
+    struct tly_slot
+        *aside; /* room for the slots of a large segment while it spreads; NULL as long as there is none */
 };
 
 bool tly_index_init(struct tly_index *index, const struct tly_mem *mem);

@@ -112,6 +112,7 @@ static bool reserve_records(struct tly_chunk *chunk, const struct tly_mem *mem, 
 
 static void insert_block(struct tly_oplog *log, size_t at, struct tly_block block)
 {
+    log->shape++;
     memmove(&log->blocks[at + 1], &log->blocks[at], (log->block_count - at) * sizeof block);
     log->blocks[at] = block;
     log->block_count++;
@@ -141,6 +142,7 @@ static bool reserve_chunk_after(struct tly_oplog *log, const struct tly_mem *mem
 /* After reserve_chunk_after. */
 static void insert_chunk_after(struct tly_oplog *log, struct tly_chunk_at at, struct tly_chunk chunk)
 {
+    log->shape++;
     struct tly_block *block = &log->blocks[at.block];
     struct tly_chunk *place = &block->chunks[at.chunk + 1];
     memmove(place + 1, place, (block->count - at.chunk - 1) * sizeof chunk);
@@ -250,6 +252,12 @@ static bool reserve_divided(struct tly_oplog *log, const struct tly_mem *mem, st
     return reserve_records(chunk, mem, chunk->count + 1);
 }
 
+bool tly_oplog_divides(const struct tly_oplog *log, uint64_t ts)
+{
+    if (ts > log->last || log->block_count == 0) return false;
+    return chunk_at(log, tly_oplog_find(log, ts))->count == TLY_CHUNK_RECORDS;
+}
+
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
                        const struct tly_dots *dots)
 {
@@ -283,6 +291,7 @@ void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash)
 
 static void remove_block(struct tly_oplog *log, const struct tly_mem *mem, size_t at)
 {
+    log->shape++;
     free_block(mem, &log->blocks[at]);
     log->block_count--;
     memmove(&log->blocks[at], &log->blocks[at + 1], (log->block_count - at) * sizeof *log->blocks);
@@ -303,6 +312,7 @@ static void join_blocks(struct tly_oplog *log, const struct tly_mem *mem, size_t
 /* The chunk's own array is gone or has been given away. */
 static void remove_chunk(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
 {
+    log->shape++;
     struct tly_block *block = &log->blocks[at.block];
     block->count--;
     memmove(&block->chunks[at.chunk], &block->chunks[at.chunk + 1],
@@ -374,9 +384,8 @@ static uint32_t record_of(const struct tly_chunk *chunk, uint32_t hash)
     return i;
 }
 
-void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash)
+static void take_from(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at, uint32_t hash)
 {
-    struct tly_chunk_at at = tly_oplog_find(log, ts);
     struct tly_chunk *chunk = chunk_at(log, at);
     uint32_t i = record_of(chunk, hash);
     assert(i < chunk->count);
@@ -385,6 +394,27 @@ void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t
     memmove(&chunk->hashes[i], &chunk->hashes[i + 1], (chunk->count - i) * sizeof *chunk->hashes);
     log->count--;
     tidy_chunk(log, mem, at);
+}
+
+void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash)
+{
+    take_from(log, mem, tly_oplog_find(log, ts), hash);
+}
+
+void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving)
+{
+    leaving->at = tly_oplog_find(log, leaving->ts);
+    leaving->shape = log->shape;
+    const struct tly_chunk *chunk = chunk_at(log, leaving->at);
+    /* A whole chunk is eight lines, which come in pairs. */
+    for (uint32_t i = 0; i < chunk->count; i += 32)
+        __builtin_prefetch(&chunk->hashes[i]);
+}
+
+void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving)
+{
+    bool moved = log->shape != leaving->shape;
+    take_from(log, mem, moved ? tly_oplog_find(log, leaving->ts) : leaving->at, leaving->hash);
 }
 
 /* ---- the invariant ---- */

@@ -38,8 +38,9 @@ struct tly_block {
 struct tly_oplog {
     struct tly_block *blocks;
     size_t block_count, block_capacity;
-    size_t count;  /* records */
-    uint64_t last; /* the newest ts since the log was empty; 0: it is empty */
+    size_t count;   /* records */
+    uint64_t shape; /* rises when a chunk comes, goes or moves */
+    uint64_t last;  /* the newest ts since the log was empty; 0: it is empty */
 };
 
 /* A chunk, by its place. A borrow: valid until the log changes. */
@@ -67,10 +68,24 @@ void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem);
 /* Room for one more record of this ts. False: no memory; nothing changed that shows. */
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
                        const struct tly_dots *dots);
+/* Whether that may have to ask for the dots. */
+bool tly_oplog_divides(const struct tly_oplog *log, uint64_t ts);
 /* After tly_oplog_reserve for the same ts. */
 void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash);
 /* Takes out the record of a dot. */
 void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash);
+
+/* A record that is to be taken out, and where it was seen; several are looked for before the first is taken. */
+struct tly_leaving {
+    uint64_t ts;
+    uint32_t hash;
+    uint64_t shape;
+    struct tly_chunk_at at;
+};
+
+/* Finds the chunk and asks for its memory. */
+void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving);
+void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving);
 
 /* The chunk in which a record of this ts stands or would stand. Not of an empty log. */
 struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts);

@@ -12,6 +12,7 @@ struct hearing {
     bool has_own; /* a PUT of the own life is there */
     /* The last of those that go. */
     struct tly_cell_brief gone;
+    bool gone_is_remove;
     size_t gone_at;
     uint32_t gone_size;
 };
@@ -44,17 +45,24 @@ static void hear(const struct tly_ormap *map, const struct tly_entry *entry, con
         hearing->goes++;
         hearing->gone = (struct tly_cell_brief){cell.dot.version.ts, cell.life, cell.at};
         hearing->gone_at = i;
+        hearing->gone_is_remove = cell.dot.op == TLY_REMOVE;
         hearing->gone_size = cell.size;
     }
 }
 
-/* The usual case: the dot takes the place of its predecessor, in as many bytes. */
-static bool replaces(const struct tly_ormap *map, const struct tly_place *place, const struct tly_cell *cell,
+/* The usual case: the dot takes the place of its predecessor, in as many bytes. There is room for its record. */
+static bool replaces(struct tly_ormap *map, const struct tly_place *place, const struct tly_cell *cell,
                      const struct hearing *hearing)
 {
     if (hearing->goes != 1 || hearing->place != hearing->gone_at + 1 || cell->dot.bytes.n > 0) return false;
     uint8_t *at = (uint8_t *)(uintptr_t)hearing->gone.at;
-    return tly_cell_put_same(at, hearing->gone_size, tly_map_strategy(map, place->entry), cell);
+    const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
+    if (!tly_cell_put_same(at, hearing->gone_size, strategy, cell)) return false;
+    tly_map_add_record(map, cell->life, cell->dot.version.ts, place->hash);
+    if (hearing->gone.ts != 0) tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);
+    if (hearing->gone_is_remove) map->removes--;
+    if (cell->dot.op == TLY_REMOVE) tly_map_noted_remove(map, cell->life, cell->dot.version.ts);
+    return true;
 }
 
 bool tly_map_restarts(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
@@ -68,23 +76,18 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_place *place, co
 {
     bool restarts = tly_map_restarts(map, place->entry, dot);
     if (restarts && hearing->has_own && !tly_map_queue_unsealed(map, place)) return TLY_NOMEM;
+    if (!tly_map_reserve_record(map, life, dot->version.ts)) return TLY_NOMEM;
     struct tly_cell cell = {.dot = *dot, .life = life};
-    uint64_t ts = dot->version.ts;
+    if (!restarts && replaces(map, place, &cell, hearing)) return TLY_OK;
     struct tly_plan plan = {.fresh = &cell,
                             .place = hearing->place,
                             .skip = TLY_NO_CELL,
                             .over = hearing->goes > 0 ? dot : NULL,
                             .restarts = restarts};
     struct tly_room room;
-    if (!tly_map_reserve_record(map, life, ts)) return TLY_NOMEM;
-    if (!restarts && replaces(map, place, &cell, hearing)) {
-        tly_map_add_record(map, life, ts, place->hash);
-        if (hearing->gone.ts != 0)
-            tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);
-        return TLY_OK;
-    }
     if (!tly_map_make_room(map, place, &plan, &room)) return TLY_NOMEM;
-    tly_map_add_record(map, life, ts, place->hash);
+    tly_map_add_record(map, life, dot->version.ts, place->hash);
+    if (dot->op == TLY_REMOVE) tly_map_noted_remove(map, life, dot->version.ts);
     tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
 }
@@ -124,6 +127,7 @@ static enum tly_result insert_beside(struct tly_ormap *map, struct tly_place *pl
     if (!tly_map_reserve_record(map, life, ts) || !tly_map_make_room(map, place, &plan, &room))
         return TLY_NOMEM;
     tly_map_add_record(map, life, ts, place->hash);
+    if (dot->op == TLY_REMOVE) tly_map_noted_remove(map, life, ts);
     tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
 }
@@ -166,8 +170,7 @@ enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek
     struct entrant entrant;
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
     if (result != TLY_OK || *outcome == TLY_MALFORMED || *outcome == TLY_FORGED) return result;
-    if (*outcome == TLY_APPLIED && dot->version.ts <= tly_ormap_mark(map, dot->version.origin))
-        *outcome = TLY_DROPPED;
+    if (*outcome == TLY_APPLIED) *outcome = tly_map_lets_in(map, dot->version);
     if (*outcome == TLY_APPLIED) {
         uint32_t life;
         result = tly_map_life_need(map, dot->version.origin, &life);
@@ -184,6 +187,7 @@ enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek 
     struct entrant entrant;
     uint32_t life;
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
+    if (*outcome == TLY_APPLIED && tly_map_lets_in(map, dot->version) == TLY_REFUSED) *outcome = TLY_REFUSED;
     if (result != TLY_OK || *outcome != TLY_APPLIED) return result;
     result = tly_map_life_need(map, dot->version.origin, &life);
     if (result == TLY_OK) result = need_for(map, seek->key, entrant.strategy, dot, &entrant.place);

@@ -1,26 +1,23 @@
 /*
- * An image: all that stands, as batches of one round from nothing, made while the node works on.
+ * An image: all that stands, as the messages of a snapshot between nodes, made while the node works on.
  *
- *     at the start     marks M and, of each life, the last ts: what is beyond it goes to the log behind the image
+ *     at the start     what is known of each life: its mark, floor and state; what is beyond its last ts goes to the log behind
  *     then             the dots up to there, life by life
- *     at the end       M
+ *     at the end       nothing was forgotten meanwhile, or there is no image
  *
  * A dot that is replaced before the walk comes to it is missing here, and what replaced it is in the log, so an image counts only
- * together with all batches up to its end.  What else an image must carry goes into put_part, beside the marks.
+ * together with all batches up to its end.  What else an image must carry goes into put_begin.
  */
 #include "service/engine/impl.h"
 
 /* Bytes of rows in one part: less than 100 us of work. */
 #define ROWS_BYTES (6u * 1024u)
 
-/* A life as it was at the start. */
-struct extent {
-    uint64_t origin, mark, last;
-};
-
 struct tly_image {
     struct tly_engine *engine;
-    struct extent *extents;
+    struct tly_bounds bounds;
+    struct tly_life *extents; /* the lives as they were at the start */
+    uint64_t number, chunks;
     size_t count, at; /* at: the life that the walk is in */
     struct tly_scan scan;
     bool in_life, begun;
@@ -36,14 +33,32 @@ static bool note_extents(struct tly_image *image)
     if (image->extents == NULL) return false;
     image->count = lives;
     for (size_t i = 0; i < lives; i++) {
-        struct tly_life life = tly_ormap_life(map, i);
-        image->extents[i] = (struct extent){life.origin, life.mark, life.last};
+        image->extents[i] = tly_ormap_life_kept(map, i);
+        image->extents[i].last = tly_ormap_life(map, i).last;
     }
     return true;
 }
 
+/* Whether something was forgotten, or a life came further, since the image was begun: it would not say so. */
+static bool is_overtaken(const struct tly_image *image)
+{
+    struct tly_ormap *map = image->engine->map;
+    struct tly_bounds bounds = tly_ormap_bounds(map);
+    if (bounds.forgotten != image->bounds.forgotten || bounds.lost != image->bounds.lost) return true;
+    if (tly_ormap_lives(map) < image->count) return true;
+    for (size_t i = 0; i < tly_ormap_lives(map); i++) {
+        static const struct tly_life open = {0};
+        struct tly_life now = tly_ormap_life_kept(map, i);
+        struct tly_life then = i < image->count ? image->extents[i] : open;
+        bool is_other = i < image->count && now.origin != then.origin;
+        if (is_other || now.floor != then.floor || now.state != then.state) return true;
+    }
+    return false;
+}
+
 enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
 {
+    if (e->dump.active) return TLY_MORE;
     /* The marks of the log behind go on from those at the end of a round, so the image begins at one. */
     if (e->disk.in_round) return TLY_MORE;
     enum tly_result result = tly_ormap_seal(e->map);
@@ -51,6 +66,8 @@ enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
     struct tly_image *image = tly_mem_zeroed(&e->mem, sizeof *image);
     if (image == NULL) return TLY_NOMEM;
     image->engine = e;
+    image->number = ++e->snapshots;
+    image->bounds = tly_ormap_bounds(e->map);
     tly_round_writer_init(&image->writer, &e->mem);
     if (!note_extents(image)) {
         tly_image_free(image);
@@ -91,7 +108,7 @@ static bool find_life(struct tly_image *image)
 /* Dots of one life up to its extent; false: the part is full. */
 static bool walk_life(struct tly_image *image)
 {
-    const struct extent *extent = &image->extents[image->at];
+    const struct tly_life *extent = &image->extents[image->at];
     struct tly_round_writer *writer = &image->writer;
     for (;;) {
         struct tly_scan before = image->scan;
@@ -114,23 +131,28 @@ static bool walk(struct tly_image *image)
     return true;
 }
 
-static void put_part(struct tly_image *image, bool is_last, struct tly_buf *out)
+/* The messages of a snapshot between nodes, which say all that a node has to know. Whether that was the last. */
+static bool put_part(struct tly_image *image, bool is_last, struct tly_buf *out)
 {
-    const struct tly_mem *mem = &image->engine->mem;
     const struct tly_mark_list none = {0};
-    unsigned flags = (image->begun ? 0u : TLY_ROUND_FIRST) | (is_last ? TLY_ROUND_LAST : 0u);
-    struct tly_mark *marks = is_last ? tly_mem_new(mem, (image->count + 1) * sizeof *marks) : NULL;
-    struct tly_mark_list end = {marks, 0};
-    if (is_last && marks == NULL) {
-        tly_buf_fail(out, TLY_NOMEM);
-        return;
+    struct tly_buf *part = &image->engine->part;
+    if (image->writer.row_count == 0 && is_last) {
+        tly_snap_end_put(out, &(struct tly_snap_end){image->number, image->chunks});
+        return true;
     }
-    for (size_t i = 0; is_last && i < image->count; i++)
-        if (image->extents[i].mark > 0)
-            marks[end.count++] = (struct tly_mark){image->extents[i].origin, image->extents[i].mark};
-    tly_round_writer_finish(&image->writer, flags, none, end, out);
-    tly_mem_free(mem, marks, is_last ? (image->count + 1) * sizeof *marks : 0);
+    tly_buf_clear(part);
+    tly_round_writer_finish(&image->writer, 0, none, none, part);
+    if (part->result != TLY_OK) tly_buf_fail(out, part->result);
+    tly_snap_chunk_put(out, &(struct tly_snap_chunk){image->number, image->chunks++, tly_buf_slice(part)});
+    return false;
+}
+
+static enum tly_result put_begin(struct tly_image *image, struct tly_buf *out)
+{
+    struct tly_snap_begin begin = {.number = image->number, .bounds = image->bounds};
+    tly_snap_begin_put(out, &begin, image->extents, image->count);
     image->begun = true;
+    return out->result;
 }
 
 enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, bool *done)
@@ -138,10 +160,12 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     *done = false;
     enum tly_result result = tly_ormap_seal(image->engine->map);
     if (result != TLY_OK) return result;
+    if (!image->begun) return put_begin(image, out);
     tly_round_writer_clear(&image->writer);
     bool is_last = walk(image);
     if (image->writer.rows.result != TLY_OK) return image->writer.rows.result;
-    put_part(image, is_last, out);
+    if (is_last && image->writer.row_count == 0 && is_overtaken(image)) return TLY_STALE;
+    is_last = put_part(image, is_last, out);
     *done = is_last && out->result == TLY_OK;
     return out->result;
 }

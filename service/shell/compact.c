@@ -121,6 +121,14 @@ static void end_walk(struct tly_compact *c)
     move(c, ENDING);
 }
 
+/* Something was forgotten, or a life came to its end, while the walk was under way. */
+static void begin_anew(struct tly_compact *c)
+{
+    tell_store(c, TLY_IMAGE_DROP);
+    let_go(c);
+    move(c, BEGINNING);
+}
+
 /* One batch; false: no more in this turn. */
 static bool walk(struct tly_compact *c)
 {
@@ -129,6 +137,10 @@ static bool walk(struct tly_compact *c)
     if (result == TLY_OK)
         result = tly_store_image(c->config.store, TLY_IMAGE_BATCH, tly_buf_slice(&c->batch));
     if (result == TLY_FULL) return false;
+    if (result == TLY_STALE) {
+        begin_anew(c);
+        return false;
+    }
     if (result != TLY_OK) {
         give_up(c, tly_result_text(result));
         return false;

@@ -9,8 +9,8 @@
 #define BLOCKS 500
 
 struct block {
-    uint32_t ref;
     size_t bytes;
+    uint32_t ref;
     uint8_t mark;
 };
 

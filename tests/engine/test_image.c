@@ -308,8 +308,13 @@ static void what_is_made_after_the_beginning_is_left_to_the_log(void **state)
     struct tly_buf out;
     bool done;
     tly_buf_init(&out, &mem, TLY_FRAME_BODY_MAX);
-    assert_int_equal(tly_image_next(image, &out, &done), TLY_OK);
-    assert_true(done);
+    size_t batches = 0;
+    do {
+        tly_buf_clear(&out);
+        assert_int_equal(tly_image_next(image, &out, &done), TLY_OK);
+        batches++;
+    } while (!done);
+    assert_in_range(batches, 2, 3);
     tly_buf_fini(&out);
     tly_image_free(image);
     node_free(&node);
