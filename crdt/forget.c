@@ -51,8 +51,7 @@ void tly_ormap_retire_life(struct tly_ormap *map, uint64_t origin, struct tly_ve
 struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i)
 {
     const struct tly_map_life *life = &map->lives[i];
-    return (struct tly_life){
-        .origin = life->origin, .mark = life->mark, .floor = life->floor, .state = life->state};
+    return (struct tly_life){life->origin, life->mark, life->log.last, life->floor, life->state};
 }
 
 bool tly_ormap_is_spent(const struct tly_ormap *map, uint64_t origin)

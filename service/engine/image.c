@@ -32,10 +32,8 @@ static bool note_extents(struct tly_image *image)
     image->extents = tly_mem_new(&image->engine->mem, lives * sizeof *image->extents);
     if (image->extents == NULL) return false;
     image->count = lives;
-    for (size_t i = 0; i < lives; i++) {
-        image->extents[i] = tly_ormap_life_kept(map, i);
-        image->extents[i].last = tly_ormap_life(map, i).last;
-    }
+    for (size_t i = 0; i < lives; i++)
+        image->extents[i] = tly_ormap_life_kept(map, i); /* of a retired one too */
     return true;
 }
 
