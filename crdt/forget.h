@@ -30,7 +30,7 @@ enum tly_result tly_ormap_close_life(struct tly_ormap *map, uint64_t origin) TLY
 enum tly_result tly_ormap_settle_life(struct tly_ormap *map, uint64_t origin, uint64_t mark) TLY_MUST_CHECK;
 /* `word`: the version of the dot that says that the life is settled. */
 void tly_ormap_retire_life(struct tly_ormap *map, uint64_t origin, struct tly_version word);
-/* The i-th life with its mark also when it is retired; `last` is not set. */
+/* The i-th life with its mark and last dot also when it is retired. */
 struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i);
 /* Whether no dot of a life stands here. */
 bool tly_ormap_is_spent(const struct tly_ormap *map, uint64_t origin);

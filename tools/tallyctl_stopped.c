@@ -4,6 +4,7 @@
 #include "service/engine/engine.h"
 #include "service/shell/libc_mem.h"
 #include "service/shell/store_snapshot.h"
+#include "wire/snapshot.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -151,10 +152,12 @@ static enum tly_result count_batch(void *context, struct tly_slice batch)
 {
     static struct tly_round round;
     struct checked *checked = context;
-    enum tly_result result = tly_round_get(batch, &round);
+    struct tly_slice rounds;
+    enum tly_result result = tly_batch_rows(batch, &rounds);
+    if (result == TLY_OK && rounds.n > 0) result = tly_round_get(rounds, &round);
     if (result != TLY_OK) return result;
     checked->batches++;
-    checked->rows += round.row_count;
+    if (rounds.n > 0) checked->rows += round.row_count;
     return TLY_OK;
 }
 
@@ -224,12 +227,16 @@ static bool dump_row(void *context, const struct tly_row *row)
 struct salvage {
     struct tly_engine *engine;
     uint64_t batches, refused;
+    bool by_rows; /* the file is not whole */
 };
 
+/* A whole map that has a hole is none: what is left of it is dots, and what it said of the lives is not taken over. */
 static enum tly_result salvage_batch(void *context, struct tly_slice batch)
 {
     struct salvage *salvage = context;
-    enum tly_result result = tly_engine_replay(salvage->engine, batch);
+    struct tly_slice rounds = batch;
+    enum tly_result result = salvage->by_rows ? tly_batch_rows(batch, &rounds) : TLY_OK;
+    if (result == TLY_OK && rounds.n > 0) result = tly_engine_replay(salvage->engine, rounds);
     if (result == TLY_NOMEM) return result;
     salvage->refused += result != TLY_OK;
     salvage->batches += result == TLY_OK;
@@ -270,6 +277,7 @@ static bool salvage_file(const struct opened *opened, size_t i, struct salvage *
     struct tly_segment_end end;
     enum tly_result result = tly_segment_read(&file.part, count_batch, &ignored, &end);
     *is_whole = result == TLY_OK;
+    salvage->by_rows = !*is_whole;
     result = tly_segment_salvage(&file.part, salvage_batch, salvage, &lost);
     if (result == TLY_IO || result == TLY_NOMEM) {
         (void)tly_ctl_storage_failed(opened->storage, result, file.name);

@@ -4,6 +4,7 @@
 #include "service/shell/manifest.h"
 #include "service/shell/segment.h"
 #include "tools/tallyctl_archive.h"
+#include "wire/snapshot.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,8 +112,10 @@ static enum tly_result each_row(void *context, struct tly_slice batch)
 {
     static struct tly_round round;
     const struct each_context *each = context;
-    enum tly_result result = tly_round_get(batch, &round);
-    if (result != TLY_OK) return result;
+    struct tly_slice rounds;
+    enum tly_result result = tly_batch_rows(batch, &rounds);
+    if (result == TLY_OK && rounds.n > 0) result = tly_round_get(rounds, &round);
+    if (result != TLY_OK || rounds.n == 0) return result;
     struct tly_rows rows = tly_rows_of(&round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
         if (!each->each(each->context, &row)) return TLY_NOMEM;

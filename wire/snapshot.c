@@ -131,3 +131,27 @@ enum tly_result tly_snap_end_get(struct tly_slice body, struct tly_snap_end *end
     end->chunks = tly_get_uint(&cursor);
     return tly_cursor_end(&cursor);
 }
+
+/* ---- on disk ---- */
+
+size_t tly_batch_kind(struct tly_slice batch)
+{
+    struct tly_cursor cursor = tly_cursor_of(batch);
+    size_t elements = tly_get_array(&cursor, TLY_BATCH_ROUND);
+    return cursor.result == TLY_OK && elements >= TLY_BATCH_SNAP_END ? elements : 0;
+}
+
+enum tly_result tly_batch_rows(struct tly_slice batch, struct tly_slice *round)
+{
+    struct tly_snap_begin begin;
+    struct tly_snap_chunk chunk = {0};
+    struct tly_snap_end end;
+    enum tly_result result = TLY_OK;
+    size_t kind = tly_batch_kind(batch);
+    if (kind == TLY_BATCH_SNAP_BEGIN) result = tly_snap_begin_get(batch, &begin);
+    if (kind == TLY_BATCH_SNAP_CHUNK) result = tly_snap_chunk_get(batch, &chunk);
+    if (kind == TLY_BATCH_SNAP_END) result = tly_snap_end_get(batch, &end);
+    /* What is none of them is for tly_round_get to refuse. */
+    *round = kind == 0 || kind == TLY_BATCH_ROUND ? batch : chunk.part;
+    return result;
+}

@@ -73,4 +73,16 @@ struct tly_snap_end {
 void tly_snap_end_put(struct tly_buf *out, const struct tly_snap_end *end);
 enum tly_result tly_snap_end_get(struct tly_slice body, struct tly_snap_end *end) TLY_MUST_CHECK;
 
+/* ---- on disk ---- */
+
+/* A batch is one of these or a round; they are told apart by how many elements they have. 0: it is none. */
+#define TLY_BATCH_SNAP_END 2u
+#define TLY_BATCH_SNAP_CHUNK 3u
+#define TLY_BATCH_SNAP_BEGIN 4u
+#define TLY_BATCH_ROUND 5u
+size_t tly_batch_kind(struct tly_slice batch);
+
+/* The round that brings the rows of a batch: itself, or a chunk's part; empty where a batch has no rows. It borrows from `batch`. */
+enum tly_result tly_batch_rows(struct tly_slice batch, struct tly_slice *round) TLY_MUST_CHECK;
+
 #endif

@@ -185,10 +185,8 @@ void tly_engine_check(const struct tly_engine *e)
 
 enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
 {
-    /* The parts of a whole map are told from those of a round by how many elements they have. */
-    struct tly_cursor cursor = tly_cursor_of(batch);
-    size_t elements = tly_get_array(&cursor, 5);
-    if (cursor.result == TLY_OK && elements >= 2 && elements <= 4) return tly_snap_replay(e, batch, elements);
+    size_t kind = tly_batch_kind(batch);
+    if (kind != 0 && kind != TLY_BATCH_ROUND) return tly_snap_replay(e, batch, kind);
     struct tly_round round;
     enum tly_result result = tly_round_get(batch, &round);
     if (result != TLY_OK) return result;

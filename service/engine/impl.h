@@ -542,6 +542,6 @@ bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn);
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 void tly_snap_fini(struct tly_engine *e, struct snap_in *in);
 /* One batch that tly_snap_next made, read back. */
-enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t elements) TLY_MUST_CHECK;
+enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t kind) TLY_MUST_CHECK;
 
 #endif

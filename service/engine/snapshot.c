@@ -143,11 +143,11 @@ static enum tly_result take_end(const struct snap_in *in, struct tly_slice body)
 
 /* ---- the disk ---- */
 
-enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t elements)
+enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t kind)
 {
     struct snap_in *in = &e->redump;
-    if (elements == 4) return take_begin(e, in, batch);
-    if (elements == 3) return take_chunk(e, in, batch);
+    if (kind == TLY_BATCH_SNAP_BEGIN) return take_begin(e, in, batch);
+    if (kind == TLY_BATCH_SNAP_CHUNK) return take_chunk(e, in, batch);
     enum tly_result result = take_end(in, batch);
     if (result == TLY_OK) result = tly_install_whole(in->install);
     tly_snap_fini(e, in);

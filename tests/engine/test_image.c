@@ -293,6 +293,34 @@ static void an_image_of_an_image_is_the_same_state(void **state)
     node_free(&node);
 }
 
+/* Rounds leave out what a retired life wrote, since every member has it; an image does not. */
+static void what_a_retired_life_wrote_is_in_it(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(17);
+    struct node node = node_of();
+    for (unsigned i = 0; i < 400; i++) {
+        write_one(&node, &rng, 300);
+        hear(&node, &rng, 300);
+    }
+    flush(&node);
+    struct tly_ormap *map = node.engine->map;
+    struct tly_beyond beyond = tly_ormap_beyond(map, 7, 0);
+    assert_true(beyond.print != 0);
+    assert_int_equal(tly_ormap_raise_mark(map, 7, beyond.newest), TLY_OK);
+    assert_int_equal(tly_ormap_close_life(map, 7), TLY_OK);
+    assert_int_equal(tly_ormap_settle_life(map, 7, beyond.newest), TLY_OK);
+    tly_ormap_retire_life(map, 7, (struct tly_version){1, 100});
+    struct taken taken = take_image(&node, &rng, 0, 300);
+    struct tly_engine *engine = new_engine(node.now);
+    replay(engine, &taken.image, 0);
+    assert_int_equal(digest(engine), digest(node.engine));
+    assert_int_equal(tly_ormap_beyond(engine->map, 7, 0).print, beyond.print);
+    tly_engine_free(engine);
+    disk_free(&taken.image);
+    node_free(&node);
+}
+
 static void what_is_made_after_the_beginning_is_left_to_the_log(void **state)
 {
     (void)state;
@@ -363,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_image_and_the_log_behind_it_are_the_whole_log),
         cmocka_unit_test(an_image_of_an_image_is_the_same_state),
+        cmocka_unit_test(what_a_retired_life_wrote_is_in_it),
         cmocka_unit_test(what_is_made_after_the_beginning_is_left_to_the_log),
         cmocka_unit_test(a_dot_that_went_again_keeps_nobody_busy),
         cmocka_unit_test(in_the_middle_of_a_round_to_the_disk_it_waits),
