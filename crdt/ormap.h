@@ -217,9 +217,8 @@ uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
 enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts) TLY_MUST_CHECK;
 /* Lowers every mark but the own to 0: all that others made is to come again. */
 void tly_ormap_clear_marks(struct tly_ormap *map);
-/* Live and dead records over all lives. */
-/* Live and dead records over all lives. Dead ones go at once, so there are none. */
-void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead);
+/* Records of the logs of all lives: one for each sealed dot that stands. */
+size_t tly_ormap_log_size(const struct tly_ormap *map);
 
 /*
  * The live dots of one life with ts > after, in ts order. Everything must be sealed. It is a position: what is written while

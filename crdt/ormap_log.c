@@ -248,11 +248,12 @@ void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, ui
     leavings->of[leavings->count++] = (struct tly_leaving){.ts = ts, .hash = hash};
 }
 
-void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead)
+size_t tly_ormap_log_size(const struct tly_ormap *map)
 {
-    *live = *dead = 0;
+    size_t records = 0;
     for (size_t i = 0; i < map->life_count; i++)
-        *live += map->lives[i].log.count;
+        records += map->lives[i].log.count;
+    return records;
 }
 
 /* ---- scans ---- */
