@@ -354,7 +354,8 @@ const char *tly_member_word(enum member_state state);
 enum tly_result tly_member_say(struct tly_engine *e, struct peer *peer,
                                enum member_state state) TLY_MUST_CHECK;
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST_CHECK;
-/* A sys:member: key has changed. */
+bool tly_is_member_key(struct tly_slice key);
+/* Such a key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);
 

@@ -41,8 +41,7 @@ static uint64_t their_strategy(struct tly_prefixes prefixes, struct tly_slice ke
     uint64_t id, found = 0;
     size_t longest = 0;
     while (tly_prefixes_next(&prefixes, &prefix, &id)) {
-        if (prefix.n > key.n || (prefix.n > 0 && memcmp(prefix.p, key.p, prefix.n) != 0)) continue;
-        if (found != 0 && prefix.n < longest) continue;
+        if (!tly_slice_begins(key, prefix) || (found != 0 && prefix.n < longest)) continue;
         found = id;
         longest = prefix.n;
     }
@@ -185,11 +184,6 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
 
 /* ---- ROUND ---- */
 
-static bool is_member_key(struct tly_slice key)
-{
-    return key.n > 11 && memcmp(key.p, "sys:member:", 11) == 0;
-}
-
 static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
 {
     switch (outcome) {
@@ -219,7 +213,7 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */
 static enum room room_for(const struct tly_row *row)
 {
-    bool is_sys = row->key.n > 4 && memcmp(row->key.p, "sys:", 4) == 0;
+    bool is_sys = tly_slice_begins(row->key, tly_slice_text("sys:"));
     return is_sys ? ROOM_OLD_KEY : ROOM_PEERS_KEY;
 }
 
@@ -259,7 +253,7 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row,
     tly_watch_after(e, row->key, seen, row->dot.version.origin);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
-    if (is_member_key(row->key)) tly_member_learn(e, row->key);
+    if (tly_is_member_key(row->key)) tly_member_learn(e, row->key);
     return TLY_OK;
 }
 
