@@ -402,7 +402,7 @@ static struct history random_history(struct test_rng *rng, size_t strategy)
 
 static void run_random(size_t strategy)
 {
-    uint64_t first = test_seed_first(), rounds = law_rounds(20000);
+    uint64_t first = test_seed_first(), rounds = law_rounds(5000);
     for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct test_rng rng = test_rng_of(seed);
         struct history history = random_history(&rng, strategy);
