@@ -153,6 +153,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_RESET:
     case TLY_ASK_READ:
     case TLY_ASK_APPLY:
+    case TLY_ASK_FORGET:
     case TLY_ASK_REGISTER: break;
     }
     return TLY_WRONG_STRATEGY;
@@ -176,7 +177,7 @@ static enum tly_result write_if_room(struct tly_engine *e, const struct tly_requ
 static bool is_read_only(const struct tly_request *request)
 {
     if (tly_slice_begins(request->key, tly_slice_text("sys:"))) return true;
-    return tly_limit_is_key(request->key) && request->kind != TLY_ASK_REMOVE;
+    return tly_limit_is_limit(request->key) && request->kind != TLY_ASK_REMOVE;
 }
 
 /* ---- the registry ---- */
@@ -217,6 +218,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
     tly_time_tick(e);
     tly_time_use(e);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
+    if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
     if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
 
     enum tly_result result;

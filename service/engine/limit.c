@@ -208,14 +208,14 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 
 /* ---- learning from elsewhere, ending ---- */
 
-bool tly_limit_is_key(struct tly_slice key)
+bool tly_limit_is_limit(struct tly_slice key)
 {
     return tly_slice_begins(key, tly_slice_text("rl:"));
 }
 
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)
 {
-    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && tly_limit_is_key(key);
+    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && tly_limit_is_limit(key);
 }
 
 int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)

@@ -28,7 +28,7 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
                                 struct tly_verdict *verdict) TLY_MUST_CHECK;
 
 /* Whether a limit counts under this key. */
-bool tly_limit_is_key(struct tly_slice key);
+bool tly_limit_is_limit(struct tly_slice key);
 
 /*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.

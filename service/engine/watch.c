@@ -65,14 +65,16 @@ void tly_watch_fini(struct tly_engine *e)
 
 /* ---- noting changes ---- */
 
+/* What the nodes tell each other is nobody's news who did not ask for it. */
 static bool wants(const struct tly_watch *watch, struct tly_slice key)
 {
+    if (watch->prefix_bytes < 4 && tly_slice_begins(key, tly_slice_text("sys:"))) return false;
     return tly_slice_begins(key, tly_slice_of(watch->prefix, watch->prefix_bytes));
 }
 
 static bool is_watched(const struct tly_engine *e, struct tly_slice key)
 {
-    if (e->watch_count == 0 || tly_limit_is_key(key)) return false;
+    if (e->watch_count == 0 || tly_limit_is_limit(key)) return false;
     size_t i = 0;
     while (i < e->watch_count && !wants(e->watches[i], key))
         i++;
@@ -212,4 +214,13 @@ bool tly_watch_next(struct tly_engine *e, struct tly_watch *watch, struct tly_ch
         return true;
     }
     return false;
+}
+
+void tly_watch_resync(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->watch_count; i++)
+        lose(e->watches[i]);
+    if (e->watch_count == 0) return;
+    e->watch_news = true;
+    e->watch_at = e->now.mono_ns;
 }
