@@ -261,6 +261,7 @@ bool tly_oplog_divides(const struct tly_oplog *log, uint64_t ts)
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
                        const struct tly_dots *dots)
 {
+    if (tly_oplog_newest(log, ts) != NULL) return true;
     if (log->block_count == 0) return begin(log, mem, ts);
     struct tly_chunk_at at = tly_oplog_find(log, ts);
     struct tly_chunk *chunk = chunk_at(log, at);
@@ -284,9 +285,7 @@ void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash)
     begin_earlier(log, ts);
     struct tly_chunk *chunk = chunk_at(log, tly_oplog_find(log, ts));
     assert(chunk->count < chunk->capacity);
-    chunk->hashes[chunk->count++] = hash;
-    log->count++;
-    if (ts > log->last) log->last = ts;
+    tly_oplog_append(log, chunk, ts, hash);
 }
 
 static void remove_block(struct tly_oplog *log, const struct tly_mem *mem, size_t at)

@@ -43,6 +43,7 @@ struct tly_ormap *tly_ormap_new(const struct tly_ormap_config *config)
     map->registry = config->registry;
     map->keys_max = config->keys_max < UINT32_MAX ? config->keys_max : UINT32_MAX;
     map->clock = config->clock;
+    map->arrangement = 1;
     map->own = map->last_life = TLY_NO_LIFE;
     know_strategies(map);
     map->ahead = tly_mem_zeroed(&map->mem, sizeof *map->ahead);
@@ -89,20 +90,6 @@ uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key)
     return hash != 0 ? hash : 1; /* cursors begin at 0 */
 }
 
-bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_place *place)
-{
-    *place = (struct tly_place){.hash = hash};
-    struct tly_slot *slot = tly_index_find(&map->index, hash);
-    for (; slot != NULL; slot = tly_index_again(slot)) {
-        struct tly_entry *entry = tly_map_entry(map, slot);
-        if (!tly_slice_equal(tly_entry_key(entry), key)) continue;
-        place->slot = slot;
-        place->entry = entry;
-        return true;
-    }
-    return false;
-}
-
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)
 {
     struct tly_place place;
@@ -131,6 +118,7 @@ enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const 
                              size_t cells_bytes, struct tly_place *place)
 {
     if (map->keys >= map->keys_max) return TLY_FULL;
+    map->arrangement++;
     if (!reserve_scratch(map) || !tly_index_reserve(&map->index, &map->mem, place->hash)) return TLY_NOMEM;
     uint32_t ref = tly_arena_new(&map->arena, &map->mem, tly_entry_size(key.n, false, cells_bytes));
     if (ref == 0) return TLY_NOMEM;
@@ -154,7 +142,7 @@ enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek,
     const struct tly_strategy *strategy;
     enum tly_result result = tly_map_strategy_for(map, seek->key, &strategy);
     if (result != TLY_OK) return result;
-    if (!tly_map_find(map, seek->key, seek->hash, place))
+    if (!tly_map_sought(map, seek, place))
         result = tly_map_make(map, seek->key, strategy, TLY_CELL_BYTES_USUAL, place);
     map->known = place->entry;
     map->known_hash = seek->hash;
@@ -163,7 +151,7 @@ enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek,
 
 enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key, struct tly_entry **out)
 {
-    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    struct tly_seek seek = tly_map_seek(key, tly_map_hash(map, key));
     return tly_seek_need(map, &seek, out);
 }
 
@@ -171,6 +159,7 @@ void tly_map_tidy(struct tly_ormap *map, const struct tly_place *place)
 {
     if (tly_entry_is_held(place->entry)) return;
     map->known = NULL;
+    map->arrangement++;
     tly_arena_free(&map->arena, &map->mem, place->slot->ref);
     tly_index_remove(&map->index, &map->mem, place->slot);
     map->keys--;

@@ -15,7 +15,7 @@ static size_t sorted_place(const struct tly_ormap *map, uint64_t origin)
     return low;
 }
 
-static uint32_t life_find(const struct tly_ormap *map, uint64_t origin)
+uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin)
 {
     if (map->last_life != TLY_NO_LIFE && map->lives[map->last_life].origin == origin) return map->last_life;
     size_t at = sorted_place(map, origin);
@@ -24,7 +24,7 @@ static uint32_t life_find(const struct tly_ormap *map, uint64_t origin)
 
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life)
 {
-    *life = life_find(map, origin);
+    *life = tly_map_life_find(map, origin);
     if (*life != TLY_NO_LIFE) {
         map->last_life = *life;
         return TLY_OK;
@@ -74,7 +74,7 @@ struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
 
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin)
 {
-    uint32_t life = life_find(map, origin);
+    uint32_t life = tly_map_life_find(map, origin);
     return life == TLY_NO_LIFE ? 0 : map->lives[life].mark;
 }
 
@@ -221,7 +221,7 @@ void tly_map_close_leavings(struct tly_ormap *map)
     map->leavings.open = false;
 }
 
-bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
+bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts)
 {
     struct log_context context = {map, life};
     struct tly_dots dots = {list_dots, &context};
@@ -229,21 +229,14 @@ bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
     return tly_oplog_reserve(&map->lives[life].log, &map->mem, ts, &dots);
 }
 
-void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
-{
-    tly_oplog_add(&map->lives[life].log, ts, hash);
-    map->changes++;
-}
-
-void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+void tly_map_remove_now(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
 {
     struct tly_leavings *leavings = &map->leavings;
-    map->changes++;
+    take_leavings(map);
     if (!leavings->open) {
         tly_oplog_remove(&map->lives[life].log, &map->mem, ts, hash);
         return;
     }
-    if (leavings->count == TLY_LEAVING_MAX) take_leavings(map);
     leavings->life[leavings->count] = life;
     leavings->of[leavings->count++] = (struct tly_leaving){.ts = ts, .hash = hash};
 }

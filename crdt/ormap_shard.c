@@ -181,7 +181,21 @@ static size_t unsealed_cell(const struct tly_ormap *map, const struct tly_entry 
     return TLY_NO_CELL;
 }
 
-static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place)
+/* The usual case: one shard of the entry is unsealed. */
+static enum tly_result seal_usual(struct tly_ormap *map, struct tly_place *place)
+{
+    struct tly_clock clock = map->clock;
+    uint64_t ts;
+    enum tly_result result = tly_clock_next(&clock, &ts);
+    if (result != TLY_OK) return result;
+    result = tly_quick_seal(map, place, ts);
+    if (result != TLY_OK) return result;
+    map->clock.last = clock.last;
+    map->lives[map->own].mark = ts;
+    return TLY_OK;
+}
+
+static enum tly_result seal_any(struct tly_ormap *map, struct tly_place *place)
 {
     struct tly_cell cell;
     bool alone = false;
@@ -190,8 +204,15 @@ static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place
         if (result != TLY_OK) return result;
         if (alone) break;
     }
-    place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
     return TLY_OK;
+}
+
+static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place)
+{
+    enum tly_result result = seal_usual(map, place);
+    if (result == TLY_MORE || result == TLY_CLOCK_END) result = seal_any(map, place);
+    if (result == TLY_OK) place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
+    return result;
 }
 
 /* Seals the entries of one hash that want it; those that were gone and came again may not. */
