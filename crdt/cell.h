@@ -7,8 +7,6 @@
 #include "crdt/arena.h"
 #include "crdt/entry.h"
 
-#define TLY_ALWAYS_INLINE static inline __attribute__((always_inline))
-
 enum { TLY_KIND_PUT = 0, TLY_KIND_UNSEALED = 1, TLY_KIND_UNSEALED_AUX = 2, TLY_KIND_REMOVE = 3 };
 
 #define TLY_KIND_SHIFT 12

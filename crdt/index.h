@@ -74,7 +74,7 @@ static inline struct tly_slot *tly_index_again(struct tly_slot *slot)
     return slot[1].hash == slot->hash && slot[1].ref != 0 ? slot + 1 : NULL;
 }
 
-static inline void tly_index_prefetch(const struct tly_index *index, uint32_t hash)
+TLY_ALWAYS_INLINE void tly_index_prefetch(const struct tly_index *index, uint32_t hash)
 {
     const struct tly_slot *home = tly_index_home(tly_index_segment(index, hash), hash);
     __builtin_prefetch(home);

@@ -131,7 +131,7 @@ static inline struct tly_entry *tly_map_entry(const struct tly_ormap *map, const
 }
 
 /* Asks for the two lines in which most entries lie. */
-static inline void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
+TLY_ALWAYS_INLINE void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
 {
     const uint8_t *entry = tly_arena_at(&map->arena, slot->ref);
     __builtin_prefetch(entry);
