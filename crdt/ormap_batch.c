@@ -45,7 +45,6 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
     struct tly_seek seeks[GROUP];
     enum tly_result result = TLY_OK;
     *done = 0;
-    tly_map_open_leavings(map);
     while (*done < count && result == TLY_OK) {
         struct tly_arrival *group = arrivals + *done;
         size_t n = count - *done < GROUP ? count - *done : GROUP;
@@ -59,6 +58,5 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
             *done += result == TLY_OK;
         }
     }
-    tly_map_close_leavings(map);
     return result;
 }

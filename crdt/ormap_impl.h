@@ -56,11 +56,13 @@ struct tly_unsealed {
     uint32_t hashes[TLY_UNSEALED_PIECE];
 };
 
-/* Records that are to go, while many dots are joined or sealed at once: they go together. */
+/*
+ * Records of dots that went: a few wait, so that they are looked for together and their memory comes at once.  Meanwhile they name
+ * nothing, which a scan passes over.
+ */
 #define TLY_LEAVING_MAX 16u
 
 struct tly_leavings {
-    bool open; /* they are collected */
     uint32_t count;
     uint32_t life[TLY_LEAVING_MAX];
     struct tly_leaving of[TLY_LEAVING_MAX];
@@ -248,11 +250,11 @@ size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_g
  * Each does the usual case of something that is done elsewhere for every case, and has then done all of it; TLY_MORE: it is another
  * case, and nothing has changed.
  */
-/* A dot of another life, or the own one's next, takes the place of its predecessor. It is well-formed and not stale. */
-enum tly_result tly_quick_replace(struct tly_ormap *map, struct tly_place *place, const struct tly_dot *dot,
-                                  uint32_t life);
+/* A dot of another life, or the own one's next, takes the place of its predecessor. It is not stale. */
+enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place *place,
+                                  const struct tly_dot *dot, uint32_t life);
 /* The entry's one unsealed shard takes this version. */
-enum tly_result tly_quick_seal(struct tly_ormap *map, struct tly_place *place, uint64_t ts);
+enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *place, uint64_t ts);
 /* A dot is the first of a key that is not here; TLY_FULL or TLY_NOMEM: it cannot be. */
 enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
                                 const struct tly_strategy *strategy, const struct tly_dot *dot, uint32_t life,
@@ -261,9 +263,10 @@ enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
 /* ormap_log.c */
 uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin);
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life);
-/* The general cases of what is below. */
+/* The general case of what is below. */
 bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts);
-void tly_map_remove_now(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
+/* Takes out the records that wait for it. */
+void tly_map_take_leavings(struct tly_ormap *map);
 
 /* Room for one more record. */
 static inline bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
@@ -286,20 +289,13 @@ static inline void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint
 static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
 {
     struct tly_leavings *leavings = &map->leavings;
-    map->changes++;
-    if (!leavings->open || leavings->count == TLY_LEAVING_MAX) {
-        tly_map_remove_now(map, life, ts, hash);
-        return;
-    }
+    if (leavings->count == TLY_LEAVING_MAX) tly_map_take_leavings(map);
     struct tly_leaving *leaving = &leavings->of[leavings->count];
     leavings->life[leavings->count++] = life;
     leaving->ts = ts;
     leaving->hash = hash;
+    map->changes++;
 }
-
-/* Between the two, records that go are collected. */
-void tly_map_open_leavings(struct tly_ormap *map);
-void tly_map_close_leavings(struct tly_ormap *map);
 
 /* ormap_shard.c */
 /* Puts the entry on the list of those to seal. */

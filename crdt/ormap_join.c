@@ -218,7 +218,6 @@ static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_seek 
     uint32_t life = tly_map_life_find(map, dot->version.origin);
     if (life == TLY_NO_LIFE || life == map->own || dot->version.ts <= map->lives[life].mark) return TLY_MORE;
     if (!tly_map_sought(map, seek, &place)) return TLY_MORE;
-    if (tly_dot_check(tly_map_strategy(map, place.entry), dot) != TLY_OK) return TLY_MORE;
     map->last_life = life;
     return tly_quick_replace(map, &place, dot, life);
 }
@@ -271,16 +270,17 @@ static enum tly_result put_into(struct tly_ormap *map, struct tly_slice key,
                                 const struct tly_strategy *strategy, struct tly_place *place,
                                 const struct tly_dot *dot)
 {
-    enum tly_result result = tly_dot_check(strategy, dot);
-    if (result != TLY_OK) return result;
-    if (place->entry != NULL) {
-        result = tly_quick_replace(map, place, dot, map->own);
-    } else {
-        result = tly_quick_begin(map, key, strategy, dot, map->own, place);
-        if (result == TLY_MORE) result = need_for(map, key, strategy, dot, place);
-        if (result == TLY_OK && !tly_entry_is_held(place->entry)) result = TLY_MORE;
-    }
+    enum tly_result result = TLY_MORE;
+    if (place->entry != NULL) result = tly_quick_replace(map, place, dot, map->own);
     if (result != TLY_MORE) return result;
+    result = tly_dot_check(strategy, dot);
+    if (result != TLY_OK) return result;
+    if (place->entry == NULL) {
+        result = tly_quick_begin(map, key, strategy, dot, map->own, place);
+        if (result != TLY_MORE) return result;
+        result = need_for(map, key, strategy, dot, place);
+        if (result != TLY_OK) return result;
+    }
     result = put_any(map, place, dot);
     if (result != TLY_OK) tly_map_tidy(map, place);
     return result;

@@ -199,8 +199,7 @@ static size_t list_dots(const void *context, const struct tly_chunk *chunk, uint
     return ahead->count;
 }
 
-/* First all are looked for, then all are taken, so that their memory comes at once. */
-static void take_leavings(struct tly_ormap *map)
+void tly_map_take_leavings(struct tly_ormap *map)
 {
     struct tly_leavings *leavings = &map->leavings;
     for (uint32_t i = 0; i < leavings->count; i++)
@@ -210,35 +209,12 @@ static void take_leavings(struct tly_ormap *map)
     leavings->count = 0;
 }
 
-void tly_map_open_leavings(struct tly_ormap *map)
-{
-    map->leavings.open = true;
-}
-
-void tly_map_close_leavings(struct tly_ormap *map)
-{
-    take_leavings(map);
-    map->leavings.open = false;
-}
-
 bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts)
 {
     struct log_context context = {map, life};
     struct tly_dots dots = {list_dots, &context};
-    if (map->leavings.count > 0 && tly_oplog_divides(&map->lives[life].log, ts)) take_leavings(map);
+    if (map->leavings.count > 0 && tly_oplog_divides(&map->lives[life].log, ts)) tly_map_take_leavings(map);
     return tly_oplog_reserve(&map->lives[life].log, &map->mem, ts, &dots);
-}
-
-void tly_map_remove_now(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
-{
-    struct tly_leavings *leavings = &map->leavings;
-    take_leavings(map);
-    if (!leavings->open) {
-        tly_oplog_remove(&map->lives[life].log, &map->mem, ts, hash);
-        return;
-    }
-    leavings->life[leavings->count] = life;
-    leavings->of[leavings->count++] = (struct tly_leaving){.ts = ts, .hash = hash};
 }
 
 void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead)
@@ -246,6 +222,7 @@ void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead)
     *live = *dead = 0;
     for (size_t i = 0; i < map->life_count; i++)
         *live += map->lives[i].log.count;
+    *live -= map->leavings.count;
 }
 
 /* ---- scans ---- */

@@ -151,18 +151,26 @@ TLY_ALWAYS_INLINE enum tly_result take_spot(struct tly_ormap *map, const struct 
     return TLY_OK;
 }
 
-enum tly_result tly_quick_replace(struct tly_ormap *map, struct tly_place *place, const struct tly_dot *dot,
-                                  uint32_t life)
+/* Whether it is a PUT that tly_dot_check would let in, if its window is one that is here already. */
+static inline bool is_sound(const struct fresh *fresh)
+{
+    const struct tly_dot *dot = fresh->dot;
+    if (dot->op != TLY_PUT || dot->bytes.n != 0) return false;
+    return fresh->sums || (dot->num[2] | dot->num[3]) == 0;
+}
+
+enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place *place,
+                                  const struct tly_dot *dot, uint32_t life)
 {
     const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
     struct fresh fresh = {dot, dot->version.ts, life, strategy->id == TLY_EPOCH_SUM, false};
     struct spot spot;
-    if (dot->op != TLY_PUT || strategy->has_bytes || !tly_entry_is_held(place->entry)) return TLY_MORE;
+    if (strategy->has_bytes || !tly_entry_is_held(place->entry) || !is_sound(&fresh)) return TLY_MORE;
     if (!find_spot(place->entry, strategy, &fresh, &spot)) return TLY_MORE;
     return take_spot(map, place, strategy, &fresh, &spot);
 }
 
-enum tly_result tly_quick_seal(struct tly_ormap *map, struct tly_place *place, uint64_t ts)
+enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *place, uint64_t ts)
 {
     const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
     if (strategy->has_bytes || !tly_entry_is_held(place->entry)) return TLY_MORE;

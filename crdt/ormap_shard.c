@@ -237,7 +237,7 @@ static void look_ahead(const struct tly_ormap *map, const struct tly_unsealed *t
     if (slot != NULL) tly_map_prefetch(map, slot);
 }
 
-static enum tly_result seal_all(struct tly_ormap *map)
+enum tly_result tly_ormap_seal(struct tly_ormap *map)
 {
     while (map->unsealed != NULL) {
         const struct tly_unsealed *top = map->unsealed;
@@ -247,12 +247,4 @@ static enum tly_result seal_all(struct tly_ormap *map)
         pop(map);
     }
     return TLY_OK;
-}
-
-enum tly_result tly_ormap_seal(struct tly_ormap *map)
-{
-    tly_map_open_leavings(map);
-    enum tly_result result = seal_all(map);
-    tly_map_close_leavings(map);
-    return result;
 }
