@@ -14,13 +14,13 @@ enum { TLY_KIND_PUT = 0, TLY_KIND_UNSEALED = 1, TLY_KIND_UNSEALED_AUX = 2, TLY_K
 /* A life below this takes one byte; otherwise the first has the top bit. */
 #define TLY_LIFE_SHORT 0x80u
 
-static const uint8_t tly_width_of_code[8] = {0, 1, 2, 3, 4, 5, 6, 8};
 static const uint64_t tly_mask_of_code[8] = {
     0, 0xff, 0xffff, 0xffffff, 0xffffffff, UINT64_C(0xffffffffff), UINT64_C(0xffffffffffff), UINT64_MAX};
-/* By the bits from the highest one that is set. */
-static const uint8_t tly_code_of_bits[65] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3,
-                                         3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6,
-                                         6, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7};
+/* 0 to 6, or 8. */
+static inline unsigned tly_width_of(unsigned code)
+{
+    return code + ((code + 1) >> 3);
+}
 
 static_assert(TLY_ARENA_SLACK >= sizeof(uint64_t), "a whole word may be loaded where a short one lies");
 static_assert(TLY_KEY_BYTES_MAX <= 512, "key length - 1 has nine bits");
@@ -50,7 +50,7 @@ static inline unsigned tly_words_width(unsigned shape)
     return (pairs & 0x3f) + (pairs >> 6);
 }
 
-TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, const struct tly_strategy *strategy)
+TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsigned signs)
 {
     unsigned shape = tly_shape_load(at);
     struct tly_cell_heart heart = {.at = at, .life = at[2]};
@@ -61,8 +61,8 @@ TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, const 
     heart.kind = shape >> TLY_KIND_SHIFT & 3;
     heart.is_last = (shape & TLY_LAST_BIT) != 0;
     heart.size = (uint32_t)(next - at) + tly_words_width(shape & 0xfff);
-    next = tly_word_get(next, shape, strategy->signed_nums & 1, &heart.word[0]);
-    (void)tly_word_get(next, shape >> 3, strategy->signed_nums & 2, &heart.word[1]);
+    next = tly_word_get(next, shape, signs & 1, &heart.word[0]);
+    (void)tly_word_get(next, shape >> 3, signs & 2, &heart.word[1]);
     return heart;
 }
 
@@ -91,7 +91,7 @@ static inline unsigned tly_words_width(unsigned shape)
     return (pairs & 0x3f) + (pairs >> 6);
 }
 
-TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, const struct tly_strategy *strategy)
+TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsigned signs)
 {
     unsigned shape = tly_shape_load(at);
     struct tly_cell_heart heart = {.at = at, .life = at[2]};
@@ -102,8 +102,8 @@ TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, const 
     heart.kind = shape >> TLY_KIND_SHIFT & 3;
     heart.is_last = (shape & TLY_LAST_BIT) != 0;
     heart.size = (uint32_t)(next - at) + tly_words_width(shape & 0xfff);
-    next = tly_word_get(next, shape, strategy->signed_nums & 1, &heart.word[0]);
-    (void)tly_word_get(next, shape >> 3, strategy->signed_nums & 2, &heart.word[1]);
+    next = tly_word_get(next, shape, signs & 1, &heart.word[0]);
+    (void)tly_word_get(next, shape >> 3, signs & 2, &heart.word[1]);
     return heart;
 }
 
@@ -122,9 +122,16 @@ static inline void tly_shape_store(uint8_t *at, unsigned shape)
     at[1] = (uint8_t)(shape >> 8);
 }
 
+/* Marks the cell that begins here as the last or as another one. */
+static inline void tly_cell_mark_last(uint8_t *at, bool last)
+{
+    tly_shape_store(at, (tly_shape_load(at) & ~TLY_LAST_BIT) | (last ? TLY_LAST_BIT : 0));
+}
+
 static inline unsigned tly_code_for(uint64_t word)
 {
-    return tly_code_of_bits[word == 0 ? 0 : 64 - __builtin_clzll(word)];
+    unsigned bytes = word == 0 ? 0 : (unsigned)(71 - __builtin_clzll(word)) >> 3;
+    return bytes < 7 ? bytes : 7;
 }
 
 static inline uint64_t tly_folded(uint64_t word)
@@ -145,20 +152,21 @@ static inline unsigned tly_cell_kind(const struct tly_cell *cell)
 }
 
 /* Writes word i in as few bytes as it needs and notes how many. */
-static inline uint8_t *tly_word_put(uint8_t *next, unsigned *shape, unsigned i, uint64_t word, unsigned is_signed)
+TLY_ALWAYS_INLINE uint8_t *tly_word_put(uint8_t *next, unsigned *shape, unsigned i, uint64_t word,
+                                        unsigned is_signed)
 {
     word = is_signed != 0 ? tly_folded(word) : word;
     unsigned code = tly_code_for(word);
     *shape |= code << (3 * i);
     tly_word_store(next, word);
-    return next + tly_width_of_code[code];
+    return next + tly_width_of(code);
 }
 
-/* tly_cell_encode; kind: one of the above. */
-TLY_ALWAYS_INLINE size_t tly_cell_write(uint8_t out[TLY_CELL_FIXED_MAX], const struct tly_strategy *strategy,
-                                        const struct tly_dot *dot, uint32_t life, unsigned kind)
+/* tly_cell_encode of a dot without bytes. kind: one of the above; signs: the strategy's signed_nums. */
+TLY_ALWAYS_INLINE size_t tly_cell_write(uint8_t out[TLY_CELL_FIXED_MAX], const struct tly_dot *dot, uint32_t life,
+                                        unsigned kind, unsigned signs)
 {
-    unsigned shape = kind << TLY_KIND_SHIFT, signs = strategy->signed_nums;
+    unsigned shape = kind << TLY_KIND_SHIFT;
     uint8_t *next = out + sizeof(uint16_t);
     if (life < TLY_LIFE_SHORT) {
         *next++ = (uint8_t)life;
@@ -173,16 +181,16 @@ TLY_ALWAYS_INLINE size_t tly_cell_write(uint8_t out[TLY_CELL_FIXED_MAX], const s
     next = tly_word_put(next, &shape, 1, dot->num[1], signs & 2);
     next = tly_word_put(next, &shape, 2, dot->num[2], signs & 4);
     next = tly_word_put(next, &shape, 3, dot->num[3], signs & 8);
-    if (dot->bytes.n > 0) next = tly_word_put(next, &shape, strategy->nums, dot->bytes.n, 0);
     tly_shape_store(out, shape);
     return (size_t)(next - out);
 }
 
-static inline const uint8_t *tly_word_get(const uint8_t *next, unsigned code, unsigned is_signed, uint64_t *word)
+TLY_ALWAYS_INLINE const uint8_t *tly_word_get(const uint8_t *next, unsigned code, unsigned is_signed,
+                                              uint64_t *word)
 {
     uint64_t raw = tly_word_load(next) & tly_mask_of_code[code & 7];
     *word = is_signed != 0 ? tly_unfolded(raw) : raw;
-    return next + tly_width_of_code[code & 7];
+    return next + tly_width_of(code & 7);
 }
 
 /* tly_cells_next. */
@@ -236,7 +244,7 @@ static inline unsigned tly_words_width(unsigned shape)
     return (pairs & 0x3f) + (pairs >> 6);
 }
 
-TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, const struct tly_strategy *strategy)
+TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsigned signs)
 {
     unsigned shape = tly_shape_load(at);
     struct tly_cell_heart heart = {.at = at, .life = at[2]};
@@ -247,8 +255,8 @@ TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, const 
     heart.kind = shape >> TLY_KIND_SHIFT & 3;
     heart.is_last = (shape & TLY_LAST_BIT) != 0;
     heart.size = (uint32_t)(next - at) + tly_words_width(shape & 0xfff);
-    next = tly_word_get(next, shape, strategy->signed_nums & 1, &heart.word[0]);
-    (void)tly_word_get(next, shape >> 3, strategy->signed_nums & 2, &heart.word[1]);
+    next = tly_word_get(next, shape, signs & 1, &heart.word[0]);
+    (void)tly_word_get(next, shape >> 3, signs & 2, &heart.word[1]);
     return heart;
 }
 

@@ -17,11 +17,6 @@ uint8_t *tly_cell_put(uint8_t *at, const struct tly_strategy *strategy, const st
     return at + n + cell->dot.bytes.n;
 }
 
-void tly_cell_mark_last(uint8_t *at, bool last)
-{
-    tly_shape_store(at, (tly_shape_load(at) & ~TLY_LAST_BIT) | (last ? TLY_LAST_BIT : 0));
-}
-
 bool tly_cell_put_same(uint8_t *at, size_t size, const struct tly_strategy *strategy,
                        const struct tly_cell *cell)
 {
@@ -36,7 +31,12 @@ bool tly_cell_put_same(uint8_t *at, size_t size, const struct tly_strategy *stra
 size_t tly_cell_encode(uint8_t out[TLY_CELL_FIXED_MAX], const struct tly_strategy *strategy,
                        const struct tly_cell *cell)
 {
-    return tly_cell_write(out, strategy, &cell->dot, cell->life, tly_cell_kind(cell));
+    size_t n = tly_cell_write(out, &cell->dot, cell->life, tly_cell_kind(cell), strategy->signed_nums);
+    if (cell->dot.bytes.n == 0) return n;
+    unsigned shape = tly_shape_load(out);
+    const uint8_t *end = tly_word_put(out + n, &shape, strategy->nums, cell->dot.bytes.n, 0);
+    tly_shape_store(out, shape);
+    return (size_t)(end - out);
 }
 
 bool tly_cells_next(struct tly_cells *cells, struct tly_cell *cell)
@@ -57,9 +57,9 @@ bool tly_cells_skim(struct tly_cells *cells, struct tly_cell_brief *brief)
     next += sizeof(uint64_t);
     unsigned widths = shape;
     for (unsigned i = 0; i < cells->strategy->nums; i++, widths >>= 3)
-        next += tly_width_of_code[widths & 7];
+        next += tly_width_of(widths & 7);
     if (cells->strategy->has_bytes)
-        next += tly_width_of_code[widths & 7] + (size_t)(tly_word_load(next) & tly_mask_of_code[widths & 7]);
+        next += tly_width_of(widths & 7) + (size_t)(tly_word_load(next) & tly_mask_of_code[widths & 7]);
     cells->next = next;
     return true;
 }

@@ -32,31 +32,37 @@ void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem)
 
 /* ---- finding ---- */
 
-/* The last of `count` items that begins at or before ts, or the first; an item begins with its `from`. */
-static inline size_t last_from(const void *items, size_t item_bytes, size_t count, uint64_t ts)
+/*
+ * The last of `count` items that begins at or before ts, or the first; an item begins with its `from`.  Halved without a branch,
+ * which would be guessed wrongly: deaths come at any ts.
+ */
+TLY_ALWAYS_INLINE size_t last_from(const char *items, size_t item_bytes, size_t count, uint64_t ts)
 {
-    size_t at = 0;
-    /* Halved without a branch, which would be guessed wrongly: deaths come at any ts. */
+    const char *at = items;
     for (size_t left = count; left > 1;) {
         size_t half = left / 2;
+        const char *middle = at + half * item_bytes;
         uint64_t from;
-        memcpy(&from, (const char *)items + (at + half) * item_bytes, sizeof from);
-        at += from <= ts ? half : 0;
+        memcpy(&from, middle, sizeof from);
+        at = from <= ts ? middle : at;
         left -= half;
     }
-    return at;
+    return (size_t)(at - items) / item_bytes;
 }
 
 struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts)
 {
     assert(log->block_count > 0);
-    const struct tly_block *newest = &log->blocks[log->block_count - 1];
-    if (newest->chunks[newest->count - 1].from <= ts)
-        return (struct tly_chunk_at){log->block_count - 1, newest->count - 1};
-    struct tly_chunk_at at = {.block = last_from(log->blocks, sizeof *log->blocks, log->block_count, ts)};
-    const struct tly_block *block = &log->blocks[at.block];
-    at.chunk = last_from(block->chunks, sizeof *block->chunks, block->count, ts);
-    return at;
+    size_t i = log->block_count - 1;
+    const struct tly_block *block = &log->blocks[i];
+    if (block->from > ts) {
+        i = last_from((const char *)log->blocks, sizeof *log->blocks, i, ts);
+        block = &log->blocks[i];
+    } else if (block->chunks[block->count - 1].from <= ts) {
+        return (struct tly_chunk_at){i, block->count - 1};
+    }
+    return (struct tly_chunk_at){
+        i, last_from((const char *)block->chunks, sizeof *block->chunks, block->count, ts)};
 }
 
 static struct tly_chunk *chunk_at(const struct tly_oplog *log, struct tly_chunk_at at)

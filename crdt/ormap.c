@@ -1,3 +1,4 @@
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 static_assert(sizeof(size_t) >= sizeof(uint64_t), "a cursor is a hash and a number");
@@ -260,7 +261,12 @@ const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_ent
 void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const struct tly_moment *at,
                     struct tly_value *value)
 {
-    size_t count;
-    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
-    tly_map_strategy(map, entry)->read(dots, count, at, value);
+    const struct tly_strategy *strategy = tly_map_strategy(map, entry);
+    struct tly_cells cells = tly_cells_of(entry, strategy);
+    struct tly_cell cell;
+    size_t count = tly_cell_read(&cells, &cell);
+    const struct tly_dot *dots = &cell.dot;
+    if (count > 0) cell.dot.version.origin = map->lives[cell.life].origin;
+    if (cells.next != NULL) dots = tly_entry_dots(map, entry, &count);
+    strategy->read(dots, count, at, value);
 }

@@ -21,7 +21,10 @@ void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)
 {
     struct tly_place place;
-    (void)tly_map_sought(map, seek, &place);
+    if (tly_map_sought(map, seek, &place)) {
+        map->known = place.entry;
+        map->known_hash = seek->hash;
+    }
     return place.entry;
 }
 

@@ -2,6 +2,7 @@
  * Changing the cells of an entry: what stays is copied, what is new is put among it, in a new block or where the old cells
  * were.  Memory is taken before anything changes, so that a change happens whole or not at all.
  */
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 #include "crdt/epoch_sum.h"

@@ -12,7 +12,8 @@ struct fresh {
     const struct tly_dot *dot;
     uint64_t ts;
     uint32_t life;
-    bool sums;          /* it is of epoch_sum, else of epoch_max */
+    unsigned signs;     /* of its strategy */
+    bool sums;          /* that is epoch_sum, else epoch_max */
     bool over_unsealed; /* what it takes the place of is unsealed */
 };
 
@@ -73,14 +74,12 @@ TLY_ALWAYS_INLINE bool see_cell(const struct fresh *fresh, const struct tly_cell
     return true;
 }
 
-/* The spot for a dot; false: it is not the usual case. */
-TLY_ALWAYS_INLINE bool find_spot(const struct tly_entry *entry, const struct tly_strategy *strategy,
-                                 const struct fresh *fresh, struct spot *spot)
+/* The spot, empty at first, for a dot; false: it is not the usual case. */
+TLY_ALWAYS_INLINE bool find_spot(const struct tly_entry *entry, const struct fresh *fresh, struct spot *spot)
 {
     uint8_t *next = (uint8_t *)(uintptr_t)entry + tly_entry_cells_offset(entry);
-    spot->at = spot->upto = NULL;
     for (;;) {
-        struct tly_cell_heart cell = tly_cell_heart(next, strategy);
+        struct tly_cell_heart cell = tly_cell_heart(next, fresh->signs);
         spot->last = next;
         spot->end = next += cell.size;
         if (!see_cell(fresh, &cell, spot)) return false;
@@ -112,14 +111,13 @@ static inline void copy_cell(uint8_t *to, const uint8_t *from, size_t n)
 /* Whether the entry may stay in its block with so many bytes more. */
 static bool fits(const struct tly_ormap *map, const struct tly_place *place, const struct spot *spot, size_t n)
 {
-    if (n == spot->size) return true;
     size_t has = tly_arena_room(&map->arena, place->slot->ref);
     size_t wanted = (size_t)(spot->end - (const uint8_t *)place->entry) - spot->size + n;
     return wanted <= has && has - wanted < TLY_SPARE_BYTES;
 }
 
 /* Puts the encoded cell into its spot. */
-static inline void fill_spot(const struct spot *spot, const uint8_t *bytes, size_t n)
+TLY_ALWAYS_INLINE void fill_spot(const struct spot *spot, const uint8_t *bytes, size_t n)
 {
     uint8_t *to = spot->at;
     const uint8_t *behind = spot->at + spot->size;
@@ -136,20 +134,24 @@ static inline void fill_spot(const struct spot *spot, const uint8_t *bytes, size
     if (spot->last != spot->at) tly_cell_mark_last(spot->last - spot->size, false);
 }
 
-/* Lets the dot in at its spot. */
+/* Finds the spot and lets the dot in there. */
 TLY_ALWAYS_INLINE enum tly_result take_spot(struct tly_ormap *map, const struct tly_place *place,
-                                            const struct tly_strategy *strategy, const struct fresh *fresh,
-                                            const struct spot *spot)
+                                            const struct fresh *fresh)
 {
     uint8_t bytes[TLY_CELL_FIXED_MAX];
-    size_t n = tly_cell_write(bytes, strategy, fresh->dot, fresh->life, TLY_KIND_PUT);
-    if (!fits(map, place, spot, n)) return TLY_MORE;
+    struct spot spot = {0};
+    if (!find_spot(place->entry, fresh, &spot)) return TLY_MORE;
+    size_t n = tly_cell_write(bytes, fresh->dot, fresh->life, TLY_KIND_PUT, fresh->signs);
+    if (n != spot.size && !fits(map, place, &spot, n)) return TLY_MORE;
     if (!tly_map_reserve_record(map, fresh->life, fresh->ts)) return TLY_NOMEM;
-    fill_spot(spot, bytes, n);
+    fill_spot(&spot, bytes, n);
     tly_map_add_record(map, fresh->life, fresh->ts, place->hash);
-    if (spot->ts != 0) tly_map_remove_record(map, spot->life, spot->ts, place->hash);
+    if (spot.ts != 0) tly_map_remove_record(map, spot.life, spot.ts, place->hash);
     return TLY_OK;
 }
+
+#define SUM_SIGNS (1u << TLY_SUM_COUNT | 1u << TLY_SUM_AUX)
+#define MAX_SIGNS (1u << 1)
 
 /* Whether it is a PUT that tly_dot_check would let in, if its window is one that is here already. */
 static inline bool is_sound(const struct fresh *fresh)
@@ -159,22 +161,36 @@ static inline bool is_sound(const struct fresh *fresh)
     return fresh->sums || (dot->num[2] | dot->num[3]) == 0;
 }
 
+static enum tly_result replace_sum(struct tly_ormap *map, const struct tly_place *place,
+                                   const struct tly_dot *dot, uint32_t life)
+{
+    struct fresh fresh = {dot, dot->version.ts, life, SUM_SIGNS, true, false};
+    return is_sound(&fresh) ? take_spot(map, place, &fresh) : TLY_MORE;
+}
+
+static enum tly_result replace_max(struct tly_ormap *map, const struct tly_place *place,
+                                   const struct tly_dot *dot, uint32_t life)
+{
+    struct fresh fresh = {dot, dot->version.ts, life, MAX_SIGNS, false, false};
+    return is_sound(&fresh) ? take_spot(map, place, &fresh) : TLY_MORE;
+}
+
 enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place *place,
                                   const struct tly_dot *dot, uint32_t life)
 {
-    const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
-    struct fresh fresh = {dot, dot->version.ts, life, strategy->id == TLY_EPOCH_SUM, false};
-    struct spot spot;
-    if (strategy->has_bytes || !tly_entry_is_held(place->entry) || !is_sound(&fresh)) return TLY_MORE;
-    if (!find_spot(place->entry, strategy, &fresh, &spot)) return TLY_MORE;
-    return take_spot(map, place, strategy, &fresh, &spot);
+    if (!tly_entry_is_held(place->entry)) return TLY_MORE;
+    switch (place->entry->flags & TLY_ENTRY_STRATEGY) {
+    case TLY_EPOCH_SUM: return replace_sum(map, place, dot, life);
+    case TLY_EPOCH_MAX: return replace_max(map, place, dot, life);
+    default: return TLY_MORE;
+    }
 }
 
 enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *place, uint64_t ts)
 {
-    const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
-    if (strategy->has_bytes || !tly_entry_is_held(place->entry)) return TLY_MORE;
-    struct tly_cells cells = tly_cells_of(place->entry, strategy);
+    const struct tly_entry *entry = place->entry;
+    if (!tly_entry_is_held(entry) || (entry->flags & TLY_ENTRY_STRATEGY) != TLY_EPOCH_SUM) return TLY_MORE;
+    struct tly_cells cells = tly_cells_of(entry, tly_epoch_sum());
     struct tly_cell cell;
     bool alone = true;
     while (tly_cell_read(&cells, &cell) && !cell.unsealed)
@@ -184,11 +200,9 @@ enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *pl
     /* What others said of the deadline since then is for the general case to judge. */
     bool says = cell.says_aux || cell.dot.num[TLY_SUM_WINDOW] != 0 || cell.dot.num[TLY_SUM_AUX] == 0;
     if (!alone && !says) return TLY_MORE;
-    struct spot spot;
-    struct fresh fresh = {&cell.dot, ts, cell.life, true, true};
-    if (!find_spot(place->entry, strategy, &fresh, &spot)) return TLY_MORE;
+    struct fresh fresh = {&cell.dot, ts, cell.life, SUM_SIGNS, true, true};
     cell.dot.version.ts = ts;
-    return take_spot(map, place, strategy, &fresh, &spot);
+    return take_spot(map, place, &fresh);
 }
 
 enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
@@ -198,7 +212,7 @@ enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
     uint8_t bytes[TLY_CELL_FIXED_MAX];
     if (strategy->has_bytes) return TLY_MORE;
     unsigned kind = dot->op == TLY_REMOVE ? TLY_KIND_REMOVE : TLY_KIND_PUT;
-    size_t n = tly_cell_write(bytes, strategy, dot, life, kind);
+    size_t n = tly_cell_write(bytes, dot, life, kind, strategy->signed_nums);
     if (!tly_map_reserve_record(map, life, dot->version.ts)) return TLY_NOMEM;
     enum tly_result result = tly_map_make(map, key, strategy, n, place);
     if (result != TLY_OK) return result;

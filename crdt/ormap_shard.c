@@ -1,4 +1,5 @@
 /* Own shards: counted in place, sealed before a hand-off. */
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 #include "crdt/epoch_sum.h"
@@ -51,7 +52,7 @@ static size_t own_cell(const struct tly_ormap *map, const struct tly_entry *entr
     const struct tly_strategy *strategy = tly_map_strategy(map, entry);
     if (map->own == TLY_NO_LIFE || !strategy->own_shards) return TLY_NO_CELL;
     struct tly_cells cells = tly_cells_of(entry, strategy);
-    for (size_t i = 0; tly_cells_next(&cells, cell); i++)
+    for (size_t i = 0; tly_cell_read(&cells, cell); i++)
         if (cell->life == map->own && cell->dot.op == TLY_PUT && cell->dot.num[TLY_SUM_WINDOW] == window)
             return i;
     return TLY_NO_CELL;
