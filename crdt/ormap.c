@@ -98,9 +98,14 @@ struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)
     return place.entry;
 }
 
+uint32_t tly_map_hash_of(const struct tly_ormap *map, const struct tly_entry *entry)
+{
+    return map->known == entry ? map->known_hash : tly_map_hash(map, tly_entry_key(entry));
+}
+
 struct tly_place tly_map_place_of(const struct tly_ormap *map, struct tly_entry *entry)
 {
-    uint32_t hash = map->known == entry ? map->known_hash : tly_map_hash(map, tly_entry_key(entry));
+    uint32_t hash = tly_map_hash_of(map, entry);
     struct tly_slot *slot = tly_index_find(&map->index, hash);
     while (slot != NULL && tly_map_entry(map, slot) != entry)
         slot = tly_index_again(slot);

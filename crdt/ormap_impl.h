@@ -197,6 +197,7 @@ static inline struct tly_seek tly_map_seek(struct tly_slice key, uint32_t hash)
 
 /* ormap.c */
 uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key);
+uint32_t tly_map_hash_of(const struct tly_ormap *map, const struct tly_entry *entry);
 struct tly_place tly_map_place_of(const struct tly_ormap *map, struct tly_entry *entry);
 /* Makes an entry that is not there, with room for so many bytes of cells. */
 enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
@@ -253,6 +254,8 @@ size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_g
 /* A dot of another life, or the own one's next, takes the place of its predecessor. It is not stale. */
 enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place *place,
                                   const struct tly_dot *dot, uint32_t life);
+/* Counts into the own shard of an entry that is on the list of those to seal; false: it is another case. */
+bool tly_quick_hit(struct tly_ormap *map, struct tly_entry *entry, const struct tly_hit *hit);
 /* The entry's one unsealed shard takes this version. */
 enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *place, uint64_t ts);
 /* A dot is the first of a key that is not here; TLY_FULL or TLY_NOMEM: it cannot be. */

@@ -205,6 +205,53 @@ enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *pl
     return take_spot(map, place, &fresh);
 }
 
+/* ---- counting ---- */
+
+/* The own shard of a window; NULL: there is none. */
+static uint8_t *own_shard(const struct tly_ormap *map, struct tly_entry *entry, uint64_t window,
+                          struct tly_cell_heart *cell)
+{
+    uint8_t *at = (uint8_t *)entry + tly_entry_cells_offset(entry);
+    for (;; at += cell->size) {
+        *cell = tly_cell_heart(at, SUM_SIGNS);
+        bool mine = cell->life == map->own && cell->kind != TLY_KIND_REMOVE;
+        if (mine && cell->word[TLY_SUM_WINDOW] == window) return at;
+        if (cell->is_last) return NULL;
+    }
+}
+
+/* Writes a signed word over one that takes as many bytes, and no byte more: another cell or block may follow. */
+static inline void put_word_over(uint8_t *at, unsigned code, int64_t word)
+{
+    uint8_t bytes[sizeof(uint64_t)];
+    tly_word_store(bytes, tly_folded((uint64_t)word));
+    for (unsigned i = 0; i < tly_width_of(code); i++)
+        at[i] = bytes[i];
+}
+
+bool tly_quick_hit(struct tly_ormap *map, struct tly_entry *entry, const struct tly_hit *hit)
+{
+    unsigned wanted = TLY_ENTRY_HELD | TLY_ENTRY_QUEUED;
+    struct tly_cell_heart cell;
+    if ((entry->flags & wanted) != wanted) return false;
+    uint8_t *at = own_shard(map, entry, hit->window, &cell);
+    if (at == NULL || cell.word[TLY_SUM_EPOCH] != hit->epoch) return false;
+    unsigned shape = tly_shape_load(at), count_code = shape >> 6 & 7, aux_code = shape >> 9 & 7;
+    uint8_t *aux_at = at + cell.size - tly_width_of(aux_code), *count_at = aux_at - tly_width_of(count_code);
+    uint64_t raw = tly_word_load(count_at) & tly_mask_of_code[count_code];
+    int64_t count = tly_clamp_add((int64_t)tly_unfolded(raw), hit->units);
+    bool says = hit->window == 0 && !hit->keeps_aux;
+    if (tly_code_for(tly_folded((uint64_t)count)) != count_code) return false;
+    if (says && tly_code_for(tly_folded((uint64_t)hit->aux)) != aux_code) return false;
+    put_word_over(count_at, count_code, count);
+    if (says) put_word_over(aux_at, aux_code, hit->aux);
+    unsigned kind = says || cell.kind == TLY_KIND_UNSEALED_AUX ? TLY_KIND_UNSEALED_AUX : TLY_KIND_UNSEALED;
+    tly_shape_store(at, (shape & ~(3u << TLY_KIND_SHIFT)) | kind << TLY_KIND_SHIFT);
+    return true;
+}
+
+/* ---- the first dot ---- */
+
 enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
                                 const struct tly_strategy *strategy, const struct tly_dot *dot, uint32_t life,
                                 struct tly_place *place)

@@ -105,15 +105,17 @@ enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry, c
 {
     const struct tly_strategy *strategy = tly_map_strategy(map, *entry);
     assert(map->own != TLY_NO_LIFE && strategy->own_shards);
+    if (((*entry)->flags & (TLY_ENTRY_HELD | TLY_ENTRY_QUEUED)) == TLY_ENTRY_HELD) {
+        struct tly_place place = {.hash = tly_map_hash_of(map, *entry), .entry = *entry};
+        if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
+    }
+    if (tly_quick_hit(map, *entry, hit)) return TLY_OK;
     struct tly_cell cell;
     size_t i = own_cell(map, *entry, hit->window, &cell);
     if (i == TLY_NO_CELL)
         cell = (struct tly_cell){.dot = {.num = {hit->window, hit->epoch}}, .life = map->own};
     count_into(&cell, hit);
     cell.unsealed = true;
-    /* The usual case: what is counted takes no more bytes than before, and will be sealed anyhow. */
-    bool queued = ((*entry)->flags & TLY_ENTRY_QUEUED) != 0;
-    if (queued && i != TLY_NO_CELL && put_same(map, *entry, &cell)) return TLY_OK;
     struct tly_place place = tly_map_place_of(map, *entry);
     if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
     if (i != TLY_NO_CELL && put_same(map, *entry, &cell)) return TLY_OK;
