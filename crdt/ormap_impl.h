@@ -162,6 +162,7 @@ static inline bool tly_map_find_at(const struct tly_ormap *map, struct tly_slice
     place->hash = hash;
     for (; slot != NULL; slot = tly_index_again(slot)) {
         struct tly_entry *entry = tly_map_entry(map, slot);
+        __builtin_prefetch((const uint8_t *)entry + 48);
         if (tly_entry_key_bytes(entry) != key.n) continue;
         if (!tly_keys_equal(tly_entry_key_at(entry), key.p, key.n)) continue;
         place->slot = slot;
