@@ -39,7 +39,8 @@ struct tly_index {
     struct tly_segment *directory; /* 2^depth */
     uint32_t depth;
     size_t used;
-    size_t moved; /* slots that were moved by growing, ever */
+    struct tly_slot *place, *empty; /* where what was reserved goes, and the first empty slot from there */
+    size_t moved;                   /* slots that were moved by growing, ever */
     struct tly_slot
         *aside; /* room for the slots of a large segment while it spreads; NULL as long as there is none */
 };
