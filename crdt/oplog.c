@@ -50,17 +50,19 @@ TLY_ALWAYS_INLINE size_t last_from(const char *items, size_t item_bytes, size_t 
     return (size_t)(at - items) / item_bytes;
 }
 
+static size_t block_of(const struct tly_oplog *log, uint64_t ts)
+{
+    return last_from((const char *)log->blocks, sizeof *log->blocks, log->block_count, ts);
+}
+
 struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts)
 {
     assert(log->block_count > 0);
-    size_t i = log->block_count - 1;
-    const struct tly_block *block = &log->blocks[i];
-    if (block->from > ts) {
-        i = last_from((const char *)log->blocks, sizeof *log->blocks, i, ts);
-        block = &log->blocks[i];
-    } else if (block->chunks[block->count - 1].from <= ts) {
-        return (struct tly_chunk_at){i, block->count - 1};
-    }
+    size_t newest = log->block_count - 1;
+    const struct tly_block *block = &log->blocks[newest];
+    if (block->chunks[block->count - 1].from <= ts) return (struct tly_chunk_at){newest, block->count - 1};
+    size_t i = block_of(log, ts);
+    block = &log->blocks[i];
     return (struct tly_chunk_at){
         i, last_from((const char *)block->chunks, sizeof *block->chunks, block->count, ts)};
 }
@@ -406,14 +408,41 @@ void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t
     take_from(log, mem, tly_oplog_find(log, ts), hash);
 }
 
+/* Where among the chunks of a block a ts stands if they are spread evenly in time, as they are while many keys come and go. */
+static size_t guess(const struct tly_oplog *log, size_t block, uint64_t ts)
+{
+    uint64_t from = log->blocks[block].from, count = log->blocks[block].count;
+    uint64_t to = block + 1 < log->block_count ? log->blocks[block + 1].from : log->last + 1;
+    if (ts <= from || ts >= to) return ts <= from ? 0 : count - 1;
+    return (size_t)((double)(ts - from) / (double)(to - from) * (double)count);
+}
+
+void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving)
+{
+    leaving->shape = log->shape;
+    leaving->at.block = block_of(log, leaving->ts);
+    leaving->at.chunk = guess(log, leaving->at.block, leaving->ts);
+    const struct tly_chunk *chunk = chunk_at(log, leaving->at);
+    __builtin_prefetch(chunk);
+    __builtin_prefetch(chunk + 1);
+}
+
+/* How far from the guess it is worth a walk. */
+#define WALK_MAX 4
+
 void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving)
 {
-    leaving->at = tly_oplog_find(log, leaving->ts);
-    leaving->shape = log->shape;
-    const struct tly_chunk *chunk = chunk_at(log, leaving->at);
-    /* A whole chunk is eight lines, which come in pairs. */
-    for (uint32_t i = 0; i < chunk->count; i += 32)
-        __builtin_prefetch(&chunk->hashes[i]);
+    const struct tly_block *block = &log->blocks[leaving->at.block];
+    const struct tly_chunk *chunks = block->chunks;
+    size_t at = leaving->at.chunk, walked = 0;
+    for (; walked < WALK_MAX && at > 0 && chunks[at].from > leaving->ts; walked++)
+        at--;
+    for (; walked < WALK_MAX && at + 1 < block->count && chunks[at + 1].from <= leaving->ts; walked++)
+        at++;
+    if (walked == WALK_MAX) at = last_from((const char *)chunks, sizeof *chunks, block->count, leaving->ts);
+    leaving->at.chunk = at;
+    for (uint32_t i = 0; i < chunks[at].count; i += 16)
+        __builtin_prefetch(&chunks[at].hashes[i]);
 }
 
 void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving)

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 /* A chunk takes more only if they are all of one ts. */
-#define TLY_CHUNK_RECORDS 128u
+#define TLY_CHUNK_RECORDS 64u
 #define TLY_BLOCK_CHUNKS 128u
 
 struct tly_chunk {
@@ -101,7 +101,8 @@ struct tly_leaving {
     struct tly_chunk_at at;
 };
 
-/* Finds the chunk and asks for its memory. */
+/* Three steps, each for several before the next: guesses the chunk, finds it, takes the record; each asks for the next one's memory. */
+void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving);
 void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving);
 void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving);
 

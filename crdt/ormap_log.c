@@ -203,6 +203,8 @@ void tly_map_take_leavings(struct tly_ormap *map)
 {
     struct tly_leavings *leavings = &map->leavings;
     for (uint32_t i = 0; i < leavings->count; i++)
+        tly_oplog_aim(&map->lives[leavings->life[i]].log, &leavings->of[i]);
+    for (uint32_t i = 0; i < leavings->count; i++)
         tly_oplog_seek(&map->lives[leavings->life[i]].log, &leavings->of[i]);
     for (uint32_t i = 0; i < leavings->count; i++)
         tly_oplog_take(&map->lives[leavings->life[i]].log, &map->mem, &leavings->of[i]);
