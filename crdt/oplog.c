@@ -414,7 +414,8 @@ static size_t guess(const struct tly_oplog *log, size_t block, uint64_t ts)
     uint64_t from = log->blocks[block].from, count = log->blocks[block].count;
     uint64_t to = block + 1 < log->block_count ? log->blocks[block + 1].from : log->last + 1;
     if (ts <= from || ts >= to) return ts <= from ? 0 : count - 1;
-    return (size_t)((double)(ts - from) / (double)(to - from) * (double)count);
+    size_t at = (size_t)((double)(ts - from) / (double)(to - from) * (double)count);
+    return at < count ? at : count - 1; /* it may have been rounded up */
 }
 
 void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving)
