@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 /* A chunk takes more only if they are all of one ts. */
-#define TLY_CHUNK_RECORDS 64u
+#define TLY_CHUNK_RECORDS 128u
 #define TLY_BLOCK_CHUNKS 128u
 
 struct tly_chunk {

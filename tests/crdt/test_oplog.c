@@ -162,7 +162,7 @@ static void records_in_order_take_little_more_than_four_bytes(void **state)
         assert_true(tly_oplog_reserve(&log, &mem, i, &dots));
         tly_oplog_add(&log, i, (uint32_t)i);
     }
-    assert_true((test_mem_live() - live) * 10 < count * 46);
+    assert_true((test_mem_live() - live) * 10 < count * 43);
     tly_oplog_check(&log);
     tly_oplog_fini(&log, &mem);
     assert_int_equal(test_mem_live(), live);
