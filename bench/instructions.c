@@ -204,8 +204,7 @@ static void run_merge(struct world *world)
         for (; count < TLY_BENCH_ARRIVALS && i < world->row_count; i++) {
             const struct tly_row *row = &world->rows[i];
             const struct tly_strategy *strategy = tly_strategy_by_id(row->strategy_id);
-            arrivals[count++] =
-                (struct tly_arrival){.key = row->key, .dot = row->dot, .strategy = strategy};
+            arrivals[count++] = (struct tly_arrival){.key = row->key, .dot = row->dot, .strategy = strategy};
         }
         world->sum += tly_bench_join(world->map, arrivals, count);
     }

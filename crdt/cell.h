@@ -33,39 +33,6 @@ static inline uint64_t tly_word_load(const uint8_t *at)
     memcpy(&word, at, sizeof word);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     word = __builtin_bswap64(word);
-/* What of a cell decides whether another one takes its place. Not for strategies with bytes. */
-struct tly_cell_heart {
-    const uint8_t *at;
-    uint64_t ts, word[2]; /* its first two words */
-    uint32_t life, size;
-    unsigned kind;
-    bool is_last;
-};
-
-/* Bytes of the four words of a shape: the codes added up, and one more for each that is 7. */
-static inline unsigned tly_words_width(unsigned shape)
-{
-    unsigned sevens = shape & shape >> 1 & shape >> 2;
-    unsigned pairs = (shape & 0x1c7) + (shape >> 3 & 0x1c7) + (sevens & 0x41) + (sevens >> 3 & 0x41);
-    return (pairs & 0x3f) + (pairs >> 6);
-}
-
-TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsigned signs)
-{
-    unsigned shape = tly_shape_load(at);
-    struct tly_cell_heart heart = {.at = at, .life = at[2]};
-    const uint8_t *next = at + 3;
-    if (heart.life >= TLY_LIFE_SHORT) heart.life = (heart.life & (TLY_LIFE_SHORT - 1)) << 8 | *next++;
-    heart.ts = tly_word_load(next);
-    next += sizeof(uint64_t);
-    heart.kind = shape >> TLY_KIND_SHIFT & 3;
-    heart.is_last = (shape & TLY_LAST_BIT) != 0;
-    heart.size = (uint32_t)(next - at) + tly_words_width(shape & 0xfff);
-    next = tly_word_get(next, shape, signs & 1, &heart.word[0]);
-    (void)tly_word_get(next, shape >> 3, signs & 2, &heart.word[1]);
-    return heart;
-}
-
 #endif
     return word;
 }
@@ -74,39 +41,6 @@ static inline void tly_word_store(uint8_t *at, uint64_t word)
 {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     word = __builtin_bswap64(word);
-/* What of a cell decides whether another one takes its place. Not for strategies with bytes. */
-struct tly_cell_heart {
-    const uint8_t *at;
-    uint64_t ts, word[2]; /* its first two words */
-    uint32_t life, size;
-    unsigned kind;
-    bool is_last;
-};
-
-/* Bytes of the four words of a shape: the codes added up, and one more for each that is 7. */
-static inline unsigned tly_words_width(unsigned shape)
-{
-    unsigned sevens = shape & shape >> 1 & shape >> 2;
-    unsigned pairs = (shape & 0x1c7) + (shape >> 3 & 0x1c7) + (sevens & 0x41) + (sevens >> 3 & 0x41);
-    return (pairs & 0x3f) + (pairs >> 6);
-}
-
-TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsigned signs)
-{
-    unsigned shape = tly_shape_load(at);
-    struct tly_cell_heart heart = {.at = at, .life = at[2]};
-    const uint8_t *next = at + 3;
-    if (heart.life >= TLY_LIFE_SHORT) heart.life = (heart.life & (TLY_LIFE_SHORT - 1)) << 8 | *next++;
-    heart.ts = tly_word_load(next);
-    next += sizeof(uint64_t);
-    heart.kind = shape >> TLY_KIND_SHIFT & 3;
-    heart.is_last = (shape & TLY_LAST_BIT) != 0;
-    heart.size = (uint32_t)(next - at) + tly_words_width(shape & 0xfff);
-    next = tly_word_get(next, shape, signs & 1, &heart.word[0]);
-    (void)tly_word_get(next, shape >> 3, signs & 2, &heart.word[1]);
-    return heart;
-}
-
 #endif
     memcpy(at, &word, sizeof word);
 }
@@ -163,8 +97,8 @@ TLY_ALWAYS_INLINE uint8_t *tly_word_put(uint8_t *next, unsigned *shape, unsigned
 }
 
 /* tly_cell_encode of a dot without bytes. kind: one of the above; signs: the strategy's signed_nums. */
-TLY_ALWAYS_INLINE size_t tly_cell_write(uint8_t out[TLY_CELL_FIXED_MAX], const struct tly_dot *dot, uint32_t life,
-                                        unsigned kind, unsigned signs)
+TLY_ALWAYS_INLINE size_t tly_cell_write(uint8_t out[TLY_CELL_FIXED_MAX], const struct tly_dot *dot,
+                                        uint32_t life, unsigned kind, unsigned signs)
 {
     unsigned shape = kind << TLY_KIND_SHIFT;
     uint8_t *next = out + sizeof(uint16_t);

@@ -76,7 +76,8 @@ static inline struct tly_chunk *tly_oplog_newest(const struct tly_oplog *log, ui
 }
 
 /* Adds a record to what tly_oplog_newest gave for it. */
-static inline void tly_oplog_append(struct tly_oplog *log, struct tly_chunk *chunk, uint64_t ts, uint32_t hash)
+static inline void tly_oplog_append(struct tly_oplog *log, struct tly_chunk *chunk, uint64_t ts,
+                                    uint32_t hash)
 {
     chunk->hashes[chunk->count++] = hash;
     log->count++;

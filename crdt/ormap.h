@@ -138,8 +138,9 @@ enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, co
 struct tly_arrival {
     struct tly_slice key;
     struct tly_dot dot;
-    const struct tly_strategy *strategy; /* the key's, if it is known, as after tly_ormap_admit_batch; else NULL */
-    enum tly_outcome outcome;            /* set */
+    const struct tly_strategy
+        *strategy;            /* the key's, if it is known, as after tly_ormap_admit_batch; else NULL */
+    enum tly_outcome outcome; /* set */
 };
 
 /*

@@ -174,8 +174,7 @@ static enum tly_result receive(struct tly_ormap *map, const struct tly_seek *see
     *outcome = TLY_FORGED;
     if (dot->version.origin == tly_ormap_origin(map)) return TLY_OK;
     entrant->hearing = (struct hearing){.outcome = TLY_APPLIED};
-    if (tly_map_sought(map, seek, &entrant->place))
-        hear(map, entrant->place.entry, dot, &entrant->hearing);
+    if (tly_map_sought(map, seek, &entrant->place)) hear(map, entrant->place.entry, dot, &entrant->hearing);
     *outcome = entrant->hearing.outcome;
     return TLY_OK;
 }

@@ -109,7 +109,8 @@ static inline void copy_cell(uint8_t *to, const uint8_t *from, size_t n)
 }
 
 /* Whether the entry may stay in its block with so many bytes more. */
-static bool fits(const struct tly_ormap *map, const struct tly_place *place, const struct spot *spot, size_t n)
+static bool fits(const struct tly_ormap *map, const struct tly_place *place, const struct spot *spot,
+                 size_t n)
 {
     size_t has = tly_arena_room(&map->arena, place->slot->ref);
     size_t wanted = (size_t)(spot->end - (const uint8_t *)place->entry) - spot->size + n;

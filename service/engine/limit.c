@@ -138,8 +138,8 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
     return debt == 0 ? 0 : now_ns + debt;
 }
 
-static struct bucket read_bucket(struct tly_ormap *map, struct tly_entry *entry,
-                                 const struct tly_rate *rate, uint64_t now_ns)
+static struct bucket read_bucket(struct tly_ormap *map, struct tly_entry *entry, const struct tly_rate *rate,
+                                 uint64_t now_ns)
 {
     uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
     struct bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
