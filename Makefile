@@ -277,7 +277,7 @@ bench-core: ## puts, merges, reads, snapshots, at 10k to 10M keys
 bench-check: ## checks in process, at 10k to 10M keys
 bench-instructions: ## instructions per operation, against those recorded
 bench-memory: ## memory per counter, beside a redis-server
-bench-wire: ## bytes per update
+bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
 bench $(BENCH_EACH):

@@ -8,6 +8,8 @@
  */
 #include "crdt/epoch_sum.h"
 
+#include "crdt/calendar.h"
+
 __extension__ typedef __int128 wide;
 
 int64_t tly_clamp_add(int64_t a, int64_t b)
@@ -125,10 +127,27 @@ static void read(const struct tly_dot *dots, size_t count, const struct tly_mome
         read_window(dots, count, at, value);
 }
 
+/* ---- when a window is over ---- */
+
+/* In some zone a day ends so much later than in UTC, and a bit. */
+#define ZONES_MS UINT64_C(54000000)
+
+static bool calendar_expired(uint64_t window, uint64_t epoch, uint64_t now_ms, uint64_t skew_ms)
+{
+    uint64_t unit = window - TLY_WINDOW_CALENDAR;
+    if (tly_calendar_start_ms(unit, epoch) == UINT64_MAX) return true;
+    uint64_t end_ms = tly_calendar_start_ms(unit, epoch + 3);
+    return end_ms != UINT64_MAX && now_ms > end_ms && now_ms - end_ms > ZONES_MS &&
+           now_ms - end_ms - ZONES_MS > skew_ms;
+}
+
 static bool expired(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms)
 {
     uint64_t window = put->num[TLY_SUM_WINDOW], epoch = put->num[TLY_SUM_EPOCH];
     if (window == 0) return false;
+    if (window >= TLY_WINDOW_CALENDAR) return calendar_expired(window, epoch, now_ms, skew_ms);
+    /* A window that never comes would else be held for ever. */
+    if (epoch > TLY_LAST_MS / window) return true;
     /* The window ends at (epoch + 1) * window; two more windows and the skew must have passed. */
     uint64_t passed = now_ms / window;
     if (epoch > passed || passed - epoch < 3) return false;

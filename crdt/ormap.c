@@ -26,6 +26,7 @@ static void take_down(struct tly_ormap *map)
     tly_map_free_unsealed(map);
     tly_mem_free(&map->mem, map->lives, map->life_capacity * sizeof *map->lives);
     tly_mem_free(&map->mem, map->sorted, map->sorted_capacity * sizeof *map->sorted);
+    tly_mem_free(&map->mem, map->order, map->order_capacity * sizeof *map->order);
     tly_mem_free(&map->mem, map->scratch, map->scratch_capacity * sizeof *map->scratch);
     tly_mem_free(&map->mem, map->ahead, sizeof *map->ahead);
     assert(map->bytes == sizeof *map);

@@ -93,6 +93,12 @@ bool tly_ormap_own(const struct tly_ormap *map, const struct tly_entry *entry, u
 bool tly_ormap_is_unsealed(const struct tly_ormap *map);
 /* Gives every unsealed shard its version. TLY_CLOCK_END, TLY_NOMEM: the rest stays unsealed. */
 enum tly_result tly_ormap_seal(struct tly_ormap *map) TLY_MUST_CHECK;
+/*
+ * The same in the order of ranks, the least first: what rises with the versions costs its reader nothing to be told. UINT32_MAX: none as
+ * yet.
+ */
+typedef uint32_t tly_rank(void *context, struct tly_slice key, const struct tly_strategy *strategy);
+enum tly_result tly_ormap_seal_by(struct tly_ormap *map, tly_rank *rank, void *context) TLY_MUST_CHECK;
 
 /* ---- dots from elsewhere ---- */
 
@@ -102,7 +108,9 @@ enum tly_outcome {
     TLY_DOMINATED, /* something here makes it redundant */
     TLY_DROPPED,   /* stale: at or below its origin's mark and not here */
     TLY_MALFORMED, /* no node takes it; see tly_dot_check */
-    TLY_FORGED     /* of our own life, which only we write */
+    TLY_FORGED,    /* of our own life, which only we write */
+    TLY_REFUSED,   /* of a settled life, beyond the mark at which it was settled */
+    TLY_REPAIRED   /* it stands, though its origin's mark said it was here: an alarm (tly_ormap_repair) */
 };
 
 /* Whether every node's clock and registry would let the dot in: TLY_OK, TLY_CLOCK_AHEAD, TLY_NO_STRATEGY, TLY_BAD_KEY. */
@@ -127,7 +135,10 @@ enum tly_result tly_ormap_stage(struct tly_ormap *map, struct tly_slice key, con
                                 enum tly_outcome *outcome) TLY_MUST_CHECK;
 void tly_ormap_settle(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
 void tly_ormap_unstage(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
-/* One dot in that way: for what was here before, such as one's own log, and for repair. */
+/*
+ * One dot in that way: for what was here before, such as one's own log, and for repair. TLY_REPAIRED for one at or below its
+ * origin's mark.
+ */
 enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                                  enum tly_outcome *outcome) TLY_MUST_CHECK;
 
@@ -215,17 +226,26 @@ size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly
 
 /* ---- the log and the marks ---- */
 
+/* What becomes of a life: see crdt/forget.h. */
+enum tly_life_state { TLY_LIFE_OPEN, TLY_LIFE_CLOSED, TLY_LIFE_SETTLED, TLY_LIFE_RETIRED };
+
 struct tly_life {
     uint64_t origin;
-    uint64_t mark; /* every dot of this origin with ts <= mark is here, or is redundant here */
-    uint64_t last; /* no record has a later ts; 0: there is none */
+    uint64_t mark;  /* every dot of this origin with ts <= mark is here, or is redundant here; retired: 0 */
+    uint64_t last;  /* no record has a later ts; 0: there is none, or it is retired */
+    uint64_t floor; /* newest ts of this origin that was forgotten here */
+    enum tly_life_state state;
 };
 
-/* Lives known here are numbered from 0 in the order in which they became known. */
+/*
+ * Lives known here are numbered from 0 in the order in which they became known. The number of a life that was dropped
+ * (origin 0) is given to the next new one.
+ */
 size_t tly_ormap_lives(const struct tly_ormap *map);
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i);
+/* UINT64_MAX for a settled life. Of an unknown life: what tly_ormap_drop_life left behind, else 0. */
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
-/* Raises a mark, never lowers it. */
+/* Raises a mark, never lowers it; that of a settled life stays. */
 enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts) TLY_MUST_CHECK;
 /* Lowers every mark but the own to 0: all that others made is to come again. */
 void tly_ormap_clear_marks(struct tly_ormap *map);

@@ -97,6 +97,7 @@ static void write_cell(struct pen *pen, const struct tly_strategy *strategy, con
 
 static void lose_record(struct tly_ormap *map, uint32_t hash, const struct tly_cell *cell)
 {
+    if (cell->dot.op == TLY_REMOVE) map->removes--;
     if (cell->dot.version.ts != 0) tly_map_remove_record(map, cell->life, cell->dot.version.ts, hash);
 }
 
@@ -168,7 +169,7 @@ static void fit(struct tly_ormap *map, struct tly_place *place)
 }
 
 size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
-                      tly_gone *gone, void *context)
+                      tly_goes *goes, void *context)
 {
     struct tly_entry *entry = place->entry;
     const struct tly_strategy *strategy = tly_map_strategy(map, entry);
@@ -176,10 +177,8 @@ size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const stru
     struct pen pen = {.next = (uint8_t *)entry + tly_entry_cells_offset(entry)};
     size_t dropped = 0, i = 0;
     for (struct tly_cell cell; tly_map_next(map, &cells, &cell); i++) {
-        bool put = cell.dot.op == TLY_PUT;
         if (i == plan->skip) continue;
-        if (cell_goes(plan, strategy, i, &cell) ||
-            (put && gone != NULL && gone(context, tly_entry_key(entry), strategy, &cell.dot))) {
+        if (cell_goes(plan, strategy, i, &cell) || (goes != NULL && goes(context, &cell.dot))) {
             lose_record(map, place->hash, &cell);
             dropped++;
         } else if (restart(map, plan, &cell)) {
@@ -196,11 +195,36 @@ size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const stru
     return dropped;
 }
 
-size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_gone *gone, void *context)
+static size_t drop_from(struct tly_ormap *map, struct tly_place *place, tly_goes *goes, void *context)
 {
     static const struct tly_plan nothing = {.skip = TLY_NO_CELL};
-    size_t dropped = tly_map_shrink(map, place, &nothing, gone, context);
+    size_t dropped = tly_map_shrink(map, place, &nothing, goes, context);
     if (dropped > 0 && tly_entry_is_held(place->entry)) fit(map, place);
     tly_map_tidy(map, place);
     return dropped;
+}
+
+size_t tly_map_drop_if(struct tly_ormap *map, struct tly_entry *entry, tly_goes *goes, void *context)
+{
+    struct tly_place place = tly_map_place_of(map, entry);
+    return drop_from(map, &place, goes, context);
+}
+
+struct sweep {
+    struct tly_slice key;
+    const struct tly_strategy *strategy;
+    tly_gone *gone;
+    void *context;
+};
+
+static bool put_is_gone(void *context, const struct tly_dot *dot)
+{
+    const struct sweep *sweep = context;
+    return dot->op == TLY_PUT && sweep->gone(sweep->context, sweep->key, sweep->strategy, dot);
+}
+
+size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_gone *gone, void *context)
+{
+    struct sweep sweep = {tly_entry_key(place->entry), tly_map_strategy(map, place->entry), gone, context};
+    return drop_from(map, place, put_is_gone, &sweep);
 }

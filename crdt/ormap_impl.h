@@ -6,12 +6,15 @@
  *     ormap_shard.c  own shards: counting and sealing        ormap_batch.c  many keys at once
  *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
  *     ormap_quick.c  the usual changes, which ask nothing that is not needed
+ *     ormap_order.c  in which order shards are sealed
+ *     forget.c       floors, the ends of lives
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
 
 #include "crdt/arena.h"
 #include "crdt/entry.h"
+#include "crdt/forget.h"
 #include "crdt/index.h"
 #include "crdt/oplog.h"
 
@@ -20,6 +23,9 @@
 struct tly_map_life {
     uint64_t origin;
     uint64_t mark;
+    uint64_t floor;  /* newest ts that was forgotten */
+    uint64_t walked; /* no REMOVE stands at or below it */
+    enum tly_life_state state;
     struct tly_oplog log;
 };
 
@@ -89,12 +95,19 @@ struct tly_ormap {
 
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
+    size_t free_lives;            /* numbers among them that no life has now */
     struct tly_by_origin *sorted; /* the lives by origin */
     size_t sorted_capacity;
     uint32_t own; /* TLY_NO_LIFE until one begins */
     uint32_t last_life;
+    size_t removes;         /* REMOVEs that stand */
+    uint64_t newest_remove; /* ts of the newest that ever stood */
+    uint64_t lost;          /* the mark of every life that is not known (any more) */
+    uint64_t forgotten;     /* newest ts that was forgotten, of any life */
 
     struct tly_unsealed *unsealed; /* the top piece holds one at least */
+    uint64_t *order;               /* to sort them with */
+    size_t order_capacity;
 
     struct tly_dot *scratch; /* room for the dots of any one entry */
     size_t scratch_capacity;
@@ -238,12 +251,15 @@ bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, con
 /* The entry may move: place is set anew. */
 void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
                        const struct tly_room *room);
+typedef bool tly_goes(void *context, const struct tly_dot *dot);
 /*
- * Takes cells out where they lie: what goes by the plan, which brings in nothing fresh, and the PUTs for which gone() holds
+ * Takes cells out where they lie: what goes by the plan, which brings in nothing fresh, and the dots for which goes() holds
  * (NULL: no more). How many went, but for plan->skip. Cannot fail; the entry, which may be left without cells, does not move.
  */
 size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
-                      tly_gone *gone, void *context);
+                      tly_goes *goes, void *context);
+/* Takes out the dots for which goes() holds, and an entry without dots; how many there were. */
+size_t tly_map_drop_if(struct tly_ormap *map, struct tly_entry *entry, tly_goes *goes, void *context);
 /* Drops the cells for which gone() holds; how many. The entry may be gone afterwards. */
 size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_gone *gone, void *context);
 
@@ -265,12 +281,22 @@ enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
                                 struct tly_place *place);
 
 /* ormap_log.c */
-uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin);
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life);
-/* The general case of what is below. */
-bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts);
+/* Its number, or TLY_NO_LIFE. */
+uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin);
+/* Takes a life without dots out of every list; its number becomes free. */
+void tly_map_life_drop(struct tly_ormap *map, uint32_t life);
 /* Takes out the records that wait for it. */
 void tly_map_take_leavings(struct tly_ormap *map);
+/* For who asks what a log has: nothing that waits is counted in. */
+static inline void tly_map_settle_log(const struct tly_ormap *map)
+{
+    /* It changes nothing that shows but this. */
+    if (map->leavings.count > 0) tly_map_take_leavings((struct tly_ormap *)(uintptr_t)map);
+}
+
+/* The general case of tly_map_reserve_record. */
+bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts);
 
 /* Room for one more record. */
 static inline bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
@@ -301,10 +327,25 @@ static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, u
     map->changes++;
 }
 
+/* ormap_check.c */
+/* Alike on every node and in every process. */
+uint64_t tly_map_digest_key(const struct tly_strategy *strategy, struct tly_slice key);
+uint64_t tly_map_digest_dot(uint64_t digest, const struct tly_dot *dot);
+
+/* forget.c */
+/* TLY_APPLIED for a version that may come in; TLY_DROPPED or TLY_REFUSED. */
+enum tly_outcome tly_map_lets_in(const struct tly_ormap *map, struct tly_version version);
+void tly_map_raise_bounds(struct tly_ormap *map, struct tly_bounds bounds);
+/* A REMOVE of this version has come in. */
+void tly_map_noted_remove(struct tly_ormap *map, uint32_t life, uint64_t ts);
+
 /* ormap_shard.c */
 /* Puts the entry on the list of those to seal. */
 bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place);
 void tly_map_free_unsealed(struct tly_ormap *map);
+
+/* ormap_order.c */
+void tly_map_order_unsealed(struct tly_ormap *map, tly_rank *rank, void *context);
 
 /* ormap_join.c */
 /*

@@ -12,6 +12,7 @@ struct hearing {
     bool has_own; /* a PUT of the own life is there */
     /* The last of those that go. */
     struct tly_cell_brief gone;
+    bool gone_is_remove;
     size_t gone_at;
     uint32_t gone_size;
 };
@@ -44,6 +45,7 @@ static void hear(const struct tly_ormap *map, const struct tly_entry *entry, con
         hearing->goes++;
         hearing->gone = (struct tly_cell_brief){cell.dot.version.ts, cell.life, cell.at};
         hearing->gone_at = i;
+        hearing->gone_is_remove = cell.dot.op == TLY_REMOVE;
         hearing->gone_size = cell.size;
     }
 }
@@ -58,6 +60,8 @@ static bool replaces(struct tly_ormap *map, const struct tly_place *place, const
     if (!tly_cell_put_same(at, hearing->gone_size, strategy, cell)) return false;
     tly_map_add_record(map, cell->life, cell->dot.version.ts, place->hash);
     if (hearing->gone.ts != 0) tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);
+    if (hearing->gone_is_remove) map->removes--;
+    if (cell->dot.op == TLY_REMOVE) tly_map_noted_remove(map, cell->life, cell->dot.version.ts);
     return true;
 }
 
@@ -83,6 +87,7 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_place *place, co
     struct tly_room room;
     if (!tly_map_make_room(map, place, &plan, &room)) return TLY_NOMEM;
     tly_map_add_record(map, life, dot->version.ts, place->hash);
+    if (dot->op == TLY_REMOVE) tly_map_noted_remove(map, life, dot->version.ts);
     tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
 }
@@ -142,6 +147,7 @@ static enum tly_result insert_beside(struct tly_ormap *map, struct tly_place *pl
     if (!tly_map_reserve_record(map, life, ts) || !tly_map_make_room(map, place, &plan, &room))
         return TLY_NOMEM;
     tly_map_add_record(map, life, ts, place->hash);
+    if (dot->op == TLY_REMOVE) tly_map_noted_remove(map, life, ts);
     tly_map_carry_out(map, place, &plan, &room);
     return TLY_OK;
 }
@@ -198,8 +204,7 @@ static enum tly_result apply_any(struct tly_ormap *map, const struct tly_seek *s
     struct entrant entrant = {.strategy = strategy};
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
     if (result != TLY_OK || *outcome == TLY_MALFORMED || *outcome == TLY_FORGED) return result;
-    if (*outcome == TLY_APPLIED && dot->version.ts <= tly_ormap_mark(map, dot->version.origin))
-        *outcome = TLY_DROPPED;
+    if (*outcome == TLY_APPLIED) *outcome = tly_map_lets_in(map, dot->version);
     if (*outcome == TLY_APPLIED) {
         uint32_t life;
         result = tly_map_life_need(map, dot->version.origin, &life);
@@ -215,7 +220,9 @@ static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_seek 
 {
     struct tly_place place;
     uint32_t life = tly_map_life_find(map, dot->version.origin);
-    if (life == TLY_NO_LIFE || life == map->own || dot->version.ts <= map->lives[life].mark) return TLY_MORE;
+    if (life == TLY_NO_LIFE || life == map->own) return TLY_MORE;
+    if (dot->version.ts <= map->lives[life].mark || map->lives[life].state >= TLY_LIFE_SETTLED)
+        return TLY_MORE;
     if (!tly_map_sought(map, seek, &place)) return TLY_MORE;
     map->last_life = life;
     return tly_quick_replace(map, &place, dot, life);
@@ -237,6 +244,7 @@ enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek 
     struct entrant entrant = {.strategy = NULL};
     uint32_t life;
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
+    if (*outcome == TLY_APPLIED && tly_map_lets_in(map, dot->version) == TLY_REFUSED) *outcome = TLY_REFUSED;
     if (result != TLY_OK || *outcome != TLY_APPLIED) return result;
     result = tly_map_life_need(map, dot->version.origin, &life);
     if (result == TLY_OK) result = need_for(map, seek->key, entrant.strategy, dot, &entrant.place);

@@ -4,7 +4,7 @@
 /* Where the origin stands in `sorted`, or would. */
 static size_t sorted_place(const struct tly_ormap *map, uint64_t origin)
 {
-    size_t low = 0, high = map->life_count;
+    size_t low = 0, high = map->life_count - map->free_lives;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (map->sorted[middle].origin < origin)
@@ -19,7 +19,34 @@ uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin)
 {
     if (map->last_life != TLY_NO_LIFE && map->lives[map->last_life].origin == origin) return map->last_life;
     size_t at = sorted_place(map, origin);
-    return at < map->life_count && map->sorted[at].origin == origin ? map->sorted[at].life : TLY_NO_LIFE;
+    bool known = at < map->life_count - map->free_lives && map->sorted[at].origin == origin;
+    return known ? map->sorted[at].life : TLY_NO_LIFE;
+}
+
+/* Room for one more life. */
+static enum tly_result reserve_life(struct tly_ormap *map)
+{
+    if (map->free_lives > 0) return TLY_OK;
+    if (map->life_count == TLY_ORIGINS_MAX) return TLY_FULL;
+    size_t need = map->life_count + 1;
+    void *lives = tly_mem_reserve(&map->mem, map->lives, &map->life_capacity, need, sizeof *map->lives);
+    if (lives == NULL) return TLY_NOMEM;
+    map->lives = lives;
+    void *sorted = tly_mem_reserve(&map->mem, map->sorted, &map->sorted_capacity, need, sizeof *map->sorted);
+    if (sorted == NULL) return TLY_NOMEM;
+    map->sorted = sorted;
+    return TLY_OK;
+}
+
+/* A number that no life has; after reserve_life. */
+static uint32_t take_number(struct tly_ormap *map)
+{
+    if (map->free_lives == 0) return (uint32_t)map->life_count++;
+    map->free_lives--;
+    uint32_t life = 0;
+    while (map->lives[life].origin != 0)
+        life++;
+    return life;
 }
 
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life)
@@ -29,21 +56,25 @@ enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32
         map->last_life = *life;
         return TLY_OK;
     }
-    if (map->life_count == TLY_ORIGINS_MAX) return TLY_FULL;
-    size_t need = map->life_count + 1;
-    void *lives = tly_mem_reserve(&map->mem, map->lives, &map->life_capacity, need, sizeof *map->lives);
-    if (lives == NULL) return TLY_NOMEM;
-    map->lives = lives;
-    void *sorted = tly_mem_reserve(&map->mem, map->sorted, &map->sorted_capacity, need, sizeof *map->sorted);
-    if (sorted == NULL) return TLY_NOMEM;
-    map->sorted = sorted;
-
-    size_t at = sorted_place(map, origin);
-    memmove(&map->sorted[at + 1], &map->sorted[at], (map->life_count - at) * sizeof *map->sorted);
-    *life = (uint32_t)map->life_count++;
+    enum tly_result result = reserve_life(map);
+    if (result != TLY_OK) return result;
+    size_t at = sorted_place(map, origin), after = map->life_count - map->free_lives - at;
+    memmove(&map->sorted[at + 1], &map->sorted[at], after * sizeof *map->sorted);
+    *life = take_number(map);
     map->sorted[at] = (struct tly_by_origin){origin, *life};
     map->lives[*life] = (struct tly_map_life){.origin = origin};
     return TLY_OK;
+}
+
+void tly_map_life_drop(struct tly_ormap *map, uint32_t life)
+{
+    tly_map_settle_log(map);
+    size_t at = sorted_place(map, map->lives[life].origin), known = map->life_count - map->free_lives;
+    memmove(&map->sorted[at], &map->sorted[at + 1], (known - at - 1) * sizeof *map->sorted);
+    tly_oplog_fini(&map->lives[life].log, &map->mem);
+    map->lives[life] = (struct tly_map_life){0};
+    map->free_lives++;
+    map->last_life = TLY_NO_LIFE;
 }
 
 enum tly_result tly_ormap_begin_life(struct tly_ormap *map, uint64_t origin)
@@ -68,22 +99,27 @@ size_t tly_ormap_lives(const struct tly_ormap *map)
 
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
 {
+    tly_map_settle_log(map);
     const struct tly_map_life *life = &map->lives[i];
-    return (struct tly_life){life->origin, life->mark, life->log.last};
+    if (life->state == TLY_LIFE_RETIRED)
+        return (struct tly_life){.origin = life->origin, .floor = life->floor, .state = life->state};
+    return (struct tly_life){life->origin, life->mark, life->log.last, life->floor, life->state};
 }
 
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin)
 {
     uint32_t life = tly_map_life_find(map, origin);
-    return life == TLY_NO_LIFE ? 0 : map->lives[life].mark;
+    if (life == TLY_NO_LIFE) return map->lost;
+    return map->lives[life].state >= TLY_LIFE_SETTLED ? UINT64_MAX : map->lives[life].mark;
 }
 
 enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts)
 {
+    if (ts <= tly_ormap_mark(map, origin)) return TLY_OK;
     uint32_t life;
     enum tly_result result = tly_map_life_need(map, origin, &life);
     if (result != TLY_OK) return result;
-    if (map->lives[life].mark < ts) map->lives[life].mark = ts;
+    map->lives[life].mark = ts;
     tly_clock_observe(&map->clock, ts);
     return TLY_OK;
 }
@@ -202,6 +238,7 @@ static size_t list_dots(const void *context, const struct tly_chunk *chunk, uint
 void tly_map_take_leavings(struct tly_ormap *map)
 {
     struct tly_leavings *leavings = &map->leavings;
+    map->changes++;
     for (uint32_t i = 0; i < leavings->count; i++)
         tly_oplog_aim(&map->lives[leavings->life[i]].log, &leavings->of[i]);
     for (uint32_t i = 0; i < leavings->count; i++)
@@ -221,10 +258,10 @@ bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts
 
 void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead)
 {
+    tly_map_settle_log(map);
     *live = *dead = 0;
     for (size_t i = 0; i < map->life_count; i++)
         *live += map->lives[i].log.count;
-    *live -= map->leavings.count;
 }
 
 /* ---- scans ---- */

@@ -198,9 +198,8 @@ enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *pl
         alone = false;
     if (!cell.unsealed) return TLY_MORE;
     alone = alone && cells.next == NULL;
-    /* What others said of the deadline since then is for the general case to judge. */
-    bool says = cell.says_aux || cell.dot.num[TLY_SUM_WINDOW] != 0 || cell.dot.num[TLY_SUM_AUX] == 0;
-    if (!alone && !says) return TLY_MORE;
+    /* What others said of the deadline of a counter is for the general case to judge. */
+    if (!alone && cell.dot.num[TLY_SUM_WINDOW] == 0) return TLY_MORE;
     struct fresh fresh = {&cell.dot, ts, cell.life, SUM_SIGNS, true, true};
     cell.dot.version.ts = ts;
     return take_spot(map, place, &fresh);
@@ -258,9 +257,8 @@ enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
                                 struct tly_place *place)
 {
     uint8_t bytes[TLY_CELL_FIXED_MAX];
-    if (strategy->has_bytes) return TLY_MORE;
-    unsigned kind = dot->op == TLY_REMOVE ? TLY_KIND_REMOVE : TLY_KIND_PUT;
-    size_t n = tly_cell_write(bytes, dot, life, kind, strategy->signed_nums);
+    if (strategy->has_bytes || dot->op != TLY_PUT) return TLY_MORE;
+    size_t n = tly_cell_write(bytes, dot, life, TLY_KIND_PUT, strategy->signed_nums);
     if (!tly_map_reserve_record(map, life, dot->version.ts)) return TLY_NOMEM;
     enum tly_result result = tly_map_make(map, key, strategy, n, place);
     if (result != TLY_OK) return result;

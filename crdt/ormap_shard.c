@@ -147,6 +147,30 @@ static void forget_replaced_aux(const struct tly_ormap *map, const struct tly_en
     if (replaced) own->dot.num[TLY_SUM_AUX] = 0;
 }
 
+/*
+ * A counter that ended is dropped once everything up to its deadline is known everywhere (crdt/forget.h). What was counted before
+ * the deadline and is sealed long after it must then not stand alone as a counter without an end: it says the deadline itself.
+ */
+static void say_passed_deadline(const struct tly_ormap *map, const struct tly_entry *entry,
+                                struct tly_cell *own, uint64_t ts)
+{
+    const uint64_t *num = own->dot.num;
+    if (num[TLY_SUM_WINDOW] != 0 || num[TLY_SUM_AUX] != 0) return;
+    struct tly_cells cells = tly_map_cells(map, entry);
+    struct tly_version newest = {0};
+    uint64_t aux = 0, skew = map->clock.max_skew_ns;
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {
+        const struct tly_dot *other = &cell.dot;
+        bool carries = other->op == TLY_PUT && other->num[TLY_SUM_WINDOW] == 0 &&
+                       other->num[TLY_SUM_AUX] != 0 && other->num[TLY_SUM_EPOCH] == num[TLY_SUM_EPOCH];
+        if (!carries || tly_version_compare(other->version, newest) <= 0) continue;
+        newest = other->version;
+        aux = other->num[TLY_SUM_AUX];
+    }
+    bool is_deadline = (int64_t)aux > 0 && aux != (uint64_t)TLY_DEADLINE_NONE;
+    if (is_deadline && ts > skew && (ts - skew) / 1000000 >= aux) own->dot.num[TLY_SUM_AUX] = aux;
+}
+
 /* Gives cell i its version; what the entry then holds is again what a join would leave. */
 static enum tly_result seal_cell(struct tly_ormap *map, struct tly_place *place, size_t i,
                                  const struct tly_cell *cell, bool alone)
@@ -157,6 +181,7 @@ static enum tly_result seal_cell(struct tly_ormap *map, struct tly_place *place,
     enum tly_result result = tly_clock_next(&clock, &ts);
     if (result != TLY_OK) return result;
     forget_replaced_aux(map, place->entry, &sealed);
+    say_passed_deadline(map, place->entry, &sealed, ts);
     sealed.dot.version.ts = ts;
     sealed.unsealed = sealed.says_aux = false;
     struct tly_plan plan = {.fresh = &sealed, .place = TLY_AT_END, .skip = i, .over = &sealed.dot};
@@ -250,4 +275,10 @@ enum tly_result tly_ormap_seal(struct tly_ormap *map)
         pop(map);
     }
     return TLY_OK;
+}
+
+enum tly_result tly_ormap_seal_by(struct tly_ormap *map, tly_rank *rank, void *context)
+{
+    tly_map_order_unsealed(map, rank, context);
+    return tly_ormap_seal(map);
 }

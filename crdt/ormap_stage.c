@@ -47,6 +47,7 @@ void tly_ormap_unstage(struct tly_ormap *map, struct tly_slice key, const struct
     while (map->lives[life].origin != dot->version.origin)
         life++;
     (void)tly_map_shrink(map, &place, &plan, NULL, NULL);
+    if (dot->op == TLY_REMOVE) map->removes--;
     tly_map_remove_record(map, life, dot->version.ts, place.hash);
     tly_map_tidy(map, &place);
 }
@@ -54,9 +55,11 @@ void tly_ormap_unstage(struct tly_ormap *map, struct tly_slice key, const struct
 enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                                  enum tly_outcome *outcome)
 {
+    bool was_here = tly_map_lets_in(map, dot->version) == TLY_DROPPED;
     enum tly_result result = tly_ormap_stage(map, key, dot, outcome);
     if (result != TLY_OK) return result;
     if (*outcome == TLY_APPLIED) tly_ormap_settle(map, key, dot);
+    if (*outcome == TLY_APPLIED && was_here) *outcome = TLY_REPAIRED;
     if (*outcome == TLY_DUPLICATE || *outcome == TLY_DOMINATED)
         tly_clock_observe(&map->clock, dot->version.ts);
     return TLY_OK;

@@ -51,7 +51,8 @@ struct tly_strategy {
     /* The dots are the entry's, without order. Sets every field of the value. */
     void (*read)(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
                  struct tly_value *value);
-    /* True when the PUT reads as nothing from now on, on every node alike; NULL: never. skew_ms is max_skew. */
+    /* True when the PUT reads as nothing from now on, on every node alike; NULL: never. skew_ms is max_skew. A PUT for a time
+       that no clock reaches is so from the beginning. */
     bool (*expired)(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms);
 };
 

@@ -69,6 +69,25 @@ enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_a
     return status;
 }
 
+/* ---- forget ---- */
+
+static enum tly_ctl_exit show_forgotten(struct json_object *json)
+{
+    printf("forgotten: %s\n", tly_ctl_text(json, "forgotten"));
+    return TLY_CTL_DONE;
+}
+
+enum tly_ctl_exit tly_ctl_forget(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
+{
+    if (args->words[0][0] == '\0') return tly_ctl_misused("forget", "a name has at least one byte");
+    char *path = tly_ctl_key_path("/v1/cluster/forget/", args->words[0]);
+    if (path == NULL) return no_memory();
+    struct tly_ctl_request request = {.method = "POST", .path = path};
+    enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_forgotten);
+    free(path);
+    return status;
+}
+
 /* ---- check ---- */
 
 /* In the order of the verb's options. */

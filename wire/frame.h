@@ -27,6 +27,12 @@ enum tly_frame_type {
     TLY_FRAME_PING = 5,
     TLY_FRAME_PONG = 6,
     TLY_FRAME_GOODBYE = 7,
+    TLY_FRAME_PART = 8,
+    TLY_FRAME_COLD_START = 9,
+    TLY_FRAME_SNAP_ASK = 10,
+    TLY_FRAME_SNAP_BEGIN = 11,
+    TLY_FRAME_SNAP_CHUNK = 12,
+    TLY_FRAME_SNAP_END = 13,
     /* Both ignorable. */
     TLY_FRAME_PROBE = 16,
     TLY_FRAME_PROBED = 17,

@@ -6,6 +6,7 @@
 
 #define MAGIC "tally"
 #define DELTA "delta"
+#define SNAPSHOT "snapshot"
 /* Bounds on what a peer of another version may have put in. */
 #define PAIRS_MAX 64
 #define CAPS_MAX 64
@@ -37,11 +38,12 @@ static void put_prefixes(struct tly_buf *out, const struct tly_registry *registr
     }
 }
 
-static void put_caps(struct tly_buf *out, bool delta)
+static void put_caps(struct tly_buf *out, const struct tly_hello *hello)
 {
     put_word(out, "caps");
-    tly_put_array(out, delta ? 1 : 0);
-    if (delta) put_word(out, DELTA);
+    tly_put_array(out, (hello->delta ? 1u : 0u) + (hello->snapshot ? 1u : 0u));
+    if (hello->delta) put_word(out, DELTA);
+    if (hello->snapshot) put_word(out, SNAPSHOT);
 }
 
 static void put_versions(struct tly_buf *out, const struct tly_hello *hello)
@@ -56,7 +58,7 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
                    const struct tly_mark *marks, size_t mark_count)
 {
     check_lengths(out, hello);
-    tly_put_map(out, 10);
+    tly_put_map(out, hello->table != 0 ? 11 : 10);
     put_word(out, "magic");
     put_word(out, MAGIC);
     put_versions(out, hello);
@@ -67,9 +69,13 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
     put_word(out, "origin");
     tly_put_uint(out, hello->origin);
     put_prefixes(out, registry);
-    put_caps(out, hello->delta);
+    put_caps(out, hello);
     put_word(out, "wall");
     tly_put_uint(out, hello->wall_ns);
+    if (hello->table != 0) {
+        put_word(out, "table");
+        tly_put_uint(out, hello->table);
+    }
     put_word(out, "address");
     tly_put_text(out, hello->address);
     put_word(out, "marks");
@@ -135,6 +141,7 @@ static void get_caps(struct tly_cursor *cursor, struct tly_hello *hello)
     for (size_t i = 0; i < count; i++) {
         struct tly_slice cap = tly_get_bytes(cursor, WORD_BYTES_MAX);
         if (tly_slice_equal(cap, tly_slice_text(DELTA))) hello->delta = true;
+        if (tly_slice_equal(cap, tly_slice_text(SNAPSHOT))) hello->snapshot = true;
     }
 }
 
@@ -153,13 +160,20 @@ static void get_marks(struct tly_cursor *cursor, struct tly_hello *hello)
     hello->marks = tly_marks_get(cursor);
 }
 
+static void get_table(struct tly_cursor *cursor, struct tly_hello *hello)
+{
+    hello->table = tly_get_uint(cursor);
+    if (hello->table == 0) tly_cursor_fail(cursor);
+}
+
+/* The last may be absent. */
 static const struct {
     const char *key;
     void (*get)(struct tly_cursor *cursor, struct tly_hello *hello);
 } fields[] = {
     {"magic", get_magic},     {"versions", get_versions}, {"cluster", get_cluster}, {"name", get_node_name},
     {"origin", get_origin},   {"prefixes", get_prefixes}, {"caps", get_caps},       {"wall", get_wall},
-    {"address", get_address}, {"marks", get_marks},
+    {"address", get_address}, {"marks", get_marks},       {"table", get_table},
 };
 
 #define FIELDS (sizeof fields / sizeof fields[0])
@@ -188,6 +202,7 @@ enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello)
         seen |= 1u << field;
         fields[field].get(&cursor, hello);
     }
+    seen |= 1u << (FIELDS - 1);
     if (seen != (1u << FIELDS) - 1) tly_cursor_fail(&cursor);
     return tly_cursor_end(&cursor);
 }

@@ -11,7 +11,7 @@
 #include "wire/cursor.h"
 
 #define TLY_PROTOCOL_OLDEST 1
-#define TLY_PROTOCOL_NEWEST 1
+#define TLY_PROTOCOL_NEWEST 2
 
 #define TLY_NAME_BYTES_MAX 64
 #define TLY_ADDRESS_BYTES_MAX 255
@@ -59,6 +59,8 @@ struct tly_hello {
     uint64_t origin;
     uint64_t wall_ns; /* the sender's wall clock */
     bool delta;       /* capability: takes rounds */
+    uint64_t table;   /* numbers that it holds for a stream to it; 0: as many as there may be */
+    bool snapshot;    /* capability: knows the messages of wire/snapshot.h */
     struct tly_prefixes prefixes;
     struct tly_marks marks;
 };

@@ -40,6 +40,7 @@ struct tly_export {
     size_t prefix_bytes;
     uint64_t wall_ns;
     bool begun;
+    bool stale;            /* lives have other numbers now, or the map was replaced: it cannot go on */
     struct passed *passed; /* by number of life */
     size_t lives, capacity;
     size_t budget; /* records that may still be looked at in this piece */
@@ -93,6 +94,12 @@ void tly_exports_rewind(struct tly_engine *e, size_t life, uint64_t ts)
     for (struct tly_export *export = e->exports; export != NULL; export = export->next)
         if (life < export->lives && export->passed[life].ts >= ts)
             export->passed[life] = (struct passed){.ts = ts - 1};
+}
+
+void tly_exports_fail(struct tly_engine *e)
+{
+    for (struct tly_export *export = e->exports; export != NULL; export = export->next)
+        export->stale = true;
 }
 
 static enum tly_result put_head(struct tly_export *export, struct tly_buf *out)
@@ -167,6 +174,7 @@ static bool pass_life(struct tly_export *export, size_t life)
 enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, bool *done)
 {
     *done = false;
+    if (export->stale) return TLY_STALE;
     enum tly_result result = tly_ormap_seal(export->engine->map);
     if (result == TLY_OK && !export->begun) result = put_head(export, out);
     if (result != TLY_OK) return result;

@@ -159,6 +159,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_RESET:
     case TLY_ASK_READ:
     case TLY_ASK_APPLY:
+    case TLY_ASK_FORGET:
     case TLY_ASK_REGISTER: break;
     }
     return TLY_WRONG_STRATEGY;
@@ -227,6 +228,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
     }
     tly_time_use(e);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
+    if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
     if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
 
     enum tly_result result;

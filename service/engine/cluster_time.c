@@ -8,6 +8,7 @@ struct tly_cluster_time tly_cluster_time_of(struct tly_time now)
         .ns = now.wall_ns,
         .mono_ns = now.mono_ns,
         .target = now.wall_ns,
+        .earliest = now.wall_ns,
         .target_mono = now.mono_ns,
         .since_mono = now.mono_ns,
     };
@@ -44,6 +45,7 @@ static uint64_t median(uint64_t *walls, size_t count)
 void tly_cluster_time_aim(struct tly_cluster_time *time, struct tly_time now, uint64_t *walls, size_t count)
 {
     time->target = count > 2 ? median(walls, count) : now.wall_ns;
+    time->earliest = count == 2 && walls[1] < walls[0] ? walls[1] : time->target;
     time->target_mono = now.mono_ns;
     if (count > 1) time->heard = true;
 }
@@ -52,6 +54,13 @@ int64_t tly_cluster_time_error(const struct tly_cluster_time *time, uint64_t mon
 {
     uint64_t target = moved(time->target, difference(time->target_mono, mono_ns));
     return difference(moved(time->ns, difference(time->mono_ns, mono_ns)), target);
+}
+
+uint64_t tly_cluster_time_over(const struct tly_cluster_time *time, uint64_t mono_ns)
+{
+    uint64_t ns = moved(time->ns, difference(time->mono_ns, mono_ns));
+    uint64_t earliest = moved(time->earliest, difference(time->target_mono, mono_ns));
+    return ns < earliest ? ns : earliest;
 }
 
 uint64_t tly_cluster_time_at(struct tly_cluster_time *time, uint64_t mono_ns)

@@ -24,7 +24,8 @@
 #define TLY_READINGS_MAX 4096
 
 struct tly_cluster_time {
-    uint64_t ns, mono_ns;         /* cluster time at that moment of the monotonic clock */
+    uint64_t ns, mono_ns; /* cluster time at that moment of the monotonic clock */
+    uint64_t earliest;    /* … and the lower of the two in the middle: nothing is over before that */
     uint64_t target, target_mono; /* where it should have been at that moment */
     uint64_t since_mono;
     bool used;  /* something was judged by it: from now on it is slewed */
@@ -38,6 +39,12 @@ void tly_cluster_time_aim(struct tly_cluster_time *time, struct tly_time now, ui
 
 /* Cluster time at a moment; moves on with it. Not before the moment of the last call. */
 uint64_t tly_cluster_time_at(struct tly_cluster_time *time, uint64_t mono_ns);
+
+/*
+ * Cluster time, but of two members the earlier: what is dropped because its time is over cannot be had again, and one of two
+ * that are apart is wrong.
+ */
+uint64_t tly_cluster_time_over(const struct tly_cluster_time *time, uint64_t mono_ns);
 
 /* Target minus cluster time: what is still to be made up. */
 int64_t tly_cluster_time_error(const struct tly_cluster_time *time, uint64_t mono_ns);

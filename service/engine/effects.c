@@ -76,6 +76,8 @@ void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type ty
     struct tly_slice frame = tly_buf_slice(&e->frame);
     tly_fx_add(e, TLY_DO_SEND, conn->id, 0, frame);
     conn->queued += frame.n;
+    conn->last_sent = e->now.mono_ns;
+    conn->sent_ping = type == TLY_FRAME_PING;
     e->stats.bytes_sent += frame.n;
     if (conn->peer != NULL) conn->peer->bytes_sent += frame.n;
 }

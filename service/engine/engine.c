@@ -44,8 +44,36 @@ static void init_buffers(struct tly_engine *e)
     tly_buf_init(&e->arena, &e->mem, TLY_EFFECT_BYTES_MAX);
     tly_buf_init(&e->body, &e->mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&e->frame, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
+    tly_buf_init(&e->part, &e->mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&e->scratch, &e->mem, TLY_FRAME_BODY_MAX);
     tly_round_writer_init(&e->writer, &e->mem);
+}
+
+/*
+ * A stream's table takes about a hundred bytes for each number at either end. Under a ceiling all of them together must stay
+ * small beside it, whoever is at the other end.
+ */
+#define TABLE_PART 256u
+#define TABLE_ROW_BYTES 100u
+#define TABLE_LEAST 64u
+
+static uint32_t table_for(size_t memory_max)
+{
+    size_t rows = memory_max / TABLE_PART / TABLE_ROW_BYTES;
+    if (memory_max == 0 || rows > TLY_NAMES_MAX) return TLY_NAMES_MAX;
+    return rows > TABLE_LEAST ? (uint32_t)rows : TABLE_LEAST;
+}
+
+static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_key *hash_key)
+{
+    e->table = e->names_max = table_for(e->memory_max);
+    struct tly_names_config names = {.mem = e->mem,
+                                     .hash_key = *hash_key,
+                                     .names_max = e->names_max,
+                                     .key_bytes_max = TLY_NAMES_KEY_BYTES_MAX};
+    e->names = tly_names_new(&names);
+    e->parts = tly_parts_new(&e->mem);
+    return e->names != NULL && e->parts != NULL ? TLY_OK : TLY_NOMEM;
 }
 
 static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
@@ -89,11 +117,13 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->ticket_open = 1;
     e->lease_asked = config->lease;
     e->sweep_at = e->sweep_from = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
+    tly_forget_init(e, config);
     init_buffers(e);
     bool named = config->name.n > 0 && copy_name(e->name, sizeof e->name, config->name) &&
                  copy_name(e->cluster, sizeof e->cluster, config->cluster) &&
                  copy_name(e->address, sizeof e->address, config->address);
     enum tly_result result = named ? make_map(e, config) : TLY_BAD_MESSAGE;
+    if (result == TLY_OK) result = make_streams(e, &config->hash_key);
     if (result != TLY_OK) {
         tly_engine_free(e);
         return result;
@@ -118,12 +148,17 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_watch_fini(e);
+    tly_mem_free(&e->mem, e->forget.closed, e->forget.closed_capacity * sizeof *e->forget.closed);
+    tly_snap_fini(e, &e->redump);
     tly_follower_fini(&e->disk);
     tly_buf_fini(&e->arena);
     tly_buf_fini(&e->body);
     tly_buf_fini(&e->frame);
+    tly_buf_fini(&e->part);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
+    tly_parts_free(e->parts);
+    tly_names_free(e->names);
     tly_rules_free(e->rules);
     tly_ormap_free(e->map);
     tly_registry_free(e->registry);
@@ -150,6 +185,10 @@ void tly_engine_check(const struct tly_engine *e)
 
 enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
 {
+    /* The parts of a whole map are told from those of a round by how many elements they have. */
+    struct tly_cursor cursor = tly_cursor_of(batch);
+    size_t elements = tly_get_array(&cursor, 5);
+    if (cursor.result == TLY_OK && elements >= 2 && elements <= 4) return tly_snap_replay(e, batch, elements);
     struct tly_round round;
     enum tly_result result = tly_round_get(batch, &round);
     if (result != TLY_OK) return result;
@@ -168,6 +207,7 @@ enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct t
     tly_time_tick(e);
     enum tly_result result = tly_ormap_begin_life(e->map, origin);
     if (result == TLY_OK) result = tly_follower_catch_up(&e->disk);
+    if (result == TLY_OK) result = tly_lives_start(e);
     if (result == TLY_OK) result = tly_member_announce(e, false);
     if (result != TLY_OK) return result;
     tly_member_learn_all(e);
@@ -222,7 +262,7 @@ static void on_queued(struct tly_engine *e, struct conn *conn, uint64_t queued)
 {
     conn->queued = queued;
     if (conn->state == CONN_UP && queued < TLY_QUEUED_MAX / 2 && conn->flush_at == TLY_NEVER &&
-        tly_follower_is_behind(&conn->follower))
+        (conn->out.active || tly_follower_is_behind(&conn->follower)))
         conn->flush_at = e->now.mono_ns;
 }
 
@@ -263,6 +303,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
     case TLY_TICK:
         tly_swim_tick(e);
         tly_link_tick(e);
+        tly_forget_tick(e);
         tly_flush_tick(e);
         tly_room_tick(e);
         break;
@@ -290,6 +331,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
     on_event(e, event);
+    tly_lives_end_connections(e);
     tly_time_judge(e);
     tly_watch_tick(e);
     if (event->kind == TLY_TICK) tly_swim_next(e);
@@ -300,7 +342,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     const uint64_t all[] = {tly_link_deadline(e), tly_flush_deadline(e), tly_swim_deadline(e),
-                            tly_room_deadline(e), tly_watch_deadline(e)};
+                            tly_room_deadline(e), tly_watch_deadline(e), tly_forget_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

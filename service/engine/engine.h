@@ -34,9 +34,12 @@ struct tly_engine_config {
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t memory_max;        /* bytes that the engine may hold; 0: no end */
     enum tly_on_full on_full;
-    uint64_t max_skew_ns; /* 0: TLY_MAX_SKEW_NS */
-    uint64_t lease;       /* durable from an earlier process, 0: none */
-    bool has_store;       /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
+    uint64_t max_skew_ns;        /* 0: TLY_MAX_SKEW_NS */
+    uint64_t lease;              /* durable from an earlier process, 0: none */
+    uint64_t tombstone_grace_ms; /* between knowing that all have a REMOVE and forgetting it; 0: 300000 */
+    /* A member that is away for so long is forgotten if it holds up others; 0: 86400000. */
+    uint64_t forget_after_ms;
+    bool has_store; /* effects of kind TLY_DO_APPEND and TLY_DO_LEASE are wanted */
     struct tly_time now;
 };
 
@@ -115,6 +118,12 @@ enum tly_effect_kind {
     X(DOT_KEPT_OUT, "malformed dot kept out", WARN) \
     X(NEW_LIFE, "new life", WARN)                   \
     X(MEMBER, "member", WARN)                       \
+    X(LIFE_CLOSED, "life closed", INFO)             \
+    X(LIFE_SETTLED, "life settled", INFO)           \
+    X(MEMBER_FORGOTTEN, "member forgotten", WARN)   \
+    X(COLD_START, "cold start", WARN)               \
+    X(INSTALLED, "snapshot installed", INFO)        \
+    X(REPAIRED, "dot repaired", ERROR)              \
     X(CLOCK, "clock", ERROR)
 
 enum tly_level { TLY_LEVEL_ERROR, TLY_LEVEL_WARN, TLY_LEVEL_INFO, TLY_LEVEL_DEBUG };
@@ -205,6 +214,7 @@ enum tly_request_kind {
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
     TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
                       too; all of it is joined, or nothing */
+    TLY_ASK_FORGET,  /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
     TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
 };
 
@@ -261,6 +271,7 @@ void tly_export_free(struct tly_export *export);
  * last. TLY_NOMEM, TLY_CLOCK_END, or what is in out->result: it cannot go on.
  */
 #define TLY_EXPORT_PIECE_BYTES (32u * 1024u)
+/* TLY_STALE: what it had walked was replaced; begin another. */
 enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, bool *done) TLY_MUST_CHECK;
 
 /* ---- looking in ---- */
@@ -281,7 +292,7 @@ enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, 
     X(dots_stale, "Received dots dropped as stale")                                     \
     X(dots_malformed, "Received dots kept out as malformed")                            \
     X(dots_forged, "Received dots of our own life, dropped")                            \
-    X(dots_repaired, "Dots at or below a mark that an archive brought back")            \
+    X(dots_repaired, "Dots let in though their mark said that they were here")          \
     X(archives_applied, "Archives applied")                                             \
     X(archives_refused, "Archives refused, nothing of which was applied")               \
     X(dots_expired, "Dots dropped because their window is over")                        \
@@ -305,6 +316,20 @@ enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, 
     X(writes_refused_full, "Writes refused because the store was full")                 \
     X(dots_held_back, "Received dots left out until there is room for them")            \
     X(rounds_held_back, "Received parts of rounds that did not fit whole")              \
+    X(dots_refused, "Received dots of settled lives, refused")                          \
+    X(dots_ended, "Dots dropped because their deadline is past and known everywhere")   \
+    X(removes_forgotten, "REMOVEs forgotten")                                           \
+    X(lives_settled, "Lives settled")                                                   \
+    X(lives_dropped, "Settled lives of which nothing is left")                          \
+    X(members_forgotten, "Members declared forgotten here")                             \
+    X(cold_starts_floor, "Cold starts here: below a floor")                             \
+    X(cold_starts_forgotten, "Cold starts here: this node had been forgotten")          \
+    X(cold_starts_ahead, "Cold starts here: a peer knew more of this life")             \
+    X(cold_starts_apply_failed, "Cold starts here: a round failed twice")               \
+    X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")              \
+    X(snapshots_sent, "Snapshots sent to the end")                                      \
+    X(snapshots_installed, "Snapshots installed")                                       \
+    X(units_carried, "Units of former lives carried over")                              \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
@@ -350,6 +375,20 @@ struct tly_peer_view {
     uint64_t queued_bytes;
     uint64_t bytes_sent, bytes_received;
 };
+
+/* What holds up forgetting, and how far it has come. */
+struct tly_forget_view {
+    uint64_t number;    /* what this node last said of itself */
+    uint64_t f;         /* what every member has */
+    uint64_t forgotten; /* newest ts that was forgotten */
+    size_t removes;     /* that stand */
+    size_t closed;      /* lives that ended and are still remembered as such */
+};
+
+void tly_engine_forgetting(const struct tly_engine *engine, struct tly_forget_view *view);
+/* The i-th of so many lives; origin 0: none any more. */
+size_t tly_engine_lives(const struct tly_engine *engine);
+struct tly_life tly_engine_life(const struct tly_engine *engine, size_t i);
 
 void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);

@@ -19,7 +19,26 @@ void tly_flush_soon(struct tly_engine *e, bool own)
     }
 }
 
+void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent)
+{
+    uint64_t now = e->now.mono_ns;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP) continue;
+        uint64_t delay = conn == from ? TLY_TELL_OWN_NS : TLY_TELL_NS;
+        if (conn->version < 2 || (urgent && conn != from)) delay = TLY_ACK_DELAY_NS;
+        conn->ack_at = earlier(conn->ack_at, now + delay);
+        conn->flush_at = earlier(conn->flush_at, tly_follower_next_due(&conn->follower));
+        if (urgent && conn != from) conn->flush_at = earlier(conn->flush_at, now + e->flush_ns);
+    }
+}
+
 /* ---- to peers ---- */
+
+static struct tly_pens pens_of(struct tly_engine *e)
+{
+    return (struct tly_pens){&e->writer, e->parts, e->names};
+}
 
 /* A part that could not be encoded ends the connection: its follower starts anew from what the peer says. */
 static bool encoded(struct tly_engine *e, struct conn *conn)
@@ -36,32 +55,45 @@ static bool encoded(struct tly_engine *e, struct conn *conn)
  */
 static bool send_rounds(struct tly_engine *e, struct conn *conn)
 {
-    struct tly_part_wish wish = {.rows_bytes_max = TLY_PART_BYTES};
+    uint64_t now = e->now.mono_ns;
+    struct tly_part_wish wish = {
+        .rows_bytes_max = TLY_PART_BYTES, .now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
+    if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
     if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
+    if (conn->out.active) {
+        tly_snap_flush(e, conn);
+        return true;
+    }
     conn->flush_at = TLY_NEVER;
-    while (conn->takes_rounds && tly_follower_is_behind(&conn->follower)) {
+    /* What is not durable yet must not be heard. */
+    if (!conn->takes_rounds || e->held_batch > e->stored) return true;
+    while (tly_follower_is_due(&conn->follower, wish.now_ns)) {
         if (conn->queued >= TLY_QUEUED_MAX) return true; /* TLY_QUEUED tells when to go on */
         if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
-            conn->flush_at = e->now.mono_ns;
+            conn->flush_at = now;
             return true;
         }
-        struct tly_part part = tly_follower_next(&conn->follower, &wish, &e->writer, &e->body);
+        struct tly_pens pens = pens_of(e);
+        struct tly_handed part = tly_follower_next(&conn->follower, &wish, &pens, &e->body);
         if (!encoded(e, conn)) return false;
         if (part.rows == 0 && !part.last) return true;
-        tly_fx_send(e, conn, TLY_FRAME_ROUND);
+        tly_fx_send(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ROUND);
         e->stats.rounds_sent++;
         e->stats.dots_sent += part.rows;
-        conn->last_flush = e->now.mono_ns;
+        conn->last_flush = now;
+        if (wish.tell && conn->version >= 2) conn->ack_at = TLY_NEVER;
     }
+    conn->flush_at = tly_follower_next_due(&conn->follower);
     return true;
 }
 
 static bool send_ack(struct tly_engine *e, struct conn *conn)
 {
     conn->ack_at = TLY_NEVER;
-    size_t marks = tly_follower_ack(&conn->follower, &e->body);
+    struct tly_pens pens = pens_of(e);
+    size_t marks = tly_follower_ack(&conn->follower, &pens, &e->body);
     if (!encoded(e, conn)) return false;
-    if (marks > 0) tly_fx_send(e, conn, TLY_FRAME_ACK);
+    if (marks > 0) tly_fx_send(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ACK);
     return true;
 }
 
@@ -81,14 +113,37 @@ static void flush_peers(struct tly_engine *e)
 static bool disk_wants(const struct tly_engine *e)
 {
     return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX &&
-           (tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk));
+           (e->dump.active || tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk));
+}
+
+/* A batch of the whole map, which replaces all that the disk has; in one piece, without rounds between. */
+static void dump_some(struct tly_engine *e)
+{
+    (void)tly_snap_next(e, &e->dump, TLY_BATCH_BYTES);
+    if (e->body.result != TLY_OK) {
+        e->dump = (struct snap_out){.active = true, .number = ++e->snapshots};
+        e->arena.result = e->body.result;
+        tly_buf_clear(&e->body);
+        return;
+    }
+    tly_fx_add(e, TLY_DO_APPEND, 0, ++e->batch, tly_buf_slice(&e->body));
+    tly_buf_clear(&e->body);
+    e->stats.batches++;
+    if (e->dump.active) return;
+    e->held_batch = e->batch;
+    e->tickets[e->ticket_count++] = (struct ticket){e->ticket_open++, e->batch};
 }
 
 static void flush_disk(struct tly_engine *e)
 {
-    struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES};
-    while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2) {
-        struct tly_part part = tly_follower_next(&e->disk, &wish, &e->writer, &e->body);
+    struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES, .now_ns = TLY_NEVER};
+    struct tly_pens pens = pens_of(e);
+    while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2 && e->arena.result == TLY_OK) {
+        if (e->dump.active) {
+            dump_some(e);
+            continue;
+        }
+        struct tly_handed part = tly_follower_next(&e->disk, &wish, &pens, &e->body);
         if (e->body.result != TLY_OK) {
             tly_follower_reset(&e->disk); /* writes all again, which is right if slow */
             tly_buf_clear(&e->body);
@@ -104,7 +159,9 @@ static void flush_disk(struct tly_engine *e)
 void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 {
     if (batch > e->batch) batch = e->batch;
+    bool held = e->held_batch > e->stored;
     if (batch > e->stored) e->stored = batch;
+    if (held && e->held_batch <= e->stored) tly_flush_soon(e, true);
     size_t done = 0;
     while (done < e->ticket_count && e->tickets[done].batch <= e->stored)
         e->ticket_stored = e->tickets[done++].number;
@@ -115,7 +172,8 @@ void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 uint64_t tly_engine_ticket(const struct tly_engine *e)
 {
     if (!e->has_store) return 0;
-    if (tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk)) return e->ticket_open;
+    bool is_behind = e->dump.active || tly_follower_is_behind(&e->disk);
+    if (is_behind || tly_ormap_is_unsealed(e->map)) return e->ticket_open;
     return e->ticket_stored + 1 == e->ticket_open ? 0 : e->ticket_open - 1;
 }
 
@@ -133,6 +191,18 @@ static bool peers_want(const struct tly_engine *e)
     return false;
 }
 
+/* In the order in which keys were first sent: see wire/names.h. */
+static uint32_t rank_of(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+{
+    const struct tly_engine *e = context;
+    return tly_names_find(e->names, key, tly_ormap_origin(e->map), strategy);
+}
+
+enum tly_result tly_flush_seal(struct tly_engine *e)
+{
+    return tly_ormap_seal_by(e->map, rank_of, e);
+}
+
 void tly_flush_tick(struct tly_engine *e)
 {
     uint64_t lease = tly_clock_wants_lease(tly_ormap_clock(e->map));
@@ -144,7 +214,7 @@ void tly_flush_tick(struct tly_engine *e)
         flush_peers(e); /* acknowledgements may be due */
         return;
     }
-    if (tly_ormap_seal(e->map) != TLY_OK) {
+    if (tly_flush_seal(e) != TLY_OK) {
         tly_fx_trace(e, TLY_TRACE_CLOCK, "",
                      tly_slice_text("nothing more can be written: no version or no memory left"));
         return;

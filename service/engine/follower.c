@@ -1,5 +1,7 @@
 #include "service/engine/follower.h"
 
+#include <assert.h>
+
 void tly_follower_init(struct tly_follower *follower, const struct tly_mem *mem, struct tly_ormap *map)
 {
     *follower = (struct tly_follower){.mem = mem, .map = map};
@@ -9,49 +11,118 @@ void tly_follower_fini(struct tly_follower *follower)
 {
     if (follower->mem == NULL) return;
     tly_mem_free(follower->mem, follower->reach, follower->capacity * sizeof *follower->reach);
+    tly_stream_free(follower->stream);
     *follower = (struct tly_follower){0};
+}
+
+/* How far it is with a life: not at all if the number was another's before. */
+static struct tly_reach reach_of(const struct tly_follower *follower, size_t i, uint64_t origin)
+{
+    bool known = i < follower->lives && follower->reach[i].origin == origin;
+    return known ? follower->reach[i] : (struct tly_reach){.origin = origin};
 }
 
 /* Room for every life that the map knows. */
 static bool cover_lives(struct tly_follower *follower)
 {
     size_t lives = tly_ormap_lives(follower->map);
+    for (size_t i = 0; i < follower->lives; i++)
+        follower->reach[i] = reach_of(follower, i, tly_ormap_life(follower->map, i).origin);
     if (lives <= follower->lives) return true;
     void *reach =
         tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives, sizeof *follower->reach);
     if (reach == NULL) return false;
     follower->reach = reach;
     for (size_t i = follower->lives; i < lives; i++)
-        follower->reach[i] = (struct tly_reach){0};
+        follower->reach[i] = (struct tly_reach){.origin = tly_ormap_life(follower->map, i).origin};
     follower->lives = lives;
     return true;
+}
+
+/* Nothing of the life is held back any more. */
+static void settle(struct tly_reach *reach)
+{
+    reach->due = 0;
+    reach->pinned = false;
 }
 
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
     for (size_t i = 0; i < follower->lives; i++) {
-        if (tly_ormap_life(follower->map, i).origin != mark.origin) continue;
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.origin != mark.origin) continue;
         struct tly_reach *reach = &follower->reach[i];
         if (reach->word < mark.ts) reach->word = mark.ts;
         if (reach->have < mark.ts) reach->have = mark.ts;
         if (reach->sent < reach->have) reach->sent = reach->have;
+        if (life.mark <= reach->have && life.last <= reach->sent) settle(reach);
         break;
     }
     return TLY_OK;
 }
 
+uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
+{
+    for (size_t i = 0; i < follower->lives; i++)
+        if (follower->reach[i].origin == origin) return follower->reach[i].word;
+    return 0;
+}
+
 void tly_follower_reset(struct tly_follower *follower)
 {
     for (size_t i = 0; i < follower->lives; i++)
-        follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word = 0;
-    follower->in_round = false;
+        follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word =
+            follower->reach[i].passed = 0;
+    follower->in_round = follower->begun = false;
+}
+
+/* Whether the follower lacks anything of a life. */
+static bool lacks(const struct tly_follower *follower, size_t i)
+{
+    struct tly_life life = tly_ormap_life(follower->map, i);
+    struct tly_reach reach = reach_of(follower, i, life.origin);
+    return life.mark > reach.have || life.last > reach.sent;
+}
+
+void tly_follower_expects(struct tly_follower *follower, size_t life)
+{
+    if (!cover_lives(follower)) return; /* then nothing is held back either */
+    if (follower->reach[life].due == 0 && lacks(follower, life)) follower->reach[life].pinned = true;
+}
+
+void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due)
+{
+    if (!cover_lives(follower)) return; /* then it goes at once */
+    struct tly_reach *reach = &follower->reach[life];
+    if (reach->due == 0 || due < reach->due) reach->due = due;
+}
+
+void tly_follower_pin(struct tly_follower *follower, size_t life)
+{
+    if (cover_lives(follower)) follower->reach[life].pinned = true;
+}
+
+uint64_t tly_follower_next_due(const struct tly_follower *follower)
+{
+    uint64_t next = UINT64_MAX;
+    for (size_t i = 0; i < follower->lives; i++)
+        if (follower->reach[i].due != 0 && follower->reach[i].due < next && lacks(follower, i))
+            next = follower->reach[i].due;
+    return next;
+}
+
+static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns)
+{
+    return i < follower->lives && follower->reach[i].due > now_ns && !follower->reach[i].pinned;
 }
 
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts)
 {
     if (life >= follower->lives) return;
     struct tly_reach *reach = &follower->reach[life];
+    if (reach->sent < ts && reach->passed == 0) return;
+    reach->passed = 0;
     if (reach->sent < ts) return;
     reach->sent = ts - 1 > reach->have ? ts - 1 : reach->have;
 }
@@ -70,20 +141,23 @@ enum tly_result tly_follower_catch_up(struct tly_follower *follower)
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
         uint64_t sent = life.last > life.mark ? life.last : life.mark;
-        follower->reach[i] = (struct tly_reach){.have = life.mark, .sent = sent, .told = life.mark};
+        follower->reach[i] =
+            (struct tly_reach){.origin = life.origin, .have = life.mark, .sent = sent, .told = life.mark};
     }
     return TLY_OK;
 }
 
-bool tly_follower_is_behind(const struct tly_follower *follower)
+bool tly_follower_is_due(const struct tly_follower *follower, uint64_t now_ns)
 {
     if (follower->in_round) return true;
-    for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
-        struct tly_life life = tly_ormap_life(follower->map, i);
-        struct tly_reach reach = i < follower->lives ? follower->reach[i] : (struct tly_reach){0};
-        if (life.mark > reach.have || life.last > reach.sent) return true;
-    }
+    for (size_t i = 0; i < tly_ormap_lives(follower->map); i++)
+        if (!is_waiting(follower, i, now_ns) && lacks(follower, i)) return true;
     return false;
+}
+
+bool tly_follower_is_behind(const struct tly_follower *follower)
+{
+    return tly_follower_is_due(follower, UINT64_MAX);
 }
 
 uint64_t tly_follower_lag(const struct tly_follower *follower)
@@ -91,43 +165,101 @@ uint64_t tly_follower_lag(const struct tly_follower *follower)
     uint64_t lag = 0;
     struct tly_scanned scanned;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
-        struct tly_scan scan =
-            tly_scan_of(follower->map, i, i < follower->lives ? follower->reach[i].word : 0);
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state == TLY_LIFE_RETIRED) continue;
+        struct tly_scan scan = tly_scan_of(follower->map, i, reach_of(follower, i, life.origin).word);
         while (tly_scan_next(follower->map, &scan, &scanned))
             lag++;
     }
     return lag;
 }
 
-/* Writes the rows of one life; false: the part is full. */
-static bool write_life(struct tly_follower *follower, size_t life, struct tly_round_writer *writer,
-                       size_t rows_bytes_max)
+/* The part that is being written: for a table, or on its own as in version 1. */
+struct sheet {
+    struct tly_follower *follower;
+    const struct tly_part_wish *wish;
+    const struct tly_pens *pens;
+};
+
+static void begin_sheet(const struct sheet *sheet)
 {
+    const struct tly_pens *pens = sheet->pens;
+    if (sheet->follower->stream != NULL)
+        tly_parts_begin(pens->parts, sheet->follower->stream, pens->names);
+    else
+        tly_round_writer_clear(pens->writer);
+}
+
+static bool add_row(const struct sheet *sheet, const struct tly_scanned *row)
+{
+    const struct tly_pens *pens = sheet->pens;
+    if (sheet->follower->stream != NULL)
+        return tly_parts_add(pens->parts, row->key, row->strategy, &row->dot);
+    return tly_round_writer_add(pens->writer, row->key, row->strategy, &row->dot);
+}
+
+static size_t bytes_of(const struct sheet *sheet)
+{
+    return sheet->follower->stream != NULL ? tly_parts_bytes(sheet->pens->parts)
+                                           : tly_round_writer_bytes(sheet->pens->writer);
+}
+
+static size_t rows_of(const struct sheet *sheet)
+{
+    return sheet->follower->stream != NULL ? tly_parts_rows(sheet->pens->parts)
+                                           : sheet->pens->writer->row_count;
+}
+
+static bool has_failed(const struct sheet *sheet)
+{
+    return sheet->follower->stream != NULL ? tly_parts_failed(sheet->pens->parts)
+                                           : sheet->pens->writer->rows.result != TLY_OK;
+}
+
+/* Writes the rows of one life; false: the part is full. */
+static bool write_life(const struct sheet *sheet, size_t life)
+{
+    struct tly_follower *follower = sheet->follower;
     struct tly_reach *reach = &follower->reach[life];
     struct tly_scan scan = tly_scan_of(follower->map, life, reach->sent);
+    size_t skip = reach->passed, nth = 0;
+    reach->passed = 0;
     for (struct tly_scanned scanned; tly_scan_next(follower->map, &scan, &scanned);) {
         uint64_t ts = scanned.dot.version.ts;
-        /* A part never ends between two records of one version: the next begins behind that version. */
-        if (ts != reach->sent && tly_round_writer_bytes(writer) >= rows_bytes_max) return false;
-        if (!tly_round_writer_add(writer, scanned.key, scanned.strategy, &scanned.dot)) {
-            if (ts == reach->sent)
-                reach->sent = ts - 1; /* forged: two dots of one version; both go in the next part */
+        nth = ts == reach->sent ? nth + 1 : 1;
+        if (nth <= skip) {
+            reach->sent = ts;
+            continue;
+        }
+        skip = 0;
+        /* A part seldom ends between two records of one version: only if they are forged and do not fit together. */
+        if (ts != reach->sent && bytes_of(sheet) >= sheet->wish->rows_bytes_max) return false;
+        if (!add_row(sheet, &scanned)) {
+            if (ts == reach->sent) reach->passed = nth - 1;
+            if (ts == reach->sent) reach->sent = ts - 1;
             return false;
         }
         reach->sent = ts;
     }
+    /* Dots that were beyond the mark and are gone leave records behind: they have been looked at, too. */
+    uint64_t last = tly_ormap_life(follower->map, life).last;
+    if (reach->sent < last) reach->sent = last;
     return true;
 }
 
-/* Writes rows until the part is full (false) or every life has been scanned to its end (true). */
-static bool write_rows(struct tly_follower *follower, const struct tly_part_wish *wish,
-                       struct tly_round_writer *writer)
+/* Writes rows until the part is full (false) or every life that is due has been scanned to its end (true). */
+static bool write_rows(const struct sheet *sheet)
 {
+    const struct tly_follower *follower = sheet->follower;
+    uint64_t only = sheet->wish->only_origin;
     for (size_t i = 0; i < follower->lives; i++) {
-        if (wish->only_origin != 0 && tly_ormap_life(follower->map, i).origin != wish->only_origin) continue;
-        if (!write_life(follower, i, writer, wish->rows_bytes_max)) return false;
+        if (is_waiting(follower, i, sheet->wish->now_ns)) continue;
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
+        if (only != 0 && life.origin != only) continue;
+        if (!write_life(sheet, i)) return false;
     }
-    return wish->only_origin == 0;
+    return only == 0;
 }
 
 struct mark_list {
@@ -164,72 +296,127 @@ static bool list_start(const struct tly_follower *follower, bool single, struct 
     return true;
 }
 
-static bool list_end(const struct tly_follower *follower, struct mark_list *list)
+/* Whether the round that ends now moves the mark of a life. */
+static bool is_moved(const struct tly_follower *follower, size_t i, uint64_t now_ns)
+{
+    return !is_waiting(follower, i, now_ns) &&
+           tly_ormap_life(follower->map, i).mark > follower->reach[i].have;
+}
+
+static bool list_end(const struct tly_follower *follower, uint64_t now_ns, struct mark_list *list)
 {
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
-        if (life.mark <= follower->reach[i].have) continue;
+        if (!is_moved(follower, i, now_ns)) continue;
         if (!list_add(list, follower->mem, (struct tly_mark){life.origin, life.mark})) return false;
     }
     return true;
 }
 
-/* The round is handed over: what it ends at is what the follower has and what it has heard of us. */
-static void finish_round(struct tly_follower *follower)
+/* Our marks that the follower has not heard; they are told from now on. */
+static bool list_told(struct tly_follower *follower, struct mark_list *list)
 {
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
-        struct tly_reach *reach = &follower->reach[i];
-        if (life.mark <= reach->have) continue;
-        reach->have = reach->told = life.mark;
-        if (reach->sent < reach->have) reach->sent = reach->have;
-    }
-    follower->in_round = false;
-}
-
-struct tly_part tly_follower_next(struct tly_follower *follower, const struct tly_part_wish *wish,
-                                  struct tly_round_writer *writer, struct tly_buf *out)
-{
-    struct tly_part part = {0};
-    struct mark_list start = {0}, end = {0};
-    bool first = !follower->in_round, listed = cover_lives(follower);
-
-    tly_round_writer_clear(writer);
-    part.last = listed && write_rows(follower, wish, writer);
-    part.rows = writer->row_count;
-    if (listed && part.rows == 0 && !part.last) return part;
-    if (listed && first) listed = list_start(follower, part.last, &start);
-    if (listed && part.last) listed = list_end(follower, &end);
-    if (!listed || writer->rows.result != TLY_OK) {
-        out->result = TLY_NOMEM;
-        goto free_lists;
-    }
-    unsigned flags = (first ? TLY_ROUND_FIRST : 0u) | (part.last ? TLY_ROUND_LAST : 0u);
-    tly_round_writer_finish(writer, flags, (struct tly_mark_list){start.marks, start.count},
-                            (struct tly_mark_list){end.marks, end.count}, out);
-    follower->in_round = true;
-    if (part.last) finish_round(follower);
-free_lists:
-    list_fini(&start, follower->mem);
-    list_fini(&end, follower->mem);
-    return part;
-}
-
-size_t tly_follower_ack(struct tly_follower *follower, struct tly_buf *out)
-{
-    struct mark_list list = {0};
-    bool listed = cover_lives(follower);
-    for (size_t i = 0; listed && i < follower->lives; i++) {
-        struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.mark <= follower->reach[i].told) continue;
-        listed = list_add(&list, follower->mem, (struct tly_mark){life.origin, life.mark});
-        if (listed) follower->reach[i].told = life.mark;
+        if (!list_add(list, follower->mem, (struct tly_mark){life.origin, life.mark})) return false;
+        follower->reach[i].told = life.mark;
     }
-    size_t count = list.count;
-    if (!listed)
-        out->result = TLY_NOMEM;
-    else if (count > 0)
-        tly_ack_put(out, list.marks, count);
-    list_fini(&list, follower->mem);
-    return count;
+    return true;
+}
+
+/* The round is handed over: what it ends at is what the follower has and what it has heard of us. */
+static void finish_round(struct tly_follower *follower, uint64_t now_ns)
+{
+    for (size_t i = 0; i < follower->lives; i++) {
+        struct tly_reach *reach = &follower->reach[i];
+        bool waits = is_waiting(follower, i, now_ns);
+        if (is_moved(follower, i, now_ns)) {
+            reach->have = reach->told = tly_ormap_life(follower->map, i).mark;
+            if (reach->sent < reach->have) reach->sent = reach->have;
+        }
+        if (!waits) settle(reach);
+    }
+}
+
+/* The lists that a part may carry. */
+struct part_lists {
+    struct mark_list told, start, end;
+};
+
+static struct tly_mark_list as_list(const struct mark_list *list)
+{
+    return (struct tly_mark_list){list->marks, list->count};
+}
+
+static_assert(TLY_PART_FIRST + 0 == TLY_ROUND_FIRST + 0 && TLY_PART_LAST + 0 == TLY_ROUND_LAST + 0,
+              "one pair of flags serves both");
+
+static void end_sheet(const struct sheet *sheet, unsigned flags, const struct part_lists *lists,
+                      struct tly_buf *out)
+{
+    struct tly_follower *follower = sheet->follower;
+    if (follower->stream == NULL) {
+        tly_round_writer_finish(sheet->pens->writer, flags, as_list(&lists->start), as_list(&lists->end),
+                                out);
+        return;
+    }
+    bool starts = (flags & TLY_PART_FIRST) != 0 && !follower->begun;
+    struct tly_part_head head = {.flags = flags | (starts ? TLY_PART_START : 0u),
+                                 .told = as_list(&lists->told),
+                                 .start = as_list(&lists->start),
+                                 .end = as_list(&lists->end)};
+    tly_parts_end(sheet->pens->parts, &head, out);
+    if (starts) follower->begun = true;
+}
+
+/* Rows, lists and end of one part; false: no memory. */
+static bool write_part(const struct sheet *sheet, struct part_lists *lists, struct tly_handed *handed,
+                       struct tly_buf *out)
+{
+    struct tly_follower *follower = sheet->follower;
+    uint64_t now_ns = sheet->wish->now_ns;
+    bool first = !follower->in_round;
+    if (!cover_lives(follower)) return false;
+    begin_sheet(sheet);
+    handed->last = write_rows(sheet);
+    handed->rows = rows_of(sheet);
+    if (has_failed(sheet)) return false;
+    if (handed->rows == 0 && !handed->last) return true;
+    if (first && !list_start(follower, handed->last, &lists->start)) return false;
+    if (handed->last && !list_end(follower, now_ns, &lists->end)) return false;
+    if (handed->last) finish_round(follower, now_ns); /* what it moves needs no telling */
+    if (follower->stream != NULL && sheet->wish->tell && !list_told(follower, &lists->told)) return false;
+    end_sheet(sheet, (first ? TLY_ROUND_FIRST : 0u) | (handed->last ? TLY_ROUND_LAST : 0u), lists, out);
+    follower->in_round = !handed->last;
+    return true;
+}
+
+struct tly_handed tly_follower_next(struct tly_follower *follower, const struct tly_part_wish *wish,
+                                    const struct tly_pens *pens, struct tly_buf *out)
+{
+    struct tly_handed handed = {0};
+    struct part_lists lists = {0};
+    struct sheet sheet = {follower, wish, pens};
+    if (!write_part(&sheet, &lists, &handed, out)) tly_buf_fail(out, TLY_NOMEM);
+    list_fini(&lists.told, follower->mem);
+    list_fini(&lists.start, follower->mem);
+    list_fini(&lists.end, follower->mem);
+    return handed;
+}
+
+size_t tly_follower_ack(struct tly_follower *follower, const struct tly_pens *pens, struct tly_buf *out)
+{
+    struct mark_list told = {0};
+    if (!cover_lives(follower) || !list_told(follower, &told)) {
+        tly_buf_fail(out, TLY_NOMEM);
+    } else if (told.count > 0 && follower->stream == NULL) {
+        tly_ack_put(out, told.marks, told.count);
+    } else if (told.count > 0) {
+        struct tly_part_head head = {.told = as_list(&told)};
+        tly_parts_begin(pens->parts, follower->stream, pens->names);
+        tly_parts_end(pens->parts, &head, out);
+    }
+    list_fini(&told, follower->mem);
+    return told.count;
 }

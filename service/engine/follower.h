@@ -5,6 +5,7 @@
  * Per life:   have   what the follower is known to hold: its own word, or the end of a round it was handed
  *             sent   how far the round under way has scanned (have <= sent)
  *             told   our own mark as it last heard it
+ *             due    when what came from elsewhere goes on to it, which may have it by its own link before
  *
  * A round ends only when the scan has caught up with the log, so every dot that stands beyond `have` at that moment has
  * been handed over, and the marks of that moment are true for whoever took all parts.
@@ -13,10 +14,14 @@
 #define TALLY_SERVICE_ENGINE_FOLLOWER_H
 
 #include "crdt/ormap.h"
-#include "wire/message.h"
+#include "wire/stream.h"
 
 struct tly_reach {
+    uint64_t origin; /* the number may be given to another life */
     uint64_t have, sent, told;
+    uint64_t passed; /* of the version behind `sent` so many dots are handed over: two were forged with one */
+    uint64_t due;    /* mono, ns; 0: at once */
+    bool pinned; /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
     uint64_t word; /* its own word alone: what it has acknowledged */
 };
 
@@ -26,6 +31,8 @@ struct tly_follower {
     struct tly_reach *reach; /* by number of life in the map */
     size_t lives, capacity;
     bool in_round;
+    struct tly_stream *stream; /* parts are written for this table; NULL: as rounds of protocol version 1 */
+    bool begun;                /* a round with start marks went out, and the next one may go on from it */
 };
 
 void tly_follower_init(struct tly_follower *follower, const struct tly_mem *mem, struct tly_ormap *map);
@@ -33,10 +40,22 @@ void tly_follower_fini(struct tly_follower *follower);
 
 /* The follower's own word of its mark: raises `have`. */
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark) TLY_MUST_CHECK;
+/* What it has acknowledged of a life. */
+uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
 /* It did not take a round: forget what it was thought to have; its own marks follow. */
 void tly_follower_reset(struct tly_follower *follower);
 /* It holds all that is here now: a disk that was just read. */
 enum tly_result tly_follower_catch_up(struct tly_follower *follower) TLY_MUST_CHECK;
+/*
+ * Something of this life came from elsewhere: unless the follower has it by then, it goes on at `due`. Call tly_follower_expects
+ * before it is joined: what the follower lacks already, and what is pinned, is not held back by it.
+ */
+void tly_follower_expects(struct tly_follower *follower, size_t life);
+void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due);
+/* The same for what may make dots of other lives redundant: it is in whatever round goes next. */
+void tly_follower_pin(struct tly_follower *follower, size_t life);
+/* The first moment at which something that waits is due, or UINT64_MAX. */
+uint64_t tly_follower_next_due(const struct tly_follower *follower);
 /* A dot of this life came in out of order, below what may have been scanned. */
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts);
 
@@ -45,27 +64,41 @@ void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts
 
 /* Whether there is anything it does not have: dots or marks. */
 bool tly_follower_is_behind(const struct tly_follower *follower);
+/* The same without what is not due yet. */
+bool tly_follower_is_due(const struct tly_follower *follower, uint64_t now_ns);
 /* Live records beyond what it has acknowledged. O(lives * log records beyond). */
 uint64_t tly_follower_lag(const struct tly_follower *follower);
 
 struct tly_part_wish {
     size_t rows_bytes_max; /* about so many bytes of rows */
     uint64_t only_origin;  /* rows of this life alone, and no end of the round; 0: of all */
+    uint64_t now_ns;       /* mono; what is due later waits, and so do its marks */
+    bool tell;             /* with a stream: our marks that it has not heard go along */
 };
 
-struct tly_part {
+/* What parts are written with; all scratch but the names. A follower without a stream needs the writer alone. */
+struct tly_pens {
+    struct tly_round_writer *writer;
+    struct tly_parts *parts;
+    struct tly_names *names;
+};
+
+struct tly_handed {
     size_t rows; /* dots in it; 0 with only_origin: nothing was appended */
     bool last;   /* the round is complete */
 };
 
 /*
- * Appends the body of the next part of a round to `out`. Everything must be sealed. `writer` is scratch. Failure is in
- * out->result; the follower then must be reset.
+ * Appends the body of the next part of a round to `out`. Everything must be sealed. Failure is in out->result; the
+ * follower then must be reset.
  */
-struct tly_part tly_follower_next(struct tly_follower *follower, const struct tly_part_wish *wish,
-                                  struct tly_round_writer *writer, struct tly_buf *out);
+struct tly_handed tly_follower_next(struct tly_follower *follower, const struct tly_part_wish *wish,
+                                    const struct tly_pens *pens, struct tly_buf *out);
 
-/* Appends the body of an ACK with our marks that it has not heard; how many there were (0: nothing appended). */
-size_t tly_follower_ack(struct tly_follower *follower, struct tly_buf *out);
+/*
+ * Appends the body of an ACK, or with a stream of a part that only tells, with our marks that it has not heard; how many there
+ * were (0: nothing appended).
+ */
+size_t tly_follower_ack(struct tly_follower *follower, const struct tly_pens *pens, struct tly_buf *out);
 
 #endif

@@ -9,6 +9,9 @@
  *     ring.c      who is linked to whom
  *     archive.c   exports, and archives that are applied
  *     room.c      what memory_max leaves room for     watch.c     who is told of changes
+ *     part.c      parts of streams, protocol version 2
+ *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
+ *     snapshot.c  snapshots, given and taken
  *
  *     a connection's states
  *
@@ -19,11 +22,13 @@
 #ifndef TALLY_SERVICE_ENGINE_IMPL_H
 #define TALLY_SERVICE_ENGINE_IMPL_H
 
+#include "crdt/install.h"
 #include "service/engine/budget.h"
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
 #include "wire/frame.h"
+#include "wire/snapshot.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
@@ -34,7 +39,13 @@
 /* Lives of one name that are remembered as replaced: one of them that comes back shows two nodes of that name. */
 #define TLY_REPLACED_KEPT 8
 #define TLY_HELLO_TIMEOUT_NS (5 * NS_PER_S)
-#define TLY_PING_EVERY_NS (2 * NS_PER_S)
+/*
+ * A PING is due when nothing was sent for so long; later when the last thing sent was one itself, so that two silent nodes take
+ * turns and each measures the round trip. It is due at the latest, whatever was sent, after the third.
+ */
+#define TLY_PING_SILENT_NS (2 * NS_PER_S)
+#define TLY_PING_AGAIN_NS (5 * NS_PER_S / 2)
+#define TLY_PING_MAX_NS (10 * NS_PER_S)
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
 /* How long a member's wall clock counts after it was last read; and by how much the own one must jump to be looked at. */
 #define TLY_READING_KEPT_NS (600 * NS_PER_S)
@@ -50,6 +61,15 @@
 #define TLY_NAK_PAUSE_NS NS_PER_S
 /* A refusal is repeated after every pause; one that was not for so long is over. */
 #define TLY_DISPUTE_NS (3 * TLY_NAK_PAUSE_NS)
+/*
+ * In version 2 marks are told in parts: those of the peer's own life may wait longest, since nobody acts on them; those of
+ * others must come before a relay is due, which gives a dot the time to come by its own link.
+ */
+#define TLY_TELL_OWN_NS (100 * NS_PER_MS)
+#define TLY_TELL_NS (20 * NS_PER_MS)
+#define TLY_RELAY_NS (60 * NS_PER_MS)
+/* Marks that are to be told within this time go with the rows that are sent now. */
+#define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
 /* Rows of one part for a peer and of one batch for the disk. */
 #define TLY_PART_BYTES (16u * 1024u)
 #define TLY_BATCH_BYTES (64u * 1024u)
@@ -73,11 +93,45 @@
 #define TLY_HOLD_MAX_NS (60 * NS_PER_S)
 /* After the last new key that was refused a node still counts as full for so long. */
 #define TLY_FULL_FOR_NS (60 * NS_PER_S)
+/* What is to be forgotten is looked after so often, while there is anything. */
+#define TLY_FORGET_EVERY_NS NS_PER_S
+#define TLY_FORGET_RECORDS 1000
+/* Lives of which a record is kept though nothing of them is left. */
+#define TLY_LIVES_KEPT 1024
+/* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
+#define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
+#define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
+
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
 
 /* As sys:member: tells them. */
-enum member_state { MEMBER_ALIVE = 1, MEMBER_LEFT = 2, MEMBER_SUSPECT = 3, MEMBER_DEAD = 4 };
+enum member_state {
+    MEMBER_ALIVE = 1,
+    MEMBER_LEFT = 2,
+    MEMBER_SUSPECT = 3,
+    MEMBER_DEAD = 4,
+    MEMBER_FORGOTTEN = 5
+};
+
+/* A snapshot on its way out, to a peer or to the disk. */
+struct snap_out {
+    bool active, begun;
+    uint64_t number, chunks;
+    size_t cursor;                  /* of tly_ormap_each: the next entry */
+    struct tly_version sent;        /* the last dot sent of the entry before it; ts 0: all of it is */
+    uint8_t key[TLY_KEY_BYTES_MAX]; /* … its key */
+    size_t key_bytes;
+    uint64_t frozen;    /* this node's number when it began */
+    uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
+    uint64_t wait_until, give_up_at;
+};
+
+/* A snapshot on its way in. */
+struct snap_in {
+    struct tly_install *install; /* NULL: none */
+    uint64_t number, chunks;
+};
 
 enum conn_state { CONN_DIALLING, CONN_GREETING, CONN_UP };
 
@@ -103,7 +157,8 @@ struct conn {
     struct target *target; /* NULL: accepted */
     struct peer *peer;     /* once UP */
     struct tly_buf in;     /* the beginning of a frame */
-    uint64_t since, last_heard, last_ping;
+    uint64_t since, last_heard, last_ping, last_sent;
+    bool sent_ping; /* was the last thing sent */
     uint64_t queued;
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
@@ -113,6 +168,16 @@ struct conn {
     bool round_taken;  /* … and its start was covered and nothing refused */
     bool held_back;    /* something it sent did not fit: what fits is taken in, but no mark */
     uint64_t hold_ns, retry_at;
+    uint64_t version;         /* of the protocol, once UP */
+    struct tly_stream *heard; /* with version 2: the table of what it sends */
+    bool heard_begun;         /* a round with start marks has come on it */
+    bool life_ended;          /* it ends with the step, and nothing more is taken from it */
+    bool snapshots;           /* its HELLO has the capability `snapshot` */
+    bool below;               /* no round can bring it up, and none is taken from it */
+    bool asked;               /* we asked it for a snapshot */
+    enum tly_cold_start below_why, asked_why;
+    struct snap_out out;
+    struct snap_in snap;
 };
 
 /* Another node. */
@@ -137,9 +202,32 @@ struct peer {
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
     uint64_t bytes_sent, bytes_received;
-    uint64_t refused_clock_at; /* when it last refused a round of ours because of the clock; 0: never */
-    uint64_t clock_ahead_at;   /* when we last refused one of its rounds for that */
-    bool held_back;            /* what it has does not all fit here, and its marks are not taken over */
+    uint64_t refused_clock_at;     /* when it last refused a round of ours because of the clock; 0: never */
+    uint64_t clock_ahead_at;       /* when we last refused one of its rounds for that */
+    bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
+    uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
+    unsigned failures;             /* rounds of it in succession that could not be applied */
+};
+
+/* A life that ended, as sys:closed: says. */
+struct closed_life {
+    uint64_t origin;
+    uint64_t agreed_at; /* all have said the same of it since; TLY_NEVER: they have not */
+};
+
+/* What this node knows of what is known everywhere. */
+struct forgetting {
+    uint64_t grace_ns, forget_after_ns;
+    uint64_t step_at;
+    uint64_t number, told_print; /* as last published */
+    uint64_t f, f_next, f_next_at, f_ripe;
+    uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
+    size_t ended_cursor;
+    uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */
+    char wanted_name[TLY_NAME_BYTES_MAX + 1]; /* of a member that the operator gave up; empty: none */
+    bool resync; /* this node holds what nobody else ever will: it needs a snapshot */
+    struct closed_life *closed;
+    size_t closed_count, closed_capacity;
 };
 
 /* An effect whose bytes lie in the arena until the step is done. */
@@ -195,6 +283,11 @@ struct tly_engine {
     bool ring_changed;
     uint64_t next_dial; /* number of the next connection of ours */
     uint64_t new_life_at;
+    struct forgetting forget;
+    struct snap_out dump;  /* to the disk */
+    struct snap_in redump; /* from the disk */
+    uint64_t held_batch;   /* peers hear nothing before this batch is stored */
+    uint64_t snapshots;    /* number of the last one */
 
     struct tly_follower disk;
     struct tly_export *exports; /* a list of those under way; their owners free them */
@@ -221,7 +314,12 @@ struct tly_engine {
     struct tly_effect *effects;
     size_t effect_capacity;
     struct tly_buf body, frame, scratch; /* encoding and decoding */
+    struct tly_buf part;
     struct tly_round_writer writer;
+    struct tly_parts *parts;
+    struct tly_names *names; /* of all that is sent in streams */
+    uint32_t names_max;      /* the least that any peer holds */
+    uint32_t table;          /* what this node holds of each stream that it reads */
     uint8_t key[TLY_KEY_BYTES_MAX];
 };
 
@@ -271,10 +369,17 @@ enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *r
                                  size_t *held) TLY_MUST_CHECK;
 /* A dot has come in: all followers may have scanned past the place where it now stands. */
 void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot);
+/* Whether this node can read the row and its clock lets it in. */
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row) TLY_MUST_CHECK;
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row,
+                                     size_t *held) TLY_MUST_CHECK;
+/* A round is not taken, nor what is still to come of it: NAK. */
+void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why);
+/* Whether this node can read every row and its clock lets every version in. */
+enum tly_result tly_session_admits_all(const struct tly_engine *e,
+                                       const struct tly_round *round) TLY_MUST_CHECK;
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
-
-void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why);
 
 /* room.c */
 /* Who grows from now on. ROOM_FOR_ALL is the rule, for what must be done; the others are set around what may be refused. */
@@ -302,14 +407,28 @@ struct tly_before {
 struct tly_before tly_watch_before(struct tly_engine *e, struct tly_slice key);
 /* It has happened, by a write of this life. */
 void tly_watch_after(struct tly_engine *e, struct tly_slice key, struct tly_before before, uint64_t origin);
+/* So much has changed at once that all must read anew. */
+void tly_watch_resync(struct tly_engine *e);
 void tly_watch_tick(struct tly_engine *e);
 uint64_t tly_watch_deadline(const struct tly_engine *e);
 void tly_watch_fini(struct tly_engine *e);
 
+/* part.c */
+/* Gives a connection its tables. False: no memory. */
+bool tly_streams_begin(struct tly_engine *e, struct conn *conn);
+/* A peer holds so many numbers only: all streams of this node keep to that, since they share them. */
+void tly_streams_limit(struct tly_engine *e, uint64_t table);
+/* Not TLY_OK: the session must end. */
+enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */
 void tly_flush_soon(struct tly_engine *e, bool own);
+/* What was learned from a peer goes on to the others when it is due; all are told, soon if it is urgent. */
+void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent);
 void tly_flush_tick(struct tly_engine *e);
+/* Seals in the order in which keys were first sent. */
+enum tly_result tly_flush_seal(struct tly_engine *e) TLY_MUST_CHECK;
 uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);
 
@@ -345,9 +464,13 @@ enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive
                                   struct tly_applied *applied) TLY_MUST_CHECK;
 /* A dot came in late: exports that have passed its place go back. */
 void tly_exports_rewind(struct tly_engine *e, size_t life, uint64_t ts);
+/* None of those under way can go on: each ends with TLY_STALE. */
+void tly_exports_fail(struct tly_engine *e);
 
 /* member.c */
-/* Members that have not left, this node among them. */
+/* Whether it has neither left nor been forgotten. */
+bool tly_member_counts(const struct peer *peer);
+/* Members that count, this node among them. */
 size_t tly_member_count(const struct tly_engine *e);
 const char *tly_member_word(enum member_state state);
 /* Says of another member that it is suspect or dead. */
@@ -357,5 +480,68 @@ enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST
 /* A sys:member: key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);
+/* Writes another node's record. */
+enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin,
+                               struct tly_slice address, uint64_t state) TLY_MUST_CHECK;
+/* The life that the record of a name, which may be one's own, names; 0: none. */
+uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name);
+
+/* lives.c */
+/* At the end of a step: ends the connections of lives that were announced closed in it. */
+void tly_lives_end_connections(struct tly_engine *e);
+/* A sys:closed: key has changed. */
+void tly_lives_learn(struct tly_engine *e, struct tly_slice key);
+/* All of them; and a life of this node's name that is not the one of now is announced closed. */
+enum tly_result tly_lives_start(struct tly_engine *e) TLY_MUST_CHECK;
+/* Announces that the life of the named node has ended. */
+enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name) TLY_MUST_CHECK;
+bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin);
+/* Leaves this life for a new one, at most once a minute; the old one is announced closed. TLY_MORE: not yet. */
+enum tly_result tly_lives_begin(struct tly_engine *e, const char *why) TLY_MUST_CHECK;
+/* Settles, retires and drops what can be. Everything is sealed. */
+void tly_lives_step(struct tly_engine *e);
+/* The version of the word that settled a life; false: there is none here. */
+bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version);
+/* Names to an install which lives were this node's. */
+enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
+
+/* forget.c */
+void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
+void tly_forget_tick(struct tly_engine *e);
+uint64_t tly_forget_deadline(const struct tly_engine *e);
+/* Whether a peer is a member that is waited for. */
+bool tly_forget_counts(const struct peer *peer);
+/* The number that says what this node has of everything, as of now. */
+uint64_t tly_forget_number(const struct tly_engine *e);
+/* What a member said of a closed life; false: nothing. */
+bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
+                     uint64_t *mark);
+/* The operator's word that a member is gone. TLY_NOT_FOUND: there is none of that name. */
+enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_MUST_CHECK;
+/* Time for expiry, ms; 0: not known well enough yet. */
+uint64_t tly_forget_now_ms(const struct tly_engine *e);
+
+/* snapshot.c */
+/* After a HELLO was accepted: sees whether rounds can bring the peer up. False: the connection was ended. */
+bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello);
+enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,
+                                    bool *ended) TLY_MUST_CHECK;
+enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+/* TLY_OK: it is installed and every connection has ended. */
+enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+/* Asks an up peer for a snapshot. */
+void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why);
+/* Asks somebody, unless that is under way. */
+void tly_snap_resync(struct tly_engine *e);
+/* Sends what the connection takes. */
+void tly_snap_flush(struct tly_engine *e, struct conn *conn);
+bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn);
+/* The next message of a snapshot into e->body; its type. Everything is sealed. */
+enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
+void tly_snap_fini(struct tly_engine *e, struct snap_in *in);
+/* One batch that tly_snap_next made, read back. */
+enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t elements) TLY_MUST_CHECK;
 
 #endif

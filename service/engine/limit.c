@@ -211,14 +211,14 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 
 /* ---- learning from elsewhere, ending ---- */
 
-static bool is_limit_key(struct tly_slice key)
+bool tly_limit_is_limit(struct tly_slice key)
 {
     return key.n > 3 && memcmp(key.p, "rl:", 3) == 0;
 }
 
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)
 {
-    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && is_limit_key(key);
+    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && tly_limit_is_limit(key);
 }
 
 int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)

@@ -48,8 +48,10 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
 
 void tly_conn_free(struct tly_engine *e, struct conn *conn)
 {
+    tly_snap_fini(e, &conn->snap);
     tly_buf_fini(&conn->in);
     tly_follower_fini(&conn->follower);
+    tly_stream_free(conn->heard);
     tly_mem_free(&e->mem, conn, sizeof *conn);
 }
 
@@ -89,6 +91,8 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .origin = tly_ormap_origin(e->map),
         .wall_ns = e->now.wall_ns,
         .delta = true,
+        .table = e->table < TLY_NAMES_MAX ? e->table : 0,
+        .snapshot = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);
@@ -259,6 +263,13 @@ static uint64_t gives_up_at(const struct conn *conn)
                                   : conn->since + TLY_HELLO_TIMEOUT_NS;
 }
 
+static uint64_t ping_at(const struct conn *conn)
+{
+    uint64_t silent = conn->last_sent + (conn->sent_ping ? TLY_PING_AGAIN_NS : TLY_PING_SILENT_NS);
+    uint64_t latest = conn->last_ping + TLY_PING_MAX_NS;
+    return silent < latest ? silent : latest;
+}
+
 static void ping(struct tly_engine *e, struct conn *conn)
 {
     struct tly_ping ping = {e->now.mono_ns, e->now.wall_ns};
@@ -284,7 +295,7 @@ void tly_link_tick(struct tly_engine *e)
             tly_conn_end(e, conn, NULL, "it reads nothing");
         } else if (is_surplus(e, conn)) {
             tly_conn_end(e, conn, "unneeded", "the two are linked through others");
-        } else if (conn->state == CONN_UP && conn->last_ping + TLY_PING_EVERY_NS <= e->now.mono_ns) {
+        } else if (conn->state == CONN_UP && ping_at(conn) <= e->now.mono_ns) {
             ping(e, conn);
         }
     }
@@ -297,7 +308,7 @@ uint64_t tly_link_deadline(const struct tly_engine *e)
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
-        uint64_t due = gives_up_at(conn), ping_due = conn->last_ping + TLY_PING_EVERY_NS;
+        uint64_t due = gives_up_at(conn), ping_due = ping_at(conn);
         if (conn->state == CONN_UP && ping_due < due) due = ping_due;
         if (due < at) at = due;
     }

@@ -15,12 +15,15 @@ struct member {
     struct tly_slice address;
 };
 
-static const char *const state_words[] = {
-    [MEMBER_ALIVE] = "alive", [MEMBER_LEFT] = "left", [MEMBER_SUSPECT] = "suspect", [MEMBER_DEAD] = "dead"};
+static const char *const state_words[] = {[MEMBER_ALIVE] = "alive",
+                                          [MEMBER_LEFT] = "left",
+                                          [MEMBER_SUSPECT] = "suspect",
+                                          [MEMBER_DEAD] = "dead",
+                                          [MEMBER_FORGOTTEN] = "forgotten"};
 
 const char *tly_member_word(enum member_state state)
 {
-    return state >= MEMBER_ALIVE && state <= MEMBER_DEAD ? state_words[state] : "unknown";
+    return state >= MEMBER_ALIVE && state <= MEMBER_FORGOTTEN ? state_words[state] : "unknown";
 }
 
 static bool member_get(struct tly_slice bytes, struct member *member)
@@ -35,45 +38,81 @@ static bool member_get(struct tly_slice bytes, struct member *member)
     return cursor.result == TLY_OK; /* a later version may say more behind it */
 }
 
-static enum tly_result member_put(struct tly_engine *e, struct tly_slice name, const struct member *member)
+static struct tly_slice key_of(uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX], struct tly_slice name)
 {
-    uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX];
     memcpy(key, PREFIX, PREFIX_BYTES);
     memcpy(key + PREFIX_BYTES, name.p, name.n);
+    return tly_slice_of(key, PREFIX_BYTES + name.n);
+}
+
+/* What is said of a life is said of the incarnation that is known. */
+static uint64_t incarnation_of(struct tly_engine *e, struct tly_slice name, uint64_t origin)
+{
+    if (origin == tly_ormap_origin(e->map)) return e->incarnation;
+    const struct peer *peer = tly_peer_find(e, name);
+    return peer != NULL && peer->member_origin == origin ? peer->incarnation : 0;
+}
+
+enum tly_result tly_member_put(struct tly_engine *e, struct tly_slice name, uint64_t origin,
+                               struct tly_slice address, uint64_t state)
+{
+    uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX];
     tly_buf_clear(&e->frame);
     tly_put_array(&e->frame, 4);
-    tly_put_uint(&e->frame, member->origin);
-    tly_put_bytes(&e->frame, member->address);
-    tly_put_uint(&e->frame, member->state);
-    tly_put_uint(&e->frame, member->incarnation);
+    tly_put_uint(&e->frame, origin);
+    tly_put_bytes(&e->frame, address);
+    tly_put_uint(&e->frame, state);
+    tly_put_uint(&e->frame, incarnation_of(e, name, origin));
     if (e->frame.result != TLY_OK) return e->frame.result;
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    struct tly_slice whole = tly_slice_of(key, PREFIX_BYTES + name.n);
+    struct tly_slice whole = key_of(key, name);
     struct tly_before before = tly_watch_before(e, whole);
     enum tly_result result = tly_ormap_put(e->map, whole, &dot);
     if (result != TLY_OK) return result;
     tly_watch_after(e, whole, before, tly_ormap_origin(e->map));
     tly_flush_soon(e, true);
+    tly_member_learn(e, whole);
     return TLY_OK;
+}
+
+static bool member_read(struct tly_engine *e, struct tly_slice key, struct member *member)
+{
+    const struct tly_entry *entry = tly_ormap_find(e->map, key);
+    if (entry == NULL) return false;
+    struct tly_value value;
+    struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
+    tly_entry_read(e->map, entry, &at, &value);
+    if (!value.present || !member_get(value.bytes, member)) return false;
+    /* Another state is a later version's. */
+    return member->state >= MEMBER_ALIVE && member->state <= MEMBER_FORGOTTEN &&
+           memchr(member->address.p, '\0', member->address.n) == NULL;
+}
+
+uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name)
+{
+    uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX];
+    struct member member;
+    return member_read(e, key_of(key, name), &member) ? member.origin : 0;
 }
 
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving)
 {
-    if (e->address[0] == '\0') return TLY_OK;
-    struct member own = {
-        .origin = tly_ormap_origin(e->map),
-        .address = tly_slice_text(e->address),
-        .state = leaving ? MEMBER_LEFT : MEMBER_ALIVE,
-        .incarnation = e->incarnation,
-    };
-    return member_put(e, tly_slice_text(e->name), &own);
+    /* Who cannot be dialled need not be known, until something is to be forgotten. */
+    if (e->address[0] == '\0' && tly_member_origin(e, tly_slice_text(e->name)) == 0) return TLY_OK;
+    return tly_member_put(e, tly_slice_text(e->name), tly_ormap_origin(e->map), tly_slice_text(e->address),
+                          leaving ? MEMBER_LEFT : MEMBER_ALIVE);
+}
+
+bool tly_member_counts(const struct peer *peer)
+{
+    return peer->is_member && peer->state != MEMBER_LEFT && peer->state != MEMBER_FORGOTTEN;
 }
 
 size_t tly_member_count(const struct tly_engine *e)
 {
     size_t count = 1;
     for (size_t i = 0; i < e->peer_count; i++)
-        count += e->peers[i]->is_member && e->peers[i]->state != MEMBER_LEFT;
+        count += tly_member_counts(e->peers[i]);
     return count;
 }
 
@@ -95,15 +134,8 @@ static void change_state(struct tly_engine *e, struct peer *peer, const struct m
 
 enum tly_result tly_member_say(struct tly_engine *e, struct peer *peer, enum member_state state)
 {
-    struct member member = {
-        .origin = peer->member_origin,
-        .address = tly_slice_text(peer->address),
-        .state = state,
-        .incarnation = peer->incarnation,
-    };
-    enum tly_result result = member_put(e, tly_slice_text(peer->name), &member);
-    if (result == TLY_OK) change_state(e, peer, &member);
-    return result;
+    return tly_member_put(e, tly_slice_text(peer->name), peer->member_origin, tly_slice_text(peer->address),
+                          state);
 }
 
 /*
@@ -116,34 +148,39 @@ static void learn_of_self(struct tly_engine *e, const struct member *member)
     if (accused && tly_ormap_origin(e->map) != 0) tly_swim_refute(e, member->incarnation);
 }
 
-void tly_member_learn(struct tly_engine *e, struct tly_slice key)
+/* Where a member is dialled from now on: at its new address only. */
+static void retarget(struct tly_engine *e, struct peer *peer, const struct member *member)
 {
-    struct tly_slice name = tly_slice_of(key.p + PREFIX_BYTES, key.n - PREFIX_BYTES);
-    const struct tly_entry *entry = tly_ormap_find(e->map, key);
-    if (name.n > TLY_NAME_BYTES_MAX || entry == NULL) return;
-    struct tly_value value;
-    struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
-    tly_entry_read(e->map, entry, &at, &value);
-    struct member member;
-    if (!value.present || !member_get(value.bytes, &member)) return;
-    if (memchr(member.address.p, '\0', member.address.n) != NULL) return;
-    if (member.state < MEMBER_ALIVE || member.state > MEMBER_DEAD) return; /* a later version's */
-    if (tly_slice_equal(name, tly_slice_text(e->name))) {
-        learn_of_self(e, &member);
-        return;
-    }
-    struct peer *peer = tly_peer_need(e, name);
-    struct target *target = tly_target_need(e, member.address);
-    if (peer == NULL || target == NULL) return;
-    /* A node that moved is looked for at its new address only. */
+    struct target *target = tly_target_need(e, member->address);
+    if (target == NULL) return;
     for (size_t i = 0; i < e->target_count; i++)
         if (e->targets[i]->peer == peer && e->targets[i] != target && e->targets[i]->is_member)
             e->targets[i]->retired = true;
     target->peer = peer;
     target->is_member = true;
-    target->retired = member.state == MEMBER_LEFT;
+    /* Who was forgotten is dialled for ever: two that forgot each other must meet. */
+    target->retired = member->state == MEMBER_LEFT;
     memcpy(peer->address, target->address, sizeof peer->address);
+}
+
+void tly_member_learn(struct tly_engine *e, struct tly_slice key)
+{
+    struct tly_slice name = tly_slice_of(key.p + PREFIX_BYTES, key.n - PREFIX_BYTES);
+    struct member member;
+    if (name.n == 0 || name.n > TLY_NAME_BYTES_MAX || !member_read(e, key, &member)) return;
+    if (tly_slice_equal(name, tly_slice_text(e->name))) {
+        learn_of_self(e, &member);
+        return;
+    }
+    struct peer *peer = tly_peer_need(e, name);
+    if (peer == NULL) return;
+    uint64_t before = peer->member_origin;
+    retarget(e, peer, &member);
     change_state(e, peer, &member);
+    /* A name that passed to another life: the one before has ended. This may write, so nothing is looked at afterwards. */
+    bool passed = before != 0 && before != member.origin && tly_ormap_origin(e->map) != 0;
+    if (passed && tly_lives_close(e, before, tly_slice_text(peer->name)) != TLY_OK)
+        e->arena.result = TLY_NOMEM;
 }
 
 void tly_member_learn_all(struct tly_engine *e)

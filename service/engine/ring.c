@@ -67,7 +67,7 @@ static size_t place_of(const uint64_t *ring, size_t n, uint64_t hash)
 
 static bool is_in_ring(const struct peer *peer)
 {
-    return peer->is_member && peer->state != MEMBER_LEFT && peer->state != MEMBER_DEAD;
+    return tly_member_counts(peer) && peer->state != MEMBER_DEAD;
 }
 
 /* The hashes of the ring in order, oneself among them; 0: no memory. */

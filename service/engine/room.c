@@ -60,7 +60,8 @@ static bool is_gone(void *context, struct tly_slice key, const struct tly_strate
                     const struct tly_dot *put)
 {
     struct tly_engine *e = context;
-    return tly_limit_expired(key, strategy, put, e->cluster_ns, tly_ormap_clock(e->map)->max_skew_ns);
+    return tly_limit_expired(key, strategy, put, tly_forget_now_ms(e) * NS_PER_MS,
+                             tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 /* The pause before the next step, or after a whole pass; the less room there is the shorter. */
@@ -77,7 +78,7 @@ static void sweep(struct tly_engine *e)
 {
     if (e->now.mono_ns < e->sweep_at) return;
     /* A node that booted months ahead must not drop a quarter's quotas before others told it the time. */
-    if (!tly_cluster_time_is_set(&e->time, e->now.mono_ns)) return;
+    if (tly_forget_now_ms(e) == 0) return;
     size_t dropped = tly_ormap_sweep(e->map, &e->sweep_cursor, TLY_SWEEP_ENTRIES, is_gone, e);
     e->stats.dots_expired += dropped;
     e->sweep_at = e->now.mono_ns + sweep_pause(e);
@@ -116,7 +117,7 @@ static void ask_again(struct tly_engine *e, struct conn *conn)
     size_t wanted = e->budget.wanted + e->memory_max / 64, ceiling = ceiling_of(e, ROOM_PEERS_KEY);
     if (e->budget.used > ceiling || wanted > ceiling - e->budget.used) return;
     conn->held_back = false;
-    tly_nak_send(e, conn, TLY_FULL);
+    tly_session_nak(e, conn, TLY_FULL);
 }
 
 /* Says once that new keys are refused, and once that none has been for a while. */

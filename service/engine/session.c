@@ -111,7 +111,7 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
     return NULL;
 }
 
-/* At a peer's word, hence once a minute at most. */
+/* At a peer's word, hence once a minute at most. The old life goes on elsewhere, so nobody says that it has ended. */
 static enum tly_result begin_another_life(struct tly_engine *e, const char *why)
 {
     if (e->now.mono_ns < e->new_life_at) return TLY_OK;
@@ -127,7 +127,8 @@ static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
 {
     uint64_t own = tly_ormap_origin(e->map);
     if (theirs.origin != own || theirs.ts <= tly_ormap_clock(e->map)->last) return TLY_OK;
-    return begin_another_life(e, "a peer knows more of this life than this node does");
+    enum tly_result result = tly_lives_begin(e, "a peer knows more of this life than this node does");
+    return result == TLY_MORE ? TLY_OK : result;
 }
 
 /* Follows what the peer says it has. */
@@ -179,15 +180,27 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
     tly_time_heard(e, peer, hello.wall_ns);
+    conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
+    tly_streams_limit(e, hello.table);
+    if (conn->version >= 2 && !tly_streams_begin(e, conn)) return broken(e, conn, TLY_NOMEM);
     conn->flush_at = conn->ack_at = e->now.mono_ns;
-    return KEEP;
+    return tly_snap_greeted(e, conn, &hello) ? KEEP : ENDED;
 }
 
 /* ---- ROUND ---- */
 
-static bool is_member_key(struct tly_slice key)
+static bool has_prefix(struct tly_slice key, const char *prefix)
 {
-    return key.n > 11 && memcmp(key.p, "sys:member:", 11) == 0;
+    size_t n = strlen(prefix);
+    return key.n > n && memcmp(key.p, prefix, n) == 0;
+}
+
+/* What keys under sys: say is acted upon. */
+static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
+{
+    if (has_prefix(key, "sys:member:")) tly_member_learn(e, key);
+    /* Before the life begins the disk is being read: then all is learned at the start. */
+    if (has_prefix(key, "sys:closed:") && tly_ormap_origin(e->map) != 0) tly_lives_learn(e, key);
 }
 
 static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
@@ -199,6 +212,8 @@ static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
     case TLY_DROPPED: e->stats.dots_stale++; break;
     case TLY_MALFORMED: e->stats.dots_malformed++; break;
     case TLY_FORGED: e->stats.dots_forged++; break;
+    case TLY_REFUSED: e->stats.dots_refused++; break;
+    case TLY_REPAIRED: e->stats.dots_repaired++; break;
     }
 }
 
@@ -214,6 +229,15 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
     if (dot->version.ts <= tly_ormap_life(e->map, life).mark)
         tly_follower_reopen(&e->disk, life, dot->version.ts);
     tly_exports_rewind(e, life, dot->version.ts);
+}
+
+/* A shard whose time is over when it comes would go with the next sweep; forged ones for a time that never comes hide nothing so. */
+static bool is_over(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return false;
+    uint64_t now_ms = tly_forget_now_ms(e);
+    return now_ms != 0 && tly_limit_expired(row->key, tly_epoch_sum(), &row->dot, now_ms * NS_PER_MS,
+                                            tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */
@@ -240,8 +264,12 @@ static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row
     return result;
 }
 
-static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
 {
+    if (is_over(e, row)) {
+        e->stats.dots_expired++;
+        return TLY_OK;
+    }
     size_t held_before = held != NULL ? *held : 0;
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
@@ -255,22 +283,27 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row,
     if (result != TLY_OK) return result;
     count_outcome(e, outcome);
     if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
-    if (outcome != TLY_APPLIED) return TLY_OK;
+    if (outcome != TLY_APPLIED && outcome != TLY_REPAIRED) return TLY_OK;
     tly_watch_after(e, row->key, seen, row->dot.version.origin);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
-    if (is_member_key(row->key)) tly_member_learn(e, row->key);
+    learn_of_cluster(e, row->key);
     return TLY_OK;
 }
 
+enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row)
+{
+    const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
+    if (strategy != NULL && strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
+    return tly_ormap_admits(e->map, row->key, &row->dot);
+}
+
 /* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
-static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_round *round)
+enum tly_result tly_session_admits_all(const struct tly_engine *e, const struct tly_round *round)
 {
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);) {
-        const struct tly_strategy *strategy = tly_registry_find(e->registry, row.key);
-        if (strategy != NULL && strategy->id != row.strategy_id) return TLY_WRONG_STRATEGY;
-        enum tly_result result = tly_ormap_admits(e->map, row.key, &row.dot);
+        enum tly_result result = tly_session_admits(e, &row);
         if (result != TLY_OK) return result;
     }
     struct tly_marks end = round->end;
@@ -281,11 +314,11 @@ static enum tly_result admit_rows(const struct tly_engine *e, const struct tly_r
 
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round, size_t *held)
 {
-    enum tly_result result = admit_rows(e, round);
+    enum tly_result result = tly_session_admits_all(e, round);
     if (result != TLY_OK) return result;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
-        result = join_row(e, &row, held);
+        result = tly_session_join_row(e, &row, held);
     e->stats.dots_received += round->row_count;
     return result;
 }
@@ -306,9 +339,15 @@ enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
     return result;
 }
 
-void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why)
+void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
 {
     struct own_marks own;
+    conn->round_taken = false;
+    if (why == TLY_CLOCK_AHEAD) {
+        if (conn->peer != NULL) conn->peer->clock_ahead_at = e->now.mono_ns;
+        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
+                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
+    }
     if (!tly_own_marks_init(e, &own)) return;
     tly_nak_put(&e->body, why, own.marks, own.count);
     tly_own_marks_fini(e, &own);
@@ -319,15 +358,17 @@ void tly_nak_send(struct tly_engine *e, struct conn *conn, enum tly_result why)
 static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_round round;
+    if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_round_get(body, &round);
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.rounds_received++;
+    if (conn->below || conn->asked) return KEEP; /* first it is brought up, or we are */
     bool first = (round.flags & TLY_ROUND_FIRST) != 0, last = (round.flags & TLY_ROUND_LAST) != 0;
     if (first) {
         conn->round_open = true;
         /* While marks are held back the next round begins where the last one ended, and there is no gap in between. */
         conn->round_taken = conn->held_back || tly_marks_are_covered(e, round.start);
-        if (!conn->round_taken) tly_nak_send(e, conn, TLY_STALE);
+        if (!conn->round_taken) tly_session_nak(e, conn, TLY_STALE);
     } else if (!conn->round_open) {
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
@@ -338,10 +379,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     result = tly_session_join(e, &round, &held);
     if (result == TLY_CLOCK_AHEAD) {
         conn->round_taken = false;
-        conn->peer->clock_ahead_at = e->now.mono_ns;
-        tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
-                     tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
-        tly_nak_send(e, conn, result);
+        tly_session_nak(e, conn, result);
         return KEEP;
     }
     if (result != TLY_OK) return broken(e, conn, result);
@@ -364,6 +402,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
 static enum fate on_ack(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_marks marks;
+    if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_ack_get(body, &marks);
     if (result == TLY_OK) result = take_word(conn, marks);
     return result == TLY_OK ? KEEP : broken(e, conn, result);
@@ -435,12 +474,37 @@ static enum fate on_probe(struct tly_engine *e, struct conn *conn, const struct 
 
 /* ---- frames ---- */
 
+static enum fate on_part(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    enum tly_result result = conn->version >= 2 ? tly_part_take(e, conn, body) : TLY_UNKNOWN_FRAME;
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
+static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    bool ended = false;
+    enum tly_result result = TLY_BAD_MESSAGE;
+    if (frame->type == TLY_FRAME_COLD_START) result = tly_snap_cold_start(e, conn, frame->body, &ended);
+    if (frame->type == TLY_FRAME_SNAP_ASK) result = tly_snap_asked(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_BEGIN) result = tly_snap_begin(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_CHUNK) result = tly_snap_chunk(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_END) {
+        result = tly_snap_end(e, conn, frame->body);
+        ended = result == TLY_OK;
+    }
+    if (ended) return ENDED;
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
-    bool known = (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_GOODBYE) ||
+    if (conn->life_ended) return ENDED;
+    bool snapshot = frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END;
+    bool known = snapshot || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
                  frame->type == TLY_FRAME_PROBE || frame->type == TLY_FRAME_PROBED;
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
+    if (snapshot) return on_snapshot(e, conn, frame);
     switch (frame->type) {
     case TLY_FRAME_HELLO: return on_hello(e, conn, frame->body);
     case TLY_FRAME_ROUND: return on_round(e, conn, frame->body);
@@ -451,6 +515,7 @@ static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct 
     case TLY_FRAME_GOODBYE: return on_goodbye(e, conn, frame->body);
     case TLY_FRAME_PROBE:
     case TLY_FRAME_PROBED: return on_probe(e, conn, frame);
+    case TLY_FRAME_PART: return on_part(e, conn, frame->body);
     default: break;
     }
     if (!frame->ignorable) return broken(e, conn, TLY_UNKNOWN_FRAME);

@@ -28,11 +28,6 @@ static uint64_t stretched(const struct tly_engine *e, uint64_t ns)
     return ns + ns * e->slowness / 2;
 }
 
-static bool is_member(const struct peer *peer)
-{
-    return peer->is_member && peer->state != MEMBER_LEFT;
-}
-
 static uint64_t heard_at(const struct peer *peer)
 {
     return peer->vouched > peer->last_heard ? peer->vouched : peer->last_heard;
@@ -40,7 +35,7 @@ static uint64_t heard_at(const struct peer *peer)
 
 bool tly_member_is_reachable(const struct tly_engine *e, const struct peer *peer)
 {
-    return is_member(peer) && peer->state != MEMBER_DEAD &&
+    return tly_member_counts(peer) && peer->state != MEMBER_DEAD &&
            e->now.mono_ns - heard_at(peer) < stretched(e, SILENT_NS + PROBE_WAIT_NS);
 }
 
@@ -51,7 +46,7 @@ static struct conn *witness(struct tly_engine *e, const struct peer *about, size
 {
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[(start + i) % e->peer_count];
-        if (peer == about || peer->conn == NULL || !is_member(peer)) continue;
+        if (peer == about || peer->conn == NULL || !tly_member_counts(peer)) continue;
         if (n-- == 0) return peer->conn;
     }
     return NULL;
@@ -136,7 +131,7 @@ static void judge_probe(struct tly_engine *e, struct peer *peer)
 static void check_peer(struct tly_engine *e, struct peer *peer)
 {
     uint64_t now = e->now.mono_ns;
-    if (!is_member(peer) || peer->state == MEMBER_DEAD) return;
+    if (!tly_member_counts(peer) || peer->state == MEMBER_DEAD) return;
     if (now - heard_at(peer) < stretched(e, SILENT_NS)) {
         peer->probed_at = 0;
     } else if (peer->state == MEMBER_SUSPECT) {
@@ -197,7 +192,7 @@ uint64_t tly_swim_deadline(const struct tly_engine *e)
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (!is_member(peer) || peer->state == MEMBER_DEAD || e->leaving) continue;
+        if (!tly_member_counts(peer) || peer->state == MEMBER_DEAD || e->leaving) continue;
         uint64_t due = heard_at(peer) + stretched(e, SILENT_NS);
         if (due < e->swim_at) due = e->swim_at;
         if (due < at) at = due;

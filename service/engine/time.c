@@ -24,18 +24,13 @@ static size_t read_walls(struct tly_engine *e)
  */
 static void begin_again(struct tly_engine *e)
 {
-    if (e->now.mono_ns < e->new_life_at) return;
-    if (tly_ormap_begin_life(e->map, tly_random(e) | 1) != TLY_OK) return;
+    if (tly_lives_begin(e, "this node's time was off by more than max_skew; set its clock") != TLY_OK) return;
     tly_ormap_clear_marks(e->map);
-    e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
     e->time.used = false;
     e->cluster_ns = tly_cluster_time_at(&e->time, e->now.mono_ns);
     e->stats.clock_lives++;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "",
-                 tly_slice_text("this node's time was off by more than max_skew; set its clock"));
     while (e->conn_count > 0)
         tly_conn_end(e, e->conns[e->conn_count - 1], "clock", "the node begins again with another time");
-    if (tly_member_announce(e, false) != TLY_OK) e->arena.result = TLY_NOMEM;
 }
 
 static void aim(struct tly_engine *e)

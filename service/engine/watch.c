@@ -63,8 +63,10 @@ void tly_watch_fini(struct tly_engine *e)
 
 /* ---- noting changes ---- */
 
+/* What the nodes tell each other is nobody's news who did not ask for it. */
 static bool wants(const struct tly_watch *watch, struct tly_slice key)
 {
+    if (watch->prefix_bytes < 4 && key.n >= 4 && memcmp(key.p, "sys:", 4) == 0) return false;
     return key.n >= watch->prefix_bytes &&
            (watch->prefix_bytes == 0 || memcmp(key.p, watch->prefix, watch->prefix_bytes) == 0);
 }
@@ -211,4 +213,13 @@ bool tly_watch_next(struct tly_engine *e, struct tly_watch *watch, struct tly_ch
         return true;
     }
     return false;
+}
+
+void tly_watch_resync(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->watch_count; i++)
+        lose(e->watches[i]);
+    if (e->watch_count == 0) return;
+    e->watch_news = true;
+    e->watch_at = e->now.mono_ns;
 }

@@ -3,6 +3,7 @@
 #include "service/shell/seeds.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -359,6 +360,37 @@ static void get_on_full(const struct tly_config *config, char *value, size_t siz
     strlcpy(value, on_full_names[config->on_full], size);
 }
 
+/* Seconds in the setting. */
+static bool parse_seconds(const char *value, unsigned long long most, uint64_t *ms)
+{
+    unsigned long long number;
+    if (!parse_number(value, most, &number) || number == 0) return false;
+    *ms = number * 1000;
+    return true;
+}
+
+static bool set_tombstone_grace(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a number of seconds from 1 to 604800";
+    return parse_seconds(value, 604800, &config->tombstone_grace_ms);
+}
+
+static void get_tombstone_grace(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%" PRIu64, config->tombstone_grace_ms / 1000);
+}
+
+static bool set_forget_after(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a number of seconds from 1 to 31622400";
+    return parse_seconds(value, 31622400, &config->forget_after_ms);
+}
+
+static void get_forget_after(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%" PRIu64, config->forget_after_ms / 1000);
+}
+
 static bool set_log(struct tly_config *config, const char *value, const char **expected)
 {
     *expected = "error, warn, info or debug";
@@ -386,6 +418,8 @@ static const struct setting settings[] = {
     {"mesh_max", set_mesh_max, get_mesh_max},
     {"memory_max", set_memory_max, get_memory_max},
     {"on_full", set_on_full, get_on_full},
+    {"tombstone_grace", set_tombstone_grace, get_tombstone_grace},
+    {"forget_after", set_forget_after, get_forget_after},
     {"log", set_log, get_log},
 };
 
@@ -461,6 +495,8 @@ void tly_config_init(struct tly_config *config)
         .fsync = TLY_FSYNC_INTERVAL,
         .flush_ms = 10,
         .mesh_max = 16,
+        .tombstone_grace_ms = 300000,
+        .forget_after_ms = 86400000,
         .level = TLY_LEVEL_INFO,
     };
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

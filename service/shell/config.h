@@ -36,6 +36,7 @@ struct tly_config {
     size_t mesh_max;
     size_t memory_max; /* bytes; 0: no limit but memory */
     enum tly_on_full on_full;
+    uint64_t tombstone_grace_ms, forget_after_ms;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

@@ -18,6 +18,8 @@ static const struct tly_http_route routes[] = {
      "POST such a file: its dots are joined, all or none"},
     {"/v1/cluster", false, READ, tly_http_run_cluster, "",
      "this node and its peers; ?digest=1: of all it holds"},
+    {"/v1/cluster/forget/", true, TLY_HTTP_POST, tly_http_run_forget, "NAME",
+     "a member that is gone for good: nothing waits for it any more"},
     {"/v1/peers", false, READ, tly_http_run_peers, "", "the peers"},
     {"/v1/limits", false, READ, tly_http_run_limits, "", "the named limits"},
     {"/metrics", false, READ, tly_http_run_metrics, "", "for Prometheus"},

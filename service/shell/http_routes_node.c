@@ -118,12 +118,73 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_int(json, "time_skew_ns", node.time_skew_ns);
 }
 
+/* What is forgotten, and what holds it up. */
+static void put_forgetting(struct tly_json *json, const struct tly_engine *engine)
+{
+    struct tly_forget_view view;
+    tly_engine_forgetting(engine, &view);
+    tly_json_key(json, "forgetting");
+    tly_json_open(json, '{');
+    tly_json_member_uint(json, "number", view.number);
+    tly_json_member_uint(json, "f", view.f);
+    tly_json_member_uint(json, "forgotten", view.forgotten);
+    tly_json_member_uint(json, "removes", view.removes);
+    tly_json_member_uint(json, "closed", view.closed);
+    tly_json_close(json, '}');
+}
+
+static void put_lives(struct tly_json *json, const struct tly_engine *engine, size_t count)
+{
+    static const char *const states[] = {"open", "closed", "settled", "retired"};
+    tly_json_key(json, "known_lives");
+    tly_json_open(json, '[');
+    for (size_t i = 0; i < count; i++) {
+        struct tly_life life = tly_engine_life(engine, i);
+        if (life.origin == 0) continue;
+        tly_json_open(json, '{');
+        put_hex(json, "origin", life.origin);
+        tly_json_member_string(json, "state", states[life.state]);
+        tly_json_member_uint(json, "mark", life.mark);
+        tly_json_member_uint(json, "floor", life.floor);
+        tly_json_close(json, '}');
+    }
+    tly_json_close(json, ']');
+}
+
+void tly_http_run_forget(struct tly_exchange *x)
+{
+    uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];
+    size_t n = tly_http_decode(x->rest, false, bytes);
+    if (n == SIZE_MAX) {
+        tly_http_problem(x, 400, "bad_path", "the path has a malformed escape");
+        return;
+    }
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_of(bytes, n)};
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(x->app, &request, &reply);
+    if (result == TLY_OK) {
+        struct tly_json json = tly_json_of(x->body);
+        x->type = TLY_HTTP_JSON;
+        tly_json_open(&json, '{');
+        tly_json_member_text(&json, "forgotten", request.bytes);
+        tly_json_close(&json, '}');
+        tly_http_put_text(x, "\n");
+    } else if (result == TLY_NOT_FOUND) {
+        tly_http_problem(x, 404, "no_member", "no member of that name, other than this node, is waited for");
+    } else {
+        tly_http_problem_of(x, result);
+    }
+}
+
 void tly_http_run_cluster(struct tly_exchange *x)
 {
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '{');
     put_node(x, &json, query_wants(x->request->query, "digest"));
+    const struct tly_engine *engine = tly_app_engine(x->app);
+    put_forgetting(&json, engine);
+    put_lives(&json, engine, tly_engine_lives(engine));
     tly_json_key(&json, "peers");
     put_peers(&json, tly_app_engine(x->app));
     tly_json_close(&json, '}');

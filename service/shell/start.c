@@ -113,6 +113,8 @@ static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_e
         .mesh_max = app->config.mesh_max,
         .memory_max = app->config.memory_max,
         .on_full = app->config.on_full,
+        .tombstone_grace_ms = app->config.tombstone_grace_ms,
+        .forget_after_ms = app->config.forget_after_ms,
         .lease = lease,
         .has_store = app->store != NULL,
         .now = tly_app_read_time(),

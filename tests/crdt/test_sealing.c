@@ -3,6 +3,8 @@
 #include "tests/crdt/world.h"
 #include "tests/support/cmocka.h"
 
+#include <stdio.h>
+
 #define WINDOW 1000
 #define SUM "s:a"
 
@@ -312,6 +314,40 @@ static void a_new_life_leaves_the_shards_of_the_old_as_they_are(void **state)
     assert_int_equal(current(0, WINDOW, 5), 7);
 }
 
+/* First hit in one order, then hit in another: versions follow the first. */
+static uint32_t rank_by_number(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+{
+    uint32_t number = 0;
+    for (size_t i = 2; i < key.n; i++)
+        number = number * 10 + (key.p[i] - (uint32_t)'0');
+    return number < *(const uint32_t *)context ? number : UINT32_MAX;
+}
+
+static void shards_are_sealed_in_the_order_of_their_ranks(void **state)
+{
+    uint32_t ranked = 400;
+    struct tly_ormap *map = world.node[0];
+    uint64_t last = 0;
+    for (size_t round = 0; round < 3; round++) {
+        size_t count = round == 0 ? 20 : 500; /* few are sorted otherwise than many */
+        for (size_t i = 0; i < count; i++) {
+            char key[16];
+            size_t which = round == 0 ? i : (i * 331 + round) % count;
+            snprintf(key, sizeof key, "s:%zu", which);
+            world_hit(map, tly_slice_text(key), (struct tly_hit){.window = WINDOW, .epoch = 5, .units = 1});
+        }
+        assert_int_equal(tly_ormap_seal_by(map, rank_by_number, &ranked), TLY_OK);
+        for (size_t i = 0; i < (count < ranked ? count : ranked); i++) {
+            char key[16];
+            size_t dots;
+            snprintf(key, sizeof key, "s:%zu", i);
+            const struct tly_dot *dot = world_dots(map, tly_slice_text(key), &dots);
+            assert_true(dots == 1 && dot->version.ts > last);
+            last = dot->version.ts;
+        }
+    }
+}
+
 static bool is_sum(void *context, struct tly_slice key, const struct tly_strategy *strategy,
                    const struct tly_dot *put)
 {
@@ -359,6 +395,7 @@ int main(void)
         scene(a_higher_generation_drops_own_units_sealed_or_not),
         scene(aux_that_came_with_a_hit_is_sealed_and_aux_that_was_replaced_is_not),
         scene(a_new_life_leaves_the_shards_of_the_old_as_they_are),
+        scene(shards_are_sealed_in_the_order_of_their_ranks),
         scene(a_shard_gone_before_it_was_sealed_leaves_no_trouble),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,7 +143,7 @@ static void repair_lets_in_what_apply_drops(void **state)
     assert_int_equal(tly_ormap_apply(pair.one, key, &dot, &outcome), TLY_OK);
     assert_int_equal(outcome, TLY_DROPPED);
     assert_int_equal(tly_ormap_repair(pair.one, key, &dot, &outcome), TLY_OK);
-    assert_int_equal(outcome, TLY_APPLIED);
+    assert_int_equal(outcome, TLY_REPAIRED);
     dot.version.origin = 3;
     assert_int_equal(tly_ormap_repair(pair.one, key, &dot, &outcome), TLY_OK);
     assert_int_equal(outcome, TLY_FORGED);

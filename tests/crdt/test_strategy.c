@@ -1,4 +1,5 @@
 /* What each strategy takes, keeps and reads, by example. */
+#include "crdt/calendar.h"
 #include "crdt/epoch_sum.h"
 #include "tests/crdt/sample.h"
 #include "tests/support/cmocka.h"
@@ -301,11 +302,62 @@ static void a_shard_expires_two_windows_and_the_skew_after_its_end_to_the_ms(voi
 static void neither_counters_nor_far_epochs_nor_large_skews_expire(void **state)
 {
     assert_false(expired(0, 0, UINT64_MAX, 0));
-    assert_false(expired(1, UINT64_MAX, UINT64_MAX, 0));
-    assert_false(expired(1, UINT64_MAX - 2, UINT64_MAX, 0));
-    assert_true(expired(1, UINT64_MAX - 4, UINT64_MAX, 0));
+    assert_false(expired(1, TLY_LAST_MS, 0, 0));
+    assert_false(expired(1, TLY_LAST_MS, TLY_LAST_MS, 0));
+    assert_true(expired(1, TLY_LAST_MS, TLY_LAST_MS + 4, 0));
     assert_false(expired(1000, 0, UINT64_MAX, UINT64_MAX));
-    assert_false(expired(TLY_WINDOW_MS_MAX, UINT64_MAX, UINT64_MAX, 0));
+    assert_false(expired(TLY_WINDOW_MS_MAX, TLY_LAST_MS / TLY_WINDOW_MS_MAX, TLY_LAST_MS, 0));
+}
+
+static void an_epoch_that_no_clock_reaches_is_over_from_the_beginning(void **state)
+{
+    assert_true(expired(1, UINT64_MAX, 0, UINT64_MAX));
+    assert_true(expired(1, TLY_LAST_MS + 1, 0, UINT64_MAX));
+    assert_true(expired(TLY_WINDOW_MS_MAX, TLY_LAST_MS / TLY_WINDOW_MS_MAX + 1, 0, UINT64_MAX));
+    for (uint64_t unit = 1; unit <= TLY_CALENDAR_UNITS; unit++)
+        assert_true(expired(TLY_WINDOW_CALENDAR + unit, UINT64_MAX, 0, UINT64_MAX));
+}
+
+/* date(1) of another system made these. */
+static void calendar_units_begin_when_the_calendar_says(void **state)
+{
+    static const struct {
+        uint64_t unit, number, start_s;
+    } known[] = {
+        {TLY_UNIT_MINUTE, 1, 60},
+        {TLY_UNIT_HOUR, 2, 7200},
+        {TLY_UNIT_DAY, 59, 5097600},
+        {TLY_UNIT_WEEK, 0, 0},
+        {TLY_UNIT_WEEK, 1, 345600},
+        {TLY_UNIT_WEEK, 2957, 1788134400},
+        {TLY_UNIT_MONTH, 0, 0},
+        {TLY_UNIT_MONTH, 1, 2678400},
+        {TLY_UNIT_MONTH, 361, 949363200},
+        {TLY_UNIT_MONTH, 362, 951868800},
+        {TLY_UNIT_MONTH, 650, 1709251200},
+        {TLY_UNIT_YEAR, 30, 946684800},
+        {TLY_UNIT_YEAR, 130, 4102444800},
+        {TLY_UNIT_YEAR, 131, 4133980800},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        assert_int_equal(tly_calendar_start_ms(known[i].unit, known[i].number), known[i].start_s * 1000);
+    assert_int_equal(tly_calendar_start_ms(0, 1), UINT64_MAX);
+    assert_int_equal(tly_calendar_start_ms(TLY_CALENDAR_UNITS + 1, 1), UINT64_MAX);
+}
+
+static void a_month_expires_two_months_and_15_hours_after_its_end(void **state)
+{
+    const uint64_t hour = 3600000, skew = 300000;
+    uint64_t february_2024 = 649, june = tly_calendar_start_ms(TLY_UNIT_MONTH, february_2024 + 3);
+    uint64_t last = june + 15 * hour + skew;
+    assert_false(expired(TLY_WINDOW_CALENDAR + TLY_UNIT_MONTH, february_2024, last, skew));
+    assert_true(expired(TLY_WINDOW_CALENDAR + TLY_UNIT_MONTH, february_2024, last + 1, skew));
+    assert_false(expired(TLY_WINDOW_CALENDAR + TLY_UNIT_MONTH, february_2024, 0, skew));
+    for (uint64_t unit = 1; unit <= TLY_CALENDAR_UNITS; unit++) {
+        uint64_t end = tly_calendar_start_ms(unit, 103) + 15 * hour + skew;
+        assert_false(expired(TLY_WINDOW_CALENDAR + unit, 100, end, skew));
+        assert_true(expired(TLY_WINDOW_CALENDAR + unit, 100, end + 1, skew));
+    }
 }
 
 /* Law ES13 */
@@ -318,7 +370,8 @@ static void expiry_agrees_with_128_bits_everywhere(void **state)
         uint64_t now = test_rng_next(&rng) >> shift, skew = test_rng_below(&rng, 400000);
         uint64_t epoch = now / window + test_rng_below(&rng, 8) - 6;
         wide gone_after = ((wide)epoch + 3) * window + skew;
-        claim(expired(window, epoch, now, skew) == ((wide)now > gone_after));
+        bool never_comes = epoch > TLY_LAST_MS / window;
+        claim(expired(window, epoch, now, skew) == (never_comes || (wide)now > gone_after));
         yes += expired(window, epoch, now, skew);
     }
     claim(yes > 1000 && yes < rounds);
@@ -388,6 +441,11 @@ static void a_window_is_at_most_a_year(void **state)
     assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), TLY_OK);
     dot.num[TLY_SUM_WINDOW]++;
     assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), TLY_BAD_PAYLOAD);
+    for (uint64_t unit = 0; unit <= TLY_CALENDAR_UNITS + 1; unit++) {
+        bool known = unit >= 1 && unit <= TLY_CALENDAR_UNITS;
+        dot.num[TLY_SUM_WINDOW] = TLY_WINDOW_CALENDAR + unit;
+        assert_int_equal(tly_dot_check(tly_epoch_sum(), &dot), known ? TLY_OK : TLY_BAD_PAYLOAD);
+    }
 }
 
 /* Law ES15 */
@@ -444,6 +502,9 @@ int main(void)
         cmocka_unit_test(random_sums_equal_those_of_128_bits),
         cmocka_unit_test(a_shard_expires_two_windows_and_the_skew_after_its_end_to_the_ms),
         cmocka_unit_test(neither_counters_nor_far_epochs_nor_large_skews_expire),
+        cmocka_unit_test(an_epoch_that_no_clock_reaches_is_over_from_the_beginning),
+        cmocka_unit_test(calendar_units_begin_when_the_calendar_says),
+        cmocka_unit_test(a_month_expires_two_months_and_15_hours_after_its_end),
         cmocka_unit_test(expiry_agrees_with_128_bits_everywhere),
         cmocka_unit_test(a_counter_sums_the_highest_generation_only),
         cmocka_unit_test(the_newest_word_on_a_deadline_counts),

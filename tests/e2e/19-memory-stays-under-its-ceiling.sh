@@ -42,10 +42,16 @@ new=a-new-key-that-has-31-bytes-too
 expect_like "a new key over RESP" "^OOM command not allowed when used memory > 'memory_max'" "$(resp a incr "$new" 2>&1)"
 expect "a new key over HTTP" 507 "$(http_status a "/v1/counters/$new" -X POST)"
 expect "… and its code" full "$(http a "/v1/counters/$new" -X POST | json code)"
-check='{"key":"new","rate":"5/1d","algorithm":"fixed_window"}'
+check='{"key":"newk","rate":"5/1d","algorithm":"fixed_window"}'
+# Checks with keys as long as that of $check, until one does not fit.
 fill_checks() {
-    python3 -c 'import json; print(json.dumps([{"key": f"c{i:02}", "rate": "5/1d", "algorithm": "fixed_window"} for i in range(1000)]))' >checks
-    http "$1" /v1/check -d @checks >checks.out
+    local turn
+    for turn in 1 2 3 4 5 6 7 8 9; do
+        python3 -c 'import json, sys; print(json.dumps([{"key": f"{sys.argv[1]}{i:03}", "rate": "5/1d", "algorithm": "fixed_window"} for i in range(1000)]))' "$turn" >checks
+        http "$1" /v1/check -d @checks >checks.out
+        ! grep -q memory_full checks.out || return 0
+    done
+    fail "nine thousand checks fitted"
 }
 fill_checks a
 refused_before=$(metric a checks_refused_full_total)

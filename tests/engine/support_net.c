@@ -31,6 +31,8 @@ struct batch {
 
 struct node {
     struct tly_engine *engine;
+    struct tly_engine_config config;
+    unsigned joins;
     bool paused;
     bool is_due_known; /* nothing has happened there since due was asked for */
     uint64_t due;
@@ -337,6 +339,23 @@ void net_run(struct net *net, uint64_t ns)
 
 /* ---- nodes ---- */
 
+void net_kill(struct net *net, size_t node)
+{
+    for (size_t i = net->wire_count; i-- > 0;)
+        if (net->wires[i].node[0] == node || net->wires[i].node[1] == node) tear(net, &net->wires[i]);
+    free_node(&net->nodes[node]);
+}
+
+size_t net_batches(const struct net *net, size_t node)
+{
+    return net->nodes[node].batch_count;
+}
+
+struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
+{
+    return tly_slice_of(net->nodes[node].batches[i].bytes, net->nodes[node].batches[i].n);
+}
+
 static struct tly_engine *make_engine(const struct net *net, size_t i, struct tly_engine_config config)
 {
     char name[24], address[24];
@@ -370,6 +389,8 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
 {
     size_t i = net->node_count++;
     assert_true(i < NET_NODES_MAX);
+    net->nodes[i].config = config;
+    net->nodes[i].joins = joins;
     net->nodes[i].engine = make_engine(net, i, config);
     start_engine(net, i, 100 + i, joins);
     return i;
@@ -391,16 +412,23 @@ size_t net_leases(const struct net *net, size_t node)
     return net->nodes[node].leases;
 }
 
+void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches)
+{
+    struct node *node = &net->nodes[i];
+    if (node->engine != NULL) net_kill(net, i);
+    for (; node->batch_count > batches; node->batch_count--)
+        free(node->batches[node->batch_count - 1].bytes);
+    node->engine = make_engine(net, i, node->config);
+    for (size_t j = 0; j < node->batch_count; j++)
+        assert_int_equal(tly_engine_replay(node->engine, net_batch(net, i, j)), TLY_OK);
+    /* The engine numbers what it gives from 1 on. */
+    node->batches_before = node->batch_count;
+    start_engine(net, i, origin, node->joins);
+}
+
 size_t net_add(struct net *net, unsigned joins)
 {
     return net_add_with(net, (struct tly_engine_config){0}, joins);
-}
-
-void net_kill(struct net *net, size_t node)
-{
-    for (size_t i = net->wire_count; i-- > 0;)
-        if (net->wires[i].node[0] == node || net->wires[i].node[1] == node) tear(net, &net->wires[i]);
-    free_node(&net->nodes[node]);
 }
 
 void net_cut(struct net *net, size_t a, size_t b)
@@ -449,16 +477,6 @@ uint64_t net_bytes(const struct net *net)
 size_t net_connections(const struct net *net)
 {
     return net->wire_count;
-}
-
-size_t net_batches(const struct net *net, size_t node)
-{
-    return net->nodes[node].batch_count;
-}
-
-struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
-{
-    return tly_slice_of(net->nodes[node].batches[i].bytes, net->nodes[node].batches[i].n);
 }
 
 /* ---- requests ---- */

@@ -25,6 +25,11 @@ struct tly_engine *net_node(struct net *net, size_t node);
 void net_kill(struct net *net, size_t node);
 /* A killed node with a store comes back with the first so many of its batches, as the life `origin`. */
 void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, unsigned joins);
+/*
+ * Kills a node, if it lives, and starts it again under a new life from the first `batches` of what it had given to its store
+ * (SIZE_MAX: all; 0: an empty disk). What it gives from now on is kept behind them.
+ */
+void net_restart(struct net *net, size_t node, uint64_t origin, size_t batches);
 /* Tears every connection between two nodes; they may dial again unless blocked. */
 void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);

@@ -111,7 +111,8 @@ static void rows_of(struct tly_engine *e, struct tly_buf *out)
     tly_follower_init(&follower, &mem, e->map);
     tly_round_writer_init(&writer, &mem);
     tly_buf_clear(out);
-    assert_true(tly_follower_next(&follower, &wish, &writer, out).rows > 0);
+    struct tly_pens pens = {.writer = &writer};
+    assert_true(tly_follower_next(&follower, &wish, &pens, out).rows > 0);
     tly_round_writer_fini(&writer);
     tly_follower_fini(&follower);
 }

@@ -73,6 +73,9 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"mesh_max", "16"},
         {"memory_max", "0"},
         {"on_full", "admit"},
+        {"tombstone_grace", "1"},
+        {"tombstone_grace", "604800"},
+        {"forget_after", "31622400"},
         {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -127,6 +130,9 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"memory_max=15m", "at least 16m"},
         {"memory_max=17179869184g", "bytes such as 512m"},
         {"on_full=evict", "admit or refuse"},
+        {"tombstone_grace=0", "seconds"},
+        {"tombstone_grace=604801", "seconds"},
+        {"forget_after=5m", "seconds"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh(), before = fresh();

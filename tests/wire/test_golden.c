@@ -1,12 +1,14 @@
 /*
- * The bytes of protocol version 1.  Each file in tests/wire/golden is a frame: lines that begin with '#' say what it is,
+ * The bytes of protocol versions 1 and 2.  Each file in tests/wire/golden is a frame: lines that begin with '#' say what it is,
  * the others are hex.  What the encoders make must equal it, what the decoders read must be sound, and PROTOCOL.md
  * must show it.  When one of these fails, nodes of today and yesterday do not understand each other.
  */
 #include "tests/support/mem.h"
 #include "tests/wire/damage.h"
+#include "tests/wire/link.h"
 #include "wire/frame.h"
 #include "wire/message.h"
+#include "wire/snapshot.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -114,6 +116,81 @@ static void put_round_lz4(struct tly_buf *body)
     put_part(body, &put, 1, TLY_ROUND_FIRST | TLY_ROUND_LAST);
 }
 
+/* The parts that follow one another on one stream. */
+static const struct dot part_dots[] = {
+    {"rl:00017:/search", tly_epoch_sum, {{T + 3, A}, TLY_PUT, {60000, 28333333, 5, 0}, {NULL, 0}}},
+    {"rl:00018:/search", tly_epoch_sum, {{T + 4, A}, TLY_PUT, {60000, 28333333, 1, 0}, {NULL, 0}}},
+    {"kv:a", tly_lww, {{T + 7, B}, TLY_PUT, {0}, {(const uint8_t *)"hello", 5}}},
+    {"rl:00017:/search", tly_epoch_sum, {{T + 10000000, A}, TLY_PUT, {60000, 28333333, 7, 0}, {NULL, 0}}},
+    {"rl:00018:/search", tly_epoch_sum, {{T + 10000001, A}, TLY_PUT, {60000, 28333333, 2, 0}, {NULL, 0}}},
+    {"rl:00017:/search", tly_epoch_sum, {{T + 20000000, A}, TLY_PUT, {60000, 28333334, 1, 7}, {NULL, 0}}},
+    {"kv:a", tly_lww, {{T + 30000000, A}, TLY_REMOVE, {0}, {NULL, 0}}},
+};
+static const struct tly_mark first_end[] = {{A, T + 4}, {B, T + 7}}, second_end = {A, T + 10000001},
+                             third_end = {A, T + 20000000}, fourth_end = {A, T + 30000000};
+
+#define ROUND (TLY_PART_FIRST | TLY_PART_LAST)
+
+static const struct {
+    size_t from, count;
+    struct tly_part_head head;
+} part_plans[] = {
+    {0, 3, {.flags = ROUND | TLY_PART_START, .start = {marks, 1}, .end = {first_end, 2}}},
+    {3, 2, {.flags = ROUND, .end = {&second_end, 1}}},
+    {5, 1, {.flags = ROUND, .end = {&third_end, 1}}},
+    {6, 1, {.flags = ROUND, .end = {&fourth_end, 1}}},
+    {0, 0, {.told = {&marks[1], 1}}},
+};
+
+/* Passes the parts before this one, and writes it. */
+static void put_stream_part(struct link *link, size_t which, struct tly_buf *body)
+{
+    struct tly_mem mem = test_mem();
+    link_init(link, &mem, NULL);
+    for (size_t i = 0; i < which; i++)
+        link_pass(link, part_dots + part_plans[i].from, part_plans[i].count, &part_plans[i].head);
+    struct tly_slice last =
+        link_put(link, part_dots + part_plans[which].from, part_plans[which].count, &part_plans[which].head);
+    tly_buf_put(body, last.p, last.n);
+}
+
+static void put_part_of(struct tly_buf *body, size_t which)
+{
+    struct link link;
+    put_stream_part(&link, which, body);
+    link_fini(&link, true);
+}
+
+static enum tly_result get_part_of(struct tly_slice body, size_t which)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_buf own;
+    struct link link;
+    tly_buf_init(&own, &mem, TLY_FRAME_BODY_MAX);
+    put_stream_part(&link, which, &own);
+    enum tly_result result = link_get(&link, body);
+    assert_true(link_has(&link, part_dots + part_plans[which].from, part_plans[which].count));
+    link_fini(&link, true);
+    tly_buf_fini(&own);
+    return result;
+}
+
+#define PART(name, which)                                    \
+    static void put_##name(struct tly_buf *body)             \
+    {                                                        \
+        put_part_of(body, which);                            \
+    }                                                        \
+    static enum tly_result get_##name(struct tly_slice body) \
+    {                                                        \
+        return get_part_of(body, which);                     \
+    }
+
+PART(part_first, 0)
+PART(part_steady, 1)
+PART(part_window, 2)
+PART(part_remove, 3)
+PART(part_told, 4)
+
 static void put_ack(struct tly_buf *body)
 {
     tly_ack_put(body, marks, 2);
@@ -153,6 +230,44 @@ static void put_probed(struct tly_buf *body)
 static void put_goodbye(struct tly_buf *body)
 {
     tly_goodbye_put(body, tly_slice_text("leaving"), tly_slice_text("the node is being stopped"));
+}
+
+static void put_cold_start(struct tly_buf *body)
+{
+    tly_cold_put(body, &(struct tly_cold){TLY_COLD_FLOOR, T + 4});
+}
+
+static void put_snap_ask(struct tly_buf *body)
+{
+    tly_cold_put(body, &(struct tly_cold){TLY_COLD_APPLY_FAILED, 0});
+}
+
+static void put_snap_begin(struct tly_buf *body)
+{
+    static const struct tly_life lives[] = {
+        {.origin = A, .mark = T + 9, .floor = T + 4, .state = TLY_LIFE_OPEN},
+        {.origin = 0},
+        {.origin = B, .mark = T + 7, .state = TLY_LIFE_SETTLED},
+    };
+    struct tly_snap_begin begin = {.number = 3, .bounds = {T - 1, T + 4}};
+    tly_snap_begin_put(body, &begin, lives, 3);
+}
+
+static void put_snap_chunk(struct tly_buf *body)
+{
+    static const struct put put = {
+        "kv:a", tly_lww, {{T + 7, B}, TLY_PUT, {1700000060000}, {(const uint8_t *)"hello", 5}}};
+    struct tly_mem mem = test_mem();
+    struct tly_buf part;
+    tly_buf_init(&part, &mem, TLY_FRAME_BODY_MAX);
+    put_part(&part, &put, 1, 0);
+    tly_snap_chunk_put(body, &(struct tly_snap_chunk){3, 0, tly_buf_slice(&part)});
+    tly_buf_fini(&part);
+}
+
+static void put_snap_end(struct tly_buf *body)
+{
+    tly_snap_end_put(body, &(struct tly_snap_end){3, 1});
 }
 
 static void put_unknown(struct tly_buf *body)
@@ -205,6 +320,36 @@ static enum tly_result get_goodbye(struct tly_slice body)
     return tly_goodbye_get(body, &word, &text);
 }
 
+static enum tly_result get_cold_start(struct tly_slice body)
+{
+    struct tly_cold cold;
+    return tly_cold_get(body, &cold);
+}
+
+static enum tly_result get_snap_begin(struct tly_slice body)
+{
+    struct tly_snap_begin begin;
+    struct tly_life life;
+    enum tly_result result = tly_snap_begin_get(body, &begin);
+    assert_int_equal(begin.life_count, 2);
+    while (tly_snap_lives_next(&begin, &life))
+        assert_true(life.origin == A ? life.floor == T + 4 : life.state == TLY_LIFE_SETTLED);
+    return result;
+}
+
+static enum tly_result get_snap_chunk(struct tly_slice body)
+{
+    struct tly_snap_chunk chunk;
+    enum tly_result result = tly_snap_chunk_get(body, &chunk);
+    return result == TLY_OK ? get_round(chunk.part) : result;
+}
+
+static enum tly_result get_snap_end(struct tly_slice body)
+{
+    struct tly_snap_end end;
+    return tly_snap_end_get(body, &end);
+}
+
 static enum tly_result get_anything(struct tly_slice body)
 {
     (void)body;
@@ -223,6 +368,11 @@ static const struct golden {
     {"round_first.hex", TLY_FRAME_ROUND, put_round_first, get_round},
     {"round_last.hex", TLY_FRAME_ROUND, put_round_last, get_round},
     {"round_lz4.hex", TLY_FRAME_ROUND, put_round_lz4, get_round},
+    {"part_1_first.hex", TLY_FRAME_PART, put_part_first, get_part_first},
+    {"part_2_steady.hex", TLY_FRAME_PART, put_part_steady, get_part_steady},
+    {"part_3_window.hex", TLY_FRAME_PART, put_part_window, get_part_window},
+    {"part_4_remove.hex", TLY_FRAME_PART, put_part_remove, get_part_remove},
+    {"part_5_told.hex", TLY_FRAME_PART, put_part_told, get_part_told},
     {"ack.hex", TLY_FRAME_ACK, put_ack, get_ack},
     {"nak_stale.hex", TLY_FRAME_NAK, put_nak_stale, get_nak},
     {"nak_clock_ahead.hex", TLY_FRAME_NAK, put_nak_clock, get_nak},
@@ -231,6 +381,11 @@ static const struct golden {
     {"goodbye.hex", TLY_FRAME_GOODBYE, put_goodbye, get_goodbye},
     {"probe.hex", TLY_FRAME_PROBE | TLY_FRAME_IGNORABLE, put_probe, get_probe},
     {"probed.hex", TLY_FRAME_PROBED | TLY_FRAME_IGNORABLE, put_probed, get_probe},
+    {"cold_start.hex", TLY_FRAME_COLD_START, put_cold_start, get_cold_start},
+    {"snap_ask.hex", TLY_FRAME_SNAP_ASK, put_snap_ask, get_cold_start},
+    {"snap_begin.hex", TLY_FRAME_SNAP_BEGIN, put_snap_begin, get_snap_begin},
+    {"snap_chunk.hex", TLY_FRAME_SNAP_CHUNK, put_snap_chunk, get_snap_chunk},
+    {"snap_end.hex", TLY_FRAME_SNAP_END, put_snap_end, get_snap_end},
     {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
 };
 

@@ -1,0 +1,504 @@
+#include "crdt/install.h"
+
+#include "crdt/counter.h"
+#include "crdt/epoch_sum.h"
+#include "crdt/ormap_impl.h"
+
+#include <assert.h>
+
+struct tly_install {
+    struct tly_ormap *map;
+    struct tly_ormap *staged; /* has no own life, and no marks until the end: everything may come in */
+    struct tly_life *lives;   /* as the source had them */
+    size_t life_count, life_capacity;
+    uint64_t *former;
+    size_t former_count, former_capacity;
+    struct tly_bounds bounds;
+};
+
+struct tly_install *tly_install_new(struct tly_ormap *map)
+{
+    struct tly_install *install = tly_mem_zeroed(&map->given, sizeof *install);
+    if (install == NULL) return NULL;
+    struct tly_ormap_config config = {
+        .mem = map->given,
+        .hash_key = map->hash_key,
+        .registry = map->registry,
+        .keys_max = map->keys_max,
+        .clock = map->clock,
+    };
+    install->map = map;
+    install->staged = tly_ormap_new(&config);
+    if (install->staged != NULL) return install;
+    tly_mem_free(&map->given, install, sizeof *install);
+    return NULL;
+}
+
+void tly_install_free(struct tly_install *install)
+{
+    if (install == NULL) return;
+    const struct tly_mem mem = install->map->given;
+    tly_ormap_free(install->staged);
+    tly_mem_free(&mem, install->lives, install->life_capacity * sizeof *install->lives);
+    tly_mem_free(&mem, install->former, install->former_capacity * sizeof *install->former);
+    tly_mem_free(&mem, install, sizeof *install);
+}
+
+static struct tly_life *life_of(const struct tly_install *install, uint64_t origin)
+{
+    for (size_t i = 0; i < install->life_count; i++)
+        if (install->lives[i].origin == origin) return &install->lives[i];
+    return NULL;
+}
+
+enum tly_result tly_install_life(struct tly_install *install, const struct tly_life *life)
+{
+    if (life->origin == 0 || life_of(install, life->origin) != NULL) return TLY_OK;
+    if (install->life_count == TLY_ORIGINS_MAX) return TLY_FULL;
+    void *lives = tly_mem_reserve(&install->map->given, install->lives, &install->life_capacity,
+                                  install->life_count + 1, sizeof *install->lives);
+    if (lives == NULL) return TLY_NOMEM;
+    install->lives = lives;
+    install->lives[install->life_count++] = *life;
+    return TLY_OK;
+}
+
+void tly_install_bounds(struct tly_install *install, struct tly_bounds bounds)
+{
+    install->bounds = bounds;
+}
+
+enum tly_result tly_install_add(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot,
+                                enum tly_outcome *outcome)
+{
+    return tly_ormap_apply(install->staged, key, dot, outcome);
+}
+
+enum tly_result tly_install_former(struct tly_install *install, uint64_t origin)
+{
+    void *former = tly_mem_reserve(&install->map->given, install->former, &install->former_capacity,
+                                   install->former_count + 1, sizeof *install->former);
+    if (former == NULL) return TLY_NOMEM;
+    install->former = former;
+    install->former[install->former_count++] = origin;
+    return TLY_OK;
+}
+
+/* ---- what stays of what was here ---- */
+
+/* The mark at which a life was settled, there or here; false: it is not. */
+static bool is_settled(const struct tly_install *install, uint64_t origin, uint64_t *mark)
+{
+    const struct tly_life *there = life_of(install, origin);
+    uint32_t number = tly_map_life_find(install->map, origin);
+    const struct tly_map_life *here = number != TLY_NO_LIFE ? &install->map->lives[number] : NULL;
+    if (there != NULL && there->state >= TLY_LIFE_SETTLED)
+        *mark = there->mark;
+    else if (here != NULL && here->state >= TLY_LIFE_SETTLED)
+        *mark = here->mark;
+    else
+        return false;
+    return true;
+}
+
+/* Up to here the snapshot says all there is to say of a life. */
+static uint64_t said_up_to(const struct tly_install *install, uint64_t origin)
+{
+    const struct tly_life *life = life_of(install, origin);
+    if (life == NULL) return install->bounds.lost;
+    return life->state >= TLY_LIFE_SETTLED ? UINT64_MAX : life->mark;
+}
+
+static bool stands(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
+{
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    for (size_t i = 0; i < count; i++)
+        if (tly_dot_equal(&dots[i], dot)) return true;
+    return false;
+}
+
+/* A REMOVE that was not here restarts what this node counted itself. */
+static bool brings_remove(struct tly_install *install, struct tly_slice key)
+{
+    const struct tly_entry *there = tly_ormap_find(install->staged, key);
+    if (there == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(install->staged, there, &count);
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_REMOVE && !stands(install->map, key, &dots[i])) return true;
+    return false;
+}
+
+/* Whether two shards count side by side, so that time alone cannot have ended one of them before the other. */
+static bool are_neighbours(const struct tly_dot *a, const struct tly_dot *b)
+{
+    if (a->op != TLY_PUT || a->num[TLY_SUM_WINDOW] != b->num[TLY_SUM_WINDOW]) return false;
+    uint64_t x = a->num[TLY_SUM_EPOCH], y = b->num[TLY_SUM_EPOCH];
+    return a->num[TLY_SUM_WINDOW] == 0 ? x == y : x + 1 >= y && y + 1 >= x;
+}
+
+/* Whether a dot at or below the mark is gone from a map: it neither stands there nor does anything make it redundant. */
+static bool is_gone_from(struct tly_ormap *map, uint64_t mark, struct tly_slice key,
+                         const struct tly_dot *dot)
+{
+    if (dot->version.ts > mark) return false;
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (tly_dot_equal(&dots[i], dot) || tly_dominates(tly_entry_strategy(entry), &dots[i], dot))
+            return false;
+    return true;
+}
+
+static bool is_gone_there(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot)
+{
+    const struct tly_life *life = life_of(install, dot->version.origin);
+    return life != NULL && is_gone_from(install->staged, life->mark, key, dot);
+}
+
+/*
+ * Whether the key was deleted while this node was away: the snapshot has a REMOVE that was not here, or lacks a dot that it must have
+ * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come.
+ */
+static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own)
+{
+    if (brings_remove(install, key)) return true;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(install->map, tly_ormap_find(install->map, key), &count);
+    for (size_t i = 0; i < count; i++)
+        if (are_neighbours(&dots[i], own) && is_gone_there(install, key, &dots[i])) return true;
+    return false;
+}
+
+static bool is_own(const struct tly_install *install, uint64_t origin)
+{
+    for (size_t i = 0; i < install->former_count; i++)
+        if (install->former[i] == origin) return true;
+    return origin == tly_ormap_origin(install->map);
+}
+
+static bool stays(struct tly_install *install, const struct tly_entry *entry, const struct tly_dot *dot)
+{
+    uint64_t end;
+    if (dot->version.ts <= said_up_to(install, dot->version.origin)) return false;
+    if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
+    if (dot->version.ts > install->bounds.forgotten) return true;
+    bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
+    return counted && is_own(install, dot->version.origin) &&
+           !was_deleted(install, tly_entry_key(entry), dot);
+}
+
+static enum tly_result keep_dots(struct tly_install *install, const struct tly_entry *entry,
+                                 struct tly_installed *report)
+{
+    size_t count;
+    struct tly_slice key = tly_entry_key(entry);
+    (void)tly_entry_dots(install->map, entry, &count);
+    for (size_t i = 0; i < count; i++) {
+        /* The array is the map's one scratch, which the questions below use as well. */
+        struct tly_dot dot = tly_entry_dots(install->map, entry, &count)[i];
+        if (stands(install->staged, key, &dot)) continue;
+        if (!stays(install, entry, &dot)) {
+            report->dropped++;
+            continue;
+        }
+        enum tly_outcome outcome;
+        enum tly_result result = tly_ormap_apply(install->staged, key, &dot, &outcome);
+        if (result != TLY_OK) return result;
+        report->kept++;
+    }
+    return TLY_OK;
+}
+
+static enum tly_result keep_local_words(struct tly_install *install, struct tly_entry *entry)
+{
+    const uint64_t *words = tly_entry_local(entry);
+    struct tly_entry *staged = words != NULL ? tly_ormap_find(install->staged, tly_entry_key(entry)) : NULL;
+    if (staged == NULL) return TLY_OK;
+    enum tly_result result = tly_entry_need_local(install->staged, &staged);
+    if (result == TLY_OK) memcpy(tly_entry_local(staged), words, TLY_LOCAL_WORDS * sizeof *words);
+    return result;
+}
+
+static enum tly_result keep_what_stays(struct tly_install *install, struct tly_installed *report)
+{
+    enum tly_result result = TLY_OK;
+    size_t cursor = 0;
+    for (struct tly_entry *entry; (entry = tly_ormap_each(install->map, &cursor)) != NULL;) {
+        result = keep_dots(install, entry, report);
+        if (result == TLY_OK) result = keep_local_words(install, entry);
+        if (result != TLY_OK) break;
+    }
+    return result;
+}
+
+/* ---- what nobody had heard ---- */
+
+/* Units of a shard that fall into an epoch. */
+static int64_t units_in(const struct tly_dot *dot, uint64_t epoch)
+{
+    if (dot->num[TLY_SUM_EPOCH] == epoch) return (int64_t)dot->num[TLY_SUM_COUNT];
+    bool before = dot->num[TLY_SUM_WINDOW] != 0 && dot->num[TLY_SUM_EPOCH] == epoch + 1;
+    return before ? (int64_t)dot->num[TLY_SUM_AUX] : 0;
+}
+
+/* The dot of a former life's shard of this window in an entry; an absent one is all zero. */
+static struct tly_dot shard_in(struct tly_ormap *map, struct tly_slice key, uint64_t origin, uint64_t window)
+{
+    struct tly_dot shard = {.num = {window}};
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry == NULL) return shard;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].version.origin == origin && dots[i].op == TLY_PUT &&
+            dots[i].num[TLY_SUM_WINDOW] == window)
+            shard = dots[i];
+    return shard;
+}
+
+static enum tly_result count_hit(struct tly_ormap *map, struct tly_slice key, const struct tly_hit *hit)
+{
+    struct tly_entry *entry;
+    enum tly_result result = tly_ormap_need(map, key, &entry);
+    if (result != TLY_OK) return result;
+    result = tly_ormap_hit(map, &entry, hit);
+    if (result != TLY_OK) tly_ormap_tidy(map, entry);
+    return result;
+}
+
+static enum tly_result carry_units(struct tly_install *install, struct tly_slice key, struct tly_hit hit,
+                                   struct tly_installed *report)
+{
+    if (hit.units == 0) return TLY_OK;
+    enum tly_result result = count_hit(install->staged, key, &hit);
+    if (result != TLY_OK) return result;
+    report->carried++;
+    report->carried_units += hit.units > 0 ? (uint64_t)hit.units : 0;
+    return TLY_OK;
+}
+
+static int64_t difference(int64_t a, int64_t b)
+{
+    int64_t sum;
+    if (!__builtin_sub_overflow(a, b, &sum)) return sum;
+    return a > b ? INT64_MAX : INT64_MIN;
+}
+
+static enum tly_result carry_shard(struct tly_install *install, struct tly_slice key,
+                                   const struct tly_dot *own, struct tly_installed *report)
+{
+    uint64_t window = own->num[TLY_SUM_WINDOW], epoch = own->num[TLY_SUM_EPOCH];
+    struct tly_dot theirs = shard_in(install->staged, key, own->version.origin, window);
+    struct tly_hit hit = {.window = window, .epoch = epoch, .keeps_aux = true};
+    if (window == 0) {
+        const struct tly_entry *entry = tly_ormap_find(install->staged, key);
+        if (entry != NULL && tly_counter_generation(install->staged, entry) > epoch) return TLY_OK;
+        hit.keeps_aux = own->num[TLY_SUM_AUX] == 0;
+        hit.aux = (int64_t)own->num[TLY_SUM_AUX];
+    } else if (epoch > 0) {
+        struct tly_hit before = {.window = window, .epoch = epoch - 1};
+        before.units = difference(units_in(own, epoch - 1), units_in(&theirs, epoch - 1));
+        enum tly_result result = carry_units(install, key, before, report);
+        if (result != TLY_OK) return result;
+    }
+    hit.units = difference(units_in(own, epoch), units_in(&theirs, epoch));
+    return carry_units(install, key, hit, report);
+}
+
+static enum tly_result carry_life(struct tly_install *install, uint64_t origin, uint64_t mark,
+                                  struct tly_installed *report)
+{
+    enum tly_result result = TLY_OK;
+    uint32_t life = tly_map_life_find(install->map, origin);
+    if (life == TLY_NO_LIFE) return TLY_OK;
+    struct tly_scan scan = tly_scan_of(install->map, life, mark);
+    for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(install->map, &scan, &scanned);) {
+        if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
+        if (was_deleted(install, scanned.key, &scanned.dot)) continue;
+        result = carry_shard(install, scanned.key, &scanned.dot, report);
+    }
+    return result;
+}
+
+static enum tly_result carry_over(struct tly_install *install, struct tly_installed *report)
+{
+    enum tly_result result = TLY_OK;
+    if (install->staged->own == TLY_NO_LIFE) return TLY_OK;
+    for (size_t i = 0; result == TLY_OK && i < install->former_count; i++) {
+        uint64_t mark;
+        if (is_settled(install, install->former[i], &mark))
+            result = carry_life(install, install->former[i], mark, report);
+    }
+    return result;
+}
+
+/* ---- the own shard ---- */
+
+static enum tly_result restart_shard(struct tly_install *install, struct tly_slice key,
+                                     const struct tly_dot *own)
+{
+    uint64_t window = own->num[TLY_SUM_WINDOW], epoch = own->num[TLY_SUM_EPOCH];
+    struct tly_hit now = {.window = window, .epoch = epoch};
+    now.units = difference(0, units_in(own, epoch));
+    enum tly_result result = count_hit(install->staged, key, &now);
+    if (window == 0 || epoch == 0 || result != TLY_OK) return result;
+    struct tly_hit before = {.window = window, .epoch = epoch - 1};
+    before.units = difference(0, units_in(own, epoch - 1));
+    return count_hit(install->staged, key, &before);
+}
+
+/* What the own life counted stays, save where the snapshot brings a REMOVE. */
+static enum tly_result restart_own(struct tly_install *install)
+{
+    enum tly_result result = TLY_OK;
+    struct tly_ormap *map = install->map;
+    if (map->own == TLY_NO_LIFE) return TLY_OK;
+    struct tly_scan scan = tly_scan_of(map, map->own, said_up_to(install, tly_ormap_origin(map)));
+    for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(map, &scan, &scanned);) {
+        if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
+        if (stands(install->staged, scanned.key, &scanned.dot) && brings_remove(install, scanned.key))
+            result = restart_shard(install, scanned.key, &scanned.dot);
+    }
+    return result;
+}
+
+/* ---- what the source does not know to be gone ---- */
+
+struct staleness {
+    struct tly_install *install;
+    struct tly_slice key;
+};
+
+static bool is_stale(void *context, const struct tly_dot *dot)
+{
+    const struct staleness *stale = context;
+    struct tly_ormap *map = stale->install->map;
+    if (dot->version.origin == tly_ormap_origin(map))
+        return false; /* ours, and perhaps counted into just now */
+    return is_gone_from(map, tly_ormap_mark(map, dot->version.origin), stale->key, dot);
+}
+
+/* A source that was restored from an old disk may still have what was deleted and forgotten here. */
+static void drop_stale(struct tly_install *install, struct tly_installed *report)
+{
+    size_t cursor = 0;
+    for (struct tly_entry *entry; (entry = tly_ormap_each(install->staged, &cursor)) != NULL;) {
+        struct staleness stale = {install, tly_entry_key(entry)};
+        size_t keys = install->staged->keys;
+        report->stale += tly_map_drop_if(install->staged, entry, is_stale, &stale);
+        if (install->staged->keys < keys) cursor--; /* another of the same hash has moved up */
+    }
+}
+
+/* Nor is a life that was dropped here to be waited for again because the source still has it. */
+static void drop_lives(struct tly_install *install)
+{
+    const struct tly_ormap *map = install->map;
+    struct tly_ormap *staged = install->staged;
+    tly_map_settle_log(staged);
+    for (uint32_t i = 0; i < staged->life_count; i++) {
+        const struct tly_map_life *life = &staged->lives[i];
+        bool dropped = life->origin != 0 && life->mark <= map->lost && i != staged->own &&
+                       tly_map_life_find(map, life->origin) == TLY_NO_LIFE;
+        if (dropped && life->log.last == 0) tly_map_life_drop(staged, i);
+    }
+}
+
+/* ---- the swap ---- */
+
+static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life *life)
+{
+    uint32_t number;
+    enum tly_result result = tly_map_life_need(staged, life->origin, &number);
+    if (result != TLY_OK) return result;
+    struct tly_map_life *taken = &staged->lives[number];
+    /* The source's lives come first. Where it has one settled, what was here beyond its mark has just gone. */
+    bool ends = taken->state < TLY_LIFE_SETTLED && life->state >= TLY_LIFE_SETTLED;
+    if (ends || (taken->state < TLY_LIFE_SETTLED && life->mark > taken->mark)) taken->mark = life->mark;
+    if (life->state > taken->state) taken->state = life->state;
+    if (life->floor > taken->floor) taken->floor = life->floor < taken->mark ? life->floor : taken->mark;
+    return TLY_OK;
+}
+
+static enum tly_result take_their_lives(struct tly_install *install)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; result == TLY_OK && i < install->life_count; i++)
+        result = take_life(install->staged, &install->lives[i]);
+    tly_map_raise_bounds(install->staged, install->bounds);
+    return result;
+}
+
+/* A life that the source has dropped, and of which nothing stays here either, must not be waited for here for ever. */
+static bool is_dropped_there(const struct tly_install *install, const struct tly_life *life)
+{
+    return life_of(install, life->origin) == NULL && life->mark <= install->bounds.lost &&
+           tly_map_life_find(install->staged, life->origin) == TLY_NO_LIFE;
+}
+
+static enum tly_result take_lives(struct tly_install *install)
+{
+    const struct tly_ormap *map = install->map;
+    struct tly_ormap *staged = install->staged;
+    enum tly_result result = take_their_lives(install);
+    for (size_t i = 0; result == TLY_OK && i < map->life_count; i++) {
+        struct tly_life life = tly_ormap_life_kept(map, i);
+        if (life.origin != 0 && !is_dropped_there(install, &life)) result = take_life(staged, &life);
+    }
+    tly_map_raise_bounds(staged, tly_ormap_bounds(map));
+    return result;
+}
+
+static enum tly_result take_own(struct tly_install *install)
+{
+    uint64_t own = tly_ormap_origin(install->map);
+    const struct tly_life *life = life_of(install, own);
+    if (life != NULL && life->state >= TLY_LIFE_SETTLED) return TLY_STALE;
+    return own != 0 ? tly_map_life_need(install->staged, own, &install->staged->own) : TLY_OK;
+}
+
+/* Each struct keeps its own way to memory; all else changes places. */
+static void swap(struct tly_ormap *a, struct tly_ormap *b)
+{
+    struct tly_ormap old = *a;
+    struct tly_mem mem_a = a->mem, mem_b = b->mem;
+    *a = *b;
+    *b = old;
+    a->mem = mem_a;
+    b->mem = mem_b;
+    a->registry = old.registry;
+    a->arrangement += old.arrangement; /* no slot that was sought before is taken for one of these */
+    struct tly_clock clock = old.clock;
+    tly_clock_observe(&clock, a->clock.last);
+    a->clock = clock;
+}
+
+enum tly_result tly_install_finish(struct tly_install *install, struct tly_installed *report)
+{
+    *report = (struct tly_installed){0};
+    install->staged->registry = install->map->registry;
+    enum tly_result result = tly_ormap_seal(install->map);
+    if (result == TLY_OK) result = keep_what_stays(install, report);
+    if (result == TLY_OK) result = take_own(install);
+    if (result == TLY_OK) result = restart_own(install);
+    if (result == TLY_OK) result = carry_over(install, report);
+    if (result == TLY_OK) result = take_lives(install);
+    if (result != TLY_OK) return result;
+    drop_stale(install, report);
+    drop_lives(install);
+    swap(install->map, install->staged);
+    return TLY_OK;
+}
+
+enum tly_result tly_install_whole(struct tly_install *install)
+{
+    assert(tly_ormap_origin(install->map) == 0);
+    enum tly_result result = take_their_lives(install);
+    if (result == TLY_OK) swap(install->map, install->staged);
+    return result;
+}

@@ -1,0 +1,54 @@
+/*
+ * Installing a snapshot, which replaces: of the local dots those stay that are in the snapshot or lie beyond its mark of their
+ * life; then all is joined, but for dots that are known here to be gone.  Joining alone would revive what others deleted and
+ * forgot.  For the same reason a dot that nobody
+ * had heard goes if it is older than the newest REMOVE that was forgotten there: nobody can tell any more whether one stood above it.
+ * Who is a member never has such dots, since F waits for it.  What this node counted itself is excepted, unless the key shows that it
+ * was deleted: a REMOVE cannot have meant what nobody knew.
+ *
+ * The snapshot is staged beside the map as it comes in, part by part; nothing is seen of it until tly_install_finish swaps it in
+ * whole.  Freeing the object instead leaves the map as it was.  One object per (life of the source, number of the snapshot).
+ */
+#ifndef TALLY_CRDT_INSTALL_H
+#define TALLY_CRDT_INSTALL_H
+
+#include "crdt/forget.h"
+
+struct tly_install;
+
+/* Borrows the map. NULL: no memory. */
+struct tly_install *tly_install_new(struct tly_ormap *map);
+void tly_install_free(struct tly_install *install);
+
+/* What the source knew of a life (tly_ormap_life_kept) when the snapshot began. TLY_OK, TLY_NOMEM, TLY_FULL. */
+enum tly_result tly_install_life(struct tly_install *install, const struct tly_life *life) TLY_MUST_CHECK;
+void tly_install_bounds(struct tly_install *install, struct tly_bounds bounds);
+/* One dot of the snapshot; results as of tly_ormap_apply. */
+enum tly_result tly_install_add(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot,
+                                enum tly_outcome *outcome) TLY_MUST_CHECK;
+
+/*
+ * This life was this node's own once, and what it counted is this node's own too. If the snapshot has it settled, what it counted and nobody heard is carried over: own - theirs
+ * is exact then, and is counted into the own life of now. TLY_NOMEM.
+ */
+enum tly_result tly_install_former(struct tly_install *install, uint64_t origin) TLY_MUST_CHECK;
+
+struct tly_installed {
+    size_t kept;    /* local dots that stay beside the snapshot's */
+    size_t dropped; /* local dots that go */
+    size_t stale;   /* dots of the snapshot that are known here to be gone */
+    size_t carried; /* shards with something that nobody had heard */
+    uint64_t carried_units;
+};
+
+/*
+ * Seals, then replaces the map's contents. The own life, if one has begun, goes on; what it counted stays. On TLY_STALE (the
+ * snapshot has the own life settled: another must begin first), TLY_NOMEM, TLY_FULL and TLY_CLOCK_END the map is as it was, save that it
+ * is sealed, and the install can only be freed. After TLY_OK numbers of lives, entries and scans got before are not valid any more.
+ */
+enum tly_result tly_install_finish(struct tly_install *install, struct tly_installed *report) TLY_MUST_CHECK;
+
+/* For a disk that is read: what was here goes, all of it, and no life may have begun. TLY_NOMEM, TLY_FULL: as it was. */
+enum tly_result tly_install_whole(struct tly_install *install) TLY_MUST_CHECK;
+
+#endif

@@ -1,0 +1,363 @@
+/*
+ * F, and what is forgotten by it.  While anything waits to be forgotten each member publishes one number for its life,
+ * sys:stable:ORIGIN -> [number, life, mark, newest, print, …]: everything of every life that has not ended is here up to number; and what it has
+ * of each life that ended and is not settled.  F is the least number of all members.  What lies at or below an F that was
+ * known for tombstone_grace is forgotten.  Nothing is published when nothing waits.
+ */
+#include "service/engine/impl.h"
+
+#include "service/engine/limit.h"
+#include "wire/pack.h"
+
+#define PREFIX "sys:stable:"
+#define PREFIX_BYTES 11
+#define KEY_BYTES (PREFIX_BYTES + 20)
+#define SAID_MAX 4096
+
+#define GRACE_MS UINT64_C(300000)
+#define FORGET_AFTER_MS UINT64_C(86400000)
+
+void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config)
+{
+    uint64_t grace_ms = config->tombstone_grace_ms, after_ms = config->forget_after_ms;
+    e->forget.grace_ns = (grace_ms != 0 ? grace_ms : GRACE_MS) * NS_PER_MS;
+    e->forget.forget_after_ns = (after_ms != 0 ? after_ms : FORGET_AFTER_MS) * NS_PER_MS;
+}
+
+/* ---- numbers ---- */
+
+static struct tly_slice key_of(uint8_t key[KEY_BYTES], uint64_t origin)
+{
+    memcpy(key, PREFIX, PREFIX_BYTES);
+    for (size_t i = KEY_BYTES; i-- > PREFIX_BYTES; origin /= 10)
+        key[i] = (uint8_t)('0' + origin % 10);
+    return tly_slice_of(key, KEY_BYTES);
+}
+
+bool tly_forget_counts(const struct peer *peer)
+{
+    /* Only that word frees anything: who is away, left or dead is waited for. */
+    return peer->state != 0 && peer->state != MEMBER_FORGOTTEN;
+}
+
+static void lower(uint64_t *least, uint64_t number)
+{
+    if (number < *least) *least = number;
+}
+
+uint64_t tly_forget_number(const struct tly_engine *e)
+{
+    uint64_t least = tly_ormap_mark(e->map, tly_ormap_origin(e->map));
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.origin != 0 && life.state < TLY_LIFE_SETTLED) lower(&least, life.mark);
+    }
+    /* A member of whom nothing has been heard yet has a life all the same. */
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (tly_forget_counts(e->peers[i])) lower(&least, tly_ormap_mark(e->map, e->peers[i]->member_origin));
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        if (conn->state == CONN_UP && !conn->below) lower(&least, tly_ormap_mark(e->map, conn->peer->origin));
+        if (conn->out.active) lower(&least, conn->out.frozen);
+    }
+    return least;
+}
+
+/* The walk over what a life has published; false: nothing. */
+static bool said_by(struct tly_engine *e, uint64_t origin, uint64_t *number, struct tly_cursor *cursor,
+                    size_t *lives)
+{
+    uint8_t key[KEY_BYTES];
+    const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, origin));
+    if (entry == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    if (count != 1 || dots[0].op != TLY_PUT) return false;
+    *cursor = tly_cursor_of(dots[0].bytes);
+    size_t elements = tly_get_array(cursor, (size_t)4 * SAID_MAX + 1);
+    *number = tly_get_uint(cursor);
+    *lives = elements / 4;
+    return elements % 4 == 1 && cursor->result == TLY_OK;
+}
+
+bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
+                     uint64_t *mark)
+{
+    uint64_t number;
+    struct tly_cursor cursor;
+    size_t lives;
+    if (!said_by(e, member, &number, &cursor, &lives)) return false;
+    for (size_t i = 0; i < lives && cursor.result == TLY_OK; i++) {
+        uint64_t origin = tly_get_uint(&cursor);
+        *mark = tly_get_uint(&cursor);
+        beyond->newest = tly_get_uint(&cursor);
+        beyond->print = tly_get_uint(&cursor);
+        if (origin == life) return cursor.result == TLY_OK;
+    }
+    return false;
+}
+
+static uint64_t number_of(struct tly_engine *e, uint64_t origin)
+{
+    uint64_t number = 0;
+    struct tly_cursor cursor;
+    size_t lives;
+    return said_by(e, origin, &number, &cursor, &lives) ? number : 0;
+}
+
+/* A node that was given others to join and never met any does not know yet what it may forget. */
+static bool is_unmet(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->target_count; i++)
+        if (!e->targets[i]->is_self && e->targets[i]->peer == NULL && e->peer_count == 0) return true;
+    return false;
+}
+
+static uint64_t compute_f(struct tly_engine *e)
+{
+    if (is_unmet(e)) return 0;
+    uint64_t least = number_of(e, tly_ormap_origin(e->map));
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (tly_forget_counts(e->peers[i])) lower(&least, number_of(e, e->peers[i]->member_origin));
+    return least;
+}
+
+/* ---- publishing ---- */
+
+static uint64_t mix(uint64_t sum, uint64_t number)
+{
+    sum = (sum ^ number) * UINT64_C(0x9e3779b97f4a7c15);
+    return sum ^ sum >> 29;
+}
+
+/* Appends what is here of the ended lives; a number that changes when any of it does. */
+static uint64_t put_closed(struct tly_engine *e, struct tly_buf *out, size_t *count)
+{
+    uint64_t print = 0;
+    *count = 0;
+    for (size_t i = 0; i < tly_ormap_lives(e->map) && *count < SAID_MAX; i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.origin == 0 || life.state != TLY_LIFE_CLOSED) continue;
+        struct tly_beyond beyond = tly_ormap_beyond(e->map, life.origin, life.mark);
+        tly_put_uint(out, life.origin);
+        tly_put_uint(out, life.mark);
+        tly_put_uint(out, beyond.newest);
+        tly_put_uint(out, beyond.print);
+        print = mix(mix(mix(print, life.origin), life.mark), beyond.print);
+        ++*count;
+    }
+    return print;
+}
+
+static void publish(struct tly_engine *e, uint64_t number, struct tly_slice closed, size_t count)
+{
+    /* F waits for members, so whoever says a number is one. */
+    struct tly_slice name = tly_slice_text(e->name);
+    uint64_t own = tly_ormap_origin(e->map);
+    if (tly_member_origin(e, name) != own &&
+        tly_member_put(e, name, own, tly_slice_text(e->address), MEMBER_ALIVE) != TLY_OK)
+        return;
+    tly_buf_clear(&e->frame);
+    tly_put_array(&e->frame, 4 * count + 1);
+    tly_put_uint(&e->frame, number);
+    tly_buf_put(&e->frame, closed.p, closed.n);
+    if (e->frame.result != TLY_OK) return;
+    uint8_t key[KEY_BYTES];
+    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
+    if (tly_ormap_put(e->map, key_of(key, own), &dot) != TLY_OK) return;
+    e->forget.number = number;
+    tly_flush_soon(e, true);
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The newest ts that waits for F to reach it; 0: nothing waits. */
+static uint64_t wanted(const struct tly_engine *e)
+{
+    /* What a counter's skew has yet to pass for is not asked for before. */
+    uint64_t ended = e->forget.ended_newest <= e->now.wall_ns ? e->forget.ended_newest : 0;
+    return max_u64(tly_ormap_newest_remove(e->map), max_u64(e->forget.words, ended));
+}
+
+/*
+ * A number is worth saying when it lets something go that the last one did not. And whoever has said nothing since something came to wait
+ * must say something: its own mark would else stay below it everywhere.
+ */
+static void publish_if_worth(struct tly_engine *e)
+{
+    size_t count;
+    tly_buf_clear(&e->body);
+    uint64_t print = put_closed(e, &e->body, &count), number = tly_forget_number(e), want = wanted(e);
+    bool lets_go = e->forget.number < want && number >= want;
+    bool is_behind = want > tly_ormap_mark(e->map, tly_ormap_origin(e->map));
+    if (e->body.result == TLY_OK && (lets_go || is_behind || print != e->forget.told_print)) {
+        e->forget.told_print = print;
+        publish(e, number, tly_buf_slice(&e->body), count);
+    }
+    tly_buf_clear(&e->body);
+}
+
+/* ---- F ---- */
+
+/* F counts once it has been known for the grace. */
+static void ripen(struct tly_engine *e)
+{
+    struct forgetting *f = &e->forget;
+    f->f = max_u64(f->f, compute_f(e));
+    if (e->now.mono_ns - f->f_next_at < f->grace_ns) return;
+    f->f_ripe = f->f_next;
+    f->f_next = f->f;
+    f->f_next_at = e->now.mono_ns;
+}
+
+/* ---- members that are gone ---- */
+
+static enum tly_result forget_member(struct tly_engine *e, struct tly_slice name)
+{
+    for (size_t i = 0; i < e->peer_count; i++) {
+        struct peer *peer = e->peers[i];
+        if (!tly_forget_counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
+        uint64_t origin = peer->member_origin;
+        enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), origin,
+                                                tly_slice_text(peer->address), MEMBER_FORGOTTEN);
+        if (result == TLY_OK) result = tly_lives_close(e, origin, tly_slice_text(peer->name));
+        if (result != TLY_OK) return result;
+        e->stats.members_forgotten++;
+        tly_fx_trace(e, TLY_TRACE_MEMBER_FORGOTTEN, peer->name, tly_slice_of(NULL, 0));
+        return TLY_OK;
+    }
+    return TLY_NOT_FOUND;
+}
+
+enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name)
+{
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (!tly_forget_counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
+        memcpy(e->forget.wanted_name, peer->name, sizeof e->forget.wanted_name);
+        e->forget.step_at = 0;
+        return TLY_OK;
+    }
+    return TLY_NOT_FOUND;
+}
+
+/* A request has no effects of its own, so its wish is fulfilled by the next step. */
+static void forget_as_asked(struct tly_engine *e)
+{
+    char *name = e->forget.wanted_name;
+    if (name[0] == '\0') return;
+    if (forget_member(e, tly_slice_text(name)) != TLY_NOMEM) name[0] = '\0';
+}
+
+/* A member that neither we nor anybody we hear of has heard for forget_after, while something waits for it. */
+static void forget_who_is_gone(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++) {
+        struct peer *peer = e->peers[i];
+        uint64_t mark = tly_ormap_mark(e->map, peer->member_origin);
+        if (!tly_forget_counts(peer) || peer->conn != NULL || peer->moved_at == 0 ||
+            mark != peer->moved_mark) {
+            peer->moved_mark = mark;
+            peer->moved_at = e->now.mono_ns;
+        }
+        if (e->now.mono_ns - peer->moved_at < e->forget.forget_after_ns) continue;
+        (void)forget_member(e,
+                            tly_slice_text(peer->name)); /* again at the next step if there was no memory */
+    }
+}
+
+/* ---- time ---- */
+
+uint64_t tly_forget_now_ms(const struct tly_engine *e)
+{
+    if (!tly_cluster_time_is_set(&e->time, e->now.mono_ns)) return 0;
+    return tly_cluster_time_over(&e->time, e->now.mono_ns) / NS_PER_MS;
+}
+
+static bool is_counter(struct tly_slice key)
+{
+    return !tly_limit_is_limit(key);
+}
+
+static void sweep_ended(struct tly_engine *e)
+{
+    struct forgetting *f = &e->forget;
+    struct tly_ended ended = {
+        .upto = f->f_ripe,
+        .now_ms = tly_forget_now_ms(e),
+        .skew_ns = tly_ormap_clock(e->map)->max_skew_ns,
+        .is_counter = is_counter,
+    };
+    if (ended.now_ms == 0) return;
+    bool first = f->ended_cursor == 0;
+    struct tly_swept swept = tly_ormap_sweep_ended(e->map, &f->ended_cursor, TLY_FORGET_RECORDS, &ended);
+    e->stats.dots_ended += swept.dropped;
+    if (first) f->ended_waiting = 0;
+    f->ended_waiting = max_u64(f->ended_waiting, swept.newest_waiting);
+    /* It is made known at the end of a pass. */
+    if (f->ended_cursor == 0) f->ended_newest = f->ended_waiting;
+}
+
+static bool has_work(const struct tly_engine *e)
+{
+    const struct forgetting *f = &e->forget;
+    return tly_ormap_removes(e->map) > 0 || f->closed_count > 0 || f->ended_newest != 0 || f->resync ||
+           f->wanted_name[0] != '\0';
+}
+
+static void begin_anew_if_closed(struct tly_engine *e)
+{
+    if (!tly_lives_is_closed(e, tly_ormap_origin(e->map))) return;
+    if (tly_lives_begin(e, "this life was announced closed by others") != TLY_OK) return;
+    for (size_t i = e->conn_count; i-- > 0;)
+        tly_conn_end(e, e->conns[i], "resync", "the node has begun a new life");
+}
+
+void tly_forget_tick(struct tly_engine *e)
+{
+    struct forgetting *f = &e->forget;
+    if (e->now.mono_ns < f->step_at || e->leaving) return;
+    f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS;
+    begin_anew_if_closed(e);
+    if (tly_flush_seal(e) != TLY_OK) return;
+    sweep_ended(e);
+    if (!has_work(e)) return;
+    ripen(e);
+    tly_lives_step(e);
+    forget_as_asked(e);
+    publish_if_worth(e);
+    forget_who_is_gone(e);
+    if (f->resync) tly_snap_resync(e);
+    struct tly_forgotten forgotten = tly_ormap_forget(e->map, f->f_ripe, TLY_FORGET_RECORDS);
+    e->stats.removes_forgotten += forgotten.dropped;
+    if (!forgotten.done) f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS / 10;
+}
+
+uint64_t tly_forget_deadline(const struct tly_engine *e)
+{
+    return has_work(e) && !e->leaving ? e->forget.step_at : TLY_NEVER;
+}
+
+void tly_engine_forgetting(const struct tly_engine *e, struct tly_forget_view *view)
+{
+    *view = (struct tly_forget_view){
+        .number = e->forget.number,
+        .f = e->forget.f,
+        .forgotten = tly_ormap_bounds(e->map).forgotten,
+        .removes = tly_ormap_removes(e->map),
+        .closed = e->forget.closed_count,
+    };
+}
+
+size_t tly_engine_lives(const struct tly_engine *e)
+{
+    return tly_ormap_lives(e->map);
+}
+
+struct tly_life tly_engine_life(const struct tly_engine *e, size_t i)
+{
+    return tly_ormap_life_kept(e->map, i);
+}

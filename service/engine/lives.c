@@ -1,0 +1,401 @@
+/*
+ * The ends of lives.  A life that ended is announced: sys:closed:ORIGIN -> [state, node, mark, print].  Once every member has said the
+ * same of it (sys:stable:, forget.c), one of them writes that it is settled; once all have that word it is retired, and dropped
+ * when none of its dots is left.  What is in memory follows from these dots, so a restart need not remember anything.
+ */
+#include "service/engine/impl.h"
+
+#include "wire/pack.h"
+
+#define PREFIX "sys:closed:"
+#define PREFIX_BYTES 11
+#define KEY_BYTES (PREFIX_BYTES + 20)
+#define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
+/* Who does not have the lowest name leaves the word to that one for so long. */
+#define WORD_PATIENCE_NS (10 * NS_PER_S)
+
+enum { WORD_CLOSED = 1, WORD_SETTLED = 2 };
+
+struct word {
+    uint64_t state, mark, print;
+    struct tly_slice node;
+    struct tly_version version;
+};
+
+/* ---- the dots ---- */
+
+static void put_decimal(uint8_t *out, uint64_t number)
+{
+    for (size_t i = 20; i-- > 0; number /= 10)
+        out[i] = (uint8_t)('0' + number % 10);
+}
+
+static struct tly_slice key_of(uint8_t key[KEY_BYTES], uint64_t origin)
+{
+    memcpy(key, PREFIX, PREFIX_BYTES);
+    put_decimal(key + PREFIX_BYTES, origin);
+    return tly_slice_of(key, KEY_BYTES);
+}
+
+static uint64_t origin_of(struct tly_slice key)
+{
+    uint64_t origin = 0;
+    if (key.n != KEY_BYTES) return 0;
+    for (size_t i = PREFIX_BYTES; i < KEY_BYTES; i++) {
+        unsigned digit = key.p[i] - (unsigned)'0';
+        if (digit > 9 || origin > (UINT64_MAX - digit) / 10) return 0;
+        origin = origin * 10 + digit;
+    }
+    return origin;
+}
+
+static bool word_get(struct tly_engine *e, uint64_t origin, struct word *word)
+{
+    uint8_t key[KEY_BYTES];
+    const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, origin));
+    if (entry == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    if (count != 1 || dots[0].op != TLY_PUT) return false;
+    struct tly_cursor cursor = tly_cursor_of(dots[0].bytes);
+    if (tly_get_array(&cursor, 16) < 4) return false;
+    word->version = dots[0].version;
+    word->state = tly_get_uint(&cursor);
+    word->node = tly_get_bytes(&cursor, TLY_NAME_BYTES_MAX);
+    word->mark = tly_get_uint(&cursor);
+    word->print = tly_get_uint(&cursor);
+    return cursor.result == TLY_OK && word->state >= WORD_CLOSED && word->state <= WORD_SETTLED;
+}
+
+static enum tly_result word_put(struct tly_engine *e, uint64_t origin, const struct word *word)
+{
+    char name[TLY_NAME_BYTES_MAX];
+    size_t n = word->node.n <= sizeof name ? word->node.n : 0;
+    if (n > 0) memcpy(name, word->node.p, n); /* it may lie in the dot that goes */
+    tly_buf_clear(&e->frame);
+    tly_put_array(&e->frame, 4);
+    tly_put_uint(&e->frame, word->state);
+    tly_put_text(&e->frame, tly_slice_of(name, n));
+    tly_put_uint(&e->frame, word->mark);
+    tly_put_uint(&e->frame, word->print);
+    if (e->frame.result != TLY_OK) return e->frame.result;
+    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
+    /* The last word has a deadline that is past at once: it goes when everybody has it, as what has ended does. */
+    if (word->state == WORD_SETTLED) dot.num[0] = e->now.wall_ns / NS_PER_MS;
+    uint8_t key[KEY_BYTES];
+    enum tly_result result = tly_ormap_put(e->map, key_of(key, origin), &dot);
+    if (result == TLY_OK) tly_flush_soon(e, true);
+    return result;
+}
+
+/* ---- what is known of them ---- */
+
+static struct closed_life *closed_find(const struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = 0; i < e->forget.closed_count; i++)
+        if (e->forget.closed[i].origin == origin) return &e->forget.closed[i];
+    return NULL;
+}
+
+static struct tly_life life_of(const struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        if (life.origin == origin) return life;
+    }
+    return (struct tly_life){0};
+}
+
+bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin)
+{
+    return closed_find(e, origin) != NULL || life_of(e, origin).state != TLY_LIFE_OPEN;
+}
+
+static void trace_life(struct tly_engine *e, enum tly_trace_kind kind, uint64_t origin, struct tly_slice node)
+{
+    char name[TLY_NAME_BYTES_MAX + 1] = "";
+    uint8_t digits[20];
+    if (node.n < sizeof name && node.n > 0) memcpy(name, node.p, node.n);
+    put_decimal(digits, origin);
+    tly_fx_trace(e, kind, name, tly_slice_of(digits, sizeof digits));
+}
+
+/* Nobody takes anything from it any more. What brought the news may be under way on one of them, so they end with the step. */
+static void end_its_connections(struct tly_engine *e, uint64_t origin)
+{
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        bool ends = conn->peer != NULL && conn->peer->origin == origin && !conn->below;
+        conn->life_ended = conn->life_ended || ends;
+    }
+}
+
+void tly_lives_end_connections(struct tly_engine *e)
+{
+    for (size_t i = e->conn_count; i-- > 0;)
+        if (e->conns[i]->life_ended) tly_conn_end(e, e->conns[i], "closed", "its life was announced closed");
+}
+
+static void remember(struct tly_engine *e, uint64_t origin, struct tly_slice node)
+{
+    struct forgetting *f = &e->forget;
+    void *closed =
+        tly_mem_reserve(&e->mem, f->closed, &f->closed_capacity, f->closed_count + 1, sizeof *f->closed);
+    if (closed == NULL ||
+        (origin != tly_ormap_origin(e->map) && tly_ormap_close_life(e->map, origin) != TLY_OK)) {
+        e->arena.result = TLY_NOMEM;
+        if (closed != NULL) f->closed = closed;
+        return;
+    }
+    f->closed = closed;
+    f->closed[f->closed_count++] = (struct closed_life){origin, TLY_NEVER};
+    f->step_at = e->now.mono_ns;
+    trace_life(e, TLY_TRACE_LIFE_CLOSED, origin, node);
+    end_its_connections(e, origin);
+}
+
+void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
+{
+    uint64_t origin = origin_of(key);
+    struct word word;
+    if (origin != 0 && closed_find(e, origin) == NULL && word_get(e, origin, &word))
+        remember(e, origin, word.node);
+}
+
+/* Lives that a snapshot said have ended, though it did not bring the word. */
+static void remember_ended(struct tly_engine *e)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        bool ended = life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED;
+        if (ended && closed_find(e, life.origin) == NULL) remember(e, life.origin, tly_slice_of(NULL, 0));
+    }
+}
+
+enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name)
+{
+    struct word word = {.state = WORD_CLOSED, .node = name};
+    if (origin == 0 || closed_find(e, origin) != NULL || origin == tly_ormap_origin(e->map)) return TLY_OK;
+    if (tly_ormap_mark(e->map, origin) == UINT64_MAX) return TLY_OK; /* settled, and its word is gone */
+    enum tly_result result = word_put(e, origin, &word);
+    uint8_t key[KEY_BYTES];
+    if (result == TLY_OK) tly_lives_learn(e, key_of(key, origin));
+    return result;
+}
+
+enum tly_result tly_lives_start(struct tly_engine *e)
+{
+    size_t cursor = 0;
+    for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
+        struct tly_slice key = tly_entry_key(entry);
+        if (key.n == KEY_BYTES && memcmp(key.p, PREFIX, PREFIX_BYTES) == 0) tly_lives_learn(e, key);
+    }
+    remember_ended(e);
+    struct tly_slice name = tly_slice_text(e->name);
+    uint64_t before = tly_member_origin(e, name);
+    return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
+}
+
+enum tly_result tly_lives_begin(struct tly_engine *e, const char *why)
+{
+    if (e->now.mono_ns < e->new_life_at) return TLY_MORE;
+    uint64_t old = tly_ormap_origin(e->map);
+    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result != TLY_OK) return result;
+    e->new_life_at = e->now.mono_ns + NEW_LIFE_EVERY_NS;
+    e->forget.number = e->forget.told_print = 0;
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
+    if (closed_find(e, old) != NULL) result = tly_ormap_close_life(e->map, old);
+    if (result == TLY_OK) result = tly_lives_close(e, old, tly_slice_text(e->name));
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
+        struct word word;
+        uint64_t origin = e->forget.closed[i].origin;
+        bool ours = word_get(e, origin, &word) && tly_slice_equal(word.node, tly_slice_text(e->name));
+        if (ours) result = tly_install_former(install, origin);
+    }
+    return result;
+}
+
+bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version)
+{
+    struct word word;
+    if (!word_get(e, origin, &word) || word.state != WORD_SETTLED) return false;
+    *version = word.version;
+    return true;
+}
+
+/* ---- settling ---- */
+
+static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin,
+                          const struct tly_beyond *own, uint64_t mark)
+{
+    struct tly_beyond said;
+    uint64_t its_mark;
+    return tly_forget_said(e, member, origin, &said, &its_mark) && its_mark == mark &&
+           said.newest == own->newest && said.print == own->print;
+}
+
+/* Whether every member, this node too, has said of the life what it is here now. */
+static bool all_agree(struct tly_engine *e, uint64_t origin, const struct tly_beyond *own, uint64_t mark)
+{
+    if (!says_the_same(e, tly_ormap_origin(e->map), origin, own, mark)) return false;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (!tly_forget_counts(peer)) continue;
+        if (!says_the_same(e, peer->member_origin, origin, own, mark)) return false;
+    }
+    return true;
+}
+
+/* One writes the word, so that it has one version. */
+static bool is_first_in_line(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->conn != NULL && strcmp(e->peers[i]->name, e->name) < 0) return false;
+    return true;
+}
+
+static void write_settled(struct tly_engine *e, struct closed_life *closed, const struct tly_beyond *beyond)
+{
+    struct word word;
+    if (!word_get(e, closed->origin, &word)) return;
+    word.state = WORD_SETTLED;
+    word.mark = beyond->newest;
+    word.print = beyond->print;
+    (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
+}
+
+static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
+{
+    struct tly_life life = life_of(e, closed->origin);
+    bool dropped = life.origin == 0 && word->mark <= tly_ormap_bounds(e->map).lost;
+    if (life.state >= TLY_LIFE_SETTLED || dropped) return;
+    struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
+    bool same = word->print != 0 && beyond.print == word->print && beyond.newest == word->mark;
+    if (same && tly_ormap_raise_mark(e->map, closed->origin, word->mark) != TLY_OK) return;
+    if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
+    e->stats.lives_settled++;
+    trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
+    /* What stands beyond is refused everywhere else. */
+    if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
+    tly_flush_soon(e, false);
+}
+
+/* The key under which the ended life published its number. */
+static void drop_number(struct tly_engine *e, uint64_t origin)
+{
+    uint8_t key[KEY_BYTES];
+    memcpy(key, "sys:stable:", PREFIX_BYTES);
+    put_decimal(key + PREFIX_BYTES, origin);
+    enum tly_result result = tly_ormap_remove(e->map, tly_slice_of(key, KEY_BYTES));
+    if (result == TLY_OK) tly_flush_soon(e, true);
+}
+
+static void step_closed(struct tly_engine *e, struct closed_life *closed)
+{
+    struct tly_life life = life_of(e, closed->origin);
+    struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
+    if (!all_agree(e, closed->origin, &beyond, life.mark)) {
+        closed->agreed_at = TLY_NEVER;
+        return;
+    }
+    if (closed->agreed_at == TLY_NEVER) closed->agreed_at = e->now.mono_ns;
+    if (!is_first_in_line(e) && e->now.mono_ns - closed->agreed_at < WORD_PATIENCE_NS) return;
+    write_settled(e, closed, &beyond);
+    drop_number(e, closed->origin);
+}
+
+/* Whether some member still has a life as one that is not settled. */
+static bool is_waited_for(struct tly_engine *e, uint64_t origin)
+{
+    struct tly_beyond beyond;
+    uint64_t mark;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (tly_forget_counts(peer) && tly_forget_said(e, peer->member_origin, origin, &beyond, &mark))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * A word may be lost, or be said again by somebody who had not heard the later one: an old disk. Who knows better says so. Of a life
+ * that was dropped here nothing is left: it is settled at whatever the others have.
+ */
+static void correct_word(struct tly_engine *e, const struct closed_life *closed)
+{
+    struct word word = {0};
+    bool known = word_get(e, closed->origin, &word);
+    struct tly_life life = life_of(e, closed->origin);
+    bool ended = life.state >= TLY_LIFE_SETTLED || life.origin == 0;
+    bool gone =
+        life.origin == 0 || (life.state == TLY_LIFE_RETIRED && tly_ormap_is_spent(e->map, life.origin));
+    bool lacks_end = known && word.state == WORD_CLOSED && ended;
+    /* It waits there for a mark that it cannot hear of any more. */
+    lacks_end |= known && gone && word.mark != 0 && is_waited_for(e, closed->origin);
+    bool is_lost = !known && (life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED);
+    if (!lacks_end && !is_lost) return;
+    word.state = life.state == TLY_LIFE_CLOSED ? WORD_CLOSED : WORD_SETTLED;
+    word.mark = word.state == WORD_SETTLED && !gone ? life.mark : 0;
+    word.print = 0;
+    (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
+}
+
+/* False: nothing of it is left to remember. */
+static bool step_life(struct tly_engine *e, struct closed_life *closed)
+{
+    struct word word;
+    correct_word(e, closed);
+    bool known = word_get(e, closed->origin, &word);
+    struct tly_life life = life_of(e, closed->origin);
+    if (known && word.state == WORD_CLOSED && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
+    if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
+        settle(e, closed, &word);
+        bool by_all = word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin);
+        if (by_all) tly_ormap_retire_life(e->map, closed->origin, word.version);
+        life = life_of(e, closed->origin);
+        if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts)
+            e->forget.words = word.version.ts;
+    }
+    life = life_of(e, closed->origin);
+    return known || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
+}
+
+/*
+ * Records of retired lives are kept for as long as there are few, because only who remembers a life can tell an old dot of it from
+ * one of a life that is new here. Of too many the oldest that has no dot goes.
+ */
+static void drop_oldest(struct tly_engine *e)
+{
+    uint64_t origin = 0, least = UINT64_MAX;
+    size_t known = 0;
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        known += life.origin != 0;
+        bool older =
+            life.state == TLY_LIFE_RETIRED && life.mark < least && tly_ormap_is_spent(e->map, life.origin);
+        if (!older) continue;
+        origin = life.origin;
+        least = life.mark;
+    }
+    if (known <= TLY_LIVES_KEPT || !tly_ormap_drop_life(e->map, origin)) return;
+    e->stats.lives_dropped++;
+    tly_exports_fail(e); /* its number is another's from now on */
+}
+
+void tly_lives_step(struct tly_engine *e)
+{
+    struct forgetting *f = &e->forget;
+    f->words = 0;
+    for (size_t i = f->closed_count; i-- > 0;) {
+        if (f->closed[i].origin == tly_ormap_origin(e->map)) continue; /* a new one begins when it may */
+        if (!step_life(e, &f->closed[i])) f->closed[i] = f->closed[--f->closed_count];
+    }
+    drop_oldest(e);
+}

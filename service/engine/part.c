@@ -1,0 +1,194 @@
+/* Parts of streams: protocol version 2. What a round of version 1 does, session.c does; the steps are the same. */
+#include "service/engine/impl.h"
+
+bool tly_streams_begin(struct tly_engine *e, struct conn *conn)
+{
+    conn->heard = tly_stream_new(&e->mem);
+    conn->follower.stream = tly_stream_new(&e->mem);
+    if (conn->heard == NULL || conn->follower.stream == NULL) return false;
+    tly_stream_limit(conn->heard, e->table);
+    return true;
+}
+
+void tly_streams_limit(struct tly_engine *e, uint64_t table)
+{
+    if (table == 0 || table >= e->names_max) return;
+    e->names_max = (uint32_t)table;
+    tly_names_limit(e->names, e->names_max);
+    for (size_t i = 0; i < e->conn_count; i++)
+        if (e->conns[i]->follower.stream != NULL) tly_stream_reset(e->conns[i]->follower.stream);
+}
+
+/* Follows what the peer says it has. */
+static enum tly_result take_word(struct conn *conn, struct tly_mark_list marks)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; i < marks.count && result == TLY_OK; i++)
+        result = tly_follower_has(&conn->follower, marks.marks[i]);
+    return result;
+}
+
+static bool is_covered(const struct tly_engine *e, struct tly_mark_list start)
+{
+    for (size_t i = 0; i < start.count; i++)
+        if (tly_ormap_mark(e->map, start.marks[i].origin) < start.marks[i].ts) return false;
+    return true;
+}
+
+static enum tly_result admit(const struct tly_engine *e, const struct tly_part *part)
+{
+    for (size_t i = 0; i < part->row_count; i++) {
+        enum tly_result result = tly_session_admits(e, &part->rows[i]);
+        if (result != TLY_OK) return result;
+    }
+    for (size_t i = 0; i < part->end.count; i++)
+        if (!tly_clock_admits(tly_ormap_clock(e->map), part->end.marks[i].ts)) return TLY_CLOCK_AHEAD;
+    return TLY_OK;
+}
+
+/* The number of a life, or tly_ormap_lives when it is not known. */
+static size_t life_of(const struct tly_engine *e, uint64_t origin)
+{
+    size_t life = 0, lives = tly_ormap_lives(e->map);
+    while (life < lives && tly_ormap_life(e->map, life).origin != origin)
+        life++;
+    return life;
+}
+
+/* What is about to be known of a life, for those whom it may have to be relayed to. */
+enum news { EXPECTED, MAY_WAIT, URGENT };
+
+static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
+{
+    size_t life = life_of(e, origin);
+    if (life == tly_ormap_lives(e->map)) return;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if (conn == from || conn->state != CONN_UP) continue;
+        switch (news) {
+        case EXPECTED: tly_follower_expects(&conn->follower, life); break;
+        case MAY_WAIT: tly_follower_learned(&conn->follower, life, e->now.mono_ns + TLY_RELAY_NS); break;
+        case URGENT: tly_follower_pin(&conn->follower, life); break;
+        }
+    }
+}
+
+/* Whether a plain counter's dot is of a generation that the key has not here, so that it makes others' dots redundant. */
+static bool brings_generation(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->dot.num[1] == 0) return false;
+    size_t count = 0;
+    const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_PUT && dots[i].num[1] >= row->dot.num[1]) return false;
+    return true;
+}
+
+/*
+ * Whether the dot, not joined yet, may make dots of other lives redundant. Marks that rest on it must not overtake it, so it goes
+ * on soon. All others may wait for their own link to deliver them.
+ */
+static bool is_urgent(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return true;
+    return row->dot.num[0] == 0 && brings_generation(e, row);
+}
+
+/* Joins one row and says so to who may have to be sent it; `last`: what was said for the row before. */
+struct relay {
+    uint64_t origin;
+    enum news news;
+};
+
+static enum tly_result join_and_relay(struct tly_engine *e, const struct conn *conn,
+                                      const struct tly_row *row, struct relay *last, size_t *held)
+{
+    uint64_t origin = row->dot.version.origin;
+    enum news news = is_urgent(e, row) ? URGENT : MAY_WAIT;
+    bool same = origin == last->origin;
+    if (!same) tell_followers(e, conn, origin, EXPECTED);
+    enum tly_result result = tly_session_join_row(e, row, held);
+    if (result == TLY_OK && (!same || news > last->news)) {
+        tell_followers(e, conn, origin, news);
+        *last = (struct relay){origin, news};
+    }
+    return result;
+}
+
+/* Joins the rows, but for what there is no room for; *urgent: one of them was, to somebody. */
+static enum tly_result join(struct tly_engine *e, struct conn *conn, const struct tly_part *part,
+                            bool *urgent)
+{
+    enum tly_result result = TLY_OK;
+    struct relay last = {0, MAY_WAIT};
+    size_t held = 0;
+    for (size_t i = 0; i < part->row_count && result == TLY_OK; i++) {
+        const struct tly_row *row = &part->rows[i];
+        result = e->conn_count < 2 ? tly_session_join_row(e, row, &held)
+                                   : join_and_relay(e, conn, row, &last, &held);
+        *urgent = *urgent || last.news == URGENT;
+    }
+    e->stats.dots_received += part->row_count;
+    if (result == TLY_OK && held > 0) tly_room_hold_back(e, conn);
+    return result;
+}
+
+static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    uint64_t own = tly_ormap_origin(e->map);
+    enum tly_result result = take_word(conn, part->end); /* what it says we have now, it has */
+    if (result != TLY_OK || conn->held_back) return result;
+    tly_room_taken(e, conn);
+    for (size_t i = 0; i < part->end.count && result == TLY_OK; i++) {
+        struct tly_mark mark = part->end.marks[i];
+        if (mark.origin == own) continue;
+        tell_followers(e, conn, mark.origin, EXPECTED);
+        result = tly_ormap_raise_mark(e->map, mark.origin, mark.ts);
+        if (result == TLY_OK) tell_followers(e, conn, mark.origin, MAY_WAIT);
+    }
+    return result;
+}
+
+/* Whether the part belongs to a round, and to one that is to be taken; a round that is not gets its NAK. */
+static enum tly_result open_round(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    bool first = (part->flags & TLY_PART_FIRST) != 0;
+    if (!first) return conn->round_open ? TLY_OK : TLY_BAD_MESSAGE;
+    conn->round_open = true;
+    if ((part->flags & TLY_PART_START) == 0) return conn->heard_begun ? TLY_OK : TLY_BAD_MESSAGE;
+    conn->heard_begun = true;
+    /* While marks are held back the next round begins where the last one ended, and there is no gap in between. */
+    conn->round_taken = conn->held_back || is_covered(e, part->start);
+    if (!conn->round_taken) tly_session_nak(e, conn, TLY_STALE);
+    return TLY_OK;
+}
+
+static enum tly_result take_rows(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    enum tly_result result = admit(e, part);
+    if (result == TLY_CLOCK_AHEAD) {
+        tly_session_nak(e, conn, result); /* nor is the next, until one begins anew */
+        return TLY_OK;
+    }
+    bool urgent = false;
+    if (result == TLY_OK) result = join(e, conn, part, &urgent);
+    if (result == TLY_OK && (part->flags & TLY_PART_LAST) != 0) result = end_round(e, conn, part);
+    if (result == TLY_OK) tly_flush_learned(e, conn, urgent);
+    return result;
+}
+
+enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_part part;
+    enum tly_result result = tly_parts_get(e->parts, conn->heard, body, &part);
+    if (result == TLY_OK) result = take_word(conn, part.told);
+    bool only_tells = (part.flags & (TLY_PART_FIRST | TLY_PART_LAST)) == 0 && part.row_count == 0;
+    if (result != TLY_OK || only_tells) return result;
+    if (conn->below || conn->asked) return TLY_OK; /* first it is brought up, or we are */
+    e->stats.rounds_received++;
+    result = open_round(e, conn, &part);
+    if (result != TLY_OK) return result;
+    conn->round_open = (part.flags & TLY_PART_LAST) == 0;
+    return conn->round_taken ? take_rows(e, conn, &part) : TLY_OK;
+}

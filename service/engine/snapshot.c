@@ -1,0 +1,414 @@
+/*
+ * Snapshots, given and taken.  Who cannot be brought up by rounds is told COLD_START, asks, gets the live dots entry by entry while
+ * writes go on, and installs them as a whole (crdt/install.h).  After that every connection begins anew, since what either side thought
+ * of the other's marks is no longer true.  The disk is then written anew in the same form, and until that is stored no peer hears
+ * anything: what was carried over from a former life must not be heard twice.
+ */
+#include "service/engine/impl.h"
+
+/* ---- the messages of a snapshot ---- */
+
+static enum tly_frame_type put_begin(struct tly_engine *e, struct snap_out *out)
+{
+    size_t count = tly_ormap_lives(e->map), bytes = (count + 1) * sizeof(struct tly_life);
+    struct tly_life *lives = tly_mem_new(&e->mem, bytes);
+    out->begun = true;
+    if (lives == NULL) {
+        tly_buf_fail(&e->body, TLY_NOMEM);
+        return TLY_FRAME_SNAP_BEGIN;
+    }
+    for (size_t i = 0; i < count; i++)
+        lives[i] = tly_ormap_life_kept(e->map, i);
+    struct tly_snap_begin begin = {.number = out->number, .bounds = tly_ormap_bounds(e->map)};
+    tly_snap_begin_put(&e->body, &begin, lives, count);
+    tly_mem_free(&e->mem, lives, bytes);
+    return TLY_FRAME_SNAP_BEGIN;
+}
+
+/* Adds the dots of an entry behind the last one sent of it; false: the part is full. */
+static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct tly_entry *entry)
+{
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    struct tly_slice key = tly_entry_key(entry);
+    for (size_t i = 0; i < count; i++) {
+        if (out->sent.ts != 0 && tly_version_compare(dots[i].version, out->sent) <= 0) continue;
+        /* Two dots may be forged with one version: they go together or not at all. */
+        if (!tly_round_writer_add(&e->writer, key, tly_entry_strategy(entry), &dots[i])) {
+            out->sent = i > 0 ? dots[i - 1].version : (struct tly_version){0};
+            return false;
+        }
+    }
+    out->sent = (struct tly_version){0};
+    return true;
+}
+
+/* The entry that the part before ended in, unless it is gone. */
+static const struct tly_entry *unfinished(struct tly_engine *e, struct snap_out *out)
+{
+    if (out->key_bytes == 0) return NULL;
+    const struct tly_entry *entry = tly_ormap_find(e->map, tly_slice_of(out->key, out->key_bytes));
+    out->key_bytes = 0;
+    if (entry == NULL) out->sent = (struct tly_version){0};
+    return entry;
+}
+
+/* Fills the writer; false: there is nothing left. */
+static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
+{
+    tly_round_writer_clear(&e->writer);
+    const struct tly_entry *entry = unfinished(e, out);
+    while (tly_round_writer_bytes(&e->writer) < rows_bytes_max) {
+        if (entry == NULL) entry = tly_ormap_each(e->map, &out->cursor);
+        if (entry == NULL) break;
+        if (!put_entry(e, out, entry)) {
+            struct tly_slice key = tly_entry_key(entry);
+            memcpy(out->key, key.p, key.n);
+            out->key_bytes = key.n;
+            return true;
+        }
+        entry = NULL;
+    }
+    return tly_round_writer_bytes(&e->writer) > 0;
+}
+
+enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
+{
+    if (!out->begun) return put_begin(e, out);
+    if (!put_entries(e, out, rows_bytes_max)) {
+        out->active = false;
+        tly_snap_end_put(&e->body, &(struct tly_snap_end){out->number, out->chunks});
+        return TLY_FRAME_SNAP_END;
+    }
+    tly_buf_clear(&e->part);
+    tly_round_writer_finish(&e->writer, 0, (struct tly_mark_list){0}, (struct tly_mark_list){0}, &e->part);
+    if (e->part.result != TLY_OK) tly_buf_fail(&e->body, e->part.result);
+    tly_snap_chunk_put(&e->body,
+                       &(struct tly_snap_chunk){out->number, out->chunks++, tly_buf_slice(&e->part)});
+    return TLY_FRAME_SNAP_CHUNK;
+}
+
+void tly_snap_fini(struct tly_engine *e, struct snap_in *in)
+{
+    (void)e;
+    tly_install_free(in->install);
+    *in = (struct snap_in){0};
+}
+
+static enum tly_result take_begin(struct tly_engine *e, struct snap_in *in, struct tly_slice body)
+{
+    struct tly_snap_begin begin;
+    enum tly_result result = tly_snap_begin_get(body, &begin);
+    if (result != TLY_OK) return result;
+    tly_snap_fini(e, in);
+    in->install = tly_install_new(e->map);
+    if (in->install == NULL) return TLY_NOMEM;
+    in->number = begin.number;
+    tly_install_bounds(in->install, begin.bounds);
+    for (struct tly_life life; result == TLY_OK && tly_snap_lives_next(&begin, &life);) {
+        if (!tly_clock_admits(tly_ormap_clock(e->map), life.mark)) result = TLY_CLOCK_AHEAD;
+        if (result == TLY_OK) result = tly_install_life(in->install, &life);
+    }
+    return result;
+}
+
+static enum tly_result take_chunk(struct tly_engine *e, struct snap_in *in, struct tly_slice body)
+{
+    struct tly_snap_chunk chunk;
+    struct tly_round round;
+    enum tly_result result = tly_snap_chunk_get(body, &chunk);
+    if (result == TLY_OK) result = tly_round_get(chunk.part, &round);
+    if (result != TLY_OK) return result;
+    bool in_turn = in->install != NULL && chunk.number == in->number && chunk.nth == in->chunks;
+    if (!in_turn || round.flags != 0) return TLY_BAD_MESSAGE;
+    result = tly_session_admits_all(e, &round);
+    struct tly_rows rows = tly_rows_of(&round);
+    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);) {
+        enum tly_outcome outcome;
+        result = tly_install_add(in->install, row.key, &row.dot, &outcome);
+        if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
+    }
+    in->chunks++;
+    return result;
+}
+
+static enum tly_result take_end(const struct snap_in *in, struct tly_slice body)
+{
+    struct tly_snap_end end;
+    enum tly_result result = tly_snap_end_get(body, &end);
+    if (result != TLY_OK) return result;
+    bool whole = in->install != NULL && end.number == in->number && end.chunks == in->chunks;
+    return whole ? TLY_OK : TLY_BAD_MESSAGE;
+}
+
+/* ---- the disk ---- */
+
+enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t elements)
+{
+    struct snap_in *in = &e->redump;
+    if (elements == 4) return take_begin(e, in, batch);
+    if (elements == 3) return take_chunk(e, in, batch);
+    enum tly_result result = take_end(in, batch);
+    if (result == TLY_OK) result = tly_install_whole(in->install);
+    tly_snap_fini(e, in);
+    return result;
+}
+
+static void begin_dump(struct tly_engine *e)
+{
+    if (!e->has_store) return;
+    e->dump = (struct snap_out){.active = true, .number = ++e->snapshots};
+    e->held_batch = TLY_NEVER;
+    tly_follower_fini(&e->disk);
+    tly_follower_init(&e->disk, &e->mem, e->map);
+    if (tly_follower_catch_up(&e->disk) != TLY_OK) tly_follower_reset(&e->disk);
+}
+
+/* ---- taking ---- */
+
+static void count_cold_start(struct tly_engine *e, enum tly_cold_start why)
+{
+    switch (why) {
+    case TLY_COLD_FLOOR: e->stats.cold_starts_floor++; break;
+    case TLY_COLD_FORGOTTEN: e->stats.cold_starts_forgotten++; break;
+    case TLY_COLD_AHEAD: e->stats.cold_starts_ahead++; break;
+    case TLY_COLD_APPLY_FAILED: e->stats.cold_starts_apply_failed++; break;
+    case TLY_COLD_NO_DELTA: e->stats.cold_starts_no_delta++; break;
+    case TLY_COLD_START_COUNT: break;
+    }
+}
+
+static void put_cold(struct tly_engine *e, enum tly_cold_start why)
+{
+    tly_cold_put(&e->body, &(struct tly_cold){why, tly_ormap_bounds(e->map).forgotten});
+}
+
+static bool asks_already(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->conn_count; i++)
+        if (e->conns[i]->asked) return true;
+    return false;
+}
+
+void tly_snap_resync(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->conn_count && !asks_already(e); i++) {
+        struct conn *conn = e->conns[i];
+        if (conn->state == CONN_UP && !conn->below && conn->snapshots) tly_snap_ask(e, conn, TLY_COLD_FLOOR);
+    }
+}
+
+void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why)
+{
+    conn->asked = true;
+    conn->asked_why = why;
+    conn->takes_rounds = false; /* what it gets now would be replaced */
+    put_cold(e, why);
+    tly_fx_send(e, conn, TLY_FRAME_SNAP_ASK);
+    count_cold_start(e, why);
+    tly_fx_trace(e, TLY_TRACE_COLD_START, conn->peer->name, tly_slice_text(tly_cold_start_word(why)));
+}
+
+/* Of two that are both below the other the one serves that has forgotten more: it knows more. Who was forgotten does not. */
+static bool serves(const struct tly_engine *e, const struct conn *conn, const struct tly_cold *told)
+{
+    if (!conn->below || told->reason == TLY_COLD_FORGOTTEN) return false;
+    if (conn->below_why == TLY_COLD_FORGOTTEN) return true;
+    uint64_t forgotten = tly_ormap_bounds(e->map).forgotten;
+    if (forgotten != told->forgotten) return forgotten > told->forgotten;
+    return tly_ormap_origin(e->map) < conn->peer->origin;
+}
+
+enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,
+                                    bool *ended)
+{
+    struct tly_cold told;
+    enum tly_result result = tly_cold_get(body, &told);
+    if (result != TLY_OK || serves(e, conn, &told)) return result;
+    enum tly_cold_start why = told.reason;
+    conn->below = false;
+    if (why != TLY_COLD_FORGOTTEN) {
+        if (!asks_already(e)) tly_snap_ask(e, conn, why);
+        e->forget.resync = true; /* another is asked when this one fails */
+        return TLY_OK;
+    }
+    result = tly_lives_begin(e, "this node had been forgotten");
+    if (result != TLY_OK && result != TLY_MORE) return result;
+    if (result == TLY_OK) count_cold_start(e, why);
+    *ended = true;
+    for (size_t i = e->conn_count; i-- > 0;)
+        if (e->conns[i] == conn || result == TLY_OK)
+            tly_conn_end(e, e->conns[i], "resync", "the node has begun a new life");
+    return TLY_OK;
+}
+
+enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    return conn->asked ? take_begin(e, &conn->snap, body) : TLY_BAD_MESSAGE;
+}
+
+enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    return take_chunk(e, &conn->snap, body);
+}
+
+/* The source may not have known yet that a life is settled and have brought what the others refuse. */
+static bool has_beyond(struct tly_engine *e)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        if (life.state < TLY_LIFE_SETTLED) continue;
+        if (tly_ormap_beyond(e->map, life.origin, life.mark).print != 0) return true;
+    }
+    return false;
+}
+
+/* Everything that was derived from the map is derived anew. */
+static enum tly_result after_install(struct tly_engine *e, const struct tly_installed *report)
+{
+    e->stats.snapshots_installed++;
+    e->stats.units_carried += report->carried_units;
+    e->forget.resync = has_beyond(e);
+    begin_dump(e);
+    tly_watch_resync(e);
+    tly_exports_fail(e);
+    for (size_t i = e->conn_count; i-- > 0;)
+        tly_conn_end(e, e->conns[i], "resync", "a snapshot was installed");
+    tly_member_learn_all(e);
+    enum tly_result result = tly_lives_start(e);
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_installed report;
+    enum tly_result result = take_end(&conn->snap, body);
+    if (result == TLY_OK) result = tly_lives_former(e, conn->snap.install);
+    if (result == TLY_OK) result = tly_install_finish(conn->snap.install, &report);
+    if (result == TLY_OK) result = tly_ormap_seal(e->map);
+    if (result != TLY_OK) return result;
+    tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name,
+                 tly_slice_text(tly_cold_start_word(conn->asked_why)));
+    return after_install(e, &report);
+}
+
+/* ---- giving ---- */
+
+static bool covers(struct tly_marks marks, uint64_t origin, uint64_t ts)
+{
+    for (struct tly_mark mark; tly_marks_next(&marks, &mark);)
+        if (mark.origin == origin && mark.ts >= ts) return true;
+    return false;
+}
+
+/*
+ * Whether these marks say that a life is known up to ts. It may have been retired there already; then the word that settled it is
+ * known, and the life of that word may have been retired as well.
+ */
+static bool is_known(struct tly_engine *e, struct tly_marks marks, struct tly_version version)
+{
+    for (size_t links = 0; links < TLY_ORIGINS_MAX; links++) {
+        if (covers(marks, version.origin, version.ts)) return true;
+        if (!tly_lives_settled_by(e, version.origin, &version)) return false;
+    }
+    return false;
+}
+
+static bool is_below_floor(struct tly_engine *e, struct tly_marks marks)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED) continue;
+        if (!is_known(e, marks, (struct tly_version){life.floor, life.origin})) return true;
+    }
+    return false;
+}
+
+bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello)
+{
+    conn->snapshots = hello->snapshot;
+    conn->below = true;
+    if (tly_lives_is_closed(e, hello->origin))
+        conn->below_why = TLY_COLD_FORGOTTEN;
+    else if (is_below_floor(e, hello->marks))
+        conn->below_why = TLY_COLD_FLOOR;
+    else if (!hello->delta && hello->snapshot)
+        conn->below_why = TLY_COLD_NO_DELTA;
+    else
+        conn->below = false;
+    if (!conn->below) return true;
+    conn->takes_rounds = false;
+    if (!conn->snapshots) {
+        tly_conn_end(e, conn, "cold_start", "it needs a snapshot and does not know of any");
+        return false;
+    }
+    put_cold(e, conn->below_why);
+    tly_fx_send(e, conn, TLY_FRAME_COLD_START);
+    return true;
+}
+
+/* A joiner is in the list of every member that can be reached before it gets the first byte. */
+static enum tly_result introduce(struct tly_engine *e, struct conn *conn)
+{
+    struct peer *peer = conn->peer;
+    bool known = peer->member_origin == peer->origin && peer->state == MEMBER_ALIVE;
+    if (known) return TLY_OK;
+    enum tly_result result = tly_member_put(e, tly_slice_text(peer->name), peer->origin,
+                                            tly_slice_text(peer->address), MEMBER_ALIVE);
+    conn->out.joined_at = tly_ormap_mark(e->map, tly_ormap_origin(e->map));
+    return result;
+}
+
+enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct tly_slice body)
+{
+    struct tly_cold asked;
+    enum tly_result result = tly_cold_get(body, &asked);
+    if (result != TLY_OK) return result;
+    conn->below = true;
+    conn->below_why = asked.reason;
+    conn->takes_rounds = false;
+    conn->out = (struct snap_out){.active = true, .number = ++e->snapshots};
+    conn->out.wait_until = e->now.mono_ns + TLY_JOIN_WAIT_NS;
+    conn->out.give_up_at = e->now.mono_ns + TLY_SERVE_MAX_NS;
+    conn->out.frozen = TLY_NEVER;
+    conn->out.frozen = tly_forget_number(e);
+    conn->flush_at = e->now.mono_ns;
+    return introduce(e, conn);
+}
+
+static bool all_know_the_joiner(const struct tly_engine *e, const struct snap_out *out)
+{
+    if (out->joined_at == 0 || e->now.mono_ns >= out->wait_until) return true;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP || conn->below || conn->asked) continue;
+        if (tly_follower_word(&conn->follower, tly_ormap_origin(e->map)) < out->joined_at) return false;
+    }
+    return true;
+}
+
+bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->out.active && conn->queued < TLY_QUEUED_MAX && e->held_batch <= e->stored;
+}
+
+void tly_snap_flush(struct tly_engine *e, struct conn *conn)
+{
+    conn->flush_at = TLY_NEVER;
+    if (!all_know_the_joiner(e, &conn->out)) {
+        conn->flush_at = e->now.mono_ns + e->flush_ns;
+        return;
+    }
+    if (e->now.mono_ns >= conn->out.give_up_at) {
+        tly_conn_end(e, conn, "timeout", "the snapshot took too long");
+        return;
+    }
+    while (tly_snap_wants(e, conn)) {
+        if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
+            conn->flush_at = e->now.mono_ns;
+            return;
+        }
+        tly_fx_send(e, conn, tly_snap_next(e, &conn->out, TLY_PART_BYTES));
+        if (!conn->out.active) e->stats.snapshots_sent++;
+    }
+}

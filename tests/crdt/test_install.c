@@ -1,0 +1,397 @@
+/* A snapshot that is installed replaces what was here, whole or not at all. */
+#include "crdt/epoch_sum.h"
+#include "crdt/install.h"
+#include "tests/crdt/world.h"
+#include "tests/support/cmocka.h"
+
+static struct world world;
+static struct tly_installed report;
+
+static int begin(void **state)
+{
+    world = world_of();
+    return 0;
+}
+
+static int end(void **state)
+{
+    for (size_t i = 0; i < WORLD_NODES; i++)
+        tly_ormap_check(world.node[i]);
+    world_end(&world);
+    return 0;
+}
+
+static struct tly_slice key(const char *text)
+{
+    return tly_slice_text(text);
+}
+
+static void put_text(size_t node, const char *name, const char *text)
+{
+    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_slice_text(text)};
+    claim(tly_ormap_put(world.node[node], key(name), &dot) == TLY_OK);
+}
+
+static void remove_key(size_t node, const char *name)
+{
+    claim(tly_ormap_remove(world.node[node], key(name)) == TLY_OK);
+}
+
+static void hit(size_t node, const char *name, uint64_t window, uint64_t epoch, int64_t units)
+{
+    struct tly_hit what = {.window = window, .epoch = epoch, .units = units, .keeps_aux = true};
+    world_hit(world.node[node], key(name), what);
+}
+
+static int64_t read_at(size_t node, const char *name, uint64_t window, uint64_t epoch)
+{
+    return world_read(world.node[node], key(name), (struct tly_moment){.window = window, .epoch = epoch})
+        .count;
+}
+
+static void sync_nodes(size_t from, size_t to)
+{
+    (void)world_round(world.node[from], world.node[to], NULL);
+}
+
+static void forget_all(size_t node)
+{
+    claim(tly_ormap_seal(world.node[node]) == TLY_OK);
+    claim(tly_ormap_forget(world.node[node], UINT64_MAX, SIZE_MAX).done);
+    claim(tly_ormap_removes(world.node[node]) == 0);
+}
+
+/* Everything of `from`, staged for `to`. NULL: there was no memory. */
+static struct tly_install *staged(size_t from, size_t to)
+{
+    struct tly_ormap *source = world.node[from];
+    claim(tly_ormap_seal(source) == TLY_OK);
+    struct tly_install *install = tly_install_new(world.node[to]);
+    if (install == NULL) return NULL;
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; result == TLY_OK && i < tly_ormap_lives(source); i++) {
+        struct tly_life life = tly_ormap_life_kept(source, i);
+        result = tly_install_life(install, &life);
+    }
+    tly_install_bounds(install, tly_ormap_bounds(source));
+    size_t cursor = 0;
+    for (const struct tly_entry *entry;
+         result == TLY_OK && (entry = tly_ormap_each(source, &cursor)) != NULL;) {
+        size_t count;
+        const struct tly_dot *dots = tly_entry_dots(source, entry, &count);
+        for (size_t i = 0; result == TLY_OK && i < count; i++) {
+            enum tly_outcome outcome;
+            result = tly_install_add(install, tly_entry_key(entry), &dots[i], &outcome);
+            claim(result != TLY_OK || outcome == TLY_APPLIED);
+        }
+    }
+    if (result == TLY_OK) return install;
+    claim(result == TLY_NOMEM);
+    tly_install_free(install);
+    return NULL;
+}
+
+static void install(size_t from, size_t to, uint64_t former)
+{
+    struct tly_install *install = staged(from, to);
+    if (former != 0) claim(tly_install_former(install, former) == TLY_OK);
+    claim(tly_install_finish(install, &report) == TLY_OK);
+    tly_install_free(install);
+    tly_ormap_check(world.node[to]);
+}
+
+static void settle_life(size_t node, uint64_t origin)
+{
+    uint64_t mark = tly_ormap_mark(world.node[node], origin);
+    claim(tly_ormap_settle_life(world.node[node], origin, mark) == TLY_OK);
+}
+
+/* ---- what stays ---- */
+
+static void what_was_deleted_and_forgotten_goes_and_what_is_new_stays(void **state)
+{
+    put_text(0, "l:a", "x");
+    put_text(0, "l:b", "x");
+    sync_nodes(0, 1);
+    remove_key(0, "l:a");
+    forget_all(0);
+    put_text(1, "l:a", "unheard, and older than what was forgotten");
+    put_text(1, "l:b", "y");
+    install(0, 1, 0);
+    assert_int_equal(report.dropped, 1);
+    assert_int_equal(report.kept, 1);
+    assert_null(tly_ormap_find(world.node[1], key("l:a")));
+    assert_true(
+        tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
+    assert_int_equal(tly_ormap_mark(world.node[1], 1), tly_ormap_mark(world.node[0], 1));
+    assert_int_equal(tly_ormap_origin(world.node[1]), 2);
+    /* It goes on as ever: what it has alone is heard by the source. */
+    sync_nodes(1, 0);
+    assert_int_equal(tly_ormap_digest(world.node[0]), tly_ormap_digest(world.node[1]));
+}
+
+static void joining_alone_would_revive(void **state)
+{
+    put_text(0, "l:a", "x");
+    sync_nodes(0, 1);
+    remove_key(0, "l:a");
+    forget_all(0);
+    sync_nodes(0, 1);
+    assert_non_null(tly_ormap_find(world.node[1], key("l:a")));
+}
+
+static void floors_ends_of_lives_and_the_lost_mark_come_with_it(void **state)
+{
+    put_text(1, "l:a", "x");
+    sync_nodes(1, 0);
+    remove_key(0, "l:a");
+    forget_all(0);
+    uint64_t mark = tly_ormap_mark(world.node[0], 2), floor = tly_ormap_mark(world.node[0], 1);
+    settle_life(0, 2);
+    put_text(0, "l:b", "y");
+    tly_ormap_retire_life(world.node[0], 2, (struct tly_version){floor + 1, 1});
+    install(0, 2, 0);
+    struct tly_dot old = text_of(mark, 2, "x"), newer = text_of(mark + 1, 2, "x");
+    assert_int_equal(world_apply(world.node[2], key("l:a"), &old), TLY_DROPPED);
+    assert_int_equal(world_apply(world.node[2], key("l:a"), &newer), TLY_REFUSED);
+    assert_int_equal(tly_ormap_life(world.node[2], 0).floor, floor + 1);
+    assert_true(tly_ormap_drop_life(world.node[0], 2));
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 0);
+    assert_int_equal(tly_ormap_bounds(world.node[1]).lost, mark);
+    for (size_t i = 0; i < tly_ormap_lives(world.node[1]); i++)
+        assert_int_not_equal(tly_ormap_life(world.node[1], i).origin, 2);
+}
+
+static void nothing_is_seen_of_it_before_it_is_whole(void **state)
+{
+    put_text(0, "l:a", "x");
+    put_text(1, "l:b", "y");
+    uint64_t digest = tly_ormap_digest(world.node[1]);
+    struct tly_install *install = staged(0, 1);
+    assert_int_equal(tly_ormap_digest(world.node[1]), digest);
+    tly_install_free(install);
+    assert_int_equal(tly_ormap_digest(world.node[1]), digest);
+    assert_int_equal(tly_ormap_mark(world.node[1], 1), 0);
+}
+
+static void writes_go_on_while_it_is_staged(void **state)
+{
+    put_text(0, "l:a", "x");
+    struct tly_install *install = staged(0, 1);
+    put_text(1, "l:a", "y");
+    hit(1, "s:a", 0, 0, 3);
+    put_text(0, "l:b", "z");
+    sync_nodes(0, 1); /* its rounds as well */
+    assert_int_equal(tly_install_finish(install, &report), TLY_OK);
+    tly_install_free(install);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 3);
+    assert_non_null(tly_ormap_find(world.node[1], key("l:b")));
+    sync_nodes(1, 0);
+    assert_int_equal(tly_ormap_digest(world.node[0]), tly_ormap_digest(world.node[1]));
+}
+
+static void without_memory_the_map_is_as_it_was(void **state)
+{
+    struct test_failing failing = {.countdown = SIZE_MAX};
+    struct tly_mem mem = test_failing_mem(&failing);
+    tly_ormap_free(world.node[1]);
+    world.node[1] = world_map(&mem, world.registry, 2);
+    for (int i = 0; i < 40; i++) {
+        hit(0, "s:a", 0, 0, 1);
+        put_text(0, i % 2 == 0 ? "l:a" : "l:b", "x");
+        hit(1, "s:b", 1000, 7, 1);
+        put_text(1, "l:a", "y");
+    }
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    uint64_t digest = tly_ormap_digest(world.node[1]);
+    size_t failures = 0;
+    for (size_t nth = 0;; nth++) {
+        failing = (struct test_failing){.countdown = nth};
+        struct tly_install *install = staged(0, 1);
+        enum tly_result result = install != NULL ? tly_install_finish(install, &report) : TLY_NOMEM;
+        claim(failing.failed == (result != TLY_OK));
+        tly_install_free(install);
+        failing.countdown = SIZE_MAX;
+        tly_ormap_check(world.node[1]);
+        if (!failing.failed) break;
+        failures++;
+        assert_int_equal(tly_ormap_digest(world.node[1]), digest);
+    }
+    assert_true(failures > 10);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 40);
+    assert_int_equal(read_at(1, "s:b", 1000, 7), 40);
+}
+
+static void a_source_with_an_old_disk_revives_nothing(void **state)
+{
+    put_text(0, "l:a", "x");
+    put_text(0, "l:b", "x");
+    sync_nodes(0, 1);
+    sync_nodes(0, 2); /* this one has heard nothing since */
+    remove_key(0, "l:a");
+    put_text(0, "l:b", "y");
+    sync_nodes(0, 1);
+    forget_all(1);
+    install(2, 1, 0);
+    assert_int_equal(report.stale, 1);
+    assert_null(tly_ormap_find(world.node[1], key("l:a")));
+    assert_true(
+        tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
+}
+
+/* ---- own counts ---- */
+
+static void own_counts_survive_sealed_or_not(void **state)
+{
+    hit(1, "s:a", 0, 0, 2);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    hit(1, "s:a", 0, 0, 3);
+    hit(0, "s:a", 0, 0, 10);
+    install(0, 1, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 15);
+    hit(1, "s:a", 0, 0, 1);
+    sync_nodes(1, 0);
+    assert_int_equal(read_at(0, "s:a", 0, 0), 16);
+}
+
+static void a_remove_in_the_snapshot_restarts_own_counts(void **state)
+{
+    hit(1, "s:a", 1000, 6, 2);
+    hit(1, "s:a", 1000, 7, 2);
+    sync_nodes(1, 0);
+    remove_key(0, "s:a");
+    put_text(1, "l:a", "later");
+    hit(1, "s:a", 1000, 7, 3);
+    install(0, 1, 0);
+    assert_int_equal(read_at(1, "s:a", 1000, 7), 0);
+    assert_int_equal(read_at(1, "s:a", 1000, 6), 0);
+    hit(1, "s:a", 1000, 7, 4);
+    sync_nodes(1, 0);
+    assert_int_equal(read_at(0, "s:a", 1000, 7), 4);
+    assert_int_equal(read_at(0, "s:a", 1000, 6), 0);
+}
+
+static void a_settled_life_that_lives_must_begin_anew_first(void **state)
+{
+    hit(1, "s:a", 0, 0, 2);
+    sync_nodes(1, 0);
+    settle_life(0, 2);
+    struct tly_install *install = staged(0, 1);
+    assert_int_equal(tly_install_finish(install, &report), TLY_STALE);
+    tly_install_free(install);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 2);
+}
+
+/* ---- carrying over ---- */
+
+static void what_nobody_had_heard_is_carried_over_and_nothing_else(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    hit(1, "s:b", 1000, 7, 20);
+    sync_nodes(1, 0);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 1);
+    hit(1, "s:b", 1000, 7, 2);
+    hit(1, "s:b", 1000, 8, 4);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried, 3);
+    assert_int_equal(report.carried_units, 7);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 11);
+    assert_int_equal(read_at(1, "s:b", 1000, 7), 22);
+    assert_int_equal(read_at(1, "s:b", 1000, 8), 4);
+    sync_nodes(1, 0);
+    assert_int_equal(read_at(0, "s:a", 0, 0), 11);
+    assert_int_equal(read_at(0, "s:b", 1000, 7), 22);
+    assert_int_equal(read_at(0, "s:b", 1000, 8), 4);
+    assert_int_equal(tly_ormap_digest(world.node[0]), tly_ormap_digest(world.node[1]));
+    /* A second time there is nothing left to carry. */
+    install(0, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 11);
+}
+
+static void of_a_life_that_is_not_settled_the_dots_themselves_stay(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    claim(tly_ormap_close_life(world.node[0], 2) == TLY_OK);
+    hit(1, "s:a", 0, 0, 1);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(report.kept, 1);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 11);
+    sync_nodes(1, 0);
+    assert_int_equal(read_at(0, "s:a", 0, 0), 11);
+}
+
+static void of_a_deleted_key_nothing_is_carried_over(void **state)
+{
+    hit(0, "s:a", 0, 0, 1);
+    hit(0, "s:b", 0, 0, 1);
+    sync_nodes(0, 1);
+    hit(1, "s:a", 0, 0, 10);
+    hit(1, "s:b", 0, 0, 10);
+    sync_nodes(1, 0);
+    settle_life(0, 2);
+    remove_key(0, "s:a");
+    forget_all(0);
+    remove_key(0, "s:b"); /* this one is still known */
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 0, 0, 5);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 0);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 0);
+}
+
+static void of_an_older_generation_nothing_is_carried_over(void **state)
+{
+    hit(1, "s:a", 0, 3, 10);
+    sync_nodes(1, 0);
+    settle_life(0, 2);
+    hit(0, "s:a", 0, 4, 1);
+    hit(1, "s:a", 0, 3, 5);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 1);
+}
+
+static void local_words_stay(void **state)
+{
+    hit(1, "s:a", 0, 0, 1);
+    struct tly_entry *entry = tly_ormap_find(world.node[1], key("s:a"));
+    claim(tly_entry_need_local(world.node[1], &entry) == TLY_OK);
+    tly_entry_local(entry)[1] = 42;
+    install(0, 1, 0);
+    entry = tly_ormap_find(world.node[1], key("s:a"));
+    assert_int_equal(tly_entry_local(entry)[1], 42);
+}
+
+#define scene(test) cmocka_unit_test_setup_teardown(test, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        scene(what_was_deleted_and_forgotten_goes_and_what_is_new_stays),
+        scene(joining_alone_would_revive),
+        scene(floors_ends_of_lives_and_the_lost_mark_come_with_it),
+        scene(nothing_is_seen_of_it_before_it_is_whole),
+        scene(writes_go_on_while_it_is_staged),
+        scene(without_memory_the_map_is_as_it_was),
+        scene(a_source_with_an_old_disk_revives_nothing),
+        scene(own_counts_survive_sealed_or_not),
+        scene(a_remove_in_the_snapshot_restarts_own_counts),
+        scene(a_settled_life_that_lives_must_begin_anew_first),
+        scene(what_nobody_had_heard_is_carried_over_and_nothing_else),
+        scene(of_a_life_that_is_not_settled_the_dots_themselves_stay),
+        scene(of_a_deleted_key_nothing_is_carried_over),
+        scene(of_an_older_generation_nothing_is_carried_over),
+        scene(local_words_stay),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,325 @@
+/* Engines in virtual time: what is deleted is forgotten in the end, and nothing comes back. */
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
+
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+#define GRACE_MS 5000
+#define GRACE (GRACE_MS * MS)
+
+static uint64_t lives = 1000;
+
+static struct net *some_nodes(size_t count)
+{
+    struct net *net = net_new(MS / 2);
+    struct tly_engine_config config = {
+        .has_store = true, .tombstone_grace_ms = GRACE_MS, .forget_after_ms = 600000};
+    for (size_t i = 0; i < count; i++)
+        net_add_with(net, config, i == 0 ? 2 : 1);
+    net_run(net, 3 * S);
+    return net;
+}
+
+static void put(struct net *net, size_t node, const char *key, const char *value)
+{
+    struct tly_reply reply;
+    struct tly_request request = {
+        .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text(value)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static bool holds(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_READ, .key = tly_slice_text(key)};
+    return net_ask(net, node, request, &reply) == TLY_OK;
+}
+
+static void del(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_REMOVE, .key = tly_slice_text(key)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static void forget_member(struct net *net, size_t node, const char *name)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static size_t removes(struct net *net, size_t node)
+{
+    struct tly_forget_view view;
+    tly_engine_forgetting(net_node(net, node), &view);
+    return view.removes;
+}
+
+static void block_all(struct net *net, size_t node, size_t count, bool blocked)
+{
+    for (size_t i = 0; i < count; i++)
+        if (i != node) net_block(net, node, i, blocked);
+}
+
+static void claim_equal(struct net *net, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        assert_int_equal(net_digest(net, i), net_digest(net, 0));
+}
+
+/* ---- REMOVEs ---- */
+
+static void a_remove_is_forgotten_once_all_have_it_and_the_grace_is_over(void **state)
+{
+    struct net *net = some_nodes(3);
+    put(net, 0, "kv:a", "x");
+    net_add_to(net, 1, "c", 5);
+    net_run(net, S);
+    del(net, 2, "kv:a");
+    del(net, 2, "c");
+    net_run(net, GRACE / 2);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(removes(net, i), 2);
+    net_run(net, 3 * GRACE);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(removes(net, i), 0);
+        assert_int_equal(net_stats(net, i).removes_forgotten, 2);
+        assert_false(holds(net, i, "kv:a"));
+    }
+    claim_equal(net, 3);
+    /* With nothing left to forget nothing is said any more. */
+    uint64_t dots = net_stats(net, 0).dots_sent, rounds = net_stats(net, 0).rounds_sent;
+    net_run(net, 60 * S);
+    assert_int_equal(net_stats(net, 0).dots_sent, dots);
+    assert_int_equal(net_stats(net, 0).rounds_sent, rounds);
+    net_free(net);
+}
+
+/* G4. */
+static void who_is_away_holds_it_back_however_long(void **state)
+{
+    struct net *net = some_nodes(3);
+    put(net, 1, "kv:a", "x");
+    net_run(net, S);
+    block_all(net, 2, 3, true);
+    del(net, 0, "kv:a");
+    net_run(net, 10 * GRACE);
+    assert_int_equal(removes(net, 0), 1);
+    assert_true(holds(net, 2, "kv:a"));
+    block_all(net, 2, 3, false);
+    net_run(net, 60 * S);
+    assert_false(holds(net, 2, "kv:a"));
+    assert_int_equal(removes(net, 0), 0);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 0);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* G4, E13. */
+static void a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key(void **state)
+{
+    struct net *net = some_nodes(3);
+    put(net, 2, "kv:a", "x");
+    net_add_to(net, 2, "c", 10);
+    net_add_to(net, 1, "d", 1);
+    net_run(net, S);
+    block_all(net, 2, 3, true);
+    net_add_to(net, 2, "c", 7);
+    net_add_to(net, 2, "fresh", 3);
+    del(net, 0, "kv:a");
+    del(net, 0, "d");
+    net_run(net, 2 * GRACE);
+    assert_int_equal(removes(net, 0), 2);
+    forget_member(net, 0, "n2");
+    net_run(net, 6 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    assert_int_equal(net_stats(net, 0).members_forgotten, 1);
+    block_all(net, 2, 3, false);
+    net_run(net, 120 * S);
+    assert_int_equal(net_stats(net, 2).cold_starts_forgotten, 1);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 1);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(holds(net, i, "kv:a"));
+        assert_int_equal(net_read(net, i, "d"), INT64_MIN);
+        assert_int_equal(net_read(net, i, "c"), 17);
+        assert_int_equal(net_read(net, i, "fresh"), 3);
+    }
+    claim_equal(net, 3);
+    /* It stays so over a restart from what it has stored. */
+    net_restart(net, 2, ++lives, SIZE_MAX);
+    net_run(net, 60 * S);
+    assert_false(holds(net, 2, "kv:a"));
+    assert_int_equal(net_read(net, 2, "c"), 17);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* G5: the operator's word reaches a member that lives. */
+static void a_member_that_is_forgotten_while_only_slow_loses_nothing(void **state)
+{
+    struct net *net = some_nodes(3);
+    int64_t sum = 0;
+    for (int i = 0; i < 200; i++) {
+        net_add_to(net, (size_t)i % 3, "c", 1);
+        sum++;
+        if (i == 100) forget_member(net, 0, "n2");
+        net_run(net, 20 * MS);
+    }
+    net_run(net, 180 * S);
+    assert_int_equal(net_peers_up(net, 2), 2);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_read(net, i, "c"), sum);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* B21. */
+static void a_delete_made_while_cut_off_keeps_its_time(void **state)
+{
+    struct net *net = some_nodes(3);
+    put(net, 0, "kv:a", "old");
+    net_run(net, S);
+    block_all(net, 2, 3, true);
+    del(net, 2, "kv:a");
+    net_run(net, 2 * GRACE);
+    put(net, 0, "kv:a", "an hour later");
+    block_all(net, 2, 3, false);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(holds(net, i, "kv:a"));
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+static void a_member_on_an_older_disk_revives_nothing(void **state)
+{
+    struct net *net = some_nodes(3);
+    put(net, 2, "kv:a", "x");
+    net_add_to(net, 2, "c", 1);
+    net_run(net, S);
+    size_t saved = net_batches(net, 2);
+    del(net, 0, "kv:a");
+    net_add_to(net, 2, "c", 4);
+    net_run(net, 4 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    net_restart(net, 2, ++lives, saved);
+    assert_true(holds(net, 2, "kv:a"));
+    net_run(net, 120 * S);
+    assert_int_equal(net_stats(net, 2).cold_starts_floor, 1);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(holds(net, i, "kv:a"));
+        assert_int_equal(net_read(net, i, "c"), 5);
+    }
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+static void a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on(void **state)
+{
+    struct net *net = some_nodes(2);
+    for (int i = 0; i < 3000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        net_add_to(net, 0, key, 1);
+    }
+    put(net, 0, "kv:a", "x");
+    net_run(net, S);
+    del(net, 0, "kv:a");
+    net_run(net, 4 * GRACE);
+    net_add_with(net, (struct tly_engine_config){.has_store = true, .tombstone_grace_ms = GRACE_MS}, 1);
+    for (int i = 0; i < 300; i++) {
+        net_add_to(net, (size_t)i % 2, "busy", 1);
+        net_run(net, 2 * MS);
+    }
+    net_run(net, 60 * S);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 1);
+    assert_int_equal(net_read(net, 2, "k2999"), 1);
+    assert_int_equal(net_read(net, 2, "busy"), 300);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* ---- lives ---- */
+
+/* Lives that stand in this node's lists of marks, in HELLO above all. */
+static size_t listed(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    size_t count = 0;
+    tly_engine_node(net_node(net, node), false, &view);
+    for (size_t i = 0; i < view.lives; i++) {
+        struct tly_life life = tly_engine_life(net_node(net, node), i);
+        count += life.mark > 0 && life.state < TLY_LIFE_RETIRED;
+    }
+    return count;
+}
+
+static size_t bytes_of(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, node), false, &view);
+    return view.bytes;
+}
+
+/* A15. A plain counter would keep a shard of each life; that is known. */
+static void a_node_that_crashes_a_thousand_times_leaves_little(void **state)
+{
+    size_t crashes = test_is_long() ? 1000 : 120, marks = 0, bytes = 0;
+    struct net *net = some_nodes(3);
+    for (size_t i = 0; i < crashes; i++) {
+        put(net, 2, "kv:a", "x");
+        net_check(net, 2, "k", "1000000/1s", TLY_FIXED_WINDOW);
+        net_run(net, 300 * MS);
+        net_restart(net, 2, ++lives, SIZE_MAX);
+        net_run(net, 20 * S);
+        if (listed(net, 0) > marks) marks = listed(net, 0);
+        if (i == 60) bytes = bytes_of(net, 0);
+    }
+    print_message("%zu crashes, at most %zu lives in the marks, %zu bytes after 60 and %zu at the end\n",
+                  crashes, marks, bytes, bytes_of(net, 0));
+    assert_in_range(marks, 3, 12);
+    assert_in_range(bytes_of(net, 0), 1, bytes + 256 * crashes);
+    net_run(net, 200 * S); /* its disk has told it of every word there ever was */
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* ---- time ---- */
+
+/* B18. */
+static void a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone(void **state)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        struct net *net = some_nodes(2);
+        assert_true(net_check(net, 0, "q", "10/3600s", TLY_FIXED_WINDOW));
+        net_run(net, S);
+        if (alone != 0) net_block(net, 0, 1, true);
+        net_shift_wall(net, 1, (int64_t)(90 * 86400 * S));
+        net_restart(net, 1, ++lives, SIZE_MAX);
+        net_run(net, 50 * S);
+        assert_int_equal(net_stats(net, 1).dots_expired, 0);
+        net_run(net, 100 * S);
+        assert_int_equal(net_stats(net, 1).dots_expired, alone);
+        net_free(net);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_remove_is_forgotten_once_all_have_it_and_the_grace_is_over),
+        cmocka_unit_test(who_is_away_holds_it_back_however_long),
+        cmocka_unit_test(a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key),
+        cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
+        cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),
+        cmocka_unit_test(a_member_on_an_older_disk_revives_nothing),
+        cmocka_unit_test(a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on),
+        cmocka_unit_test(a_node_that_crashes_a_thousand_times_leaves_little),
+        cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
