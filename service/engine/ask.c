@@ -213,9 +213,12 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
                                struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
-    e->now = request->now;
-    tly_clock_tick(tly_ormap_clock(e->map), e->now);
-    tly_time_tick(e);
+    /* Many are asked at one moment, and what is told twice changes nothing. */
+    if (request->now.mono_ns != e->now.mono_ns || request->now.wall_ns != e->now.wall_ns) {
+        e->now = request->now;
+        tly_clock_tick(tly_ormap_clock(e->map), e->now);
+        tly_time_tick(e);
+    }
     tly_time_use(e);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);

@@ -305,13 +305,31 @@ enum tly_result tly_session_admits_all(const struct tly_engine *e, const struct 
     return TLY_OK;
 }
 
+/* As many as a core fetches lines at a time. */
+#define JOINED_TOGETHER 16
+
+/* The next rows, the memory of their entries being asked for; how many. */
+static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk,
+                        struct tly_row rows[JOINED_TOGETHER])
+{
+    struct tly_seek seeks[JOINED_TOGETHER];
+    size_t count = 0;
+    for (; count < JOINED_TOGETHER && tly_rows_next(walk, &rows[count]); count++)
+        seeks[count] = tly_seek_of(e->map, rows[count].key);
+    for (size_t i = 0; i < count; i++)
+        tly_seek_ahead(e->map, &seeks[i]);
+    return count;
+}
+
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round, size_t *held)
 {
     enum tly_result result = tly_session_admits_all(e, round);
     if (result != TLY_OK) return result;
-    struct tly_rows rows = tly_rows_of(round);
-    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
-        result = tly_session_join_row(e, &row, held);
+    struct tly_rows walk = tly_rows_of(round);
+    struct tly_row rows[JOINED_TOGETHER];
+    for (size_t count; result == TLY_OK && (count = next_rows(e, &walk, rows)) > 0;)
+        for (size_t i = 0; result == TLY_OK && i < count; i++)
+            result = tly_session_join_row(e, &rows[i], held);
     e->stats.dots_received += round->row_count;
     return result;
 }

@@ -1,6 +1,6 @@
 /* The cells of an entry against a list of what was written. */
 #include "crdt/arena.h"
-#include "crdt/entry.h"
+#include "crdt/cell.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
 
