@@ -29,7 +29,7 @@ void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, u
  * Kills a node, if it lives, and starts it again under a new life from the first `batches` of what it had given to its store
  * (SIZE_MAX: all; 0: an empty disk). What it gives from now on is kept behind them.
  */
-void net_restart(struct net *net, size_t node, uint64_t origin, size_t batches);
+void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches);
 /* Tears every connection between two nodes; they may dial again unless blocked. */
 void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);
