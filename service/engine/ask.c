@@ -220,7 +220,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
                                struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
-    e->now = request->now;
+    e->now = tly_time_believed(e, request->now);
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
     tly_time_use(e);

@@ -183,7 +183,7 @@ enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tl
     return result;
 }
 
-enum tly_result tly_lives_start(struct tly_engine *e)
+void tly_lives_learn_all(struct tly_engine *e)
 {
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
@@ -191,23 +191,22 @@ enum tly_result tly_lives_start(struct tly_engine *e)
         if (key.n == KEY_BYTES && memcmp(key.p, PREFIX, PREFIX_BYTES) == 0) tly_lives_learn(e, key);
     }
     remember_ended(e);
+}
+
+enum tly_result tly_lives_start(struct tly_engine *e)
+{
+    tly_lives_learn_all(e);
+    if (e->life.kept != 0) return TLY_OK; /* what stands in this node's record may go on */
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
     return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
 }
 
-enum tly_result tly_lives_begin(struct tly_engine *e, const char *why)
+enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old)
 {
-    if (e->now.mono_ns < e->new_life_at) return TLY_MORE;
-    uint64_t old = tly_ormap_origin(e->map);
-    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
-    if (result != TLY_OK) return result;
-    e->new_life_at = e->now.mono_ns + NEW_LIFE_EVERY_NS;
     e->forget.number = e->forget.told_print = 0;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
-    if (closed_find(e, old) != NULL) result = tly_ormap_close_life(e->map, old);
-    if (result == TLY_OK) result = tly_lives_close(e, old, tly_slice_text(e->name));
-    return result == TLY_OK ? tly_member_announce(e, false) : result;
+    enum tly_result result = closed_find(e, old) != NULL ? tly_ormap_close_life(e->map, old) : TLY_OK;
+    return result == TLY_OK ? tly_lives_close(e, old, tly_slice_text(e->name)) : result;
 }
 
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
