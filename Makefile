@@ -177,8 +177,8 @@ TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 
 .PHONY: all libs tests fuzzers bench-programs FORCE
 all: libs $(BINARIES) ## the libraries, tallyd, tallyctl and tally-link (the default)
-libs: $(LIBRARIES)
-tests: all $(TESTS) $(FUZZERS)
+libs: $(LIBRARIES) ## the libraries alone
+tests: all $(TESTS) $(FUZZERS) ## all, and the test programs
 fuzzers: $(FUZZERS)
 bench-programs: all $(BENCHES)
 
@@ -287,6 +287,7 @@ bench $(BENCH_EACH):
 
 help: ## this list
 	@echo 'make TARGET [VARIANT=release|debug|asan|tsan|cov] [CC=gcc|clang] [WERROR=1] [V=1]'
+	@echo 'make FAULT=NAME: tests/faults/NAME.patch planted, and the tests that must fail then, in build/fault/NAME'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove build/

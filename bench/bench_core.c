@@ -108,40 +108,6 @@ static double run_hit(void *context)
     return result;
 }
 
-/* ---- compaction ---- */
-
-static size_t dead_records(const struct tly_ormap *map)
-{
-    size_t live, dead;
-    tly_ormap_log_size(map, &live, &dead);
-    return dead;
-}
-
-/*
- * Every key is raised once more, so that nearly every second record is dead, and then some until the log has
- * dropped half of the dead ones. What those writes cost is in the figure; they are few when the log is compacted at one go.
- */
-static double run_compaction(void *context)
-{
-    const struct world *world = context;
-    struct tly_ormap *map = tly_bench_map(world->registry, OWN);
-    size_t count = world->load.count, i = 0;
-    char text[TLY_KEY_BYTES_MAX];
-    put_pass(world, 0, map);
-    for (; i < count - 1; i++)
-        put(map, em_key(world, world->load.order[1][i], text), 1, 2);
-    size_t records = count + dead_records(map), before = dead_records(map);
-    double since = tly_bench_cpu_s();
-    for (; dead_records(map) > before / 2; i++) {
-        if (i == 2 * count) tly_bench_fail("%zu of %zu records are dead and stay", before, records);
-        put(map, em_key(world, world->load.order[1][i % count], text), 1, i < count ? 2 : 3);
-    }
-    double result = tly_bench_rate(records, since);
-    check_puts(map, count + i);
-    tly_ormap_free(map);
-    return result;
-}
-
 /* ---- merging ---- */
 
 static size_t apply_all(struct tly_ormap *map, const struct tly_bench_bodies *bodies)
@@ -308,7 +274,6 @@ static const struct tly_bench_case cases[] = {
     {"merge, batches of 1000", run_merge_1000, NULL, 0, 0, 0},
     {"merge, batches of 1", run_merge_1, NULL, 0, 0, 0},
     {"find and read", run_read, NULL, 0, 0, 0},
-    {"compaction, per record", run_compaction, NULL, 0, 0, 0},
     {"snapshot: scan, encode, lz4", run_snapshot, NULL, 0, 0, 0},
 };
 
@@ -333,7 +298,6 @@ static const struct goal goals[] = {
     {10000000, "merge, one call", "limit 20", 5, 12},
     {10000000, "merge, batches of 1000", "limit 20", 5, 12},
     {10000000, "merge, batches of 1", NULL, 1, 0},
-    {100000, "compaction, per record", "seed 1.5", 6, 12},
     {100000, "snapshot: scan, encode, lz4", "seed 1.5, redis SAVE 1.5, limit 11..19", 6, 12},
 };
 

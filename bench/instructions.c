@@ -198,12 +198,15 @@ static void check_decode(struct world *world)
 
 static void run_merge(struct world *world)
 {
-    for (size_t i = 0; i < world->row_count; i++) {
-        const struct tly_row *row = &world->rows[i];
-        enum tly_outcome outcome;
-        tly_bench_must(tly_ormap_admits(world->map, row->key, &row->dot), "admitting a dot");
-        tly_bench_must(tly_ormap_apply(world->map, row->key, &row->dot, &outcome), "applying a dot");
-        world->sum += outcome == TLY_APPLIED;
+    struct tly_arrival arrivals[TLY_BENCH_ARRIVALS];
+    for (size_t i = 0; i < world->row_count;) {
+        size_t count = 0;
+        for (; count < TLY_BENCH_ARRIVALS && i < world->row_count; i++) {
+            const struct tly_row *row = &world->rows[i];
+            const struct tly_strategy *strategy = tly_strategy_by_id(row->strategy_id);
+            arrivals[count++] = (struct tly_arrival){.key = row->key, .dot = row->dot, .strategy = strategy};
+        }
+        world->sum += tly_bench_join(world->map, arrivals, count);
     }
 }
 

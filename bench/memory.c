@@ -89,7 +89,8 @@ static void check(struct tly_engine *engine, size_t keys, size_t origins)
     struct tly_node_view view;
     tly_engine_node(engine, false, &view);
     if (view.keys < keys || view.keys > keys + 1) tly_bench_fail("%zu keys, not %zu", view.keys, keys);
-    if (view.log_live < keys * origins) tly_bench_fail("%zu records, not %zu", view.log_live, keys * origins);
+    if (view.log_records < keys * origins)
+        tly_bench_fail("%zu records, not %zu", view.log_records, keys * origins);
     for (size_t i = 0; i < SAMPLES; i++)
         tly_bench_equal(ask(engine, (size_t)tly_bench_below(&seed, keys), 0), LIMIT - origins,
                         "what remains of a limit");

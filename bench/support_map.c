@@ -136,20 +136,33 @@ void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench
     tly_round_writer_fini(&writer);
 }
 
+size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count)
+{
+    size_t done, applied = 0;
+    tly_bench_must(tly_ormap_admit_batch(map, arrivals, count, &done), "admitting dots");
+    tly_bench_must(tly_ormap_apply_batch(map, arrivals, count, &done), "applying dots");
+    for (size_t i = 0; i < count; i++)
+        applied += arrivals[i].outcome == TLY_APPLIED;
+    return applied;
+}
+
 size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body)
 {
+    struct tly_arrival arrivals[TLY_BENCH_ARRIVALS];
     struct tly_round round;
     struct tly_row row;
     struct tly_mark mark;
-    enum tly_outcome outcome;
-    size_t applied = 0;
+    size_t applied = 0, count = 0;
     tly_bench_must(tly_round_get(body, &round), "decoding");
     struct tly_rows rows = tly_rows_of(&round);
     while (tly_rows_next(&rows, &row)) {
-        tly_bench_must(tly_ormap_admits(map, row.key, &row.dot), "admitting a dot");
-        tly_bench_must(tly_ormap_apply(map, row.key, &row.dot, &outcome), "applying a dot");
-        applied += outcome == TLY_APPLIED;
+        arrivals[count++] = (struct tly_arrival){
+            .key = row.key, .dot = row.dot, .strategy = tly_strategy_by_id(row.strategy_id)};
+        if (count < TLY_BENCH_ARRIVALS) continue;
+        applied += tly_bench_join(map, arrivals, count);
+        count = 0;
     }
+    applied += tly_bench_join(map, arrivals, count);
     while (tly_marks_next(&round.end, &mark))
         tly_bench_must(tly_ormap_raise_mark(map, mark.origin, mark.ts), "raising a mark");
     return applied;

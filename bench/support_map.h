@@ -39,6 +39,11 @@ struct tly_bench_cut {
 /* The first life's dots after a ts, as rounds. */
 void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_cut cut,
                       struct tly_bench_bodies *bodies);
+/* How many an engine decodes before it joins them. */
+#define TLY_BENCH_ARRIVALS ((size_t)256)
+
+/* Admits and joins them; how many were new. */
+size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count);
 /* Takes a round in as an engine does: checked, admitted, applied, marks raised. How many dots were new. */
 size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body);
 

@@ -41,11 +41,6 @@ enum tly_result tly_clock_next(struct tly_clock *clock, uint64_t *ts)
     return TLY_OK;
 }
 
-void tly_clock_observe(struct tly_clock *clock, uint64_t ts)
-{
-    clock->last = max_u64(clock->last, ts);
-}
-
 bool tly_clock_admits(const struct tly_clock *clock, uint64_t ts)
 {
     return ts <= add_clamped(clock->horizon, clock->max_skew_ns) && ts <= TLY_CLOCK_LAST;

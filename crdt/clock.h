@@ -44,7 +44,10 @@ void tly_clock_tick(struct tly_clock *clock, struct tly_time now);
 /* The next version's ts; TLY_CLOCK_END once TLY_CLOCK_LAST was given, for good. */
 enum tly_result tly_clock_next(struct tly_clock *clock, uint64_t *ts) TLY_MUST_CHECK;
 
-void tly_clock_observe(struct tly_clock *clock, uint64_t ts);
+static inline void tly_clock_observe(struct tly_clock *clock, uint64_t ts)
+{
+    if (ts > clock->last) clock->last = ts;
+}
 
 /* Whether a ts from elsewhere is within horizon + max_skew. */
 bool tly_clock_admits(const struct tly_clock *clock, uint64_t ts);

@@ -40,6 +40,11 @@ static inline bool tly_slice_equal(struct tly_slice a, struct tly_slice b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+static inline bool tly_slice_begins(struct tly_slice slice, struct tly_slice with)
+{
+    return slice.n >= with.n && (with.n == 0 || memcmp(slice.p, with.p, with.n) == 0);
+}
+
 /* Bytes in order, a proper prefix first: <0, 0, >0. */
 int tly_slice_compare(struct tly_slice a, struct tly_slice b);
 

@@ -114,8 +114,6 @@ uint8_t *tly_cell_put(uint8_t *at, const struct tly_strategy *strategy, const st
 /* Writes a cell without bytes over one of `size` bytes if it takes as many; false: it does not, and nothing was written. */
 bool tly_cell_put_same(uint8_t *at, size_t size, const struct tly_strategy *strategy,
                        const struct tly_cell *cell);
-/* Marks the cell that begins here as the last or as another one. */
-void tly_cell_mark_last(uint8_t *at, bool last);
 
 /* Bytes of an entry with such a key and so many bytes of cells. */
 size_t tly_entry_size(size_t key_bytes, bool has_local, size_t cells_bytes);

@@ -58,6 +58,7 @@ struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i)
 bool tly_ormap_is_spent(const struct tly_ormap *map, uint64_t origin)
 {
     uint32_t life = tly_map_life_find(map, origin);
+    tly_map_settle_log(map);
     return life == TLY_NO_LIFE || map->lives[life].log.last == 0;
 }
 

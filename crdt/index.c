@@ -122,6 +122,13 @@ struct run {
     const struct tly_slot *from, *end;
 };
 
+/* The tail of a segment whose slots end there: one slot stays empty, one is for what is about to come. */
+static uint32_t tail_after(uint64_t next, uint32_t capacity)
+{
+    uint32_t tail = tail_for(capacity);
+    return next + 2 > (uint64_t)capacity + tail ? (uint32_t)(next - capacity) + tail : tail;
+}
+
 /* The tail that the last run will need. */
 static uint32_t tail_of(struct run run, uint32_t capacity, uint32_t depth)
 {
@@ -131,23 +138,32 @@ static uint32_t tail_of(struct run run, uint32_t capacity, uint32_t depth)
         uint64_t home = (uint64_t)(uint32_t)(slot->hash << depth) * capacity >> 32;
         next = (home > next ? home : next) + 1;
     }
-    uint32_t tail = tail_for(capacity);
-    /* One slot stays empty, one is for what is about to come. */
-    return next + 2 > (uint64_t)capacity + tail ? (uint32_t)(next - capacity) + tail : tail;
+    return tail_after(next, capacity);
 }
 
-/* Copies the slots into an empty segment. */
-static void fill(struct tly_segment *to, struct run run)
+/* Copies the slots into an empty segment; where they end, NULL: past its room. */
+static const struct tly_slot *fill(struct tly_segment *to, struct run run)
 {
     struct tly_slot *next = to->slots;
+    const struct tly_slot *last = to->slots + to->room - 1;
+    uint32_t used = 0;
     for (const struct tly_slot *slot = run.from; slot < run.end; slot++) {
         if (slot->ref == 0) continue;
         struct tly_slot *home = tly_index_home(to, slot->hash);
         if (home > next) next = home;
+        if (next >= last) return NULL;
         *next++ = *slot;
-        to->used++;
+        used++;
     }
-    assert(next < to->slots + to->room);
+    to->used = used;
+    return next;
+}
+
+static void fill_fitting(struct tly_segment *to, struct run run)
+{
+    const struct tly_slot *end = fill(to, run);
+    assert(end != NULL);
+    (void)end;
 }
 
 static bool reserve_aside(struct tly_index *index, const struct tly_mem *mem)
@@ -156,33 +172,50 @@ static bool reserve_aside(struct tly_index *index, const struct tly_mem *mem)
     return index->aside != NULL;
 }
 
-/* Spreads the slots over so many homes of the block in which they are. */
-static void respread(struct tly_index *index, struct tly_segment *segment, struct run run, uint32_t capacity,
-                     uint32_t tail)
+/* Spreads the slots over so many homes of the block in which they are, as `aside` has room. False: they stay as they were. */
+static bool respread(struct tly_index *index, struct tly_segment *segment, uint32_t capacity)
 {
-    size_t n = (size_t)(run.end - run.from);
-    memcpy(index->aside, run.from, n * sizeof *index->aside);
+    struct tly_segment old = *segment;
+    size_t bytes = old.room * sizeof *old.slots;
+    uint32_t most = capacity + 2 * tail_for(capacity);
+    memcpy(index->aside, old.slots, bytes);
+    segment->capacity = capacity;
+    segment->room = most < old.allotted ? most : old.allotted;
+    memset(old.slots, 0, (old.room > segment->room ? old.room : segment->room) * sizeof *old.slots);
+    const struct tly_slot *end = fill(segment, (struct run){index->aside, index->aside + old.room});
+    uint32_t room = end == NULL ? 0 : capacity + tail_after((uint64_t)(end - old.slots), capacity);
+    if (end != NULL && room <= segment->room) {
+        segment->room = room;
+        return true;
+    }
+    memcpy(old.slots, index->aside, bytes);
+    *segment = old;
+    return false;
+}
+
+/* The lower part of the slots alone, over so many homes, which suffice. */
+static void respread_lower(struct tly_index *index, struct tly_segment *segment, struct run lower,
+                           uint32_t capacity, uint32_t tail)
+{
+    size_t n = (size_t)(lower.end - lower.from);
+    memcpy(index->aside, lower.from, n * sizeof *index->aside);
     uint32_t before = segment->room;
     segment->capacity = capacity;
     segment->room = capacity + tail;
-    segment->used = 0;
     memset(segment->slots, 0, (before > segment->room ? before : segment->room) * sizeof *segment->slots);
-    fill(segment, (struct run){index->aside, index->aside + n});
+    fill_fitting(segment, (struct run){index->aside, index->aside + n});
 }
 
 static bool resize(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first,
                    uint32_t capacity)
 {
-    struct tly_segment grown, old = *first;
+    struct tly_segment grown = *first, old = *first;
     struct run run = {old.slots, old.slots + old.room};
-    uint32_t tail = tail_of(run, capacity, old.depth);
-    if (capacity >= old.capacity && capacity + tail <= old.allotted && old.allotted == WHOLE) {
-        if (!reserve_aside(index, mem)) return false;
-        grown = old;
-        respread(index, &grown, run, capacity, tail);
-    } else {
-        if (!segment_init(&grown, mem, capacity, tail, old.depth)) return false;
-        fill(&grown, run);
+    bool spreads = capacity >= old.capacity && old.allotted == WHOLE;
+    if (spreads && !reserve_aside(index, mem)) return false;
+    if (!spreads || !respread(index, &grown, capacity)) {
+        if (!segment_init(&grown, mem, capacity, tail_of(run, capacity, old.depth), old.depth)) return false;
+        fill_fitting(&grown, run);
         segment_fini(&old, mem);
     }
     index->moved += old.used;
@@ -225,7 +258,7 @@ static bool segment_of(struct tly_segment *segment, const struct tly_mem *mem, s
 {
     uint32_t capacity = capacity_for(count_of(run));
     if (!segment_init(segment, mem, capacity, tail_of(run, capacity, depth), depth)) return false;
-    fill(segment, run);
+    fill_fitting(segment, run);
     return true;
 }
 
@@ -239,7 +272,7 @@ static bool keep_lower(struct tly_index *index, const struct tly_mem *mem, struc
     if (old.allotted == WHOLE && capacity + tail <= WHOLE) {
         if (!reserve_aside(index, mem)) return false;
         low->depth = depth;
-        respread(index, low, lower, capacity, tail);
+        respread_lower(index, low, lower, capacity, tail);
         return true;
     }
     if (!segment_of(low, mem, lower, depth)) {
@@ -294,7 +327,9 @@ bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, uint3
         if (!full) {
             /* The last slot of a segment stays empty, so that a walk needs no other end. */
             const struct tly_slot *last = first->slots + first->room - 1;
-            if (empty_from(place_for(first, hash)) < last) return true;
+            index->place = place_for(first, hash);
+            index->empty = empty_from(index->place);
+            if (index->empty < last) return true;
             if (!resize(index, mem, first, first->capacity)) return false;
         } else if (first->capacity < TLY_SEGMENT_SLOTS) {
             if (!resize(index, mem, first, capacity < TLY_SEGMENT_SLOTS ? capacity : TLY_SEGMENT_SLOTS))
@@ -310,9 +345,10 @@ bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, uint3
 struct tly_slot *tly_index_add(struct tly_index *index, uint32_t hash, uint32_t ref)
 {
     struct tly_segment *first = first_for(index, hash);
-    struct tly_slot *slot = place_for(first, hash), *empty = empty_from(slot);
-    assert(ref != 0 && empty < first->slots + first->room - 1);
-    memmove(slot + 1, slot, (size_t)(empty - slot) * sizeof *slot);
+    struct tly_slot *slot = index->place;
+    assert(ref != 0 && index->empty < first->slots + first->room - 1);
+    for (struct tly_slot *to = index->empty; to > slot; to--)
+        to[0] = to[-1];
     *slot = (struct tly_slot){hash, ref};
     first->used++;
     index->used++;

@@ -39,7 +39,8 @@ struct tly_index {
     struct tly_segment *directory; /* 2^depth */
     uint32_t depth;
     size_t used;
-    size_t moved; /* slots that were moved by growing, ever */
+    struct tly_slot *place, *empty; /* where what was reserved goes, and the first empty slot from there */
+    size_t moved;                   /* slots that were moved by growing, ever */
     struct tly_slot
         *aside; /* room for the slots of a large segment while it spreads; NULL as long as there is none */
 };
@@ -63,6 +64,7 @@ static inline struct tly_slot *tly_index_home(const struct tly_segment *segment,
 static inline struct tly_slot *tly_index_find(const struct tly_index *index, uint32_t hash)
 {
     struct tly_slot *slot = tly_index_home(tly_index_segment(index, hash), hash);
+    __builtin_prefetch(slot + 6); /* every second run goes on in the next line */
     while (slot->hash < hash && slot->ref != 0)
         slot++;
     return slot->hash == hash && slot->ref != 0 ? slot : NULL;
@@ -74,7 +76,7 @@ static inline struct tly_slot *tly_index_again(struct tly_slot *slot)
     return slot[1].hash == slot->hash && slot[1].ref != 0 ? slot + 1 : NULL;
 }
 
-static inline void tly_index_prefetch(const struct tly_index *index, uint32_t hash)
+TLY_ALWAYS_INLINE void tly_index_prefetch(const struct tly_index *index, uint32_t hash)
 {
     const struct tly_slot *home = tly_index_home(tly_index_segment(index, hash), hash);
     __builtin_prefetch(home);

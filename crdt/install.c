@@ -400,6 +400,7 @@ static void drop_lives(struct tly_install *install)
 {
     const struct tly_ormap *map = install->map;
     struct tly_ormap *staged = install->staged;
+    tly_map_settle_log(staged);
     for (uint32_t i = 0; i < staged->life_count; i++) {
         const struct tly_map_life *life = &staged->lives[i];
         bool dropped = life->origin != 0 && life->mark <= map->lost && i != staged->own &&
@@ -471,6 +472,7 @@ static void swap(struct tly_ormap *a, struct tly_ormap *b)
     a->mem = mem_a;
     b->mem = mem_b;
     a->registry = old.registry;
+    a->arrangement += old.arrangement; /* no slot that was sought before is taken for one of these */
     struct tly_clock clock = old.clock;
     tly_clock_observe(&clock, a->clock.last);
     a->clock = clock;

@@ -8,6 +8,12 @@
 #include <stddef.h>
 
 /*
+ * For what must not be a call; and for whatever does nothing but __builtin_prefetch: a compiler that has not inlined it yet takes it
+ * for a function without effects, and leaves it out.
+ */
+#define TLY_ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/*
  * resize(context, block, old_bytes, new_bytes):
  *   block NULL, old 0     a new block of new_bytes, uninitialised
  *   new_bytes 0           releases the block and returns NULL

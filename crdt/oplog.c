@@ -32,31 +32,39 @@ void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem)
 
 /* ---- finding ---- */
 
-/* The last of `count` items that begins at or before ts, or the first; an item begins with its `from`. */
-static inline size_t last_from(const void *items, size_t item_bytes, size_t count, uint64_t ts)
+/*
+ * The last of `count` items that begins at or before ts, or the first; an item begins with its `from`.  Halved without a branch,
+ * which would be guessed wrongly: deaths come at any ts.
+ */
+TLY_ALWAYS_INLINE size_t last_from(const char *items, size_t item_bytes, size_t count, uint64_t ts)
 {
-    size_t at = 0;
-    /* Halved without a branch, which would be guessed wrongly: deaths come at any ts. */
+    const char *at = items;
     for (size_t left = count; left > 1;) {
         size_t half = left / 2;
+        const char *middle = at + half * item_bytes;
         uint64_t from;
-        memcpy(&from, (const char *)items + (at + half) * item_bytes, sizeof from);
-        at += from <= ts ? half : 0;
+        memcpy(&from, middle, sizeof from);
+        at = from <= ts ? middle : at;
         left -= half;
     }
-    return at;
+    return (size_t)(at - items) / item_bytes;
+}
+
+static size_t block_of(const struct tly_oplog *log, uint64_t ts)
+{
+    return last_from((const char *)log->blocks, sizeof *log->blocks, log->block_count, ts);
 }
 
 struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts)
 {
     assert(log->block_count > 0);
-    const struct tly_block *newest = &log->blocks[log->block_count - 1];
-    if (newest->chunks[newest->count - 1].from <= ts)
-        return (struct tly_chunk_at){log->block_count - 1, newest->count - 1};
-    struct tly_chunk_at at = {.block = last_from(log->blocks, sizeof *log->blocks, log->block_count, ts)};
-    const struct tly_block *block = &log->blocks[at.block];
-    at.chunk = last_from(block->chunks, sizeof *block->chunks, block->count, ts);
-    return at;
+    size_t newest = log->block_count - 1;
+    const struct tly_block *block = &log->blocks[newest];
+    if (block->chunks[block->count - 1].from <= ts) return (struct tly_chunk_at){newest, block->count - 1};
+    size_t i = block_of(log, ts);
+    block = &log->blocks[i];
+    return (struct tly_chunk_at){
+        i, last_from((const char *)block->chunks, sizeof *block->chunks, block->count, ts)};
 }
 
 static struct tly_chunk *chunk_at(const struct tly_oplog *log, struct tly_chunk_at at)
@@ -261,6 +269,7 @@ bool tly_oplog_divides(const struct tly_oplog *log, uint64_t ts)
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
                        const struct tly_dots *dots)
 {
+    if (tly_oplog_newest(log, ts) != NULL) return true;
     if (log->block_count == 0) return begin(log, mem, ts);
     struct tly_chunk_at at = tly_oplog_find(log, ts);
     struct tly_chunk *chunk = chunk_at(log, at);
@@ -284,9 +293,7 @@ void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash)
     begin_earlier(log, ts);
     struct tly_chunk *chunk = chunk_at(log, tly_oplog_find(log, ts));
     assert(chunk->count < chunk->capacity);
-    chunk->hashes[chunk->count++] = hash;
-    log->count++;
-    if (ts > log->last) log->last = ts;
+    tly_oplog_append(log, chunk, ts, hash);
 }
 
 static void remove_block(struct tly_oplog *log, const struct tly_mem *mem, size_t at)
@@ -401,14 +408,42 @@ void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t
     take_from(log, mem, tly_oplog_find(log, ts), hash);
 }
 
+/* Where among the chunks of a block a ts stands if they are spread evenly in time, as they are while many keys come and go. */
+static size_t guess(const struct tly_oplog *log, size_t block, uint64_t ts)
+{
+    uint64_t from = log->blocks[block].from, count = log->blocks[block].count;
+    uint64_t to = block + 1 < log->block_count ? log->blocks[block + 1].from : log->last + 1;
+    if (ts <= from || ts >= to) return ts <= from ? 0 : count - 1;
+    size_t at = (size_t)((double)(ts - from) / (double)(to - from) * (double)count);
+    return at < count ? at : count - 1; /* it may have been rounded up */
+}
+
+void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving)
+{
+    leaving->shape = log->shape;
+    leaving->at.block = block_of(log, leaving->ts);
+    leaving->at.chunk = guess(log, leaving->at.block, leaving->ts);
+    const struct tly_chunk *chunk = chunk_at(log, leaving->at);
+    __builtin_prefetch(chunk);
+    __builtin_prefetch(chunk + 1);
+}
+
+/* How far from the guess it is worth a walk. */
+#define WALK_MAX 4
+
 void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving)
 {
-    leaving->at = tly_oplog_find(log, leaving->ts);
-    leaving->shape = log->shape;
-    const struct tly_chunk *chunk = chunk_at(log, leaving->at);
-    /* A whole chunk is eight lines, which come in pairs. */
-    for (uint32_t i = 0; i < chunk->count; i += 32)
-        __builtin_prefetch(&chunk->hashes[i]);
+    const struct tly_block *block = &log->blocks[leaving->at.block];
+    const struct tly_chunk *chunks = block->chunks;
+    size_t at = leaving->at.chunk, walked = 0;
+    for (; walked < WALK_MAX && at > 0 && chunks[at].from > leaving->ts; walked++)
+        at--;
+    for (; walked < WALK_MAX && at + 1 < block->count && chunks[at + 1].from <= leaving->ts; walked++)
+        at++;
+    if (walked == WALK_MAX) at = last_from((const char *)chunks, sizeof *chunks, block->count, leaving->ts);
+    leaving->at.chunk = at;
+    for (uint32_t i = 0; i < chunks[at].count; i += 16)
+        __builtin_prefetch(&chunks[at].hashes[i]);
 }
 
 void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving)

@@ -65,6 +65,25 @@ struct tly_dots {
 
 void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem);
 
+/* The newest chunk, when a record of this ts goes into it and finds room; else NULL. That is the usual case. */
+static inline struct tly_chunk *tly_oplog_newest(const struct tly_oplog *log, uint64_t ts)
+{
+    if (log->block_count == 0) return NULL;
+    const struct tly_block *block = &log->blocks[log->block_count - 1];
+    struct tly_chunk *chunk = &block->chunks[block->count - 1];
+    bool has_room = chunk->count < chunk->capacity && chunk->count < TLY_CHUNK_RECORDS;
+    return has_room && chunk->from <= ts ? chunk : NULL;
+}
+
+/* Adds a record to what tly_oplog_newest gave for it. */
+static inline void tly_oplog_append(struct tly_oplog *log, struct tly_chunk *chunk, uint64_t ts,
+                                    uint32_t hash)
+{
+    chunk->hashes[chunk->count++] = hash;
+    log->count++;
+    if (ts > log->last) log->last = ts;
+}
+
 /* Room for one more record of this ts. False: no memory; nothing changed that shows. */
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
                        const struct tly_dots *dots);
@@ -83,7 +102,8 @@ struct tly_leaving {
     struct tly_chunk_at at;
 };
 
-/* Finds the chunk and asks for its memory. */
+/* Three steps, each for several before the next: guesses the chunk, finds it, takes the record; each asks for the next one's memory. */
+void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving);
 void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving);
 void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving);
 

@@ -1,3 +1,4 @@
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 static_assert(sizeof(size_t) >= sizeof(uint64_t), "a cursor is a hash and a number");
@@ -44,6 +45,7 @@ struct tly_ormap *tly_ormap_new(const struct tly_ormap_config *config)
     map->registry = config->registry;
     map->keys_max = config->keys_max < UINT32_MAX ? config->keys_max : UINT32_MAX;
     map->clock = config->clock;
+    map->arrangement = 1;
     map->own = map->last_life = TLY_NO_LIFE;
     know_strategies(map);
     map->ahead = tly_mem_zeroed(&map->mem, sizeof *map->ahead);
@@ -90,20 +92,6 @@ uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key)
     return hash != 0 ? hash : 1; /* cursors begin at 0 */
 }
 
-bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_place *place)
-{
-    *place = (struct tly_place){.hash = hash};
-    struct tly_slot *slot = tly_index_find(&map->index, hash);
-    for (; slot != NULL; slot = tly_index_again(slot)) {
-        struct tly_entry *entry = tly_map_entry(map, slot);
-        if (!tly_slice_equal(tly_entry_key(entry), key)) continue;
-        place->slot = slot;
-        place->entry = entry;
-        return true;
-    }
-    return false;
-}
-
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)
 {
     struct tly_place place;
@@ -111,9 +99,14 @@ struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)
     return place.entry;
 }
 
+uint32_t tly_map_hash_of(const struct tly_ormap *map, const struct tly_entry *entry)
+{
+    return map->known == entry ? map->known_hash : tly_map_hash(map, tly_entry_key(entry));
+}
+
 struct tly_place tly_map_place_of(const struct tly_ormap *map, struct tly_entry *entry)
 {
-    uint32_t hash = map->known == entry ? map->known_hash : tly_map_hash(map, tly_entry_key(entry));
+    uint32_t hash = tly_map_hash_of(map, entry);
     struct tly_slot *slot = tly_index_find(&map->index, hash);
     while (slot != NULL && tly_map_entry(map, slot) != entry)
         slot = tly_index_again(slot);
@@ -132,6 +125,7 @@ enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const 
                              size_t cells_bytes, struct tly_place *place)
 {
     if (map->keys >= map->keys_max) return TLY_FULL;
+    map->arrangement++;
     if (!reserve_scratch(map) || !tly_index_reserve(&map->index, &map->mem, place->hash)) return TLY_NOMEM;
     uint32_t ref = tly_arena_new(&map->arena, &map->mem, tly_entry_size(key.n, false, cells_bytes));
     if (ref == 0) return TLY_NOMEM;
@@ -155,7 +149,7 @@ enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek,
     const struct tly_strategy *strategy;
     enum tly_result result = tly_map_strategy_for(map, seek->key, &strategy);
     if (result != TLY_OK) return result;
-    if (!tly_map_find(map, seek->key, seek->hash, place))
+    if (!tly_map_sought(map, seek, place))
         result = tly_map_make(map, seek->key, strategy, TLY_CELL_BYTES_USUAL, place);
     map->known = place->entry;
     map->known_hash = seek->hash;
@@ -164,7 +158,7 @@ enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek,
 
 enum tly_result tly_ormap_need(struct tly_ormap *map, struct tly_slice key, struct tly_entry **out)
 {
-    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    struct tly_seek seek = tly_map_seek(key, tly_map_hash(map, key));
     return tly_seek_need(map, &seek, out);
 }
 
@@ -172,6 +166,7 @@ void tly_map_tidy(struct tly_ormap *map, const struct tly_place *place)
 {
     if (tly_entry_is_held(place->entry)) return;
     map->known = NULL;
+    map->arrangement++;
     tly_arena_free(&map->arena, &map->mem, place->slot->ref);
     tly_index_remove(&map->index, &map->mem, place->slot);
     map->keys--;
@@ -272,7 +267,12 @@ const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_ent
 void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const struct tly_moment *at,
                     struct tly_value *value)
 {
-    size_t count;
-    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
-    tly_map_strategy(map, entry)->read(dots, count, at, value);
+    const struct tly_strategy *strategy = tly_map_strategy(map, entry);
+    struct tly_cells cells = tly_cells_of(entry, strategy);
+    struct tly_cell cell;
+    size_t count = tly_cell_read(&cells, &cell);
+    const struct tly_dot *dots = &cell.dot;
+    if (count > 0) cell.dot.version.origin = map->lives[cell.life].origin;
+    if (cells.next != NULL) dots = tly_entry_dots(map, entry, &count);
+    strategy->read(dots, count, at, value);
 }

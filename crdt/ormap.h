@@ -31,6 +31,7 @@
 
 struct tly_ormap;
 struct tly_entry;
+struct tly_slot;
 
 struct tly_ormap_config {
     struct tly_mem mem;
@@ -148,8 +149,17 @@ enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, co
 struct tly_arrival {
     struct tly_slice key;
     struct tly_dot dot;
+    const struct tly_strategy
+        *strategy;            /* the key's, if it is known, as after tly_ormap_admit_batch; else NULL */
     enum tly_outcome outcome; /* set */
 };
+
+/*
+ * tly_ormap_admits for each, up to the first that is not; *admitted are. An arrival that says a strategy which is not its key's
+ * is TLY_WRONG_STRATEGY; one that says none learns it.
+ */
+enum tly_result tly_ormap_admit_batch(const struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
+                                      size_t *admitted) TLY_MUST_CHECK;
 
 /* tly_ormap_apply for each in order, up to the first that fails. *done of them have their outcome. */
 enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
@@ -162,10 +172,12 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
 struct tly_seek {
     struct tly_slice key; /* borrowed */
     uint32_t hash;
+    uint64_t arrangement; /* the slot was right as long as the map has this one; 0: it was not looked for */
+    struct tly_slot *slot;
 };
 
 struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key);
-void tly_seek_ahead(const struct tly_ormap *map, const struct tly_seek *seek);
+void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek);
 /* As tly_ormap_find, tly_ormap_need and tly_ormap_apply. */
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
 enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek,
@@ -237,9 +249,8 @@ uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
 enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts) TLY_MUST_CHECK;
 /* Lowers every mark but the own to 0: all that others made is to come again. */
 void tly_ormap_clear_marks(struct tly_ormap *map);
-/* Live and dead records over all lives. */
-/* Live and dead records over all lives. Dead ones go at once, so there are none. */
-void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead);
+/* Records of the logs of all lives: one for each sealed dot that stands. */
+size_t tly_ormap_log_size(const struct tly_ormap *map);
 
 /*
  * The live dots of one life with ts > after, in ts order. Everything must be sealed. It is a position: what is written while

@@ -6,21 +6,25 @@
 
 struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key)
 {
-    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    struct tly_seek seek = tly_map_seek(key, tly_map_hash(map, key));
     tly_index_prefetch(&map->index, seek.hash);
     return seek;
 }
 
-void tly_seek_ahead(const struct tly_ormap *map, const struct tly_seek *seek)
+void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
 {
-    const struct tly_slot *slot = tly_index_find(&map->index, seek->hash);
-    if (slot != NULL) tly_map_prefetch(map, slot);
+    seek->arrangement = map->arrangement;
+    seek->slot = tly_index_find(&map->index, seek->hash);
+    if (seek->slot != NULL) tly_map_prefetch(map, seek->slot);
 }
 
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)
 {
     struct tly_place place;
-    (void)tly_map_find(map, seek->key, seek->hash, &place);
+    if (tly_map_sought(map, seek, &place)) {
+        map->known = place.entry;
+        map->known_hash = seek->hash;
+    }
     return place.entry;
 }
 
@@ -35,7 +39,7 @@ enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek
 enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                                enum tly_outcome *outcome)
 {
-    return tly_map_apply(map, seek, dot, outcome);
+    return tly_map_apply(map, seek, dot, NULL, outcome);
 }
 
 enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
@@ -44,7 +48,6 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
     struct tly_seek seeks[GROUP];
     enum tly_result result = TLY_OK;
     *done = 0;
-    tly_map_open_leavings(map);
     while (*done < count && result == TLY_OK) {
         struct tly_arrival *group = arrivals + *done;
         size_t n = count - *done < GROUP ? count - *done : GROUP;
@@ -53,10 +56,10 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
         for (size_t i = 0; i < n; i++)
             tly_seek_ahead(map, &seeks[i]);
         for (size_t i = 0; i < n && result == TLY_OK; i++) {
-            result = tly_map_apply(map, &seeks[i], &group[i].dot, &group[i].outcome);
+            struct tly_arrival *arrival = &group[i];
+            result = tly_map_apply(map, &seeks[i], &arrival->dot, arrival->strategy, &arrival->outcome);
             *done += result == TLY_OK;
         }
     }
-    tly_map_close_leavings(map);
     return result;
 }

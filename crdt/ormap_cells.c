@@ -2,14 +2,13 @@
  * Changing the cells of an entry: what stays is copied, what is new is put among it, in a new block or where the old cells
  * were.  Memory is taken before anything changes, so that a change happens whole or not at all.
  */
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 #include "crdt/epoch_sum.h"
 
 /* Cells that stay in their block are put together here first: the new one may borrow its bytes from an old one. */
 #define ASIDE_BYTES 512u
-/* Room that a block may have to spare before its entry moves to a smaller one. */
-#define SPARE_BYTES 16u
 
 /* How the parts of a plan are applied to one cell; `goes` is known for the first 64 once the plan was measured. */
 static bool cell_goes(const struct tly_plan *plan, const struct tly_strategy *strategy, size_t i,
@@ -71,7 +70,7 @@ bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, con
     bool has_local = (entry->flags & TLY_ENTRY_LOCAL) != 0;
     size_t wanted = tly_entry_size(tly_entry_key_bytes(entry), has_local, room->cells_bytes);
     size_t has = tly_arena_room(&map->arena, place->slot->ref);
-    bool stays = wanted <= has && has - wanted < SPARE_BYTES + wanted / 4;
+    bool stays = wanted <= has && has - wanted < TLY_SPARE_BYTES + wanted / 4;
     if (stays && room->cells_bytes <= ASIDE_BYTES) return true;
     room->ref = tly_arena_new(&map->arena, &map->mem, wanted);
     return room->ref != 0;

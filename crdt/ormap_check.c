@@ -128,6 +128,7 @@ static size_t check_entry(const struct tly_ormap *map, const struct tly_slot *sl
 
 void tly_ormap_check(const struct tly_ormap *map)
 {
+    tly_map_settle_log(map);
     tly_index_check(&map->index);
     tly_arena_check(&map->arena, map->keys);
     assert(map->keys == map->index.used);

@@ -5,6 +5,7 @@
  *     ormap_cells.c  changing the cells of an entry          ormap_join.c   dots that enter
  *     ormap_shard.c  own shards: counting and sealing        ormap_batch.c  many keys at once
  *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
+ *     ormap_quick.c  the usual changes, which ask nothing that is not needed
  *     ormap_order.c  in which order shards are sealed
  *     forget.c       floors, the ends of lives
  */
@@ -61,11 +62,13 @@ struct tly_unsealed {
     uint32_t hashes[TLY_UNSEALED_PIECE];
 };
 
-/* Records that are to go, while many dots are joined or sealed at once: they go together. */
+/*
+ * Records of dots that went: a few wait, so that they are looked for together and their memory comes at once.  Meanwhile they name
+ * nothing, which a scan passes over.
+ */
 #define TLY_LEAVING_MAX 16u
 
 struct tly_leavings {
-    bool open; /* they are collected */
     uint32_t count;
     uint32_t life[TLY_LEAVING_MAX];
     struct tly_leaving of[TLY_LEAVING_MAX];
@@ -86,7 +89,8 @@ struct tly_ormap {
     size_t keys;
     const struct tly_entry *known; /* found last, while it stays where it is; NULL: none */
     uint32_t known_hash;
-    uint64_t changes; /* rises whenever a cell or a record comes, goes or moves */
+    uint64_t arrangement; /* rises whenever a slot comes, goes or moves; never 0 */
+    uint64_t changes;     /* rises whenever a cell or a record comes, goes or moves */
     struct tly_leavings leavings;
 
     struct tly_map_life *lives;
@@ -142,17 +146,72 @@ static inline struct tly_entry *tly_map_entry(const struct tly_ormap *map, const
 }
 
 /* Asks for the two lines in which most entries lie. */
-static inline void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
+TLY_ALWAYS_INLINE void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
 {
     const uint8_t *entry = tly_arena_at(&map->arena, slot->ref);
     __builtin_prefetch(entry);
     __builtin_prefetch(entry + 48);
 }
 
+/* Whether two keys of one length are the same: eight bytes at a time, the last ones anew. */
+static inline bool tly_keys_equal(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    uint64_t x, y;
+    if (n < sizeof x) return memcmp(a, b, n) == 0;
+    for (size_t i = 0; i + sizeof x < n; i += sizeof x) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        if (x != y) return false;
+    }
+    memcpy(&x, a + n - sizeof x, sizeof x);
+    memcpy(&y, b + n - sizeof y, sizeof y);
+    return x == y;
+}
+
+/* tly_map_find, from the first slot of the hash on; NULL: there is none. */
+static inline bool tly_map_find_at(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
+                                   struct tly_slot *slot, struct tly_place *place)
+{
+    place->hash = hash;
+    for (; slot != NULL; slot = tly_index_again(slot)) {
+        struct tly_entry *entry = tly_map_entry(map, slot);
+        __builtin_prefetch((const uint8_t *)entry + 48);
+        if (tly_entry_key_bytes(entry) != key.n) continue;
+        if (!tly_keys_equal(tly_entry_key_at(entry), key.p, key.n)) continue;
+        place->slot = slot;
+        place->entry = entry;
+        return true;
+    }
+    place->slot = NULL;
+    place->entry = NULL;
+    return false;
+}
+
+/* False: there is none, and place->entry is NULL. */
+static inline bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
+                                struct tly_place *place)
+{
+    return tly_map_find_at(map, key, hash, tly_index_find(&map->index, hash), place);
+}
+
+/* The same for a key on its way. */
+static inline bool tly_map_sought(const struct tly_ormap *map, const struct tly_seek *seek,
+                                  struct tly_place *place)
+{
+    bool known = seek->arrangement == map->arrangement;
+    struct tly_slot *slot = known ? seek->slot : tly_index_find(&map->index, seek->hash);
+    return tly_map_find_at(map, seek->key, seek->hash, slot, place);
+}
+
+/* A key that was not looked for. */
+static inline struct tly_seek tly_map_seek(struct tly_slice key, uint32_t hash)
+{
+    return (struct tly_seek){.key = key, .hash = hash};
+}
+
 /* ormap.c */
 uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key);
-/* False: there is none, and place->entry is NULL. */
-bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_place *place);
+uint32_t tly_map_hash_of(const struct tly_ormap *map, const struct tly_entry *entry);
 struct tly_place tly_map_place_of(const struct tly_ormap *map, struct tly_entry *entry);
 /* Makes an entry that is not there, with room for so many bytes of cells. */
 enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
@@ -165,6 +224,8 @@ enum tly_result tly_map_strategy_for(const struct tly_ormap *map, struct tly_sli
 enum tly_result tly_map_need(struct tly_ormap *map, const struct tly_seek *seek, struct tly_place *place);
 
 /* ormap_cells.c */
+/* Room that a block may have to spare before its entry moves to a smaller one. */
+#define TLY_SPARE_BYTES 16u
 #define TLY_AT_END SIZE_MAX
 #define TLY_NO_CELL SIZE_MAX
 
@@ -202,20 +263,69 @@ size_t tly_map_drop_if(struct tly_ormap *map, struct tly_entry *entry, tly_goes 
 /* Drops the cells for which gone() holds; how many. The entry may be gone afterwards. */
 size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_gone *gone, void *context);
 
+/* ormap_quick.c */
+/*
+ * Each does the usual case of something that is done elsewhere for every case, and has then done all of it; TLY_MORE: it is another
+ * case, and nothing has changed.
+ */
+/* A dot of another life, or the own one's next, takes the place of its predecessor. It is not stale. */
+enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place *place,
+                                  const struct tly_dot *dot, uint32_t life);
+/* Counts into the own shard of an entry that is on the list of those to seal; false: it is another case. */
+bool tly_quick_hit(struct tly_ormap *map, struct tly_entry *entry, const struct tly_hit *hit);
+/* The entry's one unsealed shard takes this version. */
+enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *place, uint64_t ts);
+/* A dot is the first of a key that is not here; TLY_FULL or TLY_NOMEM: it cannot be. */
+enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
+                                const struct tly_strategy *strategy, const struct tly_dot *dot, uint32_t life,
+                                struct tly_place *place);
+
 /* ormap_log.c */
 enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32_t *life);
 /* Its number, or TLY_NO_LIFE. */
 uint32_t tly_map_life_find(const struct tly_ormap *map, uint64_t origin);
 /* Takes a life without dots out of every list; its number becomes free. */
 void tly_map_life_drop(struct tly_ormap *map, uint32_t life);
+/* Takes out the records that wait for it. */
+void tly_map_take_leavings(struct tly_ormap *map);
+/* For who asks what a log has: nothing that waits is counted in. */
+static inline void tly_map_settle_log(const struct tly_ormap *map)
+{
+    /* It changes nothing that shows but this. */
+    if (map->leavings.count > 0) tly_map_take_leavings((struct tly_ormap *)(uintptr_t)map);
+}
+
+/* The general case of tly_map_reserve_record. */
+bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts);
+
 /* Room for one more record. */
-bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts);
+static inline bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
+{
+    return tly_oplog_newest(&map->lives[life].log, ts) != NULL || tly_map_reserve_somewhere(map, life, ts);
+}
+
 /* After tly_map_reserve_record. */
-void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
-void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash);
-/* Between the two, records that go are collected. */
-void tly_map_open_leavings(struct tly_ormap *map);
-void tly_map_close_leavings(struct tly_ormap *map);
+static inline void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+{
+    struct tly_oplog *log = &map->lives[life].log;
+    struct tly_chunk *chunk = tly_oplog_newest(log, ts);
+    if (chunk != NULL)
+        tly_oplog_append(log, chunk, ts, hash);
+    else
+        tly_oplog_add(log, ts, hash);
+    map->changes++;
+}
+
+static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+{
+    struct tly_leavings *leavings = &map->leavings;
+    if (leavings->count == TLY_LEAVING_MAX) tly_map_take_leavings(map);
+    struct tly_leaving *leaving = &leavings->of[leavings->count];
+    leavings->life[leavings->count++] = life;
+    leaving->ts = ts;
+    leaving->hash = hash;
+    map->changes++;
+}
 
 /* ormap_check.c */
 /* Alike on every node and in every process. */
@@ -246,7 +356,8 @@ enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek 
                                    const struct tly_dot *dot, enum tly_outcome *outcome);
 /* Whether a dot restarts the own shards of its entry. */
 bool tly_map_restarts(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot);
+/* As tly_ormap_apply. The strategy is the key's; NULL: it is not known. */
 enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
-                              enum tly_outcome *outcome);
+                              const struct tly_strategy *strategy, enum tly_outcome *outcome);
 
 #endif

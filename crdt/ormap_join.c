@@ -92,15 +92,35 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_place *place, co
     return TLY_OK;
 }
 
+/* Whether the clock lets it in. A generation is made from the clock, so it is held to the same horizon. */
+static bool is_in_time(const struct tly_ormap *map, const struct tly_strategy *strategy,
+                       const struct tly_dot *dot)
+{
+    if (!tly_clock_admits(&map->clock, dot->version.ts)) return false;
+    bool generation = strategy->id == TLY_EPOCH_SUM && dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0;
+    return !generation || tly_clock_admits(&map->clock, dot->num[TLY_SUM_EPOCH]);
+}
+
 enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
 {
     const struct tly_strategy *strategy;
     enum tly_result result = tly_map_strategy_for(map, key, &strategy);
     if (result != TLY_OK) return result;
-    if (!tly_clock_admits(&map->clock, dot->version.ts)) return TLY_CLOCK_AHEAD;
-    /* A generation is made from the clock, so it is held to the same horizon. */
-    bool generation = strategy->id == TLY_EPOCH_SUM && dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0;
-    if (generation && !tly_clock_admits(&map->clock, dot->num[TLY_SUM_EPOCH])) return TLY_CLOCK_AHEAD;
+    return is_in_time(map, strategy, dot) ? TLY_OK : TLY_CLOCK_AHEAD;
+}
+
+enum tly_result tly_ormap_admit_batch(const struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
+                                      size_t *admitted)
+{
+    for (*admitted = 0; *admitted < count; ++*admitted) {
+        struct tly_arrival *arrival = &arrivals[*admitted];
+        const struct tly_strategy *strategy;
+        enum tly_result result = tly_map_strategy_for(map, arrival->key, &strategy);
+        if (result != TLY_OK) return result;
+        if (arrival->strategy != NULL && arrival->strategy != strategy) return TLY_WRONG_STRATEGY;
+        if (!is_in_time(map, strategy, &arrival->dot)) return TLY_CLOCK_AHEAD;
+        arrival->strategy = strategy;
+    }
     return TLY_OK;
 }
 
@@ -147,36 +167,73 @@ struct entrant {
     struct hearing hearing;
 };
 
-/* TLY_APPLIED: nothing here stands against it. */
+/* TLY_APPLIED: nothing here stands against it. entrant->strategy may be known already, else it is NULL. */
 static enum tly_result receive(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                                struct entrant *entrant, enum tly_outcome *outcome)
 {
-    enum tly_result result = tly_map_strategy_for(map, seek->key, &entrant->strategy);
-    if (result != TLY_OK) return result;
+    if (entrant->strategy == NULL) {
+        enum tly_result result = tly_map_strategy_for(map, seek->key, &entrant->strategy);
+        if (result != TLY_OK) return result;
+    }
     *outcome = TLY_MALFORMED;
     if (tly_dot_check(entrant->strategy, dot) != TLY_OK) return TLY_OK;
     *outcome = TLY_FORGED;
     if (dot->version.origin == tly_ormap_origin(map)) return TLY_OK;
     entrant->hearing = (struct hearing){.outcome = TLY_APPLIED};
-    if (tly_map_find(map, seek->key, seek->hash, &entrant->place))
-        hear(map, entrant->place.entry, dot, &entrant->hearing);
+    if (tly_map_sought(map, seek, &entrant->place)) hear(map, entrant->place.entry, dot, &entrant->hearing);
     *outcome = entrant->hearing.outcome;
     return TLY_OK;
 }
 
-enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
-                              enum tly_outcome *outcome)
+static enum tly_result enter(struct tly_ormap *map, struct tly_slice key, struct entrant *entrant,
+                             const struct tly_dot *dot, uint32_t life)
 {
-    struct entrant entrant;
+    if (entrant->place.entry != NULL)
+        return insert_or_tidy(map, &entrant->place, dot, &entrant->hearing, life);
+    enum tly_result result = tly_quick_begin(map, key, entrant->strategy, dot, life, &entrant->place);
+    if (result != TLY_MORE) return result;
+    result = need_for(map, key, entrant->strategy, dot, &entrant->place);
+    if (result != TLY_OK) return result;
+    return insert_or_tidy(map, &entrant->place, dot, &entrant->hearing, life);
+}
+
+static enum tly_result apply_any(struct tly_ormap *map, const struct tly_seek *seek,
+                                 const struct tly_dot *dot, const struct tly_strategy *strategy,
+                                 enum tly_outcome *outcome)
+{
+    struct entrant entrant = {.strategy = strategy};
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
     if (result != TLY_OK || *outcome == TLY_MALFORMED || *outcome == TLY_FORGED) return result;
     if (*outcome == TLY_APPLIED) *outcome = tly_map_lets_in(map, dot->version);
     if (*outcome == TLY_APPLIED) {
         uint32_t life;
         result = tly_map_life_need(map, dot->version.origin, &life);
-        if (result == TLY_OK) result = need_for(map, seek->key, entrant.strategy, dot, &entrant.place);
-        if (result == TLY_OK) result = insert_or_tidy(map, &entrant.place, dot, &entrant.hearing, life);
+        if (result == TLY_OK) result = enter(map, seek->key, &entrant, dot, life);
     }
+    if (result == TLY_OK) tly_clock_observe(&map->clock, dot->version.ts);
+    return result;
+}
+
+/* The usual case of apply_any, or TLY_MORE. Whatever is wrong with a dot is for that to say. */
+static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_seek *seek,
+                                   const struct tly_dot *dot)
+{
+    struct tly_place place;
+    uint32_t life = tly_map_life_find(map, dot->version.origin);
+    if (life == TLY_NO_LIFE || life == map->own) return TLY_MORE;
+    if (dot->version.ts <= map->lives[life].mark || map->lives[life].state >= TLY_LIFE_SETTLED)
+        return TLY_MORE;
+    if (!tly_map_sought(map, seek, &place)) return TLY_MORE;
+    map->last_life = life;
+    return tly_quick_replace(map, &place, dot, life);
+}
+
+enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
+                              const struct tly_strategy *strategy, enum tly_outcome *outcome)
+{
+    enum tly_result result = apply_usual(map, seek, dot);
+    if (result == TLY_MORE) return apply_any(map, seek, dot, strategy, outcome);
+    *outcome = TLY_APPLIED;
     if (result == TLY_OK) tly_clock_observe(&map->clock, dot->version.ts);
     return result;
 }
@@ -184,7 +241,7 @@ enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek
 enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek *seek,
                                    const struct tly_dot *dot, enum tly_outcome *outcome)
 {
-    struct entrant entrant;
+    struct entrant entrant = {.strategy = NULL};
     uint32_t life;
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
     if (*outcome == TLY_APPLIED && tly_map_lets_in(map, dot->version) == TLY_REFUSED) *outcome = TLY_REFUSED;
@@ -200,21 +257,40 @@ enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek 
 enum tly_result tly_ormap_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                                 enum tly_outcome *outcome)
 {
-    struct tly_seek seek = {key, tly_map_hash(map, key)};
-    return tly_map_apply(map, &seek, dot, outcome);
+    struct tly_seek seek = tly_map_seek(key, tly_map_hash(map, key));
+    return tly_map_apply(map, &seek, dot, NULL, outcome);
 }
 
-static enum tly_result put_into(struct tly_ormap *map, struct tly_place *place, const struct tly_dot *dot)
+static enum tly_result put_any(struct tly_ormap *map, struct tly_place *place, const struct tly_dot *dot)
 {
     const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
-    enum tly_result result = tly_dot_check(strategy, dot);
-    if (result != TLY_OK) return result;
     /* No dot here is newer, so none is in the way. */
     struct hearing hearing = {.outcome = TLY_APPLIED};
     hear(map, place->entry, dot, &hearing);
     bool limited = strategy->id == TLY_EPOCH_MAX && dot->op == TLY_PUT;
     if (limited && hearing.stays >= TLY_FRONTIER_MAX) return TLY_FRONTIER_FULL;
     return insert(map, place, dot, &hearing, map->own);
+}
+
+/* Into an entry, or as the first dot of a key that has none. */
+static enum tly_result put_into(struct tly_ormap *map, struct tly_slice key,
+                                const struct tly_strategy *strategy, struct tly_place *place,
+                                const struct tly_dot *dot)
+{
+    enum tly_result result = TLY_MORE;
+    if (place->entry != NULL) result = tly_quick_replace(map, place, dot, map->own);
+    if (result != TLY_MORE) return result;
+    result = tly_dot_check(strategy, dot);
+    if (result != TLY_OK) return result;
+    if (place->entry == NULL) {
+        result = tly_quick_begin(map, key, strategy, dot, map->own, place);
+        if (result != TLY_MORE) return result;
+        result = need_for(map, key, strategy, dot, place);
+        if (result != TLY_OK) return result;
+    }
+    result = put_any(map, place, dot);
+    if (result != TLY_OK) tly_map_tidy(map, place);
+    return result;
 }
 
 /*
@@ -239,23 +315,22 @@ static void pass_generations(const struct tly_ormap *map, const struct tly_entry
 static enum tly_result put_now(struct tly_ormap *map, struct tly_slice key, struct tly_dot dot)
 {
     const struct tly_strategy *strategy;
-    enum tly_result result = tly_map_strategy_for(map, key, &strategy);
+    struct tly_place place;
+    bool found = tly_map_find(map, key, tly_map_hash(map, key), &place);
+    enum tly_result result = TLY_OK;
+    if (found)
+        strategy = tly_map_strategy(map, place.entry);
+    else
+        result = tly_map_strategy_for(map, key, &strategy);
     if (result != TLY_OK) return result;
     /* What the next version will be is known without taking it: nothing may have changed if this is refused. */
     struct tly_clock clock = map->clock;
-    struct tly_place place;
-    bool found = tly_map_find(map, key, tly_map_hash(map, key), &place);
     if (found && dot.op == TLY_REMOVE) pass_generations(map, place.entry, &clock);
     result = tly_clock_next(&clock, &dot.version.ts);
     if (result != TLY_OK) return result;
     dot.version.origin = tly_ormap_origin(map);
-    if (!found) result = need_for(map, key, strategy, &dot, &place);
+    result = put_into(map, key, strategy, &place, &dot);
     if (result != TLY_OK) return result;
-    result = put_into(map, &place, &dot);
-    if (result != TLY_OK) {
-        tly_map_tidy(map, &place);
-        return result;
-    }
     map->clock.last = clock.last;
     map->lives[map->own].mark = dot.version.ts;
     return TLY_OK;

@@ -68,6 +68,7 @@ enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32
 
 void tly_map_life_drop(struct tly_ormap *map, uint32_t life)
 {
+    tly_map_settle_log(map);
     size_t at = sorted_place(map, map->lives[life].origin), known = map->life_count - map->free_lives;
     memmove(&map->sorted[at], &map->sorted[at + 1], (known - at - 1) * sizeof *map->sorted);
     tly_oplog_fini(&map->lives[life].log, &map->mem);
@@ -98,6 +99,7 @@ size_t tly_ormap_lives(const struct tly_ormap *map)
 
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
 {
+    tly_map_settle_log(map);
     const struct tly_map_life *life = &map->lives[i];
     if (life->state == TLY_LIFE_RETIRED)
         return (struct tly_life){.origin = life->origin, .floor = life->floor, .state = life->state};
@@ -233,10 +235,12 @@ static size_t list_dots(const void *context, const struct tly_chunk *chunk, uint
     return ahead->count;
 }
 
-/* First all are looked for, then all are taken, so that their memory comes at once. */
-static void take_leavings(struct tly_ormap *map)
+void tly_map_take_leavings(struct tly_ormap *map)
 {
     struct tly_leavings *leavings = &map->leavings;
+    map->changes++;
+    for (uint32_t i = 0; i < leavings->count; i++)
+        tly_oplog_aim(&map->lives[leavings->life[i]].log, &leavings->of[i]);
     for (uint32_t i = 0; i < leavings->count; i++)
         tly_oplog_seek(&map->lives[leavings->life[i]].log, &leavings->of[i]);
     for (uint32_t i = 0; i < leavings->count; i++)
@@ -244,49 +248,21 @@ static void take_leavings(struct tly_ormap *map)
     leavings->count = 0;
 }
 
-void tly_map_open_leavings(struct tly_ormap *map)
-{
-    map->leavings.open = true;
-}
-
-void tly_map_close_leavings(struct tly_ormap *map)
-{
-    take_leavings(map);
-    map->leavings.open = false;
-}
-
-bool tly_map_reserve_record(struct tly_ormap *map, uint32_t life, uint64_t ts)
+bool tly_map_reserve_somewhere(struct tly_ormap *map, uint32_t life, uint64_t ts)
 {
     struct log_context context = {map, life};
     struct tly_dots dots = {list_dots, &context};
-    if (map->leavings.count > 0 && tly_oplog_divides(&map->lives[life].log, ts)) take_leavings(map);
+    if (map->leavings.count > 0 && tly_oplog_divides(&map->lives[life].log, ts)) tly_map_take_leavings(map);
     return tly_oplog_reserve(&map->lives[life].log, &map->mem, ts, &dots);
 }
 
-void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+size_t tly_ormap_log_size(const struct tly_ormap *map)
 {
-    tly_oplog_add(&map->lives[life].log, ts, hash);
-    map->changes++;
-}
-
-void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
-{
-    struct tly_leavings *leavings = &map->leavings;
-    map->changes++;
-    if (!leavings->open) {
-        tly_oplog_remove(&map->lives[life].log, &map->mem, ts, hash);
-        return;
-    }
-    if (leavings->count == TLY_LEAVING_MAX) take_leavings(map);
-    leavings->life[leavings->count] = life;
-    leavings->of[leavings->count++] = (struct tly_leaving){.ts = ts, .hash = hash};
-}
-
-void tly_ormap_log_size(const struct tly_ormap *map, size_t *live, size_t *dead)
-{
-    *live = *dead = 0;
+    tly_map_settle_log(map);
+    size_t records = 0;
     for (size_t i = 0; i < map->life_count; i++)
-        *live += map->lives[i].log.count;
+        records += map->lives[i].log.count;
+    return records;
 }
 
 /* ---- scans ---- */

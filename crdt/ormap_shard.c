@@ -1,4 +1,5 @@
 /* Own shards: counted in place, sealed before a hand-off. */
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 #include "crdt/epoch_sum.h"
@@ -51,7 +52,7 @@ static size_t own_cell(const struct tly_ormap *map, const struct tly_entry *entr
     const struct tly_strategy *strategy = tly_map_strategy(map, entry);
     if (map->own == TLY_NO_LIFE || !strategy->own_shards) return TLY_NO_CELL;
     struct tly_cells cells = tly_cells_of(entry, strategy);
-    for (size_t i = 0; tly_cells_next(&cells, cell); i++)
+    for (size_t i = 0; tly_cell_read(&cells, cell); i++)
         if (cell->life == map->own && cell->dot.op == TLY_PUT && cell->dot.num[TLY_SUM_WINDOW] == window)
             return i;
     return TLY_NO_CELL;
@@ -104,15 +105,17 @@ enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry, c
 {
     const struct tly_strategy *strategy = tly_map_strategy(map, *entry);
     assert(map->own != TLY_NO_LIFE && strategy->own_shards);
+    if (((*entry)->flags & (TLY_ENTRY_HELD | TLY_ENTRY_QUEUED)) == TLY_ENTRY_HELD) {
+        struct tly_place place = {.hash = tly_map_hash_of(map, *entry), .entry = *entry};
+        if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
+    }
+    if (tly_quick_hit(map, *entry, hit)) return TLY_OK;
     struct tly_cell cell;
     size_t i = own_cell(map, *entry, hit->window, &cell);
     if (i == TLY_NO_CELL)
         cell = (struct tly_cell){.dot = {.num = {hit->window, hit->epoch}}, .life = map->own};
     count_into(&cell, hit);
     cell.unsealed = true;
-    /* The usual case: what is counted takes no more bytes than before, and will be sealed anyhow. */
-    bool queued = ((*entry)->flags & TLY_ENTRY_QUEUED) != 0;
-    if (queued && i != TLY_NO_CELL && put_same(map, *entry, &cell)) return TLY_OK;
     struct tly_place place = tly_map_place_of(map, *entry);
     if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
     if (i != TLY_NO_CELL && put_same(map, *entry, &cell)) return TLY_OK;
@@ -206,7 +209,21 @@ static size_t unsealed_cell(const struct tly_ormap *map, const struct tly_entry 
     return TLY_NO_CELL;
 }
 
-static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place)
+/* The usual case: one shard of the entry is unsealed. */
+static enum tly_result seal_usual(struct tly_ormap *map, struct tly_place *place)
+{
+    struct tly_clock clock = map->clock;
+    uint64_t ts;
+    enum tly_result result = tly_clock_next(&clock, &ts);
+    if (result != TLY_OK) return result;
+    result = tly_quick_seal(map, place, ts);
+    if (result != TLY_OK) return result;
+    map->clock.last = clock.last;
+    map->lives[map->own].mark = ts;
+    return TLY_OK;
+}
+
+static enum tly_result seal_any(struct tly_ormap *map, struct tly_place *place)
 {
     struct tly_cell cell;
     bool alone = false;
@@ -215,8 +232,15 @@ static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place
         if (result != TLY_OK) return result;
         if (alone) break;
     }
-    place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
     return TLY_OK;
+}
+
+static enum tly_result seal_entry(struct tly_ormap *map, struct tly_place *place)
+{
+    enum tly_result result = seal_usual(map, place);
+    if (result == TLY_MORE || result == TLY_CLOCK_END) result = seal_any(map, place);
+    if (result == TLY_OK) place->entry->flags &= (uint8_t)~TLY_ENTRY_QUEUED;
+    return result;
 }
 
 /* Seals the entries of one hash that want it; those that were gone and came again may not. */
@@ -241,7 +265,7 @@ static void look_ahead(const struct tly_ormap *map, const struct tly_unsealed *t
     if (slot != NULL) tly_map_prefetch(map, slot);
 }
 
-static enum tly_result seal_all(struct tly_ormap *map)
+enum tly_result tly_ormap_seal(struct tly_ormap *map)
 {
     while (map->unsealed != NULL) {
         const struct tly_unsealed *top = map->unsealed;
@@ -257,12 +281,4 @@ enum tly_result tly_ormap_seal_by(struct tly_ormap *map, tly_rank *rank, void *c
 {
     tly_map_order_unsealed(map, rank, context);
     return tly_ormap_seal(map);
-}
-
-enum tly_result tly_ormap_seal(struct tly_ormap *map)
-{
-    tly_map_open_leavings(map);
-    enum tly_result result = seal_all(map);
-    tly_map_close_leavings(map);
-    return result;
 }

@@ -14,7 +14,7 @@ static size_t find_dot(const struct tly_ormap *map, const struct tly_entry *entr
 enum tly_result tly_ormap_stage(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
                                 enum tly_outcome *outcome)
 {
-    struct tly_seek seek = {key, tly_map_hash(map, key)};
+    struct tly_seek seek = tly_map_seek(key, tly_map_hash(map, key));
     return tly_map_put_beside(map, &seek, dot, outcome);
 }
 

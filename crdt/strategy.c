@@ -11,9 +11,12 @@ const struct tly_strategy *tly_strategy_at(size_t i)
 
 const struct tly_strategy *tly_strategy_by_id(uint64_t id)
 {
-    for (size_t i = 0; i < STRATEGY_COUNT; i++)
-        if (strategies[i]()->id == id) return strategies[i]();
-    return NULL;
+    switch (id) {
+    case TLY_LWW: return tly_lww();
+    case TLY_EPOCH_MAX: return tly_epoch_max();
+    case TLY_EPOCH_SUM: return tly_epoch_sum();
+    default: return NULL;
+    }
 }
 
 const struct tly_strategy *tly_strategy_by_name(struct tly_slice name)

@@ -86,14 +86,17 @@ enum tly_ctl_exit tly_ctl_misused(const char *verb, const char *format, ...)
 
 /* ---- asking a server ---- */
 
+enum tly_ctl_taken { TLY_CTL_MORE, TLY_CTL_ENOUGH, TLY_CTL_FAILED };
+
 struct tly_ctl_request {
     const char *method;
     const char *path;
     struct json_object *body; /* NULL: none */
     struct tly_slice bytes;   /* another kind of body; p NULL: none */
-    /* Takes the body of an answer that says yes, as it comes; false ends the exchange. NULL: it is JSON, and is kept. */
-    bool (*take)(void *context, struct tly_slice bytes);
+    /* Takes the body of an answer that says yes, as it comes; all but MORE ends the exchange. NULL: it is JSON, and is kept. */
+    enum tly_ctl_taken (*take)(void *context, struct tly_slice bytes);
     void *context;
+    bool is_endless; /* the answer: nothing may come for as long as it likes */
 };
 
 struct tly_ctl_answer {
@@ -104,13 +107,11 @@ struct tly_ctl_answer {
 /* TLY_CTL_DONE: there is an answer, whatever its status. TLY_CTL_UNREACHABLE: it was said on stderr why there is none. */
 enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_request *request,
                               struct tly_ctl_answer *answer);
-/* Takes a line of an answer without its end; false: that was enough. */
-typedef bool tly_ctl_line(void *context, struct tly_slice line);
-/* Hands over an answer's lines as they come, however long that takes. TLY_CTL_DONE: enough of them, or no more. */
-enum tly_ctl_exit tly_ctl_stream(const struct tly_ctl *ctl, const char *path, tly_ctl_line *take,
-                                 void *context);
 /* "/v1/counters/" and a key, as a path; to be freed. NULL: no memory. */
 char *tly_ctl_key_path(const char *prefix, const char *key);
+
+/* Asks with a `take`; an answer that says no goes to stderr. TLY_CTL_DONE: enough was taken, or all. */
+enum tly_ctl_exit tly_ctl_ask_and_take(const struct tly_ctl *ctl, const struct tly_ctl_request *request);
 
 /* Shows an answer that says yes. */
 typedef enum tly_ctl_exit tly_ctl_show(struct json_object *json);

@@ -172,25 +172,23 @@ struct listing {
     struct tly_ctl_reading reading;
 };
 
-static bool take_listing(void *context, struct tly_slice bytes)
+static enum tly_ctl_taken take_listing(void *context, struct tly_slice bytes)
 {
     struct listing *listing = context;
-    return tly_ctl_reading_take(&listing->reading, bytes) && listing->rows.count <= 4 * (size_t)KEYS_MAX;
+    bool ok = tly_ctl_reading_take(&listing->reading, bytes) && listing->rows.count <= 4 * (size_t)KEYS_MAX;
+    return ok ? TLY_CTL_MORE : TLY_CTL_FAILED;
 }
 
 /* All keys that begin so, as a node exports them. */
 static enum tly_ctl_exit list_keys(const struct tly_ctl *ctl, const char *prefix, struct listing *listing)
 {
     char *path = tly_ctl_key_path("/v1/export?prefix=", prefix);
-    struct tly_ctl_answer answer = {0};
     struct tly_ctl_request request = {
         .method = "GET", .path = path, .take = take_listing, .context = listing};
-    enum tly_ctl_exit status = path != NULL ? tly_ctl_ask(ctl, &request, &answer) : TLY_CTL_NO;
-    if (status == TLY_CTL_DONE && !tly_ctl_accepted(&answer)) status = TLY_CTL_NO;
+    enum tly_ctl_exit status = path != NULL ? tly_ctl_ask_and_take(ctl, &request) : TLY_CTL_NO;
     if (status == TLY_CTL_DONE && !tly_ctl_reading_end(&listing->reading)) status = TLY_CTL_UNREACHABLE;
     if (listing->rows.count > 4 * (size_t)KEYS_MAX)
         tly_ctl_complain("%s* is too much: a file for an editor has at most %d keys", prefix, KEYS_MAX);
-    json_object_put(answer.json);
     free(path);
     tly_ctl_rows_sort(&listing->rows);
     return status;

@@ -34,14 +34,14 @@ static void show_progress(struct export *export)
     export->told_bytes = export->bytes;
 }
 
-static bool take(void *context, struct tly_slice bytes)
+static enum tly_ctl_taken take(void *context, struct tly_slice bytes)
 {
     struct export *export = context;
     export->failed = !tly_ctl_reading_take(&export->reading, bytes);
-    if (export->failed) return false;
+    if (export->failed) return TLY_CTL_FAILED;
     export->bytes += bytes.n;
     show_progress(export);
-    return fwrite(bytes.p, 1, bytes.n, export->out) == bytes.n;
+    return fwrite(bytes.p, 1, bytes.n, export->out) == bytes.n ? TLY_CTL_MORE : TLY_CTL_FAILED;
 }
 
 static enum tly_ctl_exit from_node(const struct tly_ctl *ctl, const char *prefix, struct export *export)
@@ -52,10 +52,7 @@ static enum tly_ctl_exit from_node(const struct tly_ctl *ctl, const char *prefix
         return TLY_CTL_NO;
     }
     struct tly_ctl_request request = {.method = "GET", .path = path, .take = take, .context = export};
-    struct tly_ctl_answer answer;
-    enum tly_ctl_exit status = tly_ctl_ask(ctl, &request, &answer);
-    if (status == TLY_CTL_DONE && !tly_ctl_accepted(&answer)) status = TLY_CTL_NO;
-    if (status == TLY_CTL_DONE) json_object_put(answer.json);
+    enum tly_ctl_exit status = tly_ctl_ask_and_take(ctl, &request);
     free(path);
     return status;
 }
@@ -72,7 +69,8 @@ static enum tly_ctl_exit from_engine(struct tly_engine *engine, const char *pref
     bool ok = tly_export_new(engine, tly_slice_text(prefix), now, &pieces) == TLY_OK, done = false;
     while (ok && !done) {
         tly_buf_clear(&piece);
-        ok = tly_export_next(pieces, &piece, &done) == TLY_OK && take(export, tly_buf_slice(&piece));
+        ok = tly_export_next(pieces, &piece, &done) == TLY_OK &&
+             take(export, tly_buf_slice(&piece)) == TLY_CTL_MORE;
     }
     tly_export_free(pieces);
     tly_buf_fini(&piece);

@@ -11,6 +11,7 @@ struct body {
     char *p;
     size_t n, capacity;
     bool too_long;
+    enum tly_ctl_taken taken;
     const struct tly_ctl_request *request;
     CURL *curl;
 };
@@ -72,7 +73,10 @@ static size_t take_bytes(char *bytes, size_t one, size_t n, void *context)
     (void)one;
     long status = 0;
     if (body->request->take != NULL) curl_easy_getinfo(body->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200) return body->request->take(body->request->context, tly_slice_of(bytes, n)) ? n : 0;
+    if (status == 200) {
+        body->taken = body->request->take(body->request->context, tly_slice_of(bytes, n));
+        return body->taken == TLY_CTL_MORE ? n : 0;
+    }
     body->too_long = n > TLY_CTL_BYTES_MAX - body->n;
     if (body->too_long) return 0;
     if (body->n + n + 1 > body->capacity) {
@@ -97,9 +101,10 @@ static bool set_bytes(struct exchange *exchange, struct tly_slice bytes)
            curl_easy_setopt(exchange->curl, CURLOPT_HTTPHEADER, exchange->headers) == CURLE_OK;
 }
 
-/* A long answer may take its time, as long as it goes on. */
+/* A long answer may take its time, as long as it goes on; one without an end may rest, too. */
 static bool set_patience(CURL *curl, const struct tly_ctl_request *request)
 {
+    if (request->is_endless) return true;
     if (request->take == NULL) return curl_easy_setopt(curl, CURLOPT_TIMEOUT, TOTAL_S_MAX) == CURLE_OK;
     return curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, TOTAL_S_MAX) == CURLE_OK;
@@ -182,6 +187,10 @@ static enum tly_ctl_exit perform(struct exchange *exchange, const char *server, 
 {
     CURLcode code = curl_easy_perform(exchange->curl);
     if (code == CURLE_OK) return read_answer(exchange, server, answer);
+    if (exchange->body.taken == TLY_CTL_ENOUGH) {
+        answer->status = 200;
+        return TLY_CTL_DONE;
+    }
     if (exchange->body.too_long) return unreachable(server, "the answer is larger than 16 MiB");
     long number = 0;
     curl_easy_getinfo(exchange->curl, CURLINFO_OS_ERRNO, &number);
@@ -212,68 +221,12 @@ enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_re
     return status;
 }
 
-/* ---- an answer without an end ---- */
-
-struct stream {
-    struct exchange exchange;
-    tly_ctl_line *take;
-    void *context;
-    bool is_enough;
-};
-
-static size_t take_lines(char *bytes, size_t one, size_t n, void *context)
+enum tly_ctl_exit tly_ctl_ask_and_take(const struct tly_ctl *ctl, const struct tly_ctl_request *request)
 {
-    struct stream *stream = context;
-    struct body *body = &stream->exchange.body;
-    long status = 0;
-    curl_easy_getinfo(stream->exchange.curl, CURLINFO_RESPONSE_CODE, &status);
-    if (take_bytes(bytes, one, n, body) != n) return 0;
-    size_t taken = 0;
-    const char *end;
-    while (status == 200 && (end = memchr(body->p + taken, '\n', body->n - taken)) != NULL) {
-        struct tly_slice line = tly_slice_of(body->p + taken, (size_t)(end - body->p) - taken);
-        /* The line's end becomes the 0 that a reader of JSON wants behind the text. */
-        body->p[end - body->p] = '\0';
-        stream->is_enough = !stream->take(stream->context, line);
-        if (stream->is_enough) return 0;
-        taken += line.n + 1;
-    }
-    memmove(body->p, body->p + taken, body->n - taken);
-    body->n -= taken;
-    return n;
-}
-
-static enum tly_ctl_exit perform_stream(struct stream *stream, const char *server)
-{
-    CURL *curl = stream->exchange.curl;
-    struct tly_ctl_answer answer = {0};
-    bool ok = curl_easy_setopt(curl, CURLOPT_TIMEOUT, 0L) == CURLE_OK &&
-              curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_lines) == CURLE_OK &&
-              curl_easy_setopt(curl, CURLOPT_WRITEDATA, stream) == CURLE_OK;
-    if (!ok) return unreachable(server, "a libcurl that is too old");
-    CURLcode code = curl_easy_perform(curl);
-    if (stream->is_enough) return TLY_CTL_DONE;
-    if (code != CURLE_OK) return unreachable(server, stream->exchange.error);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer.status);
-    if (answer.status == 200) return TLY_CTL_DONE;
-    enum tly_ctl_exit status = read_answer(&stream->exchange, server, &answer);
+    struct tly_ctl_answer answer;
+    enum tly_ctl_exit status = tly_ctl_ask(ctl, request, &answer);
     if (status == TLY_CTL_DONE && !tly_ctl_accepted(&answer)) status = TLY_CTL_NO;
     json_object_put(answer.json);
-    return status;
-}
-
-enum tly_ctl_exit tly_ctl_stream(const struct tly_ctl *ctl, const char *path, tly_ctl_line *take,
-                                 void *context)
-{
-    struct stream stream = {.take = take, .context = context};
-    struct tly_ctl_request request = {.method = "GET", .path = path};
-    if (!is_server(ctl->server)) return not_a_server(ctl->server);
-    enum tly_ctl_exit status;
-    if (prepare(&stream.exchange, ctl->server, &request))
-        status = perform_stream(&stream, ctl->server);
-    else
-        status = unreachable(ctl->server, "out of memory, or a libcurl that is too old");
-    release(&stream.exchange);
     return status;
 }
 

@@ -40,8 +40,7 @@ static void add_quantities(struct status *status, struct json_object *node)
     add_row(status, "keys", tly_ctl_text(node, "keys"));
     tly_ctl_bytes((double)tly_ctl_int(node, "bytes"), room(status), size);
     add_row(status, "memory", room(status));
-    snprintf(room(status), size, "%s live, %s dead", tly_ctl_text(node, "log_live"),
-             tly_ctl_text(node, "log_dead"));
+    snprintf(room(status), size, "%s records", tly_ctl_text(node, "log_records"));
     add_row(status, "log", room(status));
     add_row(status, "lives", tly_ctl_text(node, "lives"));
 }

@@ -1,11 +1,14 @@
 /* tallyctl watch: changes of keys as they happen. */
+#include "service/shell/libc_mem.h"
 #include "tools/tallyctl.h"
+#include "wire/buf.h"
 
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
 
 struct watch {
+    struct tly_buf text; /* what came of lines that have no end yet */
     bool json;
     bool resync;             /* the event whose data comes next */
     bool broken;             /* what came is no event */
@@ -49,9 +52,8 @@ static void show(const struct watch *watch, struct json_object *change)
 }
 
 /* False: that was enough. */
-static bool take_line(void *context, struct tly_slice line)
+static bool take_line(struct watch *watch, struct tly_slice line)
 {
-    struct watch *watch = context;
     static const char event[] = "event: ", data[] = "data: ";
     char error[160];
     if (line.n > sizeof event - 1 && memcmp(line.p, event, sizeof event - 1) == 0)
@@ -64,6 +66,36 @@ static bool take_line(void *context, struct tly_slice line)
     if (!watch->broken) show(watch, change);
     json_object_put(change);
     return !watch->broken && fflush(stdout) == 0 && (watch->left == 0 || --watch->left > 0);
+}
+
+/* Hands on the lines that are whole. */
+static enum tly_ctl_taken take(void *context, struct tly_slice bytes)
+{
+    struct watch *watch = context;
+    struct tly_buf *text = &watch->text;
+    tly_buf_put(text, bytes.p, bytes.n);
+    watch->broken = text->result != TLY_OK;
+    bool goes_on = !watch->broken;
+    size_t taken = 0;
+    for (uint8_t *end; goes_on && (end = memchr(text->p + taken, '\n', text->n - taken)) != NULL;) {
+        struct tly_slice line = tly_slice_of(text->p + taken, (size_t)(end - text->p) - taken);
+        *end = '\0'; /* a reader of JSON wants it behind the text */
+        goes_on = take_line(watch, line);
+        taken += line.n + 1;
+    }
+    if (!watch->broken) tly_buf_take(text, taken);
+    return goes_on ? TLY_CTL_MORE : TLY_CTL_ENOUGH;
+}
+
+static enum tly_ctl_exit follow(const struct tly_ctl *ctl, const char *path, struct watch *watch)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_ctl_request request = {
+        .method = "GET", .path = path, .take = take, .context = watch, .is_endless = true};
+    tly_buf_init(&watch->text, &mem, TLY_CTL_BYTES_MAX);
+    enum tly_ctl_exit status = tly_ctl_ask_and_take(ctl, &request);
+    tly_buf_fini(&watch->text);
+    return status;
 }
 
 static bool get_count(const char *text, unsigned long long *count)
@@ -85,7 +117,7 @@ enum tly_ctl_exit tly_ctl_watch(const struct tly_ctl *ctl, const struct tly_ctl_
         tly_ctl_complain("out of memory");
         return TLY_CTL_NO;
     }
-    enum tly_ctl_exit status = tly_ctl_stream(ctl, path, take_line, &watch);
+    enum tly_ctl_exit status = follow(ctl, path, &watch);
     free(path);
     if (!watch.broken) return status;
     tly_ctl_complain("%s sent what is no change: is it a tallyd?", ctl->server);

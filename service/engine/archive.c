@@ -15,14 +15,9 @@
 #define SCANNED_MAX 2000
 #define ROWS_BYTES (12u * 1024u)
 
-static bool begins_with(struct tly_slice key, struct tly_slice prefix)
-{
-    return key.n >= prefix.n && (prefix.n == 0 || memcmp(key.p, prefix.p, prefix.n) == 0);
-}
-
 static bool is_sys(struct tly_slice key)
 {
-    return begins_with(key, tly_slice_text("sys:"));
+    return tly_slice_begins(key, tly_slice_text("sys:"));
 }
 
 /* ---- exports ---- */
@@ -137,7 +132,7 @@ static bool cover_lives(struct tly_export *export)
 static bool wants(const struct tly_export *export, struct tly_slice key)
 {
     if (export->prefix_bytes == 0) return !is_sys(key);
-    return begins_with(key, tly_slice_of(export->prefix, export->prefix_bytes));
+    return tly_slice_begins(key, tly_slice_of(export->prefix, export->prefix_bytes));
 }
 
 /* One dot; false: the piece is full. */

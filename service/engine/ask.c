@@ -3,12 +3,6 @@
 #include "crdt/counter.h"
 #include "service/engine/limit.h"
 
-static bool has_prefix(struct tly_slice key, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return key.n >= n && memcmp(key.p, prefix, n) == 0;
-}
-
 /* ---- checks ---- */
 
 static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check *check,
@@ -182,8 +176,8 @@ static enum tly_result write_if_room(struct tly_engine *e, const struct tly_requ
 
 static bool is_read_only(const struct tly_request *request)
 {
-    if (has_prefix(request->key, "sys:")) return true;
-    return has_prefix(request->key, "rl:") && request->kind != TLY_ASK_REMOVE;
+    if (tly_slice_begins(request->key, tly_slice_text("sys:"))) return true;
+    return tly_limit_is_limit(request->key) && request->kind != TLY_ASK_REMOVE;
 }
 
 /* ---- the registry ---- */
@@ -194,9 +188,8 @@ static bool claims_existing(struct tly_engine *e, struct tly_slice prefix,
 {
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
-        struct tly_slice key = tly_entry_key(entry);
-        bool under = key.n >= prefix.n && (prefix.n == 0 || memcmp(key.p, prefix.p, prefix.n) == 0);
-        if (under && tly_entry_strategy(entry) != strategy) return true;
+        if (tly_slice_begins(tly_entry_key(entry), prefix) && tly_entry_strategy(entry) != strategy)
+            return true;
     }
     return false;
 }
@@ -220,9 +213,13 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
                                struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
-    e->now = tly_time_believed(e, request->now);
-    tly_clock_tick(tly_ormap_clock(e->map), e->now);
-    tly_time_tick(e);
+    /* Many are asked at one moment, and what is told twice changes nothing. */
+    struct tly_time now = tly_time_believed(e, request->now);
+    if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) {
+        e->now = now;
+        tly_clock_tick(tly_ormap_clock(e->map), e->now);
+        tly_time_tick(e);
+    }
     tly_time_use(e);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);

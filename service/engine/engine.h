@@ -354,7 +354,7 @@ struct tly_node_view {
     bool full;                      /* new keys were refused, at most a minute ago */
     size_t watchers;
     size_t peers_held_back; /* whose dots do not all fit */
-    size_t log_live, log_dead;
+    size_t log_records;
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
     bool clock_covered;
     bool store_failing;

@@ -521,7 +521,8 @@ const char *tly_member_word(enum member_state state);
 enum tly_result tly_member_say(struct tly_engine *e, struct peer *peer,
                                enum member_state state) TLY_MUST_CHECK;
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST_CHECK;
-/* A sys:member: key has changed. */
+bool tly_is_member_key(struct tly_slice key);
+/* Such a key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);
 /* Writes another node's record. */
@@ -533,7 +534,8 @@ uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name);
 /* lives.c */
 /* At the end of a step: ends the connections of lives that were announced closed in it. */
 void tly_lives_end_connections(struct tly_engine *e);
-/* A sys:closed: key has changed. */
+bool tly_is_closed_key(struct tly_slice key);
+/* Such a key has changed. */
 void tly_lives_learn(struct tly_engine *e, struct tly_slice key);
 /* All of them; and a life of this node's name that is not the one of now is announced closed. */
 enum tly_result tly_lives_start(struct tly_engine *e) TLY_MUST_CHECK;

@@ -18,10 +18,11 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static enum tly_result count_hits(struct tly_ormap *map, struct tly_slice key, const struct tly_hit *hit)
+/* Into an entry, or if that is NULL into a new one. */
+static enum tly_result count_hits(struct tly_ormap *map, const struct tly_seek *seek, struct tly_entry *entry,
+                                  const struct tly_hit *hit)
 {
-    struct tly_entry *entry;
-    enum tly_result result = tly_ormap_need(map, key, &entry);
+    enum tly_result result = entry != NULL ? TLY_OK : tly_seek_need(map, seek, &entry);
     if (result != TLY_OK) return result;
     result = tly_ormap_hit(map, &entry, hit);
     if (result != TLY_OK) tly_ormap_tidy(map, entry);
@@ -35,13 +36,12 @@ struct window {
     uint64_t current, previous;
 };
 
-static struct window read_window(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
-                                 uint64_t now_ns)
+static struct window read_window(struct tly_ormap *map, const struct tly_entry *entry,
+                                 const struct tly_rate *rate, uint64_t now_ns)
 {
     struct window w = {.now_ms = now_ns / NS_PER_MS, .length = rate->window_ms};
     w.epoch = w.now_ms / w.length;
-    w.elapsed = w.now_ms % w.length;
-    struct tly_entry *entry = tly_ormap_find(map, key);
+    w.elapsed = w.now_ms - w.epoch * w.length;
     if (entry == NULL) return w;
     struct tly_moment at = {w.now_ms, w.length, w.epoch};
     struct tly_value value;
@@ -54,6 +54,7 @@ static struct window read_window(struct tly_ormap *map, struct tly_slice key, co
 /* How many units could be taken now: limit - previous * (1 - elapsed / length) - current, rounded down, at least 0. */
 static uint64_t window_room(const struct window *w, uint64_t limit)
 {
+    if (w->previous == 0) return w->current >= limit ? 0 : limit - w->current;
     wide weighted = (wide)w->previous * (w->length - w->elapsed);
     wide used = (weighted + w->length - 1) / w->length + w->current;
     return used >= limit ? 0 : limit - (uint64_t)used;
@@ -90,11 +91,13 @@ static enum tly_result check_window(struct tly_ormap *map, const struct tly_limi
 {
     const struct tly_rate *rate = ask->rate;
     uint32_t hits = ask->hits;
-    struct window w = read_window(map, ask->key, rate, ask->now_ns);
+    struct tly_seek seek = tly_seek_of(map, ask->key);
+    struct tly_entry *entry = tly_seek_find(map, &seek);
+    struct window w = read_window(map, entry, rate, ask->now_ns);
     bool sliding = rate->algorithm == TLY_SLIDING_WINDOW, ok = hits <= window_room(&w, rate->limit);
     if (ok && hits > 0) {
         struct tly_hit hit = {.window = w.length, .epoch = w.epoch, .units = hits};
-        enum tly_result result = count_hits(map, ask->key, &hit);
+        enum tly_result result = count_hits(map, &seek, entry, &hit);
         if (result != TLY_OK) return result;
         w.current += hits;
     }
@@ -135,13 +138,12 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
     return debt == 0 ? 0 : now_ns + debt;
 }
 
-static struct bucket read_bucket(struct tly_ormap *map, struct tly_slice key, const struct tly_rate *rate,
+static struct bucket read_bucket(struct tly_ormap *map, struct tly_entry *entry, const struct tly_rate *rate,
                                  uint64_t now_ns)
 {
     uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
     struct bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
     bucket.tolerance = bucket.emission * burst;
-    struct tly_entry *entry = tly_ormap_find(map, key);
     if (entry == NULL) return bucket;
     bucket.generation = tly_counter_generation(map, entry);
     const uint64_t *local = tly_entry_local(entry);
@@ -150,11 +152,10 @@ static struct bucket read_bucket(struct tly_ormap *map, struct tly_slice key, co
     return bucket;
 }
 
-static enum tly_result take_from_bucket(struct tly_ormap *map, struct tly_slice key,
-                                        const struct bucket *bucket, uint32_t hits)
+static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_seek *seek,
+                                        struct tly_entry *entry, const struct bucket *bucket, uint32_t hits)
 {
-    struct tly_entry *entry;
-    enum tly_result result = tly_ormap_need(map, key, &entry);
+    enum tly_result result = entry != NULL ? TLY_OK : tly_seek_need(map, seek, &entry);
     if (result != TLY_OK) return result;
     struct tly_hit hit = {.epoch = bucket->generation, .units = hits, .aux = (int64_t)bucket->tat};
     result = tly_entry_need_local(map, &entry);
@@ -175,14 +176,16 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
 {
     uint32_t hits = ask->hits;
     uint64_t now_ns = ask->now_ns;
-    struct bucket bucket = read_bucket(map, ask->key, ask->rate, now_ns);
+    struct tly_seek seek = tly_seek_of(map, ask->key);
+    struct tly_entry *entry = tly_seek_find(map, &seek);
+    struct bucket bucket = read_bucket(map, entry, ask->rate, now_ns);
     uint64_t debt = max_u64(bucket.tat, now_ns) - now_ns;
     wide wanted = (wide)bucket.emission * hits;
     bool ok = debt + wanted <= bucket.tolerance;
     if (ok && hits > 0) {
         debt += (uint64_t)wanted;
         bucket.tat = now_ns + debt;
-        enum tly_result result = take_from_bucket(map, ask->key, &bucket, hits);
+        enum tly_result result = take_from_bucket(map, &seek, entry, &bucket, hits);
         if (result != TLY_OK) return result;
     }
     uint64_t missing_ns = ok ? 0 : (uint64_t)(debt + wanted - bucket.tolerance);
@@ -210,7 +213,7 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 
 bool tly_limit_is_limit(struct tly_slice key)
 {
-    return key.n > 3 && memcmp(key.p, "rl:", 3) == 0;
+    return tly_slice_begins(key, tly_slice_text("rl:"));
 }
 
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)

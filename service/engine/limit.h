@@ -27,11 +27,13 @@ struct tly_limit_ask {
 enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                 struct tly_verdict *verdict) TLY_MUST_CHECK;
 
+/* Whether a limit counts under this key. */
+bool tly_limit_is_limit(struct tly_slice key);
+
 /*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.
  * tly_limit_units is that shard's count before.
  */
-bool tly_limit_is_limit(struct tly_slice key);
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot);
 int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
 void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,

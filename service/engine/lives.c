@@ -154,6 +154,11 @@ static void remember(struct tly_engine *e, uint64_t origin, struct tly_slice nod
     end_its_connections(e, origin);
 }
 
+bool tly_is_closed_key(struct tly_slice key)
+{
+    return key.n == KEY_BYTES && tly_slice_begins(key, tly_slice_text(PREFIX));
+}
+
 void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
 {
     uint64_t origin = origin_of(key);
@@ -188,7 +193,7 @@ void tly_lives_learn_all(struct tly_engine *e)
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
         struct tly_slice key = tly_entry_key(entry);
-        if (key.n == KEY_BYTES && memcmp(key.p, PREFIX, PREFIX_BYTES) == 0) tly_lives_learn(e, key);
+        if (tly_is_closed_key(key)) tly_lives_learn(e, key);
     }
     remember_ended(e);
 }

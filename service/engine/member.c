@@ -149,6 +149,11 @@ static void learn_of_self(struct tly_engine *e, const struct member *member)
     if (accused && tly_ormap_origin(e->map) != 0) tly_swim_refute(e, member->incarnation);
 }
 
+bool tly_is_member_key(struct tly_slice key)
+{
+    return key.n > PREFIX_BYTES && tly_slice_begins(key, tly_slice_text(PREFIX));
+}
+
 /* Where a member is dialled from now on: at its new address only. */
 static void retarget(struct tly_engine *e, struct peer *peer, const struct member *member)
 {
@@ -189,6 +194,6 @@ void tly_member_learn_all(struct tly_engine *e)
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
         struct tly_slice key = tly_entry_key(entry);
-        if (key.n > PREFIX_BYTES && memcmp(key.p, PREFIX, PREFIX_BYTES) == 0) tly_member_learn(e, key);
+        if (tly_is_member_key(key)) tly_member_learn(e, key);
     }
 }

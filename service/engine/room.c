@@ -17,7 +17,7 @@
 
 static size_t ceiling_of(const struct tly_engine *e, enum room room)
 {
-    /* Between new keys and old ones there is room for the log to double, which is an eighth of all. */
+    /* Between new keys and old ones there is room for those that are here to grow when a second node counts in them. */
     static const size_t parts[] = {[ROOM_NEW_KEY] = 24, [ROOM_PEERS_KEY] = 25, [ROOM_OLD_KEY] = 30};
     if (e->memory_max == 0 || room == ROOM_FOR_ALL) return TLY_NO_CEILING;
     return e->memory_max / 32 * parts[room];

@@ -174,8 +174,12 @@ static void add_byte(struct key *key, uint8_t byte)
 
 static void add_plain(struct key *key, struct tly_slice bytes)
 {
-    for (size_t i = 0; i < bytes.n; i++)
-        add_byte(key, bytes.p[i]);
+    if (key->n > TLY_KEY_BYTES_MAX || bytes.n > TLY_KEY_BYTES_MAX - key->n) {
+        key->n = TLY_KEY_BYTES_MAX + 1;
+    } else if (bytes.n > 0) {
+        memcpy(key->out + key->n, bytes.p, bytes.n);
+        key->n += bytes.n;
+    }
 }
 
 /* ':' divides parts and '%' escapes, so neither stands for itself in a part. */

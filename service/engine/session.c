@@ -41,8 +41,7 @@ static uint64_t their_strategy(struct tly_prefixes prefixes, struct tly_slice ke
     uint64_t id, found = 0;
     size_t longest = 0;
     while (tly_prefixes_next(&prefixes, &prefix, &id)) {
-        if (prefix.n > key.n || (prefix.n > 0 && memcmp(prefix.p, key.p, prefix.n) != 0)) continue;
-        if (found != 0 && prefix.n < longest) continue;
+        if (!tly_slice_begins(key, prefix) || (found != 0 && prefix.n < longest)) continue;
         found = id;
         longest = prefix.n;
     }
@@ -171,18 +170,12 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
 
 /* ---- ROUND ---- */
 
-static bool has_prefix(struct tly_slice key, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return key.n > n && memcmp(key.p, prefix, n) == 0;
-}
-
 /* What keys under sys: say is acted upon. */
 static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
 {
-    if (has_prefix(key, "sys:member:")) tly_member_learn(e, key);
+    if (tly_is_member_key(key)) tly_member_learn(e, key);
     /* Before the life begins the disk is being read: then all is learned at the start. */
-    if (has_prefix(key, "sys:closed:") && tly_ormap_origin(e->map) != 0) tly_lives_learn(e, key);
+    if (tly_is_closed_key(key) && tly_ormap_origin(e->map) != 0) tly_lives_learn(e, key);
 }
 
 static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
@@ -225,7 +218,7 @@ static bool is_over(const struct tly_engine *e, const struct tly_row *row)
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */
 static enum room room_for(const struct tly_row *row)
 {
-    bool is_sys = row->key.n > 4 && memcmp(row->key.p, "sys:", 4) == 0;
+    bool is_sys = tly_slice_begins(row->key, tly_slice_text("sys:"));
     return is_sys ? ROOM_OLD_KEY : ROOM_PEERS_KEY;
 }
 
@@ -294,13 +287,31 @@ enum tly_result tly_session_admits_all(const struct tly_engine *e, const struct 
     return TLY_OK;
 }
 
+/* As many as a core fetches lines at a time. */
+#define JOINED_TOGETHER 16
+
+/* The next rows, the memory of their entries being asked for; how many. */
+static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk,
+                        struct tly_row rows[JOINED_TOGETHER])
+{
+    struct tly_seek seeks[JOINED_TOGETHER];
+    size_t count = 0;
+    for (; count < JOINED_TOGETHER && tly_rows_next(walk, &rows[count]); count++)
+        seeks[count] = tly_seek_of(e->map, rows[count].key);
+    for (size_t i = 0; i < count; i++)
+        tly_seek_ahead(e->map, &seeks[i]);
+    return count;
+}
+
 enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *round, size_t *held)
 {
     enum tly_result result = tly_session_admits_all(e, round);
     if (result != TLY_OK) return result;
-    struct tly_rows rows = tly_rows_of(round);
-    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
-        result = tly_session_join_row(e, &row, held);
+    struct tly_rows walk = tly_rows_of(round);
+    struct tly_row rows[JOINED_TOGETHER];
+    for (size_t count; result == TLY_OK && (count = next_rows(e, &walk, rows)) > 0;)
+        for (size_t i = 0; result == TLY_OK && i < count; i++)
+            result = tly_session_join_row(e, &rows[i], held);
     e->stats.dots_received += round->row_count;
     return result;
 }

@@ -46,6 +46,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .clock_covered = !e->has_store || tly_clock_is_covered(clock),
         .store_failing = e->store_failing,
         .wall_borrowed = e->wall_is_wrong && e->borrows,
+        .log_records = tly_ormap_log_size(e->map),
         .clock_last = clock->last,
         .lease = clock->lease,
         .cluster_ns = e->cluster_ns,
@@ -53,7 +54,6 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .time_skew_ns = tly_cluster_time_error(&e->time, e->now.mono_ns),
     };
     count_peers(e, view);
-    tly_ormap_log_size(e->map, &view->log_live, &view->log_dead);
     if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
 }
 

@@ -1,5 +1,7 @@
 #include "service/engine/impl.h"
 
+#include "service/engine/limit.h"
+
 struct changed {
     uint64_t before; /* what it read as when it was last told */
     uint64_t origin;
@@ -66,14 +68,13 @@ void tly_watch_fini(struct tly_engine *e)
 /* What the nodes tell each other is nobody's news who did not ask for it. */
 static bool wants(const struct tly_watch *watch, struct tly_slice key)
 {
-    if (watch->prefix_bytes < 4 && key.n >= 4 && memcmp(key.p, "sys:", 4) == 0) return false;
-    return key.n >= watch->prefix_bytes &&
-           (watch->prefix_bytes == 0 || memcmp(key.p, watch->prefix, watch->prefix_bytes) == 0);
+    if (watch->prefix_bytes < 4 && tly_slice_begins(key, tly_slice_text("sys:"))) return false;
+    return tly_slice_begins(key, tly_slice_of(watch->prefix, watch->prefix_bytes));
 }
 
 static bool is_watched(const struct tly_engine *e, struct tly_slice key)
 {
-    if (e->watch_count == 0 || (key.n >= 3 && memcmp(key.p, "rl:", 3) == 0)) return false;
+    if (e->watch_count == 0 || tly_limit_is_limit(key)) return false;
     size_t i = 0;
     while (i < e->watch_count && !wants(e->watches[i], key))
         i++;

@@ -107,8 +107,7 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_uint(json, "memory_used", node.memory_used);
     tly_json_member_uint(json, "memory_max", node.memory_max);
     tly_json_member_uint(json, "watchers", node.watchers);
-    tly_json_member_uint(json, "log_live", node.log_live);
-    tly_json_member_uint(json, "log_dead", node.log_dead);
+    tly_json_member_uint(json, "log_records", node.log_records);
     if (with_digest) put_hex(json, "digest", node.digest);
     tly_json_member_bool(json, "clock_covered", node.clock_covered);
     tly_json_member_bool(json, "store_failing", node.store_failing);

@@ -14,8 +14,9 @@
 
 enum { EXIT_USAGE = 2 };
 
-static const char usage[] = "usage: tallyd [-dnV] [-f tally.yaml] [-o key=value]...\n"
+static const char usage[] = "usage: tallyd [-dhnV] [-f tally.yaml] [-o key=value]...\n"
                             "  -d  log at level debug\n"
+                            "  -h  print this and exit\n"
                             "  -n  check the configuration and exit\n"
                             "  -V  print the version and exit\n"
                             "  -f  read settings and limits from a file\n"

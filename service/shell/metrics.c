@@ -101,8 +101,7 @@ static void put_node(struct tly_buf *out, const struct tly_node_view *node)
     put_gauge(out, "watchers", "Clients that watch for changes", node->watchers);
     put_gauge(out, "peers_held_back", "Peers whose keys do not all fit into memory_max",
               node->peers_held_back);
-    put_gauge(out, "log_live", "Live records of the operation log", node->log_live);
-    put_gauge(out, "log_dead", "Dead records of the operation log", node->log_dead);
+    put_gauge(out, "log_records", "Records of the operation log", node->log_records);
     put_gauge(out, "clock_covered", "1 when the clock's lease covers every version given",
               node->clock_covered);
     put_seconds(out, "time_offset_seconds", "Cluster time minus this machine's wall clock",

@@ -60,6 +60,8 @@ bool tly_resp_is(struct tly_slice word, const char *upper);
 bool tly_resp_get_int(struct tly_slice text, int64_t *number);
 /* "-WRONGTYPE …", "-OOM …" or "-ERR …" for a result. */
 void tly_resp_put_result(struct tly_resp *resp, enum tly_result result);
+/* 1 when it was done, 0 when there was nothing to do it to, else the error. */
+void tly_resp_put_done(struct tly_resp *resp, enum tly_result result);
 void tly_resp_put_syntax_error(struct tly_resp *resp);
 void tly_resp_put_not_int(struct tly_resp *resp);
 /* -ERR unknown subcommand … */

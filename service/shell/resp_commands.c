@@ -40,6 +40,14 @@ void tly_resp_put_result(struct tly_resp *resp, enum tly_result result)
     }
 }
 
+void tly_resp_put_done(struct tly_resp *resp, enum tly_result result)
+{
+    if (result == TLY_OK || result == TLY_NOT_FOUND)
+        tly_resp_put_int(resp->out, result == TLY_OK);
+    else
+        tly_resp_put_result(resp, result);
+}
+
 void tly_resp_put_syntax_error(struct tly_resp *resp)
 {
     tly_resp_put_error(resp->out, "ERR syntax error");

@@ -70,10 +70,7 @@ static void set_deadline(struct tly_resp *resp, struct tly_slice key, int64_t de
     if (!is_over) request.deadline_ms = (uint64_t)deadline_ms;
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
-    if (result == TLY_OK || result == TLY_NOT_FOUND)
-        tly_resp_put_int(resp->out, result == TLY_OK);
-    else
-        tly_resp_put_result(resp, result);
+    tly_resp_put_done(resp, result);
 }
 
 static void expire(struct tly_resp *resp, const struct tly_slice *arg, size_t count,

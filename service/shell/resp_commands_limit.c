@@ -199,8 +199,5 @@ void tly_resp_run_tly_reset(struct tly_resp *resp, const struct tly_slice *arg, 
     struct tly_request request = {.kind = TLY_ASK_RESET, .check = named.check};
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
-    if (result == TLY_OK || result == TLY_NOT_FOUND)
-        tly_resp_put_int(resp->out, result == TLY_OK);
-    else
-        tly_resp_put_result(resp, result);
+    tly_resp_put_done(resp, result);
 }

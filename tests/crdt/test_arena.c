@@ -73,6 +73,7 @@ static void walk(struct test_rng *rng, const struct tly_mem *mem, size_t kind)
     tly_arena_fini(&arena, mem);
 }
 
+/* Law M6 */
 static void blocks_keep_what_was_written_to_them(void **state)
 {
     struct tly_mem mem = test_mem();

@@ -107,6 +107,7 @@ static void walk(struct test_rng *rng, const struct tly_mem *mem, size_t kind, s
     tly_index_fini(&index, mem);
 }
 
+/* Law M5 */
 static void the_index_finds_what_a_list_holds(void **state)
 {
     struct tly_mem mem = test_mem();
@@ -148,7 +149,7 @@ static size_t touched(const struct tly_index *index)
     return slots * sizeof(struct tly_slot);
 }
 
-/* The pause that an insertion makes is counted in slots, since time is not our own. */
+/* Law M5: the pause that an insertion makes is counted in slots, since time is not our own. */
 static void no_insertion_moves_more_than_a_segment_and_the_table_stays_full(void **state)
 {
     struct tly_mem mem = test_mem();

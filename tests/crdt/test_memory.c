@@ -18,7 +18,7 @@ struct story {
 /* ---- what must be as before ---- */
 
 struct reading {
-    size_t keys, live, dead;
+    size_t keys;
     uint64_t digest; /* of every read of every key */
 };
 
@@ -57,10 +57,8 @@ static struct reading reading_of(const struct story *story)
 static uint64_t state_of(const struct story *story)
 {
     if (story->map == NULL) return 0;
-    size_t live, dead;
-    tly_ormap_log_size(story->map, &live, &dead);
-    uint64_t digest = mixed(mixed(tly_ormap_digest(story->map), live), tly_ormap_clock(story->map)->last);
-    digest = mixed(mixed(digest, dead), tly_ormap_origin(story->map));
+    uint64_t digest = mixed(tly_ormap_digest(story->map), tly_ormap_log_size(story->map));
+    digest = mixed(mixed(digest, tly_ormap_clock(story->map)->last), tly_ormap_origin(story->map));
     return mixed(digest, tly_ormap_mark(story->map, tly_ormap_origin(story->map)));
 }
 

@@ -46,9 +46,7 @@ static void remove_at(size_t node)
 
 static size_t live_dots(size_t node)
 {
-    size_t live, dead;
-    tly_ormap_log_size(world.node[node], &live, &dead);
-    return live;
+    return tly_ormap_log_size(world.node[node]);
 }
 
 /* Law ES14 */

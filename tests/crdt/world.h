@@ -1,6 +1,6 @@
 /*
  * Maps that exchange dots, and a naive twin beside them.  The twin keeps every dot that was ever sealed and folds
- * them with tly_join when asked; whatever a map did meanwhile (log, compaction, sealing, order of arrival), its entry must
+ * them with tly_join when asked; whatever a map did meanwhile (log, sealing, order of arrival), its entry must
  * be that.
  */
 #ifndef TALLY_TESTS_CRDT_WORLD_H

@@ -1,7 +1,6 @@
 #include "tests/shell/support_http.h"
 
 #include "tests/support/cmocka.h"
-#include "tests/support/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,21 +8,7 @@
 
 int http_scene_setup(void **state)
 {
-    struct scene *scene = calloc(1, sizeof *scene);
-    if (scene == NULL) return -1;
-    scene->app = fake_app_new(NULL);
-    scene->talk = talk_new(scene->app, tly_http_protocol());
-    *state = scene;
-    return 0;
-}
-
-int http_scene_teardown(void **state)
-{
-    struct scene *scene = *state;
-    talk_free(scene->talk);
-    fake_app_free(scene->app);
-    free(scene);
-    return test_mem_live() == 0 ? 0 : -1;
+    return scene_setup(state, tly_http_protocol());
 }
 
 /* The answer is cut in two where its head ends; a body is as long as its head says. */

@@ -2,17 +2,10 @@
 #ifndef TALLY_TESTS_SHELL_SUPPORT_HTTP_H
 #define TALLY_TESTS_SHELL_SUPPORT_HTTP_H
 
-#include "tests/shell/support_fake_app.h"
-#include "tests/shell/support_talk.h"
-
-struct scene {
-    struct tly_app *app;
-    struct talk *talk;
-};
+#include "tests/shell/support_scene.h"
 
 int http_scene_setup(void **state);
-int http_scene_teardown(void **state);
-#define SCENE(name) cmocka_unit_test_setup_teardown(name, http_scene_setup, http_scene_teardown)
+#define SCENE(name) cmocka_unit_test_setup_teardown(name, http_scene_setup, scene_teardown)
 
 /* An answer taken apart; good until the next request. */
 struct answer {

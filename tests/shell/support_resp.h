@@ -2,17 +2,10 @@
 #ifndef TALLY_TESTS_SHELL_SUPPORT_RESP_H
 #define TALLY_TESTS_SHELL_SUPPORT_RESP_H
 
-#include "tests/shell/support_fake_app.h"
-#include "tests/shell/support_talk.h"
-
-struct scene {
-    struct tly_app *app;
-    struct talk *talk;
-};
+#include "tests/shell/support_scene.h"
 
 int resp_scene_setup(void **state);
-int resp_scene_teardown(void **state);
-#define SCENE(name) cmocka_unit_test_setup_teardown(name, resp_scene_setup, resp_scene_teardown)
+#define SCENE(name) cmocka_unit_test_setup_teardown(name, resp_scene_setup, scene_teardown)
 
 /* What is said, without its line end, and the whole answer. */
 struct line {

@@ -25,30 +25,12 @@ static const char answers[] = "+OK\r\n$5\r\nh\r\nlo\r\n:1\r\n$3\r\na b\r\n"
 static void a_pipeline_cut_at_every_byte_gets_the_same_answers(void **state)
 {
     (void)state;
-    for (size_t cut = 0; cut < sizeof pipeline; cut++) {
-        struct tly_app *app = fake_app_new(NULL);
-        struct talk *talk = talk_new(app, tly_resp_protocol());
-        struct tly_slice got = talk_say_cut(talk, tly_slice_text(pipeline), cut);
-        assert_string_equal((const char *)got.p, answers);
-        assert_int_equal(talk_left(talk), 0);
-        talk_free(talk);
-        fake_app_free(app);
-    }
+    scene_cut_everywhere(tly_resp_protocol(), pipeline, answers, false);
 }
 
 static void a_pipeline_byte_by_byte_gets_the_same_answers(void **state)
 {
-    struct scene *scene = *state;
-    char all[sizeof answers + 64];
-    size_t n = 0;
-    for (size_t i = 0; i + 1 < sizeof pipeline; i++) {
-        struct tly_slice got = talk_say_bytes(scene->talk, tly_slice_of(pipeline + i, 1));
-        assert_true(n + got.n < sizeof all);
-        memcpy(all + n, got.p, got.n);
-        n += got.n;
-    }
-    all[n] = '\0';
-    assert_string_equal(all, answers);
+    scene_byte_by_byte(*state, pipeline, answers);
 }
 
 static void ten_thousand_in_one_go_are_answered_in_order(void **state)
