@@ -255,6 +255,7 @@ struct own_life {
     uint64_t met_at;   /* when a first peer spoke; 0: none has */
     bool went_on;      /* with nobody to ask */
     bool is_ahead;     /* a peer knows more of it */
+    bool is_held;      /* … and is up with it */
     bool is_behind;    /* … and nobody has anything that was made in it since the start */
 };
 
@@ -489,8 +490,9 @@ uint64_t tly_life_spoken(const struct tly_engine *e);
  * another node goes on with the old one, which is otherwise announced closed.
  */
 enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool lives_on) TLY_MUST_CHECK;
-/* The same with empty marks, for all is to come again: every session ends. */
-enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why) TLY_MUST_CHECK;
+/* The same with empty marks, for all is to come again: every session ends. `has_ended`: nobody else goes on with the old one. */
+enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why,
+                              bool has_ended) TLY_MUST_CHECK;
 /* A peer has said its mark; what follows is judged at the end of the step. */
 void tly_life_heard(struct tly_engine *e, struct tly_mark theirs);
 /* Another node speaks as this life. True: it is in question here, and left to that one. */
@@ -544,8 +546,8 @@ enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tl
 bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin);
 /* What the disk said of them, learned at the start. */
 void tly_lives_learn_all(struct tly_engine *e);
-/* This node has left a life for another: the old one is announced closed. */
-enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old) TLY_MUST_CHECK;
+/* This node has left a life for another. The old one is announced closed if it has ended with that. */
+enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended) TLY_MUST_CHECK;
 /* Settles, retires and drops what can be. Everything is sealed. */
 void tly_lives_step(struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */

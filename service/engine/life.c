@@ -91,7 +91,9 @@ enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool liv
     e->life.known_to = UINT64_MAX; /* nobody has anything of it */
     e->new_life_at = e->now.mono_ns + AGAIN_NS;
     tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
-    if (!lives_on) result = tly_lives_left(e, old);
+    /* One that stood in question may be that of another node, of whose disk this is a copy. */
+    bool is_ours = !in_question || tly_member_origin(e, tly_slice_text(e->name)) == old;
+    result = tly_lives_left(e, old, is_ours && !lives_on);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }
 
@@ -111,7 +113,7 @@ void tly_life_heard(struct tly_engine *e, struct tly_mark theirs)
 bool tly_life_yields(struct tly_engine *e, uint64_t origin)
 {
     if (e->life.kept == 0 || e->life.kept != origin) return false;
-    e->life.is_ahead = true;
+    e->life.is_ahead = e->life.is_held = true;
     return true;
 }
 
@@ -122,7 +124,7 @@ void tly_life_met(struct tly_engine *e)
 
 /* ---- a life that went on and should not have ---- */
 
-enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why)
+enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why, bool has_ended)
 {
     uint64_t old = tly_life_spoken(e);
     enum tly_result result = tly_ormap_begin_life(e->map, origin);
@@ -133,7 +135,7 @@ enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char 
     tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
     while (e->conn_count > 0)
         tly_conn_end(e, e->conns[e->conn_count - 1], "life", "the node begins again with another life");
-    result = tly_lives_left(e, old);
+    result = tly_lives_left(e, old, has_ended);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }
 
@@ -189,7 +191,8 @@ static enum tly_result disown(struct tly_engine *e)
     while (cursor != 0);
     e->life.known_to = UINT64_MAX;
     e->life.went_on = false;
-    result = tly_life_anew(e, heir, knows_more);
+    /* By whom else it may be lived, is not known yet: who sees this node's record pass to the heir says that it has ended. */
+    result = tly_life_anew(e, heir, knows_more, false);
     if (result == TLY_OK) tly_snap_dump(e); /* else a restart would read what was disowned */
     return result;
 }
@@ -225,7 +228,7 @@ static bool has_grown(const struct tly_engine *e)
 
 static enum tly_result judge_kept(struct tly_engine *e)
 {
-    if (e->life.is_ahead || has_grown(e)) return tly_life_another(e, knows_more, false);
+    if (e->life.is_ahead || has_grown(e)) return tly_life_another(e, knows_more, e->life.is_held);
     if (is_settled(e) && all_have_spoken(e)) return go_on(e);
     return e->now.mono_ns >= e->life.until ? tly_life_another(e, not_asked, false) : TLY_OK;
 }

@@ -177,10 +177,23 @@ static void remember_ended(struct tly_engine *e)
     }
 }
 
+/* Whether a node of another name has it: a disk was copied, or a node was renamed. This one may, while its own is in question. */
+static bool is_lived(const struct tly_engine *e, uint64_t origin, struct tly_slice name)
+{
+    if (origin == tly_ormap_origin(e->map) || origin == tly_life_spoken(e)) return true;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        bool has = (peer->conn != NULL && peer->origin == origin) ||
+                   (tly_forget_counts(peer) && peer->member_origin == origin);
+        if (has && !tly_slice_equal(tly_slice_text(peer->name), name)) return true;
+    }
+    return false;
+}
+
 enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name)
 {
     struct word word = {.state = WORD_CLOSED, .node = name};
-    if (origin == 0 || closed_find(e, origin) != NULL || origin == tly_ormap_origin(e->map)) return TLY_OK;
+    if (origin == 0 || closed_find(e, origin) != NULL || is_lived(e, origin, name)) return TLY_OK;
     if (tly_ormap_mark(e->map, origin) == UINT64_MAX) return TLY_OK; /* settled, and its word is gone */
     enum tly_result result = word_put(e, origin, &word);
     uint8_t key[KEY_BYTES];
@@ -201,17 +214,16 @@ void tly_lives_learn_all(struct tly_engine *e)
 enum tly_result tly_lives_start(struct tly_engine *e)
 {
     tly_lives_learn_all(e);
-    if (e->life.kept != 0) return TLY_OK; /* what stands in this node's record may go on */
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
     return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
 }
 
-enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old)
+enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended)
 {
     e->forget.number = e->forget.told_print = 0;
     enum tly_result result = closed_find(e, old) != NULL ? tly_ormap_close_life(e->map, old) : TLY_OK;
-    return result == TLY_OK ? tly_lives_close(e, old, tly_slice_text(e->name)) : result;
+    return result == TLY_OK && has_ended ? tly_lives_close(e, old, tly_slice_text(e->name)) : result;
 }
 
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
