@@ -214,8 +214,9 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
 {
     *reply = (struct tly_reply){0};
     /* Many are asked at one moment, and what is told twice changes nothing. */
-    if (request->now.mono_ns != e->now.mono_ns || request->now.wall_ns != e->now.wall_ns) {
-        e->now = request->now;
+    struct tly_time now = tly_time_believed(e, request->now);
+    if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) {
+        e->now = now;
         tly_clock_tick(tly_ormap_clock(e->map), e->now);
         tly_time_tick(e);
     }

@@ -107,6 +107,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->random = config->seed;
     e->has_store = config->has_store;
     e->now = config->now;
+    e->wall_earliest_ns = config->wall_earliest_ns;
     e->time = tly_cluster_time_of(config->now);
     e->cluster_ns = config->now.wall_ns;
     e->wall_bias = config->now.wall_ns - config->now.mono_ns;
@@ -203,20 +204,25 @@ void tly_engine_clear_marks(struct tly_engine *e)
     tly_ormap_clear_marks(e->map);
 }
 
-enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct tly_time now)
+static void set_out(struct tly_engine *e, uint64_t origin, struct tly_time now)
 {
     assert(origin != 0 && tly_ormap_origin(e->map) == 0);
-    e->now = now;
-    tly_clock_tick(tly_ormap_clock(e->map), now);
+    e->now = tly_time_believed(e, now);
+    tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
-    enum tly_result result = tly_ormap_begin_life(e->map, origin);
-    if (result == TLY_OK) result = tly_follower_catch_up(&e->disk);
-    if (result == TLY_OK) result = tly_lives_start(e);
-    if (result == TLY_OK) result = tly_member_announce(e, false);
-    if (result != TLY_OK) return result;
-    tly_member_learn_all(e);
     e->stats = (struct tly_stats){0}; /* what the replay counted was not received */
-    return TLY_OK;
+}
+
+enum tly_result tly_engine_start(struct tly_engine *e, uint64_t origin, struct tly_time now)
+{
+    set_out(e, origin, now);
+    return tly_life_start(e, origin);
+}
+
+enum tly_result tly_engine_resume(struct tly_engine *e, uint64_t origin, bool has_seeds, struct tly_time now)
+{
+    set_out(e, origin, now);
+    return tly_life_resume(e, origin, has_seeds);
 }
 
 enum tly_result tly_engine_join(struct tly_engine *e, struct tly_slice address)
@@ -330,12 +336,13 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
                                 struct tly_effects *effects)
 {
     tly_fx_reset(e);
-    e->now = event->now;
+    e->now = tly_time_believed(e, event->now);
     tly_swim_wake(e);
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
     on_event(e, event);
     tly_lives_end_connections(e);
+    tly_life_judge(e);
     tly_time_judge(e);
     tly_watch_tick(e);
     if (event->kind == TLY_TICK) tly_swim_next(e);
@@ -346,7 +353,8 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     const uint64_t all[] = {tly_link_deadline(e), tly_flush_deadline(e), tly_swim_deadline(e),
-                            tly_room_deadline(e), tly_watch_deadline(e), tly_forget_deadline(e)};
+                            tly_room_deadline(e), tly_watch_deadline(e), tly_forget_deadline(e),
+                            tly_life_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

@@ -34,7 +34,9 @@ struct tly_engine_config {
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t memory_max;        /* bytes that the engine may hold; 0: no end */
     enum tly_on_full on_full;
-    uint64_t max_skew_ns;        /* 0: TLY_MAX_SKEW_NS */
+    uint64_t max_skew_ns; /* 0: TLY_MAX_SKEW_NS */
+    /* A wall before this is wrong for certain: that of the members is taken then. */
+    uint64_t wall_earliest_ns;
     uint64_t lease;              /* durable from an earlier process, 0: none */
     uint64_t tombstone_grace_ms; /* between knowing that all have a REMOVE and forgetting it; 0: 300000 */
     /* A member that is away for so long is forgotten if it holds up others; 0: 86400000. */
@@ -54,9 +56,15 @@ void tly_engine_check(const struct tly_engine *engine);
 enum tly_result tly_engine_replay(struct tly_engine *engine, struct tly_slice batch) TLY_MUST_CHECK;
 /* Before the start, when something of what should have been replayed is missing: all is to come again from the peers. */
 void tly_engine_clear_marks(struct tly_engine *engine);
-/* Begins the life `origin` (random and not 0; the earlier one after a clean stop). Once, before any step or request. */
+/* Begins the life `origin`, random and not 0. Once, before any request. */
 enum tly_result tly_engine_start(struct tly_engine *engine, uint64_t origin,
                                  struct tly_time now) TLY_MUST_CHECK;
+/*
+ * Instead: goes on with the life of an earlier process that stopped cleanly, as soon as it is certain that no other node knows
+ * more of it; with another life, if one does or it cannot be learned. has_seeds: addresses to dial will be named.
+ */
+enum tly_result tly_engine_resume(struct tly_engine *engine, uint64_t origin, bool has_seeds,
+                                  struct tly_time now) TLY_MUST_CHECK;
 /* An address to dial until a peer answers there, for ever. TLY_BAD_MESSAGE: too long. */
 enum tly_result tly_engine_join(struct tly_engine *engine, struct tly_slice address) TLY_MUST_CHECK;
 /*
@@ -373,8 +381,9 @@ struct tly_node_view {
     bool clock_covered;
     bool store_failing;
     size_t peers_up;
-    size_t refused_by; /* of those up, how many refuse our rounds because our clock is ahead of theirs */
-    size_t refusing;   /* … whose rounds we refuse because their clock is ahead of ours */
+    size_t refused_by;  /* of those up, how many refuse our rounds because our clock is ahead of theirs */
+    bool wall_borrowed; /* the machine's clock is wrong for certain, and the members' is used instead */
+    size_t refusing;    /* … whose rounds we refuse because their clock is ahead of ours */
     uint64_t clock_last, lease;
     uint64_t cluster_ns;    /* cluster time now */
     int64_t time_offset_ns; /* cluster time minus the own wall */
@@ -396,6 +405,7 @@ struct tly_peer_view {
     uint64_t lag_dots;      /* live records it has not acknowledged */
     uint64_t queued_bytes;
     uint64_t bytes_sent, bytes_received;
+    uint64_t clock_refusals; /* parts of rounds that were refused as too far in the future */
 };
 
 /* What holds up forgetting, and how far it has come. */

@@ -311,7 +311,7 @@ static bool has_work(const struct tly_engine *e)
 static void begin_anew_if_closed(struct tly_engine *e)
 {
     if (!tly_lives_is_closed(e, tly_ormap_origin(e->map))) return;
-    if (tly_lives_begin(e, "this life was announced closed by others") != TLY_OK) return;
+    if (tly_life_another(e, "this life was announced closed by others", false) != TLY_OK) return;
     for (size_t i = e->conn_count; i-- > 0;)
         tly_conn_end(e, e->conns[i], "resync", "the node has begun a new life");
 }
@@ -320,6 +320,7 @@ void tly_forget_tick(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
     if (e->now.mono_ns < f->step_at || e->leaving) return;
+    if (e->life.kept != 0) return; /* not before it is known which life speaks */
     f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS;
     begin_anew_if_closed(e);
     if (tly_flush_seal(e) != TLY_OK) return;

@@ -12,6 +12,7 @@
  *     part.c      parts of streams, protocol version 2
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
  *     snapshot.c  snapshots, given and taken
+ *     life.c      which life this node speaks as
  *
  *     a connection's states
  *
@@ -204,6 +205,7 @@ struct peer {
     uint64_t bytes_sent, bytes_received;
     uint64_t refused_clock_at;     /* when it last refused a round of ours because of the clock; 0: never */
     uint64_t clock_ahead_at;       /* when we last refused one of its rounds for that */
+    uint64_t clock_refusals;       /* … and how often that was */
     bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
     uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
     unsigned failures;             /* rounds of it in succession that could not be applied */
@@ -244,6 +246,19 @@ struct ticket {
 /* Who wants to grow; in this order they are refused as memory_max nears. */
 enum room { ROOM_NEW_KEY, ROOM_PEERS_KEY, ROOM_OLD_KEY, ROOM_FOR_ALL };
 
+/* The life that this node began its process with. */
+struct own_life {
+    uint64_t kept; /* in question: it may go on, and what is made meanwhile is made in another; 0: none is */
+    uint64_t known_to; /* its mark at the start */
+    uint64_t first;    /* no version of it that this process made is older */
+    uint64_t until;    /* when the question is given up */
+    uint64_t met_at;   /* when a first peer spoke; 0: none has */
+    bool went_on;      /* with nobody to ask */
+    bool is_ahead;     /* a peer knows more of it */
+    bool is_held;      /* … and is up with it */
+    bool is_behind;    /* … and nobody has anything that was made in it since the start */
+};
+
 struct tly_engine {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_hash_key hash_key;
@@ -260,9 +275,13 @@ struct tly_engine {
     bool has_store, leaving;
     struct tly_time now;
     struct tly_cluster_time time;
-    uint64_t cluster_ns; /* cluster time of `now` */
-    uint64_t wall_bias;  /* own wall minus monotonic clock when the target was last computed */
-    uint64_t *numbers;   /* scratch: walls to take the median of, hashes of the ring */
+    uint64_t cluster_ns;       /* cluster time of `now` */
+    uint64_t wall_earliest_ns; /* the machine's is believed from here on */
+    bool wall_is_wrong,
+        borrows; /* … and is before that; the members' wall is used, which is as far before mono: */
+    uint64_t borrowed_bias;
+    uint64_t wall_bias; /* own wall minus monotonic clock when the target was last computed */
+    uint64_t *numbers;  /* scratch: walls to take the median of, hashes of the ring */
     size_t number_capacity;
     struct tly_ormap *map;
     struct tly_registry *registry;
@@ -288,6 +307,7 @@ struct tly_engine {
     struct snap_in redump; /* from the disk */
     uint64_t held_batch;   /* peers hear nothing before this batch is stored */
     uint64_t snapshots;    /* number of the last one */
+    struct own_life life;
 
     struct tly_follower disk;
     struct tly_export *exports; /* a list of those under way; their owners free them */
@@ -433,6 +453,8 @@ uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);
 
 /* time.c */
+/* What to take for the time when the machine says this. */
+struct tly_time tly_time_believed(struct tly_engine *e, struct tly_time now);
 /* To be called whenever `now` is set. */
 void tly_time_tick(struct tly_engine *e);
 /* The peer's wall clock as it should be now. */
@@ -455,6 +477,30 @@ enum tly_result tly_swim_on_probed(struct tly_engine *e, struct tly_slice body) 
 /* Others say this node is suspect or dead. */
 void tly_swim_refute(struct tly_engine *e, uint64_t incarnation);
 bool tly_member_is_reachable(const struct tly_engine *e, const struct peer *peer);
+
+/* life.c */
+/* Begins a life and announces it. */
+enum tly_result tly_life_start(struct tly_engine *e, uint64_t origin) TLY_MUST_CHECK;
+/* Goes on with one; it is in question if there is anybody to ask. */
+enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_seeds) TLY_MUST_CHECK;
+/* The life by which peers know this node. */
+uint64_t tly_life_spoken(const struct tly_engine *e);
+/*
+ * Begins another life at a peer's word, hence once a minute at most; of one in question, at once. TLY_MORE: not yet. `lives_on`:
+ * another node goes on with the old one, which is otherwise announced closed.
+ */
+enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool lives_on) TLY_MUST_CHECK;
+/* The same with empty marks, for all is to come again: every session ends. `has_ended`: nobody else goes on with the old one. */
+enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why,
+                              bool has_ended) TLY_MUST_CHECK;
+/* A peer has said its mark; what follows is judged at the end of the step. */
+void tly_life_heard(struct tly_engine *e, struct tly_mark theirs);
+/* Another node speaks as this life. True: it is in question here, and left to that one. */
+bool tly_life_yields(struct tly_engine *e, uint64_t origin);
+/* A peer has said all its marks. */
+void tly_life_met(struct tly_engine *e);
+void tly_life_judge(struct tly_engine *e);
+uint64_t tly_life_deadline(const struct tly_engine *e);
 
 /* ring.c */
 /* Works out is_linked of every peer, if anything changed. */
@@ -498,8 +544,10 @@ enum tly_result tly_lives_start(struct tly_engine *e) TLY_MUST_CHECK;
 /* Announces that the life of the named node has ended. */
 enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name) TLY_MUST_CHECK;
 bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin);
-/* Leaves this life for a new one, at most once a minute; the old one is announced closed. TLY_MORE: not yet. */
-enum tly_result tly_lives_begin(struct tly_engine *e, const char *why) TLY_MUST_CHECK;
+/* What the disk said of them, learned at the start. */
+void tly_lives_learn_all(struct tly_engine *e);
+/* This node has left a life for another. The old one is announced closed if it has ended with that. */
+enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended) TLY_MUST_CHECK;
 /* Settles, retires and drops what can be. Everything is sealed. */
 void tly_lives_step(struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */
@@ -524,6 +572,8 @@ enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_
 uint64_t tly_forget_now_ms(const struct tly_engine *e);
 
 /* snapshot.c */
+/* Writes the disk anew, as a whole; peers hear nothing before it is stored. */
+void tly_snap_dump(struct tly_engine *e);
 /* After a HELLO was accepted: sees whether rounds can bring the peer up. False: the connection was ended. */
 bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello);
 enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,

@@ -88,7 +88,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .cluster = tly_slice_text(e->cluster),
         .name = tly_slice_text(e->name),
         .address = tly_slice_text(e->address),
-        .origin = tly_ormap_origin(e->map),
+        .origin = tly_life_spoken(e),
         .wall_ns = e->now.wall_ns,
         .delta = true,
         .table = e->table < TLY_NAMES_MAX ? e->table : 0,
@@ -200,7 +200,7 @@ struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
 /* The origin of the end that dialled. */
 static uint64_t dialler(const struct tly_engine *e, const struct conn *conn, uint64_t peer_origin)
 {
-    return conn->target != NULL ? tly_ormap_origin(e->map) : peer_origin;
+    return conn->target != NULL ? tly_life_spoken(e) : peer_origin;
 }
 
 bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, uint64_t origin)

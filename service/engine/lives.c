@@ -177,10 +177,23 @@ static void remember_ended(struct tly_engine *e)
     }
 }
 
+/* Whether a node of another name has it: a disk was copied, or a node was renamed. This one may, while its own is in question. */
+static bool is_lived(const struct tly_engine *e, uint64_t origin, struct tly_slice name)
+{
+    if (origin == tly_ormap_origin(e->map) || origin == tly_life_spoken(e)) return true;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        bool has = (peer->conn != NULL && peer->origin == origin) ||
+                   (tly_forget_counts(peer) && peer->member_origin == origin);
+        if (has && !tly_slice_equal(tly_slice_text(peer->name), name)) return true;
+    }
+    return false;
+}
+
 enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name)
 {
     struct word word = {.state = WORD_CLOSED, .node = name};
-    if (origin == 0 || closed_find(e, origin) != NULL || origin == tly_ormap_origin(e->map)) return TLY_OK;
+    if (origin == 0 || closed_find(e, origin) != NULL || is_lived(e, origin, name)) return TLY_OK;
     if (tly_ormap_mark(e->map, origin) == UINT64_MAX) return TLY_OK; /* settled, and its word is gone */
     enum tly_result result = word_put(e, origin, &word);
     uint8_t key[KEY_BYTES];
@@ -188,7 +201,7 @@ enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tl
     return result;
 }
 
-enum tly_result tly_lives_start(struct tly_engine *e)
+void tly_lives_learn_all(struct tly_engine *e)
 {
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
@@ -196,23 +209,21 @@ enum tly_result tly_lives_start(struct tly_engine *e)
         if (tly_is_closed_key(key)) tly_lives_learn(e, key);
     }
     remember_ended(e);
+}
+
+enum tly_result tly_lives_start(struct tly_engine *e)
+{
+    tly_lives_learn_all(e);
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
     return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
 }
 
-enum tly_result tly_lives_begin(struct tly_engine *e, const char *why)
+enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended)
 {
-    if (e->now.mono_ns < e->new_life_at) return TLY_MORE;
-    uint64_t old = tly_ormap_origin(e->map);
-    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
-    if (result != TLY_OK) return result;
-    e->new_life_at = e->now.mono_ns + NEW_LIFE_EVERY_NS;
     e->forget.number = e->forget.told_print = 0;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
-    if (closed_find(e, old) != NULL) result = tly_ormap_close_life(e->map, old);
-    if (result == TLY_OK) result = tly_lives_close(e, old, tly_slice_text(e->name));
-    return result == TLY_OK ? tly_member_announce(e, false) : result;
+    enum tly_result result = closed_find(e, old) != NULL ? tly_ormap_close_life(e->map, old) : TLY_OK;
+    return result == TLY_OK && has_ended ? tly_lives_close(e, old, tly_slice_text(e->name)) : result;
 }
 
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)

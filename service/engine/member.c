@@ -97,6 +97,7 @@ uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name)
 
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving)
 {
+    if (e->life.kept != 0) return TLY_OK; /* not before it is known which life this is */
     /* Who cannot be dialled need not be known, until something is to be forgotten. */
     if (e->address[0] == '\0' && tly_member_origin(e, tly_slice_text(e->name)) == 0) return TLY_OK;
     return tly_member_put(e, tly_slice_text(e->name), tly_ormap_origin(e->map), tly_slice_text(e->address),

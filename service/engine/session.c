@@ -65,12 +65,13 @@ static bool same_strategies(const struct tly_engine *e, const struct tly_hello *
 
 static bool is_self(const struct tly_engine *e, const struct tly_hello *hello)
 {
-    return hello->origin == tly_ormap_origin(e->map);
+    return hello->origin == tly_life_spoken(e) && tly_slice_equal(hello->name, tly_slice_text(e->name));
 }
 
 /* Another node is up as the life that this greeting speaks for: a disk was copied. */
 static bool is_held_elsewhere(const struct tly_engine *e, const struct tly_hello *hello)
 {
+    if (hello->origin == tly_life_spoken(e)) return true;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
         if (peer->conn != NULL && peer->origin == hello->origin &&
@@ -110,32 +111,14 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
     return NULL;
 }
 
-/* At a peer's word, hence once a minute at most. The old life goes on elsewhere, so nobody says that it has ended. */
-static enum tly_result begin_another_life(struct tly_engine *e, const char *why)
-{
-    if (e->now.mono_ns < e->new_life_at) return TLY_OK;
-    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
-    if (result != TLY_OK) return result;
-    e->new_life_at = e->now.mono_ns + 60 * NS_PER_S;
-    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
-    return tly_member_announce(e, false);
-}
-
-/* A peer knows more of our life than we do: it went on elsewhere, or on a disk that we no longer have. */
-static enum tly_result check_ahead(struct tly_engine *e, struct tly_mark theirs)
-{
-    uint64_t own = tly_ormap_origin(e->map);
-    if (theirs.origin != own || theirs.ts <= tly_ormap_clock(e->map)->last) return TLY_OK;
-    enum tly_result result = tly_lives_begin(e, "a peer knows more of this life than this node does");
-    return result == TLY_MORE ? TLY_OK : result;
-}
-
 /* Follows what the peer says it has. */
-static enum tly_result take_word(struct conn *conn, struct tly_marks marks)
+static enum tly_result take_word(struct tly_engine *e, struct conn *conn, struct tly_marks marks)
 {
     enum tly_result result = TLY_OK;
-    for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
+    for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);) {
+        tly_life_heard(e, mark);
         result = tly_follower_has(&conn->follower, mark);
+    }
     return result;
 }
 
@@ -159,12 +142,10 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
             tly_conn_end(e, conn, NULL, text);
             return ENDED;
         }
+        if (tly_life_yields(e, hello.origin)) word = NULL;
         return refuse(e, conn, hello.name, word, text);
     }
-    struct tly_marks marks = hello.marks;
-    for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
-        result = check_ahead(e, mark);
-    if (result == TLY_OK) result = take_word(conn, hello.marks);
+    result = take_word(e, conn, hello.marks);
     struct peer *peer = result == TLY_OK ? tly_peer_need(e, hello.name) : NULL;
     if (peer == NULL) return broken(e, conn, result != TLY_OK ? result : TLY_FULL);
     if (was_replaced(peer, hello.origin))
@@ -177,6 +158,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     }
     if (conn->target != NULL) conn->target->reported = false;
     e->stats.sessions_up++;
+    tly_life_met(e);
     conn->takes_rounds = hello.delta;
     tly_time_heard(e, peer, hello.wall_ns);
     conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
@@ -355,7 +337,10 @@ void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result wh
     struct own_marks own;
     conn->round_taken = false;
     if (why == TLY_CLOCK_AHEAD) {
-        if (conn->peer != NULL) conn->peer->clock_ahead_at = e->now.mono_ns;
+        if (conn->peer != NULL) {
+            conn->peer->clock_ahead_at = e->now.mono_ns;
+            conn->peer->clock_refusals++;
+        }
         tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
                      tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
     }
@@ -397,7 +382,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     if (held > 0) tly_room_hold_back(e, conn);
     if (last) {
         /* What it says we have now, it has. */
-        result = take_word(conn, round.end);
+        result = take_word(e, conn, round.end);
         if (result == TLY_OK && !conn->held_back) {
             result = tly_marks_take(e, round.end);
             tly_room_taken(e, conn);
@@ -415,7 +400,7 @@ static enum fate on_ack(struct tly_engine *e, struct conn *conn, struct tly_slic
     struct tly_marks marks;
     if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_ack_get(body, &marks);
-    if (result == TLY_OK) result = take_word(conn, marks);
+    if (result == TLY_OK) result = take_word(e, conn, marks);
     return result == TLY_OK ? KEEP : broken(e, conn, result);
 }
 
@@ -427,7 +412,7 @@ static enum fate on_nak(struct tly_engine *e, struct conn *conn, struct tly_slic
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.naks_received++;
     tly_follower_reset(&conn->follower);
-    result = take_word(conn, marks);
+    result = take_word(e, conn, marks);
     if (result != TLY_OK) return broken(e, conn, result);
     bool clock = tly_slice_equal(why, tly_slice_text(tly_result_name(TLY_CLOCK_AHEAD)));
     if (clock) {
@@ -470,8 +455,8 @@ static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_
     if (!tly_slice_equal(word, tly_slice_text("duplicate")))
         tly_fx_trace(e, TLY_TRACE_PEER_GOODBYE, peer_name(conn), text);
     if (tly_slice_equal(word, tly_slice_text(LIFE_IS_HELD)))
-        result = begin_another_life(e, "another node is up with this life: a data directory was copied");
-    if (result != TLY_OK) return broken(e, conn, result);
+        result = tly_life_another(e, "another node is up with this life: a data directory was copied", true);
+    if (result != TLY_OK && result != TLY_MORE) return broken(e, conn, result);
     tly_conn_end(e, conn, NULL, "it said goodbye");
     return ENDED;
 }

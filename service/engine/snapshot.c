@@ -154,7 +154,7 @@ enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, si
     return result;
 }
 
-static void begin_dump(struct tly_engine *e)
+void tly_snap_dump(struct tly_engine *e)
 {
     if (!e->has_store) return;
     e->dump = (struct snap_out){.active = true, .number = ++e->snapshots};
@@ -232,7 +232,7 @@ enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, str
         e->forget.resync = true; /* another is asked when this one fails */
         return TLY_OK;
     }
-    result = tly_lives_begin(e, "this node had been forgotten");
+    result = tly_life_another(e, "this node had been forgotten", false);
     if (result != TLY_OK && result != TLY_MORE) return result;
     if (result == TLY_OK) count_cold_start(e, why);
     *ended = true;
@@ -269,7 +269,7 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
     e->stats.snapshots_installed++;
     e->stats.units_carried += report->carried_units;
     e->forget.resync = has_beyond(e);
-    begin_dump(e);
+    tly_snap_dump(e);
     tly_watch_resync(e);
     tly_exports_fail(e);
     for (size_t i = e->conn_count; i-- > 0;)

@@ -1,4 +1,5 @@
 #include "service/engine/impl.h"
+#include "service/engine/ring.h"
 
 /* The walls of oneself and of every member that was heard lately, as they should be now; 0: no memory. */
 static size_t read_walls(struct tly_engine *e)
@@ -24,13 +25,17 @@ static size_t read_walls(struct tly_engine *e)
  */
 static void begin_again(struct tly_engine *e)
 {
-    if (tly_lives_begin(e, "this node's time was off by more than max_skew; set its clock") != TLY_OK) return;
-    tly_ormap_clear_marks(e->map);
+    if (e->now.mono_ns < e->new_life_at) return;
+    enum tly_result result =
+        tly_life_anew(e, tly_random(e) | 1, "this node's time was off by more than max_skew; set its clock",
+                      true);
+    if (result != TLY_OK) {
+        e->arena.result = TLY_NOMEM;
+        return;
+    }
     e->time.used = false;
     e->cluster_ns = tly_cluster_time_at(&e->time, e->now.mono_ns);
     e->stats.clock_lives++;
-    while (e->conn_count > 0)
-        tly_conn_end(e, e->conns[e->conn_count - 1], "clock", "the node begins again with another time");
 }
 
 static void aim(struct tly_engine *e)
@@ -47,6 +52,30 @@ static bool wall_jumped(const struct tly_engine *e)
     return moved + TLY_WALL_JUMP_NS > 2 * TLY_WALL_JUMP_NS;
 }
 
+struct tly_time tly_time_believed(struct tly_engine *e, struct tly_time now)
+{
+    e->wall_is_wrong = now.wall_ns < e->wall_earliest_ns;
+    if (e->wall_is_wrong && e->borrows) now.wall_ns = now.mono_ns + e->borrowed_bias;
+    return now;
+}
+
+/* Takes the median of the members' walls for one's own, or goes on with that of those that were heard before. */
+static void borrow_wall(struct tly_engine *e)
+{
+    size_t count = read_walls(e), good = 0;
+    for (size_t i = 1; i < count; i++)
+        if (e->numbers[i] >= e->wall_earliest_ns) e->numbers[good++] = e->numbers[i];
+    if (good == 0) return;
+    tly_sort_u64(e->numbers, good);
+    if (!e->borrows)
+        tly_fx_trace(e, TLY_TRACE_CLOCK, "",
+                     tly_slice_text("this machine's clock is wrong: the members' is used; set it"));
+    e->borrows = true;
+    e->borrowed_bias = e->numbers[good / 2] - e->now.mono_ns;
+    e->now.wall_ns = e->numbers[good / 2];
+    tly_clock_tick(tly_ormap_clock(e->map), e->now);
+}
+
 void tly_time_tick(struct tly_engine *e)
 {
     if (wall_jumped(e)) aim(e);
@@ -57,6 +86,7 @@ void tly_time_heard(struct tly_engine *e, struct peer *peer, uint64_t wall_ns)
 {
     peer->wall_ns = wall_ns;
     peer->wall_mono = e->now.mono_ns;
+    if (e->wall_is_wrong) borrow_wall(e);
     aim(e);
     e->cluster_ns = tly_cluster_time_at(&e->time, e->now.mono_ns);
 }

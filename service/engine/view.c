@@ -35,7 +35,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .name = tly_slice_text(e->name),
         .cluster = tly_slice_text(e->cluster),
         .address = tly_slice_text(e->address),
-        .origin = tly_ormap_origin(e->map),
+        .origin = tly_life_spoken(e),
         .keys = tly_ormap_count(e->map),
         .lives = tly_ormap_lives(e->map),
         .bytes = tly_ormap_bytes(e->map),
@@ -45,6 +45,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .full = e->full,
         .clock_covered = !e->has_store || tly_clock_is_covered(clock),
         .store_failing = e->store_failing,
+        .wall_borrowed = e->wall_is_wrong && e->borrows,
         .log_records = tly_ormap_log_size(e->map),
         .clock_last = clock->last,
         .lease = clock->lease,
@@ -80,6 +81,7 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
         .offset_ns = peer->offset_ns,
         .bytes_sent = peer->bytes_sent,
         .bytes_received = peer->bytes_received,
+        .clock_refusals = peer->clock_refusals,
     };
     if (peer->last_heard != 0) view->last_heard_ms = (e->now.mono_ns - peer->last_heard) / NS_PER_MS;
     if (conn == NULL) return;

@@ -226,7 +226,7 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
     if (!view.clock_covered)
         add_reason(text, size, "lease",
                    "the clock's lease is not durable: after a crash the order of writes is not assured");
-    if (read_clock(CLOCK_REALTIME) < TLY_RELEASED_S * UINT64_C(1000000000))
+    if (!view.wall_borrowed && read_clock(CLOCK_REALTIME) < TLY_RELEASED_S * UINT64_C(1000000000))
         add_reason(text, size, "clock",
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
     add_dispute(text, size, &view);

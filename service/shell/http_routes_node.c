@@ -67,6 +67,7 @@ static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
     tly_json_member_uint(json, "queued_bytes", peer->queued_bytes);
     tly_json_member_uint(json, "bytes_sent", peer->bytes_sent);
     tly_json_member_uint(json, "bytes_received", peer->bytes_received);
+    tly_json_member_uint(json, "clock_refusals", peer->clock_refusals);
     tly_json_close(json, '}');
 }
 

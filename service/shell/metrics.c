@@ -150,6 +150,7 @@ enum {
     PEER_QUEUED,
     PEER_SENT,
     PEER_RECEIVED,
+    PEER_CLOCK,
     PEER_METRICS
 };
 
@@ -165,16 +166,23 @@ static const struct {
     [PEER_QUEUED] = {"peer_queued_bytes", "gauge", "Bytes that its connection has not taken", false},
     [PEER_SENT] = {"peer_bytes_sent_total", "counter", "Bytes handed to its connection", false},
     [PEER_RECEIVED] = {"peer_bytes_received_total", "counter", "Bytes received from it", false},
+    [PEER_CLOCK] = {"peer_clock_refusals_total", "counter",
+                    "Parts of its rounds that were refused as too far in the future", false},
 };
 
 /* False: there is nothing to tell yet. */
 static bool peer_number(const struct tly_peer_view *peer, size_t metric, int64_t *number)
 {
     const uint64_t numbers[PEER_METRICS] = {
-        [PEER_UP] = peer->up,           [PEER_HEARD] = peer->last_heard_ms * 1000000,
-        [PEER_RTT] = peer->rtt_ns,      [PEER_OFFSET] = (uint64_t)peer->offset_ns,
-        [PEER_LAG] = peer->lag_dots,    [PEER_QUEUED] = peer->queued_bytes,
-        [PEER_SENT] = peer->bytes_sent, [PEER_RECEIVED] = peer->bytes_received,
+        [PEER_UP] = peer->up,
+        [PEER_HEARD] = peer->last_heard_ms * 1000000,
+        [PEER_RTT] = peer->rtt_ns,
+        [PEER_OFFSET] = (uint64_t)peer->offset_ns,
+        [PEER_LAG] = peer->lag_dots,
+        [PEER_QUEUED] = peer->queued_bytes,
+        [PEER_SENT] = peer->bytes_sent,
+        [PEER_RECEIVED] = peer->bytes_received,
+        [PEER_CLOCK] = peer->clock_refusals,
     };
     *number = (int64_t)numbers[metric];
     if (metric == PEER_HEARD) return peer->last_heard_ms < UINT64_MAX / 1000000;

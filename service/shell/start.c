@@ -1,5 +1,6 @@
 #include "service/shell/app_internal.h"
 
+#include "crdt/version.h"
 #include "service/shell/libc_mem.h"
 
 #include <event2/event.h>
@@ -115,6 +116,7 @@ static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_e
         .on_full = app->config.on_full,
         .tombstone_grace_ms = app->config.tombstone_grace_ms,
         .forget_after_ms = app->config.forget_after_ms,
+        .wall_earliest_ns = TLY_RELEASED_S * UINT64_C(1000000000),
         .lease = lease,
         .has_store = app->store != NULL,
         .now = tly_app_read_time(),
@@ -153,6 +155,9 @@ static bool read_store(struct tly_app *app, struct tly_config_error *error)
                     "the log is further in the future than this machine's clock allows: set the clock");
     if (result != TLY_OK) return fail(error, "data", notice[0] != '\0' ? notice : tly_result_text(result));
     if (notice[0] != '\0') tly_log(app->log, TLY_LEVEL_WARN, "data: %s", notice);
+    if (tly_store_identity(app->store)->manifest_lost)
+        tly_log(app->log, TLY_LEVEL_WARN,
+                "data: MANIFEST is missing: the log was read as it is, and a new life begins");
     return true;
 }
 
@@ -174,7 +179,8 @@ static bool begin_life(struct tly_app *app, struct tly_config_error *error)
         enum tly_result taken = tly_engine_step(app->engine, &leased, &none);
         if (taken != TLY_OK) return fail(error, "cannot start", tly_result_text(taken));
     }
-    enum tly_result result = tly_engine_start(app->engine, origin, now);
+    enum tly_result result = goes_on ? tly_engine_resume(app->engine, origin, app->config.join_count > 0, now)
+                                     : tly_engine_start(app->engine, origin, now);
     for (size_t i = 0; i < app->config.join_count && result == TLY_OK; i++)
         if (!tly_seed_is_dns(app->config.join[i]))
             result = tly_engine_join(app->engine, tly_slice_text(app->config.join[i]));
@@ -347,6 +353,15 @@ static void write_last_batches(struct tly_app *app)
     }
 }
 
+/* A life that was begun while running is not in the MANIFEST, and the one that is must not be gone on with. */
+static bool keeps_its_life(struct tly_app *app)
+{
+    struct tly_node_view view;
+    if (app->engine == NULL) return false;
+    tly_engine_node(app->engine, false, &view);
+    return view.origin == tly_store_identity(app->store)->origin;
+}
+
 void tly_app_close(struct tly_app *app)
 {
     for (size_t i = 0; i < DOOR_COUNT; i++)
@@ -359,7 +374,7 @@ void tly_app_close(struct tly_app *app)
                               app->hangup, app->give_up, app->look};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i] != NULL) event_free(events[i]);
-    if (app->store != NULL) tly_store_close(app->store, app->stopping);
+    if (app->store != NULL) tly_store_close(app->store, app->stopping && keeps_its_life(app));
     tly_engine_free(app->engine);
     if (app->base != NULL) {
         /* libevent lets go of a bufferevent in the turn after the one in which it was freed. */

@@ -174,6 +174,7 @@ static enum tly_result load_manifest(struct tly_store *store, struct text error)
     enum tly_result result = tly_manifest_load(store->storage, &store->manifest, error.to, error.size);
     if (result != TLY_NOT_FOUND) return result;
     result = adopt_log(store);
+    store->identity.manifest_lost = store->manifest.segment_count > 0;
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot look for a log", error);
 }
 
@@ -492,7 +493,7 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     struct text text = {error, size};
     (void)snprintf(m->name, sizeof m->name, "%s", name);
     (void)snprintf(m->place, sizeof m->place, "%s", store->place);
-    m->origin = origin;
+    m->origin = store->identity.origin = origin;
     m->lease = lease;
     m->clean = false;
     if (!make_journal(store)) {

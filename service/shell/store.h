@@ -31,10 +31,11 @@ struct tly_store;
 /* What the store knows of the node that used it. */
 struct tly_identity {
     char name[65];   /* "" in a new store */
-    uint64_t origin; /* 0 in a new store */
+    uint64_t origin; /* 0 in a new store; from tly_store_begin on, that of now */
     uint64_t lease;
     /* The life may go on: the stop was clean, and this is the same directory on the same machine, not a copy. */
     bool may_continue;
+    bool manifest_lost; /* there is a log and no MANIFEST: who wrote it is not known */
 };
 
 /* Owns the storage from now on, also on failure. On failure `error` (of size bytes) says what and what to do. */

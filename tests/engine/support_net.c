@@ -374,15 +374,33 @@ static struct tly_engine *make_engine(const struct net *net, size_t i, struct tl
     return engine;
 }
 
-static void start_engine(struct net *net, size_t i, uint64_t origin, unsigned joins)
+/* Lives of the first nodes' start: who is revived as one of them goes on with it. */
+static bool is_first_life(uint64_t origin)
 {
-    assert_int_equal(tly_engine_start(net_node(net, i), origin, net_time(net, i)), TLY_OK);
+    return origin >= 100 && origin < 100 + NET_NODES_MAX;
+}
+
+static void join_all(struct net *net, size_t i, unsigned joins)
+{
     for (size_t j = 0; j < 32; j++) {
         char seed[24];
         (void)snprintf(seed, sizeof seed, "n%zu:1", j);
         if ((joins & 1u << j) != 0)
             assert_int_equal(tly_engine_join(net->nodes[i].engine, tly_slice_text(seed)), TLY_OK);
     }
+}
+
+static void start_engine(struct net *net, size_t i, uint64_t origin, unsigned joins)
+{
+    assert_int_equal(tly_engine_start(net_node(net, i), origin, net_time(net, i)), TLY_OK);
+    join_all(net, i, joins);
+}
+
+static void resume_engine(struct net *net, size_t i, uint64_t origin, unsigned joins)
+{
+    struct tly_engine *engine = net_node(net, i);
+    assert_int_equal(tly_engine_resume(engine, origin, joins != 0, net_time(net, i)), TLY_OK);
+    join_all(net, i, joins);
 }
 
 size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
@@ -398,13 +416,21 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
 
 void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, unsigned joins)
 {
+    net_revive_from(net, node, (struct net_disk){node, batches}, origin, joins);
+}
+
+void net_revive_from(struct net *net, size_t node, struct net_disk disk, uint64_t origin, unsigned joins)
+{
     struct node *was = &net->nodes[node];
-    assert_true(was->engine == NULL && batches <= was->batch_count);
+    assert_true(was->engine == NULL && disk.batches <= net->nodes[disk.node].batch_count);
     was->engine = make_engine(net, node, (struct tly_engine_config){.has_store = true});
-    for (size_t i = 0; i < batches; i++)
-        assert_int_equal(tly_engine_replay(was->engine, net_batch(net, node, i)), TLY_OK);
+    for (size_t i = 0; i < disk.batches; i++)
+        assert_int_equal(tly_engine_replay(was->engine, net_batch(net, disk.node, i)), TLY_OK);
     was->batches_before = was->batch_count;
-    start_engine(net, node, origin, joins);
+    if (is_first_life(origin))
+        resume_engine(net, node, origin, joins);
+    else
+        start_engine(net, node, origin, joins);
 }
 
 size_t net_leases(const struct net *net, size_t node)

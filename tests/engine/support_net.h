@@ -30,6 +30,12 @@ void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, u
  * (SIZE_MAX: all; 0: an empty disk). What it gives from now on is kept behind them.
  */
 void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches);
+/* The same with a copy of another node's disk. */
+struct net_disk {
+    size_t node, batches;
+};
+
+void net_revive_from(struct net *net, size_t node, struct net_disk disk, uint64_t origin, unsigned joins);
 /* Tears every connection between two nodes; they may dial again unless blocked. */
 void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);

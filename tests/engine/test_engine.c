@@ -367,6 +367,40 @@ static void a_node_of_1970_joins_once_its_clock_is_set(void **state)
     net_free(net);
 }
 
+/* It knows that a clock of 1970 is wrong, and takes that of the others. */
+static void a_node_of_1970_takes_the_time_of_the_members(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_add_to(net, 0, "k", 1);
+    net_run(net, S);
+    net_shift_wall(net, 2, -(int64_t)NET_WALL_START);
+    net_add_with(net, (struct tly_engine_config){.wall_earliest_ns = NET_WALL_START - S}, 1);
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, 2), false, &view);
+    assert_false(view.wall_borrowed);
+    net_add_to(net, 2, "early", 1);
+    net_run(net, 5 * S);
+    assert_int_equal(net_read(net, 0, "early"), 1);
+    assert_int_equal(net_read(net, 2, "k"), 1);
+    assert_int_equal(net_add_to(net, 2, "k", 1), 2);
+    assert_int_equal(net_add_to(net, 0, "k", 1), 2);
+    net_run(net, S);
+    tly_engine_node(net_node(net, 2), false, &view);
+    assert_true(view.wall_borrowed);
+    assert_dispute(net, 2, 0, 0);
+    /* Once it is right, even if the others are gone, its own is used again. */
+    net_shift_wall(net, 2, (int64_t)S);
+    net_run(net, S);
+    tly_engine_node(net_node(net, 2), false, &view);
+    assert_false(view.wall_borrowed);
+    assert_int_equal(net_read(net, 2, "k"), 3);
+    assert_all_equal(net, 3);
+    net_free(net);
+}
+
 static void simultaneous_dials_leave_one_connection(void **state)
 {
     (void)state;
@@ -526,6 +560,7 @@ int main(void)
         cmocka_unit_test(a_node_that_joins_itself_stays_alone_and_quiet),
         cmocka_unit_test(a_clock_far_ahead_is_refused_and_forgiven_once_right),
         cmocka_unit_test(a_node_of_1970_joins_once_its_clock_is_set),
+        cmocka_unit_test(a_node_of_1970_takes_the_time_of_the_members),
         cmocka_unit_test(simultaneous_dials_leave_one_connection),
         cmocka_unit_test(a_leave_is_seen_at_once_and_not_dialled_again),
         cmocka_unit_test(what_the_store_was_given_brings_everything_back),

@@ -483,6 +483,9 @@ static void a_clock_bomb_moves_nothing(void **state)
         assert_int_equal(value_of(&scene, "k1"), -1);
         assert_int_equal(value_of(&scene, "k2"), -1);
         assert_int_equal(heard(&scene, P1, TLY_FRAME_NAK, NULL), 2);
+        struct tly_peer_view peer;
+        tly_engine_peer(scene.engine, 0, &peer);
+        assert_int_equal(peer.clock_refusals, 2);
         struct tly_node_view view;
         tly_engine_node(scene.engine, false, &view);
         assert_true(view.clock_last < WALL + scene.mono + TLY_MAX_SKEW_NS);

@@ -481,6 +481,7 @@ static void without_a_manifest_the_log_is_read_and_a_life_begins(void **state)
     look(&user);
     assert_int_equal(identity_of(&user)->origin, 0);
     assert_false(identity_of(&user)->may_continue);
+    assert_true(identity_of(&user)->manifest_lost);
     test_user_close(&user, false);
     test_user_open(&user);
     assert_int_equal(user.id_at_open, 120);

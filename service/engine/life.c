@@ -1,0 +1,259 @@
+/*
+ * Which life this node speaks as.  After a clean stop the earlier one may go on; but the disk may be an older copy, and then
+ * peers have dots of that life that are not here.  Whatever it wrote before it knows would stand above those and hide them: a
+ * right clock alone lifts it over all that the peers have.  So while that life is in question everything is made in another:
+ *
+ *     a clean stop --> ASKED --all that it is linked with have spoken, none knows more--> the earlier life goes on
+ *                        |
+ *                        +---one knows more, or not all could be asked in time----------> the other one is the life
+ *
+ * Nothing waits meanwhile: what is written goes to disk and peers at once, under a life of which nobody else can have
+ * anything.  Only the announcement of this node waits, so that one that is not written to leaves no trace of the other life.
+ * Who knows no other node and was told of none has nobody to ask, and goes on at once. If the first that it meets knows more
+ * all the same, what it made since the start becomes its next life's, but for its counts, which cannot be told from those before.
+ */
+#include "service/engine/impl.h"
+
+/* After the first peer has spoken, for what it says of the others; and how long all are waited for. */
+#define SETTLE_NS (NS_PER_S / 2)
+#define ASK_NS (10 * NS_PER_S)
+#define AGAIN_NS (60 * NS_PER_S)
+
+static const char knows_more[] = "a peer knows more of this life than this node does";
+static const char not_asked[] = "not every member could be asked whether its life went on elsewhere";
+
+uint64_t tly_life_spoken(const struct tly_engine *e)
+{
+    return e->life.kept != 0 ? e->life.kept : tly_ormap_origin(e->map);
+}
+
+/* Members that this node is to be linked with. */
+static bool is_asked(const struct peer *peer)
+{
+    return tly_member_counts(peer) && peer->is_linked;
+}
+
+static bool knows_others(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->is_member) return true;
+    return false;
+}
+
+static bool all_have_spoken(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (is_asked(e->peers[i]) && e->peers[i]->conn == NULL) return false;
+    return true;
+}
+
+static enum tly_result take_up(struct tly_engine *e, uint64_t origin)
+{
+    enum tly_result result = tly_ormap_begin_life(e->map, origin);
+    if (result == TLY_OK) result = tly_follower_catch_up(&e->disk);
+    e->life.known_to = tly_ormap_mark(e->map, origin);
+    e->life.first = tly_ormap_clock(e->map)->last + 1;
+    return result;
+}
+
+enum tly_result tly_life_start(struct tly_engine *e, uint64_t origin)
+{
+    enum tly_result result = take_up(e, origin);
+    if (result == TLY_OK) result = tly_lives_start(e);
+    if (result == TLY_OK) result = tly_member_announce(e, false);
+    if (result == TLY_OK) tly_member_learn_all(e);
+    return result;
+}
+
+enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_seeds)
+{
+    enum tly_result result = take_up(e, origin);
+    if (result != TLY_OK) return result;
+    /* Nothing is announced while a life is in question, not even while the list of members is read. */
+    e->life.kept = origin;
+    e->life.until = e->now.mono_ns + ASK_NS;
+    tly_lives_learn_all(e);
+    tly_member_learn_all(e);
+    if (has_seeds || knows_others(e)) return tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    e->life.kept = 0;
+    e->life.went_on = true;
+    return tly_member_announce(e, false);
+}
+
+enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool lives_on)
+{
+    bool in_question = e->life.kept != 0;
+    uint64_t old = tly_life_spoken(e);
+    if (!in_question && e->now.mono_ns < e->new_life_at) return TLY_MORE;
+    enum tly_result result = in_question ? TLY_OK : tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result != TLY_OK) return result;
+    e->life.kept = 0;
+    e->life.known_to = UINT64_MAX; /* nobody has anything of it */
+    e->new_life_at = e->now.mono_ns + AGAIN_NS;
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
+    /* One that stood in question may be that of another node, of whose disk this is a copy. */
+    bool is_ours = !in_question || tly_member_origin(e, tly_slice_text(e->name)) == old;
+    result = tly_lives_left(e, old, is_ours && !lives_on);
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+void tly_life_heard(struct tly_engine *e, struct tly_mark theirs)
+{
+    const struct own_life *life = &e->life;
+    if (theirs.origin != tly_life_spoken(e)) return;
+    /* What was made in it since the start, and was told, anybody may have. */
+    bool is_old = life->kept != 0 || life->met_at == 0 || theirs.ts < life->first;
+    bool is_ahead = is_old ? theirs.ts > life->known_to : theirs.ts > tly_ormap_clock(e->map)->last;
+    e->life.is_ahead = life->is_ahead || is_ahead;
+    bool is_first =
+        life->went_on && life->met_at == 0 && tly_clock_admits(tly_ormap_clock(e->map), theirs.ts);
+    e->life.is_behind = life->is_behind || (is_ahead && is_first);
+}
+
+bool tly_life_yields(struct tly_engine *e, uint64_t origin)
+{
+    if (e->life.kept == 0 || e->life.kept != origin) return false;
+    e->life.is_ahead = e->life.is_held = true;
+    return true;
+}
+
+void tly_life_met(struct tly_engine *e)
+{
+    if (e->life.met_at == 0) e->life.met_at = e->now.mono_ns;
+}
+
+/* ---- a life that went on and should not have ---- */
+
+enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why, bool has_ended)
+{
+    uint64_t old = tly_life_spoken(e);
+    enum tly_result result = tly_ormap_begin_life(e->map, origin);
+    if (result != TLY_OK) return result;
+    tly_ormap_clear_marks(e->map);
+    e->life.kept = 0;
+    e->new_life_at = e->now.mono_ns + AGAIN_NS;
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
+    while (e->conn_count > 0)
+        tly_conn_end(e, e->conns[e->conn_count - 1], "life", "the node begins again with another life");
+    result = tly_lives_left(e, old, has_ended);
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+static bool is_count(const struct tly_strategy *strategy, const struct tly_dot *dot)
+{
+    return strategy->own_shards && dot->op == TLY_PUT;
+}
+
+static bool is_disowned(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                        const struct tly_dot *put)
+{
+    (void)key;
+    const struct tly_engine *e = context;
+    return put->version.origin == tly_ormap_origin(e->map) && put->version.ts > e->life.known_to &&
+           is_count(strategy, put);
+}
+
+/* Says in the name of the heir what a dot of this life says, at the same time: one ns later, so that it takes its place. */
+static enum tly_result hand_down(struct tly_engine *e, const struct tly_scanned *scanned, uint64_t heir)
+{
+    enum tly_outcome outcome;
+    struct tly_dot dot = scanned->dot;
+    tly_buf_clear(&e->frame);
+    tly_buf_put(&e->frame, dot.bytes.p, dot.bytes.n);
+    if (e->frame.result != TLY_OK) return e->frame.result;
+    memcpy(e->key, scanned->key.p, scanned->key.n);
+    dot.bytes = tly_buf_slice(&e->frame);
+    dot.version = (struct tly_version){dot.version.ts + 1, heir};
+    return tly_ormap_apply(e->map, tly_slice_of(e->key, scanned->key.n), &dot, &outcome);
+}
+
+static size_t own_life_at(const struct tly_engine *e)
+{
+    size_t i = 0;
+    while (tly_ormap_life(e->map, i).origin != tly_ormap_origin(e->map))
+        i++;
+    return i;
+}
+
+/* Nothing that was made in this life since the start stays in it. What peers have of it comes again. */
+static enum tly_result disown(struct tly_engine *e)
+{
+    uint64_t heir = tly_random(e) | 1;
+    enum tly_result result = tly_ormap_seal(e->map);
+    if (result != TLY_OK) return result;
+    struct tly_scan scan = tly_scan_of(e->map, own_life_at(e), e->life.known_to);
+    for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(e->map, &scan, &scanned);)
+        if (!is_count(scanned.strategy, &scanned.dot)) result = hand_down(e, &scanned, heir);
+    if (result != TLY_OK) return result;
+    size_t cursor = 0;
+    do
+        (void)tly_ormap_sweep(e->map, &cursor, SIZE_MAX, is_disowned, e);
+    while (cursor != 0);
+    e->life.known_to = UINT64_MAX;
+    e->life.went_on = false;
+    /* By whom else it may be lived, is not known yet: who sees this node's record pass to the heir says that it has ended. */
+    result = tly_life_anew(e, heir, knows_more, false);
+    if (result == TLY_OK) tly_snap_dump(e); /* else a restart would read what was disowned */
+    return result;
+}
+
+/* ---- judging ---- */
+
+static enum tly_result go_on(struct tly_engine *e)
+{
+    uint64_t meanwhile = tly_ormap_origin(e->map);
+    enum tly_result result = tly_ormap_begin_life(e->map, e->life.kept);
+    if (result != TLY_OK) return result;
+    e->life.kept = 0;
+    e->life.first = tly_ormap_clock(e->map)->last + 1;
+    if (tly_ormap_mark(e->map, meanwhile) != 0)
+        result = tly_lives_close(e, meanwhile, tly_slice_text(e->name));
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+static bool is_settled(const struct tly_engine *e)
+{
+    return e->life.met_at != 0 && e->now.mono_ns - e->life.met_at >= SETTLE_NS;
+}
+
+/* By any way in: a round, an archive. */
+static bool has_grown(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.origin == e->life.kept) return life.mark != e->life.known_to || life.last > e->life.known_to;
+    }
+    return true;
+}
+
+static enum tly_result judge_kept(struct tly_engine *e)
+{
+    if (e->life.is_ahead || has_grown(e)) return tly_life_another(e, knows_more, e->life.is_held);
+    if (is_settled(e) && all_have_spoken(e)) return go_on(e);
+    return e->now.mono_ns >= e->life.until ? tly_life_another(e, not_asked, false) : TLY_OK;
+}
+
+void tly_life_judge(struct tly_engine *e)
+{
+    enum tly_result result = TLY_OK;
+    if (e->life.kept != 0 && !e->leaving)
+        result = judge_kept(e);
+    else if (e->life.is_behind)
+        result = disown(e);
+    else if (e->life.is_ahead)
+        result = tly_life_another(e, knows_more, false);
+    if (result == TLY_MORE) result = TLY_OK; /* said again by whoever knows more */
+    e->life.is_ahead = false;
+    if (result == TLY_OK) {
+        e->life.is_behind = false;
+        return;
+    }
+    e->life.until = e->now.mono_ns + NS_PER_S; /* once more then */
+    e->arena.result = result;
+}
+
+uint64_t tly_life_deadline(const struct tly_engine *e)
+{
+    if (e->life.kept == 0 || e->leaving) return TLY_NEVER;
+    return e->life.met_at != 0 && !is_settled(e) ? e->life.met_at + SETTLE_NS : e->life.until;
+}
