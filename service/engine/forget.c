@@ -339,7 +339,8 @@ void tly_forget_tick(struct tly_engine *e)
 
 uint64_t tly_forget_deadline(const struct tly_engine *e)
 {
-    return has_work(e) && !e->leaving ? e->forget.step_at : TLY_NEVER;
+    bool rests = e->leaving || e->life.kept != 0; /* as in tly_forget_tick */
+    return has_work(e) && !rests ? e->forget.step_at : TLY_NEVER;
 }
 
 void tly_engine_forgetting(const struct tly_engine *e, struct tly_forget_view *view)

@@ -26,9 +26,8 @@ static size_t read_walls(struct tly_engine *e)
 static void begin_again(struct tly_engine *e)
 {
     if (e->now.mono_ns < e->new_life_at) return;
-    enum tly_result result =
-        tly_life_anew(e, tly_random(e) | 1, "this node's time was off by more than max_skew; set its clock",
-                      true);
+    enum tly_result result = tly_life_anew(
+        e, tly_random(e) | 1, "this node's time was off by more than max_skew; set its clock", true);
     if (result != TLY_OK) {
         e->arena.result = TLY_NOMEM;
         return;

@@ -205,6 +205,30 @@ static void a_restored_node_that_is_cut_off_serves_in_another_life(void **state)
     net_free(net);
 }
 
+/* Something waits to be forgotten, which rests as long: a moment in the past would keep the node from all else. */
+static void a_node_whose_life_is_in_question_is_not_always_due(void **state)
+{
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
+    net_add_to(net, 1, "a", 5);
+    net_run(net, S);
+    net_kill(net, 2);
+    net_revive(net, 2, 1000, net_batches(net, 2), 1); /* the life before has ended */
+    net_run(net, S);
+    net_kill(net, 1);
+    net_block(net, 0, 1, true);
+    net_block(net, 2, 1, true);
+    net_revive(net, 1, 101, net_batches(net, 1), 1);
+    net_run(net, 2 * S);
+    struct tly_forget_view waiting;
+    tly_engine_forgetting(net_node(net, 1), &waiting);
+    assert_true(waiting.closed > 0);
+    assert_true(tly_engine_deadline(net_node(net, 1)) > net_time(net, 1).mono_ns);
+    net_free(net);
+}
+
 static void who_knows_nobody_goes_on_at_once(void **state)
 {
     struct net *net = net_new(MS);
@@ -502,6 +526,7 @@ int main(void)
         cmocka_unit_test(in_a_ring_the_neighbours_are_asked),
         cmocka_unit_test(what_is_written_while_a_life_is_in_question_counts),
         cmocka_unit_test(a_restored_node_that_is_cut_off_serves_in_another_life),
+        cmocka_unit_test(a_node_whose_life_is_in_question_is_not_always_due),
         cmocka_unit_test(who_knows_nobody_goes_on_at_once),
         cmocka_unit_test(who_went_on_and_is_behind_disowns_its_counts),
         cmocka_unit_test(a_copy_leaves_no_dot_in_the_life_of_the_original),
