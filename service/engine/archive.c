@@ -170,7 +170,7 @@ enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, 
 {
     *done = false;
     if (export->stale) return TLY_STALE;
-    enum tly_result result = tly_ormap_seal(export->engine->map);
+    enum tly_result result = tly_flush_seal(export->engine);
     if (result == TLY_OK && !export->begun) result = put_head(export, out);
     if (result != TLY_OK) return result;
     if (!cover_lives(export)) return TLY_NOMEM;
@@ -329,7 +329,7 @@ static enum tly_result apply(struct visit *visit, struct tly_slice archive)
 {
     struct tly_engine *e = visit->e;
     /* A shard of one's own that was counted into since its version was given would not be known again. */
-    enum tly_result result = tly_ormap_seal(e->map);
+    enum tly_result result = tly_flush_seal(e);
     visit->row = judge_row;
     visit->rows = SIZE_MAX;
     size_t rows = 0;

@@ -59,7 +59,7 @@ enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
     if (e->dump.active) return TLY_MORE;
     /* The marks of the log behind go on from those at the end of a round, so the image begins at one. */
     if (e->disk.in_round) return TLY_MORE;
-    enum tly_result result = tly_ormap_seal(e->map);
+    enum tly_result result = tly_flush_seal(e);
     if (result != TLY_OK) return result;
     struct tly_image *image = tly_mem_zeroed(&e->mem, sizeof *image);
     if (image == NULL) return TLY_NOMEM;
@@ -156,7 +156,7 @@ static enum tly_result put_begin(struct tly_image *image, struct tly_buf *out)
 enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, bool *done)
 {
     *done = false;
-    enum tly_result result = tly_ormap_seal(image->engine->map);
+    enum tly_result result = tly_flush_seal(image->engine);
     if (result != TLY_OK) return result;
     if (!image->begun) return put_begin(image, out);
     tly_round_writer_clear(&image->writer);

@@ -285,7 +285,7 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
     enum tly_result result = take_end(&conn->snap, body);
     if (result == TLY_OK) result = tly_lives_former(e, conn->snap.install);
     if (result == TLY_OK) result = tly_install_finish(conn->snap.install, &report);
-    if (result == TLY_OK) result = tly_ormap_seal(e->map);
+    if (result == TLY_OK) result = tly_flush_seal(e);
     if (result != TLY_OK) return result;
     tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name,
                  tly_slice_text(tly_cold_start_word(conn->asked_why)));

@@ -54,7 +54,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .time_skew_ns = tly_cluster_time_error(&e->time, e->now.mono_ns),
     };
     count_peers(e, view);
-    if (with_digest && tly_ormap_seal(e->map) == TLY_OK) view->digest = tly_ormap_digest(e->map);
+    if (with_digest && tly_flush_seal(e) == TLY_OK) view->digest = tly_ormap_digest(e->map);
 }
 
 size_t tly_engine_peers(const struct tly_engine *e)

@@ -8,6 +8,7 @@
 
 set -Eeuo pipefail
 shopt -s inherit_errexit
+export PYTHONDONTWRITEBYTECODE=1
 
 declare -A pid=() resp_port=() http_port=() peers_port=()
 # Processes other than nodes; what is left of them at the end is killed.
@@ -16,10 +17,10 @@ comparisons=0
 tallyd=$TALLY_BUILD/tallyd
 tallyctl=$TALLY_BUILD/tallyctl
 # Seconds in which anything that is waited for has to happen.
-patience_s=15
+patience_s=30
 # Seconds in which nodes that are not disturbed agree. For scenes.
 # shellcheck disable=SC2034
-within_s=1
+within_s=5
 # shellcheck disable=SC2034
 if [ -n "$TALLY_SLOW" ]; then patience_s=60 within_s=20; fi
 
@@ -89,7 +90,7 @@ python() {
     local program=$1
     shift
     comparisons=$((comparisons + 1))
-    PYTHONDONTWRITEBYTECODE=1 python3 "$TALLY_E2E/$program" "$@"
+    python3 "$TALLY_E2E/$program" "$@"
 }
 
 # --- time ------------------------------------------------------------------
@@ -246,6 +247,24 @@ value = json.load(sys.stdin)
 for name in sys.argv[1].split("."):
     value = value[int(name) if isinstance(value, list) else name]
 print(json.dumps(value) if not isinstance(value, str) else value)' "$1"
+}
+
+# count_on OPTION OF COUNT.PY...: counts until it has counted enough; what it says is in count.out.
+counter=
+count_on() {
+    python3 "$TALLY_E2E/count.py" --increments 10000000 --breaks 1 --within "$within_s" "$@" >count.out 2>&1 &
+    counter=$!
+    helpers+=("$counter")
+}
+
+# The counter is told that it is enough, and all that it was told is compared.
+counted_enough() {
+    local result=0
+    expect "the counting goes on" yes "$(is_gone "$counter" || echo yes)"
+    kill -USR1 "$counter"
+    wait "$counter" || result=$?
+    cat count.out
+    expect "status of what counts" 0 "$result"
 }
 
 # --- clusters --------------------------------------------------------------

@@ -21,7 +21,7 @@ def check(what, condition):
         fail(what)
 
 
-def wait_until(what, condition, patience_s=15.0):
+def wait_until(what, condition, patience_s=30.0):
     """Polls; what condition() gave when it was true at last."""
     deadline = time.monotonic() + patience_s
     while True:
