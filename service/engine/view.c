@@ -36,6 +36,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .cluster = tly_slice_text(e->cluster),
         .address = tly_slice_text(e->address),
         .origin = tly_life_spoken(e),
+        .life_in_question = e->life.kept != 0,
         .keys = tly_ormap_count(e->map),
         .lives = tly_ormap_lives(e->map),
         .bytes = tly_ormap_bytes(e->map),

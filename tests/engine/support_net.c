@@ -44,7 +44,7 @@ struct node {
 };
 
 struct net {
-    uint64_t now, delay, seq, next_accept, bytes;
+    uint64_t now, delay, seq, next_accept, bytes, engines_made;
     struct node nodes[NET_NODES_MAX];
     size_t node_count;
     bool blocked[NET_NODES_MAX][NET_NODES_MAX];
@@ -221,11 +221,11 @@ static void do_close(struct net *net, size_t from, uint64_t conn)
     *wire = net->wires[--net->wire_count];
 }
 
-static void keep_batch(struct node *node, struct tly_slice bytes)
+static void add_batch(struct batch **batches, size_t *count, struct tly_slice bytes)
 {
-    node->batches = realloc(node->batches, (node->batch_count + 1) * sizeof *node->batches);
-    assert_non_null(node->batches);
-    struct batch *batch = &node->batches[node->batch_count++];
+    *batches = realloc(*batches, (*count + 1) * sizeof **batches);
+    assert_non_null(*batches);
+    struct batch *batch = &(*batches)[(*count)++];
     *batch = (struct batch){malloc(bytes.n), bytes.n};
     assert_non_null(batch->bytes);
     memcpy(batch->bytes, bytes.p, bytes.n);
@@ -245,7 +245,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
         case TLY_DO_SEND: do_send(net, node, effect->conn, effect->bytes); break;
         case TLY_DO_CLOSE: do_close(net, node, effect->conn); break;
         case TLY_DO_APPEND:
-            keep_batch(&net->nodes[node], effect->bytes);
+            add_batch(&net->nodes[node].batches, &net->nodes[node].batch_count, effect->bytes);
             assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);
             stored = effect->number;
             break;
@@ -356,7 +356,7 @@ struct tly_slice net_batch(const struct net *net, size_t node, size_t i)
     return tly_slice_of(net->nodes[node].batches[i].bytes, net->nodes[node].batches[i].n);
 }
 
-static struct tly_engine *make_engine(const struct net *net, size_t i, struct tly_engine_config config)
+static struct tly_engine *make_engine(struct net *net, size_t i, struct tly_engine_config config)
 {
     char name[24], address[24];
     (void)snprintf(name, sizeof name, "n%zu", i);
@@ -364,7 +364,7 @@ static struct tly_engine *make_engine(const struct net *net, size_t i, struct tl
     config.mem = test_mem();
     for (size_t j = 0; j < sizeof config.hash_key.secret; j++)
         config.hash_key.secret[j] = (uint8_t)(j * 13 + i + 1);
-    config.seed = i + 1;
+    config.seed = ++net->engines_made * NET_NODES_MAX + i; /* each process has its own */
     if (config.name.n == 0) config.name = tly_slice_text(name);
     if (config.cluster.n == 0) config.cluster = tly_slice_text("test");
     config.address = tly_slice_text(address);
@@ -372,12 +372,6 @@ static struct tly_engine *make_engine(const struct net *net, size_t i, struct tl
     struct tly_engine *engine;
     assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
     return engine;
-}
-
-/* Lives of the first nodes' start: who is revived as one of them goes on with it. */
-static bool is_first_life(uint64_t origin)
-{
-    return origin >= 100 && origin < 100 + NET_NODES_MAX;
 }
 
 static void join_all(struct net *net, size_t i, unsigned joins)
@@ -396,13 +390,6 @@ static void start_engine(struct net *net, size_t i, uint64_t origin, unsigned jo
     join_all(net, i, joins);
 }
 
-static void resume_engine(struct net *net, size_t i, uint64_t origin, unsigned joins)
-{
-    struct tly_engine *engine = net_node(net, i);
-    assert_int_equal(tly_engine_resume(engine, origin, joins != 0, net_time(net, i)), TLY_OK);
-    join_all(net, i, joins);
-}
-
 size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned joins)
 {
     size_t i = net->node_count++;
@@ -414,23 +401,37 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
     return i;
 }
 
-void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, unsigned joins)
+/* An engine that has read what is on its disk. */
+static void read_disk(struct net *net, size_t i)
 {
-    net_revive_from(net, node, (struct net_disk){node, batches}, origin, joins);
+    struct node *node = &net->nodes[i];
+    assert_null(node->engine);
+    node->engine = make_engine(net, i, node->config);
+    for (size_t j = 0; j < node->batch_count; j++)
+        assert_int_equal(tly_engine_replay(node->engine, net_batch(net, i, j)), TLY_OK);
+    /* The engine numbers what it gives from 1 on. */
+    node->batches_before = node->batch_count;
 }
 
-void net_revive_from(struct net *net, size_t node, struct net_disk disk, uint64_t origin, unsigned joins)
+void net_revive(struct net *net, size_t node, uint64_t origin, unsigned joins)
 {
-    struct node *was = &net->nodes[node];
-    assert_true(was->engine == NULL && disk.batches <= net->nodes[disk.node].batch_count);
-    was->engine = make_engine(net, node, (struct tly_engine_config){.has_store = true});
-    for (size_t i = 0; i < disk.batches; i++)
-        assert_int_equal(tly_engine_replay(was->engine, net_batch(net, disk.node, i)), TLY_OK);
-    was->batches_before = was->batch_count;
-    if (is_first_life(origin))
-        resume_engine(net, node, origin, joins);
-    else
-        start_engine(net, node, origin, joins);
+    read_disk(net, node);
+    start_engine(net, node, origin, joins);
+}
+
+void net_go_on(struct net *net, size_t node, uint64_t origin, unsigned joins)
+{
+    read_disk(net, node);
+    assert_int_equal(tly_engine_resume(net_node(net, node), origin, joins != 0, net_time(net, node)), TLY_OK);
+    join_all(net, node, joins);
+}
+
+void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches)
+{
+    struct node *node = &net->nodes[i];
+    if (node->engine != NULL) net_kill(net, i);
+    net_shorten(net, i, batches);
+    net_revive(net, i, origin, node->joins);
 }
 
 size_t net_leases(const struct net *net, size_t node)
@@ -438,18 +439,44 @@ size_t net_leases(const struct net *net, size_t node)
     return net->nodes[node].leases;
 }
 
-void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches)
+/* ---- disks ---- */
+
+struct net_disk {
+    struct batch *batches;
+    size_t count;
+};
+
+void net_shorten(struct net *net, size_t node, size_t batches)
 {
-    struct node *node = &net->nodes[i];
-    if (node->engine != NULL) net_kill(net, i);
-    for (; node->batch_count > batches; node->batch_count--)
-        free(node->batches[node->batch_count - 1].bytes);
-    node->engine = make_engine(net, i, node->config);
-    for (size_t j = 0; j < node->batch_count; j++)
-        assert_int_equal(tly_engine_replay(node->engine, net_batch(net, i, j)), TLY_OK);
-    /* The engine numbers what it gives from 1 on. */
-    node->batches_before = node->batch_count;
-    start_engine(net, i, origin, node->joins);
+    struct node *it = &net->nodes[node];
+    for (; it->batch_count > batches; it->batch_count--)
+        free(it->batches[it->batch_count - 1].bytes);
+}
+
+struct net_disk *net_disk_copy(const struct net *net, size_t node)
+{
+    struct net_disk *disk = calloc(1, sizeof *disk);
+    assert_non_null(disk);
+    for (size_t i = 0; i < net_batches(net, node); i++)
+        add_batch(&disk->batches, &disk->count, net_batch(net, node, i));
+    return disk;
+}
+
+void net_disk_put(struct net *net, size_t node, const struct net_disk *disk)
+{
+    struct node *it = &net->nodes[node];
+    net_shorten(net, node, 0);
+    for (size_t i = 0; i < disk->count; i++)
+        add_batch(&it->batches, &it->batch_count, tly_slice_of(disk->batches[i].bytes, disk->batches[i].n));
+}
+
+void net_disk_free(struct net_disk *disk)
+{
+    if (disk == NULL) return;
+    for (size_t i = 0; i < disk->count; i++)
+        free(disk->batches[i].bytes);
+    free(disk->batches);
+    free(disk);
 }
 
 size_t net_add(struct net *net, unsigned joins)

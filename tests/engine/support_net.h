@@ -23,19 +23,22 @@ size_t net_add_with(struct net *net, struct tly_engine_config config, unsigned j
 struct tly_engine *net_node(struct net *net, size_t node);
 /* Stops a node without a word, all its connections torn. */
 void net_kill(struct net *net, size_t node);
-/* A killed node with a store comes back with the first so many of its batches, as the life `origin`. */
-void net_revive(struct net *net, size_t node, uint64_t origin, size_t batches, unsigned joins);
+/* A killed node comes back with what is on its disk, and begins the life `origin`. */
+void net_revive(struct net *net, size_t node, uint64_t origin, unsigned joins);
+/* … or goes on with that life, as after a clean stop. */
+void net_go_on(struct net *net, size_t node, uint64_t origin, unsigned joins);
 /*
  * Kills a node, if it lives, and starts it again under a new life from the first `batches` of what it had given to its store
- * (SIZE_MAX: all; 0: an empty disk). What it gives from now on is kept behind them.
+ * (SIZE_MAX: all; 0: an empty disk).
  */
 void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches);
-/* The same with a copy of another node's disk. */
-struct net_disk {
-    size_t node, batches;
-};
-
-void net_revive_from(struct net *net, size_t node, struct net_disk disk, uint64_t origin, unsigned joins);
+/* A killed node's disk loses all but the first so many batches. */
+void net_shorten(struct net *net, size_t node, size_t batches);
+/* A copy of a node's disk as it is now, which the caller frees; and what replaces that of a killed node. */
+struct net_disk;
+struct net_disk *net_disk_copy(const struct net *net, size_t node);
+void net_disk_put(struct net *net, size_t node, const struct net_disk *disk);
+void net_disk_free(struct net_disk *disk);
 /* Tears every connection between two nodes; they may dial again unless blocked. */
 void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);

@@ -66,7 +66,8 @@ static void a_restored_node_takes_a_new_life_before_anybody_has_a_dot_of_it(void
     net_run(net, S);
     net_kill(net, 1);
     net_shift_wall(net, 1, -(int64_t)(60 * S));
-    net_revive(net, 1, 101, copied, 1);
+    net_shorten(net, 1, copied);
+    net_go_on(net, 1, 101, 1);
     assert_int_equal(view_of(net, 1).origin, 101);
     assert_int_equal(net_read(net, 1, "a"), 5);
     net_run(net, 2 * S);
@@ -92,7 +93,8 @@ static void the_second_holder_of_a_life_is_kept_out(void **state)
     net_add_to(net, 1, "a", 5);
     net_run(net, S);
     net_kill(net, 2);
-    net_revive(net, 2, 101, 0, 3); /* n2 comes up with n1's life */
+    net_shorten(net, 2, 0);
+    net_go_on(net, 2, 101, 3); /* n2 comes up with n1's life */
     net_run(net, 5 * S);
     net_add_to(net, 1, "a", 2);
     net_run(net, 5 * S);
@@ -118,7 +120,7 @@ static void a_life_goes_on_after_a_clean_stop(void **state)
         net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
         net_run(net, 20 * MS);
         net_kill(net, 1);
-        net_revive(net, 1, 101, net_batches(net, 1), 1);
+        net_go_on(net, 1, 101, 1);
         net_run(net, 2 * S);
         assert_int_equal(view_of(net, 1).origin, 101);
         assert_int_equal(net_add_to(net, 1, "a", 1), 6 + i);
@@ -144,7 +146,7 @@ static void in_a_ring_the_neighbours_are_asked(void **state)
     net_run(net, 20 * MS);
     net_kill(net, LAST);
     net_run(net, S);
-    net_revive(net, LAST, 100 + LAST, net_batches(net, LAST), 1);
+    net_go_on(net, LAST, 100 + LAST, 1);
     net_run(net, 9 * S);
     assert_int_equal(view_of(net, LAST).origin, 100 + LAST);
     assert_int_equal(net_add_to(net, LAST, "a", 1), 1);
@@ -164,7 +166,7 @@ static void what_is_written_while_a_life_is_in_question_counts(void **state)
     net_add_to(net, 1, "a", 5);
     net_run(net, S);
     net_kill(net, 1);
-    net_revive(net, 1, 101, net_batches(net, 1), 1);
+    net_go_on(net, 1, 101, 1);
     assert_int_equal(net_add_to(net, 1, "a", 2), 7);
     net_run(net, 2 * S);
     assert_int_equal(view_of(net, 1).origin, 101);
@@ -173,7 +175,7 @@ static void what_is_written_while_a_life_is_in_question_counts(void **state)
     net_run(net, S);
     /* What was written then is on the disk as well. */
     net_kill(net, 1);
-    net_revive(net, 1, 1000, net_batches(net, 1), 0);
+    net_revive(net, 1, 1000, 0);
     assert_int_equal(net_read(net, 1, "a"), 8);
     assert_int_equal(net_read(net, 0, "a"), 8);
     net_free(net);
@@ -192,7 +194,8 @@ static void a_restored_node_that_is_cut_off_serves_in_another_life(void **state)
     net_run(net, S);
     net_kill(net, 1);
     net_block(net, 0, 1, true);
-    net_revive(net, 1, 101, copied, 0); /* it knows the other from its disk */
+    net_shorten(net, 1, copied);
+    net_go_on(net, 1, 101, 0); /* it knows the other from its disk */
     assert_int_equal(net_add_to(net, 1, "a", 10), 15);
     net_run(net, 60 * S);
     assert_true(view_of(net, 1).origin != 101);
@@ -215,12 +218,12 @@ static void a_node_whose_life_is_in_question_is_not_always_due(void **state)
     net_add_to(net, 1, "a", 5);
     net_run(net, S);
     net_kill(net, 2);
-    net_revive(net, 2, 1000, net_batches(net, 2), 1); /* the life before has ended */
+    net_revive(net, 2, 1000, 1); /* the life before has ended */
     net_run(net, S);
     net_kill(net, 1);
     net_block(net, 0, 1, true);
     net_block(net, 2, 1, true);
-    net_revive(net, 1, 101, net_batches(net, 1), 1);
+    net_go_on(net, 1, 101, 1);
     net_run(net, 2 * S);
     struct tly_forget_view waiting;
     tly_engine_forgetting(net_node(net, 1), &waiting);
@@ -236,7 +239,7 @@ static void who_knows_nobody_goes_on_at_once(void **state)
     net_add_to(net, 0, "a", 5);
     net_run(net, S);
     net_kill(net, 0);
-    net_revive(net, 0, 100, net_batches(net, 0), 0);
+    net_go_on(net, 0, 100, 0);
     assert_int_equal(net_add_to(net, 0, "a", 1), 6);
     net_run(net, 20 * S);
     assert_int_equal(view_of(net, 0).origin, 100);
@@ -274,7 +277,8 @@ static void who_went_on_and_is_behind_disowns_its_counts(void **state)
     net_run(net, S);
     net_kill(net, 1);
     net_block(net, 0, 1, true);
-    net_revive(net, 1, 101, copied, 0);
+    net_shorten(net, 1, copied);
+    net_go_on(net, 1, 101, 0);
     assert_int_equal(net_add_to(net, 1, "a", 100), 105);
     ask_for(net, 1, TLY_ASK_REMOVE, "gone");
     ask_for(net, 1, TLY_ASK_REMOVE, "kv:old");
@@ -312,12 +316,14 @@ static void a_copy_leaves_no_dot_in_the_life_of_the_original(void **state)
     net_block(net, 2, 1, true);
     net_add_to(net, 1, "a", 5);
     net_run(net, S);
-    struct net_disk disk = {1, net_batches(net, 1)};
+    struct net_disk *disk = net_disk_copy(net, 1);
     net_block(net, 0, 1, false);
     net_run(net, 40 * S);
     net_kill(net, 2);
     net_block(net, 0, 2, true);
-    net_revive_from(net, 2, disk, 101, 0);
+    net_disk_put(net, 2, disk);
+    net_disk_free(disk);
+    net_go_on(net, 2, 101, 0);
     assert_int_equal(net_add_to(net, 2, "a", 100), 105);
     ask_for(net, 2, TLY_ASK_PUT, "kv:copy");
     net_add_to(net, 1, "a", 2);
@@ -389,7 +395,8 @@ static bool a_disk_comes_back(uint64_t seed)
     net_block(net, 0, 2, cut_off && test_rng_below(&rng, 2) == 0);
     net_block(net, 1, 2, cut_off);
     net_run(net, test_rng_below(&rng, 3000) * MS);
-    net_revive(net, 2, 102, copied, 3);
+    net_shorten(net, 2, copied);
+    net_go_on(net, 2, 102, 3);
     count_for_a_while(net, &rng, sums);
     net_block(net, 0, 2, false);
     net_block(net, 1, 2, false);
@@ -424,10 +431,13 @@ static void a_cloned_disk(uint64_t seed)
     count_for_a_while(net, &rng, sums);
     count_for_a_while(net, &rng, sums);
     net_kill(net, 2);
-    struct net_disk disk = {1, (size_t)test_rng_below(&rng, net_batches(net, 1)) + 1};
+    struct net_disk *disk = net_disk_copy(net, 1);
+    net_disk_put(net, 2, disk);
+    net_disk_free(disk);
+    net_shorten(net, 2, (size_t)test_rng_below(&rng, net_batches(net, 1)) + 1);
     bool is_cut_off = test_rng_chance(&rng, 50);
     net_block(net, 0, 2, is_cut_off);
-    net_revive_from(net, 2, disk, 101, 1 + (unsigned)test_rng_below(&rng, 3));
+    net_go_on(net, 2, 101, 1 + (unsigned)test_rng_below(&rng, 3));
     count_for_a_while(net, &rng, sums);
     net_block(net, 0, 2, false);
     count_for_a_while(net, &rng, sums);
@@ -457,10 +467,9 @@ static void a_killed_node_counts_on_in_a_new_life(void **state)
         for (int i = 0; i < 3; i++, hits++)
             net_add_to(net, 1, "a", 1);
         net_run(net, 100 * MS);
-        size_t batches = net_batches(net, 1);
         net_kill(net, 1);
         net_run(net, 20 * MS);
-        net_revive(net, 1, 1000 + life, batches, 1);
+        net_revive(net, 1, 1000 + life, 1);
         net_run(net, S);
         assert_int_equal(net_read(net, 0, "a"), hits);
         assert_int_equal(net_read(net, 1, "a"), hits);
@@ -493,7 +502,7 @@ static void a_thousand_crashes_cost_a_bounded_part_each(void **state)
         net_run(net, 50 * MS);
         net_kill(net, 1);
         net_run(net, 10 * MS);
-        net_revive(net, 1, 1000 + life, net_batches(net, 1), 1);
+        net_revive(net, 1, 1000 + life, 1);
         net_run(net, 300 * MS);
     }
     for (size_t i = 0; i < 2; i++) {
