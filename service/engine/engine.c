@@ -228,20 +228,22 @@ enum tly_result tly_engine_resume(struct tly_engine *e, uint64_t origin, bool ha
 enum tly_result tly_engine_join(struct tly_engine *e, struct tly_slice address)
 {
     if (address.n == 0 || address.n > TLY_ADDRESS_BYTES_MAX) return TLY_BAD_MESSAGE;
-    return tly_target_need(e, address) != NULL ? TLY_OK : TLY_NOMEM;
+    struct target *target = tly_target_need(e, address);
+    if (target == NULL) return TLY_NOMEM;
+    target->is_seed = true;
+    return TLY_OK;
 }
 
 enum tly_result tly_engine_seeds(struct tly_engine *e, unsigned source, const struct tly_slice *addresses,
                                  size_t count)
 {
     for (size_t i = 0; i < e->target_count; i++)
-        if (e->targets[i]->source == source && !e->targets[i]->is_member) e->targets[i]->retired = true;
+        if (e->targets[i]->source == source) e->targets[i]->is_seed = false;
     for (size_t i = 0; i < count; i++) {
-        size_t known = e->target_count;
         struct target *target = tly_target_need(e, addresses[i]);
         if (target == NULL) return TLY_NOMEM;
-        if (e->target_count > known) target->source = source;
-        if (!target->is_member) target->retired = false;
+        if (!target->is_seed) target->source = source;
+        target->is_seed = true;
     }
     return TLY_OK;
 }

@@ -53,6 +53,7 @@
 #define TLY_WALL_JUMP_NS NS_PER_MS
 #define TLY_BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define TLY_BACKOFF_MAX_NS (30 * NS_PER_S)
+#define TLY_LEFT_PAUSE_NS (600 * NS_PER_S)
 /* A connection that was up for so long is dialled again at once when it goes. */
 #define TLY_LASTED_NS (5 * NS_PER_S)
 /* A connection outside the ring is kept for so long. */
@@ -147,8 +148,10 @@ struct target {
     bool is_self;
     bool reported;     /* that it cannot be reached */
     unsigned source;   /* of the seeds; 0: named one by one, or learned */
-    bool is_member;    /* named by the member list, not only by a seed */
-    bool retired;      /* its member left, or lives elsewhere now */
+    bool is_seed;      /* named by the operator */
+    bool is_member;    /* named by the member list */
+    bool has_left;     /* … which says that it left */
+    bool retired;      /* its member lives elsewhere now */
     struct peer *peer; /* who answered there; NULL: nobody yet */
 };
 
@@ -160,6 +163,7 @@ struct conn {
     struct tly_buf in;     /* the beginning of a frame */
     uint64_t since, last_heard, last_ping, last_sent;
     bool sent_ping; /* was the last thing sent */
+    bool answered;  /* a ping of ours */
     uint64_t queued;
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
@@ -371,6 +375,9 @@ void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why);
 void tly_conn_greet(struct tly_engine *e, struct conn *conn);
 void tly_conn_free(struct tly_engine *e, struct conn *conn);
 struct target *tly_target_need(struct tly_engine *e, struct tly_slice address);
+void tly_conn_ping(struct tly_engine *e, struct conn *conn);
+/* The member list has come to say that its member left, or is back. */
+void tly_target_left(struct tly_engine *e, struct target *target, bool has_left);
 struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name);
 struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name);
 /* Makes conn the peer's connection; of two, the one dialled by the lower origin stays. False: conn was ended. */
@@ -498,7 +505,9 @@ void tly_life_heard(struct tly_engine *e, struct tly_mark theirs);
 /* Another node speaks as this life. True: it is in question here, and left to that one. */
 bool tly_life_yields(struct tly_engine *e, uint64_t origin);
 /* A peer has said all its marks. */
-void tly_life_met(struct tly_engine *e);
+void tly_life_met(struct tly_engine *e, struct conn *conn);
+/* A peer will not have this life: a newer one has taken its place. */
+void tly_life_refused(struct tly_engine *e);
 void tly_life_judge(struct tly_engine *e);
 uint64_t tly_life_deadline(const struct tly_engine *e);
 

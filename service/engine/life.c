@@ -40,10 +40,13 @@ static bool knows_others(const struct tly_engine *e)
     return false;
 }
 
+/* Who has answered a ping has read the greeting before it, and would have ended the session if it knew of that life's end. */
 static bool all_have_spoken(const struct tly_engine *e)
 {
-    for (size_t i = 0; i < e->peer_count; i++)
-        if (is_asked(e->peers[i]) && e->peers[i]->conn == NULL) return false;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct conn *conn = e->peers[i]->conn;
+        if (is_asked(e->peers[i]) && (conn == NULL || !conn->answered)) return false;
+    }
     return true;
 }
 
@@ -117,9 +120,15 @@ bool tly_life_yields(struct tly_engine *e, uint64_t origin)
     return true;
 }
 
-void tly_life_met(struct tly_engine *e)
+void tly_life_met(struct tly_engine *e, struct conn *conn)
 {
     if (e->life.met_at == 0) e->life.met_at = e->now.mono_ns;
+    if (e->life.kept != 0) tly_conn_ping(e, conn);
+}
+
+void tly_life_refused(struct tly_engine *e)
+{
+    e->life.is_ahead = e->life.is_ahead || e->life.kept != 0;
 }
 
 /* ---- a life that went on and should not have ---- */

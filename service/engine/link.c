@@ -99,6 +99,37 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
     tly_fx_send(e, conn, TLY_FRAME_HELLO);
 }
 
+/*
+ * Nobody expects anything of a member that left; but it may be up again, and nobody have said so to anyone who still was. Who has
+ * met no other yet cannot know what has happened since its list was written.
+ */
+static uint64_t left_pause(const struct tly_engine *e, const struct target *target)
+{
+    return target->has_left && !target->is_seed && e->life.met_at != 0 ? TLY_LEFT_PAUSE_NS : 0;
+}
+
+void tly_target_left(struct tly_engine *e, struct target *target, bool has_left)
+{
+    target->has_left = has_left;
+    target->next_at = e->now.mono_ns + left_pause(e, target);
+}
+
+/* When the target of a connection that is over is dialled next. */
+static void dial_again(struct tly_engine *e, const struct conn *conn)
+{
+    struct target *target = conn->target;
+    target->dialling = false;
+    /* Who greets and is then refused is as far away as one who does not answer. */
+    bool lasted = conn->state == CONN_UP && e->now.mono_ns - conn->since >= TLY_LASTED_NS;
+    if (lasted) target->backoff_ns = TLY_BACKOFF_MIN_NS;
+    uint64_t pause = target->backoff_ns;
+    if (conn->state != CONN_UP && left_pause(e, target) > pause) pause = left_pause(e, target);
+    uint64_t at = e->now.mono_ns + pause - pause / 10 + tly_random(e) % (pause / 5 + 1);
+    if (target->next_at < at) target->next_at = at; /* it may be later, if the member has left meanwhile */
+    target->backoff_ns =
+        target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
+}
+
 /* Takes the connection off every list and frees it; its peer may go over to nobody. */
 static void unlink_conn(struct tly_engine *e, struct conn *conn)
 {
@@ -107,17 +138,7 @@ static void unlink_conn(struct tly_engine *e, struct conn *conn)
         i++;
     e->conns[i] = e->conns[--e->conn_count];
     if (conn->peer != NULL && conn->peer->conn == conn) conn->peer->conn = NULL;
-    struct target *target = conn->target;
-    if (target != NULL) {
-        target->dialling = false;
-        /* Who greets and is then refused is as far away as one who does not answer. */
-        bool lasted = conn->state == CONN_UP && e->now.mono_ns - conn->since >= TLY_LASTED_NS;
-        if (lasted) target->backoff_ns = TLY_BACKOFF_MIN_NS;
-        uint64_t jitter = tly_random(e) % (target->backoff_ns / 5 + 1);
-        target->next_at = e->now.mono_ns + target->backoff_ns - target->backoff_ns / 10 + jitter;
-        target->backoff_ns =
-            target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
-    }
+    if (conn->target != NULL) dial_again(e, conn);
     tly_conn_free(e, conn);
 }
 
@@ -142,7 +163,7 @@ void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why)
     struct target *target = conn->target;
     if (is_the_link(conn)) {
         tly_fx_trace(e, TLY_TRACE_PEER_DOWN, conn->peer->name, tly_slice_text(why));
-    } else if (target != NULL && conn->state == CONN_DIALLING && !target->reported) {
+    } else if (target != NULL && conn->state == CONN_DIALLING && !target->reported && !target->has_left) {
         target->reported = true;
         tly_fx_trace(e, TLY_TRACE_DIAL_FAILED, target->address,
                      tly_slice_text("trying again until it answers"));
@@ -233,6 +254,7 @@ bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, u
 static bool wants_dial(const struct tly_engine *e, const struct target *target)
 {
     if (target->dialling || target->is_self || target->retired) return false;
+    if (!target->is_seed && !target->is_member) return false; /* a seed that is named no more */
     if (target->peer == NULL) return true;
     return target->peer->conn == NULL && (target->peer->is_linked || e->conn_count == 0);
 }
@@ -270,7 +292,7 @@ static uint64_t ping_at(const struct conn *conn)
     return silent < latest ? silent : latest;
 }
 
-static void ping(struct tly_engine *e, struct conn *conn)
+void tly_conn_ping(struct tly_engine *e, struct conn *conn)
 {
     struct tly_ping ping = {e->now.mono_ns, e->now.wall_ns};
     tly_ping_put(&e->body, &ping);
@@ -296,7 +318,7 @@ void tly_link_tick(struct tly_engine *e)
         } else if (is_surplus(e, conn)) {
             tly_conn_end(e, conn, "unneeded", "the two are linked through others");
         } else if (conn->state == CONN_UP && ping_at(conn) <= e->now.mono_ns) {
-            ping(e, conn);
+            tly_conn_ping(e, conn);
         }
     }
     for (size_t i = 0; i < e->target_count && !e->leaving; i++)

@@ -164,8 +164,9 @@ static void retarget(struct tly_engine *e, struct peer *peer, const struct membe
             e->targets[i]->retired = true;
     target->peer = peer;
     target->is_member = true;
-    /* Who was forgotten is dialled for ever: two that forgot each other must meet. */
-    target->retired = member->state == MEMBER_LEFT;
+    target->retired = false;
+    bool has_left = member->state == MEMBER_LEFT;
+    if (has_left != target->has_left) tly_target_left(e, target, has_left);
     memcpy(peer->address, target->address, sizeof peer->address);
 }
 

@@ -3,6 +3,7 @@
 #include "service/engine/limit.h"
 
 #define LIFE_IS_HELD "life"
+#define NAME_IS_TAKEN "name"
 
 /* What a frame does to the connection it came on. */
 enum fate { KEEP, ENDED };
@@ -98,7 +99,7 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
     }
     if (hello->name.n == 0 || tly_slice_equal(hello->name, tly_slice_text(e->name))) {
         *text = "two nodes have one name; give each its own (name=)";
-        return "name";
+        return NAME_IS_TAKEN;
     }
     if (is_held_elsewhere(e, hello)) {
         *text = "another node is up with this life: a data directory was copied";
@@ -149,7 +150,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     struct peer *peer = result == TLY_OK ? tly_peer_need(e, hello.name) : NULL;
     if (peer == NULL) return broken(e, conn, result != TLY_OK ? result : TLY_FULL);
     if (was_replaced(peer, hello.origin))
-        return refuse(e, conn, hello.name, "name",
+        return refuse(e, conn, hello.name, NAME_IS_TAKEN,
                       "two nodes have one name, and another has come up under it; give each its own (name=)");
     if (!tly_peer_take(e, peer, conn, hello.origin)) return ENDED;
     if (hello.address.n > 0 && hello.address.n < sizeof peer->address) {
@@ -158,7 +159,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     }
     if (conn->target != NULL) conn->target->reported = false;
     e->stats.sessions_up++;
-    tly_life_met(e);
+    tly_life_met(e, conn);
     conn->takes_rounds = hello.delta;
     tly_time_heard(e, peer, hello.wall_ns);
     conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
@@ -441,6 +442,7 @@ static enum fate on_pong(struct tly_engine *e, struct conn *conn, struct tly_sli
     enum tly_result result = tly_ping_get(body, &pong);
     if (result != TLY_OK || pong.mono_ns > e->now.mono_ns) return broken(e, conn, TLY_BAD_MESSAGE);
     uint64_t rtt = e->now.mono_ns - pong.mono_ns;
+    conn->answered = true;
     conn->peer->rtt_ns = rtt;
     conn->peer->offset_ns = (int64_t)(pong.wall_ns + rtt / 2 - e->now.wall_ns);
     tly_time_heard(e, conn->peer, pong.wall_ns + rtt / 2);
@@ -457,6 +459,7 @@ static enum fate on_goodbye(struct tly_engine *e, struct conn *conn, struct tly_
     if (tly_slice_equal(word, tly_slice_text(LIFE_IS_HELD)))
         result = tly_life_another(e, "another node is up with this life: a data directory was copied", true);
     if (result != TLY_OK && result != TLY_MORE) return broken(e, conn, result);
+    if (tly_slice_equal(word, tly_slice_text(NAME_IS_TAKEN))) tly_life_refused(e);
     tly_conn_end(e, conn, NULL, "it said goodbye");
     return ENDED;
 }

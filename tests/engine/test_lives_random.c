@@ -63,6 +63,18 @@ static void count_at(size_t node)
     counted[key] += units;
 }
 
+/* Registers are written and deleted, too: all shall read the same of them. */
+static void write_at(size_t node)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = below(3) == 0 ? TLY_ASK_REMOVE : TLY_ASK_PUT,
+                                  .key = tly_slice_text(below(2) == 0 ? "kv:x" : "kv:y"),
+                                  .bytes = tly_slice_text("text")};
+    enum tly_result result = net_ask(net, node, request, &reply);
+    claim(result == TLY_OK || result == TLY_NOT_FOUND);
+    net_event(net, node, (struct tly_event){.kind = TLY_TICK});
+}
+
 static void freeze(size_t node, bool on)
 {
     frozen[node] = on;
@@ -179,7 +191,7 @@ static void step(void)
         break;
     case 9: copy_disk(node); break;
     case 10:
-        if (below(4) == 0) put_disk_back(node);
+        if (below(2) == 0) put_disk_back(node);
         break;
     case 11:
         if (node != other) set_apart(node, other, !apart[node][other]);
@@ -192,7 +204,11 @@ static void step(void)
             if (up[i] && below(8) != 0) kill_node(i);
         break;
     default:
-        if (up[node] && !frozen[node]) count_at(node);
+        if (!up[node] || frozen[node]) break;
+        if (below(3) == 0)
+            write_at(node);
+        else
+            count_at(node);
         break;
     }
     net_run(net, below(6) == 0 ? below(12000) * MS : below(300) * MS);
