@@ -9,7 +9,7 @@
 
 #define MS UINT64_C(1000000)
 #define S UINT64_C(1000000000)
-#define NODES 3
+#define NODES_MAX 5
 #define KEYS 4
 #define STEPS 60
 #define SEEDS 300
@@ -24,8 +24,9 @@ struct directory {
 static struct test_rng rng;
 static struct net *net;
 static uint64_t lives;
-static struct directory data[NODES], copies[NODES];
-static bool up[NODES], frozen[NODES], apart[NODES][NODES];
+static size_t nodes;
+static struct directory data[NODES_MAX], copies[NODES_MAX];
+static bool up[NODES_MAX], frozen[NODES_MAX], apart[NODES_MAX][NODES_MAX];
 static int64_t counted[KEYS];
 static size_t resumed, went_on, killed_in_question, stopped_in_question, put_back;
 
@@ -43,7 +44,7 @@ static const char *key_of(size_t key)
 /* Every node is given the others to join, but some are not. */
 static unsigned joins_of(size_t node)
 {
-    return below(4) == 0 ? 0 : 7u & ~(1u << node);
+    return below(4) == 0 ? 0 : ((1u << nodes) - 1) & ~(1u << node);
 }
 
 static struct tly_node_view view_of(size_t node)
@@ -130,15 +131,15 @@ static void set_apart(size_t a, size_t b, bool on)
 /* All are up and together for a while. */
 static void come_to_rest(void)
 {
-    for (size_t i = 0; i < NODES; i++) {
+    for (size_t i = 0; i < nodes; i++) {
         if (frozen[i]) freeze(i, false);
         if (!up[i]) start_node(i);
         for (size_t j = 0; j < i; j++)
             set_apart(i, j, false);
     }
     net_run(net, 90 * S);
-    for (size_t i = 0; i < NODES; i++) {
-        claim(net_peers_up(net, i) == NODES - 1);
+    for (size_t i = 0; i < nodes; i++) {
+        claim(net_peers_up(net, i) == nodes - 1);
         claim(net_digest(net, i) == net_digest(net, 0));
         claim(!view_of(i).life_in_question);
         for (size_t key = 0; key < KEYS; key++)
@@ -166,13 +167,13 @@ static void put_disk_back(size_t node)
     net_disk_put(net, node, copies[node].disk);
     data[node] = (struct directory){.origin = copies[node].origin, .clean = copies[node].clean};
     put_back++;
-    for (size_t i = 0; i < NODES; i++)
+    for (size_t i = 0; i < nodes; i++)
         if (i != node && below(3) == 0) set_apart(i, node, true);
 }
 
 static void step(void)
 {
-    size_t node = (size_t)below(NODES), other = (size_t)below(NODES);
+    size_t node = (size_t)below(nodes), other = (size_t)below(nodes);
     switch (below(20)) {
     case 0:
     case 1:
@@ -200,7 +201,7 @@ static void step(void)
         if (up[node]) freeze(node, !frozen[node]);
         break;
     case 13:
-        for (size_t i = 0; i < NODES; i++)
+        for (size_t i = 0; i < nodes; i++)
             if (up[i] && below(8) != 0) kill_node(i);
         break;
     default:
@@ -219,10 +220,11 @@ static void run(uint64_t seed)
     rng = test_rng_of(seed);
     net = net_new(below(2) == 0 ? MS / 2 : 20 * MS);
     lives = 1000 * (seed + 1);
+    nodes = 2 + (size_t)below(NODES_MAX - 1);
     memset(counted, 0, sizeof counted);
     memset(apart, 0, sizeof apart);
-    for (size_t i = 0; i < NODES; i++) {
-        net_add_with(net, (struct tly_engine_config){.has_store = true}, 7u & ~(1u << i));
+    for (size_t i = 0; i < nodes; i++) {
+        net_add_with(net, (struct tly_engine_config){.has_store = true}, ((1u << nodes) - 1) & ~(1u << i));
         data[i] = (struct directory){.origin = view_of(i).origin};
         up[i] = true;
     }
@@ -230,7 +232,7 @@ static void run(uint64_t seed)
     for (size_t i = 0; i < STEPS; i++)
         step();
     come_to_rest();
-    for (size_t i = 0; i < NODES; i++) {
+    for (size_t i = 0; i < nodes; i++) {
         went_on += view_of(i).origin == data[i].origin;
         net_disk_free(copies[i].disk);
         copies[i] = (struct directory){0};
