@@ -349,6 +349,15 @@ static bool join_chunks(struct tly_oplog *log, const struct tly_mem *mem, struct
     return true;
 }
 
+/* Of a life that has ended and was forgotten nothing else is left. */
+static void emptied(struct tly_oplog *log, const struct tly_mem *mem)
+{
+    tly_mem_free(mem, log->blocks, log->block_capacity * sizeof *log->blocks);
+    log->blocks = NULL;
+    log->block_capacity = 0;
+    log->last = 0;
+}
+
 static void tidy_chunk(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
 {
     struct tly_chunk *chunk = chunk_at(log, at);
@@ -356,7 +365,7 @@ static void tidy_chunk(struct tly_oplog *log, const struct tly_mem *mem, struct 
     if (chunk->count == 0) {
         free_chunk(mem, chunk);
         remove_chunk(log, mem, at);
-        if (log->block_count == 0) log->last = 0;
+        if (log->block_count == 0) emptied(log, mem);
         return;
     }
     if (join_chunks(log, mem, at) || at.chunk == 0) return;

@@ -98,7 +98,7 @@ static size_t walk(uint64_t seed, const struct tly_mem *mem, unsigned in_order_p
     claim_log_equals(&log, &list);
     while (list.count > 0)
         drop(&log, mem, &list, (size_t)test_rng_below(&rng, list.count));
-    claim(log.block_count == 0 && log.last == 0);
+    claim(log.block_count == 0 && log.last == 0 && log.blocks == NULL);
     tly_oplog_fini(&log, mem);
     return most;
 }
