@@ -263,23 +263,24 @@ static void two_that_know_of_each_other_that_they_left_meet_again(void **state)
 /* Nobody knows more of that life; but it has ended, and its node lived on as another. */
 static void a_life_that_was_replaced_is_not_gone_on_with(void **state)
 {
-    struct net *net = net_new(20 * MS);
+    struct net *net = net_new(600 * MS); /* what the others answer comes late */;
     net_add(net, 0);
     net_add(net, 1);
     net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
     net_add_to(net, 2, "a", 5);
-    net_run(net, S);
+    net_run(net, 10 * S);
     stop(net, 2);
     struct net_disk *disk = net_disk_copy(net, 2);
     net_revive(net, 2, 1000, 1);
     net_add_to(net, 2, "a", 1);
-    net_run(net, S);
+    net_run(net, 10 * S);
     net_kill(net, 2);
     net_disk_put(net, 2, disk);
     net_disk_free(disk);
     net_go_on(net, 2, 102, 3);
-    net_run(net, 30 * S);
+    net_run(net, 5 * S);
     assert_true(view_of(net, 2).origin != 102);
+    net_run(net, 60 * S);
     assert_int_equal(net_peers_up(net, 2), 2);
     assert_int_equal(net_read(net, 2, "a"), 6);
     assert_equal_nodes(net, 0, 2);
