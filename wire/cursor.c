@@ -50,15 +50,10 @@ enum tly_result tly_cursor_end(const struct tly_cursor *cursor)
     return cursor->result == TLY_OK && cursor->p == cursor->end ? TLY_OK : TLY_BAD_MESSAGE;
 }
 
-static size_t left(const struct tly_cursor *cursor)
-{
-    return (size_t)(cursor->end - cursor->p);
-}
-
 /* The next n bytes; NULL, and the cursor has failed, when there are fewer. */
 static const uint8_t *take(struct tly_cursor *cursor, uint64_t n)
 {
-    if (cursor->result != TLY_OK || n > left(cursor)) {
+    if (cursor->result != TLY_OK || n > tly_cursor_left(cursor)) {
         tly_cursor_fail(cursor);
         return NULL;
     }
@@ -105,16 +100,39 @@ static struct head take_head(struct tly_cursor *cursor)
     return cursor->result == TLY_OK ? (struct head){kind, n} : (struct head){RESERVED, 0};
 }
 
-uint64_t tly_get_uint(struct tly_cursor *cursor)
+/* What follows a head of cc..cf or d0..d3, moved up to the top of the word, when a whole word can be loaded there. */
+static bool take_wide(struct tly_cursor *cursor, unsigned first, uint64_t *word, unsigned *bits)
 {
+    if (tly_cursor_left(cursor) <= sizeof *word) return false;
+    unsigned form = *cursor->p - first;
+    if (form > 3) return false;
+    uint64_t loaded;
+    memcpy(&loaded, cursor->p + 1, sizeof loaded);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    loaded = __builtin_bswap64(loaded);
+#endif
+    *word = loaded;
+    *bits = 8u << form;
+    cursor->p += 1 + (1u << form);
+    return true;
+}
+
+uint64_t tly_get_uint_any(struct tly_cursor *cursor)
+{
+    uint64_t word;
+    unsigned bits;
+    if (take_wide(cursor, 0xcc, &word, &bits)) return word >> (64 - bits);
     struct head head = take_head(cursor);
     bool fits = head.kind == UINT || (head.kind == SINT && head.n <= INT64_MAX);
     if (!fits) tly_cursor_fail(cursor);
     return fits ? head.n : 0;
 }
 
-int64_t tly_get_int(struct tly_cursor *cursor)
+int64_t tly_get_int_any(struct tly_cursor *cursor)
 {
+    uint64_t word;
+    unsigned bits;
+    if (take_wide(cursor, 0xd0, &word, &bits)) return (int64_t)sign_extended(word >> (64 - bits), bits / 8);
     struct head head = take_head(cursor);
     bool fits = head.kind == SINT || (head.kind == UINT && head.n <= INT64_MAX);
     if (!fits) tly_cursor_fail(cursor);
@@ -128,7 +146,7 @@ bool tly_get_bool(struct tly_cursor *cursor)
     return head.kind == BOOLEAN && head.n == 1;
 }
 
-struct tly_slice tly_get_bytes(struct tly_cursor *cursor, size_t bytes_max)
+struct tly_slice tly_get_bytes_any(struct tly_cursor *cursor, size_t bytes_max)
 {
     struct head head = take_head(cursor);
     if (head.kind != BYTES || head.n > bytes_max) tly_cursor_fail(cursor);
@@ -139,13 +157,13 @@ struct tly_slice tly_get_bytes(struct tly_cursor *cursor, size_t bytes_max)
 /* A container's count, when so many values can follow at all. */
 static size_t count_of(struct tly_cursor *cursor, struct head head, enum kind kind, size_t count_max)
 {
-    size_t values_max = kind == MAP ? left(cursor) / 2 : left(cursor);
+    size_t values_max = kind == MAP ? tly_cursor_left(cursor) / 2 : tly_cursor_left(cursor);
     if (head.kind == kind && head.n <= count_max && head.n <= values_max) return (size_t)head.n;
     tly_cursor_fail(cursor);
     return 0;
 }
 
-size_t tly_get_array(struct tly_cursor *cursor, size_t count_max)
+size_t tly_get_array_any(struct tly_cursor *cursor, size_t count_max)
 {
     return count_of(cursor, take_head(cursor), ARRAY, count_max);
 }

@@ -127,10 +127,23 @@ void tly_round_writer_finish(const struct tly_round_writer *writer, unsigned fla
 
 /* ---- reading ---- */
 
+/* The words of a counter, which nearly every dot is, without asking of each whether it is signed. */
+static void get_counter(struct tly_cursor *cursor, uint64_t *num)
+{
+    num[0] = tly_get_uint(cursor);
+    num[1] = tly_get_uint(cursor);
+    num[2] = (uint64_t)tly_get_int(cursor);
+    num[3] = (uint64_t)tly_get_int(cursor);
+}
+
 static void get_payload(struct tly_cursor *cursor, const struct tly_strategy *strategy, struct tly_dot *dot)
 {
-    for (unsigned i = 0; i < strategy->nums; i++)
-        dot->num[i] = word_is_signed(strategy, i) ? (uint64_t)tly_get_int(cursor) : tly_get_uint(cursor);
+    if (strategy->nums == 4 && strategy->signed_nums == (1u << 2 | 1u << 3)) {
+        get_counter(cursor, dot->num);
+    } else {
+        for (unsigned i = 0; i < strategy->nums; i++)
+            dot->num[i] = word_is_signed(strategy, i) ? (uint64_t)tly_get_int(cursor) : tly_get_uint(cursor);
+    }
     if (strategy->has_bytes) dot->bytes = tly_get_bytes(cursor, TLY_LWW_BYTES_MAX);
 }
 
@@ -149,31 +162,26 @@ static void get_rest(struct tly_cursor *cursor, size_t elements, struct tly_row 
     }
 }
 
-static uint64_t get_life(struct tly_cursor *cursor, const struct tly_round *round)
+/* last_ts: of the row before; of this row afterwards. Every field of the row is set; of a failed cursor to whatever was read. */
+TLY_ALWAYS_INLINE void get_row(struct tly_cursor *cursor, const struct tly_round *round, uint64_t *last_ts,
+                               struct tly_row *row)
 {
-    uint64_t number = tly_get_uint(cursor);
-    if (cursor->result == TLY_OK && number < round->life_count) return round->lives[number];
-    tly_cursor_fail(cursor);
-    return 0;
-}
-
-/* last_ts: of the row before; of this row afterwards. */
-static struct tly_row get_row(struct tly_cursor *cursor, const struct tly_round *round, uint64_t *last_ts)
-{
-    struct tly_row row = {0};
     size_t elements = tly_get_array(cursor, ROW_ELEMENTS_MAX);
-    row.key = tly_get_bytes(cursor, TLY_KEY_BYTES_MAX);
-    row.strategy_id = tly_get_uint(cursor);
-    row.dot.version.origin = get_life(cursor, round);
-    row.dot.version.ts = *last_ts + (uint64_t)tly_get_int(cursor);
+    struct tly_dot *dot = &row->dot;
+    row->key = tly_get_bytes(cursor, TLY_KEY_BYTES_MAX);
+    row->strategy_id = tly_get_uint(cursor);
+    uint64_t life = tly_get_uint(cursor);
+    *last_ts += (uint64_t)tly_get_int(cursor);
     uint64_t op = tly_get_uint(cursor);
-    bool sound = elements >= ROW_FIXED && row.key.n > 0 && row.dot.version.ts != 0 && op <= TLY_REMOVE;
-    if (!sound) tly_cursor_fail(cursor);
-    if (cursor->result != TLY_OK) return row;
-    row.dot.op = (enum tly_op)op;
-    get_rest(cursor, elements - ROW_FIXED, &row);
-    *last_ts = row.dot.version.ts;
-    return row;
+    dot->version.ts = *last_ts;
+    dot->op = op == TLY_REMOVE ? TLY_REMOVE : TLY_PUT;
+    memset(dot->num, 0, sizeof dot->num);
+    dot->bytes = tly_slice_of(NULL, 0);
+    bool sound = elements >= ROW_FIXED && row->key.n > 0 && *last_ts != 0 && life < round->life_count;
+    if (!sound || op > TLY_REMOVE) tly_cursor_fail(cursor);
+    if (cursor->result != TLY_OK) return;
+    dot->version.origin = round->lives[life];
+    get_rest(cursor, elements - ROW_FIXED, row);
 }
 
 static void get_lives(struct tly_cursor *cursor, struct tly_round *round)
@@ -190,8 +198,9 @@ static void get_rows(struct tly_cursor *cursor, struct tly_round *round)
     round->row_count = tly_get_array(cursor, TLY_FRAME_BODY_MAX);
     round->rows = *cursor;
     uint64_t last_ts = 0;
+    struct tly_row row;
     for (size_t i = 0; i < round->row_count && cursor->result == TLY_OK; i++)
-        (void)get_row(cursor, round, &last_ts);
+        get_row(cursor, round, &last_ts, &row);
 }
 
 enum tly_result tly_round_get(struct tly_slice body, struct tly_round *round)
@@ -219,7 +228,7 @@ bool tly_rows_next(struct tly_rows *rows, struct tly_row *row)
 {
     if (rows->left == 0) return false;
     rows->left--;
-    *row = get_row(&rows->cursor, rows->round, &rows->last_ts);
+    get_row(&rows->cursor, rows->round, &rows->last_ts, row);
     assert(rows->cursor.result == TLY_OK);
     return true;
 }

@@ -55,6 +55,16 @@ static void every_form_of_an_integer_gives_its_number(void **state)
         cursor = over(rows[i].hex);
         assert_true(tly_get_uint(&cursor) == (negative ? 0 : (uint64_t)rows[i].number));
         assert_int_equal(tly_cursor_end(&cursor), negative ? TLY_BAD_MESSAGE : TLY_OK);
+
+        /* With more behind it, which is read otherwise, and no byte of that. */
+        char hex[64];
+        (void)snprintf(hex, sizeof hex, "%s ff ff ff ff ff ff ff ff", rows[i].hex);
+        cursor = over(hex);
+        assert_true(tly_get_int(&cursor) == rows[i].number);
+        assert_int_equal(tly_cursor_left(&cursor), 8);
+        cursor = over(hex);
+        assert_true(tly_get_uint(&cursor) == (negative ? 0 : (uint64_t)rows[i].number));
+        assert_int_equal(tly_cursor_left(&cursor), negative ? 0 : 8);
     }
 }
 
