@@ -371,7 +371,8 @@ struct tly_stats {
 struct tly_node_view {
     struct tly_slice name, cluster, address;
     uint64_t origin;
-    bool life_in_question; /* peers are being asked whether it may go on; what is written goes out in another */
+    bool
+        life_in_question; /* peers are being asked whether it may go on; what is written goes out in another */
     size_t keys, lives, bytes;
     size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
     bool full;                      /* new keys were refused, at most a minute ago */

@@ -263,7 +263,8 @@ static void two_that_know_of_each_other_that_they_left_meet_again(void **state)
 /* Nobody knows more of that life; but it has ended, and its node lived on as another. */
 static void a_life_that_was_replaced_is_not_gone_on_with(void **state)
 {
-    struct net *net = net_new(600 * MS); /* what the others answer comes late */;
+    struct net *net = net_new(600 * MS); /* what the others answer comes late */
+    ;
     net_add(net, 0);
     net_add(net, 1);
     net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
@@ -556,7 +557,8 @@ static uint64_t bytes_to_meet(struct net *net)
  *                   many as there ever were names, and TLY_NAMES_MAX at most.
  */
 static const size_t map_bytes_of_a_life = 2 * (88 + 16) + 128;
-static const size_t bytes_of_a_life = 2 * (88 + 16) + 128 + 2 * (4 * 64 + 16 + 16) + 2 * (40 + 31 + 32 + 2 * 64);
+static const size_t bytes_of_a_life =
+    2 * (88 + 16) + 128 + 2 * (4 * 64 + 16 + 16) + 2 * (40 + 31 + 32 + 2 * 64);
 
 /* Crashes n1 so often, and lets all of it be forgotten. A plain counter would keep a shard of each life; that is known. */
 static void crash_again_and_again(struct net *net, size_t crashes, uint64_t *lives)

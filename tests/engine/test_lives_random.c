@@ -246,9 +246,11 @@ static void whoever_falls_and_returns_all_meet_and_every_count_stands_once(void 
     size_t seeds = test_is_long() ? 20 * SEEDS : SEEDS;
     for (size_t i = 0; i < seeds; i++)
         run(test_seed_first() + i);
-    print_message("%zu histories: %zu lives resumed, %zu killed and %zu stopped in question, %zu disks put back\n", seeds,
-                  resumed, killed_in_question, stopped_in_question, put_back);
-    claim(resumed > seeds && killed_in_question > seeds / 4 && stopped_in_question > seeds / 4 && put_back > seeds / 4);
+    print_message(
+        "%zu histories: %zu lives resumed, %zu killed and %zu stopped in question, %zu disks put back\n",
+        seeds, resumed, killed_in_question, stopped_in_question, put_back);
+    claim(resumed > seeds && killed_in_question > seeds / 10 && stopped_in_question > seeds / 10 &&
+          put_back > seeds / 10);
 }
 
 int main(void)
