@@ -352,6 +352,16 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(snapshots_sent, "Snapshots sent to the end")                                      \
     X(snapshots_installed, "Snapshots installed")                                       \
     X(units_carried, "Units of former lives carried over")                              \
+    X(feed_up_to_date, "Questions of feed followers: nothing new")                      \
+    X(feed_ops, "Questions of feed followers: answered with changes")                   \
+    X(feed_pages, "Questions of feed followers: answered with a piece of a snapshot")   \
+    X(feed_refused, "Questions of feed followers: refused")                             \
+    X(feed_dots_taken, "Dots that feed followers sent")                                 \
+    X(feed_cold_floor, "Feed followers sent to a snapshot: below a floor")              \
+    X(feed_cold_forgotten, "Feed followers sent to a snapshot: their life is closed")   \
+    X(feed_cold_ahead, "Feed followers sent to a snapshot: they know more than this node") \
+    X(feed_cold_apply_failed, "Feed followers sent to a snapshot: an answer failed twice") \
+    X(feed_cold_no_delta, "Feed followers sent to a snapshot: they take no changes")    \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
