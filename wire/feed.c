@@ -119,8 +119,8 @@ static void get_prefixes(struct tly_cursor *cursor, void *message)
 enum tly_result tly_feed_ask_get(struct tly_slice body, struct tly_feed_ask *ask)
 {
     static const struct tly_field_reader fields[] = {
-        {"cursor", get_ask_cursor}, {"caps", get_caps},        {"origin", get_ask_origin},
-        {"failed", get_failed},     {"bytes", get_bytes_max},  {"prefixes", get_prefixes},
+        {"cursor", get_ask_cursor}, {"caps", get_caps},       {"origin", get_ask_origin},
+        {"failed", get_failed},     {"bytes", get_bytes_max}, {"prefixes", get_prefixes},
     };
     struct tly_cursor cursor = tly_cursor_of(body);
     *ask = (struct tly_feed_ask){0};
@@ -259,9 +259,9 @@ static void get_dropped(struct tly_cursor *cursor, void *message)
 enum tly_result tly_feed_answer_get(struct tly_slice body, struct tly_feed_answer *answer)
 {
     static const struct tly_field_reader fields[] = {
-        {"verdict", get_verdict},     {"origin", get_answer_origin}, {"reason", get_reason},
+        {"verdict", get_verdict},      {"origin", get_answer_origin}, {"reason", get_reason},
         {"cursor", get_answer_cursor}, {"place", get_place},          {"more", get_more},
-        {"taken", get_taken},         {"forgotten", get_forgotten},  {"missing", get_missing},
+        {"taken", get_taken},          {"forgotten", get_forgotten},  {"missing", get_missing},
         {"dropped", get_dropped},
     };
     struct tly_cursor cursor = tly_cursor_of(body);

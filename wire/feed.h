@@ -20,10 +20,10 @@
 #define TLY_FEED_CURSOR_BYTES_MAX (TLY_FRAME_BODY_MAX - 8192)
 
 /* X(NAME, word) */
-#define TLY_FEED_VERDICTS(X)      \
-    X(UP_TO_DATE, "up_to_date")   \
-    X(OPS, "ops")                 \
-    X(COLD_START, "cold_start")   \
+#define TLY_FEED_VERDICTS(X)    \
+    X(UP_TO_DATE, "up_to_date") \
+    X(OPS, "ops")               \
+    X(COLD_START, "cold_start") \
     X(SNAPSHOT, "snapshot")
 
 enum tly_feed_verdict {
@@ -112,10 +112,10 @@ bool tly_feed_sent_next(struct tly_feed_cursor *cursor, struct tly_feed_sent *se
 struct tly_feed_place {
     struct tly_feed_base base;
     uint64_t number, chunks;
-    uint64_t at;               /* in the order of hashes */
-    struct tly_slice key;      /* of the entry that the last chunk ended in; may be empty */
-    struct tly_version sent;   /* … and its last dot that is handed over */
-    uint64_t seen;             /* a bit for each prefix of which there was something */
+    uint64_t at;             /* in the order of hashes */
+    struct tly_slice key;    /* of the entry that the last chunk ended in; may be empty */
+    struct tly_version sent; /* … and its last dot that is handed over */
+    uint64_t seen;           /* a bit for each prefix of which there was something */
 };
 
 void tly_feed_place_put(struct tly_buf *out, const struct tly_feed_place *place);

@@ -1,6 +1,6 @@
 #include "service/engine/feed.h"
 
-#include "service/engine/feed_impl.h"
+#include "service/engine/feed_internal.h"
 
 /* Lives that followers may add; the rest is left for nodes. */
 #define LIVES_MAX (TLY_ORIGINS_MAX / 2)

@@ -1,4 +1,4 @@
-#include "service/engine/feed_impl.h"
+#include "service/engine/feed_internal.h"
 
 /* Records, or entries, looked at for one answer when not all keys are wanted. */
 #define LOOKS_MAX 4000
@@ -190,8 +190,8 @@ static enum tly_result find_place(struct tly_feed *feed, struct snap_out *out, s
     enum tly_result result = TLY_UNKNOWN_FRAME;
     if (feed->ask.cursor.n > 0) result = tly_feed_place_get(feed->ask.cursor, place);
     if (result != TLY_OK && result != TLY_UNKNOWN_FRAME) return result;
-    bool goes_on = result == TLY_OK && place->base.origin == base.origin &&
-                   place->base.scope == base.scope && place->base.session == base.session;
+    bool goes_on = result == TLY_OK && place->base.origin == base.origin && place->base.scope == base.scope &&
+                   place->base.session == base.session;
     if (!goes_on) *place = (struct tly_feed_place){.number = ++feed->e->snapshots};
     *out = (struct snap_out){.active = true,
                              .begun = goes_on,

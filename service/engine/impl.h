@@ -235,8 +235,8 @@ struct forgetting {
 /* The latest dots that came in below others of their life: cursors which nobody holds go back to them. */
 #define TLY_LATE_KEPT 256
 struct late_dots {
-    uint64_t session; /* another when nothing of what was handed out before holds */
-    uint64_t count;   /* of all; the last ones are in the ring, at number modulo its size */
+    uint64_t session;  /* another when nothing of what was handed out before holds */
+    uint64_t count;    /* of all; the last ones are in the ring, at number modulo its size */
     uint64_t repaired; /* number of the last one that came in below its mark */
     struct tly_mark ring[TLY_LATE_KEPT];
 };

@@ -10,7 +10,7 @@ struct tly_mirror {
     struct tly_engine *engine;
     bool no_delta, in_snapshot;
     uint64_t bytes_max, failed;
-    uint64_t held_scope; /* of the prefixes that are here; UINT64_MAX: nothing is */
+    uint64_t held_scope;   /* of the prefixes that are here; UINT64_MAX: nothing is */
     struct tly_buf cursor; /* to ask with; empty: none */
     struct tly_buf after;  /* the snapshot under way: what goes on from it */
     struct tly_buf names;  /* the prefixes, one after the other */
@@ -179,8 +179,8 @@ static enum tly_result sift_row(struct taking *taking, const struct tly_row *row
     enum tly_result result = tly_session_admits(e, row);
     if (result == TLY_OK) {
         const struct tly_strategy *strategy = tly_strategy_by_id(row->strategy_id);
-        bool ok = tly_round_writer_add(&e->writer, row->key, strategy, &row->dot);
-        return ok ? TLY_OK : TLY_TOO_LARGE;
+        if (tly_round_writer_add(&e->writer, row->key, strategy, &row->dot)) return TLY_OK;
+        return e->writer.rows.result != TLY_OK ? e->writer.rows.result : TLY_TOO_LARGE;
     }
     if (result == TLY_CLOCK_AHEAD) return result;
     taking->news->kept_out++;
@@ -221,8 +221,7 @@ static enum tly_result take_frame(struct taking *taking, const struct tly_frame 
     if (frame->type == TLY_FRAME_ROUND && !snapshot) return take_round(taking, frame->body);
     if (frame->type == TLY_FRAME_SNAP_CHUNK && snapshot) return take_chunk(taking, frame->body);
     if (frame->type == TLY_FRAME_SNAP_BEGIN && snapshot) return apply(taking, frame->body);
-    if (frame->type != TLY_FRAME_SNAP_END || !snapshot)
-        return frame->ignorable ? TLY_OK : TLY_UNKNOWN_FRAME;
+    if (frame->type != TLY_FRAME_SNAP_END || !snapshot) return frame->ignorable ? TLY_OK : TLY_UNKNOWN_FRAME;
     result = apply(taking, frame->body);
     taking->news->installed = result == TLY_OK;
     return result;

@@ -18,9 +18,9 @@
 struct tly_mirror;
 
 struct tly_mirror_config {
-    struct tly_engine *engine;  /* borrowed; no life has begun in it */
-    bool no_delta;              /* live on snapshots */
-    uint64_t bytes_max;         /* of an answer, about; 0: as the node likes */
+    struct tly_engine *engine;        /* borrowed; no life has begun in it */
+    bool no_delta;                    /* live on snapshots */
+    uint64_t bytes_max;               /* of an answer, about; 0: as the node likes */
     const struct tly_slice *prefixes; /* borrowed; none: everything */
     size_t prefix_count;
 };
@@ -63,7 +63,8 @@ struct tly_mirror_news {
  *   TLY_NO_STRATEGY, TLY_WRONG_STRATEGY, TLY_BAD_KEY  of a dot: twice, and a snapshot follows
  *   TLY_MORE, TLY_BAD_FRAME, TLY_BAD_CHECKSUM, TLY_BAD_MESSAGE, TLY_UNKNOWN_FRAME, TLY_TOO_LARGE  it is no answer
  *   TLY_STALE          it does not go on from what is here: a snapshot is asked for next
- *   TLY_NOMEM, and what sink.batch gave
+ *   TLY_NOMEM
+ *   what sink.batch gave: the mirror knows more than its disk now, and must be made again from that
  */
 enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice answer, struct tly_time now,
                                 const struct tly_mirror_sink *sink,

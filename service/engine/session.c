@@ -222,8 +222,7 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
     if (reached.last > dot->version.ts || reached.mark >= dot->version.ts)
         tly_late_learned(e, &reached, dot->version.ts);
     /* A peer would drop a dot below its mark; the disk has to have it. */
-    if (dot->version.ts <= reached.mark)
-        tly_follower_reopen(&e->disk, life, dot->version.ts);
+    if (dot->version.ts <= reached.mark) tly_follower_reopen(&e->disk, life, dot->version.ts);
     tly_exports_rewind(e, life, dot->version.ts);
 }
 

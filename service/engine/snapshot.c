@@ -142,7 +142,7 @@ static enum tly_result take_chunk(struct tly_engine *e, struct snap_in *in, stru
         result = tly_install_add(in->install, row.key, &row.dot, &outcome);
         if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
     }
-    in->chunks++;
+    if (result == TLY_OK) in->chunks++; /* otherwise it may come again */
     return result;
 }
 

@@ -57,8 +57,7 @@ void follow_restart(struct follow *f, struct net *net, size_t node)
         assert_int_equal(tly_engine_replay(f->engine, tly_slice_of(f->batches.p + at, (size_t)n)), TLY_OK);
         at += (size_t)n;
     }
-    if (f->state.n > 0)
-        assert_int_equal(tly_mirror_state_get(f->mirror, tly_buf_slice(&f->state)), TLY_OK);
+    if (f->state.n > 0) assert_int_equal(tly_mirror_state_get(f->mirror, tly_buf_slice(&f->state)), TLY_OK);
 }
 
 static enum tly_result keep_batch(void *context, struct tly_slice batch)

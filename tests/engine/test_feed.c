@@ -47,10 +47,10 @@ static void fill(struct net *net, size_t node, unsigned from, unsigned to)
     }
 }
 
-#define claim_equal(f, net, node)                                       \
-    do {                                                                \
-        assert_int_equal(follow_tick(f, net, node), TLY_OK);            \
-        assert_true(follow_is_equal(f, net, node));                     \
+#define claim_equal(f, net, node)                            \
+    do {                                                     \
+        assert_int_equal(follow_tick(f, net, node), TLY_OK); \
+        assert_true(follow_is_equal(f, net, node));          \
     } while (0)
 
 /* ---- ops ---- */
@@ -107,8 +107,8 @@ static void a_long_round_comes_in_pages_while_writes_go_on(void **state)
 #define OWN UINT64_C(777)
 
 /* Question and dots of a follower that counts, in a buffer. */
-static void put_round(struct tly_buf *out, unsigned flags, struct tly_mark_list start, struct tly_mark_list end,
-                      const char *key, const struct tly_dot *dot)
+static void put_round(struct tly_buf *out, unsigned flags, struct tly_mark_list start,
+                      struct tly_mark_list end, const char *key, const struct tly_dot *dot)
 {
     struct tly_mem mem = test_mem();
     struct tly_round_writer writer;
@@ -145,8 +145,7 @@ static enum tly_result sync_with(struct net *net, size_t node, const struct tly_
 
 static struct tly_dot counted(uint64_t ts, int64_t count)
 {
-    return (struct tly_dot){
-        .version = {ts, OWN}, .op = TLY_PUT, .num = {0, 0, (uint64_t)count, 0}};
+    return (struct tly_dot){.version = {ts, OWN}, .op = TLY_PUT, .num = {0, 0, (uint64_t)count, 0}};
 }
 
 static void get_answer(const struct tly_buf *bytes, struct tly_buf *scratch, struct tly_feed_answer *answer)
@@ -662,10 +661,10 @@ static void a_question_that_somebody_made_up_harms_nobody(void **state)
 static void what_a_later_version_says_more_is_passed_over(void **state)
 {
     static const uint8_t body[] = {
-        0x83,                                                     /* a map of three */
-        0xa4, 'c', 'a', 'p', 's', 0x92, 0xa5, 'd', 'e', 'l', 't', 'a', 0xa5, 'l', 'a', 't', 'e', 'r',
-        0xa5, 'f', 'u', 't', 'u', 'r', 0x91, 0x81, 0xa1, 'x', 0xc0, /* something else */
-        0xa5, 'b', 'y', 't', 'e', 's', 0x05,
+        0x83, /* a map of three */
+        0xa4, 'c', 'a', 'p',  's', 0x92, 0xa5, 'd', 'e', 'l',  't',  'a',  0xa5, 'l',  'a',
+        't',  'e', 'r', 0xa5, 'f', 'u',  't',  'u', 'r', 0x91, 0x81, 0xa1, 'x',  0xc0, /* something else */
+        0xa5, 'b', 'y', 't',  'e', 's',  0x05,
     };
     struct tly_feed_ask ask;
     assert_int_equal(tly_feed_ask_get(tly_slice_of(body, sizeof body), &ask), TLY_OK);
@@ -696,6 +695,83 @@ static void a_follower_says_what_is_no_answer(void **state)
     net_free(net);
 }
 
+static enum tly_result drop_batch(void *context, struct tly_slice batch)
+{
+    return context == NULL && batch.n > 0 ? TLY_OK : TLY_BAD_MESSAGE;
+}
+
+/* One node alone and its follower, either of which is once without memory: then the same is asked again. */
+static bool survives_failure(size_t n, bool at_the_node, bool snapshot)
+{
+    struct test_failing failing = {.countdown = SIZE_MAX};
+    struct tly_mem whole = test_mem(), lame = test_failing_mem(&failing);
+    struct tly_time now = {NET_WALL_START, 1000};
+    struct tly_engine_config config = {.mem = at_the_node ? lame : whole,
+                                       .name = tly_slice_text("e"),
+                                       .cluster = tly_slice_text("test"),
+                                       .now = now};
+    struct tly_engine *engine, *copy;
+    struct tly_mirror *mirror;
+    struct tly_reply reply;
+    assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+    assert_int_equal(tly_engine_start(engine, 5, now), TLY_OK);
+    config.mem = at_the_node ? whole : lame;
+    assert_int_equal(tly_engine_new(&config, &copy), TLY_OK);
+    struct tly_mirror_config mirrors = {.engine = copy, .no_delta = snapshot, .bytes_max = PAGE};
+    assert_int_equal(tly_mirror_new(&mirrors, &mirror), TLY_OK);
+    for (int i = 0; i < 300; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "ctr:%d", i);
+        struct tly_request add = {.kind = TLY_ASK_ADD, .now = now, .key = tly_slice_text(key), .number = 1};
+        assert_int_equal(tly_engine_ask(engine, &add, &reply), TLY_OK);
+    }
+    struct follow f = {.engine = copy, .mirror = mirror};
+    struct tly_mem mem = at_the_node ? lame : whole;
+    tly_buf_init(&f.batches, &whole, 1u << 22);
+    tly_buf_init(&f.state, &whole, 1u << 20);
+    tly_buf_init(&f.question, &whole, 1u << 20);
+    tly_buf_init(&f.answer, &mem, TLY_FEED_ANSWER_BYTES_MAX);
+    failing.countdown = n;
+    struct tly_mirror_news news = {.more = true};
+    for (unsigned i = 0; news.more; i++) {
+        struct tly_feed_said said;
+        struct tly_mirror_sink sink = {drop_batch, NULL, NULL};
+        assert_true(i < 100);
+        tly_buf_clear(&f.question);
+        tly_buf_clear(&f.answer);
+        bool is_snapshot = tly_mirror_ask(mirror, &f.question);
+        if (f.question.result != TLY_OK) continue;
+        enum tly_result result =
+            is_snapshot ? tly_feed_snapshot(engine, tly_buf_slice(&f.question), now, &said, &f.answer)
+                        : tly_feed_sync(engine, tly_buf_slice(&f.question), now, &said, &f.answer);
+        assert_true(result == TLY_OK || (result == TLY_NOMEM && at_the_node && failing.failed));
+        if (result != TLY_OK) continue;
+        result = tly_mirror_take(mirror, tly_buf_slice(&f.answer), now, &sink, &news);
+        assert_true(result == TLY_OK || (result == TLY_NOMEM && !at_the_node && failing.failed));
+        if (result != TLY_OK) news.more = true;
+    }
+    struct tly_node_view node;
+    tly_engine_node(engine, true, &node);
+    assert_int_equal(tly_mirror_digest(mirror), node.digest);
+    bool failed = failing.failed;
+    failing.countdown = SIZE_MAX;
+    follow_end(&f);
+    tly_engine_check(engine);
+    tly_engine_free(engine);
+    assert_int_equal(test_mem_live(), 0);
+    return failed;
+}
+
+static void without_memory_it_is_only_later(void **state)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        size_t n = 0;
+        while (survives_failure(n, kind % 2 == 0, kind / 2 == 1))
+            n++;
+        assert_true(n > 5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -718,6 +794,7 @@ int main(void)
         cmocka_unit_test(a_question_that_somebody_made_up_harms_nobody),
         cmocka_unit_test(what_a_later_version_says_more_is_passed_over),
         cmocka_unit_test(a_follower_says_what_is_no_answer),
+        cmocka_unit_test(without_memory_it_is_only_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* One question of a feed follower while it is answered: what feed.c (questions, verdicts) and feed_give.c (what is handed out) share. */
-#ifndef TALLY_SERVICE_ENGINE_FEED_IMPL_H
-#define TALLY_SERVICE_ENGINE_FEED_IMPL_H
+#ifndef TALLY_SERVICE_ENGINE_FEED_INTERNAL_H
+#define TALLY_SERVICE_ENGINE_FEED_INTERNAL_H
 
 #include "service/engine/feed.h"
 #include "service/engine/impl.h"
