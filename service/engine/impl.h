@@ -233,7 +233,7 @@ struct forgetting {
 };
 
 /* The latest dots that came in below others of their life: cursors which nobody holds go back to them. */
-#define TLY_LATE_KEPT 256
+#define TLY_LATE_KEPT 64
 struct late_dots {
     uint64_t session;  /* another when nothing of what was handed out before holds */
     uint64_t count;    /* of all; the last ones are in the ring, at number modulo its size */

@@ -47,6 +47,8 @@ enum tly_result tly_mirror_new(const struct tly_mirror_config *config, struct tl
     mirror->no_delta = config->no_delta;
     mirror->bytes_max = config->bytes_max;
     mirror->held_scope = NOTHING_HELD;
+    /* Without a cursor nobody knows what of it still stands. */
+    mirror->in_snapshot = tly_ormap_count(config->engine->map) > 0;
     tly_buf_init(&mirror->cursor, mem, TLY_FEED_CURSOR_BYTES_MAX);
     tly_buf_init(&mirror->after, mem, TLY_FEED_CURSOR_BYTES_MAX);
     tly_buf_init(&mirror->names, mem, (size_t)TLY_FEED_PREFIXES_MAX * TLY_KEY_BYTES_MAX);
@@ -160,16 +162,56 @@ static bool goes_on(const struct tly_engine *e, const struct tly_round *round)
     return (round->flags & TLY_ROUND_FIRST) != 0 ? tly_marks_are_covered(e, round->start) : e->replay_taken;
 }
 
+/* What is given only in part says nothing of marks: a node that is started from it must not believe that it has everything. */
+static bool is_partial(const struct taking *taking)
+{
+    return taking->mirror->ask.prefix_count > 0;
+}
+
+/* The rows in e->writer as a part without marks, in e->part. */
+static enum tly_result put_part(struct tly_engine *e)
+{
+    const struct tly_mark_list none = {0};
+    tly_buf_clear(&e->part);
+    tly_round_writer_finish(&e->writer, 0, none, none, &e->part);
+    return e->part.result;
+}
+
+static enum tly_result take_partial_round(struct taking *taking, const struct tly_round *round)
+{
+    struct tly_engine *e = taking->mirror->engine;
+    struct tly_rows rows = tly_rows_of(round);
+    tly_round_writer_clear(&e->writer);
+    for (struct tly_row row; tly_rows_next(&rows, &row);)
+        if (!tly_round_writer_add(&e->writer, row.key, tly_strategy_by_id(row.strategy_id), &row.dot))
+            return e->writer.rows.result != TLY_OK ? e->writer.rows.result : TLY_TOO_LARGE;
+    enum tly_result result = put_part(e);
+    return result == TLY_OK ? apply(taking, tly_buf_slice(&e->part)) : result;
+}
+
 static enum tly_result take_round(struct taking *taking, struct tly_slice body)
 {
     struct tly_engine *e = taking->mirror->engine;
     struct tly_round round;
     enum tly_result result = tly_round_get(body, &round);
-    if (result == TLY_OK && !goes_on(e, &round)) result = TLY_STALE;
+    if (result == TLY_OK && !is_partial(taking) && !goes_on(e, &round)) result = TLY_STALE;
     if (result == TLY_OK) result = tly_session_admits_all(e, &round);
-    if (result == TLY_OK) result = apply(taking, body);
+    if (result != TLY_OK) return result;
+    result = is_partial(taking) ? take_partial_round(taking, &round) : apply(taking, body);
     if (result == TLY_OK) taking->news->dots += round.row_count;
     return result;
+}
+
+static enum tly_result take_begin(struct taking *taking, struct tly_slice body)
+{
+    struct tly_engine *e = taking->mirror->engine;
+    struct tly_snap_begin begin;
+    enum tly_result result = tly_snap_begin_get(body, &begin);
+    if (result != TLY_OK || !is_partial(taking)) return result == TLY_OK ? apply(taking, body) : result;
+    begin.bounds = (struct tly_bounds){0};
+    tly_buf_clear(&e->body);
+    tly_snap_begin_put(&e->body, &begin, NULL, 0);
+    return e->body.result == TLY_OK ? apply(taking, tly_buf_slice(&e->body)) : e->body.result;
 }
 
 /* Whether a row can be read here; TLY_CLOCK_AHEAD is nobody's fault but a clock's. */
@@ -188,7 +230,16 @@ static enum tly_result sift_row(struct taking *taking, const struct tly_row *row
     return TLY_OK;
 }
 
-/* A piece of a snapshot without the dots that cannot be read here; one that came twice is passed over. */
+/* Whether pieces of the snapshot are here that this one goes on from. */
+static bool is_staged(const struct tly_engine *e, uint64_t number)
+{
+    return e->redump.install != NULL && e->redump.number == number;
+}
+
+/*
+ * A piece of a snapshot, without the dots that cannot be read here. It is numbered anew: one that was durable when its cursor was not
+ * comes again, perhaps longer, and is another piece then.
+ */
 static enum tly_result take_chunk(struct taking *taking, struct tly_slice body)
 {
     struct tly_engine *e = taking->mirror->engine;
@@ -196,35 +247,46 @@ static enum tly_result take_chunk(struct taking *taking, struct tly_slice body)
     struct tly_round round;
     enum tly_result result = tly_snap_chunk_get(body, &chunk);
     if (result == TLY_OK) result = tly_round_get(chunk.part, &round);
+    if (result == TLY_OK && !is_staged(e, chunk.number)) result = TLY_STALE;
     if (result != TLY_OK) return result;
-    if (chunk.number == e->redump.number && chunk.nth < e->redump.chunks) return TLY_OK;
     tly_round_writer_clear(&e->writer);
     struct tly_rows rows = tly_rows_of(&round);
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);)
         result = sift_row(taking, &row);
+    if (result == TLY_OK) result = put_part(e);
     if (result != TLY_OK) return result;
-    tly_buf_clear(&e->part);
-    tly_buf_clear(&e->body);
-    tly_round_writer_finish(&e->writer, 0, (struct tly_mark_list){0}, (struct tly_mark_list){0}, &e->part);
+    chunk.nth = e->redump.chunks;
     chunk.part = tly_buf_slice(&e->part);
+    tly_buf_clear(&e->body);
     tly_snap_chunk_put(&e->body, &chunk);
-    result = e->part.result != TLY_OK ? e->part.result : e->body.result;
-    if (result == TLY_OK) result = apply(taking, tly_buf_slice(&e->body));
+    result = e->body.result == TLY_OK ? apply(taking, tly_buf_slice(&e->body)) : e->body.result;
     if (result == TLY_OK) taking->news->dots += round.row_count;
+    return result;
+}
+
+static enum tly_result take_end(struct taking *taking, struct tly_slice body)
+{
+    struct tly_engine *e = taking->mirror->engine;
+    struct tly_snap_end end;
+    enum tly_result result = tly_snap_end_get(body, &end);
+    if (result == TLY_OK && !is_staged(e, end.number)) result = TLY_STALE;
+    if (result != TLY_OK) return result;
+    end.chunks = e->redump.chunks;
+    tly_buf_clear(&e->body);
+    tly_snap_end_put(&e->body, &end);
+    result = e->body.result == TLY_OK ? apply(taking, tly_buf_slice(&e->body)) : e->body.result;
+    taking->news->installed = result == TLY_OK;
     return result;
 }
 
 static enum tly_result take_frame(struct taking *taking, const struct tly_frame *frame)
 {
     bool snapshot = taking->answer.verdict == TLY_FEED_SNAPSHOT;
-    enum tly_result result;
     if (frame->type == TLY_FRAME_ROUND && !snapshot) return take_round(taking, frame->body);
+    if (frame->type == TLY_FRAME_SNAP_BEGIN && snapshot) return take_begin(taking, frame->body);
     if (frame->type == TLY_FRAME_SNAP_CHUNK && snapshot) return take_chunk(taking, frame->body);
-    if (frame->type == TLY_FRAME_SNAP_BEGIN && snapshot) return apply(taking, frame->body);
-    if (frame->type != TLY_FRAME_SNAP_END || !snapshot) return frame->ignorable ? TLY_OK : TLY_UNKNOWN_FRAME;
-    result = apply(taking, frame->body);
-    taking->news->installed = result == TLY_OK;
-    return result;
+    if (frame->type == TLY_FRAME_SNAP_END && snapshot) return take_end(taking, frame->body);
+    return frame->ignorable ? TLY_OK : TLY_UNKNOWN_FRAME;
 }
 
 static enum tly_result take_frames(struct taking *taking, struct tly_slice rest)
@@ -241,13 +303,12 @@ static enum tly_result take_frames(struct taking *taking, struct tly_slice rest)
 }
 
 /* Everything that was here by another list, or nothing, is to be replaced. */
-static bool begin_snapshot(struct tly_mirror *mirror)
+static void begin_snapshot(struct tly_mirror *mirror)
 {
     mirror->in_snapshot = true;
     mirror->failed = 0;
     tly_buf_clear(&mirror->cursor);
     tly_buf_clear(&mirror->after);
-    return true;
 }
 
 static bool move_in_snapshot(struct tly_mirror *mirror, const struct taking *taking)
@@ -265,8 +326,9 @@ static bool move_in_snapshot(struct tly_mirror *mirror, const struct taking *tak
 static bool move(struct tly_mirror *mirror, const struct taking *taking)
 {
     const struct tly_feed_answer *answer = &taking->answer;
-    if (answer->verdict == TLY_FEED_COLD_START) return begin_snapshot(mirror);
     mirror->failed = 0;
+    if (answer->verdict == TLY_FEED_COLD_START) begin_snapshot(mirror);
+    if (answer->verdict == TLY_FEED_COLD_START) return true;
     if (answer->verdict == TLY_FEED_SNAPSHOT) return move_in_snapshot(mirror, taking);
     mirror->held_scope = scope_of(mirror);
     return replace(&mirror->cursor, answer->cursor);
@@ -323,9 +385,8 @@ enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice byte
     if (result != TLY_OK) return result;
     result = take_frames(&taking, tly_slice_of(bytes.p + consumed, bytes.n - consumed));
     if (is_poison(result)) mirror->failed++;
-    /* A piece that does not go on from the last one: the disk and the cursor are not of one moment. */
-    if (result == TLY_STALE || (result == TLY_BAD_MESSAGE && mirror->in_snapshot))
-        (void)begin_snapshot(mirror);
+    /* The disk and the cursor are not of one moment. */
+    if (result == TLY_STALE) begin_snapshot(mirror);
     if (result == TLY_OK && !move(mirror, &taking)) result = TLY_NOMEM;
     if (result != TLY_OK) return result;
     tidy(mirror, &taking.answer, now);

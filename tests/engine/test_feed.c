@@ -540,6 +540,56 @@ static void a_snapshot_goes_on_by_chunk_and_is_never_a_mix(void **state)
     net_free(net);
 }
 
+/*
+ * E4. It is killed when a batch is durable and the cursor that goes with it is not, again and again, in rounds and in snapshots: all
+ * of it comes once more, and counts once.
+ */
+static void killed_between_batch_and_cursor_it_loses_and_doubles_nothing(void **state)
+{
+    struct net *net = some_nodes(1);
+    struct test_rng rng = test_rng_of(test_seed_first());
+    struct follow f = {.bytes_max = PAGE};
+    size_t kills = 0, in_snapshots = 0;
+    follow_begin(&f, net, 0);
+    fill(net, 0, 0, 1000);
+    for (unsigned i = 0; kills < 200; i++) {
+        struct tly_mirror_news news;
+        struct tly_buf before;
+        struct tly_mem mem = test_mem();
+        tly_buf_init(&before, &mem, 1u << 20);
+        tly_buf_put(&before, f.state.p, f.state.n);
+        assert_true(i < 20000);
+        f.no_delta = i % 400 >= 200;
+        /* Killed at the end of a snapshot it has lost what the last piece would go on from. */
+        enum tly_result result = follow_ask(&f, net, 0, &news);
+        assert_true(result == TLY_OK || result == TLY_STALE);
+        if (test_rng_chance(&rng, 20)) {
+            tly_buf_clear(&f.state);
+            tly_buf_put(&f.state, before.p, before.n);
+            follow_restart(&f, net, 0);
+            kills++;
+            in_snapshots += news.verdict == TLY_FEED_SNAPSHOT;
+        }
+        /* Larger and smaller than before: the same piece ends elsewhere. */
+        unsigned from = (unsigned)test_rng_below(&rng, 1000);
+        fill(net, 0, from, from + 5);
+        if (i % 50 == 3) del(net, 0, "ctr:some-key:7");
+        if (i % 50 == 20) fill(net, 0, 7, 8);
+        tly_buf_fini(&before);
+    }
+    assert_true(in_snapshots > 20 && kills - in_snapshots > 20);
+    f.no_delta = false;
+    follow_restart(&f, net, 0);
+    claim_equal(&f, net, 0);
+    for (unsigned i = 0; i < 1000; i += 50) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "ctr:some-key:%u", i);
+        assert_int_equal(follow_read(&f, key), net_read(net, 0, key));
+    }
+    follow_end(&f);
+    net_free(net);
+}
+
 /* E7. */
 static void fifty_prefixes_come_in_one_snapshot(void **state)
 {
@@ -569,6 +619,10 @@ static void fifty_prefixes_come_in_one_snapshot(void **state)
     assert_string_equal(f.dropped, "kv:05: ");
     assert_int_equal(tly_engine_entry(f.engine, tly_slice_text("kv:05:x"), &view), TLY_NOT_FOUND);
 
+    /* What it keeps claims no marks: it has a part of everything. */
+    for (size_t i = 0; i < tly_engine_lives(f.engine); i++)
+        assert_int_equal(tly_engine_life(f.engine, i).mark, 0);
+
     /* Rounds keep to the prefixes too, and another list is another snapshot. */
     f.no_delta = false;
     follow_restart(&f, net, 0);
@@ -578,6 +632,8 @@ static void fifty_prefixes_come_in_one_snapshot(void **state)
     assert_int_equal(f.answers[TLY_FEED_OPS], 1);
     assert_int_equal(tly_engine_entry(f.engine, tly_slice_text("kv:49:y"), &view), TLY_OK);
     assert_int_equal(tly_engine_entry(f.engine, tly_slice_text("kv:other"), &view), TLY_NOT_FOUND);
+    for (size_t i = 0; i < tly_engine_lives(f.engine); i++)
+        assert_int_equal(tly_engine_life(f.engine, i).mark, 0);
     f.prefix_count = 10;
     follow_restart(&f, net, 0);
     assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
@@ -789,6 +845,7 @@ int main(void)
         cmocka_unit_test(a_poison_dot_costs_a_snapshot_and_is_kept_out),
         cmocka_unit_test(without_delta_it_lives_on_snapshots),
         cmocka_unit_test(a_snapshot_goes_on_by_chunk_and_is_never_a_mix),
+        cmocka_unit_test(killed_between_batch_and_cursor_it_loses_and_doubles_nothing),
         cmocka_unit_test(fifty_prefixes_come_in_one_snapshot),
         cmocka_unit_test(a_page_that_finds_nothing_goes_on),
         cmocka_unit_test(a_question_that_somebody_made_up_harms_nobody),
