@@ -104,7 +104,8 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->memory_max = config->memory_max;
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
-    e->random = e->late.session = config->seed;
+    e->random = config->seed;
+    e->late.session = config->seed + config->now.wall_ns;
     e->has_store = config->has_store;
     e->now = config->now;
     e->time = tly_cluster_time_of(config->now);
