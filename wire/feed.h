@@ -105,7 +105,7 @@ struct tly_feed_cursor {
 void tly_feed_cursor_put(struct tly_buf *out, const struct tly_feed_cursor *cursor,
                          struct tly_mark_list marks, const struct tly_feed_sent *sent, size_t sent_count);
 /* TLY_UNKNOWN_FRAME: of another form, which a later or earlier version gave; TLY_BAD_MESSAGE: nobody gave it. */
-enum tly_result tly_feed_cursor_get(struct tly_slice bytes, struct tly_feed_cursor *cursor) TLY_MUST_CHECK;
+enum tly_result tly_feed_cursor_get(struct tly_slice bytes, struct tly_feed_cursor *out) TLY_MUST_CHECK;
 bool tly_feed_sent_next(struct tly_feed_cursor *cursor, struct tly_feed_sent *sent);
 
 /* Where the walk of a snapshot stands. */

@@ -367,7 +367,7 @@ static bool is_wrong_kind(const struct tly_mirror *mirror, const struct tly_feed
     return (answer->verdict == TLY_FEED_SNAPSHOT) != mirror->in_snapshot;
 }
 
-enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice bytes, struct tly_time now,
+enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice answer, struct tly_time now,
                                 const struct tly_mirror_sink *sink, struct tly_mirror_news *news)
 {
     struct tly_engine *e = mirror->engine;
@@ -378,12 +378,12 @@ enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice byte
     e->now = now;
     tly_clock_tick(tly_ormap_clock(e->map), now);
     /* The answer is read from e->frame, which nothing that applies it uses. */
-    enum tly_result result = tly_frame_get(bytes, &e->frame, &frame, &consumed);
+    enum tly_result result = tly_frame_get(answer, &e->frame, &frame, &consumed);
     if (result == TLY_OK && frame.type != TLY_FRAME_FEED_ANSWER) result = TLY_UNKNOWN_FRAME;
     if (result == TLY_OK) result = tly_feed_answer_get(frame.body, &taking.answer);
     if (result == TLY_OK && is_wrong_kind(mirror, &taking.answer)) result = TLY_BAD_MESSAGE;
     if (result != TLY_OK) return result;
-    result = take_frames(&taking, tly_slice_of(bytes.p + consumed, bytes.n - consumed));
+    result = take_frames(&taking, tly_slice_of(answer.p + consumed, answer.n - consumed));
     if (is_poison(result)) mirror->failed++;
     /* The disk and the cursor are not of one moment. */
     if (result == TLY_STALE) begin_snapshot(mirror);
