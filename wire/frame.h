@@ -40,6 +40,9 @@ enum tly_frame_type {
     TLY_FRAME_ARCHIVE_HEAD = 24,
     TLY_FRAME_ARCHIVE_ROWS = 25,
     TLY_FRAME_ARCHIVE_END = 26,
+    /* In questions and answers of the feed only: wire/feed.h. */
+    TLY_FRAME_FEED_ASK = 27,
+    TLY_FRAME_FEED_ANSWER = 28,
     /* In the store's files only: service/shell/segment.h. */
     TLY_FRAME_SYNCED = 30,
     TLY_FRAME_SEGMENT_END = 31

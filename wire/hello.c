@@ -1,4 +1,5 @@
 /* HELLO is a map, so that a later version can say more to who understands it. */
+#include "wire/fields.h"
 #include "wire/message.h"
 #include "wire/pack.h"
 
@@ -7,10 +8,8 @@
 #define MAGIC "tally"
 #define DELTA "delta"
 #define SNAPSHOT "snapshot"
-/* Bounds on what a peer of another version may have put in. */
-#define PAIRS_MAX 64
+/* A bound on what a peer of another version may have put in. */
 #define CAPS_MAX 64
-#define WORD_BYTES_MAX 32
 
 /* An empty name would be our own mistake; one that is too long may be the operator's. */
 static void check_lengths(struct tly_buf *out, const struct tly_hello *hello)
@@ -82,15 +81,16 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
     tly_marks_put(out, marks, mark_count);
 }
 
-static void get_magic(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_magic(struct tly_cursor *cursor, void *message)
 {
-    (void)hello;
+    (void)message;
     struct tly_slice magic = tly_get_bytes(cursor, sizeof MAGIC - 1);
     if (!tly_slice_equal(magic, tly_slice_text(MAGIC))) tly_cursor_fail(cursor);
 }
 
-static void get_versions(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_versions(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     if (tly_get_array(cursor, 2) != 2) tly_cursor_fail(cursor);
     hello->version_oldest = tly_get_uint(cursor);
     hello->version_newest = tly_get_uint(cursor);
@@ -104,24 +104,28 @@ static struct tly_slice get_name(struct tly_cursor *cursor)
     return name;
 }
 
-static void get_cluster(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_cluster(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->cluster = get_name(cursor);
 }
 
-static void get_node_name(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_node_name(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->name = get_name(cursor);
 }
 
-static void get_origin(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_origin(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->origin = tly_get_uint(cursor);
     if (hello->origin == 0) tly_cursor_fail(cursor);
 }
 
-static void get_prefixes(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_prefixes(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     size_t elements = tly_get_array(cursor, (size_t)2 * TLY_PREFIXES_MAX);
     if (elements % 2 != 0) tly_cursor_fail(cursor);
     hello->prefixes = (struct tly_prefixes){*cursor, elements / 2};
@@ -135,42 +139,44 @@ static void get_prefixes(struct tly_cursor *cursor, struct tly_hello *hello)
     }
 }
 
-static void get_caps(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_caps(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     size_t count = tly_get_array(cursor, CAPS_MAX);
     for (size_t i = 0; i < count; i++) {
-        struct tly_slice cap = tly_get_bytes(cursor, WORD_BYTES_MAX);
+        struct tly_slice cap = tly_get_bytes(cursor, TLY_WORD_BYTES_MAX);
         if (tly_slice_equal(cap, tly_slice_text(DELTA))) hello->delta = true;
         if (tly_slice_equal(cap, tly_slice_text(SNAPSHOT))) hello->snapshot = true;
     }
 }
 
-static void get_wall(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_wall(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->wall_ns = tly_get_uint(cursor);
 }
 
-static void get_address(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_address(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->address = tly_get_bytes(cursor, TLY_ADDRESS_BYTES_MAX);
 }
 
-static void get_marks(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_marks(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->marks = tly_marks_get(cursor);
 }
 
-static void get_table(struct tly_cursor *cursor, struct tly_hello *hello)
+static void get_table(struct tly_cursor *cursor, void *message)
 {
+    struct tly_hello *hello = message;
     hello->table = tly_get_uint(cursor);
     if (hello->table == 0) tly_cursor_fail(cursor);
 }
 
 /* The last may be absent. */
-static const struct {
-    const char *key;
-    void (*get)(struct tly_cursor *cursor, struct tly_hello *hello);
-} fields[] = {
+static const struct tly_field_reader fields[] = {
     {"magic", get_magic},     {"versions", get_versions}, {"cluster", get_cluster}, {"name", get_node_name},
     {"origin", get_origin},   {"prefixes", get_prefixes}, {"caps", get_caps},       {"wall", get_wall},
     {"address", get_address}, {"marks", get_marks},       {"table", get_table},
@@ -178,32 +184,11 @@ static const struct {
 
 #define FIELDS (sizeof fields / sizeof fields[0])
 
-static size_t field_of(struct tly_slice key)
-{
-    size_t i = 0;
-    while (i < FIELDS && !tly_slice_equal(key, tly_slice_text(fields[i].key)))
-        i++;
-    return i;
-}
-
 enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello)
 {
     struct tly_cursor cursor = tly_cursor_of(body);
     *hello = (struct tly_hello){0};
-    unsigned seen = 0;
-    size_t pairs = tly_get_map(&cursor, PAIRS_MAX);
-    for (size_t i = 0; i < pairs && cursor.result == TLY_OK; i++) {
-        size_t field = field_of(tly_get_bytes(&cursor, WORD_BYTES_MAX));
-        if (field == FIELDS) {
-            tly_cursor_skip(&cursor);
-            continue;
-        }
-        if ((seen & 1u << field) != 0) tly_cursor_fail(&cursor);
-        seen |= 1u << field;
-        fields[field].get(&cursor, hello);
-    }
-    seen |= 1u << (FIELDS - 1);
-    if (seen != (1u << FIELDS) - 1) tly_cursor_fail(&cursor);
+    tly_fields_get(&cursor, fields, FIELDS, FIELDS - 1, hello);
     return tly_cursor_end(&cursor);
 }
 

@@ -14,6 +14,14 @@ const char *tly_cold_start_word(enum tly_cold_start reason)
     return (size_t)reason < TLY_COLD_START_COUNT ? words[reason] : "unknown";
 }
 
+enum tly_cold_start tly_cold_start_named(struct tly_slice word)
+{
+    enum tly_cold_start reason = TLY_COLD_FLOOR;
+    for (size_t i = 0; i < TLY_COLD_START_COUNT; i++)
+        if (tly_slice_equal(word, tly_slice_text(words[i]))) reason = (enum tly_cold_start)i;
+    return reason;
+}
+
 static void get_array_of(struct tly_cursor *cursor, size_t elements)
 {
     if (tly_get_array(cursor, elements) != elements) tly_cursor_fail(cursor);
@@ -33,9 +41,7 @@ enum tly_result tly_cold_get(struct tly_slice body, struct tly_cold *cold)
     struct tly_slice word = tly_get_bytes(&cursor, TLY_NAME_BYTES_MAX);
     if (word.n == 0) tly_cursor_fail(&cursor);
     cold->forgotten = tly_get_uint(&cursor);
-    cold->reason = TLY_COLD_FLOOR;
-    for (size_t i = 0; i < TLY_COLD_START_COUNT; i++)
-        if (tly_slice_equal(word, tly_slice_text(words[i]))) cold->reason = (enum tly_cold_start)i;
+    cold->reason = tly_cold_start_named(word);
     return tly_cursor_end(&cursor);
 }
 

@@ -25,10 +25,11 @@ enum tly_cold_start {
 };
 
 const char *tly_cold_start_word(enum tly_cold_start reason);
+/* An unknown word reads as TLY_COLD_FLOOR: the remedy is the same. */
+enum tly_cold_start tly_cold_start_named(struct tly_slice word);
 
 /*
- * COLD_START and SNAP_ASK: [reason, forgotten]; forgotten: the newest ts that the sender has forgotten. An unknown word reads as
- * TLY_COLD_FLOOR: the remedy is the same.
+ * COLD_START and SNAP_ASK: [reason, forgotten]; forgotten: the newest ts that the sender has forgotten.
  */
 struct tly_cold {
     enum tly_cold_start reason;

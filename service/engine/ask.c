@@ -209,18 +209,23 @@ static enum tly_result ask_register(struct tly_engine *e, struct tly_slice prefi
     return TLY_OK;
 }
 
-enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request,
-                               struct tly_reply *reply)
+void tly_engine_wake(struct tly_engine *e, struct tly_time now)
 {
-    *reply = (struct tly_reply){0};
     /* Many are asked at one moment, and what is told twice changes nothing. */
-    struct tly_time now = tly_time_believed(e, request->now);
+    now = tly_time_believed(e, now);
     if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) {
         e->now = now;
         tly_clock_tick(tly_ormap_clock(e->map), e->now);
         tly_time_tick(e);
     }
     tly_time_use(e);
+}
+
+enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request,
+                               struct tly_reply *reply)
+{
+    *reply = (struct tly_reply){0};
+    tly_engine_wake(e, request->now);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
     if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);

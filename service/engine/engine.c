@@ -105,6 +105,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
     e->random = config->seed;
+    e->late.session = config->seed + config->now.wall_ns;
     e->has_store = config->has_store;
     e->now = config->now;
     e->wall_earliest_ns = config->wall_earliest_ns;

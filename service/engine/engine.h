@@ -307,59 +307,69 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
 /* ---- looking in ---- */
 
 /* Counters since the start. X(name, help) */
-#define TLY_STATS(X)                                                                    \
-    X(checks_ok, "Checks admitted")                                                     \
-    X(checks_over, "Checks refused")                                                    \
-    X(checks_unknown, "Checks against a limit that does not exist")                     \
-    X(checks_uncounted, "Checks admitted without counting because the store was full")  \
-    X(writes, "Local writes other than checks")                                         \
-    X(rounds_sent, "Parts of rounds sent to peers")                                     \
-    X(rounds_received, "Parts of rounds received")                                      \
-    X(dots_sent, "Dots sent to peers")                                                  \
-    X(dots_received, "Dots received")                                                   \
-    X(dots_applied, "Received dots that were new")                                      \
-    X(dots_redundant, "Received dots that were known or dominated")                     \
-    X(dots_stale, "Received dots dropped as stale")                                     \
-    X(dots_malformed, "Received dots kept out as malformed")                            \
-    X(dots_forged, "Received dots of our own life, dropped")                            \
-    X(dots_repaired, "Dots let in though their mark said that they were here")          \
-    X(archives_applied, "Archives applied")                                             \
-    X(archives_refused, "Archives refused, nothing of which was applied")               \
-    X(dots_expired, "Dots dropped because their window is over")                        \
-    X(naks_sent, "Rounds not taken")                                                    \
-    X(naks_received, "Rounds that a peer did not take")                                 \
-    X(bytes_sent, "Bytes handed to peer connections")                                   \
-    X(bytes_received, "Bytes received from peers")                                      \
-    X(sessions_up, "Peer sessions that came up")                                        \
-    X(sessions_refused, "Peer sessions refused")                                        \
-    X(sessions_broken, "Peer sessions ended by a protocol error")                       \
-    X(frames_ignored, "Unknown ignorable frames skipped")                               \
-    X(dials, "Connections dialled")                                                     \
-    X(clock_lives, "Lives begun because the time in use was off by more than max_skew") \
-    X(stale_callbacks, "Events of connections that were already replaced")              \
-    X(probes_sent, "Members asked after a silent one")                                  \
-    X(suspicions, "Members that this node began to suspect")                            \
-    X(verdicts, "Members that this node declared dead")                                 \
-    X(refutations, "Times this node contradicted what was said of it")                  \
-    X(pauses, "Times this node found that it had been stopped for a while")             \
-    X(checks_refused_full, "Checks refused because the store was full")                 \
-    X(writes_refused_full, "Writes refused because the store was full")                 \
-    X(dots_held_back, "Received dots left out until there is room for them")            \
-    X(rounds_held_back, "Received parts of rounds that did not fit whole")              \
-    X(dots_refused, "Received dots of settled lives, refused")                          \
-    X(dots_ended, "Dots dropped because their deadline is past and known everywhere")   \
-    X(removes_forgotten, "REMOVEs forgotten")                                           \
-    X(lives_settled, "Lives settled")                                                   \
-    X(lives_dropped, "Settled lives of which nothing is left")                          \
-    X(members_forgotten, "Members declared forgotten here")                             \
-    X(cold_starts_floor, "Cold starts here: below a floor")                             \
-    X(cold_starts_forgotten, "Cold starts here: this node had been forgotten")          \
-    X(cold_starts_ahead, "Cold starts here: a peer knew more of this life")             \
-    X(cold_starts_apply_failed, "Cold starts here: a round failed twice")               \
-    X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")              \
-    X(snapshots_sent, "Snapshots sent to the end")                                      \
-    X(snapshots_installed, "Snapshots installed")                                       \
-    X(units_carried, "Units of former lives carried over")                              \
+#define TLY_STATS(X)                                                                       \
+    X(checks_ok, "Checks admitted")                                                        \
+    X(checks_over, "Checks refused")                                                       \
+    X(checks_unknown, "Checks against a limit that does not exist")                        \
+    X(checks_uncounted, "Checks admitted without counting because the store was full")     \
+    X(writes, "Local writes other than checks")                                            \
+    X(rounds_sent, "Parts of rounds sent to peers")                                        \
+    X(rounds_received, "Parts of rounds received")                                         \
+    X(dots_sent, "Dots sent to peers")                                                     \
+    X(dots_received, "Dots received")                                                      \
+    X(dots_applied, "Received dots that were new")                                         \
+    X(dots_redundant, "Received dots that were known or dominated")                        \
+    X(dots_stale, "Received dots dropped as stale")                                        \
+    X(dots_malformed, "Received dots kept out as malformed")                               \
+    X(dots_forged, "Received dots of our own life, dropped")                               \
+    X(dots_repaired, "Dots let in though their mark said that they were here")             \
+    X(archives_applied, "Archives applied")                                                \
+    X(archives_refused, "Archives refused, nothing of which was applied")                  \
+    X(dots_expired, "Dots dropped because their window is over")                           \
+    X(naks_sent, "Rounds not taken")                                                       \
+    X(naks_received, "Rounds that a peer did not take")                                    \
+    X(bytes_sent, "Bytes handed to peer connections")                                      \
+    X(bytes_received, "Bytes received from peers")                                         \
+    X(sessions_up, "Peer sessions that came up")                                           \
+    X(sessions_refused, "Peer sessions refused")                                           \
+    X(sessions_broken, "Peer sessions ended by a protocol error")                          \
+    X(frames_ignored, "Unknown ignorable frames skipped")                                  \
+    X(dials, "Connections dialled")                                                        \
+    X(clock_lives, "Lives begun because the time in use was off by more than max_skew")    \
+    X(stale_callbacks, "Events of connections that were already replaced")                 \
+    X(probes_sent, "Members asked after a silent one")                                     \
+    X(suspicions, "Members that this node began to suspect")                               \
+    X(verdicts, "Members that this node declared dead")                                    \
+    X(refutations, "Times this node contradicted what was said of it")                     \
+    X(pauses, "Times this node found that it had been stopped for a while")                \
+    X(checks_refused_full, "Checks refused because the store was full")                    \
+    X(writes_refused_full, "Writes refused because the store was full")                    \
+    X(dots_held_back, "Received dots left out until there is room for them")               \
+    X(rounds_held_back, "Received parts of rounds that did not fit whole")                 \
+    X(dots_refused, "Received dots of settled lives, refused")                             \
+    X(dots_ended, "Dots dropped because their deadline is past and known everywhere")      \
+    X(removes_forgotten, "REMOVEs forgotten")                                              \
+    X(lives_settled, "Lives settled")                                                      \
+    X(lives_dropped, "Settled lives of which nothing is left")                             \
+    X(members_forgotten, "Members declared forgotten here")                                \
+    X(cold_starts_floor, "Cold starts here: below a floor")                                \
+    X(cold_starts_forgotten, "Cold starts here: this node had been forgotten")             \
+    X(cold_starts_ahead, "Cold starts here: a peer knew more of this life")                \
+    X(cold_starts_apply_failed, "Cold starts here: a round failed twice")                  \
+    X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")                 \
+    X(snapshots_sent, "Snapshots sent to the end")                                         \
+    X(snapshots_installed, "Snapshots installed")                                          \
+    X(units_carried, "Units of former lives carried over")                                 \
+    X(feed_up_to_date, "Questions of feed followers: nothing new")                         \
+    X(feed_ops, "Questions of feed followers: answered with changes")                      \
+    X(feed_pages, "Questions of feed followers: answered with a piece of a snapshot")      \
+    X(feed_refused, "Questions of feed followers: refused")                                \
+    X(feed_dots_taken, "Dots that feed followers sent")                                    \
+    X(feed_cold_floor, "Feed followers sent to a snapshot: below a floor")                 \
+    X(feed_cold_forgotten, "Feed followers sent to a snapshot: their life is closed")      \
+    X(feed_cold_ahead, "Feed followers sent to a snapshot: they know more than this node") \
+    X(feed_cold_apply_failed, "Feed followers sent to a snapshot: an answer failed twice") \
+    X(feed_cold_no_delta, "Feed followers sent to a snapshot: they take no changes")       \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {

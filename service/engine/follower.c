@@ -135,6 +135,18 @@ void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts
     if (reach->sent >= ts) reach->sent = ts - 1;
 }
 
+enum tly_result tly_follower_resume(struct tly_follower *follower, struct tly_mark sent, uint64_t passed)
+{
+    if (!cover_lives(follower)) return TLY_NOMEM;
+    for (size_t i = 0; i < follower->lives; i++) {
+        struct tly_reach *reach = &follower->reach[i];
+        if (reach->origin != sent.origin || sent.ts < reach->sent) continue;
+        reach->sent = sent.ts;
+        reach->passed = passed;
+    }
+    return TLY_OK;
+}
+
 enum tly_result tly_follower_catch_up(struct tly_follower *follower)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
@@ -216,6 +228,20 @@ static bool has_failed(const struct sheet *sheet)
                                            : sheet->pens->writer->rows.result != TLY_OK;
 }
 
+static bool is_full(const struct sheet *sheet)
+{
+    const struct tly_only *only = sheet->wish->only;
+    return bytes_of(sheet) >= sheet->wish->rows_bytes_max || (only != NULL && only->looks == 0);
+}
+
+static bool is_wanted(const struct sheet *sheet, struct tly_slice key)
+{
+    struct tly_only *only = sheet->wish->only;
+    if (only == NULL) return true;
+    if (only->looks > 0) only->looks--;
+    return only->wants(only->context, key);
+}
+
 /* Writes the rows of one life; false: the part is full. */
 static bool write_life(const struct sheet *sheet, size_t life)
 {
@@ -233,8 +259,8 @@ static bool write_life(const struct sheet *sheet, size_t life)
         }
         skip = 0;
         /* A part seldom ends between two records of one version: only if they are forged and do not fit together. */
-        if (ts != reach->sent && bytes_of(sheet) >= sheet->wish->rows_bytes_max) return false;
-        if (!add_row(sheet, &scanned)) {
+        if (ts != reach->sent && is_full(sheet)) return false;
+        if (is_wanted(sheet, scanned.key) && !add_row(sheet, &scanned)) {
             if (ts == reach->sent) reach->passed = nth - 1;
             if (ts == reach->sent) reach->sent = ts - 1;
             return false;

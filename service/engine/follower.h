@@ -44,6 +44,9 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
 /* It did not take a round: forget what it was thought to have; its own marks follow. */
 void tly_follower_reset(struct tly_follower *follower);
+/* It was handed a life's dots up to here, and of those at ts so many; call tly_follower_has before. */
+enum tly_result tly_follower_resume(struct tly_follower *follower, struct tly_mark sent,
+                                    uint64_t passed) TLY_MUST_CHECK;
 /* It holds all that is here now: a disk that was just read. */
 enum tly_result tly_follower_catch_up(struct tly_follower *follower) TLY_MUST_CHECK;
 /*
@@ -69,8 +72,16 @@ bool tly_follower_is_due(const struct tly_follower *follower, uint64_t now_ns);
 /* Live records beyond what it has acknowledged. O(lives * log records beyond). */
 uint64_t tly_follower_lag(const struct tly_follower *follower);
 
+/* Not everything: keys that are wanted, found by looking at so many records at most. */
+struct tly_only {
+    bool (*wants)(void *context, struct tly_slice key);
+    void *context;
+    size_t looks; /* left */
+};
+
 struct tly_part_wish {
     size_t rows_bytes_max; /* about so many bytes of rows */
+    struct tly_only *only; /* NULL: all keys */
     uint64_t only_origin;  /* rows of this life alone, and no end of the round; 0: of all */
     uint64_t now_ns;       /* mono; what is due later waits, and so do its marks */
     bool tell;             /* with a stream: our marks that it has not heard go along */
@@ -84,7 +95,7 @@ struct tly_pens {
 };
 
 struct tly_handed {
-    size_t rows; /* dots in it; 0 with only_origin: nothing was appended */
+    size_t rows; /* dots in it; 0, and it is not the last: nothing was appended */
     bool last;   /* the round is complete */
 };
 

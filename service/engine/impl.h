@@ -10,6 +10,7 @@
  *     archive.c   exports, and archives that are applied
  *     room.c      what memory_max leaves room for     watch.c     who is told of changes
  *     part.c      parts of streams, protocol version 2
+ *     feed.c      the feed over questions and answers: sync; feed_give.c: what is handed out
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
  *     snapshot.c  snapshots, given and taken
  *     life.c      which life this node speaks as
@@ -127,6 +128,7 @@ struct snap_out {
     uint64_t frozen;    /* this node's number when it began */
     uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
     uint64_t wait_until, give_up_at;
+    struct tly_only *only; /* keys that are wanted; NULL: all */
 };
 
 /* A snapshot on its way in. */
@@ -236,6 +238,15 @@ struct forgetting {
     size_t closed_count, closed_capacity;
 };
 
+/* The latest dots that came in below others of their life: cursors which nobody holds go back to them. */
+#define TLY_LATE_KEPT 64
+struct late_dots {
+    uint64_t session;  /* another when nothing of what was handed out before holds */
+    uint64_t count;    /* of all; the last ones are in the ring, at number modulo its size */
+    uint64_t repaired; /* number of the last one that came in below its mark */
+    struct tly_mark ring[TLY_LATE_KEPT];
+};
+
 /* An effect whose bytes lie in the arena until the step is done. */
 struct pending {
     struct tly_effect effect;
@@ -307,6 +318,7 @@ struct tly_engine {
     uint64_t next_dial; /* number of the next connection of ours */
     uint64_t new_life_at;
     struct forgetting forget;
+    struct late_dots late;
     struct snap_out dump;  /* to the disk */
     struct snap_in redump; /* from the disk */
     uint64_t held_batch;   /* peers hear nothing before this batch is stored */
@@ -385,6 +397,9 @@ bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, u
 void tly_link_tick(struct tly_engine *e);
 uint64_t tly_link_deadline(const struct tly_engine *e);
 uint64_t tly_random(struct tly_engine *e);
+
+/* Before a question that is no step: the time is now. */
+void tly_engine_wake(struct tly_engine *e, struct tly_time now);
 
 /* session.c */
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
@@ -514,6 +529,14 @@ uint64_t tly_life_deadline(const struct tly_engine *e);
 /* ring.c */
 /* Works out is_linked of every peer, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
+/* feed.c */
+/* A dot has come in: cursors that were given out may be past its place. */
+void tly_late_learned(struct tly_engine *e, const struct tly_life *life, uint64_t ts);
+/* Nothing of what was handed out before holds. */
+void tly_late_reset(struct tly_engine *e);
+/* Whether a follower with these marks lacks a REMOVE that may be forgotten here. */
+bool tly_snap_is_below_floor(struct tly_engine *e, struct tly_marks marks);
+
 /* archive.c */
 enum tly_result tly_archive_apply(struct tly_engine *e, struct tly_slice archive, size_t rows_max,
                                   struct tly_applied *applied) TLY_MUST_CHECK;

@@ -201,9 +201,11 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
     for (size_t i = 0; i < e->conn_count; i++)
         tly_follower_rewind(&e->conns[i]->follower, life, dot->version.ts);
     tly_follower_rewind(&e->disk, life, dot->version.ts);
+    struct tly_life reached = tly_ormap_life(e->map, life);
+    if (reached.last > dot->version.ts || reached.mark >= dot->version.ts)
+        tly_late_learned(e, &reached, dot->version.ts);
     /* A peer would drop a dot below its mark; the disk has to have it. */
-    if (dot->version.ts <= tly_ormap_life(e->map, life).mark)
-        tly_follower_reopen(&e->disk, life, dot->version.ts);
+    if (dot->version.ts <= reached.mark) tly_follower_reopen(&e->disk, life, dot->version.ts);
     tly_exports_rewind(e, life, dot->version.ts);
 }
 

@@ -53,13 +53,27 @@ static const struct tly_entry *unfinished(struct tly_engine *e, struct snap_out 
     return entry;
 }
 
+/* The next entry that is wanted, after so many looks at most; NULL: *is_last, or not yet. */
+static const struct tly_entry *next_entry(struct tly_engine *e, struct snap_out *out, bool *is_last)
+{
+    for (;;) {
+        if (out->only != NULL && out->only->looks == 0) return NULL;
+        const struct tly_entry *entry = tly_ormap_each(e->map, &out->cursor);
+        *is_last = entry == NULL;
+        if (out->only == NULL || entry == NULL) return entry;
+        out->only->looks--;
+        if (out->only->wants(out->only->context, tly_entry_key(entry))) return entry;
+    }
+}
+
 /* Fills the writer; false: there is nothing left. */
 static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
 {
     tly_round_writer_clear(&e->writer);
     const struct tly_entry *entry = unfinished(e, out);
+    bool is_last = false;
     while (tly_round_writer_bytes(&e->writer) < rows_bytes_max) {
-        if (entry == NULL) entry = tly_ormap_each(e->map, &out->cursor);
+        if (entry == NULL) entry = next_entry(e, out, &is_last);
         if (entry == NULL) break;
         if (!put_entry(e, out, entry)) {
             struct tly_slice key = tly_entry_key(entry);
@@ -69,7 +83,7 @@ static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_
         }
         entry = NULL;
     }
-    return tly_round_writer_bytes(&e->writer) > 0;
+    return tly_round_writer_bytes(&e->writer) > 0 || !is_last;
 }
 
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
@@ -128,7 +142,7 @@ static enum tly_result take_chunk(struct tly_engine *e, struct snap_in *in, stru
         result = tly_install_add(in->install, row.key, &row.dot, &outcome);
         if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
     }
-    in->chunks++;
+    if (result == TLY_OK) in->chunks++; /* otherwise it may come again */
     return result;
 }
 
@@ -272,6 +286,7 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
     tly_snap_dump(e);
     tly_watch_resync(e);
     tly_exports_fail(e);
+    tly_late_reset(e);
     for (size_t i = e->conn_count; i-- > 0;)
         tly_conn_end(e, e->conns[i], "resync", "a snapshot was installed");
     tly_member_learn_all(e);
@@ -314,7 +329,7 @@ static bool is_known(struct tly_engine *e, struct tly_marks marks, struct tly_ve
     return false;
 }
 
-static bool is_below_floor(struct tly_engine *e, struct tly_marks marks)
+bool tly_snap_is_below_floor(struct tly_engine *e, struct tly_marks marks)
 {
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
@@ -330,7 +345,7 @@ bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_
     conn->below = true;
     if (tly_lives_is_closed(e, hello->origin))
         conn->below_why = TLY_COLD_FORGOTTEN;
-    else if (is_below_floor(e, hello->marks))
+    else if (tly_snap_is_below_floor(e, hello->marks))
         conn->below_why = TLY_COLD_FLOOR;
     else if (!hello->delta && hello->snapshot)
         conn->below_why = TLY_COLD_NO_DELTA;

@@ -162,6 +162,15 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     return result;
 }
 
+enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct tly_slice question,
+                                 struct tly_feed_said *said, struct tly_buf *out)
+{
+    enum tly_result result = feed(app->engine, question, tly_app_read_time(), said, out);
+    tly_app_tick_soon(app);
+    app->took_writes = true;
+    return result;
+}
+
 uint64_t tly_app_ticket(const struct tly_app *app)
 {
     return tly_engine_ticket(app->engine);

@@ -5,7 +5,7 @@
 #ifndef TALLY_SERVICE_SHELL_APP_H
 #define TALLY_SERVICE_SHELL_APP_H
 
-#include "service/engine/engine.h"
+#include "service/engine/feed.h"
 #include "service/shell/config.h"
 #include "service/shell/log.h"
 
@@ -20,6 +20,12 @@ struct tly_log *tly_app_log(struct tly_app *app);
 /* Asks the engine; request->now is set here. Whatever changed is flushed at the end of this turn of the loop. */
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request,
                             struct tly_reply *reply) TLY_MUST_CHECK;
+
+/* A question of the change feed: tly_feed_sync or tly_feed_snapshot, at the time now. It may bring writes. */
+typedef enum tly_result tly_app_feed(struct tly_engine *engine, struct tly_slice question,
+                                     struct tly_time now, struct tly_feed_said *said, struct tly_buf *out);
+enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct tly_slice question,
+                                 struct tly_feed_said *said, struct tly_buf *out) TLY_MUST_CHECK;
 
 /* The ticket that an answer to what was just asked has to wait for (tly_engine_ticket); 0: it may go out now. */
 uint64_t tly_app_ticket(const struct tly_app *app);

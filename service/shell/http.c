@@ -155,6 +155,17 @@ bool tly_http_method_is(const struct tly_http_request *request, const char *meth
     return tly_slice_equal(request->method, tly_slice_text(method));
 }
 
+bool tly_http_whole_body(const struct tly_http_request *request, struct tly_buf *room, struct tly_slice *body)
+{
+    *body = request->body;
+    if (!request->is_chunked) return true;
+    struct tly_slice piece;
+    for (size_t at = 0; tly_http_body_next(request, &at, &piece);)
+        tly_buf_put(room, piece.p, piece.n);
+    *body = tly_buf_slice(room);
+    return room->result == TLY_OK;
+}
+
 /* ---- sending ---- */
 
 static void put(struct tly_buf *out, const char *text)

@@ -79,6 +79,10 @@ const char *tly_http_reason(int status);
 /* Whether the request's method is this one. */
 bool tly_http_method_is(const struct tly_http_request *request, const char *method);
 
+/* All of the request's body in one piece; in place, unless it came in chunks: then in `room`. False: no memory. */
+bool tly_http_whole_body(const struct tly_http_request *request, struct tly_buf *room,
+                         struct tly_slice *body);
+
 /* Retry-After, RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) for a verdict. */
 void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict);
 
@@ -98,6 +102,8 @@ tly_http_handler tly_http_run_cluster, tly_http_run_forget, tly_http_run_peers, 
     tly_http_run_healthz, tly_http_run_readyz, tly_http_run_root;
 /* http_routes_archive.c */
 tly_http_handler tly_http_run_export, tly_http_run_apply, tly_http_run_explain;
+/* http_routes_feed.c */
+tly_http_handler tly_http_run_sync, tly_http_run_snapshot;
 /* metrics.c: Prometheus' text format 0.0.4 */
 tly_http_handler tly_http_run_metrics;
 

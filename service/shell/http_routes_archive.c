@@ -61,18 +61,6 @@ void tly_http_run_export(struct tly_exchange *x)
 
 /* ---- apply ---- */
 
-/* All of the request's body in one piece; in place, unless it came in chunks. False: no memory. */
-static bool whole_body(const struct tly_http_request *request, struct tly_buf *room, struct tly_slice *body)
-{
-    *body = request->body;
-    if (!request->is_chunked) return true;
-    struct tly_slice piece;
-    for (size_t at = 0; tly_http_body_next(request, &at, &piece);)
-        tly_buf_put(room, piece.p, piece.n);
-    *body = tly_buf_slice(room);
-    return room->result == TLY_OK;
-}
-
 static int status_of_refusal(enum tly_result result)
 {
     switch (result) {
@@ -124,7 +112,8 @@ void tly_http_run_apply(struct tly_exchange *x)
     tly_buf_init(&room, &x->body->mem, TLY_HTTP_BODY_BYTES_MAX);
     enum tly_result result = TLY_NOMEM;
     reply.applied = (struct tly_applied){0};
-    if (whole_body(x->request, &room, &request.bytes)) result = tly_app_ask(x->app, &request, &reply);
+    if (tly_http_whole_body(x->request, &room, &request.bytes))
+        result = tly_app_ask(x->app, &request, &reply);
     tly_buf_fini(&room);
     if (result != TLY_OK) {
         refuse_archive(x, result, &reply.applied);

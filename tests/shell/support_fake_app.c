@@ -128,6 +128,14 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     return app->failure;
 }
 
+enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct tly_slice question,
+                                 struct tly_feed_said *said, struct tly_buf *out)
+{
+    if (app->failures == 0) return feed(app->engine, question, app->now, said, out);
+    app->failures--;
+    return app->failure;
+}
+
 uint64_t tly_app_ticket(const struct tly_app *app)
 {
     return app->pending;

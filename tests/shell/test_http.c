@@ -278,9 +278,10 @@ static void the_root_names_every_route(void **state)
 {
     struct scene *scene = *state;
     struct answer answer = get(scene, "/");
-    static const char *const routes[] = {"/check/",      "/v1/check",  "/v1/counters/", "/v1/cluster",
-                                         "/v1/peers",    "/v1/limits", "/v1/export",    "/v1/apply",
-                                         "/v1/explain/", "/metrics",   "/healthz",      "/readyz"};
+    static const char *const routes[] = {"/check/",      "/v1/check",   "/v1/counters/", "/v1/cluster",
+                                         "/v1/peers",    "/v1/limits",  "/v1/export",    "/v1/apply",
+                                         "/v1/explain/", "/metrics",    "/healthz",      "/readyz",
+                                         "/v1/sync",     "/v1/snapshot"};
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
         assert_non_null(strstr(answer.body, routes[i]));
 }
