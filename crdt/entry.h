@@ -28,7 +28,8 @@ struct tly_entry {
 };
 
 /* The low bits of flags are the strategy's id. */
-#define TLY_ENTRY_STRATEGY 0x0fu
+#define TLY_ENTRY_STRATEGY 0x07u
+#define TLY_ENTRY_PRINTED 0x08u  /* its dots are in the map's prints */
 #define TLY_ENTRY_LONG_KEY 0x10u /* the ninth bit of key length - 1 */
 #define TLY_ENTRY_LOCAL 0x20u
 #define TLY_ENTRY_QUEUED 0x40u /* in the map's list of entries to seal */

@@ -145,6 +145,7 @@ void tly_ormap_check(const struct tly_ormap *map)
         records += map->lives[life].log.count;
     }
     assert(sealed == records);
+    tly_map_check_prints(map);
     (void)sealed;
     (void)records;
 }

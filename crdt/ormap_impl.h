@@ -7,7 +7,7 @@
  *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
  *     ormap_quick.c  the usual changes, which ask nothing that is not needed
  *     ormap_order.c  in which order shards are sealed
- *     forget.c       floors, the ends of lives
+ *     forget.c       floors, the ends of lives                prints.c       fingerprints
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
@@ -17,6 +17,7 @@
 #include "crdt/forget.h"
 #include "crdt/index.h"
 #include "crdt/oplog.h"
+#include "crdt/prints.h"
 
 #define TLY_NO_LIFE UINT32_MAX
 
@@ -92,6 +93,7 @@ struct tly_ormap {
     uint64_t arrangement; /* rises whenever a slot comes, goes or moves; never 0 */
     uint64_t changes;     /* rises whenever a cell or a record comes, goes or moves */
     struct tly_leavings leavings;
+    struct tly_prints *prints; /* NULL: none are kept */
 
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
@@ -325,6 +327,17 @@ static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, u
     leaving->ts = ts;
     leaving->hash = hash;
     map->changes++;
+}
+
+/* prints.c */
+/* Takes an entry out of the prints. */
+void tly_map_unprint(struct tly_ormap *map, struct tly_entry *entry);
+void tly_map_check_prints(const struct tly_ormap *map);
+
+/* To be called before the sealed dots of an entry change. */
+static inline void tly_map_touch(struct tly_ormap *map, struct tly_entry *entry)
+{
+    if ((entry->flags & TLY_ENTRY_PRINTED) != 0) tly_map_unprint(map, entry);
 }
 
 /* ormap_check.c */

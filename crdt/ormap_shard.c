@@ -17,6 +17,7 @@ bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place
         top->count = 0;
         map->unsealed = top;
     }
+    tly_map_touch(map, place->entry); /* counting overwrites what was sealed */
     top->hashes[top->count++] = place->hash;
     place->entry->flags |= TLY_ENTRY_QUEUED;
     return true;
