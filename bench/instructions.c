@@ -60,6 +60,22 @@ static void run_check(struct world *world)
         ask(world, i);
 }
 
+static void run_checks(struct world *world)
+{
+    struct tly_checked checks[16];
+    for (size_t i = 0; i < world->load.count; i += 16) {
+        size_t left = world->load.count - i, n = left < 16 ? left : 16;
+        for (size_t j = 0; j < n; j++)
+            checks[j].check =
+                (struct tly_check){.key = tly_bench_plain_key(world->load.keys, world->load.order[1][i + j]),
+                                   .rate = world->rate,
+                                   .hits = 1};
+        tly_engine_checks(world->engine, (struct tly_time){TLY_BENCH_WALL_NS, 1}, checks, n);
+        for (size_t j = 0; j < n; j++)
+            world->sum += checks[j].verdict.code == TLY_CODE_OK ? checks[j].verdict.remaining : 0;
+    }
+}
+
 static void prepare_check(struct world *world, enum tly_algorithm algorithm)
 {
     world->engine = tly_bench_engine(false);
@@ -81,6 +97,12 @@ static void prepare_sliding(struct world *world)
 static void prepare_bucket(struct world *world)
 {
     prepare_check(world, TLY_TOKEN_BUCKET);
+}
+
+static void prepare_checks(struct world *world)
+{
+    prepare_fixed(world);
+    world->sum = 0;
 }
 
 static void check_remaining(struct world *world)
@@ -276,6 +298,7 @@ static void prepare_nothing(struct world *world)
 
 static const struct instructions_case cases[] = {
     {"check_fixed_window", prepare_fixed, run_check, check_remaining},
+    {"checks_16", prepare_checks, run_checks, check_remaining},
     {"check_sliding_window", prepare_sliding, run_check, check_remaining},
     {"check_token_bucket", prepare_bucket, run_check, check_remaining},
     {"hit", prepare_hit, run_hit, check_hits},

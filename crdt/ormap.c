@@ -88,8 +88,7 @@ size_t tly_ormap_bytes(const struct tly_ormap *map)
 
 uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key)
 {
-    uint32_t hash = (uint32_t)(tly_hash(&map->hash_key, key) >> 32);
-    return hash != 0 ? hash : 1; /* cursors begin at 0 */
+    return tly_map_hash_from(tly_hash(&map->hash_key, key));
 }
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)

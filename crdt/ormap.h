@@ -176,7 +176,15 @@ struct tly_seek {
     struct tly_slot *slot;
 };
 
-struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key);
+void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek);
+
+static inline struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key)
+{
+    struct tly_seek seek;
+    tly_seek_to(map, key, &seek);
+    return seek;
+}
+
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek);
 /* As tly_ormap_find, tly_ormap_need and tly_ormap_apply. */
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
@@ -184,6 +192,30 @@ enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek
                               struct tly_entry **out) TLY_MUST_CHECK;
 enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                                enum tly_outcome *outcome) TLY_MUST_CHECK;
+
+/*
+ * One epoch of a window, made ready to be looked for in entries: a value, which many checks share. The window is not 0.
+ */
+struct tly_pane {
+    uint64_t window, epoch;
+    uint64_t head, mask; /* the two as they lie in a cell; in how many bytes, and how that is said there */
+    unsigned width, codes;
+};
+
+struct tly_pane tly_pane_of(uint64_t window, uint64_t epoch);
+
+/* What a check reads of a key, and where it counts. A borrow: valid until anything is written. */
+struct tly_tally {
+    struct tly_entry *entry;   /* NULL: the key is not here */
+    int64_t current, previous; /* as tly_entry_read has them */
+    const uint8_t *own;        /* this node's shard of that epoch; NULL: none yet, or not a usual one */
+};
+
+void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
+                  struct tly_tally *tally);
+/* Counts into the own shard as tly_ormap_hit does; a key that is not here begins. Errors as of a local write. */
+enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
+                              const struct tly_tally *tally, int64_t units) TLY_MUST_CHECK;
 
 /* ---- reading ---- */
 

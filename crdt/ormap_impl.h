@@ -6,7 +6,7 @@
  *     ormap_shard.c  own shards: counting and sealing        ormap_batch.c  many keys at once
  *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
  *     ormap_quick.c  the usual changes, which ask nothing that is not needed
- *     ormap_order.c  in which order shards are sealed
+ *     ormap_order.c  in which order shards are sealed         ormap_tally.c  windows, as checks want them
  *     forget.c       floors, the ends of lives                prints.c       fingerprints
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
@@ -203,6 +203,13 @@ static inline bool tly_map_sought(const struct tly_ormap *map, const struct tly_
     bool known = seek->arrangement == map->arrangement;
     struct tly_slot *slot = known ? seek->slot : tly_index_find(&map->index, seek->hash);
     return tly_map_find_at(map, seek->key, seek->hash, slot, place);
+}
+
+/* What of a key's hash the index is ordered by. */
+static inline uint32_t tly_map_hash_from(uint64_t whole)
+{
+    uint32_t hash = (uint32_t)(whole >> 32);
+    return hash != 0 ? hash : 1; /* cursors begin at 0 */
 }
 
 /* A key that was not looked for. */

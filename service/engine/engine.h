@@ -204,7 +204,7 @@ struct tly_check {
 };
 
 enum tly_request_kind {
-    TLY_ASK_CHECK,   /* check -> verdict; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
+    TLY_ASK_CHECK, /* check -> verdict, and nothing else of the reply; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
     TLY_ASK_RESET,   /* check: forgets what was counted; TLY_NOT_FOUND */
     TLY_ASK_READ,    /* key -> value, strategy; TLY_NOT_FOUND */
     TLY_ASK_ADD,     /* key, number -> value.count: a counter */
@@ -252,6 +252,19 @@ struct tly_reply {
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
 enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_request *request,
                                struct tly_reply *reply) TLY_MUST_CHECK;
+
+struct tly_checked {
+    struct tly_check check;
+    enum tly_result result; /* set, as the verdict is; as of TLY_ASK_CHECK */
+    struct tly_verdict verdict;
+};
+
+/*
+ * TLY_ASK_CHECK for each in turn, all at one moment: while one is decided, the memory of the next is on its way. For checks in
+ * process, and for whoever has many.
+ */
+void tly_engine_checks(struct tly_engine *engine, struct tly_time now, struct tly_checked *checks,
+                       size_t count);
 
 /* ---- exports ---- */
 

@@ -28,6 +28,7 @@
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
+#include "service/engine/limit.h"
 #include "wire/frame.h"
 #include "wire/snapshot.h"
 
@@ -102,6 +103,9 @@
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
+
+/* Checks that are looked for together: as many lines as a core fetches at a time, roughly. */
+#define TLY_CHECK_GROUP 16
 
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
@@ -332,7 +336,8 @@ struct tly_engine {
     struct tly_names *names; /* of all that is sent in streams */
     uint32_t names_max;      /* the least that any peer holds */
     uint32_t table;          /* what this node holds of each stream that it reads */
-    uint8_t key[TLY_KEY_BYTES_MAX];
+    struct tly_span span;    /* the window of the last check that had one */
+    uint8_t key[TLY_CHECK_GROUP][TLY_KEY_BYTES_MAX];
 };
 
 /* effects.c */

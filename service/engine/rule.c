@@ -219,11 +219,10 @@ enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field
 
 enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)
 {
-    struct key whole = {NULL, 0};
-    whole.out = out;
-    if (key.n == 0) return TLY_BAD_KEY;
-    add_plain(&whole, tly_slice_text("rl:a:"));
-    add_plain(&whole, key);
-    *n = whole.n;
-    return whole.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
+    static const char begin[] = {'r', 'l', ':', 'a', ':'};
+    if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX - sizeof begin) return TLY_BAD_KEY;
+    memcpy(out, begin, sizeof begin);
+    memcpy(out + sizeof begin, key.p, key.n);
+    *n = sizeof begin + key.n;
+    return TLY_OK;
 }

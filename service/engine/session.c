@@ -317,7 +317,7 @@ static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk,
     struct tly_seek seeks[JOINED_TOGETHER];
     size_t count = 0;
     for (; count < JOINED_TOGETHER && tly_rows_next(walk, &rows[count]); count++)
-        seeks[count] = tly_seek_of(e->map, rows[count].key);
+        tly_seek_to(e->map, rows[count].key, &seeks[count]);
     for (size_t i = 0; i < count; i++)
         tly_seek_ahead(e->map, &seeks[i]);
     return count;
