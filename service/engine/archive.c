@@ -207,8 +207,8 @@ struct staged {
 
 static enum tly_result blame(struct visit *visit, struct tly_slice key, enum tly_result result)
 {
-    memcpy(visit->e->key[0], key.p, key.n);
-    visit->applied->key = tly_slice_of(visit->e->key[0], key.n);
+    memcpy(visit->e->key, key.p, key.n);
+    visit->applied->key = tly_slice_of(visit->e->key, key.n);
     return result;
 }
 

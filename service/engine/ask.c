@@ -133,7 +133,7 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
                                  struct tly_verdict *verdict)
 {
     struct asked asked;
-    resolve(e, check, e->key[0], &asked);
+    resolve(e, check, e->key, &asked);
     seek(e, &asked);
     return decide(e, &asked, verdict);
 }
@@ -142,8 +142,9 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
 static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t count)
 {
     struct asked asked[TLY_CHECK_GROUP];
+    uint8_t keys[TLY_CHECK_GROUP][TLY_KEY_BYTES_MAX];
     for (size_t i = 0; i < count; i++)
-        resolve(e, &checks[i].check, e->key[i], &asked[i]);
+        resolve(e, &checks[i].check, keys[i], &asked[i]);
     for (size_t i = 0; i < count; i++)
         seek(e, &asked[i]);
     for (size_t i = 0; i < count; i++)
@@ -165,7 +166,7 @@ static enum tly_result ask_reset(struct tly_engine *e, const struct tly_check *c
 {
     const struct tly_rule *rule;
     struct tly_slice key;
-    enum tly_result result = find_key(e, check, e->key[0], &rule, &key);
+    enum tly_result result = find_key(e, check, e->key, &rule, &key);
     return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
 }
 

@@ -337,7 +337,7 @@ struct tly_engine {
     uint32_t names_max;      /* the least that any peer holds */
     uint32_t table;          /* what this node holds of each stream that it reads */
     struct tly_span span;    /* the window of the last check that had one */
-    uint8_t key[TLY_CHECK_GROUP][TLY_KEY_BYTES_MAX];
+    uint8_t key[TLY_KEY_BYTES_MAX];
 };
 
 /* effects.c */
