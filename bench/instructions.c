@@ -6,6 +6,7 @@
 #include "bench/support_engine.h"
 #include "bench/support_load.h"
 #include "bench/support_map.h"
+#include "service/engine/limit.h"
 #include "wire/frame.h"
 
 #include <stdlib.h>
@@ -103,6 +104,46 @@ static void prepare_checks(struct world *world)
 {
     prepare_fixed(world);
     world->sum = 0;
+}
+
+/* A tenth of the keys, ten times over: in each of them so many lives count. */
+#define LIVES 16
+
+static void run_check_lives(struct world *world)
+{
+    struct tly_span span = {0};
+    struct tly_rate rate = {.limit = LIMIT, .window_ms = TLY_BENCH_WINDOW_MS, .algorithm = TLY_FIXED_WINDOW};
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_verdict verdict;
+        struct tly_limit_ask ask = {.rate = &rate, .hits = 1};
+        ask.now_ns = (uint64_t)TLY_BENCH_EPOCH * TLY_BENCH_WINDOW_MS * 1000000;
+        tly_seek_to(world->map, key_at(world, i % (world->load.count / 10)), &ask.seek);
+        tly_bench_must(tly_limit_check(world->map, &ask, &span, &verdict), "checking");
+        world->sum += verdict.remaining;
+    }
+}
+
+static void prepare_check_lives(struct world *world)
+{
+    world->map = tly_bench_map(world->registry, OWN);
+    uint64_t ts = 1;
+    for (uint64_t life = 1; life < LIVES; life++)
+        for (size_t i = 0; i < world->load.count / 10; i++) {
+            struct tly_arrival arrival = {.key = key_at(world, i)};
+            arrival.dot = (struct tly_dot){.version = {ts++, OWN + life},
+                                           .num = {TLY_BENCH_WINDOW_MS, TLY_BENCH_EPOCH, 1}};
+            world->sum += tly_bench_join(world->map, &arrival, 1);
+        }
+    run_check_lives(world);
+}
+
+static void check_lives_remaining(struct world *world)
+{
+    uint64_t all = 0;
+    for (uint64_t check = 11; check <= 20; check++)
+        all += LIMIT - (LIVES - 1) - check;
+    tly_bench_equal(world->sum, world->load.count / 10 * all, "what remains of all limits");
 }
 
 static void check_remaining(struct world *world)
@@ -301,6 +342,7 @@ static const struct instructions_case cases[] = {
     {"checks_16", prepare_checks, run_checks, check_remaining},
     {"check_sliding_window", prepare_sliding, run_check, check_remaining},
     {"check_token_bucket", prepare_bucket, run_check, check_remaining},
+    {"check_of_16_lives", prepare_check_lives, run_check_lives, check_lives_remaining},
     {"hit", prepare_hit, run_hit, check_hits},
     {"seal", prepare_seal, run_seal, check_seal},
     {"put_new", prepare_put_new, run_put_new, check_put_new},

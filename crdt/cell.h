@@ -194,4 +194,18 @@ TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsign
     return heart;
 }
 
+TLY_ALWAYS_INLINE int64_t tly_signed_at(const uint8_t *at, unsigned code)
+{
+    return (int64_t)tly_unfolded(tly_word_load(at) & tly_mask_of_code[code & 7]);
+}
+
+/* The last two words of a cell of four, which are signed; its first two take `width` bytes. */
+TLY_ALWAYS_INLINE void tly_cell_slots(const uint8_t *at, unsigned width, int64_t *third, int64_t *fourth)
+{
+    unsigned shape = tly_shape_load(at);
+    const uint8_t *words = at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + width;
+    *third = tly_signed_at(words, shape >> 6);
+    *fourth = tly_signed_at(words + tly_width_of(shape >> 6 & 7), shape >> 9);
+}
+
 #endif

@@ -182,6 +182,8 @@ void tly_ormap_tidy(struct tly_ormap *map, struct tly_entry *entry)
 enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **entry)
 {
     struct tly_entry *old = *entry;
+    struct tly_sums *sums = tly_entry_sums(old);
+    if (sums != NULL) *sums = (struct tly_sums){.flags = old->flags, .key_low = old->key_low};
     if ((old->flags & TLY_ENTRY_LOCAL) != 0) return TLY_OK;
     size_t key_bytes = tly_entry_key_bytes(old);
     size_t cells_bytes = tly_entry_cells_size(old, tly_map_strategy(map, old));

@@ -117,6 +117,7 @@ static size_t check_entry(const struct tly_ormap *map, const struct tly_slot *sl
         check_record(map, slot->hash, &cell);
         sealed++;
     }
+    tly_map_check_sums(map, entry);
     bool has_local = (entry->flags & TLY_ENTRY_LOCAL) != 0;
     assert(count <= map->scratch_capacity);
     assert(tly_entry_size(key.n, has_local, bytes) <= tly_arena_room(&map->arena, slot->ref));

@@ -8,6 +8,7 @@
  *     ormap_quick.c  the usual changes, which ask nothing that is not needed
  *     ormap_order.c  in which order shards are sealed         ormap_tally.c  windows, as checks want them
  *     forget.c       floors, the ends of lives                prints.c       fingerprints
+ *     ormap_sums.c   what others counted, kept beside their shards
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
@@ -336,6 +337,41 @@ static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, u
     map->changes++;
 }
 
+/* ormap_sums.c */
+/* Whatever is about to change: the sums no longer hold. */
+static inline void tly_map_lose_sums(struct tly_entry *entry)
+{
+    if ((entry->flags & TLY_ENTRY_LOCAL) == 0) return;
+    struct tly_sums *sums = tly_entry_sums(entry);
+    if (sums != NULL) sums->codes = TLY_SUMS_NONE;
+}
+
+/* Reads a window from them; false: they are not there, or not of this pane. */
+bool tly_map_sums_read(const struct tly_ormap *map, const struct tly_pane *pane, struct tly_tally *tally);
+/* Keeps what a walk found, in an entry that may move for it; without memory it is walked again. */
+void tly_map_sums_keep(struct tly_ormap *map, const struct tly_pane *pane, struct tly_tally *tally);
+/*
+ * A dot takes the place of its predecessor, a cell of `size` bytes at `at`, and comes to lie before `upto` in n bytes; all of it as it
+ * was before that happens. False: they do not hold after it, else `after` is what they are then.
+ */
+struct tly_sums_move {
+    const uint8_t *at, *upto;
+    size_t size, n;
+};
+
+/* Writes sums into an entry that has room for them. */
+static inline void tly_map_sums_put(struct tly_entry *entry, struct tly_sums sums)
+{
+    sums.flags = entry->flags;
+    sums.key_low = entry->key_low;
+    sums.is_kept = 1;
+    *(struct tly_sums *)(void *)entry = sums;
+}
+
+bool tly_map_sums_after(const struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot,
+                        uint32_t life, const struct tly_sums_move *move, struct tly_sums *after);
+void tly_map_check_sums(const struct tly_ormap *map, const struct tly_entry *entry);
+
 /* prints.c */
 /* Takes an entry out of the prints. */
 void tly_map_unprint(struct tly_ormap *map, struct tly_entry *entry);
@@ -345,6 +381,7 @@ void tly_map_check_prints(const struct tly_ormap *map);
 static inline void tly_map_touch(struct tly_ormap *map, struct tly_entry *entry)
 {
     if ((entry->flags & TLY_ENTRY_PRINTED) != 0) tly_map_unprint(map, entry);
+    tly_map_lose_sums(entry);
 }
 
 /* ormap_check.c */

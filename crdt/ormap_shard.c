@@ -110,6 +110,7 @@ enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry, c
         struct tly_place place = {.hash = tly_map_hash_of(map, *entry), .entry = *entry};
         if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
     }
+    tly_map_lose_sums(*entry);
     if (tly_quick_hit(map, *entry, hit)) return TLY_OK;
     struct tly_cell cell;
     size_t i = own_cell(map, *entry, hit->window, &cell);

@@ -26,32 +26,12 @@ struct tly_pane tly_pane_of(uint64_t window, uint64_t epoch)
 
 /* ---- reading ---- */
 
-/* The last two words of a cell of an epoch_sum, which are signed. */
-struct slots {
-    uint8_t *count_at, *aux_at;
-    unsigned count_code, aux_code;
-};
-
-static inline struct slots slots_of(const struct tly_cell_heart *cell)
-{
-    unsigned shape = tly_shape_load(cell->at);
-    struct slots slots = {.count_code = shape >> 6 & 7, .aux_code = shape >> 9 & 7};
-    slots.aux_at = (uint8_t *)(uintptr_t)cell->at + cell->size - tly_width_of(slots.aux_code);
-    slots.count_at = slots.aux_at - tly_width_of(slots.count_code);
-    return slots;
-}
-
-static inline int64_t signed_at(const uint8_t *at, unsigned code)
-{
-    return (int64_t)tly_unfolded(tly_word_load(at) & tly_mask_of_code[code]);
-}
-
 /* Takes one more shard of the window into account: epoch is that of the tally, or a neighbour. False: a sum is too great. */
 static inline bool add_shard(const struct tly_cell_heart *cell, uint64_t epoch, struct tly_tally *tally)
 {
-    struct slots slots = slots_of(cell);
-    int64_t count = signed_at(slots.count_at, slots.count_code),
-            aux = signed_at(slots.aux_at, slots.aux_code);
+    unsigned shape = tly_shape_load(cell->at);
+    int64_t count, aux;
+    tly_cell_slots(cell->at, tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7), &count, &aux);
     if (cell->word[TLY_SUM_EPOCH] == epoch)
         return !__builtin_add_overflow(tally->current, count, &tally->current) &&
                !__builtin_add_overflow(tally->previous, aux, &tally->previous);
@@ -60,22 +40,25 @@ static inline bool add_shard(const struct tly_cell_heart *cell, uint64_t epoch, 
     return !__builtin_add_overflow(tally->previous, count, &tally->previous);
 }
 
-/* False: something unusual is there, say two shards of one life. */
-static bool tally_cells(const struct tly_ormap *map, const struct tly_pane *pane, struct tly_tally *tally)
+/* An entry of so many shards is walked once for an epoch, not at each check. */
+#define SUMS_FROM_CELLS 4
+
+/* How many cells there are; 0: something unusual is among them, say two shards of one life. */
+static size_t tally_cells(const struct tly_ormap *map, const struct tly_pane *pane, struct tly_tally *tally)
 {
     const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
     uint64_t seen = 0, epoch = pane->epoch;
-    for (;;) {
+    for (size_t i = 1;; i++) {
         struct tly_cell_heart cell = tly_cell_heart(at, SUM_SIGNS);
         bool counts = cell.word[TLY_SUM_WINDOW] == pane->window && cell.kind != TLY_KIND_REMOVE;
         /* At most one window off: epochs near the ends of their range are not asked for here. */
         if (counts && cell.word[TLY_SUM_EPOCH] + 1 - epoch <= 2) {
             uint64_t bit = UINT64_C(1) << (cell.life & 63);
-            if ((seen & bit) != 0 || !add_shard(&cell, epoch, tally)) return false;
+            if ((seen & bit) != 0 || !add_shard(&cell, epoch, tally)) return 0;
             seen |= bit;
             if (cell.life == map->own && cell.word[TLY_SUM_EPOCH] == epoch) tally->own = at;
         }
-        if (cell.is_last) return true;
+        if (cell.is_last) return i;
         at += cell.size;
     }
 }
@@ -90,10 +73,7 @@ TLY_ALWAYS_INLINE bool tally_alone(const struct tly_ormap *map, const struct tly
     if (!alone || kind == TLY_KIND_REMOVE || (shape & PANE_CODES) != pane->codes) return false;
     const uint8_t *words = at + 3 + sizeof(uint64_t);
     if ((tly_word_load(words) & pane->mask) != pane->head) return false;
-    unsigned count_code = shape >> 6 & 7, aux_code = shape >> 9 & 7;
-    words += pane->width;
-    tally->current = signed_at(words, count_code);
-    tally->previous = signed_at(words + tly_width_of(count_code), aux_code);
+    tly_cell_slots(at, pane->width, &tally->current, &tally->previous);
     tally->own = at;
     return true;
 }
@@ -109,13 +89,19 @@ static void tally_any(struct tly_ormap *map, const struct tly_pane *pane, struct
     tally->own = NULL;
 }
 
-static __attribute__((noinline)) void tally_more(struct tly_ormap *map, const struct tly_pane *pane,
-                                                 struct tly_tally *tally)
+static __attribute__((noinline)) void tally_more(struct tly_ormap *map, const struct tly_seek *seek,
+                                                 const struct tly_pane *pane, struct tly_tally *tally)
 {
-    bool usual = pane->width != 0 && tally->entry != NULL && tly_entry_is_held(tally->entry) &&
+    if (tally->entry == NULL) return;
+    bool usual = pane->width != 0 && tly_entry_is_held(tally->entry) &&
                  (tally->entry->flags & TLY_ENTRY_STRATEGY) == TLY_EPOCH_SUM;
-    if (tally->entry == NULL || (usual && tally_cells(map, pane, tally))) return;
-    tally_any(map, pane, tally);
+    if (usual && tly_map_sums_read(map, pane, tally)) return;
+    size_t cells = usual ? tally_cells(map, pane, tally) : 0;
+    if (cells == 0) tally_any(map, pane, tally);
+    if (cells < SUMS_FROM_CELLS) return;
+    map->known = tally->entry;
+    map->known_hash = seek->hash;
+    tly_map_sums_keep(map, pane, tally);
 }
 
 void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
@@ -128,7 +114,7 @@ void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const stru
     if (found && (place.entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) == usual &&
         tally_alone(map, pane, tally))
         return;
-    tally_more(map, pane, tally);
+    tally_more(map, seek, pane, tally);
 }
 
 /* ---- counting ---- */
@@ -140,7 +126,7 @@ static inline bool add_in_place(const struct tly_pane *pane, const struct tly_ta
     unsigned shape = tly_shape_load(at), code = shape >> 6 & 7;
     uint8_t *count_at = at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + pane->width;
     int64_t count;
-    if (__builtin_add_overflow(signed_at(count_at, code), units, &count)) return false;
+    if (__builtin_add_overflow(tly_signed_at(count_at, code), units, &count)) return false;
     uint64_t folded = tly_folded((uint64_t)count);
     if (tly_code_for(folded) != code) return false;
     /* Bytes behind the number, of another cell, of another block or spare, are written as they were. */

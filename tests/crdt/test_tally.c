@@ -1,5 +1,6 @@
 /* Windows as checks want them: read in one look and counted into where they lie, which must be what the general code does. */
 #include "crdt/epoch_sum.h"
+#include "crdt/ormap_impl.h"
 #include "tests/crdt/world.h"
 #include "tests/support/cmocka.h"
 
@@ -94,6 +95,154 @@ static void a_check_counts_what_a_hit_does(void **state)
         tly_ormap_free(counted);
     }
     claim(dots > rounds);
+}
+
+/* ---- many nodes ---- */
+
+#define PEERS 12
+
+/* A map in which many count, and what each of them counted last; ts and epoch go on. */
+struct crowd {
+    struct test_rng rng;
+    struct tly_ormap *map;
+    uint64_t ts, epoch, origin;
+    uint64_t count[PEERS];
+    size_t held, walked, replaced; /* how often sums went on to hold */
+};
+
+static bool sums_hold(struct tly_ormap *map)
+{
+    struct tly_entry *entry = tly_ormap_find(map, sum_key());
+    const struct tly_sums *sums = entry != NULL ? tly_entry_sums(entry) : NULL;
+    return sums != NULL && sums->codes != TLY_SUMS_NONE;
+}
+
+static void peer_counts(struct crowd *crowd)
+{
+    size_t peer = (size_t)test_rng_below(&crowd->rng, PEERS);
+    bool other = test_rng_chance(&crowd->rng, 5), held = sums_hold(crowd->map);
+    bool late = test_rng_chance(&crowd->rng, 2);
+    uint64_t num[] = {other ? 7 : WINDOW, crowd->epoch - late,
+                      crowd->count[peer] += test_rng_below(&crowd->rng, 90),
+                      test_rng_below(&crowd->rng, 300)};
+    struct tly_dot dot = shard_of(++crowd->ts, 100 + peer, num);
+    enum tly_outcome outcome = world_apply(crowd->map, sum_key(), &dot);
+    crowd->replaced += held && outcome == TLY_APPLIED;
+    crowd->held += held && outcome == TLY_APPLIED && sums_hold(crowd->map);
+}
+
+static bool is_old(void *context, struct tly_slice key, const struct tly_strategy *strategy,
+                   const struct tly_dot *put)
+{
+    const struct crowd *crowd = context;
+    return put->num[TLY_SUM_EPOCH] + 2 < crowd->epoch;
+}
+
+static void replace_by_a_copy(struct crowd *crowd)
+{
+    struct tly_ormap *copy;
+    claim(tly_ormap_seal(crowd->map) == TLY_OK);
+    copy = world_copy(&world.mem, world.registry, crowd->map, ++crowd->origin, &crowd->rng);
+    tly_ormap_free(crowd->map);
+    crowd->map = copy;
+}
+
+static void something_else(struct crowd *crowd)
+{
+    struct tly_dot remove = remove_of(++crowd->ts, 100 + test_rng_below(&crowd->rng, PEERS));
+    size_t cursor = 0;
+    switch (test_rng_below(&crowd->rng, 7)) {
+    case 0: (void)world_apply(crowd->map, sum_key(), &remove); break;
+    case 1: claim(tly_ormap_remove(crowd->map, sum_key()) != TLY_NOMEM); break;
+    case 2: crowd->epoch++; break;
+    case 3: (void)tly_ormap_sweep(crowd->map, &cursor, 10, is_old, crowd); break;
+    case 4: claim(tly_ormap_begin_life(crowd->map, ++crowd->origin) == TLY_OK); break;
+    case 5: replace_by_a_copy(crowd); break;
+    default:
+        world_hit(crowd->map, sum_key(),
+                  (struct tly_hit){.window = WINDOW, .epoch = crowd->epoch - 1, .units = 3});
+        break;
+    }
+}
+
+static void crowd_step(struct crowd *crowd)
+{
+    uint64_t what = test_rng_below(&crowd->rng, 100);
+    if (what < 60) {
+        peer_counts(crowd);
+    } else if (what < 80) {
+        int64_t units = 1 + (int64_t)test_rng_below(&crowd->rng, 40);
+        world_check(crowd->map, sum_key(),
+                    (struct tly_hit){.window = WINDOW, .epoch = crowd->epoch, .units = units});
+    } else if (what < 98) {
+        claim(tly_ormap_seal(crowd->map) == TLY_OK);
+        /* A REMOVE that stands is no usual thing, and is walked. */
+        if (what > 92) (void)tly_ormap_forget(crowd->map, crowd->ts, SIZE_MAX);
+        if (tly_ormap_clock(crowd->map)->last > crowd->ts) crowd->ts = tly_ormap_clock(crowd->map)->last;
+    } else {
+        something_else(crowd);
+    }
+}
+
+/* Of the epoch of the moment mostly, so that sums are found and go on; then any. */
+static void claim_crowd(struct crowd *crowd)
+{
+    struct tly_moment at = {.window = WINDOW, .epoch = crowd->epoch};
+    tly_ormap_check(crowd->map);
+    if (test_rng_chance(&crowd->rng, 5)) at.epoch += test_rng_below(&crowd->rng, 3) - 1;
+    crowd->walked += !sums_hold(crowd->map);
+    struct tly_tally tally = tally_at(crowd->map, sum_key(), at.window, at.epoch);
+    struct tly_value value = world_read(crowd->map, sum_key(), at);
+    claim(tally.current == value.count && tally.previous == value.previous);
+    tly_ormap_check(crowd->map);
+}
+
+static void sums_of_many_nodes_are_what_a_walk_finds_after_every_step(void **state)
+{
+    uint64_t first = test_seed_first(), rounds = test_is_long() ? 2000 : 60;
+    size_t held = 0, replaced = 0, walked = 0;
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
+        struct crowd crowd = {.rng = test_rng_of(seed), .ts = 1000, .epoch = 5, .origin = 9};
+        crowd.map = world_map(&world.mem, world.registry, 9);
+        for (size_t steps = 0; steps < 500; steps++) {
+            crowd_step(&crowd);
+            claim_crowd(&crowd);
+        }
+        held += crowd.held;
+        replaced += crowd.replaced;
+        walked += crowd.walked;
+        tly_ormap_free(crowd.map);
+    }
+    print_message("of %zu dots that came beside sums %zu moved them on; %zu walks in %zu checks\n", replaced,
+                  held, walked, (size_t)rounds * 500);
+    claim(replaced > 50 * rounds && held > replaced / 2);
+}
+
+static void a_bucket_takes_the_words_that_sums_had(void **state)
+{
+    struct tly_ormap *map = world.node[0];
+    uint64_t num[] = {WINDOW, 5, 10, 0};
+    for (uint64_t origin = 10; origin < 16; origin++) {
+        struct tly_dot dot = shard_of(100 + origin, origin, num);
+        assert_int_equal(world_apply(map, sum_key(), &dot), TLY_APPLIED);
+    }
+    world_check(map, sum_key(), (struct tly_hit){.window = WINDOW, .epoch = 5, .units = 1});
+    assert_int_equal(tally_at(map, sum_key(), WINDOW, 5).current, 61);
+    assert_true(sums_hold(map));
+    struct tly_entry *entry = tly_ormap_find(map, sum_key());
+    assert_null(tly_entry_local(entry));
+    assert_int_equal(tly_entry_need_local(map, &entry), TLY_OK);
+    uint64_t *words = tly_entry_local(entry);
+    assert_non_null(words);
+    for (size_t i = 0; i < TLY_LOCAL_WORDS; i++) {
+        assert_int_equal(words[i], 0);
+        words[i] = UINT64_MAX - i;
+    }
+    assert_int_equal(tally_at(map, sum_key(), WINDOW, 5).current, 61);
+    assert_false(sums_hold(map));
+    for (size_t i = 0; i < TLY_LOCAL_WORDS; i++)
+        assert_true(tly_entry_local(tly_ormap_find(map, sum_key()))[i] == UINT64_MAX - i);
+    tly_ormap_check(map);
 }
 
 /* ---- scenes ---- */
@@ -200,6 +349,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scene(a_check_counts_what_a_hit_does),
+        scene(sums_of_many_nodes_are_what_a_walk_finds_after_every_step),
+        scene(a_bucket_takes_the_words_that_sums_had),
         scene(hits_of_a_busy_window_are_written_in_place),
         scene(numbers_beyond_a_tally_are_clamped_as_ever),
         scene(a_key_that_is_no_counter_is_refused),
