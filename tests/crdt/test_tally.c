@@ -78,6 +78,7 @@ static void random_step(struct test_rng *rng, struct tly_ormap *checked, struct 
     claim(result[0] == result[1]); /* at the end of the clock nothing can be sealed */
 }
 
+/* Laws ES5, ES7, ES9 */
 static void a_check_counts_what_a_hit_does(void **state)
 {
     uint64_t first = test_seed_first(), rounds = test_is_long() ? 20000 : 1000;
@@ -197,6 +198,7 @@ static void claim_crowd(struct crowd *crowd)
     tly_ormap_check(crowd->map);
 }
 
+/* Law ES5 */
 static void sums_of_many_nodes_are_what_a_walk_finds_after_every_step(void **state)
 {
     uint64_t first = test_seed_first(), rounds = test_is_long() ? 2000 : 60;
