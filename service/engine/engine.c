@@ -178,6 +178,7 @@ void tly_engine_check(const struct tly_engine *e)
         assert((conn->state == CONN_UP) == (conn->peer != NULL));
         assert(conn->target == NULL || conn->target->dialling);
         assert(conn->peer == NULL || conn->peer->conn == conn);
+        tly_lanes_check(&conn->lanes);
         (void)conn;
     }
 }
@@ -263,14 +264,6 @@ static void on_accepted(struct tly_engine *e, uint64_t id)
         tly_fx_add(e, TLY_DO_CLOSE, id, 0, tly_slice_of(NULL, 0));
 }
 
-static void on_queued(struct tly_engine *e, struct conn *conn, uint64_t queued)
-{
-    conn->queued = queued;
-    if (conn->state == CONN_UP && queued < TLY_QUEUED_MAX / 2 && conn->flush_at == TLY_NEVER &&
-        (conn->out.active || tly_follower_is_behind(&conn->follower)))
-        conn->flush_at = e->now.mono_ns;
-}
-
 static void on_conn(struct tly_engine *e, const struct tly_event *event)
 {
     struct conn *conn = tly_conn_find(e, event->conn);
@@ -283,7 +276,7 @@ static void on_conn(struct tly_engine *e, const struct tly_event *event)
     } else if (event->kind == TLY_CLOSED) {
         tly_conn_gone(e, conn, conn->in.n > 0 ? "connection closed inside a frame" : "connection closed");
     } else if (event->kind == TLY_QUEUED) {
-        on_queued(e, conn, event->number);
+        tly_conn_taken(e, conn, event->number);
     } else if (conn->state != CONN_DIALLING) {
         tly_session_bytes(e, conn, event->bytes);
     }

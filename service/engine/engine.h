@@ -334,6 +334,12 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(naks_sent, "Rounds not taken")                                                       \
     X(naks_received, "Rounds that a peer did not take")                                    \
     X(bytes_sent, "Bytes handed to peer connections")                                      \
+    X(bytes_taken, "Bytes of them that sockets took")                                      \
+    X(bytes_acked, "Bytes of them that peers have taken in")                               \
+    X(bytes_lost, "Bytes of them that ended with their connection, not acknowledged")      \
+    X(lane_live_bytes, "Bytes handed over on the live lane")                               \
+    X(lane_repair_bytes, "Bytes handed over on the repair lane")                           \
+    X(lane_bulk_bytes, "Bytes handed over on the bulk lane")                               \
     X(bytes_received, "Bytes received from peers")                                         \
     X(sessions_up, "Peer sessions that came up")                                           \
     X(sessions_refused, "Peer sessions refused")                                           \
@@ -417,7 +423,9 @@ struct tly_peer_view {
     uint64_t rtt_ns;        /* 0: not measured yet */
     int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */
     uint64_t lag_dots;      /* live records it has not acknowledged */
-    uint64_t queued_bytes;
+    uint64_t queued_bytes;  /* that the socket has not taken */
+    uint64_t rate;          /* bytes/s that the link was seen to carry; 0: not known */
+    uint64_t chunk_bytes, credit_bytes, unacked_bytes; /* of repair and bulk */
     uint64_t bytes_sent, bytes_received;
 };
 

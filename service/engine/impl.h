@@ -12,7 +12,7 @@
  *     part.c      parts of streams, protocol version 2
  *     feed.c      the feed over questions and answers: sync; feed_give.c: what is handed out
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
- *     snapshot.c  snapshots, given and taken
+ *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
  *
  *     a connection's states
  *
@@ -28,6 +28,7 @@
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
+#include "service/engine/lane.h"
 #include "service/engine/limit.h"
 #include "wire/frame.h"
 #include "wire/snapshot.h"
@@ -72,12 +73,12 @@
 #define TLY_RELAY_NS (60 * NS_PER_MS)
 /* Marks that are to be told within this time go with the rows that are sent now. */
 #define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
-/* Rows of one part for a peer and of one batch for the disk. */
-#define TLY_PART_BYTES (16u * 1024u)
+/* Rows of one batch for the disk. */
 #define TLY_BATCH_BYTES (64u * 1024u)
-/* Handed to a peer's socket and not taken yet: no more is produced, so what waits can still be conflated. */
-#define TLY_QUEUED_MAX (64u * 1024u)
-/* A peer that reads nothing costs this much, then its connection. */
+/*
+ * What a socket has not taken. Lanes keep it far below; a peer that makes this node answer without end and reads nothing costs so
+ * much, then its connection.
+ */
 #define TLY_QUEUED_CAP (4u * 1024u * 1024u)
 /* Batches that the store has not confirmed. */
 #define TLY_BATCHES_MAX 256
@@ -165,7 +166,9 @@ struct conn {
     struct tly_buf in;     /* the beginning of a frame */
     uint64_t since, last_heard, last_ping, last_sent;
     bool sent_ping; /* was the last thing sent */
-    uint64_t queued;
+    struct tly_lanes lanes;
+    bool blocked; /* something waits for room on its lane */
+    bool is_long; /* the round under way: what is left of it is bulk */
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
     uint64_t last_flush;
@@ -346,8 +349,11 @@ struct tly_effects tly_fx_take(struct tly_engine *e);
 void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number,
                 struct tly_slice bytes);
 void tly_fx_trace(struct tly_engine *e, enum tly_trace_kind kind, const char *peer, struct tly_slice detail);
-/* Frames e->body, sends it, clears it. */
+/* Frames e->body, sends it on the control lane, clears it. */
 void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type);
+/* The same on another; wanting: see tly_lanes_sent. */
+void tly_fx_send_on(struct tly_engine *e, struct conn *conn, enum tly_frame_type type, enum tly_lane lane,
+                    unsigned wanting);
 
 /* This node's marks, as HELLO and NAK tell them. */
 struct own_marks {
@@ -363,9 +369,12 @@ struct conn *tly_conn_find(struct tly_engine *e, uint64_t id);
 struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *target);
 /* Ends a connection from our side; word and text go out as GOODBYE (NULL: without). */
 void tly_conn_end(struct tly_engine *e, struct conn *conn, const char *word, const char *text);
+/* So many bytes are left that its socket has not taken. */
+void tly_conn_taken(struct tly_engine *e, struct conn *conn, uint64_t queued);
 /* Forgets a connection that is gone. */
 void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why);
 void tly_conn_greet(struct tly_engine *e, struct conn *conn);
+void tly_conn_ping(struct tly_engine *e, struct conn *conn);
 void tly_conn_free(struct tly_engine *e, struct conn *conn);
 struct target *tly_target_need(struct tly_engine *e, struct tly_slice address);
 struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name);
@@ -447,6 +456,8 @@ void tly_flush_soon(struct tly_engine *e, bool own);
 /* What was learned from a peer goes on to the others when it is due; all are told, soon if it is urgent. */
 void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent);
 void tly_flush_tick(struct tly_engine *e);
+/* After what is to be acknowledged. */
+void tly_flush_part_sent(struct tly_engine *e, struct conn *conn);
 /* Seals in the order in which keys were first sent. */
 enum tly_result tly_flush_seal(struct tly_engine *e) TLY_MUST_CHECK;
 uint64_t tly_flush_deadline(const struct tly_engine *e);
@@ -567,7 +578,6 @@ void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start w
 void tly_snap_resync(struct tly_engine *e);
 /* Sends what the connection takes. */
 void tly_snap_flush(struct tly_engine *e, struct conn *conn);
-bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn);
 /* The next message of a snapshot into e->body; its type. Everything is sealed. */
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 void tly_snap_fini(struct tly_engine *e, struct snap_in *in);

@@ -40,6 +40,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
     conn->target = target;
     conn->since = conn->last_heard = conn->last_ping = e->now.mono_ns;
     conn->flush_at = conn->ack_at = TLY_NEVER;
+    conn->lanes = tly_lanes_of(0, e->now.mono_ns);
     tly_follower_init(&conn->follower, &e->mem, e->map);
     tly_buf_init(&conn->in, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
     e->conns[e->conn_count++] = conn;
@@ -99,6 +100,16 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
     tly_fx_send(e, conn, TLY_FRAME_HELLO);
 }
 
+void tly_conn_taken(struct tly_engine *e, struct conn *conn, uint64_t queued)
+{
+    struct tly_lanes *lanes = &conn->lanes;
+    if (queued < lanes->queued) {
+        e->stats.bytes_taken += lanes->queued - queued;
+        lanes->queued = queued;
+    }
+    if (conn->blocked) conn->flush_at = e->now.mono_ns;
+}
+
 /* Takes the connection off every list and frees it; its peer may go over to nobody. */
 static void unlink_conn(struct tly_engine *e, struct conn *conn)
 {
@@ -106,6 +117,7 @@ static void unlink_conn(struct tly_engine *e, struct conn *conn)
     while (e->conns[i] != conn)
         i++;
     e->conns[i] = e->conns[--e->conn_count];
+    e->stats.bytes_lost += conn->lanes.total - conn->lanes.acked;
     if (conn->peer != NULL && conn->peer->conn == conn) conn->peer->conn = NULL;
     struct target *target = conn->target;
     if (target != NULL) {
@@ -270,12 +282,14 @@ static uint64_t ping_at(const struct conn *conn)
     return silent < latest ? silent : latest;
 }
 
-static void ping(struct tly_engine *e, struct conn *conn)
+void tly_conn_ping(struct tly_engine *e, struct conn *conn)
 {
     struct tly_ping ping = {e->now.mono_ns, e->now.wall_ns};
     tly_ping_put(&e->body, &ping);
     tly_fx_send(e, conn, TLY_FRAME_PING);
     conn->last_ping = e->now.mono_ns;
+    bool more = conn->is_long || conn->out.active;
+    tly_lanes_pinged(&conn->lanes, e->now.mono_ns, more);
 }
 
 void tly_link_tick(struct tly_engine *e)
@@ -291,12 +305,12 @@ void tly_link_tick(struct tly_engine *e)
                 tly_conn_end(e, conn, "timeout",
                              conn->state == CONN_UP ? "silent for 10 s" : "no HELLO within 5 s");
             }
-        } else if (conn->queued > TLY_QUEUED_CAP) {
+        } else if (conn->lanes.queued > TLY_QUEUED_CAP) {
             tly_conn_end(e, conn, NULL, "it reads nothing");
         } else if (is_surplus(e, conn)) {
             tly_conn_end(e, conn, "unneeded", "the two are linked through others");
         } else if (conn->state == CONN_UP && ping_at(conn) <= e->now.mono_ns) {
-            ping(e, conn);
+            tly_conn_ping(e, conn);
         }
     }
     for (size_t i = 0; i < e->target_count && !e->leaving; i++)

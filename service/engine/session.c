@@ -429,6 +429,7 @@ static enum fate on_nak(struct tly_engine *e, struct conn *conn, struct tly_slic
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.naks_received++;
     tly_follower_reset(&conn->follower);
+    conn->is_long = false;
     result = take_word(conn, marks);
     if (result != TLY_OK) return broken(e, conn, result);
     bool clock = tly_slice_equal(why, tly_slice_text(tly_result_name(TLY_CLOCK_AHEAD)));
@@ -446,6 +447,7 @@ static enum fate on_ping(struct tly_engine *e, struct conn *conn, struct tly_sli
     struct tly_ping ping;
     enum tly_result result = tly_ping_get(body, &ping);
     if (result != TLY_OK) return broken(e, conn, result);
+    if (conn->lanes.queued > TLY_QUEUED_CAP / 2) return KEEP; /* it asks and does not read */
     ping.wall_ns = e->now.wall_ns;
     tly_ping_put(&e->body, &ping);
     tly_fx_send(e, conn, TLY_FRAME_PONG);
@@ -458,7 +460,11 @@ static enum fate on_pong(struct tly_engine *e, struct conn *conn, struct tly_sli
     enum tly_result result = tly_ping_get(body, &pong);
     if (result != TLY_OK || pong.mono_ns > e->now.mono_ns) return broken(e, conn, TLY_BAD_MESSAGE);
     uint64_t rtt = e->now.mono_ns - pong.mono_ns;
+    bool busy = tly_lanes_unacked(&conn->lanes) > 0;
+    e->stats.bytes_acked += tly_lanes_ponged(&conn->lanes, pong.mono_ns, e->now.mono_ns);
+    tly_conn_taken(e, conn, conn->lanes.total - conn->lanes.acked);
     conn->peer->rtt_ns = rtt;
+    if (busy) return KEEP; /* it waited behind others one way only: that tells nothing of clocks */
     conn->peer->offset_ns = (int64_t)(pong.wall_ns + rtt / 2 - e->now.wall_ns);
     tly_time_heard(e, conn->peer, pong.wall_ns + rtt / 2);
     return KEEP;

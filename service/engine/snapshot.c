@@ -402,14 +402,10 @@ static bool all_know_the_joiner(const struct tly_engine *e, const struct snap_ou
     return true;
 }
 
-bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn)
-{
-    return conn->out.active && conn->queued < TLY_QUEUED_MAX && e->held_batch <= e->stored;
-}
-
 void tly_snap_flush(struct tly_engine *e, struct conn *conn)
 {
     conn->flush_at = TLY_NEVER;
+    conn->blocked = false;
     if (!all_know_the_joiner(e, &conn->out)) {
         conn->flush_at = e->now.mono_ns + e->flush_ns;
         return;
@@ -418,12 +414,19 @@ void tly_snap_flush(struct tly_engine *e, struct conn *conn)
         tly_conn_end(e, conn, "timeout", "the snapshot took too long");
         return;
     }
-    while (tly_snap_wants(e, conn)) {
+    while (conn->out.active && e->held_batch <= e->stored) {
         if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
             conn->flush_at = e->now.mono_ns;
             return;
         }
-        tly_fx_send(e, conn, tly_snap_next(e, &conn->out, TLY_PART_BYTES));
+        size_t room = tly_lane_room(&conn->lanes, TLY_LANE_BULK, e->now.mono_ns);
+        conn->blocked = room == 0;
+        if (conn->blocked) {
+            conn->flush_at = tly_lanes_budget_at(&conn->lanes, e->now.mono_ns);
+            return;
+        }
+        tly_fx_send_on(e, conn, tly_snap_next(e, &conn->out, room), TLY_LANE_BULK, 0);
         if (!conn->out.active) e->stats.snapshots_sent++;
+        tly_flush_part_sent(e, conn);
     }
 }
