@@ -114,6 +114,24 @@ static enum tly_result answer_unasked(struct tly_engine *e, enum tly_result resu
     return result;
 }
 
+/* Whether these hits took the count to 80, 95 or 100 % of the limit. */
+static bool crosses(const struct tly_verdict *verdict, uint64_t hits)
+{
+    static const unsigned percents[] = {80, 95, 100};
+    uint64_t used = verdict->limit - verdict->remaining, before = used > hits ? used - hits : 0;
+    for (size_t i = 0; i < sizeof percents / sizeof percents[0]; i++) {
+        uint64_t at = verdict->limit - verdict->limit / 100 * (100 - percents[i]) -
+                      verdict->limit % 100 * (100 - percents[i]) / 100;
+        if (before < at && used >= at) return true;
+    }
+    return false;
+}
+
+static bool is_near(const struct tly_verdict *verdict)
+{
+    return verdict->remaining <= verdict->limit / 5;
+}
+
 static enum tly_result decide(struct tly_engine *e, const struct asked *asked, struct tly_verdict *verdict)
 {
     if (asked->result != TLY_OK) return answer_unasked(e, asked->result, verdict);
@@ -126,6 +144,8 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
         answer_refused(e, asked, result, verdict);
     if (asked->rule != NULL) verdict->name = tly_slice_text(asked->rule->name);
     if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
+    if (is_near(verdict) && verdict->code == TLY_CODE_OK && crosses(verdict, asked->ask.hits))
+        tly_flush_crossed(e);
     return TLY_OK;
 }
 

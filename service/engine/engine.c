@@ -104,6 +104,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->memory_max = config->memory_max;
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
+    e->link_budget = config->link_budget;
     e->random = config->seed;
     e->late.session = config->seed + config->now.wall_ns;
     e->has_store = config->has_store;

@@ -31,6 +31,7 @@ struct tly_engine_config {
     struct tly_slice cluster; /* nodes of another cluster are refused */
     struct tly_slice address; /* what peers dial; empty: nobody can dial us */
     uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
+    uint64_t link_budget;     /* bytes/s to each peer, at most; 0: no end */
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t memory_max;        /* bytes that the engine may hold; 0: no end */
     enum tly_on_full on_full;

@@ -19,6 +19,24 @@ void tly_flush_soon(struct tly_engine *e, bool own)
     }
 }
 
+/* How long after the last part the next may go. */
+static uint64_t pace_of(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->crossed ? earlier(e->flush_ns, TLY_FLUSH_LEAST_NS) : e->flush_ns;
+}
+
+void tly_flush_crossed(struct tly_engine *e)
+{
+    uint64_t now = e->now.mono_ns;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP) continue;
+        conn->crossed = true;
+        uint64_t next = conn->last_flush + pace_of(e, conn);
+        conn->flush_at = earlier(conn->flush_at, next > now ? next : now);
+    }
+}
+
 void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent)
 {
     uint64_t now = e->now.mono_ns;
@@ -54,7 +72,7 @@ static unsigned lanes_wanting(const struct tly_engine *e, const struct conn *con
 {
     if (!conn->is_long) return tly_follower_is_due(&conn->follower, due_ns) ? 1u << TLY_LANE_LIVE : 0;
     bool is_ahead = tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map));
-    bool is_time = e->leaving || e->now.mono_ns >= conn->last_flush + e->flush_ns;
+    bool is_time = e->leaving || e->now.mono_ns >= conn->last_flush + pace_of(e, conn);
     return 1u << TLY_LANE_BULK | (is_ahead && is_time ? 1u << TLY_LANE_LIVE : 0);
 }
 
@@ -86,7 +104,10 @@ static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lan
     tly_fx_send_on(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ROUND, lane, wanting);
     e->stats.rounds_sent++;
     e->stats.dots_sent += part.rows;
-    if (lane == TLY_LANE_LIVE) conn->last_flush = e->now.mono_ns;
+    if (lane == TLY_LANE_LIVE) {
+        conn->last_flush = e->now.mono_ns;
+        conn->crossed = false;
+    }
     if (wish.tell && conn->version >= 2) conn->ack_at = TLY_NEVER;
     tly_flush_part_sent(e, conn);
     return true;
@@ -96,7 +117,7 @@ static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lan
 static void wait_for_news(const struct tly_engine *e, struct conn *conn)
 {
     if (conn->is_long && tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map)))
-        conn->flush_at = earlier(conn->flush_at, conn->last_flush + e->flush_ns);
+        conn->flush_at = earlier(conn->flush_at, conn->last_flush + pace_of(e, conn));
 }
 
 /*

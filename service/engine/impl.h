@@ -60,6 +60,7 @@
 /* A connection outside the ring is kept for so long. */
 #define TLY_SURPLUS_NS (30 * NS_PER_S)
 #define TLY_MESH_MAX 16
+#define TLY_FLUSH_LEAST_NS (5 * NS_PER_MS)
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)
 #define TLY_NAK_PAUSE_NS NS_PER_S
 /* A refusal is repeated after every pause; one that was not for so long is over. */
@@ -169,6 +170,7 @@ struct conn {
     struct tly_lanes lanes;
     bool blocked; /* something waits for room on its lane */
     bool is_long; /* the round under way: what is left of it is bulk */
+    bool crossed; /* since its last part on the live lane a limit was nearly reached */
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
     uint64_t last_flush;
@@ -271,7 +273,7 @@ struct tly_engine {
     char name[TLY_NAME_BYTES_MAX + 1];
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
-    uint64_t flush_ns;
+    uint64_t flush_ns, link_budget;
     uint64_t random;
     enum tly_on_full on_full;
     bool full, full_told; /* new keys are refused */
@@ -453,6 +455,8 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */
 void tly_flush_soon(struct tly_engine *e, bool own);
+/* A count came near its limit, or reached it: that goes to all at once, though not more often than every TLY_FLUSH_LEAST_NS. */
+void tly_flush_crossed(struct tly_engine *e);
 /* What was learned from a peer goes on to the others when it is due; all are told, soon if it is urgent. */
 void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent);
 void tly_flush_tick(struct tly_engine *e);

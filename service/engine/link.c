@@ -40,7 +40,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
     conn->target = target;
     conn->since = conn->last_heard = conn->last_ping = e->now.mono_ns;
     conn->flush_at = conn->ack_at = TLY_NEVER;
-    conn->lanes = tly_lanes_of(0, e->now.mono_ns);
+    conn->lanes = tly_lanes_of(e->link_budget, e->now.mono_ns);
     tly_follower_init(&conn->follower, &e->mem, e->map);
     tly_buf_init(&conn->in, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
     e->conns[e->conn_count++] = conn;

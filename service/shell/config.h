@@ -34,7 +34,8 @@ struct tly_config {
     uint32_t flush_ms;
     char resolver[TLY_ADDRESS_BYTES_MAX + 1]; /* empty: the system's */
     size_t mesh_max;
-    size_t memory_max; /* bytes; 0: no limit but memory */
+    size_t link_budget; /* bytes/s to each peer; 0: no limit */
+    size_t memory_max;  /* bytes; 0: no limit but memory */
     enum tly_on_full on_full;
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;

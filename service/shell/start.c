@@ -111,6 +111,7 @@ static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_e
         .address = tly_slice_text(app->config.advertise),
         .flush_ms = app->config.flush_ms,
         .mesh_max = app->config.mesh_max,
+        .link_budget = app->config.link_budget,
         .memory_max = app->config.memory_max,
         .on_full = app->config.on_full,
         .tombstone_grace_ms = app->config.tombstone_grace_ms,

@@ -272,6 +272,83 @@ static void chunks_are_a_tenth_of_a_second_of_the_link(void **state)
     claim_chunks(10000000, 10000, 65536);
 }
 
+/* D6: over every stretch of time no more goes to the peer than the rate and the burst, and what must be answered. */
+static void a_budget_is_kept_over_any_time(void **state)
+{
+    (void)state;
+    enum { BUDGET = 8000, OLD = 100 };
+    struct net *net = pair(10000000, OLD, (struct tly_engine_config){.link_budget = BUDGET});
+    struct stream stream = {.from = 0, .kind = 'a', .every = S / 50, .next = net_now(net)};
+    uint64_t sent = net_stats(net, 0).bytes_sent, until = net_now(net) + 20 * S, level = 0;
+    while (net_now(net) < until + 60 * S) {
+        net_run(net, MS);
+        go_on(net, &stream, until);
+        uint64_t now_sent = net_stats(net, 0).bytes_sent, leaked = BUDGET / 1000;
+        level = (level > leaked ? level - leaked : 0) + (now_sent - sent);
+        sent = now_sent;
+        assert_in_range(level, 0, 4096 + 512);
+    }
+    assert_true(stream.made > 900 && stream.seen == stream.made);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
+/* What the other node says is left of 100. */
+static uint64_t left_there(struct net *net)
+{
+    struct tly_reply reply;
+    struct tly_request peek = {.kind = TLY_ASK_CHECK, .check = {.key = tly_slice_text("k")}};
+    assert_int_equal(tly_rate_parse(tly_slice_text("100/60s"), &peek.check.rate), TLY_OK);
+    assert_int_equal(net_ask(net, 1, peek, &reply), TLY_OK);
+    return reply.verdict.remaining;
+}
+
+static void check_up_to(struct net *net, unsigned *done, unsigned checks)
+{
+    for (; *done < checks; ++*done)
+        assert_true(net_check(net, 0, "k", "100/60s", TLY_FIXED_WINDOW));
+}
+
+static void a_count_that_nears_its_limit_goes_at_once(void **state)
+{
+    (void)state;
+    static const unsigned crossings[] = {80, 95, 100};
+    struct net *net = pair(1000000, 0, (struct tly_engine_config){.flush_ms = 1000});
+    net_run(net, 3 * S);
+    unsigned done = 0, seen = 1;
+    check_up_to(net, &done, seen);
+    net_run(net, DELAY + 2 * MS); /* after idle */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(left_there(net), 100 - seen);
+        check_up_to(net, &done, crossings[i] - 1);
+        net_run(net, DELAY + 10 * MS);
+        assert_int_equal(left_there(net), 100 - seen);
+        check_up_to(net, &done, crossings[i]);
+        net_run(net, DELAY + 7 * MS);
+        seen = crossings[i];
+        assert_int_equal(left_there(net), 100 - seen);
+    }
+    net_free(net);
+}
+
+/* At most every 5 ms, however many limits are near. */
+static void counts_near_their_limits_do_not_flood(void **state)
+{
+    (void)state;
+    struct net *net = pair(1000000, 0, (struct tly_engine_config){.flush_ms = 1000});
+    net_run(net, 3 * S);
+    uint64_t rounds = net_stats(net, 0).rounds_sent;
+    for (unsigned i = 0; i < 400; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%u", i);
+        for (unsigned hit = 0; hit < 4; hit++)
+            assert_true(net_check(net, 0, key, "5/60s", TLY_FIXED_WINDOW));
+        net_run(net, MS);
+    }
+    assert_in_range(net_stats(net, 0).rounds_sent - rounds, 60, 82);
+    net_free(net);
+}
+
 /* D7 */
 static void what_is_written_during_a_stall_arrives_as_one_dot(void **state)
 {
@@ -389,6 +466,9 @@ int main(void)
         cmocka_unit_test(control_waits_for_one_chunk_at_most),
         cmocka_unit_test(bulk_keeps_a_tenth_when_live_could_take_all),
         cmocka_unit_test(chunks_are_a_tenth_of_a_second_of_the_link),
+        cmocka_unit_test(a_budget_is_kept_over_any_time),
+        cmocka_unit_test(a_count_that_nears_its_limit_goes_at_once),
+        cmocka_unit_test(counts_near_their_limits_do_not_flood),
         cmocka_unit_test(what_is_written_during_a_stall_arrives_as_one_dot),
         cmocka_unit_test(at_200_ms_two_emitters_wait_no_extra_round_trip),
         cmocka_unit_test(bytes_are_handed_over_taken_and_acknowledged),
