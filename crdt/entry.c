@@ -91,7 +91,7 @@ size_t tly_entry_cells_size(const struct tly_entry *entry, const struct tly_stra
 
 struct tly_slice tly_entry_key(const struct tly_entry *entry)
 {
-    return tly_slice_of(tly_entry_key_at(entry), tly_entry_key_bytes(entry));
+    return tly_entry_key_of(entry);
 }
 
 const struct tly_strategy *tly_entry_strategy(const struct tly_entry *entry)

@@ -90,6 +90,11 @@ static inline const uint8_t *tly_entry_key_at(const struct tly_entry *entry)
     return (const uint8_t *)entry + tly_entry_head_bytes(entry);
 }
 
+static inline struct tly_slice tly_entry_key_of(const struct tly_entry *entry)
+{
+    return tly_slice_of(tly_entry_key_at(entry), tly_entry_key_bytes(entry));
+}
+
 /* Where the cells begin; all before them is the same as long as the entry lives, but for flags and local words. */
 static inline size_t tly_entry_cells_offset(const struct tly_entry *entry)
 {

@@ -55,8 +55,20 @@ static bool word_is_signed(const struct tly_strategy *strategy, unsigned i)
     return (strategy->signed_nums >> i & 1) != 0;
 }
 
+/* A counter, which nearly every dot is, has four words of which the last two are signed. */
+static bool is_counter(const struct tly_strategy *strategy)
+{
+    return strategy->nums == 4 && strategy->signed_nums == (1u << 2 | 1u << 3) && !strategy->has_bytes;
+}
+
 static uint8_t *pack_payload(uint8_t *to, const struct tly_strategy *strategy, const struct tly_dot *dot)
 {
+    if (is_counter(strategy)) {
+        to = tly_pack_uint(to, dot->num[0]);
+        to = tly_pack_uint(to, dot->num[1]);
+        to = tly_pack_int(to, (int64_t)dot->num[2]);
+        return tly_pack_int(to, (int64_t)dot->num[3]);
+    }
     for (unsigned i = 0; i < strategy->nums; i++)
         to = word_is_signed(strategy, i) ? tly_pack_int(to, (int64_t)dot->num[i])
                                          : tly_pack_uint(to, dot->num[i]);
@@ -151,7 +163,7 @@ static void get_counter(struct tly_cursor *cursor, uint64_t *num)
 
 static void get_payload(struct tly_cursor *cursor, const struct tly_strategy *strategy, struct tly_dot *dot)
 {
-    if (strategy->nums == 4 && strategy->signed_nums == (1u << 2 | 1u << 3)) {
+    if (is_counter(strategy)) {
         get_counter(cursor, dot->num);
     } else {
         for (unsigned i = 0; i < strategy->nums; i++)
