@@ -208,6 +208,7 @@ struct tly_pane tly_pane_of(uint64_t window, uint64_t epoch);
 struct tly_tally {
     struct tly_entry *entry;   /* NULL: the key is not here */
     int64_t current, previous; /* as tly_entry_read has them */
+    uint64_t generation;       /* of a counter without windows: the one that counts */
     const uint8_t *own;        /* this node's shard of that epoch; NULL: none yet, or not a usual one */
 };
 
@@ -216,6 +217,12 @@ void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const stru
 /* Counts into the own shard as tly_ormap_hit does; a key that is not here begins. Errors as of a local write. */
 enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
                               const struct tly_tally *tally, int64_t units) TLY_MUST_CHECK;
+
+/* The same of a counter without windows: its generation, which is tly_counter_generation, and the own shard in it. */
+void tly_tally_counter(struct tly_ormap *map, const struct tly_seek *seek, struct tly_tally *tally);
+/* Counts into that shard, with a new aux, where it lies; false: tly_ormap_hit must do it, and nothing was counted. */
+bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_tally *tally,
+                           int64_t units, int64_t aux);
 
 /* ---- reading ---- */
 

@@ -3,6 +3,7 @@
  * then one number that is written over.  What is not the usual case is read and counted by the general code.
  */
 #include "crdt/cell.h"
+#include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
 #include "crdt/ormap_impl.h"
 
@@ -119,6 +120,15 @@ void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const stru
 
 /* ---- counting ---- */
 
+/*
+ * Writes a number over one that takes as many bytes, given by their code. Bytes behind it, of another cell, of another block or
+ * spare, are written as they were.
+ */
+static inline void put_over(uint8_t *at, unsigned code, uint64_t folded)
+{
+    tly_word_store(at, (tly_word_load(at) & ~tly_mask_of_code[code]) | folded);
+}
+
 /* Adds to the own shard where it lies; false: the number takes other room then. */
 static inline bool add_in_place(const struct tly_pane *pane, const struct tly_tally *tally, int64_t units)
 {
@@ -129,8 +139,7 @@ static inline bool add_in_place(const struct tly_pane *pane, const struct tly_ta
     if (__builtin_add_overflow(tly_signed_at(count_at, code), units, &count)) return false;
     uint64_t folded = tly_folded((uint64_t)count);
     if (tly_code_for(folded) != code) return false;
-    /* Bytes behind the number, of another cell, of another block or spare, are written as they were. */
-    tly_word_store(count_at, (tly_word_load(count_at) & ~tly_mask_of_code[code]) | folded);
+    put_over(count_at, code, folded);
     if ((shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_PUT)
         tly_shape_store(at, shape | (unsigned)TLY_KIND_UNSEALED << TLY_KIND_SHIFT);
     return true;
@@ -199,4 +208,58 @@ enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek
     bool queued = (tally->entry->flags & TLY_ENTRY_QUEUED) != 0;
     if (!queued && !queue(map, seek, tally->entry)) return TLY_NOMEM;
     return add_in_place(pane, tally, units) ? TLY_OK : hit_more(map, seek, pane, tally, units);
+}
+
+/* ---- counters without windows ---- */
+
+/* False: a REMOVE is there, or it is no counter at all. */
+static bool tally_generations(const struct tly_ormap *map, struct tly_tally *tally)
+{
+    unsigned usual = TLY_ENTRY_HELD | TLY_EPOCH_SUM;
+    if ((tally->entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) != usual) return false;
+    const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
+    for (;;) {
+        struct tly_cell_heart cell = tly_cell_heart(at, SUM_SIGNS);
+        uint64_t generation = cell.word[TLY_SUM_EPOCH];
+        if (cell.kind == TLY_KIND_REMOVE) return false;
+        if (cell.word[TLY_SUM_WINDOW] == 0 && generation >= tally->generation) {
+            if (generation > tally->generation) tally->own = NULL;
+            if (cell.life == map->own) tally->own = at;
+            tally->generation = generation;
+        }
+        if (cell.is_last) return true;
+        at += cell.size;
+    }
+}
+
+void tly_tally_counter(struct tly_ormap *map, const struct tly_seek *seek, struct tly_tally *tally)
+{
+    struct tly_place place;
+    bool found = tly_map_sought(map, seek, &place);
+    *tally = (struct tly_tally){.entry = place.entry};
+    if (!found || tally_generations(map, tally)) return;
+    tally->own = NULL;
+    bool counts = (tally->entry->flags & TLY_ENTRY_STRATEGY) == TLY_EPOCH_SUM;
+    tally->generation = counts ? tly_counter_generation(map, tally->entry) : 0;
+}
+
+bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_tally *tally,
+                           int64_t units, int64_t aux)
+{
+    if (tally->own == NULL) return false;
+    uint8_t *at = (uint8_t *)(uintptr_t)tally->own;
+    unsigned shape = tly_shape_load(at), count_code = shape >> 6 & 7, aux_code = shape >> 9 & 7;
+    uint8_t *count_at = at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + tly_width_of(shape & 7) +
+                        tly_width_of(shape >> 3 & 7);
+    int64_t count;
+    if (__builtin_add_overflow(tly_signed_at(count_at, count_code), units, &count)) return false;
+    uint64_t folded = tly_folded((uint64_t)count), folded_aux = tly_folded((uint64_t)aux);
+    if (tly_code_for(folded) != count_code || tly_code_for(folded_aux) != aux_code) return false;
+    bool queued = (tally->entry->flags & TLY_ENTRY_QUEUED) != 0;
+    if (!queued && !queue(map, seek, tally->entry)) return false;
+    put_over(count_at, count_code, folded);
+    put_over(count_at + tly_width_of(count_code), aux_code, folded_aux);
+    unsigned kind = (unsigned)TLY_KIND_UNSEALED_AUX << TLY_KIND_SHIFT;
+    tly_shape_store(at, (shape & ~(3u << TLY_KIND_SHIFT)) | kind);
+    return true;
 }

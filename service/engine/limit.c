@@ -108,7 +108,6 @@ static enum tly_result check_window(struct tly_ormap *map, const struct tly_limi
 
 struct bucket {
     uint64_t tat, emission, tolerance;
-    uint64_t generation;
 };
 
 /* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
@@ -128,38 +127,48 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
     return debt == 0 ? 0 : now_ns + debt;
 }
 
-static struct bucket read_bucket(struct tly_ormap *map, struct tly_entry *entry, const struct tly_rate *rate,
-                                 uint64_t now_ns)
+/* Of an entry that may not be there. */
+static struct bucket read_bucket(struct tly_ormap *map, const struct tly_tally *tally,
+                                 const struct tly_rate *rate, uint64_t now_ns)
 {
     uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
     struct bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
     bucket.tolerance = bucket.emission * burst;
-    if (entry == NULL || tly_entry_strategy(entry)->id != TLY_EPOCH_SUM) return bucket;
-    bucket.generation = tly_counter_generation(map, entry);
-    const uint64_t *local = tly_entry_local(entry);
+    if (tally->entry == NULL || tly_entry_strategy(tally->entry)->id != TLY_EPOCH_SUM) return bucket;
+    const uint64_t *local = tly_entry_local(tally->entry);
     bool known = local != NULL && local[TLY_BUCKET_EMISSION] != 0;
-    bucket.tat = known ? local[TLY_BUCKET_TAT] : first_tat(map, entry, bucket.tolerance, now_ns);
+    bucket.tat = known ? local[TLY_BUCKET_TAT] : first_tat(map, tally->entry, bucket.tolerance, now_ns);
     return bucket;
 }
 
-static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_seek *seek,
-                                        struct tly_entry *entry, const struct bucket *bucket, uint32_t hits)
+static void note_bucket(struct tly_entry *entry, const struct bucket *bucket)
 {
-    enum tly_result result = entry != NULL ? TLY_OK : tly_seek_need(map, seek, &entry);
-    if (result != TLY_OK) return result;
-    struct tly_hit hit = {.epoch = bucket->generation, .units = hits, .aux = (int64_t)bucket->tat};
-    result = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM ? TLY_OK : TLY_WRONG_STRATEGY;
-    if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
-    if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
-    if (result != TLY_OK) {
-        tly_ormap_tidy(map, entry);
-        return result;
-    }
     uint64_t *local = tly_entry_local(entry);
     local[TLY_BUCKET_TAT] = bucket->tat;
     local[TLY_BUCKET_EMISSION] = bucket->emission;
     local[TLY_BUCKET_TOLERANCE] = bucket->tolerance;
-    return TLY_OK;
+}
+
+static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                        const struct tly_tally *tally, const struct bucket *bucket)
+{
+    struct tly_entry *entry = tally->entry;
+    if (entry != NULL && tly_entry_local(entry) != NULL &&
+        tly_tally_counter_hit(map, &ask->seek, tally, ask->hits, (int64_t)bucket->tat)) {
+        note_bucket(entry, bucket);
+        return TLY_OK;
+    }
+    enum tly_result result = tly_seek_need(map, &ask->seek, &entry);
+    if (result != TLY_OK) return result;
+    struct tly_hit hit = {.epoch = tally->generation, .units = ask->hits, .aux = (int64_t)bucket->tat};
+    result = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM ? TLY_OK : TLY_WRONG_STRATEGY;
+    if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
+    if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
+    if (result == TLY_OK)
+        note_bucket(entry, bucket);
+    else
+        tly_ormap_tidy(map, entry);
+    return result;
 }
 
 static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
@@ -167,15 +176,16 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
 {
     uint32_t hits = ask->hits;
     uint64_t now_ns = ask->now_ns;
-    struct tly_entry *entry = tly_seek_find(map, &ask->seek);
-    struct bucket bucket = read_bucket(map, entry, ask->rate, now_ns);
+    struct tly_tally tally;
+    tly_tally_counter(map, &ask->seek, &tally);
+    struct bucket bucket = read_bucket(map, &tally, ask->rate, now_ns);
     uint64_t debt = max_u64(bucket.tat, now_ns) - now_ns;
     wide wanted = (wide)bucket.emission * hits;
     bool ok = debt + wanted <= bucket.tolerance;
     if (ok && hits > 0) {
         debt += (uint64_t)wanted;
         bucket.tat = now_ns + debt;
-        enum tly_result result = take_from_bucket(map, &ask->seek, entry, &bucket, hits);
+        enum tly_result result = take_from_bucket(map, ask, &tally, &bucket);
         if (result != TLY_OK) return result;
     }
     uint64_t missing_ns = ok ? 0 : (uint64_t)(debt + wanted - bucket.tolerance);

@@ -48,6 +48,20 @@ static struct tly_hit random_hit(struct test_rng *rng)
                             .units = units[test_rng_below(rng, 9)]};
 }
 
+/* A hit of a counter without windows, in the generation of the moment; both maps hold the same. */
+static void hit_counters(struct test_rng *rng, struct tly_ormap *checked, struct tly_ormap *counted,
+                         struct tly_slice key)
+{
+    static const int64_t auxes[] = {0, 1000, 1000, 1001, INT64_MAX};
+    struct tly_seek seek = tly_seek_of(checked, key);
+    struct tly_tally tally;
+    tly_tally_counter(checked, &seek, &tally);
+    struct tly_hit hit = {
+        .epoch = tally.generation, .units = random_hit(rng).units, .aux = auxes[test_rng_below(rng, 5)]};
+    if (!tly_tally_counter_hit(checked, &seek, &tally, hit.units, hit.aux)) world_hit(checked, key, hit);
+    world_hit(counted, key, hit);
+}
+
 static void claim_alike(struct tly_ormap *checked, struct tly_ormap *counted)
 {
     tly_ormap_check(checked);
@@ -60,8 +74,10 @@ static void claim_alike(struct tly_ormap *checked, struct tly_ormap *counted)
 static void random_step(struct test_rng *rng, struct tly_ormap *checked, struct tly_ormap *counted)
 {
     size_t key = 2 + SAMPLE_STRATEGIES * (size_t)test_rng_below(rng, WORLD_KEYS);
-    uint64_t what = test_rng_below(rng, 10);
+    uint64_t what = test_rng_below(rng, 12);
     struct tly_ormap *both[] = {checked, counted};
+    if (what >= 10) hit_counters(rng, checked, counted, world_key(key));
+    if (what >= 10) return;
     if (what < 5) {
         struct tly_hit hit = random_hit(rng);
         world_check(checked, world_key(key), hit);
