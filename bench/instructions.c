@@ -151,6 +151,30 @@ static void check_remaining(struct world *world)
     tly_bench_equal(world->sum, world->load.count * (LIMIT - 2), "what remains of all limits");
 }
 
+static void run_add(struct world *world)
+{
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_reply reply;
+        struct tly_request request = {.kind = TLY_ASK_ADD, .now = {TLY_BENCH_WALL_NS, 1}, .number = 1};
+        request.key = tly_bench_plain_key(world->load.keys, world->load.order[1][i]);
+        tly_bench_must(tly_engine_ask(world->engine, &request, &reply), "adding");
+        world->sum += (uint64_t)reply.value.count;
+    }
+}
+
+static void prepare_add(struct world *world)
+{
+    world->engine = tly_bench_engine(false);
+    tly_bench_engine_start(world->engine);
+    run_add(world);
+}
+
+static void check_added(struct world *world)
+{
+    tly_bench_equal(world->sum, 2 * world->load.count, "sum of the counters");
+}
+
 /* ---- local writes ---- */
 
 static void run_hit(struct world *world)
@@ -343,6 +367,7 @@ static const struct instructions_case cases[] = {
     {"check_sliding_window", prepare_sliding, run_check, check_remaining},
     {"check_token_bucket", prepare_bucket, run_check, check_remaining},
     {"check_of_16_lives", prepare_check_lives, run_check_lives, check_lives_remaining},
+    {"add", prepare_add, run_add, check_added},
     {"hit", prepare_hit, run_hit, check_hits},
     {"seal", prepare_seal, run_seal, check_seal},
     {"put_new", prepare_put_new, run_put_new, check_put_new},

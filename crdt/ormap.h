@@ -224,6 +224,9 @@ void tly_tally_counter(struct tly_ormap *map, const struct tly_seek *seek, struc
 bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_tally *tally,
                            int64_t units, int64_t aux);
 
+/* The usual case of tly_counter_add, in place; false: it must be done there, and nothing was counted. */
+bool tly_tally_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, int64_t *value);
+
 /* ---- reading ---- */
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key);

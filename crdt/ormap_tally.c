@@ -263,3 +263,59 @@ bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, c
     tly_shape_store(at, (shape & ~(3u << TLY_KIND_SHIFT)) | kind);
     return true;
 }
+
+/* What a counter sums up to, and the own shard of it. */
+struct sum {
+    uint64_t generation;
+    int64_t count;
+    const uint8_t *own; /* NULL: none */
+};
+
+/* Takes one more shard into account; false: it is of another generation, says a deadline, or the sum is too great. */
+static inline bool sum_shard(const struct tly_cell_heart *cell, struct sum *sum)
+{
+    unsigned shape = tly_shape_load(cell->at), width = tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7);
+    int64_t count, aux;
+    tly_cell_slots(cell->at, width, &count, &aux);
+    return cell->word[TLY_SUM_EPOCH] == sum->generation && aux == 0 &&
+           !__builtin_add_overflow(sum->count, count, &sum->count);
+}
+
+/* False: it is not the usual counter, all of one generation and without a deadline. */
+static bool sum_up(const struct tly_ormap *map, const struct tly_entry *entry, struct sum *sum)
+{
+    const uint8_t *at = (const uint8_t *)entry + tly_entry_cells_offset(entry);
+    bool first = true;
+    for (;;) {
+        struct tly_cell_heart cell = tly_cell_heart(at, SUM_SIGNS);
+        if (cell.kind == TLY_KIND_REMOVE) return false;
+        if (cell.word[TLY_SUM_WINDOW] == 0) {
+            if (first) sum->generation = cell.word[TLY_SUM_EPOCH];
+            first = false;
+            if (!sum_shard(&cell, sum)) return false;
+            if (cell.life == map->own) sum->own = at;
+        }
+        if (cell.is_last) return sum->own != NULL;
+        at += cell.size;
+    }
+}
+
+bool tly_tally_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, int64_t *value)
+{
+    struct tly_seek seek;
+    struct tly_place place;
+    tly_seek_to(map, key, &seek);
+    unsigned usual = TLY_ENTRY_HELD | TLY_EPOCH_SUM;
+    if (!tly_map_sought(map, &seek, &place)) return false;
+    if ((place.entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) != usual) return false;
+    struct sum sum = {0};
+    int64_t all;
+    if (!sum_up(map, place.entry, &sum) || __builtin_add_overflow(sum.count, delta, &all)) return false;
+    unsigned shape = tly_shape_load(sum.own);
+    struct tly_pane pane = {.width = tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7)};
+    struct tly_tally tally = {.entry = place.entry, .own = sum.own};
+    bool queued = (place.entry->flags & TLY_ENTRY_QUEUED) != 0;
+    if ((!queued && !queue(map, &seek, place.entry)) || !add_in_place(&pane, &tally, delta)) return false;
+    *value = all;
+    return true;
+}
