@@ -198,8 +198,8 @@ static inline bool tly_map_find(const struct tly_ormap *map, struct tly_slice ke
 }
 
 /* The same for a key on its way. */
-static inline bool tly_map_sought(const struct tly_ormap *map, const struct tly_seek *seek,
-                                  struct tly_place *place)
+TLY_ALWAYS_INLINE bool tly_map_sought(const struct tly_ormap *map, const struct tly_seek *seek,
+                                      struct tly_place *place)
 {
     bool known = seek->arrangement == map->arrangement;
     struct tly_slot *slot = known ? seek->slot : tly_index_find(&map->index, seek->hash);
