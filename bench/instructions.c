@@ -106,6 +106,39 @@ static void prepare_checks(struct world *world)
     world->sum = 0;
 }
 
+/* The same of a named limit with one field, among a hundred. */
+static void run_named(struct world *world)
+{
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_reply reply;
+        struct tly_field field = {tly_slice_text("user"),
+                                  tly_bench_plain_key(world->load.keys, world->load.order[1][i])};
+        struct tly_request request = {.kind = TLY_ASK_CHECK, .now = {TLY_BENCH_WALL_NS, 1}};
+        request.check = (struct tly_check){
+            .limit = tly_slice_text("limit-42"), .fields = &field, .field_count = 1, .hits = 1};
+        tly_bench_must(tly_engine_ask(world->engine, &request, &reply), "asking");
+        world->sum += reply.verdict.code == TLY_CODE_OK ? reply.verdict.remaining : 0;
+    }
+}
+
+static void prepare_named(struct world *world)
+{
+    struct tly_mem mem = tly_bench_heap();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    if (rules == NULL) tly_bench_fail("no memory for rules");
+    for (size_t i = 0; i < 100; i++) {
+        struct tly_rule rule = {.field = {"user"}, .field_count = 1};
+        snprintf(rule.name, sizeof rule.name, "limit-%zu", i);
+        rule.rate = (struct tly_rate){.limit = LIMIT, .window_ms = 60000, .algorithm = TLY_FIXED_WINDOW};
+        tly_bench_must(tly_rules_add(rules, &rule), "adding a rule");
+    }
+    world->engine = tly_bench_engine(false);
+    tly_bench_engine_start(world->engine);
+    tly_engine_use_rules(world->engine, rules);
+    run_named(world);
+}
+
 /* A tenth of the keys, ten times over: in each of them so many lives count. */
 #define LIVES 16
 
@@ -366,6 +399,7 @@ static const struct instructions_case cases[] = {
     {"checks_16", prepare_checks, run_checks, check_remaining},
     {"check_sliding_window", prepare_sliding, run_check, check_remaining},
     {"check_token_bucket", prepare_bucket, run_check, check_remaining},
+    {"check_named", prepare_named, run_named, check_remaining},
     {"check_of_16_lives", prepare_check_lives, run_check_lives, check_lives_remaining},
     {"add", prepare_add, run_add, check_added},
     {"hit", prepare_hit, run_hit, check_hits},

@@ -24,8 +24,18 @@ struct asked {
     struct tly_limit_ask ask;
 };
 
+/* A named limit; NULL: there is none of that name. */
+static const struct tly_rule *find_rule(struct tly_engine *e, struct tly_slice name)
+{
+    const struct tly_rule **recent = &e->recent[(name.n + name.p[name.n - 1]) % TLY_RULES_RECENT], *found;
+    if (*recent != NULL && tly_slice_equal(tly_slice_text((*recent)->name), name)) return *recent;
+    found = e->rules != NULL ? tly_rules_find(e->rules, name) : NULL;
+    if (found != NULL) *recent = found;
+    return found;
+}
+
 /* The key under which a check counts, written to `out`, and its rule. */
-static enum tly_result find_key(const struct tly_engine *e, const struct tly_check *check,
+static enum tly_result find_key(struct tly_engine *e, const struct tly_check *check,
                                 uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
                                 struct tly_slice *key)
 {
@@ -33,14 +43,14 @@ static enum tly_result find_key(const struct tly_engine *e, const struct tly_che
     *rule = NULL;
     key->p = out;
     if (check->limit.n == 0) return tly_adhoc_key(check->key, out, &key->n);
-    *rule = e->rules != NULL ? tly_rules_find(e->rules, check->limit) : NULL;
+    *rule = find_rule(e, check->limit);
     if (*rule == NULL) return TLY_NO_LIMIT;
     result = tly_rule_key(*rule, check->fields, check->field_count, out, &key->n);
     return result;
 }
 
 /* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
-static inline void resolve(const struct tly_engine *e, const struct tly_check *check,
+static inline void resolve(struct tly_engine *e, const struct tly_check *check,
                            uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
 {
     asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);

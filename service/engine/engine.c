@@ -247,6 +247,7 @@ void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
 {
     tly_rules_free(e->rules);
     e->rules = rules;
+    memset(e->recent, 0, sizeof e->recent);
 }
 
 const struct tly_rules *tly_engine_rules(const struct tly_engine *e)

@@ -106,6 +106,8 @@
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
 
+/* Named limits that are known without a search, by what their names look like. */
+#define TLY_RULES_RECENT 32
 /* Checks that are looked for together: as many lines as a core fetches at a time, roughly. */
 #define TLY_CHECK_GROUP 16
 
@@ -338,10 +340,11 @@ struct tly_engine {
     struct tly_buf part;
     struct tly_round_writer writer;
     struct tly_parts *parts;
-    struct tly_names *names; /* of all that is sent in streams */
-    uint32_t names_max;      /* the least that any peer holds */
-    uint32_t table;          /* what this node holds of each stream that it reads */
-    struct tly_span span;    /* the window of the last check that had one */
+    struct tly_names *names;                         /* of all that is sent in streams */
+    uint32_t names_max;                              /* the least that any peer holds */
+    uint32_t table;                                  /* what this node holds of each stream that it reads */
+    struct tly_span span;                            /* the window of the last check that had one */
+    const struct tly_rule *recent[TLY_RULES_RECENT]; /* found lately; NULL: none. They end with the rules */
     uint8_t key[TLY_KEY_BYTES_MAX];
 };
 

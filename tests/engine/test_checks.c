@@ -109,6 +109,32 @@ static void many_at_once_are_decided_as_one_by_one(void **state)
     claim(results[TLY_BAD_RULE] > 10 && codes[TLY_CODE_OK] > 1000 && codes[TLY_CODE_OVER] > 200);
 }
 
+/* A rule that was found lately ends with its table. */
+static void a_reload_is_what_the_next_check_goes_by(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    struct tly_request ask = {.kind = TLY_ASK_CHECK, .check = {.limit = tly_slice_text("r"), .hits = 1}};
+    struct tly_reply reply;
+    for (uint64_t limit = 10; limit < 13; limit++) {
+        struct tly_mem mem = test_mem();
+        struct tly_rules *rules = tly_rules_new(&mem);
+        struct tly_rule rule = {.name = "r", .rate = {limit, 86400000, 0, TLY_FIXED_WINDOW}};
+        assert_non_null(rules);
+        assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+        tly_engine_use_rules(net_node(net, 0), rules);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(net_ask(net, 0, ask, &reply), TLY_OK);
+            assert_int_equal(reply.verdict.limit, limit);
+            assert_true(tly_slice_equal(reply.verdict.name, tly_slice_text("r")));
+        }
+    }
+    tly_engine_use_rules(net_node(net, 0), NULL);
+    assert_int_equal(net_ask(net, 0, ask, &reply), TLY_NO_LIMIT);
+    net_free(net);
+}
+
 /* A hit is told to the peers, whichever way it was asked for. */
 static void what_is_checked_at_once_is_heard_by_the_peer(void **state)
 {
@@ -158,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_at_once_are_decided_as_one_by_one),
+        cmocka_unit_test(a_reload_is_what_the_next_check_goes_by),
         cmocka_unit_test(what_is_checked_at_once_is_heard_by_the_peer),
         cmocka_unit_test(a_limit_on_a_key_that_is_no_counter_is_an_error),
     };
