@@ -217,7 +217,7 @@ static size_t plain_bytes(struct tly_slice part)
 /* ':' divides parts and '%' escapes, so neither stands for itself in a part. */
 static void add_part(struct key *key, struct tly_slice part)
 {
-    for (;;) {
+    while (part.n > 0) {
         size_t n = plain_bytes(part);
         add_plain(key, tly_slice_of(part.p, n));
         if (n == part.n) return;
