@@ -143,6 +143,13 @@ enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, co
                                  enum tly_outcome *outcome) TLY_MUST_CHECK;
 
 /*
+ * The same for a dot of the own life, which others still have. Where the own shard of its window is here, that is the truth and is
+ * said anew: TLY_REPAIRED.
+ */
+enum tly_result tly_ormap_repair_own(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                     enum tly_outcome *outcome) TLY_MUST_CHECK;
+
+/*
  * Many dots at once: the memory that the next ones need is asked for while one is joined, which is several times as fast
  * when the map does not fit into the caches.
  */

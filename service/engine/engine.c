@@ -76,6 +76,19 @@ static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_
     return e->names != NULL && e->parts != NULL ? TLY_OK : TLY_NOMEM;
 }
 
+/* The key of fingerprints follows from the cluster's name, a zero and its secret. */
+static enum tly_result keep_prints(struct tly_engine *e, struct tly_slice secret)
+{
+    tly_buf_clear(&e->part);
+    tly_buf_put(&e->part, e->cluster, strlen(e->cluster) + 1);
+    if (secret.n > 0) tly_buf_put(&e->part, secret.p, secret.n);
+    if (e->part.result != TLY_OK) return e->part.result;
+    tly_hash_key_from(&e->examiner.prints.key, tly_buf_slice(&e->part));
+    tly_buf_clear(&e->part);
+    tly_ormap_use_prints(e->map, &e->examiner.prints);
+    return TLY_OK;
+}
+
 static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
 {
     enum tly_result result = register_first(e);
@@ -91,7 +104,7 @@ static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_co
     e->map = tly_ormap_new(&map);
     if (e->map == NULL) return TLY_NOMEM;
     tly_follower_init(&e->disk, &e->mem, e->map);
-    return TLY_OK;
+    return keep_prints(e, config->secret);
 }
 
 enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tly_engine **out)
@@ -117,6 +130,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->due = TLY_NEVER;
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
+    e->repair_step_at = TLY_NEVER;
     e->lease_asked = config->lease;
     e->sweep_at = e->sweep_from = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
     tly_forget_init(e, config);
@@ -306,6 +320,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         tly_forget_tick(e);
         tly_flush_tick(e);
         tly_room_tick(e);
+        tly_repair_tick(e);
         break;
     case TLY_ACCEPTED: on_accepted(e, event->conn); break;
     case TLY_CONNECTED:
@@ -341,8 +356,9 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
-    const uint64_t all[] = {tly_link_deadline(e), tly_flush_deadline(e), tly_swim_deadline(e),
-                            tly_room_deadline(e), tly_watch_deadline(e), tly_forget_deadline(e)};
+    const uint64_t all[] = {tly_link_deadline(e),  tly_flush_deadline(e), tly_swim_deadline(e),
+                            tly_room_deadline(e),  tly_watch_deadline(e), tly_forget_deadline(e),
+                            tly_repair_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

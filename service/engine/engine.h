@@ -29,6 +29,8 @@ struct tly_engine_config {
     uint64_t seed;            /* for jitter */
     struct tly_slice name;    /* of this node, 1 to TLY_NAME_BYTES_MAX bytes */
     struct tly_slice cluster; /* nodes of another cluster are refused */
+    struct tly_slice
+        secret; /* of the cluster, alike on all nodes: what fingerprints are keyed with; may be empty */
     struct tly_slice address; /* what peers dial; empty: nobody can dial us */
     uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
     uint64_t link_budget;     /* bytes/s to each peer, at most; 0: no end */
@@ -382,6 +384,12 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(feed_cold_ahead, "Feed followers sent to a snapshot: they know more than this node") \
     X(feed_cold_apply_failed, "Feed followers sent to a snapshot: an answer failed twice") \
     X(feed_cold_no_delta, "Feed followers sent to a snapshot: they take no changes")       \
+    X(repairs_begun, "Comparisons with peers that this node began")                        \
+    X(repairs_equal, "Comparisons that found all alike")                                   \
+    X(repairs_opened, "Comparisons that looked into all that differed")                    \
+    X(repairs_audited, "Comparisons that looked at a sample, for things were changing")    \
+    X(repairs_refused, "Repairs refused because of a version too far in the future")       \
+    X(repair_dots_sent, "Dots listed to peers in comparisons")                             \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {

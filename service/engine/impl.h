@@ -13,6 +13,7 @@
  *     feed.c      the feed over questions and answers: sync; feed_give.c: what is handed out
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
  *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
+ *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
  *
  *     a connection's states
  *
@@ -31,6 +32,7 @@
 #include "service/engine/lane.h"
 #include "service/engine/limit.h"
 #include "wire/frame.h"
+#include "wire/repair.h"
 #include "wire/snapshot.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -102,6 +104,14 @@
 #define TLY_FORGET_RECORDS 1000
 /* Lives of which a record is kept though nothing of them is left. */
 #define TLY_LIVES_KEPT 1024
+/* How often a pair compares; and how many entries are looked at for that in a turn, and how soon the next turn is. */
+#define TLY_REPAIR_EVERY_NS (60 * NS_PER_S)
+#define TLY_REPAIR_ENTRIES 2000
+#define TLY_REPAIR_STEP_NS NS_PER_MS
+/* With fewer keys than leaves, the prints of leaves cost more than the dots themselves. */
+#define TLY_REPAIR_KEYS_MIN TLY_LEAVES
+/* Prints of a peer's dots that are remembered, so that they are not sent back. */
+#define TLY_REPAIR_SEEN_MAX 65536
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
@@ -123,6 +133,13 @@ enum member_state {
     MEMBER_FORGOTTEN = 5
 };
 
+/* Which dots of an entry go. */
+struct snap_dots {
+    const struct tly_dot *(*of)(void *context, const struct tly_entry *entry, size_t *count);
+    bool (*wants)(void *context, const struct tly_dot *dot); /* asked right after, of each */
+    void *context;
+};
+
 /* A snapshot on its way out, to a peer or to the disk. */
 struct snap_out {
     bool active, begun;
@@ -131,10 +148,60 @@ struct snap_out {
     struct tly_version sent;        /* the last dot sent of the entry before it; ts 0: all of it is */
     uint8_t key[TLY_KEY_BYTES_MAX]; /* … its key */
     size_t key_bytes;
-    uint64_t frozen;    /* this node's number when it began */
+    const struct snap_dots *dots; /* NULL: all dots go */
+    uint64_t frozen;              /* this node's number when it began */
     uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
     uint64_t wait_until, give_up_at;
     struct tly_only *only; /* keys that are wanted; NULL: all */
+};
+
+/*
+ * A comparison with a peer.  Of who began it:
+ *
+ *     COMPARE (examine) --> COMPARED --TREE--> OPEN (examine) --> OPENED --LEAVES--> LIST --> gone
+ *
+ * and of who was asked:
+ *
+ *     ANSWER (examine) --> ANSWERED --OPEN--> MATCH (examine) --> LIST --> LISTED --LEAVES--> gone
+ */
+enum repair_stage {
+    REPAIR_COMPARE,
+    REPAIR_COMPARED,
+    REPAIR_OPEN,
+    REPAIR_OPENED,
+    REPAIR_ANSWER,
+    REPAIR_ANSWERED,
+    REPAIR_MATCH,
+    REPAIR_LIST,
+    REPAIR_LISTED
+};
+
+enum { LEAF_SHUT, LEAF_PRINTED, LEAF_WHOLE };
+
+struct repair {
+    enum repair_stage stage;
+    bool asker;                       /* this node began it */
+    uint64_t number;                  /* of who began it */
+    uint64_t f, time;                 /* as of which is compared */
+    uint64_t state, root;             /* the peer's */
+    bool compared_before;             /* on other terms: what it said is known */
+    uint8_t branches[TLY_BRANCHES];   /* which are opened, and how */
+    uint64_t theirs[TLY_LEAVES];      /* the peer's prints: of branches, then of leaves */
+    uint64_t leaves[TLY_LEAVES / 64]; /* a bit for each whose dots are listed */
+    struct snap_out walk;             /* over the map, for them */
+    uint64_t *seen;                   /* a hash set of the prints of dots that the peer has listed */
+    size_t seen_count, seen_capacity;
+};
+
+/* A walk over the map for one comparison; there is one at a time, and its result serves as long as nothing changes. */
+struct examiner {
+    struct tly_prints prints;
+    bool running, done;
+    uint64_t f, time, changes;
+    size_t cursor;
+    uint64_t of[TLY_LEAVES]; /* while it runs what is left out; then the prints of what is compared */
+    uint64_t root;
+    uint64_t state; /* 0: something changed meanwhile */
 };
 
 /* A snapshot on its way in. */
@@ -191,6 +258,9 @@ struct conn {
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
     struct snap_in snap;
+    bool repairs;                    /* its HELLO has the capability `repair` */
+    struct repair *mine, *asked_for; /* the comparisons that this node and the peer began; NULL: none */
+    uint64_t repair_at, repair_number;
 };
 
 /* Another node. */
@@ -220,6 +290,7 @@ struct peer {
     bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
     uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
     unsigned failures;             /* rounds of it in succession that could not be applied */
+    unsigned audited;              /* branches of it that were audited under traffic */
 };
 
 /* A life that ended, as sys:closed: says. */
@@ -309,8 +380,10 @@ struct tly_engine {
     struct late_dots late;
     struct snap_out dump;  /* to the disk */
     struct snap_in redump; /* from the disk */
-    uint64_t held_batch;   /* peers hear nothing before this batch is stored */
-    uint64_t snapshots;    /* number of the last one */
+    struct examiner examiner;
+    uint64_t repair_step_at; /* something of a comparison is to be done */
+    uint64_t held_batch;     /* peers hear nothing before this batch is stored */
+    uint64_t snapshots;      /* number of the last one */
 
     struct tly_follower disk;
     struct tly_export *exports; /* a list of those under way; their owners free them */
@@ -409,6 +482,9 @@ enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row 
                                      size_t *held) TLY_MUST_CHECK;
 /* A round is not taken, nor what is still to come of it: NAK. */
 void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why);
+/* Joins a dot that a repair brought; what there is no room for is left out. *outcome: what became of it. */
+enum tly_result tly_session_repair_row(struct tly_engine *e, const struct tly_row *row,
+                                       enum tly_outcome *outcome) TLY_MUST_CHECK;
 /* Whether this node can read every row and its clock lets every version in. */
 enum tly_result tly_session_admits_all(const struct tly_engine *e,
                                        const struct tly_round *round) TLY_MUST_CHECK;
@@ -569,6 +645,31 @@ enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_
 /* Time for expiry, ms; 0: not known well enough yet. */
 uint64_t tly_forget_now_ms(const struct tly_engine *e);
 
+/* repair.c */
+/* A session has come up: when it compares first. */
+void tly_repair_begin(struct tly_engine *e, struct conn *conn);
+/* Drops what goes on with a connection. */
+void tly_repair_fini(struct tly_engine *e, struct conn *conn);
+void tly_repair_tick(struct tly_engine *e);
+uint64_t tly_repair_deadline(const struct tly_engine *e);
+enum tly_result tly_repair_on_frame(struct tly_engine *e, struct conn *conn,
+                                    const struct tly_frame *frame) TLY_MUST_CHECK;
+/* What is left out of a comparison as of an F and a time; the omission must stay where it is. */
+struct omission {
+    const struct tly_engine *e;
+    uint64_t now_ms;
+    struct tly_omit omit;
+};
+void tly_repair_omit(const struct tly_engine *e, uint64_t f, uint64_t now_ms, struct omission *out);
+
+/* repair_dots.c */
+/* Sends some of the dots that are to be listed; false: those were the last. */
+bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *repair);
+/* Joins what is missing here of the dots of a part. */
+enum tly_result tly_repair_take(struct tly_engine *e, struct conn *conn, struct repair *repair,
+                                const struct tly_round *round) TLY_MUST_CHECK;
+void tly_repair_forget_seen(struct tly_engine *e, struct repair *repair);
+
 /* snapshot.c */
 /* After a HELLO was accepted: sees whether rounds can bring the peer up. False: the connection was ended. */
 bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello);
@@ -585,6 +686,8 @@ void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start w
 void tly_snap_resync(struct tly_engine *e);
 /* Sends what the connection takes. */
 void tly_snap_flush(struct tly_engine *e, struct conn *conn);
+/* Fills e->writer with what comes next; false: that was all there is. Everything is sealed. */
+bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 /* The next message of a snapshot into e->body; its type. Everything is sealed. */
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 void tly_snap_fini(struct tly_engine *e, struct snap_in *in);

@@ -210,6 +210,11 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 
 /* ---- learning from elsewhere, ending ---- */
 
+bool tly_limit_is_counter(struct tly_slice key)
+{
+    return !tly_limit_is_limit(key);
+}
+
 bool tly_limit_is_limit(struct tly_slice key)
 {
     return tly_slice_begins(key, tly_slice_text("rl:"));

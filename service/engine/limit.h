@@ -35,6 +35,8 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 
 /* Whether a limit counts under this key. */
 bool tly_limit_is_limit(struct tly_slice key);
+/* … or else, with window 0, a plain counter. */
+bool tly_limit_is_counter(struct tly_slice key);
 
 /*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.

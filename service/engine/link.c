@@ -39,7 +39,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
     conn->state = target != NULL ? CONN_DIALLING : CONN_GREETING;
     conn->target = target;
     conn->since = conn->last_heard = conn->last_ping = e->now.mono_ns;
-    conn->flush_at = conn->ack_at = TLY_NEVER;
+    conn->flush_at = conn->ack_at = conn->repair_at = TLY_NEVER;
     conn->lanes = tly_lanes_of(e->link_budget, e->now.mono_ns);
     tly_follower_init(&conn->follower, &e->mem, e->map);
     tly_buf_init(&conn->in, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
@@ -50,6 +50,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
 void tly_conn_free(struct tly_engine *e, struct conn *conn)
 {
     tly_snap_fini(e, &conn->snap);
+    tly_repair_fini(e, conn);
     tly_buf_fini(&conn->in);
     tly_follower_fini(&conn->follower);
     tly_stream_free(conn->heard);
@@ -94,6 +95,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .delta = true,
         .table = e->table < TLY_NAMES_MAX ? e->table : 0,
         .snapshot = true,
+        .repair = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);

@@ -29,10 +29,13 @@ static enum tly_frame_type put_begin(struct tly_engine *e, struct snap_out *out)
 static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct tly_entry *entry)
 {
     size_t count;
-    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    const struct snap_dots *some = out->dots;
+    const struct tly_dot *dots =
+        some != NULL ? some->of(some->context, entry, &count) : tly_entry_dots(e->map, entry, &count);
     struct tly_slice key = tly_entry_key(entry);
     for (size_t i = 0; i < count; i++) {
         if (out->sent.ts != 0 && tly_version_compare(dots[i].version, out->sent) <= 0) continue;
+        if (some != NULL && !some->wants(some->context, &dots[i])) continue;
         /* Two dots may be forged with one version: they go together or not at all. */
         if (!tly_round_writer_add(&e->writer, key, tly_entry_strategy(entry), &dots[i])) {
             out->sent = i > 0 ? dots[i - 1].version : (struct tly_version){0};
@@ -66,8 +69,7 @@ static const struct tly_entry *next_entry(struct tly_engine *e, struct snap_out 
     }
 }
 
-/* Fills the writer; false: there is nothing left. */
-static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
+bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
 {
     tly_round_writer_clear(&e->writer);
     const struct tly_entry *entry = unfinished(e, out);
@@ -89,7 +91,7 @@ static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
 {
     if (!out->begun) return put_begin(e, out);
-    if (!put_entries(e, out, rows_bytes_max)) {
+    if (!tly_snap_fill(e, out, rows_bytes_max)) {
         out->active = false;
         tly_snap_end_put(&e->body, &(struct tly_snap_end){out->number, out->chunks});
         return TLY_FRAME_SNAP_END;

@@ -237,6 +237,20 @@ static void get_cluster(const struct tly_config *config, char *value, size_t siz
     strlcpy(value, config->cluster, size);
 }
 
+static bool set_secret(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "up to 255 bytes";
+    if (strlen(value) > TLY_SECRET_BYTES_MAX) return false;
+    strlcpy(config->secret, value, sizeof config->secret);
+    return true;
+}
+
+/* Whether there is one is all that is told. */
+static void get_secret(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->secret[0] != '\0' ? "set" : "", size);
+}
+
 static bool set_data(struct tly_config *config, const char *value, const char **expected)
 {
     *expected = "a directory or none";
@@ -441,6 +455,7 @@ static void get_log(const struct tly_config *config, char *value, size_t size)
 static const struct setting settings[] = {
     {"name", set_name, get_name},
     {"cluster", set_cluster, get_cluster},
+    {"secret", set_secret, get_secret},
     {"data", set_data, get_data},
     {"resp", set_resp, get_resp},
     {"http", set_http, get_http},

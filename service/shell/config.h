@@ -22,10 +22,13 @@ struct tly_listen {
     char path[108]; /* of a unix socket */
 };
 
+#define TLY_SECRET_BYTES_MAX 255
+
 struct tly_config {
     char name[TLY_NAME_BYTES_MAX + 1]; /* "": made from host name and peers port */
     char cluster[TLY_NAME_BYTES_MAX + 1];
-    char data[TLY_CONFIG_TEXT_MAX]; /* directory; "": no store */
+    char secret[TLY_SECRET_BYTES_MAX + 1]; /* of the cluster; never shown */
+    char data[TLY_CONFIG_TEXT_MAX];        /* directory; "": no store */
     struct tly_listen resp, http, grpc, peers;
     char advertise[TLY_ADDRESS_BYTES_MAX + 1]; /* "": the peers address */
     char join[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];

@@ -108,6 +108,7 @@ static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_e
         .seed = random_u64(),
         .name = tly_slice_text(app->config.name),
         .cluster = tly_slice_text(app->config.cluster),
+        .secret = tly_slice_text(app->config.secret),
         .address = tly_slice_text(app->config.advertise),
         .flush_ms = app->config.flush_ms,
         .mesh_max = app->config.mesh_max,

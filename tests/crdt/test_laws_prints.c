@@ -197,7 +197,7 @@ static void what_one_of_two_has_dropped_already_makes_no_difference(void **state
     take_prints(world.node[1], &prints[1], &both, second);
     claim(leaves_that_differ(first, second) == 0);
     /* Each of the three alone is not enough. */
-    struct tly_omit by_f = omit_of(upto - upto, &epoch, 5), by_time = omit_of(upto, &before, 5);
+    struct tly_omit by_f = omit_of(0, &epoch, 5), by_time = omit_of(upto, &before, 5);
     take_prints(world.node[0], &prints[0], &by_f, first);
     claim(leaves_that_differ(first, second) > 0);
     take_prints(world.node[0], &prints[0], &by_time, first);
