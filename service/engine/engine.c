@@ -77,15 +77,14 @@ static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_
 }
 
 /* The key of fingerprints follows from the cluster's name, a zero and its secret. */
-static enum tly_result keep_prints(struct tly_engine *e, struct tly_slice secret)
+static enum tly_result make_print_key(struct tly_engine *e, struct tly_slice secret)
 {
     tly_buf_clear(&e->part);
     tly_buf_put(&e->part, e->cluster, strlen(e->cluster) + 1);
     if (secret.n > 0) tly_buf_put(&e->part, secret.p, secret.n);
     if (e->part.result != TLY_OK) return e->part.result;
-    tly_hash_key_from(&e->examiner.prints.key, tly_buf_slice(&e->part));
+    tly_hash_key_from(&e->print_key, tly_buf_slice(&e->part));
     tly_buf_clear(&e->part);
-    tly_ormap_use_prints(e->map, &e->examiner.prints);
     return TLY_OK;
 }
 
@@ -104,7 +103,7 @@ static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_co
     e->map = tly_ormap_new(&map);
     if (e->map == NULL) return TLY_NOMEM;
     tly_follower_init(&e->disk, &e->mem, e->map);
-    return keep_prints(e, config->secret);
+    return make_print_key(e, config->secret);
 }
 
 enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tly_engine **out)
@@ -177,6 +176,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_names_free(e->names);
     tly_rules_free(e->rules);
     tly_ormap_free(e->map);
+    tly_mem_free(&e->mem, e->examiner, sizeof *e->examiner);
     tly_registry_free(e->registry);
     struct tly_mem given = e->budget.given;
     tly_mem_free(&given, e, sizeof *e);

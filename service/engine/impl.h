@@ -378,12 +378,13 @@ struct tly_engine {
     uint64_t new_life_at;
     struct forgetting forget;
     struct late_dots late;
-    struct snap_out dump;  /* to the disk */
-    struct snap_in redump; /* from the disk */
-    struct examiner examiner;
-    uint64_t repair_step_at; /* something of a comparison is to be done */
-    uint64_t held_batch;     /* peers hear nothing before this batch is stored */
-    uint64_t snapshots;      /* number of the last one */
+    struct snap_out dump;          /* to the disk */
+    struct snap_in redump;         /* from the disk */
+    struct tly_hash_key print_key; /* follows from the cluster's name and secret */
+    struct examiner *examiner;     /* NULL until something is compared */
+    uint64_t repair_step_at;       /* something of a comparison is to be done */
+    uint64_t held_batch;           /* peers hear nothing before this batch is stored */
+    uint64_t snapshots;            /* number of the last one */
 
     struct tly_follower disk;
     struct tly_export *exports; /* a list of those under way; their owners free them */
@@ -661,6 +662,9 @@ struct omission {
     struct tly_omit omit;
 };
 void tly_repair_omit(const struct tly_engine *e, uint64_t f, uint64_t now_ms, struct omission *out);
+
+/* Zeroed memory for comparing, which nothing depends on: none is taken where there is none for new keys. */
+void *tly_repair_spare(struct tly_engine *e, size_t bytes);
 
 /* repair_dots.c */
 /* Sends some of the dots that are to be listed; false: those were the last. */

@@ -46,9 +46,17 @@ static bool is_sane(const struct tly_engine *e, uint64_t time)
     return time <= time_of(e) + skew_ms / TLY_REPAIR_STEP_MS + 1;
 }
 
+void *tly_repair_spare(struct tly_engine *e, size_t bytes)
+{
+    tly_room_for(e, ROOM_NEW_KEY);
+    void *block = tly_mem_zeroed(&e->mem, bytes);
+    tly_room_for(e, ROOM_FOR_ALL);
+    return block;
+}
+
 static uint64_t check_of(const struct tly_engine *e)
 {
-    return tly_print_of_key(&e->examiner.prints.key, tly_slice_of(NULL, 0)) & UINT32_MAX;
+    return tly_print_of_key(&e->print_key, tly_slice_of(NULL, 0)) & UINT32_MAX;
 }
 
 /* Of the marks of all lives that are open; 0: some dots lie beyond them. */
@@ -63,8 +71,7 @@ static uint64_t marks_print(const struct tly_engine *e)
         uint8_t bytes[sizeof words];
         tly_print_set(bytes, 0, words[0]);
         tly_print_set(bytes, 1, words[1]);
-        if (life.mark != 0)
-            sum += tly_print_of_key(&e->examiner.prints.key, tly_slice_of(bytes, sizeof bytes));
+        if (life.mark != 0) sum += tly_print_of_key(&e->print_key, tly_slice_of(bytes, sizeof bytes));
     }
     return sum | 1;
 }
@@ -73,13 +80,13 @@ static uint64_t marks_print(const struct tly_engine *e)
 
 static bool is_examined(const struct tly_engine *e, const struct repair *repair)
 {
-    const struct examiner *x = &e->examiner;
+    const struct examiner *x = e->examiner;
     return x->done && x->f == repair->f && x->time == repair->time;
 }
 
 static void begin_examining(struct tly_engine *e, const struct repair *repair)
 {
-    struct examiner *x = &e->examiner;
+    struct examiner *x = e->examiner;
     x->running = true;
     x->done = false;
     x->f = repair->f;
@@ -91,7 +98,7 @@ static void begin_examining(struct tly_engine *e, const struct repair *repair)
 
 static void end_examining(struct tly_engine *e)
 {
-    struct examiner *x = &e->examiner;
+    struct examiner *x = e->examiner;
     x->running = false;
     x->done = true;
     x->root = 0;
@@ -104,7 +111,7 @@ static void end_examining(struct tly_engine *e)
 /* Examines some more for a comparison; true: the result is there. */
 static bool examine(struct tly_engine *e, const struct repair *repair)
 {
-    struct examiner *x = &e->examiner;
+    struct examiner *x = e->examiner;
     struct omission omission;
     bool fresh = x->changes == tly_ormap_changes(e->map) && !tly_ormap_is_unsealed(e->map) && x->state != 0;
     if (is_examined(e, repair) && fresh) return true;
@@ -123,7 +130,7 @@ static uint64_t branch_print(const struct tly_engine *e, size_t branch)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < TLY_LEAVES_EACH; i++)
-        sum += e->examiner.of[branch * TLY_LEAVES_EACH + i];
+        sum += e->examiner->of[branch * TLY_LEAVES_EACH + i];
     return sum;
 }
 
@@ -149,10 +156,20 @@ static bool may_repair(const struct tly_engine *e, const struct conn *conn)
     return conn->state == CONN_UP && conn->repairs && in_step && !conn->life_ended;
 }
 
+static bool need_examiner(struct tly_engine *e)
+{
+    if (e->examiner != NULL) return true;
+    e->examiner = tly_repair_spare(e, sizeof *e->examiner);
+    if (e->examiner == NULL) return false;
+    e->examiner->prints.key = e->print_key;
+    tly_ormap_use_prints(e->map, &e->examiner->prints);
+    return true;
+}
+
 /* Without memory there is none this time. */
 static struct repair *repair_new(struct tly_engine *e, uint64_t number, bool asker)
 {
-    struct repair *repair = tly_mem_zeroed(&e->mem, sizeof *repair);
+    struct repair *repair = need_examiner(e) ? tly_repair_spare(e, sizeof *repair) : NULL;
     if (repair == NULL) return NULL;
     repair->number = number;
     repair->asker = asker;
@@ -190,8 +207,8 @@ static struct tly_compare terms_of(const struct tly_engine *e, const struct repa
                                 .check = check_of(e),
                                 .f = repair->f,
                                 .time = repair->time,
-                                .state = e->examiner.state,
-                                .root = e->examiner.root};
+                                .state = e->examiner->state,
+                                .root = e->examiner->root};
 }
 
 static void send_compare(struct tly_engine *e, struct conn *conn, struct repair *repair)
@@ -225,7 +242,7 @@ static uint8_t how_opened(const struct tly_engine *e)
 /* Which branches are looked into; false: none. */
 static bool choose_branches(struct tly_engine *e, struct conn *conn, struct repair *repair)
 {
-    bool agreed = repair->state != 0 && repair->state == e->examiner.state, any = false;
+    bool agreed = repair->state != 0 && repair->state == e->examiner->state, any = false;
     size_t sample = conn->peer->audited % TLY_BRANCHES;
     for (size_t i = 0; i < TLY_BRANCHES; i++) {
         bool differs = repair->theirs[i] != branch_print(e, i) && (agreed || i == sample);
@@ -248,7 +265,7 @@ static void send_open(struct tly_engine *e, struct conn *conn, struct repair *re
     tly_buf_clear(&e->part);
     for (size_t i = 0; i < TLY_LEAVES; i++) {
         uint8_t print[sizeof(uint64_t)];
-        tly_print_set(print, 0, e->examiner.of[i]);
+        tly_print_set(print, 0, e->examiner->of[i]);
         tly_buf_put(&e->part, print, sizeof print);
     }
     for (size_t i = 0; i < TLY_BRANCHES && e->part.result == TLY_OK; i++) {
@@ -279,7 +296,7 @@ static void match_leaves(const struct tly_engine *e, struct repair *repair)
 {
     for (size_t i = 0; i < TLY_LEAVES; i++) {
         uint8_t how = repair->branches[i / TLY_LEAVES_EACH];
-        if (how == LEAF_WHOLE || (how == LEAF_PRINTED && repair->theirs[i] != e->examiner.of[i]))
+        if (how == LEAF_WHOLE || (how == LEAF_PRINTED && repair->theirs[i] != e->examiner->of[i]))
             list_leaf(repair, i);
     }
     begin_listing(repair);
@@ -291,7 +308,7 @@ static void match_leaves(const struct tly_engine *e, struct repair *repair)
 static void go_on_comparing(struct tly_engine *e, struct conn *conn, struct repair **repair)
 {
     struct repair *r = *repair;
-    if (r->compared_before && r->root == e->examiner.root) {
+    if (r->compared_before && r->root == e->examiner->root) {
         e->stats.repairs_equal++;
         end_repair(e, repair);
     } else {

@@ -27,7 +27,7 @@ static bool grow_seen(struct tly_engine *e, struct repair *repair)
 {
     size_t capacity = repair->seen_capacity > 0 ? repair->seen_capacity * 2 : 256;
     if (capacity > (size_t)TLY_REPAIR_SEEN_MAX * 2) return false;
-    uint64_t *seen = tly_mem_zeroed(&e->mem, capacity * sizeof *seen);
+    uint64_t *seen = tly_repair_spare(e, capacity * sizeof *seen);
     if (seen == NULL) return false;
     for (size_t i = 0; i < repair->seen_capacity; i++)
         if (repair->seen[i] != 0) put_seen(seen, capacity, repair->seen[i]);
@@ -73,14 +73,14 @@ static bool is_listed(const struct repair *repair, unsigned leaf)
 static bool wants_key(void *context, struct tly_slice key)
 {
     struct listing *listing = context;
-    listing->name_print = tly_print_of_key(&listing->e->examiner.prints.key, key);
+    listing->name_print = tly_print_of_key(&listing->e->print_key, key);
     return is_listed(listing->repair, tly_leaf_of(listing->name_print));
 }
 
 static const struct tly_dot *dots_of(void *context, const struct tly_entry *entry, size_t *count)
 {
     struct listing *listing = context;
-    listing->name_print = tly_print_of_key(&listing->e->examiner.prints.key, tly_entry_key(entry));
+    listing->name_print = tly_print_of_key(&listing->e->print_key, tly_entry_key(entry));
     listing->strategy = tly_entry_strategy(entry);
     return tly_entry_dots_left(listing->e->map, entry, &listing->omission.omit, count);
 }
@@ -91,7 +91,7 @@ static bool wants_dot(void *context, const struct tly_dot *dot)
     const struct tly_engine *e = listing->e;
     if (dot->version.ts > tly_ormap_mark(e->map, dot->version.origin)) return false;
     return !has_seen(listing->repair,
-                     tly_print_of_dot(&e->examiner.prints.key, listing->name_print, listing->strategy, dot));
+                     tly_print_of_dot(&e->print_key, listing->name_print, listing->strategy, dot));
 }
 
 /* The leaves that were listed, for who has to answer: branches that were wanted whole by one number. */
@@ -160,7 +160,7 @@ static void next_group(struct tly_rows *rows, struct tly_row *row, bool *more, s
 
 static void see_group(struct tly_engine *e, struct repair *repair, const struct group *group)
 {
-    const struct tly_hash_key *key = &e->examiner.prints.key;
+    const struct tly_hash_key *key = &e->print_key;
     const struct tly_row *first = &group->rows[0];
     uint64_t name_print = tly_print_of_key(key, first->key);
     const struct tly_strategy *strategy = tly_registry_find(e->registry, first->key);
