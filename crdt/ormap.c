@@ -239,6 +239,11 @@ struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor)
     return tly_map_entry(map, slot);
 }
 
+size_t tly_ormap_cursor_at(const struct tly_ormap *map, struct tly_slice key)
+{
+    return (size_t)tly_map_hash(map, key) << CURSOR_SHIFT;
+}
+
 size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context)
 {
     size_t dropped = 0;

@@ -154,6 +154,7 @@ void tly_engine_free(struct tly_engine *e)
         tly_conn_free(e, e->conns[i]);
     for (size_t i = 0; i < e->target_count; i++)
         tly_mem_free(&e->mem, e->targets[i], sizeof *e->targets[i]);
+    tly_snap_drop_aside(e);
     for (size_t i = 0; i < e->peer_count; i++)
         tly_mem_free(&e->mem, e->peers[i], sizeof *e->peers[i]);
     tly_mem_free(&e->mem, e->conns, e->conn_capacity * sizeof *e->conns);
@@ -321,6 +322,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         tly_flush_tick(e);
         tly_room_tick(e);
         tly_repair_tick(e);
+        tly_snap_tick(e);
         break;
     case TLY_ACCEPTED: on_accepted(e, event->conn); break;
     case TLY_CONNECTED:
@@ -356,9 +358,9 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
-    const uint64_t all[] = {tly_link_deadline(e),  tly_flush_deadline(e), tly_swim_deadline(e),
-                            tly_room_deadline(e),  tly_watch_deadline(e), tly_forget_deadline(e),
-                            tly_repair_deadline(e)};
+    const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e), tly_swim_deadline(e),
+                            tly_room_deadline(e),   tly_watch_deadline(e), tly_forget_deadline(e),
+                            tly_repair_deadline(e), tly_snap_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

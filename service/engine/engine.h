@@ -372,6 +372,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(cold_starts_apply_failed, "Cold starts here: a round failed twice")                  \
     X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")                 \
     X(snapshots_sent, "Snapshots sent to the end")                                         \
+    X(snapshots_resumed, "Snapshots that went on after their connection was cut")          \
     X(snapshots_installed, "Snapshots installed")                                          \
     X(units_carried, "Units of former lives carried over")                                 \
     X(feed_up_to_date, "Questions of feed followers: nothing new")                         \

@@ -60,6 +60,8 @@ uint64_t tly_forget_number(const struct tly_engine *e)
         if (conn->state == CONN_UP && !conn->below) lower(&least, tly_ormap_mark(e->map, conn->peer->origin));
         if (conn->out.active) lower(&least, conn->out.frozen);
     }
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->aside != NULL) lower(&least, e->peers[i]->aside->frozen);
     return least;
 }
 

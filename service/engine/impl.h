@@ -115,6 +115,8 @@
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
+/* How long both ends keep what they know of one whose connection went. */
+#define TLY_RESUME_NS (300 * NS_PER_S)
 
 /* Named limits that are known without a search, by what their names look like. */
 #define TLY_RULES_RECENT 32
@@ -208,6 +210,10 @@ struct examiner {
 struct snap_in {
     struct tly_install *install; /* NULL: none */
     uint64_t number, chunks;
+    uint64_t source;                /* the life that sends it */
+    uint8_t key[TLY_KEY_BYTES_MAX]; /* the last one that came */
+    size_t key_bytes;
+    uint64_t kept_until; /* while no connection brings it; 0: one does */
 };
 
 enum conn_state { CONN_DIALLING, CONN_GREETING, CONN_UP };
@@ -257,7 +263,7 @@ struct conn {
     bool asked;               /* we asked it for a snapshot */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
-    struct snap_in snap;
+    bool resumes;                    /* its HELLO has the capability `resume` */
     bool repairs;                    /* its HELLO has the capability `repair` */
     struct repair *mine, *asked_for; /* the comparisons that this node and the peer began; NULL: none */
     uint64_t repair_at, repair_number;
@@ -290,7 +296,10 @@ struct peer {
     bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
     uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
     unsigned failures;             /* rounds of it in succession that could not be applied */
-    unsigned audited;              /* branches of it that were audited under traffic */
+    struct snap_out *aside;        /* a snapshot to it whose connection went; NULL: none */
+    uint64_t aside_life;           /* … the life of it that it was for */
+    uint64_t aside_until;
+    unsigned audited; /* branches of it that were audited under traffic */
 };
 
 /* A life that ended, as sys:closed: says. */
@@ -380,6 +389,7 @@ struct tly_engine {
     struct late_dots late;
     struct snap_out dump;          /* to the disk */
     struct snap_in redump;         /* from the disk */
+    struct snap_in coming;         /* from a peer */
     struct tly_hash_key print_key; /* follows from the cluster's name and secret */
     struct examiner *examiner;     /* NULL until something is compared */
     uint64_t repair_step_at;       /* something of a comparison is to be done */
@@ -695,6 +705,12 @@ bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes
 /* The next message of a snapshot into e->body; its type. Everything is sealed. */
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 void tly_snap_fini(struct tly_engine *e, struct snap_in *in);
+/* A connection goes: what it was giving or bringing may go on with the next one. */
+void tly_snap_put_aside(struct tly_engine *e, struct conn *conn);
+/* Nothing of the kind may go on. */
+void tly_snap_drop_aside(struct tly_engine *e);
+void tly_snap_tick(struct tly_engine *e);
+uint64_t tly_snap_deadline(const struct tly_engine *e);
 /* One batch that tly_snap_next made, read back. */
 enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t kind) TLY_MUST_CHECK;
 

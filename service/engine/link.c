@@ -49,7 +49,6 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
 
 void tly_conn_free(struct tly_engine *e, struct conn *conn)
 {
-    tly_snap_fini(e, &conn->snap);
     tly_repair_fini(e, conn);
     tly_buf_fini(&conn->in);
     tly_follower_fini(&conn->follower);
@@ -96,6 +95,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .table = e->table < TLY_NAMES_MAX ? e->table : 0,
         .snapshot = true,
         .repair = true,
+        .resume = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);
@@ -132,6 +132,7 @@ static void unlink_conn(struct tly_engine *e, struct conn *conn)
         target->backoff_ns =
             target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
     }
+    tly_snap_put_aside(e, conn);
     tly_conn_free(e, conn);
 }
 

@@ -179,6 +179,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     e->stats.sessions_up++;
     conn->takes_rounds = hello.delta;
     conn->repairs = hello.repair;
+    conn->resumes = hello.resume;
     tly_repair_begin(e, conn);
     tly_time_heard(e, peer, hello.wall_ns);
     conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;

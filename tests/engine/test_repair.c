@@ -186,7 +186,7 @@ static void a_store_that_lost_everything_gets_it_back(void **state)
         size_t whole = snapshot_bytes(net, 0);
         struct tly_dot dot;
         for (size_t i = 0; i < 3000; i++)
-            lose(net, 1 - asker, key_of(i), &dot);
+            lose(net, 1, key_of(i), &dot);
         uint64_t bytes = net_bytes(net);
         compare_now(net, asker);
         (void)until_equal(net, 20 * S);
@@ -308,6 +308,7 @@ static void another_secret_means_no_comparison(void **state)
         net_run(net, S);
         assert_int_equal(net_stats(net, 0).repairs_begun, 1);
         assert_int_equal(net_stats(net, 0).repairs_equal, same);
+        assert_int_equal(net_stats(net, 0).repairs_opened + net_stats(net, 0).repairs_audited, 0);
         assert_int_equal(net_connections(net), 1);
         net_free(net);
     }
@@ -428,7 +429,29 @@ static void what_is_beyond_a_mark_or_malformed_is_not_repaired(void **state)
     net_free(net);
 }
 
-/* As if the room for it were missing: nothing of a comparison is needed for anything else. */
+/* The one that has it does not know all up to it, so nobody can say that the other has lost it. */
+static void what_only_one_mark_covers_is_no_alarm(void **state)
+{
+    for (size_t covered = 0; covered < 2; covered++) {
+        struct net *net = pair_of(MS, 10);
+        struct tly_ormap *map = net_node(net, 0)->map;
+        struct tly_dot dot = text_of(NET_WALL_START, OTHER);
+        for (size_t i = 0; i < 2; i++)
+            conn_of(net, i)->takes_rounds = false; /* or dot and mark would come by one */
+        enum tly_outcome outcome;
+        assert_int_equal(tly_ormap_apply(map, tly_slice_text("kv:a"), &dot, &outcome), TLY_OK);
+        assert_int_equal(outcome, TLY_APPLIED);
+        assert_int_equal(tly_ormap_raise_mark(net_node(net, 1)->map, OTHER, NET_WALL_START), TLY_OK);
+        if (covered == 1) assert_int_equal(tly_ormap_raise_mark(map, OTHER, NET_WALL_START), TLY_OK);
+        for (size_t i = 0; i < 64; i++) {
+            compare_now(net, 0);
+            net_run(net, 50 * MS);
+        }
+        assert_int_equal(net_stats(net, 1).dots_repaired, covered);
+        net_free(net);
+    }
+}
+
 static void a_peer_that_goes_takes_its_comparison_along(void **state)
 {
     struct net *net = pair_of(20 * MS, 3000);
@@ -461,6 +484,7 @@ int main(void)
         cmocka_unit_test(a_version_far_in_the_future_is_refused_whole),
         cmocka_unit_test(a_stale_dot_comes_in_by_repair_alone_and_alarms),
         cmocka_unit_test(what_is_beyond_a_mark_or_malformed_is_not_repaired),
+        cmocka_unit_test(what_only_one_mark_covers_is_no_alarm),
         cmocka_unit_test(a_peer_that_goes_takes_its_comparison_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,12 +235,20 @@ static void put_goodbye(struct tly_buf *body)
 
 static void put_cold_start(struct tly_buf *body)
 {
-    tly_cold_put(body, &(struct tly_cold){TLY_COLD_FLOOR, T + 4});
+    tly_cold_put(body, &(struct tly_cold){.reason = TLY_COLD_FLOOR, .forgotten = T + 4});
 }
 
 static void put_snap_ask(struct tly_buf *body)
 {
-    tly_cold_put(body, &(struct tly_cold){TLY_COLD_APPLY_FAILED, 0});
+    tly_cold_put(body, &(struct tly_cold){.reason = TLY_COLD_APPLY_FAILED});
+}
+
+static void put_snap_resume(struct tly_buf *body)
+{
+    struct tly_cold cold = {
+        .reason = TLY_COLD_FLOOR, .forgotten = T + 4, .resumes = true, .number = 3, .chunks = 1};
+    cold.key = tly_slice_text("kv:a");
+    tly_cold_put(body, &cold);
 }
 
 static void put_snap_begin(struct tly_buf *body)
@@ -447,6 +455,7 @@ static const struct golden {
     {"probed.hex", TLY_FRAME_PROBED | TLY_FRAME_IGNORABLE, put_probed, get_probe},
     {"cold_start.hex", TLY_FRAME_COLD_START, put_cold_start, get_cold_start},
     {"snap_ask.hex", TLY_FRAME_SNAP_ASK, put_snap_ask, get_cold_start},
+    {"snap_resume.hex", TLY_FRAME_SNAP_ASK, put_snap_resume, get_cold_start},
     {"snap_begin.hex", TLY_FRAME_SNAP_BEGIN, put_snap_begin, get_snap_begin},
     {"snap_chunk.hex", TLY_FRAME_SNAP_CHUNK, put_snap_chunk, get_snap_chunk},
     {"snap_end.hex", TLY_FRAME_SNAP_END, put_snap_end, get_snap_end},
