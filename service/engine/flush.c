@@ -120,6 +120,28 @@ static void wait_for_news(const struct tly_engine *e, struct conn *conn)
         conn->flush_at = earlier(conn->flush_at, conn->last_flush + pace_of(e, conn));
 }
 
+/* Both are in the middle of a round to each other, and it is this node that is to end its own if nothing more comes. */
+static bool is_first(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->round_open && conn->follower.in_round && tly_ormap_origin(e->map) < conn->peer->origin;
+}
+
+/*
+ * Two long rounds at once would wait for each other for ever. So after a while without a part the one of the lower life ends, with all but
+ * the dots of the peer's own life; some of third lives may have come from it.
+ */
+static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct tly_part_wish *wish)
+{
+    uint64_t waited = conn->round_heard + TLY_ROUND_WAIT_NS;
+    wish->only_origin = wish->not_origin = 0;
+    if (!conn->round_open) return;
+    if (is_first(e, conn) && waited <= e->now.mono_ns)
+        wish->not_origin = conn->peer->origin;
+    else
+        wish->only_origin = tly_ormap_origin(e->map);
+    if (is_first(e, conn) && waited > e->now.mono_ns) conn->flush_at = earlier(conn->flush_at, waited);
+}
+
 /*
  * While the peer is in the middle of a round to us, what it has sent is not yet known to be its own by the marks: only our own
  * life is sent then, so that nothing goes back to where it came from.
@@ -129,7 +151,6 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
     uint64_t now = e->now.mono_ns, id = conn->id;
     struct tly_part_wish wish = {.now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
     if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
-    if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
     conn->flush_at = TLY_NEVER;
     conn->blocked = false;
     /* What is not durable yet must not be heard. */
@@ -145,6 +166,7 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
             conn->flush_at = tly_lanes_budget_at(&conn->lanes, now);
             return;
         }
+        wish_for_lives(e, conn, &wish);
         if (!send_part(e, conn, lane, wanting, wish)) {
             if (tly_conn_find(e, id) == conn) wait_for_news(e, conn);
             return; /* the rest waits until their round is over */

@@ -310,6 +310,7 @@ static bool write_rows(const struct sheet *sheet)
         struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
         if (only != 0 && life.origin != only) continue;
+        if (life.origin == sheet->wish->not_origin) continue;
         if (!write_life(sheet, i)) return false;
     }
     return true;

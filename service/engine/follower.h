@@ -85,6 +85,7 @@ struct tly_part_wish {
     size_t rows_bytes_max; /* about so many bytes of rows */
     struct tly_only *only; /* NULL: all keys */
     uint64_t only_origin;  /* rows of this life alone, and no end of the round; 0: of all */
+    uint64_t not_origin;   /* no rows of this life, which the follower has anyhow; 0: of all */
     uint64_t now_ns;       /* mono; what is due later waits, and so do its marks */
     bool tell;             /* with a stream: our marks that it has not heard go along */
 };

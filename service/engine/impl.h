@@ -73,6 +73,8 @@
  */
 #define TLY_TELL_OWN_NS (100 * NS_PER_MS)
 #define TLY_TELL_NS (20 * NS_PER_MS)
+/* Of two that are both in the middle of a round and wait for each other, one ends first, after so long. */
+#define TLY_ROUND_WAIT_NS NS_PER_S
 #define TLY_RELAY_NS (60 * NS_PER_MS)
 /* Marks that are to be told within this time go with the rows that are sent now. */
 #define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
@@ -249,10 +251,11 @@ struct conn {
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
     uint64_t last_flush;
-    bool takes_rounds; /* its HELLO has the capability `delta` */
-    bool round_open;   /* parts of a round are coming in */
-    bool round_taken;  /* … and its start was covered and nothing refused */
-    bool held_back;    /* something it sent did not fit: what fits is taken in, but no mark */
+    bool takes_rounds;    /* its HELLO has the capability `delta` */
+    bool round_open;      /* parts of a round are coming in */
+    uint64_t round_heard; /* when the last of them came */
+    bool round_taken;     /* … and its start was covered and nothing refused */
+    bool held_back;       /* something it sent did not fit: what fits is taken in, but no mark */
     uint64_t hold_ns, retry_at;
     uint64_t version;         /* of the protocol, once UP */
     struct tly_stream *heard; /* with version 2: the table of what it sends */
@@ -673,12 +676,14 @@ struct omission {
 };
 void tly_repair_omit(const struct tly_engine *e, uint64_t f, uint64_t now_ms, struct omission *out);
 
+/* Sends e->body on the lane for repairs. */
+void tly_repair_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type);
 /* Zeroed memory for comparing, which nothing depends on: none is taken where there is none for new keys. */
 void *tly_repair_spare(struct tly_engine *e, size_t bytes);
 
 /* repair_dots.c */
-/* Sends some of the dots that are to be listed; false: those were the last. */
-bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *repair);
+/* Sends some of the dots that are to be listed, about `room` bytes at most; false: those were the last. */
+bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *repair, size_t room);
 /* Joins what is missing here of the dots of a part. */
 enum tly_result tly_repair_take(struct tly_engine *e, struct conn *conn, struct repair *repair,
                                 const struct tly_round *round) TLY_MUST_CHECK;

@@ -196,9 +196,16 @@ void tly_repair_begin(struct tly_engine *e, struct conn *conn)
 
 /* ---- what goes out ---- */
 
+/* Small ones, of which there are two a minute. */
 static void send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type)
 {
     tly_fx_send(e, conn, (enum tly_frame_type)(type | TLY_FRAME_IGNORABLE));
+}
+
+void tly_repair_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type)
+{
+    tly_fx_send_on(e, conn, (enum tly_frame_type)(type | TLY_FRAME_IGNORABLE), TLY_LANE_REPAIR, 0);
+    tly_flush_part_sent(e, conn);
 }
 
 static struct tly_compare terms_of(const struct tly_engine *e, const struct repair *repair)
@@ -276,7 +283,7 @@ static void send_open(struct tly_engine *e, struct conn *conn, struct repair *re
     }
     if (e->part.result != TLY_OK) tly_buf_fail(&e->body, e->part.result);
     tly_open_put(&e->body, &open, opened);
-    send(e, conn, TLY_FRAME_OPEN);
+    tly_repair_send(e, conn, TLY_FRAME_OPEN);
     repair->stage = REPAIR_OPENED;
 }
 
@@ -326,8 +333,9 @@ static void go_on_opening(struct tly_engine *e, struct conn *conn, struct repair
 
 static void list_some(struct tly_engine *e, struct conn *conn, struct repair **repair)
 {
-    if (conn->queued >= TLY_QUEUED_MAX || e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) return;
-    if (tly_flush_seal(e) != TLY_OK || tly_repair_list(e, conn, *repair)) return;
+    size_t room = tly_lane_room(&conn->lanes, TLY_LANE_REPAIR, e->now.mono_ns);
+    if (room == 0 || e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) return;
+    if (tly_flush_seal(e) != TLY_OK || tly_repair_list(e, conn, *repair, room)) return;
     if ((*repair)->asker)
         end_repair(e, repair);
     else
@@ -401,6 +409,7 @@ static enum tly_result on_compare(struct tly_engine *e, struct conn *conn, struc
     struct tly_compare asked;
     enum tly_result result = tly_compare_get(body, &asked);
     if (result != TLY_OK) return result;
+    if (conn->lanes.queued > TLY_QUEUED_CAP / 2) return TLY_OK; /* it asks and does not read */
     if (!may_repair(e, conn) || asked.check != check_of(e) || !is_sane(e, asked.time)) return TLY_OK;
     end_repair(e, &conn->asked_for);
     struct repair *repair = repair_new(e, asked.number, false);

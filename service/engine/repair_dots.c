@@ -119,11 +119,11 @@ static void send_leaves(struct tly_engine *e, struct conn *conn, const struct re
     if (e->part.result != TLY_OK) tly_buf_fail(&e->body, e->part.result);
     message.part = tly_buf_slice(&e->part);
     tly_leaves_put(&e->body, &message, leaves);
-    tly_fx_send(e, conn, (enum tly_frame_type)(TLY_FRAME_LEAVES | TLY_FRAME_IGNORABLE));
+    tly_repair_send(e, conn, TLY_FRAME_LEAVES);
     e->stats.repair_dots_sent += e->writer.row_count;
 }
 
-bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *repair)
+bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *repair, size_t room)
 {
     struct listing listing = {.e = e, .repair = repair};
     listing.only = (struct tly_only){.wants = wants_key, .context = &listing, .looks = TLY_REPAIR_ENTRIES};
@@ -131,7 +131,7 @@ bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *rep
     tly_repair_omit(e, repair->f, repair->time * TLY_REPAIR_STEP_MS, &listing.omission);
     repair->walk.only = &listing.only;
     repair->walk.dots = &listing.dots;
-    bool more = tly_snap_fill(e, &repair->walk, TLY_PART_BYTES);
+    bool more = tly_snap_fill(e, &repair->walk, room);
     repair->walk.only = NULL;
     repair->walk.dots = NULL;
     if (!more || e->writer.row_count > 0) send_leaves(e, conn, repair, !more);

@@ -407,6 +407,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
     conn->round_open = !last;
+    conn->round_heard = e->now.mono_ns;
     if (!conn->round_taken) return KEEP;
 
     size_t held = 0;

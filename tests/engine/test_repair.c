@@ -102,7 +102,7 @@ static size_t snapshot_bytes(struct net *net, size_t node)
     size_t bytes = 0;
     while (out.active) {
         tly_buf_clear(&e->body);
-        enum tly_frame_type type = tly_snap_next(e, &out, TLY_PART_BYTES);
+        enum tly_frame_type type = tly_snap_next(e, &out, TLY_PART_MAX);
         tly_buf_clear(&e->frame);
         tly_frame_put(&e->frame, type, tly_buf_slice(&e->body));
         assert_int_equal(e->frame.result, TLY_OK);
