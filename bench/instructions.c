@@ -6,6 +6,7 @@
 #include "bench/support_engine.h"
 #include "bench/support_load.h"
 #include "bench/support_map.h"
+#include "service/engine/limit.h"
 #include "wire/frame.h"
 
 #include <stdlib.h>
@@ -60,6 +61,22 @@ static void run_check(struct world *world)
         ask(world, i);
 }
 
+static void run_checks(struct world *world)
+{
+    struct tly_checked checks[16];
+    for (size_t i = 0; i < world->load.count; i += 16) {
+        size_t left = world->load.count - i, n = left < 16 ? left : 16;
+        for (size_t j = 0; j < n; j++)
+            checks[j].check =
+                (struct tly_check){.key = tly_bench_plain_key(world->load.keys, world->load.order[1][i + j]),
+                                   .rate = world->rate,
+                                   .hits = 1};
+        tly_engine_checks(world->engine, (struct tly_time){TLY_BENCH_WALL_NS, 1}, checks, n);
+        for (size_t j = 0; j < n; j++)
+            world->sum += checks[j].verdict.code == TLY_CODE_OK ? checks[j].verdict.remaining : 0;
+    }
+}
+
 static void prepare_check(struct world *world, enum tly_algorithm algorithm)
 {
     world->engine = tly_bench_engine(false);
@@ -83,9 +100,112 @@ static void prepare_bucket(struct world *world)
     prepare_check(world, TLY_TOKEN_BUCKET);
 }
 
+static void prepare_checks(struct world *world)
+{
+    prepare_fixed(world);
+    world->sum = 0;
+}
+
+/* The same of a named limit with one field, among a hundred. */
+static void run_named(struct world *world)
+{
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_reply reply;
+        struct tly_field field = {tly_slice_text("user"),
+                                  tly_bench_plain_key(world->load.keys, world->load.order[1][i])};
+        struct tly_request request = {.kind = TLY_ASK_CHECK, .now = {TLY_BENCH_WALL_NS, 1}};
+        request.check = (struct tly_check){
+            .limit = tly_slice_text("limit-42"), .fields = &field, .field_count = 1, .hits = 1};
+        tly_bench_must(tly_engine_ask(world->engine, &request, &reply), "asking");
+        world->sum += reply.verdict.code == TLY_CODE_OK ? reply.verdict.remaining : 0;
+    }
+}
+
+static void prepare_named(struct world *world)
+{
+    struct tly_mem mem = tly_bench_heap();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    if (rules == NULL) tly_bench_fail("no memory for rules");
+    for (size_t i = 0; i < 100; i++) {
+        struct tly_rule rule = {.field = {"user"}, .field_count = 1};
+        snprintf(rule.name, sizeof rule.name, "limit-%zu", i);
+        rule.rate = (struct tly_rate){.limit = LIMIT, .window_ms = 60000, .algorithm = TLY_FIXED_WINDOW};
+        tly_bench_must(tly_rules_add(rules, &rule), "adding a rule");
+    }
+    world->engine = tly_bench_engine(false);
+    tly_bench_engine_start(world->engine);
+    tly_engine_use_rules(world->engine, rules);
+    run_named(world);
+}
+
+/* A tenth of the keys, ten times over: in each of them so many lives count. */
+#define LIVES 16
+
+static void run_check_lives(struct world *world)
+{
+    struct tly_span span = {0};
+    struct tly_rate rate = {.limit = LIMIT, .window_ms = TLY_BENCH_WINDOW_MS, .algorithm = TLY_FIXED_WINDOW};
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_verdict verdict;
+        struct tly_limit_ask ask = {.rate = &rate, .hits = 1};
+        ask.now_ns = (uint64_t)TLY_BENCH_EPOCH * TLY_BENCH_WINDOW_MS * 1000000;
+        tly_seek_to(world->map, key_at(world, i % (world->load.count / 10)), &ask.seek);
+        tly_bench_must(tly_limit_check(world->map, &ask, &span, &verdict), "checking");
+        world->sum += verdict.remaining;
+    }
+}
+
+static void prepare_check_lives(struct world *world)
+{
+    world->map = tly_bench_map(world->registry, OWN);
+    uint64_t ts = 1;
+    for (uint64_t life = 1; life < LIVES; life++)
+        for (size_t i = 0; i < world->load.count / 10; i++) {
+            struct tly_arrival arrival = {.key = key_at(world, i)};
+            arrival.dot = (struct tly_dot){.version = {ts++, OWN + life},
+                                           .num = {TLY_BENCH_WINDOW_MS, TLY_BENCH_EPOCH, 1}};
+            world->sum += tly_bench_join(world->map, &arrival, 1);
+        }
+    run_check_lives(world);
+}
+
+static void check_lives_remaining(struct world *world)
+{
+    uint64_t all = 0;
+    for (uint64_t check = 11; check <= 20; check++)
+        all += LIMIT - (LIVES - 1) - check;
+    tly_bench_equal(world->sum, world->load.count / 10 * all, "what remains of all limits");
+}
+
 static void check_remaining(struct world *world)
 {
     tly_bench_equal(world->sum, world->load.count * (LIMIT - 2), "what remains of all limits");
+}
+
+static void run_add(struct world *world)
+{
+    world->sum = 0;
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_reply reply;
+        struct tly_request request = {.kind = TLY_ASK_ADD, .now = {TLY_BENCH_WALL_NS, 1}, .number = 1};
+        request.key = tly_bench_plain_key(world->load.keys, world->load.order[1][i]);
+        tly_bench_must(tly_engine_ask(world->engine, &request, &reply), "adding");
+        world->sum += (uint64_t)reply.value.count;
+    }
+}
+
+static void prepare_add(struct world *world)
+{
+    world->engine = tly_bench_engine(false);
+    tly_bench_engine_start(world->engine);
+    run_add(world);
+}
+
+static void check_added(struct world *world)
+{
+    tly_bench_equal(world->sum, 2 * world->load.count, "sum of the counters");
 }
 
 /* ---- local writes ---- */
@@ -276,8 +396,12 @@ static void prepare_nothing(struct world *world)
 
 static const struct instructions_case cases[] = {
     {"check_fixed_window", prepare_fixed, run_check, check_remaining},
+    {"checks_16", prepare_checks, run_checks, check_remaining},
     {"check_sliding_window", prepare_sliding, run_check, check_remaining},
     {"check_token_bucket", prepare_bucket, run_check, check_remaining},
+    {"check_named", prepare_named, run_named, check_remaining},
+    {"check_of_16_lives", prepare_check_lives, run_check_lives, check_lives_remaining},
+    {"add", prepare_add, run_add, check_added},
     {"hit", prepare_hit, run_hit, check_hits},
     {"seal", prepare_seal, run_seal, check_seal},
     {"put_new", prepare_put_new, run_put_new, check_put_new},

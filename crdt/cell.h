@@ -127,35 +127,51 @@ TLY_ALWAYS_INLINE const uint8_t *tly_word_get(const uint8_t *next, unsigned code
     return next + tly_width_of(code & 7);
 }
 
+/* Where a cell's words lie behind its head, and what that says. */
+TLY_ALWAYS_INLINE const uint8_t *tly_cell_head(const uint8_t *at, unsigned *shape, uint32_t *life,
+                                               uint64_t *ts)
+{
+    const uint8_t *next = at + 3;
+    *shape = tly_shape_load(at);
+    *life = at[2];
+    if (*life >= TLY_LIFE_SHORT) *life = (*life & (TLY_LIFE_SHORT - 1)) << 8 | *next++;
+    *ts = tly_word_load(next);
+    return next + sizeof(uint64_t);
+}
+
+/* The dot of a cell, but for its origin, where it is wanted: copied from elsewhere it would wait for its own stores. The cell's end. */
+TLY_ALWAYS_INLINE const uint8_t *tly_cell_dot(const uint8_t *at, const struct tly_strategy *strategy,
+                                              struct tly_dot *dot, unsigned *shape, uint32_t *life)
+{
+    uint64_t ts;
+    const uint8_t *next = tly_cell_head(at, shape, life, &ts);
+    unsigned signs = strategy->signed_nums;
+    dot->version = (struct tly_version){.ts = ts};
+    dot->op = (*shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_REMOVE ? TLY_REMOVE : TLY_PUT;
+    /* Words that are not there have no width and read as 0. */
+    next = tly_word_get(next, *shape, signs & 1, &dot->num[0]);
+    next = tly_word_get(next, *shape >> 3, signs & 2, &dot->num[1]);
+    next = tly_word_get(next, *shape >> 6, signs & 4, &dot->num[2]);
+    next = tly_word_get(next, *shape >> 9, signs & 8, &dot->num[3]);
+    dot->bytes = tly_slice_of(NULL, 0);
+    if (!strategy->has_bytes) return next;
+    size_t n = (size_t)dot->num[strategy->nums];
+    dot->num[strategy->nums] = 0;
+    if (n > 0) dot->bytes = tly_slice_of(next, n);
+    return next + n;
+}
+
 /* tly_cells_next. */
 TLY_ALWAYS_INLINE bool tly_cell_read(struct tly_cells *cells, struct tly_cell *cell)
 {
     const uint8_t *at = cells->next;
     if (at == NULL) return false;
-    const struct tly_strategy *strategy = cells->strategy;
-    unsigned shape = tly_shape_load(at), kind = shape >> TLY_KIND_SHIFT & 3, signs = strategy->signed_nums;
-    const uint8_t *next = at + sizeof(uint16_t);
-    struct tly_dot *dot = &cell->dot;
+    unsigned shape;
+    const uint8_t *next = tly_cell_dot(at, cells->strategy, &cell->dot, &shape, &cell->life);
+    unsigned kind = shape >> TLY_KIND_SHIFT & 3;
     cell->at = at;
-    cell->life = *next++;
-    if (cell->life >= TLY_LIFE_SHORT) cell->life = (cell->life & (TLY_LIFE_SHORT - 1)) << 8 | *next++;
-    dot->version = (struct tly_version){.ts = tly_word_load(next)};
-    next += sizeof(uint64_t);
-    dot->op = kind == TLY_KIND_REMOVE ? TLY_REMOVE : TLY_PUT;
     cell->unsealed = kind == TLY_KIND_UNSEALED || kind == TLY_KIND_UNSEALED_AUX;
     cell->says_aux = kind == TLY_KIND_UNSEALED_AUX;
-    /* Words that are not there have no width and read as 0. */
-    next = tly_word_get(next, shape, signs & 1, &dot->num[0]);
-    next = tly_word_get(next, shape >> 3, signs & 2, &dot->num[1]);
-    next = tly_word_get(next, shape >> 6, signs & 4, &dot->num[2]);
-    next = tly_word_get(next, shape >> 9, signs & 8, &dot->num[3]);
-    dot->bytes = tly_slice_of(NULL, 0);
-    if (strategy->has_bytes) {
-        size_t n = (size_t)dot->num[strategy->nums];
-        dot->num[strategy->nums] = 0;
-        if (n > 0) dot->bytes = tly_slice_of(next, n);
-        next += n;
-    }
     cell->size = (uint32_t)(next - at);
     cells->next = (shape & TLY_LAST_BIT) != 0 ? NULL : next;
     return true;
@@ -192,6 +208,20 @@ TLY_ALWAYS_INLINE struct tly_cell_heart tly_cell_heart(const uint8_t *at, unsign
     next = tly_word_get(next, shape, signs & 1, &heart.word[0]);
     (void)tly_word_get(next, shape >> 3, signs & 2, &heart.word[1]);
     return heart;
+}
+
+TLY_ALWAYS_INLINE int64_t tly_signed_at(const uint8_t *at, unsigned code)
+{
+    return (int64_t)tly_unfolded(tly_word_load(at) & tly_mask_of_code[code & 7]);
+}
+
+/* The last two words of a cell of four, which are signed; its first two take `width` bytes. */
+TLY_ALWAYS_INLINE void tly_cell_slots(const uint8_t *at, unsigned width, int64_t *third, int64_t *fourth)
+{
+    unsigned shape = tly_shape_load(at);
+    const uint8_t *words = at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + width;
+    *third = tly_signed_at(words, shape >> 6);
+    *fourth = tly_signed_at(words + tly_width_of(shape >> 6 & 7), shape >> 9);
 }
 
 #endif

@@ -101,6 +101,7 @@ enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int
 enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, uint64_t now_ms,
                                 int64_t *value)
 {
+    if (tly_tally_add(map, key, delta, value)) return TLY_OK;
     enum tly_result result = check_counter(map, key);
     if (result != TLY_OK) return result;
     struct tly_entry *entry;

@@ -91,7 +91,7 @@ size_t tly_entry_cells_size(const struct tly_entry *entry, const struct tly_stra
 
 struct tly_slice tly_entry_key(const struct tly_entry *entry)
 {
-    return tly_slice_of(tly_entry_key_at(entry), tly_entry_key_bytes(entry));
+    return tly_entry_key_of(entry);
 }
 
 const struct tly_strategy *tly_entry_strategy(const struct tly_entry *entry)
@@ -109,6 +109,6 @@ bool tly_entry_is_unsealed(const struct tly_entry *entry)
 
 uint64_t *tly_entry_local(struct tly_entry *entry)
 {
-    if ((entry->flags & TLY_ENTRY_LOCAL) == 0) return NULL;
+    if ((entry->flags & TLY_ENTRY_LOCAL) == 0 || tly_entry_sums(entry) != NULL) return NULL;
     return (uint64_t *)(void *)((uint8_t *)entry + 8);
 }

@@ -28,7 +28,8 @@ struct tly_entry {
 };
 
 /* The low bits of flags are the strategy's id. */
-#define TLY_ENTRY_STRATEGY 0x0fu
+#define TLY_ENTRY_STRATEGY 0x07u
+#define TLY_ENTRY_PRINTED 0x08u  /* its dots are in the map's prints */
 #define TLY_ENTRY_LONG_KEY 0x10u /* the ninth bit of key length - 1 */
 #define TLY_ENTRY_LOCAL 0x20u
 #define TLY_ENTRY_QUEUED 0x40u /* in the map's list of entries to seal */
@@ -36,6 +37,25 @@ struct tly_entry {
 
 #define TLY_ENTRY_HEAD_BYTES 2u
 #define TLY_ENTRY_LOCAL_BYTES (8u + TLY_LOCAL_WORDS * sizeof(uint64_t)) /* the head, padded, and the words */
+
+/*
+ * What the local words are when no caller wants them: what all lives but the own one counted in an epoch of a window (tly_pane), so
+ * that a check need not walk the shards of many nodes. It lies over the head of an entry with room for local words.
+ */
+struct tly_sums {
+    uint8_t flags, key_low; /* of the entry */
+    uint8_t is_kept;        /* 0: the words are a caller's */
+    uint8_t codes;          /* of the pane; TLY_SUMS_NONE: something has changed since */
+    uint16_t
+        own_at;    /* where the shard of the own life lies that is left out; 0: there is none in that epoch */
+    uint16_t own;  /* the number of that life */
+    uint64_t head; /* of the pane */
+    int64_t current, previous;
+};
+
+#define TLY_SUMS_NONE 0xffu
+
+static_assert(sizeof(struct tly_sums) == TLY_ENTRY_LOCAL_BYTES, "sums take the place of local words");
 /* What a windowed shard of small numbers takes. */
 #define TLY_CELL_BYTES_USUAL 19u
 
@@ -68,6 +88,11 @@ static inline size_t tly_entry_head_bytes(const struct tly_entry *entry)
 static inline const uint8_t *tly_entry_key_at(const struct tly_entry *entry)
 {
     return (const uint8_t *)entry + tly_entry_head_bytes(entry);
+}
+
+static inline struct tly_slice tly_entry_key_of(const struct tly_entry *entry)
+{
+    return tly_slice_of(tly_entry_key_at(entry), tly_entry_key_bytes(entry));
 }
 
 /* Where the cells begin; all before them is the same as long as the entry lives, but for flags and local words. */
@@ -114,6 +139,13 @@ uint8_t *tly_cell_put(uint8_t *at, const struct tly_strategy *strategy, const st
 /* Writes a cell without bytes over one of `size` bytes if it takes as many; false: it does not, and nothing was written. */
 bool tly_cell_put_same(uint8_t *at, size_t size, const struct tly_strategy *strategy,
                        const struct tly_cell *cell);
+
+/* The sums of an entry, right or not; NULL: it has no room for them, or a caller has it. */
+static inline struct tly_sums *tly_entry_sums(struct tly_entry *entry)
+{
+    struct tly_sums *sums = (struct tly_sums *)(void *)entry;
+    return (entry->flags & TLY_ENTRY_LOCAL) != 0 && sums->is_kept != 0 ? sums : NULL;
+}
 
 /* Bytes of an entry with such a key and so many bytes of cells. */
 size_t tly_entry_size(size_t key_bytes, bool has_local, size_t cells_bytes);

@@ -210,18 +210,15 @@ struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size
 
 /* ---- what time has ended ---- */
 
-/* When the entry ended, ms since 1970; 0: it has not. */
-static uint64_t ended_at_ms(struct tly_ormap *map, const struct tly_entry *entry,
-                            const struct tly_ended *ended)
+/* When what has these dots ended, ms since 1970; 0: it has not. */
+static uint64_t ended_at_ms(struct tly_slice key, const struct tly_strategy *strategy,
+                            const struct tly_dot *dots, size_t count, const struct tly_ended *ended)
 {
-    const struct tly_strategy *strategy = tly_entry_strategy(entry);
-    size_t count;
-    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
     uint64_t deadline_ms = 0;
     if (strategy->id == TLY_LWW) {
         /* Past its deadline a register reads as absent, so its dot is asked. */
         deadline_ms = count == 1 ? dots[0].num[0] : 0;
-    } else if (strategy->id == TLY_EPOCH_SUM && ended->is_counter(tly_entry_key(entry))) {
+    } else if (strategy->id == TLY_EPOCH_SUM && ended->is_counter(key)) {
         struct tly_moment at = {.now_ms = ended->now_ms};
         struct tly_value value;
         strategy->read(dots, count, &at, &value);
@@ -231,12 +228,9 @@ static uint64_t ended_at_ms(struct tly_ormap *map, const struct tly_entry *entry
 }
 
 /* Whether nothing that is not known everywhere can make a difference. */
-static bool may_go(struct tly_ormap *map, const struct tly_entry *entry, uint64_t deadline_ms,
+static bool may_go(bool counter, const struct tly_dot *dots, size_t count, uint64_t deadline_ms,
                    const struct tly_ended *ended)
 {
-    bool counter = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM;
-    size_t count;
-    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
     for (size_t i = 0; i < count; i++) {
         bool window = counter && dots[i].op == TLY_PUT && dots[i].num[TLY_SUM_WINDOW] != 0;
         if (window || dots[i].version.ts > ended->upto) return false;
@@ -245,12 +239,16 @@ static bool may_go(struct tly_ormap *map, const struct tly_entry *entry, uint64_
     return ended->upto > ended->skew_ns && (ended->upto - ended->skew_ns) / NS_PER_MS >= deadline_ms;
 }
 
-static void note_waiting(struct tly_ormap *map, const struct tly_entry *entry, uint64_t deadline_ms,
+bool tly_dots_may_go(struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *dots,
+                     size_t count, const struct tly_ended *ended)
+{
+    uint64_t deadline_ms = count > 0 ? ended_at_ms(key, strategy, dots, count, ended) : 0;
+    return deadline_ms != 0 && may_go(strategy->id == TLY_EPOCH_SUM, dots, count, deadline_ms, ended);
+}
+
+static void note_waiting(bool counter, const struct tly_dot *dots, size_t count, uint64_t deadline_ms,
                          const struct tly_ended *ended, struct tly_swept *swept)
 {
-    size_t count;
-    bool counter = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM;
-    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
     swept->waiting++;
     for (size_t i = 0; i < count; i++)
         if (dots[i].version.ts > swept->newest_waiting) swept->newest_waiting = dots[i].version.ts;
@@ -269,13 +267,17 @@ struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, si
             *cursor = 0;
             break;
         }
-        uint64_t deadline_ms = ended_at_ms(map, entry, ended);
+        const struct tly_strategy *strategy = tly_entry_strategy(entry);
+        bool counter = strategy->id == TLY_EPOCH_SUM;
+        size_t count;
+        const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+        uint64_t deadline_ms = ended_at_ms(tly_entry_key(entry), strategy, dots, count, ended);
         if (deadline_ms == 0) continue;
         size_t keys = map->keys;
-        if (may_go(map, entry, deadline_ms, ended))
+        if (may_go(counter, dots, count, deadline_ms, ended))
             swept.dropped += tly_map_drop_if(map, entry, is_forgotten, &forgetting);
         else
-            note_waiting(map, entry, deadline_ms, ended, &swept);
+            note_waiting(counter, dots, count, deadline_ms, ended, &swept);
         if (map->keys < keys) --*cursor; /* another of the same hash has moved up */
     }
     return swept;

@@ -89,6 +89,10 @@ struct tly_ended {
     bool (*is_counter)(struct tly_slice key); /* whether a key with window 0 is a plain counter */
 };
 
+/* Whether the dots, all that a key has, ended and may go. */
+bool tly_dots_may_go(struct tly_slice key, const struct tly_strategy *strategy, const struct tly_dot *dots,
+                     size_t count, const struct tly_ended *ended);
+
 struct tly_swept {
     size_t dropped;
     size_t waiting;          /* entries that ended and are not known everywhere yet */

@@ -15,5 +15,7 @@ struct tly_hash_key {
 };
 
 uint64_t tly_hash(const struct tly_hash_key *key, struct tly_slice bytes);
+/* A key that follows from some bytes: 24 numbers, low byte first, number i being their XXH3 with seed i. */
+void tly_hash_key_from(struct tly_hash_key *key, struct tly_slice bytes);
 
 #endif

@@ -472,6 +472,9 @@ static void swap(struct tly_ormap *a, struct tly_ormap *b)
     a->mem = mem_a;
     b->mem = mem_b;
     a->registry = old.registry;
+    a->prints = old.prints;
+    b->prints = NULL;
+    if (a->prints != NULL) memset(a->prints->of, 0, sizeof a->prints->of);
     a->arrangement += old.arrangement; /* no slot that was sought before is taken for one of these */
     struct tly_clock clock = old.clock;
     tly_clock_observe(&clock, a->clock.last);

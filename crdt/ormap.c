@@ -88,8 +88,7 @@ size_t tly_ormap_bytes(const struct tly_ormap *map)
 
 uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key)
 {
-    uint32_t hash = (uint32_t)(tly_hash(&map->hash_key, key) >> 32);
-    return hash != 0 ? hash : 1; /* cursors begin at 0 */
+    return tly_map_hash_from(tly_hash(&map->hash_key, key));
 }
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)
@@ -183,6 +182,8 @@ void tly_ormap_tidy(struct tly_ormap *map, struct tly_entry *entry)
 enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **entry)
 {
     struct tly_entry *old = *entry;
+    struct tly_sums *sums = tly_entry_sums(old);
+    if (sums != NULL) *sums = (struct tly_sums){.flags = old->flags, .key_low = old->key_low};
     if ((old->flags & TLY_ENTRY_LOCAL) != 0) return TLY_OK;
     size_t key_bytes = tly_entry_key_bytes(old);
     size_t cells_bytes = tly_entry_cells_size(old, tly_map_strategy(map, old));
@@ -236,6 +237,11 @@ struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor)
     if (slot == NULL) return NULL;
     ++*cursor;
     return tly_map_entry(map, slot);
+}
+
+size_t tly_ormap_cursor_at(const struct tly_ormap *map, struct tly_slice key)
+{
+    return (size_t)tly_map_hash(map, key) << CURSOR_SHIFT;
 }
 
 size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context)

@@ -143,6 +143,13 @@ enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, co
                                  enum tly_outcome *outcome) TLY_MUST_CHECK;
 
 /*
+ * The same for a dot of the own life, which others still have. Where the own shard of its window is here, that is the truth and is
+ * said anew: TLY_REPAIRED.
+ */
+enum tly_result tly_ormap_repair_own(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                     enum tly_outcome *outcome) TLY_MUST_CHECK;
+
+/*
  * Many dots at once: the memory that the next ones need is asked for while one is joined, which is several times as fast
  * when the map does not fit into the caches.
  */
@@ -176,7 +183,15 @@ struct tly_seek {
     struct tly_slot *slot;
 };
 
-struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key);
+void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek);
+
+static inline struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key)
+{
+    struct tly_seek seek;
+    tly_seek_to(map, key, &seek);
+    return seek;
+}
+
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek);
 /* As tly_ormap_find, tly_ormap_need and tly_ormap_apply. */
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
@@ -184,6 +199,40 @@ enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek
                               struct tly_entry **out) TLY_MUST_CHECK;
 enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                                enum tly_outcome *outcome) TLY_MUST_CHECK;
+
+/*
+ * One epoch of a window, made ready to be looked for in entries: a value, which many checks share. The window is not 0.
+ */
+struct tly_pane {
+    uint64_t window, epoch;
+    uint64_t head, mask; /* the two as they lie in a cell; in how many bytes, and how that is said there */
+    unsigned width, codes;
+};
+
+struct tly_pane tly_pane_of(uint64_t window, uint64_t epoch);
+
+/* What a check reads of a key, and where it counts. A borrow: valid until anything is written. */
+struct tly_tally {
+    struct tly_entry *entry;   /* NULL: the key is not here */
+    int64_t current, previous; /* as tly_entry_read has them */
+    uint64_t generation;       /* of a counter without windows: the one that counts */
+    const uint8_t *own;        /* this node's shard of that epoch; NULL: none yet, or not a usual one */
+};
+
+void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
+                  struct tly_tally *tally);
+/* Counts into the own shard as tly_ormap_hit does; a key that is not here begins. Errors as of a local write. */
+enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
+                              const struct tly_tally *tally, int64_t units) TLY_MUST_CHECK;
+
+/* The same of a counter without windows: its generation, which is tly_counter_generation, and the own shard in it. */
+void tly_tally_counter(struct tly_ormap *map, const struct tly_seek *seek, struct tly_tally *tally);
+/* Counts into that shard, with a new aux, where it lies; false: tly_ormap_hit must do it, and nothing was counted. */
+bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_tally *tally,
+                           int64_t units, int64_t aux);
+
+/* The usual case of tly_counter_add, in place; false: it must be done there, and nothing was counted. */
+bool tly_tally_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, int64_t *value);
 
 /* ---- reading ---- */
 
@@ -211,6 +260,8 @@ enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **e
 size_t tly_ormap_count(const struct tly_ormap *map);
 /* Walks all entries: start with *cursor 0, ends with NULL. The order is fixed as long as nothing is written. */
 struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor);
+/* Where a walk comes to a key, if it is there: before it and the others of its hash. */
+size_t tly_ormap_cursor_at(const struct tly_ormap *map, struct tly_slice key);
 /* A number that equal sealed contents share, whatever their history. O(everything). */
 uint64_t tly_ormap_digest(struct tly_ormap *map);
 /* Bytes held, of all kinds. */

@@ -1,14 +1,19 @@
 /* Many keys at once: while one is worked on, the memory of the next ones is on its way. */
+#include "crdt/hash_inline.h"
 #include "crdt/ormap_impl.h"
 
 /* As many lines as a core fetches at a time, roughly. */
 #define GROUP 16
 
-struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key)
+void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
 {
-    struct tly_seek seek = tly_map_seek(key, tly_map_hash(map, key));
-    tly_index_prefetch(&map->index, seek.hash);
-    return seek;
+    uint32_t hash = tly_map_hash_from(tly_hash_inline(&map->hash_key, key));
+    tly_index_prefetch(&map->index, hash);
+    /* One by one: put together elsewhere and copied, they would be read in larger pieces than they were just written in. */
+    seek->key = key;
+    seek->hash = hash;
+    seek->arrangement = 0;
+    seek->slot = NULL;
 }
 
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
@@ -52,7 +57,7 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
         struct tly_arrival *group = arrivals + *done;
         size_t n = count - *done < GROUP ? count - *done : GROUP;
         for (size_t i = 0; i < n; i++)
-            seeks[i] = tly_seek_of(map, group[i].key);
+            tly_seek_to(map, group[i].key, &seeks[i]);
         for (size_t i = 0; i < n; i++)
             tly_seek_ahead(map, &seeks[i]);
         for (size_t i = 0; i < n && result == TLY_OK; i++) {

@@ -148,6 +148,7 @@ static void move_entry(struct tly_ormap *map, struct tly_place *place, const str
 void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
                        const struct tly_room *room)
 {
+    tly_map_touch(map, place->entry);
     if (plan->restarts && tly_entry_local(place->entry) != NULL)
         memset(tly_entry_local(place->entry), 0, TLY_LOCAL_WORDS * sizeof(uint64_t));
     map->changes++;
@@ -173,12 +174,16 @@ size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const stru
 {
     struct tly_entry *entry = place->entry;
     const struct tly_strategy *strategy = tly_map_strategy(map, entry);
+    bool changes = plan->skip != TLY_NO_CELL || plan->restarts;
+    if (changes) tly_map_touch(map, entry);
     struct tly_cells cells = tly_map_cells(map, entry);
     struct pen pen = {.next = (uint8_t *)entry + tly_entry_cells_offset(entry)};
     size_t dropped = 0, i = 0;
     for (struct tly_cell cell; tly_map_next(map, &cells, &cell); i++) {
         if (i == plan->skip) continue;
         if (cell_goes(plan, strategy, i, &cell) || (goes != NULL && goes(context, &cell.dot))) {
+            /* Up to here all stands as it stood; mostly it is so to the end. */
+            if (dropped == 0) tly_map_touch(map, entry);
             lose_record(map, place->hash, &cell);
             dropped++;
         } else if (restart(map, plan, &cell)) {
@@ -191,7 +196,7 @@ size_t tly_map_shrink(struct tly_ormap *map, struct tly_place *place, const stru
     set_held(entry, pen.last != NULL);
     if (plan->restarts && tly_entry_local(entry) != NULL)
         memset(tly_entry_local(entry), 0, TLY_LOCAL_WORDS * sizeof(uint64_t));
-    map->changes++;
+    map->changes += changes || dropped > 0;
     return dropped;
 }
 

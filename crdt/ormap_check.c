@@ -117,6 +117,7 @@ static size_t check_entry(const struct tly_ormap *map, const struct tly_slot *sl
         check_record(map, slot->hash, &cell);
         sealed++;
     }
+    tly_map_check_sums(map, entry);
     bool has_local = (entry->flags & TLY_ENTRY_LOCAL) != 0;
     assert(count <= map->scratch_capacity);
     assert(tly_entry_size(key.n, has_local, bytes) <= tly_arena_room(&map->arena, slot->ref));
@@ -145,6 +146,7 @@ void tly_ormap_check(const struct tly_ormap *map)
         records += map->lives[life].log.count;
     }
     assert(sealed == records);
+    tly_map_check_prints(map);
     (void)sealed;
     (void)records;
 }

@@ -6,8 +6,9 @@
  *     ormap_shard.c  own shards: counting and sealing        ormap_batch.c  many keys at once
  *     ormap_check.c  the invariant and the digest             ormap_stage.c  many dots, all or none
  *     ormap_quick.c  the usual changes, which ask nothing that is not needed
- *     ormap_order.c  in which order shards are sealed
- *     forget.c       floors, the ends of lives
+ *     ormap_order.c  in which order shards are sealed         ormap_tally.c  windows, as checks want them
+ *     forget.c       floors, the ends of lives                prints.c       fingerprints
+ *     ormap_sums.c   what others counted, kept beside their shards
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
@@ -17,6 +18,7 @@
 #include "crdt/forget.h"
 #include "crdt/index.h"
 #include "crdt/oplog.h"
+#include "crdt/prints.h"
 
 #define TLY_NO_LIFE UINT32_MAX
 
@@ -92,6 +94,7 @@ struct tly_ormap {
     uint64_t arrangement; /* rises whenever a slot comes, goes or moves; never 0 */
     uint64_t changes;     /* rises whenever a cell or a record comes, goes or moves */
     struct tly_leavings leavings;
+    struct tly_prints *prints; /* NULL: none are kept */
 
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
@@ -195,12 +198,19 @@ static inline bool tly_map_find(const struct tly_ormap *map, struct tly_slice ke
 }
 
 /* The same for a key on its way. */
-static inline bool tly_map_sought(const struct tly_ormap *map, const struct tly_seek *seek,
-                                  struct tly_place *place)
+TLY_ALWAYS_INLINE bool tly_map_sought(const struct tly_ormap *map, const struct tly_seek *seek,
+                                      struct tly_place *place)
 {
     bool known = seek->arrangement == map->arrangement;
     struct tly_slot *slot = known ? seek->slot : tly_index_find(&map->index, seek->hash);
     return tly_map_find_at(map, seek->key, seek->hash, slot, place);
+}
+
+/* What of a key's hash the index is ordered by. */
+static inline uint32_t tly_map_hash_from(uint64_t whole)
+{
+    uint32_t hash = (uint32_t)(whole >> 32);
+    return hash != 0 ? hash : 1; /* cursors begin at 0 */
 }
 
 /* A key that was not looked for. */
@@ -325,6 +335,53 @@ static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, u
     leaving->ts = ts;
     leaving->hash = hash;
     map->changes++;
+}
+
+/* ormap_sums.c */
+/* Whatever is about to change: the sums no longer hold. */
+static inline void tly_map_lose_sums(struct tly_entry *entry)
+{
+    if ((entry->flags & TLY_ENTRY_LOCAL) == 0) return;
+    struct tly_sums *sums = tly_entry_sums(entry);
+    if (sums != NULL) sums->codes = TLY_SUMS_NONE;
+}
+
+/* Reads a window from them; false: they are not there, or not of this pane. */
+bool tly_map_sums_read(const struct tly_ormap *map, const struct tly_pane *pane, struct tly_tally *tally);
+/* Keeps what a walk found, in an entry that may move for it; without memory it is walked again. */
+void tly_map_sums_keep(struct tly_ormap *map, const struct tly_pane *pane, struct tly_tally *tally);
+/*
+ * A dot takes the place of its predecessor, a cell of `size` bytes at `at`, and comes to lie before `upto` in n bytes; all of it as it
+ * was before that happens. False: they do not hold after it, else `after` is what they are then.
+ */
+struct tly_sums_move {
+    const uint8_t *at, *upto;
+    size_t size, n;
+};
+
+/* Writes sums into an entry that has room for them. */
+static inline void tly_map_sums_put(struct tly_entry *entry, struct tly_sums sums)
+{
+    sums.flags = entry->flags;
+    sums.key_low = entry->key_low;
+    sums.is_kept = 1;
+    *(struct tly_sums *)(void *)entry = sums;
+}
+
+bool tly_map_sums_after(const struct tly_ormap *map, struct tly_entry *entry, const struct tly_dot *dot,
+                        uint32_t life, const struct tly_sums_move *move, struct tly_sums *after);
+void tly_map_check_sums(const struct tly_ormap *map, const struct tly_entry *entry);
+
+/* prints.c */
+/* Takes an entry out of the prints. */
+void tly_map_unprint(struct tly_ormap *map, struct tly_entry *entry);
+void tly_map_check_prints(const struct tly_ormap *map);
+
+/* To be called before the sealed dots of an entry change. */
+static inline void tly_map_touch(struct tly_ormap *map, struct tly_entry *entry)
+{
+    if ((entry->flags & TLY_ENTRY_PRINTED) != 0) tly_map_unprint(map, entry);
+    tly_map_lose_sums(entry);
 }
 
 /* ormap_check.c */

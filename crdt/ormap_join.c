@@ -57,6 +57,7 @@ static bool replaces(struct tly_ormap *map, const struct tly_place *place, const
     if (hearing->goes != 1 || hearing->place != hearing->gone_at + 1 || cell->dot.bytes.n > 0) return false;
     uint8_t *at = (uint8_t *)(uintptr_t)hearing->gone.at;
     const struct tly_strategy *strategy = tly_map_strategy(map, place->entry);
+    tly_map_touch(map, place->entry);
     if (!tly_cell_put_same(at, hearing->gone_size, strategy, cell)) return false;
     tly_map_add_record(map, cell->life, cell->dot.version.ts, place->hash);
     if (hearing->gone.ts != 0) tly_map_remove_record(map, hearing->gone.life, hearing->gone.ts, place->hash);

@@ -1,4 +1,5 @@
 /* Lives, their marks, and the log that followers are fed from. */
+#include "crdt/cell.h"
 #include "crdt/ormap_impl.h"
 
 /* Where the origin stands in `sorted`, or would. */
@@ -306,11 +307,12 @@ bool tly_scan_next(const struct tly_ormap *map, struct tly_scan *scan, struct tl
     if ((!known || ahead->at == ahead->count) && !look_ahead(map, scan)) return false;
     const struct tly_found *found = &ahead->found[ahead->at++];
     *scan = ahead->from = (struct tly_scan){scan->life, found->ts, found->hash, found->nth};
-    const struct tly_strategy *strategy = tly_map_strategy(map, found->entry);
-    struct tly_cells cells = {found->cell, strategy};
-    struct tly_cell cell;
-    (void)tly_map_next(map, &cells, &cell);
-    assert(!cell.unsealed);
-    *out = (struct tly_scanned){tly_entry_key(found->entry), strategy, cell.dot};
+    unsigned shape;
+    uint32_t life;
+    out->key = tly_entry_key_of(found->entry);
+    out->strategy = tly_map_strategy(map, found->entry);
+    (void)tly_cell_dot(found->cell, out->strategy, &out->dot, &shape, &life);
+    out->dot.version.origin = map->lives[life].origin;
+    assert((shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_PUT || out->dot.op == TLY_REMOVE);
     return true;
 }

@@ -145,7 +145,13 @@ TLY_ALWAYS_INLINE enum tly_result take_spot(struct tly_ormap *map, const struct 
     size_t n = tly_cell_write(bytes, fresh->dot, fresh->life, TLY_KIND_PUT, fresh->signs);
     if (n != spot.size && !fits(map, place, &spot, n)) return TLY_MORE;
     if (!tly_map_reserve_record(map, fresh->life, fresh->ts)) return TLY_NOMEM;
+    struct tly_sums sums;
+    const struct tly_sums_move move = {spot.at, spot.upto, spot.size, n};
+    bool sums_hold = fresh->sums && (place->entry->flags & TLY_ENTRY_LOCAL) != 0 &&
+                     tly_map_sums_after(map, place->entry, fresh->dot, fresh->life, &move, &sums);
+    tly_map_touch(map, place->entry);
     fill_spot(&spot, bytes, n);
+    if (sums_hold) tly_map_sums_put(place->entry, sums);
     tly_map_add_record(map, fresh->life, fresh->ts, place->hash);
     if (spot.ts != 0) tly_map_remove_record(map, spot.life, spot.ts, place->hash);
     return TLY_OK;

@@ -17,6 +17,7 @@ bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place
         top->count = 0;
         map->unsealed = top;
     }
+    tly_map_touch(map, place->entry); /* counting overwrites what was sealed */
     top->hashes[top->count++] = place->hash;
     place->entry->flags |= TLY_ENTRY_QUEUED;
     return true;
@@ -109,6 +110,7 @@ enum tly_result tly_ormap_hit(struct tly_ormap *map, struct tly_entry **entry, c
         struct tly_place place = {.hash = tly_map_hash_of(map, *entry), .entry = *entry};
         if (!tly_map_queue_unsealed(map, &place)) return TLY_NOMEM;
     }
+    tly_map_lose_sums(*entry);
     if (tly_quick_hit(map, *entry, hit)) return TLY_OK;
     struct tly_cell cell;
     size_t i = own_cell(map, *entry, hit->window, &cell);

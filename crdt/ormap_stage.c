@@ -1,4 +1,5 @@
 /* Many dots, all or none: first everything that takes memory, then everything that cannot fail. */
+#include "crdt/epoch_sum.h"
 #include "crdt/ormap_impl.h"
 
 /* The number of the cell that is this dot, or TLY_NO_CELL. */
@@ -63,4 +64,37 @@ enum tly_result tly_ormap_repair(struct tly_ormap *map, struct tly_slice key, co
     if (*outcome == TLY_DUPLICATE || *outcome == TLY_DOMINATED)
         tly_clock_observe(&map->clock, dot->version.ts);
     return TLY_OK;
+}
+
+/* Whether what is here says already what the dot says, or more. */
+static bool is_redundant(const struct tly_ormap *map, const struct tly_entry *entry,
+                         const struct tly_dot *dot, enum tly_outcome *outcome)
+{
+    struct tly_cells cells = tly_map_cells(map, entry);
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {
+        *outcome = tly_dot_equal(&cell.dot, dot) && !cell.unsealed ? TLY_DUPLICATE : TLY_DOMINATED;
+        if (*outcome == TLY_DUPLICATE || cell.unsealed) return true;
+        if (tly_dominates(tly_map_strategy(map, entry), &cell.dot, dot)) return true;
+    }
+    return false;
+}
+
+enum tly_result tly_ormap_repair_own(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                     enum tly_outcome *outcome)
+{
+    struct tly_entry *entry = tly_ormap_find(map, key);
+    struct tly_dot shard;
+    bool counts = dot->op == TLY_PUT && entry != NULL && tly_map_strategy(map, entry)->own_shards;
+    if (counts && tly_ormap_own(map, entry, dot->num[TLY_SUM_WINDOW], &shard)) {
+        if (is_redundant(map, entry, dot, outcome)) return TLY_OK;
+        struct tly_hit nothing = {
+            .window = dot->num[TLY_SUM_WINDOW], .epoch = shard.num[TLY_SUM_EPOCH], .keeps_aux = true};
+        *outcome = TLY_REPAIRED;
+        return tly_ormap_hit(map, &entry, &nothing);
+    }
+    uint32_t own = map->own;
+    map->own = TLY_NO_LIFE; /* for this once it is as anybody's */
+    enum tly_result result = tly_ormap_repair(map, key, dot, outcome);
+    map->own = own;
+    return result;
 }

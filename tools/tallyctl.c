@@ -2,6 +2,7 @@
 #include "tools/tallyctl.h"
 
 #include "crdt/version.h"
+#include "wire/feed.h"
 
 #include <curl/curl.h>
 #include <getopt.h>
@@ -150,6 +151,24 @@ static const struct tly_ctl_verb verbs[] = {
      1,
      tly_ctl_watch,
      {{.name = "count", .value = "a number"}}},
+    {"follow",
+     "DIR [PREFIX ...]",
+     "keep a directory equal to the node, or to keys with a prefix",
+     "DIR is a data directory of its own: export, explain and store read it, and a node can be started from it. What the node\n"
+     "says is on the disk before the follower moves on, so it may be killed at any time. It goes on until it is ended; a node\n"
+     "that is gone is asked again. Each time something came there is a line.\n"
+     "  --interval MS    between two questions; default 1000\n"
+     "  --once           until all is there, then end\n"
+     "  --snapshots      take no changes, only snapshots\n"
+     "  --digest         also show a number that equal contents share (status --digest)\n"
+     "Exit status with --once 0: DIR holds what the node holds; 1: something cannot be applied or stored.\n",
+     1,
+     1 + TLY_FEED_PREFIXES_MAX,
+     tly_ctl_follow,
+     {{.name = "interval", .value = "a number of ms"},
+      {.name = "once"},
+      {.name = "snapshots"},
+      {.name = "digest"}}},
     {"forget",
      "NAME",
      "a member is gone for good: nothing waits for it any more",

@@ -8,6 +8,7 @@
  *     tallyctl_verbs.c     get, incr, check
  *     tallyctl_node.c      status, peers
  *     tallyctl_watch.c     watch
+ *     tallyctl_follow.c    follow
  *     tallyctl_json.c      text that nobody has checked into JSON
  *     tallyctl_history.c   a history as JSON: reading and writing
  *     tallyctl_fold.c      fold: histories through the real core
@@ -180,6 +181,7 @@ enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_c
                                    const char *path);
 enum tly_ctl_exit tly_ctl_update(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_watch(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_follow(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_fold(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 
 #endif

@@ -385,20 +385,33 @@ static enum tly_result hand_over(struct tly_engine *engine, struct tly_store *st
     return result;
 }
 
-static bool wait_published(struct tly_store *store)
+/* Until one more is published than `before`. */
+static bool wait_published(struct tly_store *store, const struct tly_store_report *before,
+                           struct tly_store_report *now)
 {
-    struct tly_store_report report;
     for (;;) {
         struct pollfd wakeup = {.fd = tly_store_wakeup_fd(store), .events = POLLIN};
-        tly_store_poll(store, &report);
-        if (report.snapshots > 0) break;
-        if (report.snapshots_failed > 0 || report.failing) {
-            tly_ctl_complain("%s", report.failing ? report.error : report.snapshot_error);
+        tly_store_poll(store, now);
+        if (now->snapshots > before->snapshots) return true;
+        if (now->snapshots_failed > before->snapshots_failed || now->failing) {
+            tly_ctl_complain("%s", now->failing ? now->error : now->snapshot_error);
             return false;
         }
         (void)poll(&wakeup, 1, 100);
     }
-    printf("the state has %" PRIu64 " bytes\n", report.snapshot_bytes);
+}
+
+bool tly_ctl_compact(struct tly_engine *engine, struct tly_store *store, uint64_t *bytes)
+{
+    struct tly_store_report before, now;
+    tly_store_poll(store, &before);
+    enum tly_result result = hand_over(engine, store);
+    if (result != TLY_OK) {
+        tly_ctl_complain("%s", tly_result_text(result));
+        return false;
+    }
+    if (!wait_published(store, &before, &now)) return false;
+    *bytes = now.snapshot_bytes;
     return true;
 }
 
@@ -415,11 +428,12 @@ static enum tly_ctl_exit compact_in(struct tly_store *store, bool *is_clean)
         result = tly_store_begin(store, identity.name, identity.origin, identity.lease, text, sizeof text);
     if (result == TLY_OK) {
         *is_clean = identity.may_continue;
-        text[0] = '\0';
-        result = hand_over(engine, store);
+    } else {
+        tly_ctl_complain("%s", text[0] != '\0' ? text : tly_result_text(result));
     }
-    if (result != TLY_OK) tly_ctl_complain("%s", text[0] != '\0' ? text : tly_result_text(result));
-    bool ok = result == TLY_OK && wait_published(store);
+    uint64_t bytes = 0;
+    bool ok = result == TLY_OK && tly_ctl_compact(engine, store, &bytes);
+    if (ok) printf("the state has %" PRIu64 " bytes\n", bytes);
     tly_engine_free(engine);
     return ok ? TLY_CTL_DONE : TLY_CTL_NO;
 }

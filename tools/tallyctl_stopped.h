@@ -23,6 +23,9 @@ void tly_ctl_state_add(struct tly_ctl_state *state, struct tly_slice batch);
  */
 bool tly_ctl_state_publish(struct tly_ctl_state *state, struct tly_manifest *manifest);
 
+/* Replaces the log of a store that has begun by what the engine holds, all of it; waits. False: it was said what is wrong. */
+bool tly_ctl_compact(struct tly_engine *engine, struct tly_store *store, uint64_t *bytes);
+
 /* Complains of the storage's failure. */
 enum tly_ctl_exit tly_ctl_storage_failed(struct tly_storage *storage, enum tly_result result,
                                          const char *what);

@@ -36,6 +36,11 @@ enum tly_frame_type {
     /* Both ignorable. */
     TLY_FRAME_PROBE = 16,
     TLY_FRAME_PROBED = 17,
+    /* Ignorable, and only to who knows them: wire/repair.h. */
+    TLY_FRAME_COMPARE = 20,
+    TLY_FRAME_TREE = 21,
+    TLY_FRAME_OPEN = 22,
+    TLY_FRAME_LEAVES = 23,
     /* In files only: wire/archive.h. */
     TLY_FRAME_ARCHIVE_HEAD = 24,
     TLY_FRAME_ARCHIVE_ROWS = 25,

@@ -8,6 +8,8 @@
 #define MAGIC "tally"
 #define DELTA "delta"
 #define SNAPSHOT "snapshot"
+#define REPAIR "repair"
+#define RESUME "resume"
 /* A bound on what a peer of another version may have put in. */
 #define CAPS_MAX 64
 
@@ -40,9 +42,11 @@ static void put_prefixes(struct tly_buf *out, const struct tly_registry *registr
 static void put_caps(struct tly_buf *out, const struct tly_hello *hello)
 {
     put_word(out, "caps");
-    tly_put_array(out, (hello->delta ? 1u : 0u) + (hello->snapshot ? 1u : 0u));
+    tly_put_array(out, (size_t)hello->delta + hello->snapshot + hello->repair + hello->resume);
     if (hello->delta) put_word(out, DELTA);
     if (hello->snapshot) put_word(out, SNAPSHOT);
+    if (hello->repair) put_word(out, REPAIR);
+    if (hello->resume) put_word(out, RESUME);
 }
 
 static void put_versions(struct tly_buf *out, const struct tly_hello *hello)
@@ -147,6 +151,8 @@ static void get_caps(struct tly_cursor *cursor, void *message)
         struct tly_slice cap = tly_get_bytes(cursor, TLY_WORD_BYTES_MAX);
         if (tly_slice_equal(cap, tly_slice_text(DELTA))) hello->delta = true;
         if (tly_slice_equal(cap, tly_slice_text(SNAPSHOT))) hello->snapshot = true;
+        if (tly_slice_equal(cap, tly_slice_text(REPAIR))) hello->repair = true;
+        if (tly_slice_equal(cap, tly_slice_text(RESUME))) hello->resume = true;
     }
 }
 

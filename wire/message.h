@@ -61,6 +61,8 @@ struct tly_hello {
     bool delta;       /* capability: takes rounds */
     uint64_t table;   /* numbers that it holds for a stream to it; 0: as many as there may be */
     bool snapshot;    /* capability: knows the messages of wire/snapshot.h */
+    bool repair;      /* … of wire/repair.h */
+    bool resume;      /* … how a snapshot that was cut off goes on */
     struct tly_prefixes prefixes;
     struct tly_marks marks;
 };

@@ -9,9 +9,10 @@
 #define ROW_ELEMENTS_MAX 32
 
 /* The most bytes: a head and a number; a list's head; the largest row; flags and the five-element array around it all. */
-#define NUMBER_BYTES_MAX 9
+#define NUMBER_BYTES_MAX TLY_PACK_NUMBER_BYTES_MAX
 #define LIST_BYTES_MAX 5
-#define ROW_BYTES_MAX (5 + TLY_KEY_BYTES_MAX + (3 + TLY_NUMS_MAX) * NUMBER_BYTES_MAX + 5 + TLY_LWW_BYTES_MAX)
+#define ROW_FIXED_BYTES_MAX (5 + TLY_KEY_BYTES_MAX + (4 + TLY_NUMS_MAX) * NUMBER_BYTES_MAX + 5)
+#define ROW_BYTES_MAX (ROW_FIXED_BYTES_MAX + TLY_LWW_BYTES_MAX)
 #define MARKS_BYTES_MAX (TLY_MARKS_MAX * 2 * NUMBER_BYTES_MAX)
 #define LIVES_BYTES_MAX (TLY_ROUND_LIVES_MAX * NUMBER_BYTES_MAX)
 
@@ -54,15 +55,24 @@ static bool word_is_signed(const struct tly_strategy *strategy, unsigned i)
     return (strategy->signed_nums >> i & 1) != 0;
 }
 
-static void put_payload(struct tly_buf *out, const struct tly_strategy *strategy, const struct tly_dot *dot)
+/* A counter, which nearly every dot is, has four words of which the last two are signed. */
+static bool is_counter(const struct tly_strategy *strategy)
 {
-    for (unsigned i = 0; i < strategy->nums; i++) {
-        if (word_is_signed(strategy, i))
-            tly_put_int(out, (int64_t)dot->num[i]);
-        else
-            tly_put_uint(out, dot->num[i]);
+    return strategy->nums == 4 && strategy->signed_nums == (1u << 2 | 1u << 3) && !strategy->has_bytes;
+}
+
+static uint8_t *pack_payload(uint8_t *to, const struct tly_strategy *strategy, const struct tly_dot *dot)
+{
+    if (is_counter(strategy)) {
+        to = tly_pack_uint(to, dot->num[0]);
+        to = tly_pack_uint(to, dot->num[1]);
+        to = tly_pack_int(to, (int64_t)dot->num[2]);
+        return tly_pack_int(to, (int64_t)dot->num[3]);
     }
-    if (strategy->has_bytes) tly_put_bytes(out, dot->bytes);
+    for (unsigned i = 0; i < strategy->nums; i++)
+        to = word_is_signed(strategy, i) ? tly_pack_int(to, (int64_t)dot->num[i])
+                                         : tly_pack_uint(to, dot->num[i]);
+    return strategy->has_bytes ? tly_pack_bytes_head(to, dot->bytes.n) : to;
 }
 
 static size_t payload_elements(const struct tly_strategy *strategy, enum tly_op op)
@@ -70,17 +80,38 @@ static size_t payload_elements(const struct tly_strategy *strategy, enum tly_op 
     return op == TLY_PUT ? strategy->nums + (strategy->has_bytes ? 1u : 0u) : 0;
 }
 
-static void put_row(struct tly_round_writer *writer, struct tly_slice key,
+/* All but the bytes of the payload; the end of it. */
+static uint8_t *pack_row(uint8_t *to, const struct tly_round_writer *writer, struct tly_slice key,
+                         const struct tly_strategy *strategy, const struct tly_dot *dot, size_t life)
+{
+    to = tly_pack_array(to, ROW_FIXED + payload_elements(strategy, dot->op));
+    to = tly_pack_bytes_head(to, key.n);
+    memcpy(to, key.p, key.n);
+    to = tly_pack_uint(to + key.n, strategy->id);
+    to = tly_pack_uint(to, life);
+    to = tly_pack_int(to, (int64_t)(dot->version.ts - writer->last_ts));
+    to = tly_pack_uint(to, dot->op);
+    return dot->op == TLY_PUT ? pack_payload(to, strategy, dot) : to;
+}
+
+/* False, and nothing was written: it does not fit, or there is no memory. */
+static bool put_row(struct tly_round_writer *writer, struct tly_slice key,
                     const struct tly_strategy *strategy, const struct tly_dot *dot, size_t life)
 {
     struct tly_buf *rows = &writer->rows;
-    tly_put_array(rows, ROW_FIXED + payload_elements(strategy, dot->op));
-    tly_put_bytes(rows, key);
-    tly_put_uint(rows, strategy->id);
-    tly_put_uint(rows, life);
-    tly_put_int(rows, (int64_t)(dot->version.ts - writer->last_ts));
-    tly_put_uint(rows, dot->op);
-    if (dot->op == TLY_PUT) put_payload(rows, strategy, dot);
+    uint8_t aside[ROW_FIXED_BYTES_MAX];
+    size_t left = rows->bytes_max - rows->n, before = rows->n;
+    uint8_t *to = left >= sizeof aside ? tly_buf_room(rows, sizeof aside) : aside;
+    if (to == NULL) return false;
+    size_t n = (size_t)(pack_row(to, writer, key, strategy, dot, life) - to);
+    if (n > left || dot->bytes.n > left - n) return false;
+    if (to == aside)
+        tly_buf_put(rows, aside, n);
+    else
+        rows->n += n;
+    if (dot->op == TLY_PUT && dot->bytes.n > 0) tly_buf_put(rows, dot->bytes.p, dot->bytes.n);
+    if (rows->result != TLY_OK) rows->n = before;
+    return rows->result == TLY_OK;
 }
 
 bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key,
@@ -91,13 +122,7 @@ bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key,
     size_t life = life_number(writer, dot->version.origin);
     if (life == TLY_ROUND_LIVES_MAX || writer->rows.result != TLY_OK) return false;
 
-    size_t before = writer->rows.n;
-    put_row(writer, key, strategy, dot, life);
-    if (writer->rows.result != TLY_OK) {
-        writer->rows.n = before;
-        if (writer->rows.result == TLY_TOO_LARGE) writer->rows.result = TLY_OK;
-        return false;
-    }
+    if (!put_row(writer, key, strategy, dot, life)) return false;
     if (life == writer->life_count) writer->lives[writer->life_count++] = dot->version.origin;
     writer->last_ts = dot->version.ts;
     writer->row_count++;
@@ -138,7 +163,7 @@ static void get_counter(struct tly_cursor *cursor, uint64_t *num)
 
 static void get_payload(struct tly_cursor *cursor, const struct tly_strategy *strategy, struct tly_dot *dot)
 {
-    if (strategy->nums == 4 && strategy->signed_nums == (1u << 2 | 1u << 3)) {
+    if (is_counter(strategy)) {
         get_counter(cursor, dot->num);
     } else {
         for (unsigned i = 0; i < strategy->nums; i++)

@@ -29,19 +29,31 @@ static void get_array_of(struct tly_cursor *cursor, size_t elements)
 
 void tly_cold_put(struct tly_buf *out, const struct tly_cold *cold)
 {
-    tly_put_array(out, 2);
+    tly_put_array(out, cold->resumes ? 5 : 2);
     tly_put_text(out, tly_slice_text(tly_cold_start_word(cold->reason)));
     tly_put_uint(out, cold->forgotten);
+    if (!cold->resumes) return;
+    tly_put_uint(out, cold->number);
+    tly_put_uint(out, cold->chunks);
+    tly_put_bytes(out, cold->key);
 }
 
 enum tly_result tly_cold_get(struct tly_slice body, struct tly_cold *cold)
 {
     struct tly_cursor cursor = tly_cursor_of(body);
-    get_array_of(&cursor, 2);
+    *cold = (struct tly_cold){0};
+    size_t elements = tly_get_array(&cursor, 5);
+    if (elements != 2 && elements != 5) tly_cursor_fail(&cursor);
     struct tly_slice word = tly_get_bytes(&cursor, TLY_NAME_BYTES_MAX);
     if (word.n == 0) tly_cursor_fail(&cursor);
     cold->forgotten = tly_get_uint(&cursor);
     cold->reason = tly_cold_start_named(word);
+    cold->resumes = elements == 5;
+    if (cold->resumes) {
+        cold->number = tly_get_uint(&cursor);
+        cold->chunks = tly_get_uint(&cursor);
+        cold->key = tly_get_bytes(&cursor, TLY_KEY_BYTES_MAX);
+    }
     return tly_cursor_end(&cursor);
 }
 

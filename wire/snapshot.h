@@ -29,11 +29,15 @@ const char *tly_cold_start_word(enum tly_cold_start reason);
 enum tly_cold_start tly_cold_start_named(struct tly_slice word);
 
 /*
- * COLD_START and SNAP_ASK: [reason, forgotten]; forgotten: the newest ts that the sender has forgotten.
+ * COLD_START and SNAP_ASK: [reason, forgotten]; forgotten: the newest ts that the sender has forgotten. SNAP_ASK to a peer with the
+ * capability `resume` may go on with a snapshot that was cut off: [reason, forgotten, number, chunks, key].
  */
 struct tly_cold {
     enum tly_cold_start reason;
     uint64_t forgotten;
+    bool resumes;
+    uint64_t number, chunks; /* of the snapshot; how many of its chunks have come */
+    struct tly_slice key;    /* the last one in them; empty: there was none. Borrows */
 };
 
 void tly_cold_put(struct tly_buf *out, const struct tly_cold *cold);

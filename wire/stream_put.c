@@ -82,7 +82,7 @@ bool tly_parts_add(struct tly_parts *parts, struct tly_slice key, const struct t
     size_t worst = worst_bytes(&work, fresh);
     if (parts->count > 0 && worst > TLY_PART_WORST_BYTES - parts->worst_bytes) return false;
     parts->worst_bytes += worst;
-    parts->bytes += 2 + (fresh ? 4 + work.key.n / 2 : 0) + dot->bytes.n;
+    parts->bytes += 2 + (fresh ? 4 + work.key.n : 0) + dot->bytes.n;
     parts->work[parts->count++] = work;
     return true;
 }

@@ -1,35 +1,82 @@
 #include "service/engine/impl.h"
 
 #include "crdt/counter.h"
-#include "service/engine/limit.h"
+
+/* ---- time ---- */
+
+void tly_engine_wake(struct tly_engine *e, struct tly_time now)
+{
+    /* Many are asked at one moment, and what is told twice changes nothing. */
+    now = tly_time_believed(e, now);
+    if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) {
+        e->now = now;
+        tly_clock_tick(tly_ormap_clock(e->map), e->now);
+        tly_time_tick(e);
+    }
+    tly_time_use(e);
+}
 
 /* ---- checks ---- */
 
-static enum tly_result key_of_check(struct tly_engine *e, const struct tly_check *check,
-                                    const struct tly_rule **rule, struct tly_slice *key)
+/* A check whose key and rate are known. */
+struct asked {
+    enum tly_result result;      /* not TLY_OK: nothing can be decided */
+    const struct tly_rule *rule; /* NULL: ad hoc */
+    struct tly_limit_ask ask;
+};
+
+/* A named limit; NULL: there is none of that name. */
+static const struct tly_rule *find_rule(struct tly_engine *e, struct tly_slice name)
 {
-    size_t n;
+    const struct tly_rule **recent = &e->recent[(name.n + name.p[name.n - 1]) % TLY_RULES_RECENT], *found;
+    if (*recent != NULL && tly_slice_equal(tly_slice_text((*recent)->name), name)) return *recent;
+    found = e->rules != NULL ? tly_rules_find(e->rules, name) : NULL;
+    if (found != NULL) *recent = found;
+    return found;
+}
+
+/* The key under which a check counts, written to `out`, and its rule. */
+static enum tly_result find_key(struct tly_engine *e, const struct tly_check *check,
+                                uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
+                                struct tly_slice *key)
+{
     enum tly_result result;
     *rule = NULL;
-    if (check->limit.n > 0) {
-        *rule = e->rules != NULL ? tly_rules_find(e->rules, check->limit) : NULL;
-        if (*rule == NULL) return TLY_NO_LIMIT;
-        result = tly_rule_key(*rule, check->fields, check->field_count, e->key, &n);
-    } else {
-        result = tly_adhoc_key(check->key, e->key, &n);
-    }
-    *key = tly_slice_of(e->key, result == TLY_OK ? n : 0);
+    key->p = out;
+    if (check->limit.n == 0) return tly_adhoc_key(check->key, out, &key->n);
+    *rule = find_rule(e, check->limit);
+    if (*rule == NULL) return TLY_NO_LIMIT;
+    result = tly_rule_key(*rule, check->fields, check->field_count, out, &key->n);
     return result;
+}
+
+/* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
+static inline void resolve(struct tly_engine *e, const struct tly_check *check,
+                           uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
+{
+    asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
+    if (asked->result != TLY_OK) return;
+    /* The rate of a rule was looked at when it was added. */
+    asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
+    if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
+    asked->ask.hits = check->hits;
+    asked->ask.now_ns = e->cluster_ns;
+}
+
+static inline void seek(const struct tly_engine *e, struct asked *asked)
+{
+    if (asked->result == TLY_OK) tly_seek_to(e->map, asked->ask.seek.key, &asked->ask.seek);
 }
 
 static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limit_ask *ask,
                                      struct tly_verdict *verdict)
 {
+    if (e->memory_max == 0) return tly_limit_check(e->map, ask, &e->span, verdict);
     enum tly_result result;
     tly_room_for(e, ROOM_NEW_KEY);
     do
-        result = tly_limit_check(e->map, ask, verdict);
-    while (tly_room_retry(e, ask->key, &result));
+        result = tly_limit_check(e->map, ask, &e->span, verdict);
+    while (tly_room_retry(e, ask->seek.key, &result));
     tly_room_for(e, ROOM_FOR_ALL);
     return result;
 }
@@ -39,58 +86,118 @@ static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool 
                         struct tly_verdict *verdict)
 {
     bool refuses = e->on_full == TLY_ON_FULL_REFUSE && !shadow;
-    verdict->full = true;
-    verdict->shadow = shadow && e->on_full == TLY_ON_FULL_REFUSE;
-    verdict->code = refuses ? TLY_CODE_OVER : TLY_CODE_OK;
-    verdict->limit = rate->limit;
-    verdict->remaining = refuses ? 0 : rate->limit;
-    /* The next look for room, for want of anything better known. */
-    verdict->retry_after_ms = refuses ? TLY_SWEEP_PASS_FULL_NS / NS_PER_MS : 0;
+    *verdict = (struct tly_verdict){
+        .full = true,
+        .shadow = shadow && e->on_full == TLY_ON_FULL_REFUSE,
+        .code = refuses ? TLY_CODE_OVER : TLY_CODE_OK,
+        .limit = rate->limit,
+        .remaining = refuses ? 0 : rate->limit,
+        /* The next look for room, for want of anything better known. */
+        .retry_after_ms = refuses ? TLY_SWEEP_PASS_FULL_NS / NS_PER_MS : 0,
+        .window_ms = rate->window_ms,
+        .algorithm = rate->algorithm,
+    };
     if (refuses)
         e->stats.checks_refused_full++;
     else
         e->stats.checks_uncounted++;
 }
 
+/* A refusal, or no room: what becomes of it. */
+static void answer_refused(struct tly_engine *e, const struct asked *asked, enum tly_result result,
+                           struct tly_verdict *verdict)
+{
+    bool shadow = asked->rule != NULL && asked->rule->shadow;
+    if (result == TLY_FULL) {
+        answer_full(e, asked->ask.rate, shadow, verdict);
+        return;
+    }
+    e->stats.checks_over++;
+    verdict->shadow = shadow;
+    if (shadow) verdict->code = TLY_CODE_OK;
+}
+
+static enum tly_result answer_unasked(struct tly_engine *e, enum tly_result result,
+                                      struct tly_verdict *verdict)
+{
+    *verdict = (struct tly_verdict){.code = result == TLY_NO_LIMIT ? TLY_CODE_UNKNOWN : TLY_CODE_OK};
+    e->stats.checks_unknown += result == TLY_NO_LIMIT;
+    return result;
+}
+
+/* Whether these hits took the count to 80, 95 or 100 % of the limit. */
+static bool crosses(const struct tly_verdict *verdict, uint64_t hits)
+{
+    static const unsigned percents[] = {80, 95, 100};
+    uint64_t used = verdict->limit - verdict->remaining, before = used > hits ? used - hits : 0;
+    for (size_t i = 0; i < sizeof percents / sizeof percents[0]; i++) {
+        uint64_t at = verdict->limit - verdict->limit / 100 * (100 - percents[i]) -
+                      verdict->limit % 100 * (100 - percents[i]) / 100;
+        if (before < at && used >= at) return true;
+    }
+    return false;
+}
+
+static bool is_near(const struct tly_verdict *verdict)
+{
+    return verdict->remaining <= verdict->limit / 5;
+}
+
+static enum tly_result decide(struct tly_engine *e, const struct asked *asked, struct tly_verdict *verdict)
+{
+    if (asked->result != TLY_OK) return answer_unasked(e, asked->result, verdict);
+    bool may_begin = e->conn_count > 0 && !tly_ormap_is_unsealed(e->map);
+    enum tly_result result = check_if_room(e, &asked->ask, verdict);
+    if (result != TLY_OK && result != TLY_FULL) return answer_unasked(e, result, verdict);
+    if (result == TLY_OK && verdict->code == TLY_CODE_OK)
+        e->stats.checks_ok++;
+    else
+        answer_refused(e, asked, result, verdict);
+    if (asked->rule != NULL) verdict->name = tly_slice_text(asked->rule->name);
+    if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
+    if (is_near(verdict) && verdict->code == TLY_CODE_OK && crosses(verdict, asked->ask.hits))
+        tly_flush_crossed(e);
+    return TLY_OK;
+}
+
 static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check,
                                  struct tly_verdict *verdict)
 {
-    const struct tly_rule *rule;
-    struct tly_slice key;
-    enum tly_result result = key_of_check(e, check, &rule, &key);
-    if (result == TLY_NO_LIMIT) {
-        e->stats.checks_unknown++;
-        verdict->code = TLY_CODE_UNKNOWN;
+    struct asked asked;
+    resolve(e, check, e->key, &asked);
+    seek(e, &asked);
+    return decide(e, &asked, verdict);
+}
+
+/* Each step of a group asks for the memory of the next: slots of the index, then entries. */
+static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t count)
+{
+    struct asked asked[TLY_CHECK_GROUP];
+    uint8_t keys[TLY_CHECK_GROUP][TLY_KEY_BYTES_MAX];
+    for (size_t i = 0; i < count; i++)
+        resolve(e, &checks[i].check, keys[i], &asked[i]);
+    for (size_t i = 0; i < count; i++)
+        seek(e, &asked[i]);
+    for (size_t i = 0; i < count; i++)
+        if (asked[i].result == TLY_OK) tly_seek_ahead(e->map, &asked[i].ask.seek);
+    for (size_t i = 0; i < count; i++)
+        checks[i].result = decide(e, &asked[i], &checks[i].verdict);
+}
+
+void tly_engine_checks(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count)
+{
+    tly_engine_wake(e, now);
+    for (size_t done = 0; done < count; done += TLY_CHECK_GROUP) {
+        size_t left = count - done;
+        check_group(e, checks + done, left < TLY_CHECK_GROUP ? left : TLY_CHECK_GROUP);
     }
-    if (result != TLY_OK) return result;
-    const struct tly_rate *rate = rule != NULL ? &rule->rate : &check->rate;
-    verdict->name = rule != NULL ? tly_slice_text(rule->name) : tly_slice_of(NULL, 0);
-    bool was_unsealed = tly_ormap_is_unsealed(e->map);
-    struct tly_limit_ask ask = {key, rate, check->hits, e->cluster_ns};
-    result = check_if_room(e, &ask, verdict);
-    if (result == TLY_FULL) {
-        answer_full(e, rate, rule != NULL && rule->shadow, verdict);
-        return TLY_OK;
-    }
-    if (result != TLY_OK) return result;
-    if (verdict->code == TLY_CODE_OVER && rule != NULL && rule->shadow) {
-        verdict->code = TLY_CODE_OK;
-        verdict->shadow = true;
-        e->stats.checks_over++;
-    } else if (verdict->code == TLY_CODE_OVER) {
-        e->stats.checks_over++;
-    } else {
-        e->stats.checks_ok++;
-    }
-    if (!was_unsealed && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
-    return TLY_OK;
 }
 
 static enum tly_result ask_reset(struct tly_engine *e, const struct tly_check *check)
 {
     const struct tly_rule *rule;
     struct tly_slice key;
-    enum tly_result result = key_of_check(e, check, &rule, &key);
+    enum tly_result result = find_key(e, check, e->key, &rule, &key);
     return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
 }
 
@@ -209,24 +316,11 @@ static enum tly_result ask_register(struct tly_engine *e, struct tly_slice prefi
     return TLY_OK;
 }
 
-void tly_engine_wake(struct tly_engine *e, struct tly_time now)
-{
-    /* Many are asked at one moment, and what is told twice changes nothing. */
-    now = tly_time_believed(e, now);
-    if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) {
-        e->now = now;
-        tly_clock_tick(tly_ormap_clock(e->map), e->now);
-        tly_time_tick(e);
-    }
-    tly_time_use(e);
-}
-
-enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request,
-                               struct tly_reply *reply)
+/* All but checks. */
+static enum tly_result ask_other(struct tly_engine *e, const struct tly_request *request,
+                                 struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
-    tly_engine_wake(e, request->now);
-    if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
     if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
 
@@ -248,4 +342,12 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
     e->stats.writes++;
     tly_flush_soon(e, true);
     return TLY_OK;
+}
+
+enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request,
+                               struct tly_reply *reply)
+{
+    tly_engine_wake(e, request->now);
+    if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
+    return ask_other(e, request, reply);
 }

@@ -69,16 +69,25 @@ void tly_fx_trace(struct tly_engine *e, enum tly_trace_kind kind, const char *pe
 
 void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type)
 {
+    tly_fx_send_on(e, conn, type, TLY_LANE_CONTROL, 0);
+}
+
+void tly_fx_send_on(struct tly_engine *e, struct conn *conn, enum tly_frame_type type, enum tly_lane lane,
+                    unsigned wanting)
+{
     tly_buf_clear(&e->frame);
     tly_frame_put(&e->frame, type, tly_buf_slice(&e->body));
     if (e->body.result != TLY_OK || e->frame.result != TLY_OK) e->arena.result = TLY_NOMEM;
     tly_buf_clear(&e->body);
     struct tly_slice frame = tly_buf_slice(&e->frame);
     tly_fx_add(e, TLY_DO_SEND, conn->id, 0, frame);
-    conn->queued += frame.n;
+    tly_lanes_sent(&conn->lanes, lane, frame.n, wanting);
     conn->last_sent = e->now.mono_ns;
     conn->sent_ping = type == TLY_FRAME_PING;
     e->stats.bytes_sent += frame.n;
+    if (lane == TLY_LANE_LIVE) e->stats.lane_live_bytes += frame.n;
+    if (lane == TLY_LANE_REPAIR) e->stats.lane_repair_bytes += frame.n;
+    if (lane == TLY_LANE_BULK) e->stats.lane_bulk_bytes += frame.n;
     if (conn->peer != NULL) conn->peer->bytes_sent += frame.n;
 }
 

@@ -76,6 +76,18 @@ static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_
     return e->names != NULL && e->parts != NULL ? TLY_OK : TLY_NOMEM;
 }
 
+/* The key of fingerprints follows from the cluster's name, a zero and its secret. */
+static enum tly_result make_print_key(struct tly_engine *e, struct tly_slice secret)
+{
+    tly_buf_clear(&e->part);
+    tly_buf_put(&e->part, e->cluster, strlen(e->cluster) + 1);
+    if (secret.n > 0) tly_buf_put(&e->part, secret.p, secret.n);
+    if (e->part.result != TLY_OK) return e->part.result;
+    tly_hash_key_from(&e->print_key, tly_buf_slice(&e->part));
+    tly_buf_clear(&e->part);
+    return TLY_OK;
+}
+
 static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
 {
     enum tly_result result = register_first(e);
@@ -91,7 +103,7 @@ static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_co
     e->map = tly_ormap_new(&map);
     if (e->map == NULL) return TLY_NOMEM;
     tly_follower_init(&e->disk, &e->mem, e->map);
-    return TLY_OK;
+    return make_print_key(e, config->secret);
 }
 
 enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tly_engine **out)
@@ -104,6 +116,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->memory_max = config->memory_max;
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
+    e->link_budget = config->link_budget;
     e->random = config->seed;
     e->late.session = config->seed + config->now.wall_ns;
     e->has_store = config->has_store;
@@ -117,6 +130,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->due = TLY_NEVER;
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
+    e->repair_step_at = TLY_NEVER;
     e->lease_asked = config->lease;
     e->sweep_at = e->sweep_from = config->now.mono_ns + TLY_SWEEP_FIRST_NS;
     tly_forget_init(e, config);
@@ -141,6 +155,7 @@ void tly_engine_free(struct tly_engine *e)
         tly_conn_free(e, e->conns[i]);
     for (size_t i = 0; i < e->target_count; i++)
         tly_mem_free(&e->mem, e->targets[i], sizeof *e->targets[i]);
+    tly_snap_drop_aside(e);
     for (size_t i = 0; i < e->peer_count; i++)
         tly_mem_free(&e->mem, e->peers[i], sizeof *e->peers[i]);
     tly_mem_free(&e->mem, e->conns, e->conn_capacity * sizeof *e->conns);
@@ -163,6 +178,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_names_free(e->names);
     tly_rules_free(e->rules);
     tly_ormap_free(e->map);
+    tly_mem_free(&e->mem, e->examiner, sizeof *e->examiner);
     tly_registry_free(e->registry);
     struct tly_mem given = e->budget.given;
     tly_mem_free(&given, e, sizeof *e);
@@ -179,6 +195,7 @@ void tly_engine_check(const struct tly_engine *e)
         assert((conn->state == CONN_UP) == (conn->peer != NULL));
         assert(conn->target == NULL || conn->target->dialling);
         assert(conn->peer == NULL || conn->peer->conn == conn);
+        tly_lanes_check(&conn->lanes);
         (void)conn;
     }
 }
@@ -253,6 +270,7 @@ void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
 {
     tly_rules_free(e->rules);
     e->rules = rules;
+    memset(e->recent, 0, sizeof e->recent);
 }
 
 const struct tly_rules *tly_engine_rules(const struct tly_engine *e)
@@ -271,14 +289,6 @@ static void on_accepted(struct tly_engine *e, uint64_t id)
         tly_fx_add(e, TLY_DO_CLOSE, id, 0, tly_slice_of(NULL, 0));
 }
 
-static void on_queued(struct tly_engine *e, struct conn *conn, uint64_t queued)
-{
-    conn->queued = queued;
-    if (conn->state == CONN_UP && queued < TLY_QUEUED_MAX / 2 && conn->flush_at == TLY_NEVER &&
-        (conn->out.active || tly_follower_is_behind(&conn->follower)))
-        conn->flush_at = e->now.mono_ns;
-}
-
 static void on_conn(struct tly_engine *e, const struct tly_event *event)
 {
     struct conn *conn = tly_conn_find(e, event->conn);
@@ -291,7 +301,7 @@ static void on_conn(struct tly_engine *e, const struct tly_event *event)
     } else if (event->kind == TLY_CLOSED) {
         tly_conn_gone(e, conn, conn->in.n > 0 ? "connection closed inside a frame" : "connection closed");
     } else if (event->kind == TLY_QUEUED) {
-        on_queued(e, conn, event->number);
+        tly_conn_taken(e, conn, event->number);
     } else if (conn->state != CONN_DIALLING) {
         tly_session_bytes(e, conn, event->bytes);
     }
@@ -319,6 +329,8 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         tly_forget_tick(e);
         tly_flush_tick(e);
         tly_room_tick(e);
+        tly_repair_tick(e);
+        tly_snap_tick(e);
         break;
     case TLY_ACCEPTED: on_accepted(e, event->conn); break;
     case TLY_CONNECTED:
@@ -355,9 +367,9 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
-    const uint64_t all[] = {tly_link_deadline(e), tly_flush_deadline(e), tly_swim_deadline(e),
-                            tly_room_deadline(e), tly_watch_deadline(e), tly_forget_deadline(e),
-                            tly_life_deadline(e)};
+    const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e), tly_swim_deadline(e),
+                            tly_room_deadline(e),   tly_watch_deadline(e), tly_forget_deadline(e),
+                            tly_repair_deadline(e), tly_snap_deadline(e),   tly_life_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

@@ -29,8 +29,11 @@ struct tly_engine_config {
     uint64_t seed;            /* for jitter */
     struct tly_slice name;    /* of this node, 1 to TLY_NAME_BYTES_MAX bytes */
     struct tly_slice cluster; /* nodes of another cluster are refused */
+    struct tly_slice
+        secret; /* of the cluster, alike on all nodes: what fingerprints are keyed with; may be empty */
     struct tly_slice address; /* what peers dial; empty: nobody can dial us */
     uint32_t flush_ms;        /* between two rounds to one peer, under load; 0: 10 */
+    uint64_t link_budget;     /* bytes/s to each peer, at most; 0: no end */
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t memory_max;        /* bytes that the engine may hold; 0: no end */
     enum tly_on_full on_full;
@@ -212,7 +215,7 @@ struct tly_check {
 };
 
 enum tly_request_kind {
-    TLY_ASK_CHECK,   /* check -> verdict; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
+    TLY_ASK_CHECK, /* check -> verdict, and nothing else of the reply; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
     TLY_ASK_RESET,   /* check: forgets what was counted; TLY_NOT_FOUND */
     TLY_ASK_READ,    /* key -> value, strategy; TLY_NOT_FOUND */
     TLY_ASK_ADD,     /* key, number -> value.count: a counter */
@@ -260,6 +263,19 @@ struct tly_reply {
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
 enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_request *request,
                                struct tly_reply *reply) TLY_MUST_CHECK;
+
+struct tly_checked {
+    struct tly_check check;
+    enum tly_result result; /* set, as the verdict is; as of TLY_ASK_CHECK */
+    struct tly_verdict verdict;
+};
+
+/*
+ * TLY_ASK_CHECK for each in turn, all at one moment: while one is decided, the memory of the next is on its way. For checks in
+ * process, and for whoever has many.
+ */
+void tly_engine_checks(struct tly_engine *engine, struct tly_time now, struct tly_checked *checks,
+                       size_t count);
 
 /* ---- exports ---- */
 
@@ -329,6 +345,12 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(naks_sent, "Rounds not taken")                                                       \
     X(naks_received, "Rounds that a peer did not take")                                    \
     X(bytes_sent, "Bytes handed to peer connections")                                      \
+    X(bytes_taken, "Bytes of them that sockets took")                                      \
+    X(bytes_acked, "Bytes of them that peers have taken in")                               \
+    X(bytes_lost, "Bytes of them that ended with their connection, not acknowledged")      \
+    X(lane_live_bytes, "Bytes handed over on the live lane")                               \
+    X(lane_repair_bytes, "Bytes handed over on the repair lane")                           \
+    X(lane_bulk_bytes, "Bytes handed over on the bulk lane")                               \
     X(bytes_received, "Bytes received from peers")                                         \
     X(sessions_up, "Peer sessions that came up")                                           \
     X(sessions_refused, "Peer sessions refused")                                           \
@@ -358,6 +380,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(cold_starts_apply_failed, "Cold starts here: a round failed twice")                  \
     X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")                 \
     X(snapshots_sent, "Snapshots sent to the end")                                         \
+    X(snapshots_resumed, "Snapshots that went on after their connection was cut")          \
     X(snapshots_installed, "Snapshots installed")                                          \
     X(units_carried, "Units of former lives carried over")                                 \
     X(feed_up_to_date, "Questions of feed followers: nothing new")                         \
@@ -370,6 +393,12 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(feed_cold_ahead, "Feed followers sent to a snapshot: they know more than this node") \
     X(feed_cold_apply_failed, "Feed followers sent to a snapshot: an answer failed twice") \
     X(feed_cold_no_delta, "Feed followers sent to a snapshot: they take no changes")       \
+    X(repairs_begun, "Comparisons with peers that this node began")                        \
+    X(repairs_equal, "Comparisons that found all alike")                                   \
+    X(repairs_opened, "Comparisons that looked into all that differed")                    \
+    X(repairs_audited, "Comparisons that looked at a sample, for things were changing")    \
+    X(repairs_refused, "Repairs refused because of a version too far in the future")       \
+    X(repair_dots_sent, "Dots listed to peers in comparisons")                             \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
@@ -415,7 +444,9 @@ struct tly_peer_view {
     uint64_t rtt_ns;        /* 0: not measured yet */
     int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */
     uint64_t lag_dots;      /* live records it has not acknowledged */
-    uint64_t queued_bytes;
+    uint64_t queued_bytes;  /* that the socket has not taken */
+    uint64_t rate;          /* bytes/s that the link was seen to carry; 0: not known */
+    uint64_t chunk_bytes, credit_bytes, unacked_bytes; /* of repair and bulk */
     uint64_t bytes_sent, bytes_received;
     uint64_t clock_refusals; /* parts of rounds that were refused as too far in the future */
 };

@@ -19,6 +19,24 @@ void tly_flush_soon(struct tly_engine *e, bool own)
     }
 }
 
+/* How long after the last part the next may go. */
+static uint64_t pace_of(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->crossed ? earlier(e->flush_ns, TLY_FLUSH_LEAST_NS) : e->flush_ns;
+}
+
+void tly_flush_crossed(struct tly_engine *e)
+{
+    uint64_t now = e->now.mono_ns;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP) continue;
+        conn->crossed = true;
+        uint64_t next = conn->last_flush + pace_of(e, conn);
+        conn->flush_at = earlier(conn->flush_at, next > now ? next : now);
+    }
+}
+
 void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent)
 {
     uint64_t now = e->now.mono_ns;
@@ -49,52 +67,127 @@ static bool encoded(struct tly_engine *e, struct conn *conn)
     return false;
 }
 
-/*
- * While the peer is in the middle of a round to us, what it has sent is not yet known to be its own by the marks: only our own
- * life is sent then, so that nothing goes back to where it came from. False: the connection ended.
- */
-static bool send_rounds(struct tly_engine *e, struct conn *conn)
+/* What has something to send now, a bit for each lane. A long round is bulk, and what is new meanwhile goes ahead of it. */
+static unsigned lanes_wanting(const struct tly_engine *e, const struct conn *conn, uint64_t due_ns)
 {
-    uint64_t now = e->now.mono_ns;
-    struct tly_part_wish wish = {
-        .rows_bytes_max = TLY_PART_BYTES, .now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
-    if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
-    if (conn->round_open) wish.only_origin = tly_ormap_origin(e->map);
-    if (conn->out.active) {
-        tly_snap_flush(e, conn);
-        return true;
+    if (!conn->is_long) return tly_follower_is_due(&conn->follower, due_ns) ? 1u << TLY_LANE_LIVE : 0;
+    bool is_ahead = tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map));
+    bool is_time = e->leaving || e->now.mono_ns >= conn->last_flush + pace_of(e, conn);
+    return 1u << TLY_LANE_BULK | (is_ahead && is_time ? 1u << TLY_LANE_LIVE : 0);
+}
+
+void tly_flush_part_sent(struct tly_engine *e, struct conn *conn)
+{
+    if (tly_lanes_wants_ping(&conn->lanes)) tly_conn_ping(e, conn);
+}
+
+/* Of a chunk, beside its rows. */
+#define FRAME_BYTES 96
+
+/* One part on its lane. False: there was nothing to put into it, or the connection ended. */
+static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lane, unsigned wanting,
+                      struct tly_part_wish wish)
+{
+    struct tly_pens pens = pens_of(e);
+    struct tly_follower *follower = &conn->follower;
+    uint64_t own = tly_ormap_origin(e->map);
+    bool goes_ahead = conn->is_long && lane == TLY_LANE_LIVE;
+    if (lane > TLY_LANE_LIVE) wish.rows_bytes_max -= FRAME_BYTES;
+    if (goes_ahead) wish.only_origin = own;
+    struct tly_handed part = goes_ahead ? tly_follower_go_ahead(follower, &wish, &pens, &e->body)
+                                        : tly_follower_next(follower, &wish, &pens, &e->body);
+    if (!encoded(e, conn)) return false;
+    bool is_empty = part.rows == 0 && !part.last;
+    if (!goes_ahead) conn->is_long = part.full && (conn->is_long || wish.rows_bytes_max >= TLY_QUEUE_MIN);
+    if (conn->is_long) tly_follower_split(follower, own);
+    if (is_empty) return false;
+    tly_fx_send_on(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ROUND, lane, wanting);
+    e->stats.rounds_sent++;
+    e->stats.dots_sent += part.rows;
+    if (lane == TLY_LANE_LIVE) {
+        conn->last_flush = e->now.mono_ns;
+        conn->crossed = false;
     }
-    conn->flush_at = TLY_NEVER;
-    /* What is not durable yet must not be heard. */
-    if (!conn->takes_rounds || e->held_batch > e->stored) return true;
-    while (tly_follower_is_due(&conn->follower, wish.now_ns)) {
-        if (conn->queued >= TLY_QUEUED_MAX) return true; /* TLY_QUEUED tells when to go on */
-        if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
-            conn->flush_at = now;
-            return true;
-        }
-        struct tly_pens pens = pens_of(e);
-        struct tly_handed part = tly_follower_next(&conn->follower, &wish, &pens, &e->body);
-        if (!encoded(e, conn)) return false;
-        if (part.rows == 0 && !part.last) return true;
-        tly_fx_send(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ROUND);
-        e->stats.rounds_sent++;
-        e->stats.dots_sent += part.rows;
-        conn->last_flush = now;
-        if (wish.tell && conn->version >= 2) conn->ack_at = TLY_NEVER;
-    }
-    conn->flush_at = tly_follower_next_due(&conn->follower);
+    if (wish.tell && conn->version >= 2) conn->ack_at = TLY_NEVER;
+    tly_flush_part_sent(e, conn);
     return true;
 }
 
-static bool send_ack(struct tly_engine *e, struct conn *conn)
+/* What may go ahead of a long round does so at the pace of any flush. */
+static void wait_for_news(const struct tly_engine *e, struct conn *conn)
+{
+    if (conn->is_long && tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map)))
+        conn->flush_at = earlier(conn->flush_at, conn->last_flush + pace_of(e, conn));
+}
+
+/* Both are in the middle of a round to each other, and it is this node that is to end its own if nothing more comes. */
+static bool is_first(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->round_open && conn->follower.in_round && tly_ormap_origin(e->map) < conn->peer->origin;
+}
+
+/*
+ * Two long rounds at once would wait for each other for ever. So after a while without a part the one of the lower life ends, with all but
+ * the dots of the peer's own life; some of third lives may have come from it.
+ */
+static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct tly_part_wish *wish)
+{
+    uint64_t waited = conn->round_heard + TLY_ROUND_WAIT_NS;
+    wish->only_origin = wish->not_origin = 0;
+    if (!conn->round_open) return;
+    if (is_first(e, conn) && waited <= e->now.mono_ns)
+        wish->not_origin = conn->peer->origin;
+    else
+        wish->only_origin = tly_ormap_origin(e->map);
+    if (is_first(e, conn) && waited > e->now.mono_ns) conn->flush_at = earlier(conn->flush_at, waited);
+}
+
+/*
+ * While the peer is in the middle of a round to us, what it has sent is not yet known to be its own by the marks: only our own
+ * life is sent then, so that nothing goes back to where it came from.
+ */
+static void send_rounds(struct tly_engine *e, struct conn *conn)
+{
+    uint64_t now = e->now.mono_ns, id = conn->id;
+    struct tly_part_wish wish = {.now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
+    if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
+    conn->flush_at = TLY_NEVER;
+    conn->blocked = false;
+    /* What is not durable yet must not be heard. */
+    if (!conn->takes_rounds || e->held_batch > e->stored) return;
+    for (unsigned wanting; (wanting = lanes_wanting(e, conn, wish.now_ns)) != 0;) {
+        if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
+            conn->flush_at = now;
+            return;
+        }
+        enum tly_lane lane = tly_lanes_next(&conn->lanes, wanting, now, &wish.rows_bytes_max);
+        conn->blocked = lane == TLY_LANES;
+        if (conn->blocked) {
+            conn->flush_at = tly_lanes_budget_at(&conn->lanes, now);
+            return;
+        }
+        wish_for_lives(e, conn, &wish);
+        if (!send_part(e, conn, lane, wanting, wish)) {
+            if (tly_conn_find(e, id) == conn) wait_for_news(e, conn);
+            return; /* the rest waits until their round is over */
+        }
+    }
+    wait_for_news(e, conn);
+    conn->flush_at = earlier(conn->flush_at, tly_follower_next_due(&conn->follower));
+}
+
+/* Marks are told by whoever reads; the newest stand for all before them. */
+static void send_ack(struct tly_engine *e, struct conn *conn)
 {
     conn->ack_at = TLY_NEVER;
+    if (conn->lanes.queued > TLY_QUEUE_MAX) {
+        conn->ack_at = e->now.mono_ns + NS_PER_S;
+        return;
+    }
     struct tly_pens pens = pens_of(e);
     size_t marks = tly_follower_ack(&conn->follower, &pens, &e->body);
-    if (!encoded(e, conn)) return false;
+    if (!encoded(e, conn)) return;
     if (marks > 0) tly_fx_send(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ACK);
-    return true;
 }
 
 static void flush_peers(struct tly_engine *e)
@@ -103,8 +196,12 @@ static void flush_peers(struct tly_engine *e)
     for (size_t i = e->conn_count; i-- > 0;) {
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;
-        if (conn->flush_at <= now && !send_rounds(e, conn)) continue;
-        if (conn->ack_at <= now) (void)send_ack(e, conn);
+        uint64_t id = conn->id;
+        if (conn->flush_at <= now && conn->out.active)
+            tly_snap_flush(e, conn);
+        else if (conn->flush_at <= now)
+            send_rounds(e, conn);
+        if (tly_conn_find(e, id) == conn && conn->ack_at <= now) send_ack(e, conn);
     }
 }
 

@@ -73,7 +73,7 @@ void tly_follower_reset(struct tly_follower *follower)
 {
     for (size_t i = 0; i < follower->lives; i++)
         follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word =
-            follower->reach[i].passed = 0;
+            follower->reach[i].passed = follower->reach[i].until = 0;
     follower->in_round = follower->begun = false;
 }
 
@@ -121,9 +121,15 @@ void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts
 {
     if (life >= follower->lives) return;
     struct tly_reach *reach = &follower->reach[life];
-    if (reach->sent < ts && reach->passed == 0) return;
+    bool within = ts > reach->sent && ts > reach->after && ts <= reach->until;
+    if (within) reach->after = ts;
+    bool split = reach->passed != 0; /* between two dots of one version: the second is not handed over */
     reach->passed = 0;
     if (reach->sent < ts) return;
+    if (reach->until <= reach->sent) {
+        reach->after = ts;
+        reach->until = split ? 0 : reach->sent;
+    }
     reach->sent = ts - 1 > reach->have ? ts - 1 : reach->have;
 }
 
@@ -133,6 +139,7 @@ void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts
     struct tly_reach *reach = &follower->reach[life];
     if (reach->have >= ts) reach->have = ts - 1;
     if (reach->sent >= ts) reach->sent = ts - 1;
+    if (reach->until >= ts) reach->until = 0;
 }
 
 enum tly_result tly_follower_resume(struct tly_follower *follower, struct tly_mark sent, uint64_t passed)
@@ -228,10 +235,25 @@ static bool has_failed(const struct sheet *sheet)
                                            : sheet->pens->writer->rows.result != TLY_OK;
 }
 
-static bool is_full(const struct sheet *sheet)
+/* Whether a record has been handed over ahead; then the scan goes on behind all that was. */
+static bool passes_over(struct tly_reach *reach, uint64_t ts)
+{
+    if (reach->until <= reach->sent || ts <= reach->after || ts > reach->until) return false;
+    reach->sent = reach->until;
+    reach->until = 0;
+    return true;
+}
+
+/* Bytes of a row beside its key and value, at most. */
+#define ROW_BYTES 48
+
+/* Whether the part is full before this row. One row may be larger than any part should be. */
+static bool is_full(const struct sheet *sheet, const struct tly_scanned *row)
 {
     const struct tly_only *only = sheet->wish->only;
-    return bytes_of(sheet) >= sheet->wish->rows_bytes_max || (only != NULL && only->looks == 0);
+    size_t bytes = bytes_of(sheet), most = sheet->wish->rows_bytes_max;
+    if (bytes >= most || (only != NULL && only->looks == 0)) return true;
+    return rows_of(sheet) > 0 && most - bytes < row->key.n + row->dot.bytes.n + ROW_BYTES;
 }
 
 static bool is_wanted(const struct sheet *sheet, struct tly_slice key)
@@ -252,6 +274,11 @@ static bool write_life(const struct sheet *sheet, size_t life)
     reach->passed = 0;
     for (struct tly_scanned scanned; tly_scan_next(follower->map, &scan, &scanned);) {
         uint64_t ts = scanned.dot.version.ts;
+        if (passes_over(reach, ts)) {
+            scan = tly_scan_of(follower->map, life, reach->sent);
+            skip = nth = 0;
+            continue;
+        }
         nth = ts == reach->sent ? nth + 1 : 1;
         if (nth <= skip) {
             reach->sent = ts;
@@ -259,7 +286,7 @@ static bool write_life(const struct sheet *sheet, size_t life)
         }
         skip = 0;
         /* A part seldom ends between two records of one version: only if they are forged and do not fit together. */
-        if (ts != reach->sent && is_full(sheet)) return false;
+        if (ts != reach->sent && is_full(sheet, &scanned)) return false;
         if (is_wanted(sheet, scanned.key) && !add_row(sheet, &scanned)) {
             if (ts == reach->sent) reach->passed = nth - 1;
             if (ts == reach->sent) reach->sent = ts - 1;
@@ -273,7 +300,7 @@ static bool write_life(const struct sheet *sheet, size_t life)
     return true;
 }
 
-/* Writes rows until the part is full (false) or every life that is due has been scanned to its end (true). */
+/* Writes rows until the part is full (false) or every life that is wanted and due has been scanned to its end (true). */
 static bool write_rows(const struct sheet *sheet)
 {
     const struct tly_follower *follower = sheet->follower;
@@ -283,9 +310,10 @@ static bool write_rows(const struct sheet *sheet)
         struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
         if (only != 0 && life.origin != only) continue;
+        if (life.origin == sheet->wish->not_origin) continue;
         if (!write_life(sheet, i)) return false;
     }
-    return only == 0;
+    return true;
 }
 
 struct mark_list {
@@ -405,7 +433,8 @@ static bool write_part(const struct sheet *sheet, struct part_lists *lists, stru
     bool first = !follower->in_round;
     if (!cover_lives(follower)) return false;
     begin_sheet(sheet);
-    handed->last = write_rows(sheet);
+    handed->full = !write_rows(sheet);
+    handed->last = !handed->full && sheet->wish->only_origin == 0;
     handed->rows = rows_of(sheet);
     if (has_failed(sheet)) return false;
     if (handed->rows == 0 && !handed->last) return true;
@@ -428,6 +457,71 @@ struct tly_handed tly_follower_next(struct tly_follower *follower, const struct 
     list_fini(&lists.told, follower->mem);
     list_fini(&lists.start, follower->mem);
     list_fini(&lists.end, follower->mem);
+    return handed;
+}
+
+/* ---- what goes ahead ---- */
+
+/* The number of the life, or follower->lives. */
+static size_t life_of(const struct tly_follower *follower, uint64_t origin)
+{
+    size_t life = 0;
+    while (life < follower->lives && follower->reach[life].origin != origin)
+        life++;
+    return life;
+}
+
+/* Behind the last that went ahead, or would have: 0 when the scan is there already. */
+static uint64_t ahead_of(const struct tly_reach *reach)
+{
+    return reach->until > reach->sent ? reach->until : 0;
+}
+
+void tly_follower_split(struct tly_follower *follower, uint64_t origin)
+{
+    if (!cover_lives(follower)) return; /* then all goes in its order */
+    size_t life = life_of(follower, origin);
+    if (life == follower->lives || ahead_of(&follower->reach[life]) != 0) return;
+    follower->reach[life].after = follower->reach[life].until = tly_ormap_life(follower->map, life).last;
+}
+
+bool tly_follower_is_ahead(const struct tly_follower *follower, uint64_t origin)
+{
+    size_t life = life_of(follower, origin);
+    if (!follower->in_round || life == follower->lives) return false;
+    uint64_t ahead = ahead_of(&follower->reach[life]);
+    return ahead != 0 && tly_ormap_life(follower->map, life).last > ahead;
+}
+
+/* False: the part is full. */
+static bool write_ahead(const struct sheet *sheet, size_t life)
+{
+    struct tly_follower *follower = sheet->follower;
+    struct tly_scan scan = tly_scan_of(follower->map, life, follower->reach[life].until);
+    for (struct tly_scanned scanned; tly_scan_next(follower->map, &scan, &scanned);) {
+        if (is_full(sheet, &scanned) || !add_row(sheet, &scanned)) return false;
+        follower->reach[life].until = scanned.dot.version.ts;
+    }
+    return true;
+}
+
+struct tly_handed tly_follower_go_ahead(struct tly_follower *follower, const struct tly_part_wish *wish,
+                                        const struct tly_pens *pens, struct tly_buf *out)
+{
+    struct tly_handed handed = {0};
+    struct part_lists lists = {0};
+    struct sheet sheet = {follower, wish, pens};
+    if (!tly_follower_is_ahead(follower, wish->only_origin)) return handed;
+    begin_sheet(&sheet);
+    handed.full = !write_ahead(&sheet, life_of(follower, wish->only_origin));
+    handed.rows = rows_of(&sheet);
+    bool failed = has_failed(&sheet);
+    if (!failed && follower->stream != NULL && wish->tell) failed = !list_told(follower, &lists.told);
+    if (failed)
+        tly_buf_fail(out, TLY_NOMEM);
+    else if (handed.rows > 0)
+        end_sheet(&sheet, 0, &lists, out);
+    list_fini(&lists.told, follower->mem);
     return handed;
 }
 

@@ -21,6 +21,8 @@ struct tly_reach {
     uint64_t have, sent, told;
     uint64_t passed; /* of the version behind `sent` so many dots are handed over: two were forged with one */
     uint64_t due;    /* mono, ns; 0: at once */
+    uint64_t after,
+        until; /* what stands between (the latter included) is handed over already; void once sent is there */
     bool pinned; /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
     uint64_t word; /* its own word alone: what it has acknowledged */
 };
@@ -59,7 +61,7 @@ void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t d
 void tly_follower_pin(struct tly_follower *follower, size_t life);
 /* The first moment at which something that waits is due, or UINT64_MAX. */
 uint64_t tly_follower_next_due(const struct tly_follower *follower);
-/* A dot of this life came in out of order, below what may have been scanned. */
+/* A dot of this life came in out of order, below what may have been scanned. What was handed over above it is not again. */
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts);
 
 /* The same for a dot that came in below its mark: everything from there on is handed over again. */
@@ -83,6 +85,7 @@ struct tly_part_wish {
     size_t rows_bytes_max; /* about so many bytes of rows */
     struct tly_only *only; /* NULL: all keys */
     uint64_t only_origin;  /* rows of this life alone, and no end of the round; 0: of all */
+    uint64_t not_origin;   /* no rows of this life, which the follower has anyhow; 0: of all */
     uint64_t now_ns;       /* mono; what is due later waits, and so do its marks */
     bool tell;             /* with a stream: our marks that it has not heard go along */
 };
@@ -97,6 +100,7 @@ struct tly_pens {
 struct tly_handed {
     size_t rows; /* dots in it; 0, and it is not the last: nothing was appended */
     bool last;   /* the round is complete */
+    bool full;   /* more rows would have gone with them */
 };
 
 /*
@@ -105,6 +109,17 @@ struct tly_handed {
  */
 struct tly_handed tly_follower_next(struct tly_follower *follower, const struct tly_part_wish *wish,
                                     const struct tly_pens *pens, struct tly_buf *out);
+
+/*
+ * In a long round what becomes new in one life may go ahead of what is old: from now on, what is sealed later. The life must have no
+ * versions but its own node's.
+ */
+void tly_follower_split(struct tly_follower *follower, uint64_t origin);
+/* Whether something of it can go ahead. */
+bool tly_follower_is_ahead(const struct tly_follower *follower, uint64_t origin);
+/* Appends the body of a part with what goes ahead; otherwise as tly_follower_next. */
+struct tly_handed tly_follower_go_ahead(struct tly_follower *follower, const struct tly_part_wish *wish,
+                                        const struct tly_pens *pens, struct tly_buf *out);
 
 /*
  * Appends the body of an ACK, or with a stream of a part that only tells, with our marks that it has not heard; how many there

@@ -60,6 +60,8 @@ uint64_t tly_forget_number(const struct tly_engine *e)
         if (conn->state == CONN_UP && !conn->below) lower(&least, tly_ormap_mark(e->map, conn->peer->origin));
         if (conn->out.active) lower(&least, conn->out.frozen);
     }
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->aside != NULL) lower(&least, e->peers[i]->aside->frozen);
     return least;
 }
 
@@ -277,11 +279,6 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e)
     return tly_cluster_time_over(&e->time, e->now.mono_ns) / NS_PER_MS;
 }
 
-static bool is_counter(struct tly_slice key)
-{
-    return !tly_limit_is_limit(key);
-}
-
 static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
@@ -289,7 +286,7 @@ static void sweep_ended(struct tly_engine *e)
         .upto = f->f_ripe,
         .now_ms = tly_forget_now_ms(e),
         .skew_ns = tly_ormap_clock(e->map)->max_skew_ns,
-        .is_counter = is_counter,
+        .is_counter = tly_limit_is_counter,
     };
     if (ended.now_ms == 0) return;
     bool first = f->ended_cursor == 0;

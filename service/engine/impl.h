@@ -12,7 +12,8 @@
  *     part.c      parts of streams, protocol version 2
  *     feed.c      the feed over questions and answers: sync; feed_give.c: what is handed out
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
- *     snapshot.c  snapshots, given and taken
+ *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
+ *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
  *     life.c      which life this node speaks as
  *
  *     a connection's states
@@ -29,7 +30,10 @@
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
 #include "service/engine/follower.h"
+#include "service/engine/lane.h"
+#include "service/engine/limit.h"
 #include "wire/frame.h"
+#include "wire/repair.h"
 #include "wire/snapshot.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -60,6 +64,7 @@
 /* A connection outside the ring is kept for so long. */
 #define TLY_SURPLUS_NS (30 * NS_PER_S)
 #define TLY_MESH_MAX 16
+#define TLY_FLUSH_LEAST_NS (5 * NS_PER_MS)
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)
 #define TLY_NAK_PAUSE_NS NS_PER_S
 /* A refusal is repeated after every pause; one that was not for so long is over. */
@@ -70,15 +75,17 @@
  */
 #define TLY_TELL_OWN_NS (100 * NS_PER_MS)
 #define TLY_TELL_NS (20 * NS_PER_MS)
+/* Of two that are both in the middle of a round and wait for each other, one ends first, after so long. */
+#define TLY_ROUND_WAIT_NS NS_PER_S
 #define TLY_RELAY_NS (60 * NS_PER_MS)
 /* Marks that are to be told within this time go with the rows that are sent now. */
 #define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
-/* Rows of one part for a peer and of one batch for the disk. */
-#define TLY_PART_BYTES (16u * 1024u)
+/* Rows of one batch for the disk. */
 #define TLY_BATCH_BYTES (64u * 1024u)
-/* Handed to a peer's socket and not taken yet: no more is produced, so what waits can still be conflated. */
-#define TLY_QUEUED_MAX (64u * 1024u)
-/* A peer that reads nothing costs this much, then its connection. */
+/*
+ * What a socket has not taken. Lanes keep it far below; a peer that makes this node answer without end and reads nothing costs so
+ * much, then its connection.
+ */
 #define TLY_QUEUED_CAP (4u * 1024u * 1024u)
 /* Batches that the store has not confirmed. */
 #define TLY_BATCHES_MAX 256
@@ -101,9 +108,24 @@
 #define TLY_FORGET_RECORDS 1000
 /* Lives of which a record is kept though nothing of them is left. */
 #define TLY_LIVES_KEPT 1024
+/* How often a pair compares; and how many entries are looked at for that in a turn, and how soon the next turn is. */
+#define TLY_REPAIR_EVERY_NS (60 * NS_PER_S)
+#define TLY_REPAIR_ENTRIES 2000
+#define TLY_REPAIR_STEP_NS NS_PER_MS
+/* With fewer keys than leaves, the prints of leaves cost more than the dots themselves. */
+#define TLY_REPAIR_KEYS_MIN TLY_LEAVES
+/* Prints of a peer's dots that are remembered, so that they are not sent back. */
+#define TLY_REPAIR_SEEN_MAX 65536
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
+/* How long both ends keep what they know of one whose connection went. */
+#define TLY_RESUME_NS (300 * NS_PER_S)
+
+/* Named limits that are known without a search, by what their names look like. */
+#define TLY_RULES_RECENT 32
+/* Checks that are looked for together: as many lines as a core fetches at a time, roughly. */
+#define TLY_CHECK_GROUP 16
 
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
@@ -117,6 +139,13 @@ enum member_state {
     MEMBER_FORGOTTEN = 5
 };
 
+/* Which dots of an entry go. */
+struct snap_dots {
+    const struct tly_dot *(*of)(void *context, const struct tly_entry *entry, size_t *count);
+    bool (*wants)(void *context, const struct tly_dot *dot); /* asked right after, of each */
+    void *context;
+};
+
 /* A snapshot on its way out, to a peer or to the disk. */
 struct snap_out {
     bool active, begun;
@@ -125,16 +154,70 @@ struct snap_out {
     struct tly_version sent;        /* the last dot sent of the entry before it; ts 0: all of it is */
     uint8_t key[TLY_KEY_BYTES_MAX]; /* … its key */
     size_t key_bytes;
-    uint64_t frozen;    /* this node's number when it began */
+    const struct snap_dots *dots; /* NULL: all dots go */
+    uint64_t frozen;              /* this node's number when it began */
     uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
     uint64_t wait_until, give_up_at;
     struct tly_only *only; /* keys that are wanted; NULL: all */
+};
+
+/*
+ * A comparison with a peer.  Of who began it:
+ *
+ *     COMPARE (examine) --> COMPARED --TREE--> OPEN (examine) --> OPENED --LEAVES--> LIST --> gone
+ *
+ * and of who was asked:
+ *
+ *     ANSWER (examine) --> ANSWERED --OPEN--> MATCH (examine) --> LIST --> LISTED --LEAVES--> gone
+ */
+enum repair_stage {
+    REPAIR_COMPARE,
+    REPAIR_COMPARED,
+    REPAIR_OPEN,
+    REPAIR_OPENED,
+    REPAIR_ANSWER,
+    REPAIR_ANSWERED,
+    REPAIR_MATCH,
+    REPAIR_LIST,
+    REPAIR_LISTED
+};
+
+enum { LEAF_SHUT, LEAF_PRINTED, LEAF_WHOLE };
+
+struct repair {
+    enum repair_stage stage;
+    bool asker;                       /* this node began it */
+    uint64_t number;                  /* of who began it */
+    uint64_t f, time;                 /* as of which is compared */
+    uint64_t state, root;             /* the peer's */
+    bool compared_before;             /* on other terms: what it said is known */
+    uint8_t branches[TLY_BRANCHES];   /* which are opened, and how */
+    uint64_t theirs[TLY_LEAVES];      /* the peer's prints: of branches, then of leaves */
+    uint64_t leaves[TLY_LEAVES / 64]; /* a bit for each whose dots are listed */
+    struct snap_out walk;             /* over the map, for them */
+    uint64_t *seen;                   /* a hash set of the prints of dots that the peer has listed */
+    size_t seen_count, seen_capacity;
+};
+
+/* A walk over the map for one comparison; there is one at a time, and its result serves as long as nothing changes. */
+struct examiner {
+    struct tly_prints prints;
+    bool running, done;
+    uint64_t f, time, changes;
+    size_t cursor;
+    uint64_t of[TLY_LEAVES]; /* while it runs what is left out; then the prints of what is compared */
+    uint64_t root;
+    uint64_t state; /* 0: something changed meanwhile */
 };
 
 /* A snapshot on its way in. */
 struct snap_in {
     struct tly_install *install; /* NULL: none */
     uint64_t number, chunks;
+    uint64_t source;                /* the life that sends it */
+    uint8_t key[TLY_KEY_BYTES_MAX]; /* the last one that came */
+    size_t key_bytes;
+    uint64_t kept_until; /* while no connection brings it; 0: one does */
 };
 
 enum conn_state { CONN_DIALLING, CONN_GREETING, CONN_UP };
@@ -166,14 +249,18 @@ struct conn {
     uint64_t since, last_heard, last_ping, last_sent;
     bool sent_ping; /* was the last thing sent */
     bool answered;  /* a ping of ours */
-    uint64_t queued;
+    struct tly_lanes lanes;
+    bool blocked; /* something waits for room on its lane */
+    bool is_long; /* the round under way: what is left of it is bulk */
+    bool crossed; /* since its last part on the live lane a limit was nearly reached */
     struct tly_follower follower;
     uint64_t flush_at, ack_at; /* TLY_NEVER: nothing to do */
     uint64_t last_flush;
-    bool takes_rounds; /* its HELLO has the capability `delta` */
-    bool round_open;   /* parts of a round are coming in */
-    bool round_taken;  /* … and its start was covered and nothing refused */
-    bool held_back;    /* something it sent did not fit: what fits is taken in, but no mark */
+    bool takes_rounds;    /* its HELLO has the capability `delta` */
+    bool round_open;      /* parts of a round are coming in */
+    uint64_t round_heard; /* when the last of them came */
+    bool round_taken;     /* … and its start was covered and nothing refused */
+    bool held_back;       /* something it sent did not fit: what fits is taken in, but no mark */
     uint64_t hold_ns, retry_at;
     uint64_t version;         /* of the protocol, once UP */
     struct tly_stream *heard; /* with version 2: the table of what it sends */
@@ -184,7 +271,10 @@ struct conn {
     bool asked;               /* we asked it for a snapshot */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
-    struct snap_in snap;
+    bool resumes;                    /* its HELLO has the capability `resume` */
+    bool repairs;                    /* its HELLO has the capability `repair` */
+    struct repair *mine, *asked_for; /* the comparisons that this node and the peer began; NULL: none */
+    uint64_t repair_at, repair_number;
 };
 
 /* Another node. */
@@ -215,6 +305,10 @@ struct peer {
     bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
     uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
     unsigned failures;             /* rounds of it in succession that could not be applied */
+    struct snap_out *aside;        /* a snapshot to it whose connection went; NULL: none */
+    uint64_t aside_life;           /* … the life of it that it was for */
+    uint64_t aside_until;
+    unsigned audited; /* branches of it that were audited under traffic */
 };
 
 /* A life that ended, as sys:closed: says. */
@@ -283,7 +377,7 @@ struct tly_engine {
     char name[TLY_NAME_BYTES_MAX + 1];
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
-    uint64_t flush_ns;
+    uint64_t flush_ns, link_budget;
     uint64_t random;
     enum tly_on_full on_full;
     bool full, full_told; /* new keys are refused */
@@ -319,10 +413,14 @@ struct tly_engine {
     uint64_t new_life_at;
     struct forgetting forget;
     struct late_dots late;
-    struct snap_out dump;  /* to the disk */
-    struct snap_in redump; /* from the disk */
-    uint64_t held_batch;   /* peers hear nothing before this batch is stored */
-    uint64_t snapshots;    /* number of the last one */
+    struct snap_out dump;          /* to the disk */
+    struct snap_in redump;         /* from the disk */
+    struct snap_in coming;         /* from a peer */
+    struct tly_hash_key print_key; /* follows from the cluster's name and secret */
+    struct examiner *examiner;     /* NULL until something is compared */
+    uint64_t repair_step_at;       /* something of a comparison is to be done */
+    uint64_t held_batch;           /* peers hear nothing before this batch is stored */
+    uint64_t snapshots;            /* number of the last one */
     struct own_life life;
 
     struct tly_follower disk;
@@ -353,9 +451,11 @@ struct tly_engine {
     struct tly_buf part;
     struct tly_round_writer writer;
     struct tly_parts *parts;
-    struct tly_names *names; /* of all that is sent in streams */
-    uint32_t names_max;      /* the least that any peer holds */
-    uint32_t table;          /* what this node holds of each stream that it reads */
+    struct tly_names *names;                         /* of all that is sent in streams */
+    uint32_t names_max;                              /* the least that any peer holds */
+    uint32_t table;                                  /* what this node holds of each stream that it reads */
+    struct tly_span span;                            /* the window of the last check that had one */
+    const struct tly_rule *recent[TLY_RULES_RECENT]; /* found lately; NULL: none. They end with the rules */
     uint8_t key[TLY_KEY_BYTES_MAX];
 };
 
@@ -365,8 +465,11 @@ struct tly_effects tly_fx_take(struct tly_engine *e);
 void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number,
                 struct tly_slice bytes);
 void tly_fx_trace(struct tly_engine *e, enum tly_trace_kind kind, const char *peer, struct tly_slice detail);
-/* Frames e->body, sends it, clears it. */
+/* Frames e->body, sends it on the control lane, clears it. */
 void tly_fx_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type);
+/* The same on another; wanting: see tly_lanes_sent. */
+void tly_fx_send_on(struct tly_engine *e, struct conn *conn, enum tly_frame_type type, enum tly_lane lane,
+                    unsigned wanting);
 
 /* This node's marks, as HELLO and NAK tell them. */
 struct own_marks {
@@ -382,12 +485,14 @@ struct conn *tly_conn_find(struct tly_engine *e, uint64_t id);
 struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *target);
 /* Ends a connection from our side; word and text go out as GOODBYE (NULL: without). */
 void tly_conn_end(struct tly_engine *e, struct conn *conn, const char *word, const char *text);
+/* So many bytes are left that its socket has not taken. */
+void tly_conn_taken(struct tly_engine *e, struct conn *conn, uint64_t queued);
 /* Forgets a connection that is gone. */
 void tly_conn_gone(struct tly_engine *e, struct conn *conn, const char *why);
 void tly_conn_greet(struct tly_engine *e, struct conn *conn);
+void tly_conn_ping(struct tly_engine *e, struct conn *conn);
 void tly_conn_free(struct tly_engine *e, struct conn *conn);
 struct target *tly_target_need(struct tly_engine *e, struct tly_slice address);
-void tly_conn_ping(struct tly_engine *e, struct conn *conn);
 /* The member list has come to say that its member left, or is back. */
 void tly_target_left(struct tly_engine *e, struct target *target, bool has_left);
 struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name);
@@ -417,6 +522,9 @@ enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row 
                                      size_t *held) TLY_MUST_CHECK;
 /* A round is not taken, nor what is still to come of it: NAK. */
 void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why);
+/* Joins a dot that a repair brought; what there is no room for is left out. *outcome: what became of it. */
+enum tly_result tly_session_repair_row(struct tly_engine *e, const struct tly_row *row,
+                                       enum tly_outcome *outcome) TLY_MUST_CHECK;
 /* Whether this node can read every row and its clock lets every version in. */
 enum tly_result tly_session_admits_all(const struct tly_engine *e,
                                        const struct tly_round *round) TLY_MUST_CHECK;
@@ -466,9 +574,13 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
 /* flush.c */
 /* Something is new here; own: made here, to be sent at once after idle. */
 void tly_flush_soon(struct tly_engine *e, bool own);
+/* A count came near its limit, or reached it: that goes to all at once, though not more often than every TLY_FLUSH_LEAST_NS. */
+void tly_flush_crossed(struct tly_engine *e);
 /* What was learned from a peer goes on to the others when it is due; all are told, soon if it is urgent. */
 void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent);
 void tly_flush_tick(struct tly_engine *e);
+/* After what is to be acknowledged. */
+void tly_flush_part_sent(struct tly_engine *e, struct conn *conn);
 /* Seals in the order in which keys were first sent. */
 enum tly_result tly_flush_seal(struct tly_engine *e) TLY_MUST_CHECK;
 uint64_t tly_flush_deadline(const struct tly_engine *e);
@@ -603,6 +715,36 @@ enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_
 /* Time for expiry, ms; 0: not known well enough yet. */
 uint64_t tly_forget_now_ms(const struct tly_engine *e);
 
+/* repair.c */
+/* A session has come up: when it compares first. */
+void tly_repair_begin(struct tly_engine *e, struct conn *conn);
+/* Drops what goes on with a connection. */
+void tly_repair_fini(struct tly_engine *e, struct conn *conn);
+void tly_repair_tick(struct tly_engine *e);
+uint64_t tly_repair_deadline(const struct tly_engine *e);
+enum tly_result tly_repair_on_frame(struct tly_engine *e, struct conn *conn,
+                                    const struct tly_frame *frame) TLY_MUST_CHECK;
+/* What is left out of a comparison as of an F and a time; the omission must stay where it is. */
+struct omission {
+    const struct tly_engine *e;
+    uint64_t now_ms;
+    struct tly_omit omit;
+};
+void tly_repair_omit(const struct tly_engine *e, uint64_t f, uint64_t now_ms, struct omission *out);
+
+/* Sends e->body on the lane for repairs. */
+void tly_repair_send(struct tly_engine *e, struct conn *conn, enum tly_frame_type type);
+/* Zeroed memory for comparing, which nothing depends on: none is taken where there is none for new keys. */
+void *tly_repair_spare(struct tly_engine *e, size_t bytes);
+
+/* repair_dots.c */
+/* Sends some of the dots that are to be listed, about `room` bytes at most; false: those were the last. */
+bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *repair, size_t room);
+/* Joins what is missing here of the dots of a part. */
+enum tly_result tly_repair_take(struct tly_engine *e, struct conn *conn, struct repair *repair,
+                                const struct tly_round *round) TLY_MUST_CHECK;
+void tly_repair_forget_seen(struct tly_engine *e, struct repair *repair);
+
 /* snapshot.c */
 /* Writes the disk anew, as a whole; peers hear nothing before it is stored. */
 void tly_snap_dump(struct tly_engine *e);
@@ -621,10 +763,17 @@ void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start w
 void tly_snap_resync(struct tly_engine *e);
 /* Sends what the connection takes. */
 void tly_snap_flush(struct tly_engine *e, struct conn *conn);
-bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn);
+/* Fills e->writer with what comes next; false: that was all there is. Everything is sealed. */
+bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 /* The next message of a snapshot into e->body; its type. Everything is sealed. */
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max);
 void tly_snap_fini(struct tly_engine *e, struct snap_in *in);
+/* A connection goes: what it was giving or bringing may go on with the next one. */
+void tly_snap_put_aside(struct tly_engine *e, struct conn *conn);
+/* Nothing of the kind may go on. */
+void tly_snap_drop_aside(struct tly_engine *e);
+void tly_snap_tick(struct tly_engine *e);
+uint64_t tly_snap_deadline(const struct tly_engine *e);
 /* One batch that tly_snap_next made, read back. */
 enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t kind) TLY_MUST_CHECK;
 

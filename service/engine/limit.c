@@ -18,37 +18,18 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Into an entry, or if that is NULL into a new one. */
-static enum tly_result count_hits(struct tly_ormap *map, const struct tly_seek *seek, struct tly_entry *entry,
-                                  const struct tly_hit *hit)
-{
-    enum tly_result result = entry != NULL ? TLY_OK : tly_seek_need(map, seek, &entry);
-    if (result != TLY_OK) return result;
-    result = tly_ormap_hit(map, &entry, hit);
-    if (result != TLY_OK) tly_ormap_tidy(map, entry);
-    return result;
-}
-
 /* ---- windows ---- */
 
 struct window {
-    uint64_t now_ms, length, epoch, elapsed;
+    uint64_t length, elapsed;
     uint64_t current, previous;
 };
 
-static struct window read_window(struct tly_ormap *map, const struct tly_entry *entry,
-                                 const struct tly_rate *rate, uint64_t now_ns)
+static void find_span(struct tly_span *span, uint64_t length_ms, uint64_t now_ms)
 {
-    struct window w = {.now_ms = now_ns / NS_PER_MS, .length = rate->window_ms};
-    w.epoch = w.now_ms / w.length;
-    w.elapsed = w.now_ms - w.epoch * w.length;
-    if (entry == NULL) return w;
-    struct tly_moment at = {w.now_ms, w.length, w.epoch};
-    struct tly_value value;
-    tly_entry_read(map, entry, &at, &value);
-    w.current = units_of(value.count);
-    w.previous = rate->algorithm == TLY_SLIDING_WINDOW ? units_of(value.previous) : 0;
-    return w;
+    if (span->pane.window == length_ms && now_ms - span->start_ms < length_ms) return;
+    uint64_t epoch = now_ms / length_ms;
+    *span = (struct tly_span){epoch * length_ms, tly_pane_of(length_ms, epoch)};
 }
 
 /* How many units could be taken now: limit - previous * (1 - elapsed / length) - current, rounded down, at least 0. */
@@ -86,31 +67,40 @@ static uint64_t window_reset(const struct window *w, bool sliding)
     return w->previous > 0 ? left : 0;
 }
 
+static uint64_t refused_for(const struct window *w, const struct tly_limit_ask *ask, bool sliding)
+{
+    if (sliding) return window_retry(w, ask->hits, ask->rate->limit);
+    return ask->hits > ask->rate->limit ? NEVER : w->length - w->elapsed;
+}
+
 static enum tly_result check_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                    struct tly_verdict *verdict)
+                                    struct tly_span *span, struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
-    uint32_t hits = ask->hits;
-    struct tly_seek seek = tly_seek_of(map, ask->key);
-    struct tly_entry *entry = tly_seek_find(map, &seek);
-    struct window w = read_window(map, entry, rate, ask->now_ns);
-    bool sliding = rate->algorithm == TLY_SLIDING_WINDOW, ok = hits <= window_room(&w, rate->limit);
+    uint64_t now_ms = ask->now_ns / NS_PER_MS, hits = ask->hits;
+    find_span(span, rate->window_ms, now_ms);
+    struct tly_tally tally;
+    tly_tally_of(map, &ask->seek, &span->pane, &tally);
+    bool sliding = rate->algorithm == TLY_SLIDING_WINDOW;
+    struct window w = {rate->window_ms, now_ms - span->start_ms, units_of(tally.current),
+                       sliding ? units_of(tally.previous) : 0};
+    uint64_t room = window_room(&w, rate->limit);
+    bool ok = hits <= room;
     if (ok && hits > 0) {
-        struct tly_hit hit = {.window = w.length, .epoch = w.epoch, .units = hits};
-        enum tly_result result = count_hits(map, &seek, entry, &hit);
+        enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, &tally, (int64_t)hits);
         if (result != TLY_OK) return result;
         w.current += hits;
+        room -= hits;
     }
-    verdict->code = ok ? TLY_CODE_OK : TLY_CODE_OVER;
-    verdict->limit = rate->limit;
-    verdict->remaining = window_room(&w, rate->limit);
-    verdict->reset_ms = window_reset(&w, sliding);
-    if (ok)
-        verdict->retry_after_ms = 0;
-    else if (sliding)
-        verdict->retry_after_ms = window_retry(&w, hits, rate->limit);
-    else
-        verdict->retry_after_ms = hits > rate->limit ? NEVER : w.length - w.elapsed;
+    *verdict = (struct tly_verdict){
+        .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
+        .limit = rate->limit,
+        .remaining = room,
+        .reset_ms = window_reset(&w, sliding),
+        .retry_after_ms = ok ? 0 : refused_for(&w, ask, sliding),
+        .window_ms = rate->window_ms,
+        .algorithm = rate->algorithm,
+    };
     return TLY_OK;
 }
 
@@ -118,7 +108,6 @@ static enum tly_result check_window(struct tly_ormap *map, const struct tly_limi
 
 struct bucket {
     uint64_t tat, emission, tolerance;
-    uint64_t generation;
 };
 
 /* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
@@ -138,37 +127,48 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
     return debt == 0 ? 0 : now_ns + debt;
 }
 
-static struct bucket read_bucket(struct tly_ormap *map, struct tly_entry *entry, const struct tly_rate *rate,
-                                 uint64_t now_ns)
+/* Of an entry that may not be there. */
+static struct bucket read_bucket(struct tly_ormap *map, const struct tly_tally *tally,
+                                 const struct tly_rate *rate, uint64_t now_ns)
 {
     uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
     struct bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
     bucket.tolerance = bucket.emission * burst;
-    if (entry == NULL) return bucket;
-    bucket.generation = tly_counter_generation(map, entry);
-    const uint64_t *local = tly_entry_local(entry);
+    if (tally->entry == NULL || tly_entry_strategy(tally->entry)->id != TLY_EPOCH_SUM) return bucket;
+    const uint64_t *local = tly_entry_local(tally->entry);
     bool known = local != NULL && local[TLY_BUCKET_EMISSION] != 0;
-    bucket.tat = known ? local[TLY_BUCKET_TAT] : first_tat(map, entry, bucket.tolerance, now_ns);
+    bucket.tat = known ? local[TLY_BUCKET_TAT] : first_tat(map, tally->entry, bucket.tolerance, now_ns);
     return bucket;
 }
 
-static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_seek *seek,
-                                        struct tly_entry *entry, const struct bucket *bucket, uint32_t hits)
+static void note_bucket(struct tly_entry *entry, const struct bucket *bucket)
 {
-    enum tly_result result = entry != NULL ? TLY_OK : tly_seek_need(map, seek, &entry);
-    if (result != TLY_OK) return result;
-    struct tly_hit hit = {.epoch = bucket->generation, .units = hits, .aux = (int64_t)bucket->tat};
-    result = tly_entry_need_local(map, &entry);
-    if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
-    if (result != TLY_OK) {
-        tly_ormap_tidy(map, entry);
-        return result;
-    }
     uint64_t *local = tly_entry_local(entry);
     local[TLY_BUCKET_TAT] = bucket->tat;
     local[TLY_BUCKET_EMISSION] = bucket->emission;
     local[TLY_BUCKET_TOLERANCE] = bucket->tolerance;
-    return TLY_OK;
+}
+
+static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                        const struct tly_tally *tally, const struct bucket *bucket)
+{
+    struct tly_entry *entry = tally->entry;
+    if (entry != NULL && tly_entry_local(entry) != NULL &&
+        tly_tally_counter_hit(map, &ask->seek, tally, ask->hits, (int64_t)bucket->tat)) {
+        note_bucket(entry, bucket);
+        return TLY_OK;
+    }
+    enum tly_result result = tly_seek_need(map, &ask->seek, &entry);
+    if (result != TLY_OK) return result;
+    struct tly_hit hit = {.epoch = tally->generation, .units = ask->hits, .aux = (int64_t)bucket->tat};
+    result = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM ? TLY_OK : TLY_WRONG_STRATEGY;
+    if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
+    if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
+    if (result == TLY_OK)
+        note_bucket(entry, bucket);
+    else
+        tly_ormap_tidy(map, entry);
+    return result;
 }
 
 static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
@@ -176,40 +176,44 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
 {
     uint32_t hits = ask->hits;
     uint64_t now_ns = ask->now_ns;
-    struct tly_seek seek = tly_seek_of(map, ask->key);
-    struct tly_entry *entry = tly_seek_find(map, &seek);
-    struct bucket bucket = read_bucket(map, entry, ask->rate, now_ns);
+    struct tly_tally tally;
+    tly_tally_counter(map, &ask->seek, &tally);
+    struct bucket bucket = read_bucket(map, &tally, ask->rate, now_ns);
     uint64_t debt = max_u64(bucket.tat, now_ns) - now_ns;
     wide wanted = (wide)bucket.emission * hits;
     bool ok = debt + wanted <= bucket.tolerance;
     if (ok && hits > 0) {
         debt += (uint64_t)wanted;
         bucket.tat = now_ns + debt;
-        enum tly_result result = take_from_bucket(map, &seek, entry, &bucket, hits);
+        enum tly_result result = take_from_bucket(map, ask, &tally, &bucket);
         if (result != TLY_OK) return result;
     }
     uint64_t missing_ns = ok ? 0 : (uint64_t)(debt + wanted - bucket.tolerance);
-    verdict->code = ok ? TLY_CODE_OK : TLY_CODE_OVER;
-    verdict->limit = bucket.tolerance / bucket.emission;
-    verdict->remaining = debt >= bucket.tolerance ? 0 : (bucket.tolerance - debt) / bucket.emission;
-    verdict->reset_ms = (debt + NS_PER_MS - 1) / NS_PER_MS;
-    verdict->retry_after_ms = wanted > bucket.tolerance ? NEVER : (missing_ns + NS_PER_MS - 1) / NS_PER_MS;
+    *verdict = (struct tly_verdict){
+        .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
+        .limit = bucket.tolerance / bucket.emission,
+        .remaining = debt >= bucket.tolerance ? 0 : (bucket.tolerance - debt) / bucket.emission,
+        .reset_ms = (debt + NS_PER_MS - 1) / NS_PER_MS,
+        .retry_after_ms = wanted > bucket.tolerance ? NEVER : (missing_ns + NS_PER_MS - 1) / NS_PER_MS,
+        .window_ms = ask->rate->window_ms,
+        .algorithm = TLY_TOKEN_BUCKET,
+    };
     return TLY_OK;
 }
 
-enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask,
+enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask, struct tly_span *span,
                                 struct tly_verdict *verdict)
 {
-    const struct tly_rate *rate = ask->rate;
-    enum tly_result result = tly_rate_check(rate);
-    if (result != TLY_OK) return result;
-    verdict->window_ms = rate->window_ms;
-    verdict->algorithm = rate->algorithm;
-    if (rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
-    return check_window(map, ask, verdict);
+    if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
+    return check_window(map, ask, span, verdict);
 }
 
 /* ---- learning from elsewhere, ending ---- */
+
+bool tly_limit_is_counter(struct tly_slice key)
+{
+    return !tly_limit_is_limit(key);
+}
 
 bool tly_limit_is_limit(struct tly_slice key)
 {

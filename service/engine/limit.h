@@ -12,23 +12,31 @@
 
 #include "service/engine/engine.h"
 
+/* The window of one length in which a moment lies. A value; {0}: none. Kept from check to check it saves a division. */
+struct tly_span {
+    uint64_t start_ms;
+    struct tly_pane pane;
+};
+
 /* What is asked: so many hits on this key, at this time of the wall clock. hits 0 peeks. */
 struct tly_limit_ask {
-    struct tly_slice key;
-    const struct tly_rate *rate;
+    struct tly_seek seek;
+    const struct tly_rate *rate; /* that tly_rate_check lets pass */
     uint32_t hits;
     uint64_t now_ns;
 };
 
 /*
- * Decides and, when admitted, counts. Sets code (ok or over), limit, remaining, reset_ms, retry_after_ms, window_ms and
- * algorithm of the verdict. On any other result than TLY_OK nothing was counted.
+ * Decides and, when admitted, counts. Sets the whole verdict, without a name. On any other result than TLY_OK nothing was
+ * counted. `span` is that of an earlier check, whichever.
  */
-enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask,
+enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask, struct tly_span *span,
                                 struct tly_verdict *verdict) TLY_MUST_CHECK;
 
 /* Whether a limit counts under this key. */
 bool tly_limit_is_limit(struct tly_slice key);
+/* … or else, with window 0, a plain counter. */
+bool tly_limit_is_counter(struct tly_slice key);
 
 /*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.

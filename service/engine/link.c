@@ -39,7 +39,8 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
     conn->state = target != NULL ? CONN_DIALLING : CONN_GREETING;
     conn->target = target;
     conn->since = conn->last_heard = conn->last_ping = e->now.mono_ns;
-    conn->flush_at = conn->ack_at = TLY_NEVER;
+    conn->flush_at = conn->ack_at = conn->repair_at = TLY_NEVER;
+    conn->lanes = tly_lanes_of(e->link_budget, e->now.mono_ns);
     tly_follower_init(&conn->follower, &e->mem, e->map);
     tly_buf_init(&conn->in, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
     e->conns[e->conn_count++] = conn;
@@ -48,7 +49,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
 
 void tly_conn_free(struct tly_engine *e, struct conn *conn)
 {
-    tly_snap_fini(e, &conn->snap);
+    tly_repair_fini(e, conn);
     tly_buf_fini(&conn->in);
     tly_follower_fini(&conn->follower);
     tly_stream_free(conn->heard);
@@ -93,6 +94,8 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .delta = true,
         .table = e->table < TLY_NAMES_MAX ? e->table : 0,
         .snapshot = true,
+        .repair = true,
+        .resume = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);
@@ -130,6 +133,16 @@ static void dial_again(struct tly_engine *e, const struct conn *conn)
         target->backoff_ns < TLY_BACKOFF_MAX_NS / 2 ? target->backoff_ns * 2 : TLY_BACKOFF_MAX_NS;
 }
 
+void tly_conn_taken(struct tly_engine *e, struct conn *conn, uint64_t queued)
+{
+    struct tly_lanes *lanes = &conn->lanes;
+    if (queued < lanes->queued) {
+        e->stats.bytes_taken += lanes->queued - queued;
+        lanes->queued = queued;
+    }
+    if (conn->blocked) conn->flush_at = e->now.mono_ns;
+}
+
 /* Takes the connection off every list and frees it; its peer may go over to nobody. */
 static void unlink_conn(struct tly_engine *e, struct conn *conn)
 {
@@ -137,8 +150,10 @@ static void unlink_conn(struct tly_engine *e, struct conn *conn)
     while (e->conns[i] != conn)
         i++;
     e->conns[i] = e->conns[--e->conn_count];
+    e->stats.bytes_lost += conn->lanes.total - conn->lanes.acked;
     if (conn->peer != NULL && conn->peer->conn == conn) conn->peer->conn = NULL;
     if (conn->target != NULL) dial_again(e, conn);
+    tly_snap_put_aside(e, conn);
     tly_conn_free(e, conn);
 }
 
@@ -298,6 +313,8 @@ void tly_conn_ping(struct tly_engine *e, struct conn *conn)
     tly_ping_put(&e->body, &ping);
     tly_fx_send(e, conn, TLY_FRAME_PING);
     conn->last_ping = e->now.mono_ns;
+    bool more = conn->is_long || conn->out.active;
+    tly_lanes_pinged(&conn->lanes, e->now.mono_ns, more);
 }
 
 void tly_link_tick(struct tly_engine *e)
@@ -313,7 +330,7 @@ void tly_link_tick(struct tly_engine *e)
                 tly_conn_end(e, conn, "timeout",
                              conn->state == CONN_UP ? "silent for 10 s" : "no HELLO within 5 s");
             }
-        } else if (conn->queued > TLY_QUEUED_CAP) {
+        } else if (conn->lanes.queued > TLY_QUEUED_CAP) {
             tly_conn_end(e, conn, NULL, "it reads nothing");
         } else if (is_surplus(e, conn)) {
             tly_conn_end(e, conn, "unneeded", "the two are linked through others");

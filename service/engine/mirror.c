@@ -105,7 +105,7 @@ enum tly_result tly_mirror_state_get(struct tly_mirror *mirror, struct tly_slice
     enum tly_result result = tly_cursor_end(&cursor);
     if (result != TLY_OK) return result;
     if (!replace(&mirror->cursor, at) || !replace(&mirror->after, after)) return TLY_NOMEM;
-    mirror->in_snapshot = in_snapshot;
+    mirror->in_snapshot = in_snapshot || (at.n == 0 && tly_ormap_count(mirror->engine->map) > 0);
     mirror->failed = failed;
     mirror->held_scope = scope;
     if (scope == NOTHING_HELD || scope == scope_of(mirror)) return TLY_OK;

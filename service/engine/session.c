@@ -161,6 +161,9 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     e->stats.sessions_up++;
     tly_life_met(e, conn);
     conn->takes_rounds = hello.delta;
+    conn->repairs = hello.repair;
+    conn->resumes = hello.resume;
+    tly_repair_begin(e, conn);
     tly_time_heard(e, peer, hello.wall_ns);
     conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
     tly_streams_limit(e, hello.table);
@@ -225,16 +228,18 @@ static enum room room_for(const struct tly_row *row)
     return is_sys ? ROOM_OLD_KEY : ROOM_PEERS_KEY;
 }
 
+typedef enum tly_result join_dot(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
+                                 enum tly_outcome *outcome);
+
 /* With `held` only what there is room for; what there is none for is counted there. */
-static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row, enum tly_outcome *outcome,
-                                 size_t *held)
+static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row, join_dot *join,
+                                 enum tly_outcome *outcome, size_t *held)
 {
-    /* What the own log holds was here, also what a repair had let in below a mark. */
-    if (held == NULL) return tly_ormap_repair(e->map, row->key, &row->dot, outcome);
+    if (held == NULL) return join(e->map, row->key, &row->dot, outcome);
     enum tly_result result;
     tly_room_for(e, room_for(row));
     do
-        result = tly_ormap_apply(e->map, row->key, &row->dot, outcome);
+        result = join(e->map, row->key, &row->dot, outcome);
     while (tly_room_retry(e, row->key, &result));
     bool lacks_room = result == TLY_FULL && e->budget.refused;
     tly_room_for(e, ROOM_FOR_ALL);
@@ -242,31 +247,47 @@ static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row
     return result;
 }
 
-enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
+static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row, join_dot *join,
+                                enum tly_outcome *outcome, size_t *held)
 {
-    if (is_over(e, row)) {
-        e->stats.dots_expired++;
-        return TLY_OK;
-    }
     size_t held_before = held != NULL ? *held : 0;
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
-    enum tly_outcome outcome;
     struct tly_before seen = tly_watch_before(e, row->key);
-    enum tly_result result = apply_row(e, row, &outcome, held);
+    enum tly_result result = apply_row(e, row, join, outcome, held);
     if (held != NULL && *held > held_before) {
         e->stats.dots_held_back++;
         return TLY_OK;
     }
     if (result != TLY_OK) return result;
-    count_outcome(e, outcome);
-    if (outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
-    if (outcome != TLY_APPLIED && outcome != TLY_REPAIRED) return TLY_OK;
+    count_outcome(e, *outcome);
+    if (*outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
+    if (*outcome != TLY_APPLIED && *outcome != TLY_REPAIRED) return TLY_OK;
     tly_watch_after(e, row->key, seen, row->dot.version.origin);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     learn_of_cluster(e, row->key);
     return TLY_OK;
+}
+
+enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
+{
+    enum tly_outcome outcome;
+    if (is_over(e, row)) {
+        e->stats.dots_expired++;
+        return TLY_OK;
+    }
+    /* What the own log holds was here, also what a repair had let in below a mark. */
+    return join_row(e, row, held != NULL ? tly_ormap_apply : tly_ormap_repair, &outcome, held);
+}
+
+enum tly_result tly_session_repair_row(struct tly_engine *e, const struct tly_row *row,
+                                       enum tly_outcome *outcome)
+{
+    size_t held = 0;
+    bool own = row->dot.version.origin == tly_ormap_origin(e->map);
+    *outcome = TLY_DROPPED;
+    return join_row(e, row, own ? tly_ormap_repair_own : tly_ormap_repair, outcome, &held);
 }
 
 enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row)
@@ -300,7 +321,7 @@ static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk,
     struct tly_seek seeks[JOINED_TOGETHER];
     size_t count = 0;
     for (; count < JOINED_TOGETHER && tly_rows_next(walk, &rows[count]); count++)
-        seeks[count] = tly_seek_of(e->map, rows[count].key);
+        tly_seek_to(e->map, rows[count].key, &seeks[count]);
     for (size_t i = 0; i < count; i++)
         tly_seek_ahead(e->map, &seeks[i]);
     return count;
@@ -372,6 +393,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
     conn->round_open = !last;
+    conn->round_heard = e->now.mono_ns;
     if (!conn->round_taken) return KEEP;
 
     size_t held = 0;
@@ -415,6 +437,7 @@ static enum fate on_nak(struct tly_engine *e, struct conn *conn, struct tly_slic
     if (result != TLY_OK) return broken(e, conn, result);
     e->stats.naks_received++;
     tly_follower_reset(&conn->follower);
+    conn->is_long = false;
     result = take_word(e, conn, marks);
     if (result != TLY_OK) return broken(e, conn, result);
     bool clock = tly_slice_equal(why, tly_slice_text(tly_result_name(TLY_CLOCK_AHEAD)));
@@ -432,6 +455,7 @@ static enum fate on_ping(struct tly_engine *e, struct conn *conn, struct tly_sli
     struct tly_ping ping;
     enum tly_result result = tly_ping_get(body, &ping);
     if (result != TLY_OK) return broken(e, conn, result);
+    if (conn->lanes.queued > TLY_QUEUED_CAP / 2) return KEEP; /* it asks and does not read */
     ping.wall_ns = e->now.wall_ns;
     tly_ping_put(&e->body, &ping);
     tly_fx_send(e, conn, TLY_FRAME_PONG);
@@ -445,7 +469,11 @@ static enum fate on_pong(struct tly_engine *e, struct conn *conn, struct tly_sli
     if (result != TLY_OK || pong.mono_ns > e->now.mono_ns) return broken(e, conn, TLY_BAD_MESSAGE);
     uint64_t rtt = e->now.mono_ns - pong.mono_ns;
     conn->answered = true;
+    bool busy = tly_lanes_unacked(&conn->lanes) > 0;
+    e->stats.bytes_acked += tly_lanes_ponged(&conn->lanes, pong.mono_ns, e->now.mono_ns);
+    tly_conn_taken(e, conn, conn->lanes.total - conn->lanes.acked);
     conn->peer->rtt_ns = rtt;
+    if (busy) return KEEP; /* it waited behind others one way only: that tells nothing of clocks */
     conn->peer->offset_ns = (int64_t)(pong.wall_ns + rtt / 2 - e->now.wall_ns);
     tly_time_heard(e, conn->peer, pong.wall_ns + rtt / 2);
     return KEEP;
@@ -497,15 +525,23 @@ static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const stru
     return result == TLY_OK ? KEEP : broken(e, conn, result);
 }
 
+static enum fate on_repair(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    enum tly_result result = tly_repair_on_frame(e, conn, frame);
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
     if (conn->life_ended) return ENDED;
     bool snapshot = frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END;
-    bool known = snapshot || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
+    bool repair = frame->type >= TLY_FRAME_COMPARE && frame->type <= TLY_FRAME_LEAVES;
+    bool known = snapshot || repair || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
                  frame->type == TLY_FRAME_PROBE || frame->type == TLY_FRAME_PROBED;
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
     if (snapshot) return on_snapshot(e, conn, frame);
+    if (repair) return on_repair(e, conn, frame);
     switch (frame->type) {
     case TLY_FRAME_HELLO: return on_hello(e, conn, frame->body);
     case TLY_FRAME_ROUND: return on_round(e, conn, frame->body);

@@ -29,10 +29,13 @@ static enum tly_frame_type put_begin(struct tly_engine *e, struct snap_out *out)
 static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct tly_entry *entry)
 {
     size_t count;
-    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    const struct snap_dots *some = out->dots;
+    const struct tly_dot *dots =
+        some != NULL ? some->of(some->context, entry, &count) : tly_entry_dots(e->map, entry, &count);
     struct tly_slice key = tly_entry_key(entry);
     for (size_t i = 0; i < count; i++) {
         if (out->sent.ts != 0 && tly_version_compare(dots[i].version, out->sent) <= 0) continue;
+        if (some != NULL && !some->wants(some->context, &dots[i])) continue;
         /* Two dots may be forged with one version: they go together or not at all. */
         if (!tly_round_writer_add(&e->writer, key, tly_entry_strategy(entry), &dots[i])) {
             out->sent = i > 0 ? dots[i - 1].version : (struct tly_version){0};
@@ -66,8 +69,7 @@ static const struct tly_entry *next_entry(struct tly_engine *e, struct snap_out 
     }
 }
 
-/* Fills the writer; false: there is nothing left. */
-static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
+bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
 {
     tly_round_writer_clear(&e->writer);
     const struct tly_entry *entry = unfinished(e, out);
@@ -89,7 +91,7 @@ static bool put_entries(struct tly_engine *e, struct snap_out *out, size_t rows_
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
 {
     if (!out->begun) return put_begin(e, out);
-    if (!put_entries(e, out, rows_bytes_max)) {
+    if (!tly_snap_fill(e, out, rows_bytes_max)) {
         out->active = false;
         tly_snap_end_put(&e->body, &(struct tly_snap_end){out->number, out->chunks});
         return TLY_FRAME_SNAP_END;
@@ -126,6 +128,13 @@ static enum tly_result take_begin(struct tly_engine *e, struct snap_in *in, stru
     return result;
 }
 
+/* What was cut off goes on behind this. */
+static void note_key(struct snap_in *in, struct tly_slice key)
+{
+    memcpy(in->key, key.p, key.n);
+    in->key_bytes = key.n;
+}
+
 static enum tly_result take_chunk(struct tly_engine *e, struct snap_in *in, struct tly_slice body)
 {
     struct tly_snap_chunk chunk;
@@ -137,12 +146,16 @@ static enum tly_result take_chunk(struct tly_engine *e, struct snap_in *in, stru
     if (!in_turn || round.flags != 0) return TLY_BAD_MESSAGE;
     result = tly_session_admits_all(e, &round);
     struct tly_rows rows = tly_rows_of(&round);
+    struct tly_slice last = {0};
     for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);) {
         enum tly_outcome outcome;
         result = tly_install_add(in->install, row.key, &row.dot, &outcome);
         if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
+        last = row.key;
     }
-    if (result == TLY_OK) in->chunks++; /* otherwise it may come again */
+    if (result != TLY_OK) return result; /* it may come again */
+    in->chunks++;
+    if (last.n > 0) note_key(in, last);
     return result;
 }
 
@@ -194,7 +207,27 @@ static void count_cold_start(struct tly_engine *e, enum tly_cold_start why)
 
 static void put_cold(struct tly_engine *e, enum tly_cold_start why)
 {
-    tly_cold_put(&e->body, &(struct tly_cold){why, tly_ormap_bounds(e->map).forgotten});
+    tly_cold_put(&e->body,
+                 &(struct tly_cold){.reason = why, .forgotten = tly_ormap_bounds(e->map).forgotten});
+}
+
+/* Of two sources nothing may be mixed, nor of two lives of one. */
+static bool is_bringing(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn->asked && e->coming.install != NULL && e->coming.source == conn->peer->origin;
+}
+
+/* The same as put_cold, and where the snapshot goes on of which so much has come. */
+static void put_resumption(struct tly_engine *e, enum tly_cold_start why)
+{
+    struct snap_in *in = &e->coming;
+    in->kept_until = 0;
+    tly_cold_put(&e->body, &(struct tly_cold){.reason = why,
+                                              .forgotten = tly_ormap_bounds(e->map).forgotten,
+                                              .resumes = true,
+                                              .number = in->number,
+                                              .chunks = in->chunks,
+                                              .key = tly_slice_of(in->key, in->key_bytes)});
 }
 
 static bool asks_already(const struct tly_engine *e)
@@ -217,7 +250,10 @@ void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start w
     conn->asked = true;
     conn->asked_why = why;
     conn->takes_rounds = false; /* what it gets now would be replaced */
-    put_cold(e, why);
+    if (is_bringing(e, conn) && conn->resumes)
+        put_resumption(e, why);
+    else
+        put_cold(e, why);
     tly_fx_send(e, conn, TLY_FRAME_SNAP_ASK);
     count_cold_start(e, why);
     tly_fx_trace(e, TLY_TRACE_COLD_START, conn->peer->name, tly_slice_text(tly_cold_start_word(why)));
@@ -258,12 +294,15 @@ enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, str
 
 enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
-    return conn->asked ? take_begin(e, &conn->snap, body) : TLY_BAD_MESSAGE;
+    if (!conn->asked) return TLY_BAD_MESSAGE;
+    enum tly_result result = take_begin(e, &e->coming, body);
+    e->coming.source = conn->peer->origin;
+    return result;
 }
 
 enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
-    return take_chunk(e, &conn->snap, body);
+    return is_bringing(e, conn) ? take_chunk(e, &e->coming, body) : TLY_BAD_MESSAGE;
 }
 
 /* The source may not have known yet that a life is settled and have brought what the others refuse. */
@@ -289,6 +328,8 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
     tly_late_reset(e);
     for (size_t i = e->conn_count; i-- > 0;)
         tly_conn_end(e, e->conns[i], "resync", "a snapshot was installed");
+    /* What was being given was of what is no longer here. */
+    tly_snap_drop_aside(e);
     tly_member_learn_all(e);
     enum tly_result result = tly_lives_start(e);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
@@ -297,9 +338,9 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
 enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_installed report;
-    enum tly_result result = take_end(&conn->snap, body);
-    if (result == TLY_OK) result = tly_lives_former(e, conn->snap.install);
-    if (result == TLY_OK) result = tly_install_finish(conn->snap.install, &report);
+    enum tly_result result = is_bringing(e, conn) ? take_end(&e->coming, body) : TLY_BAD_MESSAGE;
+    if (result == TLY_OK) result = tly_lives_former(e, e->coming.install);
+    if (result == TLY_OK) result = tly_install_finish(e->coming.install, &report);
     if (result == TLY_OK) result = tly_flush_seal(e);
     if (result != TLY_OK) return result;
     tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name,
@@ -374,6 +415,72 @@ static enum tly_result introduce(struct tly_engine *e, struct conn *conn)
     return result;
 }
 
+/* ---- what was cut off ---- */
+
+static void drop_out(struct tly_engine *e, struct peer *peer)
+{
+    tly_mem_free(&e->mem, peer->aside, sizeof *peer->aside);
+    peer->aside = NULL;
+}
+
+void tly_snap_drop_aside(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        drop_out(e, e->peers[i]);
+    tly_snap_fini(e, &e->coming);
+}
+
+void tly_snap_put_aside(struct tly_engine *e, struct conn *conn)
+{
+    uint64_t until = e->now.mono_ns + TLY_RESUME_NS;
+    struct peer *peer = conn->peer;
+    if (peer == NULL) return;
+    if (is_bringing(e, conn)) e->coming.kept_until = until;
+    if (!conn->out.active || !conn->out.begun || !conn->resumes) return;
+    drop_out(e, peer);
+    peer->aside = tly_mem_new(&e->mem, sizeof *peer->aside);
+    if (peer->aside == NULL) return;
+    *peer->aside = conn->out;
+    peer->aside_life = peer->origin;
+    peer->aside_until = until < conn->out.give_up_at ? until : conn->out.give_up_at;
+}
+
+void tly_snap_tick(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->aside != NULL && e->peers[i]->aside_until <= e->now.mono_ns)
+            drop_out(e, e->peers[i]);
+    if (e->coming.kept_until != 0 && e->coming.kept_until <= e->now.mono_ns) tly_snap_fini(e, &e->coming);
+}
+
+uint64_t tly_snap_deadline(const struct tly_engine *e)
+{
+    uint64_t at = e->coming.kept_until != 0 ? e->coming.kept_until : TLY_NEVER;
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->aside != NULL && e->peers[i]->aside_until < at) at = e->peers[i]->aside_until;
+    return at;
+}
+
+/* Goes on with what was put aside, from where the peer says; whatever it is, it is not kept any longer. False: a new one begins. */
+static bool resume(struct tly_engine *e, struct conn *conn, const struct tly_cold *asked)
+{
+    struct peer *peer = conn->peer;
+    const struct snap_out *aside = peer->aside;
+    bool goes_on = aside != NULL && asked->resumes && peer->aside_life == peer->origin &&
+                   aside->number == asked->number && asked->chunks <= aside->chunks;
+    if (goes_on) {
+        conn->out = *aside;
+        conn->out.chunks = asked->chunks;
+        conn->out.cursor = asked->key.n > 0 ? tly_ormap_cursor_at(e->map, asked->key) : 0;
+        conn->out.sent = (struct tly_version){0};
+        conn->out.key_bytes = 0;
+        conn->flush_at = e->now.mono_ns;
+        e->stats.snapshots_resumed++;
+    }
+    drop_out(e, peer);
+    return goes_on;
+}
+
 enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_cold asked;
@@ -382,6 +489,7 @@ enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct t
     conn->below = true;
     conn->below_why = asked.reason;
     conn->takes_rounds = false;
+    if (resume(e, conn, &asked)) return TLY_OK;
     conn->out = (struct snap_out){.active = true, .number = ++e->snapshots};
     conn->out.wait_until = e->now.mono_ns + TLY_JOIN_WAIT_NS;
     conn->out.give_up_at = e->now.mono_ns + TLY_SERVE_MAX_NS;
@@ -402,14 +510,10 @@ static bool all_know_the_joiner(const struct tly_engine *e, const struct snap_ou
     return true;
 }
 
-bool tly_snap_wants(const struct tly_engine *e, const struct conn *conn)
-{
-    return conn->out.active && conn->queued < TLY_QUEUED_MAX && e->held_batch <= e->stored;
-}
-
 void tly_snap_flush(struct tly_engine *e, struct conn *conn)
 {
     conn->flush_at = TLY_NEVER;
+    conn->blocked = false;
     if (!all_know_the_joiner(e, &conn->out)) {
         conn->flush_at = e->now.mono_ns + e->flush_ns;
         return;
@@ -418,12 +522,19 @@ void tly_snap_flush(struct tly_engine *e, struct conn *conn)
         tly_conn_end(e, conn, "timeout", "the snapshot took too long");
         return;
     }
-    while (tly_snap_wants(e, conn)) {
+    while (conn->out.active && e->held_batch <= e->stored) {
         if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
             conn->flush_at = e->now.mono_ns;
             return;
         }
-        tly_fx_send(e, conn, tly_snap_next(e, &conn->out, TLY_PART_BYTES));
+        size_t room = tly_lane_room(&conn->lanes, TLY_LANE_BULK, e->now.mono_ns);
+        conn->blocked = room == 0;
+        if (conn->blocked) {
+            conn->flush_at = tly_lanes_budget_at(&conn->lanes, e->now.mono_ns);
+            return;
+        }
+        tly_fx_send_on(e, conn, tly_snap_next(e, &conn->out, room), TLY_LANE_BULK, 0);
         if (!conn->out.active) e->stats.snapshots_sent++;
+        tly_flush_part_sent(e, conn);
     }
 }

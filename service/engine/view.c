@@ -86,6 +86,10 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
     };
     if (peer->last_heard != 0) view->last_heard_ms = (e->now.mono_ns - peer->last_heard) / NS_PER_MS;
     if (conn == NULL) return;
-    view->queued_bytes = conn->queued;
+    view->queued_bytes = conn->lanes.queued;
+    view->rate = tly_lanes_rate(&conn->lanes);
+    view->chunk_bytes = tly_lanes_chunk(&conn->lanes);
+    view->credit_bytes = tly_lanes_credit(&conn->lanes);
+    view->unacked_bytes = tly_lanes_unacked(&conn->lanes);
     if (!tly_ormap_is_unsealed(e->map)) view->lag_dots = tly_follower_lag(&conn->follower);
 }

@@ -11,6 +11,7 @@
 #define FLUSH_MS_MAX 1000
 #define MESH_MAX 1000
 /* Less would be taken by buffers alone. */
+#define LINK_BUDGET_LEAST 1024
 #define MEMORY_MAX_LEAST (16u << 20)
 #define COMPACT_MIN_LEAST ((size_t)64 * 1024)
 #define COMPACT_MIN_DEFAULT ((size_t)64 * 1024 * 1024)
@@ -236,6 +237,20 @@ static void get_cluster(const struct tly_config *config, char *value, size_t siz
     strlcpy(value, config->cluster, size);
 }
 
+static bool set_secret(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "up to 255 bytes";
+    if (strlen(value) > TLY_SECRET_BYTES_MAX) return false;
+    strlcpy(config->secret, value, sizeof config->secret);
+    return true;
+}
+
+/* Whether there is one is all that is told. */
+static void get_secret(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, config->secret[0] != '\0' ? "set" : "", size);
+}
+
 static bool set_data(struct tly_config *config, const char *value, const char **expected)
 {
     *expected = "a directory or none";
@@ -349,6 +364,20 @@ static void get_memory_max(const struct tly_config *config, char *value, size_t 
     write_bytes(config->memory_max, value, size);
 }
 
+static bool set_link_budget(struct tly_config *config, const char *value, const char **expected)
+{
+    size_t bytes;
+    *expected = "bytes a second such as 32k or 1m, at least 1k; 0: no limit";
+    if (!parse_bytes(value, &bytes) || (bytes != 0 && bytes < LINK_BUDGET_LEAST)) return false;
+    config->link_budget = bytes;
+    return true;
+}
+
+static void get_link_budget(const struct tly_config *config, char *value, size_t size)
+{
+    write_bytes(config->link_budget, value, size);
+}
+
 static bool set_compact_min(struct tly_config *config, const char *value, const char **expected)
 {
     size_t bytes;
@@ -426,6 +455,7 @@ static void get_log(const struct tly_config *config, char *value, size_t size)
 static const struct setting settings[] = {
     {"name", set_name, get_name},
     {"cluster", set_cluster, get_cluster},
+    {"secret", set_secret, get_secret},
     {"data", set_data, get_data},
     {"resp", set_resp, get_resp},
     {"http", set_http, get_http},
@@ -437,6 +467,7 @@ static const struct setting settings[] = {
     {"fsync", set_fsync, get_fsync},
     {"flush_ms", set_flush_ms, get_flush_ms},
     {"mesh_max", set_mesh_max, get_mesh_max},
+    {"link_budget", set_link_budget, get_link_budget},
     {"memory_max", set_memory_max, get_memory_max},
     {"on_full", set_on_full, get_on_full},
     {"compact_min", set_compact_min, get_compact_min},

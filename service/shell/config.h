@@ -22,10 +22,13 @@ struct tly_listen {
     char path[108]; /* of a unix socket */
 };
 
+#define TLY_SECRET_BYTES_MAX 255
+
 struct tly_config {
     char name[TLY_NAME_BYTES_MAX + 1]; /* "": made from host name and peers port */
     char cluster[TLY_NAME_BYTES_MAX + 1];
-    char data[TLY_CONFIG_TEXT_MAX]; /* directory; "": no store */
+    char secret[TLY_SECRET_BYTES_MAX + 1]; /* of the cluster; never shown */
+    char data[TLY_CONFIG_TEXT_MAX];        /* directory; "": no store */
     struct tly_listen resp, http, grpc, peers;
     char advertise[TLY_ADDRESS_BYTES_MAX + 1]; /* "": the peers address */
     char join[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];
@@ -34,7 +37,8 @@ struct tly_config {
     uint32_t flush_ms;
     char resolver[TLY_ADDRESS_BYTES_MAX + 1]; /* empty: the system's */
     size_t mesh_max;
-    size_t memory_max; /* bytes; 0: no limit but memory */
+    size_t link_budget; /* bytes/s to each peer; 0: no limit */
+    size_t memory_max;  /* bytes; 0: no limit but memory */
     enum tly_on_full on_full;
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;

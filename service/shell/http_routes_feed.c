@@ -22,7 +22,6 @@ static void add_verdict(struct tly_exchange *x, const struct tly_feed_said *said
 {
     const char *verdict = tly_feed_verdict_word(said->verdict);
     bool cold = said->verdict == TLY_FEED_COLD_START;
-    tly_http_add_header(x, "Cache-Control: no-store");
     tly_http_add_header(x, "Tally-Feed: %s%s%s", verdict, cold ? "; reason=" : "",
                         cold ? tly_cold_start_word(said->reason) : "");
 }

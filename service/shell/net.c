@@ -17,11 +17,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Told again when what waits has shrunk below this. */
-#define QUEUE_LOW (16u * 1024u)
+/* It is told whenever what waits has shrunk to this: the engine decides what is little enough for more. */
+#define QUEUE_LOW (64u * 1024u)
 #define READ_MAX (64u * 1024u)
 /* Unsent bytes that the kernel takes: what waits is to wait with us, where it can still be conflated. */
-#define NOTSENT_LOWAT (16 * 1024)
+#define NOTSENT_LOWAT (4 * 1024)
 #define LINGER_S 2
 #define ACCEPT_PAUSE_MS 100
 #define ACCEPTS_PER_TURN 64

@@ -362,6 +362,8 @@ static void step(void)
     claim(tly_ormap_seal(nodes[who].map) == TLY_OK && tly_ormap_seal(nodes[other].map) == TLY_OK);
     claim_dead_stay_dead(nodes[who].map);
     claim_dead_stay_dead(nodes[other].map);
+    world_claim_tallies(nodes[who].map);
+    world_claim_tallies(nodes[other].map);
 }
 
 static void come_to_rest(void)

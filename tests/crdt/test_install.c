@@ -98,6 +98,7 @@ static void install(size_t from, size_t to, uint64_t former)
     claim(tly_install_finish(install, &report) == TLY_OK);
     tly_install_free(install);
     tly_ormap_check(world.node[to]);
+    world_claim_tallies(world.node[to]);
 }
 
 static void settle_life(size_t node, uint64_t origin)

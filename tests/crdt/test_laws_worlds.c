@@ -181,6 +181,7 @@ static size_t run_all_writes(size_t table, size_t length)
             tables[table].write[step / ROUNDS % WRITES](&world, node);
             if (round > 0) world_sync(&world, node, (node + round) % WORLD_NODES, NULL);
             tly_ormap_check(world.node[node]);
+            if (tables[table].strategy == 2) world_claim_tallies(world.node[node]);
         }
         settle_and_end(&world);
     }
@@ -211,7 +212,10 @@ static void random_hit(struct test_rng *rng, struct tly_ormap *map, size_t key)
         if (one.epoch < 1000) one.epoch += test_rng_below(rng, 2);
         one.aux = (int64_t)test_rng_below(rng, 3) * 500;
     }
-    world_hit(map, world_key(key), one);
+    if (one.window != 0 && test_rng_chance(rng, 50))
+        world_check(map, world_key(key), one);
+    else
+        world_hit(map, world_key(key), one);
 }
 
 static void random_write(struct test_rng *rng, struct world *world, size_t node, size_t strategy)
@@ -282,6 +286,8 @@ static void run_random(size_t strategy, const char *name)
             if (hostile && test_rng_chance(&rng, 20))
                 forge(&rng, &world, (size_t)test_rng_below(&rng, WORLD_NODES), strategy);
             random_step(&rng, &world, strategy);
+            for (size_t node = 0; strategy == 2 && node < WORLD_NODES; node++)
+                world_claim_tallies(world.node[node]);
         }
         if (hostile) spread_forged(&world);
         dots += world.twin.count;

@@ -1,5 +1,8 @@
 #include "tests/crdt/world.h"
 
+#include "crdt/counter.h"
+#include "crdt/epoch_sum.h"
+
 #include "tests/crdt/rules.h"
 #include "tests/support/cmocka.h"
 
@@ -92,6 +95,50 @@ void world_hit(struct tly_ormap *map, struct tly_slice key, struct tly_hit hit)
     struct tly_entry *entry;
     claim(tly_ormap_need(map, key, &entry) == TLY_OK);
     claim(tly_ormap_hit(map, &entry, &hit) == TLY_OK);
+}
+
+void world_check(struct tly_ormap *map, struct tly_slice key, struct tly_hit hit)
+{
+    struct tly_seek seek = tly_seek_of(map, key);
+    struct tly_pane pane = tly_pane_of(hit.window, hit.epoch);
+    struct tly_tally tally;
+    tly_tally_of(map, &seek, &pane, &tally);
+    claim(tly_tally_hit(map, &seek, &pane, &tally, hit.units) == TLY_OK);
+}
+
+static void claim_tally(struct tly_ormap *map, struct tly_slice key, uint64_t window, uint64_t epoch)
+{
+    struct tly_seek seek = tly_seek_of(map, key);
+    struct tly_pane pane = tly_pane_of(window, epoch);
+    struct tly_tally tally;
+    tly_tally_of(map, &seek, &pane, &tally);
+    struct tly_value value = world_read(map, key, (struct tly_moment){.window = window, .epoch = epoch});
+    claim(tally.entry == tly_ormap_find(map, key));
+    claim(tally.current == value.count && tally.previous == value.previous);
+}
+
+static void claim_generation(struct tly_ormap *map, struct tly_slice key)
+{
+    struct tly_seek seek = tly_seek_of(map, key);
+    struct tly_tally tally;
+    tly_tally_counter(map, &seek, &tally);
+    claim(tally.entry == tly_ormap_find(map, key));
+    claim(tally.entry == NULL || tally.generation == tly_counter_generation(map, tally.entry));
+    struct tly_dot own = {0};
+    if (tally.own != NULL)
+        claim(tly_ormap_own(map, tally.entry, 0, &own) && own.num[TLY_SUM_EPOCH] == tally.generation);
+}
+
+void world_claim_tallies(struct tly_ormap *map)
+{
+    static const uint64_t windows[] = {7, 1000, (UINT64_C(1) << 63) + 3};
+    static const uint64_t epochs[] = {0, 1, 2, 3, 4, UINT64_MAX - 2, UINT64_MAX - 1, UINT64_MAX};
+    for (size_t i = 2; i < KEYS; i += SAMPLE_STRATEGIES)
+        claim_generation(map, world_key(i));
+    for (size_t i = 2; i < KEYS; i += SAMPLE_STRATEGIES)
+        for (size_t window = 0; window < sizeof windows / sizeof *windows; window++)
+            for (size_t epoch = 0; epoch < sizeof epochs / sizeof *epochs; epoch++)
+                claim_tally(map, world_key(i), windows[window], epochs[epoch]);
 }
 
 /* What `from` would hand to `to`: borrowed from `from`, in memory that the caller frees. */

@@ -34,6 +34,10 @@ bool values_equal(const struct tly_value *a, const struct tly_value *b);
 enum tly_outcome world_apply(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot);
 /* Counts one hit into the own shard. */
 void world_hit(struct tly_ormap *map, struct tly_slice key, struct tly_hit hit);
+/* The same as a check does it; the hit has a window. */
+void world_check(struct tly_ormap *map, struct tly_slice key, struct tly_hit hit);
+/* Fails unless what a check reads of every counter is what tly_entry_read makes of its dots, for every window that is sampled. */
+void world_claim_tallies(struct tly_ormap *map);
 
 /*
  * One round: seals, hands `to` every live dot beyond its marks, in any order and some twice if rng is given, and then the

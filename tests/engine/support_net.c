@@ -22,6 +22,7 @@ struct flight {
 struct wire {
     size_t node[2];
     uint64_t id[2];
+    uint64_t free_at[2]; /* of a thin link: when all that was handed over at that end has left it */
 };
 
 struct batch {
@@ -45,6 +46,7 @@ struct node {
 
 struct net {
     uint64_t now, delay, seq, next_accept, bytes, engines_made;
+    uint64_t rate, kernel; /* of every link; rate 0: no end */
     struct node nodes[NET_NODES_MAX];
     size_t node_count;
     bool blocked[NET_NODES_MAX][NET_NODES_MAX];
@@ -144,11 +146,21 @@ static struct flight pop_flight(struct net *net)
     return first;
 }
 
-static void send_off(struct net *net, struct flight flight)
+static void send_off_at(struct net *net, struct flight flight, uint64_t at)
 {
-    flight.at = net->now + net->delay;
+    flight.at = at;
     flight.seq = net->seq++;
     push_flight(net, flight);
+}
+
+static void send_off(struct net *net, struct flight flight)
+{
+    send_off_at(net, flight, net->now + net->delay);
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 static struct wire *wire_of(struct net *net, size_t node, uint64_t conn, int *end)
@@ -175,6 +187,28 @@ static void tear(struct net *net, struct wire *wire)
     *wire = net->wires[--net->wire_count];
 }
 
+/* How long a link is busy with so many bytes, ns. */
+static uint64_t busy_with(const struct net *net, uint64_t bytes)
+{
+    return net->rate == 0 ? 0 : bytes * 1000000000 / net->rate;
+}
+
+/* What the socket has not taken: all but what has left and what the kernel holds. */
+static uint64_t queued_at(struct net *net, size_t node, uint64_t conn)
+{
+    int end;
+    const struct wire *wire = wire_of(net, node, conn, &end);
+    if (wire == NULL || net->rate == 0 || wire->free_at[end] <= net->now) return 0;
+    uint64_t held = (wire->free_at[end] - net->now) * net->rate / 1000000000;
+    return held > net->kernel ? held - net->kernel : 0;
+}
+
+void net_thin(struct net *net, uint64_t rate, uint64_t kernel_bytes)
+{
+    net->rate = rate;
+    net->kernel = kernel_bytes;
+}
+
 static void do_dial(struct net *net, size_t from, uint64_t conn, struct tly_slice address)
 {
     char text[32] = "";
@@ -190,7 +224,7 @@ static void do_dial(struct net *net, size_t from, uint64_t conn, struct tly_slic
         assert_non_null(net->wires);
     }
     uint64_t accepted = net->next_accept++;
-    net->wires[net->wire_count++] = (struct wire){{from, to}, {conn, accepted}};
+    net->wires[net->wire_count++] = (struct wire){.node = {from, to}, .id = {conn, accepted}};
     send_off(net, (struct flight){.what = ACCEPT, .node = to, .conn = accepted});
     send_off(net, (struct flight){.what = CONNECT, .node = from, .conn = conn});
 }
@@ -204,12 +238,17 @@ static void do_send(struct net *net, size_t from, uint64_t conn, struct tly_slic
     uint8_t *copy = malloc(bytes.n);
     assert_non_null(copy);
     memcpy(copy, bytes.p, bytes.n);
-    send_off(net, (struct flight){.what = DATA,
-                                  .node = wire->node[1 - end],
-                                  .conn = wire->id[1 - end],
-                                  .bytes = copy,
-                                  .n = bytes.n});
-    send_off(net, (struct flight){.what = DRAIN, .node = from, .conn = conn});
+    uint64_t leaves = max_u64(wire->free_at[end], net->now) + busy_with(net, bytes.n);
+    wire->free_at[end] = leaves;
+    struct flight data = {
+        .what = DATA, .node = wire->node[1 - end], .conn = wire->id[1 - end], .bytes = copy, .n = bytes.n};
+    send_off_at(net, data, leaves + net->delay);
+    uint64_t taken = busy_with(net, net->kernel);
+    struct flight drain = {.what = DRAIN, .node = from, .conn = conn};
+    send_off_at(net, drain,
+                net->rate == 0              ? net->now + net->delay
+                : leaves > net->now + taken ? leaves - taken
+                                            : net->now);
 }
 
 static void do_close(struct net *net, size_t from, uint64_t conn)
@@ -276,6 +315,7 @@ static void land(struct net *net, struct flight flight)
     if (flight.conn != UINT64_MAX) {
         struct tly_event event = {.kind = kinds[flight.what], .conn = flight.conn};
         event.bytes = tly_slice_of(flight.bytes, flight.n);
+        if (flight.what == DRAIN) event.number = queued_at(net, flight.node, flight.conn);
         net_event(net, flight.node, event);
     }
     free(flight.bytes);

@@ -16,6 +16,12 @@ struct net *net_new(uint64_t delay_ns);
 /* Checks and frees every engine; fails the test if memory is left. */
 void net_free(struct net *net);
 
+/*
+ * From now on every link carries `rate` bytes/s each way, and its sockets take so many bytes ahead of it. Rate 0: as at first, no
+ * bounds. A close does not wait for what is on its way.
+ */
+void net_thin(struct net *net, uint64_t rate, uint64_t kernel_bytes);
+
 /* Adds node i = 0, 1, … called "n0", "n1", … reachable at "n0:1", …; it joins those of the first 32 in `joins` (a bit each). */
 size_t net_add(struct net *net, unsigned joins);
 /* The same with settings of one's own; what is 0 there is filled in. */

@@ -13,6 +13,7 @@ struct scene {
     struct tly_mem mem;
     struct tly_registry *registry;
     struct tly_ormap *map;
+    struct tly_span span;
 };
 
 static struct scene scene_new(uint64_t origin)
@@ -52,9 +53,9 @@ static int nothing_is_left(void **state)
 static struct tly_verdict check_at(struct scene *scene, const struct tly_rate *rate, uint32_t hits,
                                    uint64_t now_ns)
 {
-    struct tly_verdict verdict = {0};
-    struct tly_limit_ask ask = {tly_slice_text("rl:k"), rate, hits, now_ns};
-    assert_int_equal(tly_limit_check(scene->map, &ask, &verdict), TLY_OK);
+    struct tly_verdict verdict;
+    struct tly_limit_ask ask = {tly_seek_of(scene->map, tly_slice_text("rl:k")), rate, hits, now_ns};
+    assert_int_equal(tly_limit_check(scene->map, &ask, &scene->span, &verdict), TLY_OK);
     return verdict;
 }
 

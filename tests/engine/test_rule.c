@@ -2,6 +2,7 @@
 #include "service/engine/rule.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
+#include "tests/support/rng.h"
 
 #include <stdio.h>
 
@@ -206,6 +207,41 @@ static void keys_do_not_collide(void **state)
     assert_false(tly_slice_equal(x, y));
 }
 
+/* Byte by byte, as the header says it. */
+static size_t escape(struct tly_slice part, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < part.n; i++) {
+        if (part.p[i] == ':' || part.p[i] == '%')
+            n += (size_t)snprintf(out + n, 4, "%%%02X", (unsigned)part.p[i]);
+        else
+            out[n++] = (char)part.p[i];
+    }
+    return n;
+}
+
+/* Mostly the two that are escaped and their neighbours, in every place of a word. */
+static void any_part_is_escaped_and_nothing_else(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[] = {':', '%', '9', ';', '$', '&', 0, 0xff, ':' | 0x80, '%' | 0x80, 'a'};
+    struct tly_rule rule = rule_of("api", 1);
+    for (uint64_t seed = test_seed_first(); seed < test_seed_first() + 20000; seed++) {
+        struct test_rng rng = test_rng_of(seed);
+        uint8_t part[64], key[TLY_KEY_BYTES_MAX];
+        char expected[256];
+        size_t n = (size_t)test_rng_below(&rng, sizeof part + 1), found;
+        uint64_t kinds = 1 + test_rng_below(&rng, sizeof bytes);
+        for (size_t i = 0; i < n; i++)
+            part[i] = bytes[sizeof bytes - 1 - test_rng_below(&rng, kinds)];
+        struct tly_field field = {tly_slice_text("f0"), tly_slice_of(part, n)};
+        size_t begin = (size_t)snprintf(expected, sizeof expected, "rl:n:api:");
+        size_t wanted = begin + escape(field.value, expected + begin);
+        claim(tly_rule_key(&rule, &field, 1, key, &found) == TLY_OK);
+        claim(tly_slice_equal(tly_slice_of(key, found), tly_slice_of(expected, wanted)));
+    }
+}
+
 static void a_field_that_is_not_given_is_empty_and_one_too_many_is_ignored(void **state)
 {
     (void)state;
@@ -240,6 +276,7 @@ int main(void)
         cmocka_unit_test(rules_are_found_by_name_and_a_name_is_taken_once),
         cmocka_unit_test(a_table_takes_4096_rules_and_without_memory_stays_as_it_was),
         cmocka_unit_test(keys_do_not_collide),
+        cmocka_unit_test(any_part_is_escaped_and_nothing_else),
         cmocka_unit_test(a_field_that_is_not_given_is_empty_and_one_too_many_is_ignored),
         cmocka_unit_test(a_key_of_512_bytes_fits_and_one_of_513_does_not),
     };

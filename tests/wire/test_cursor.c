@@ -378,6 +378,41 @@ static void mutants_are_walked_without_leaving_the_bytes(void **state)
     each_mutant(seeds, sizeof seeds / sizeof seeds[0], walk_stays_inside, NULL);
 }
 
+static void claim_packed(const struct tly_buf *buf, const uint8_t *packed, const uint8_t *end)
+{
+    claim(tly_slice_equal(tly_buf_slice(buf), tly_slice_of(packed, (size_t)(end - packed))));
+}
+
+/* At, below and above every power of two, and of either sign. */
+static void what_is_packed_without_calls_is_the_same(void **state)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_buf buf;
+    uint8_t packed[TLY_PACK_NUMBER_BYTES_MAX];
+    tly_buf_init(&buf, &mem, 80000);
+    for (unsigned i = 0; i < 64 * 3 * 2; i++) {
+        uint64_t power = (UINT64_C(1) << i / 6) + i % 3 - 1, number = i / 3 % 2 == 0 ? power : 0 - power;
+        tly_buf_clear(&buf);
+        tly_put_uint(&buf, number);
+        claim_packed(&buf, packed, tly_pack_uint(packed, number));
+        tly_buf_clear(&buf);
+        tly_put_int(&buf, (int64_t)number);
+        claim_packed(&buf, packed, tly_pack_int(packed, (int64_t)number));
+        if (number < 16) {
+            tly_buf_clear(&buf);
+            tly_put_array(&buf, (size_t)number);
+            claim_packed(&buf, packed, tly_pack_array(packed, (size_t)number));
+        }
+        if (number > 70000) continue;
+        static const uint8_t bytes[70000];
+        tly_buf_clear(&buf);
+        tly_put_bytes(&buf, tly_slice_of(bytes, (size_t)number));
+        buf.n -= (size_t)number;
+        claim_packed(&buf, packed, tly_pack_bytes_head(packed, (size_t)number));
+    }
+    tly_buf_fini(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +434,7 @@ int main(void)
         cmocka_unit_test(skip_follows_eight_levels_and_not_nine),
         cmocka_unit_test(a_wide_value_of_empty_containers_is_passed_over),
         cmocka_unit_test(what_is_put_is_got_and_nothing_is_left_over),
+        cmocka_unit_test(what_is_packed_without_calls_is_the_same),
         cmocka_unit_test(mutants_are_walked_without_leaving_the_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "tests/wire/link.h"
 #include "wire/frame.h"
 #include "wire/message.h"
+#include "wire/repair.h"
 #include "wire/snapshot.h"
 
 #include <dirent.h>
@@ -234,12 +235,20 @@ static void put_goodbye(struct tly_buf *body)
 
 static void put_cold_start(struct tly_buf *body)
 {
-    tly_cold_put(body, &(struct tly_cold){TLY_COLD_FLOOR, T + 4});
+    tly_cold_put(body, &(struct tly_cold){.reason = TLY_COLD_FLOOR, .forgotten = T + 4});
 }
 
 static void put_snap_ask(struct tly_buf *body)
 {
-    tly_cold_put(body, &(struct tly_cold){TLY_COLD_APPLY_FAILED, 0});
+    tly_cold_put(body, &(struct tly_cold){.reason = TLY_COLD_APPLY_FAILED});
+}
+
+static void put_snap_resume(struct tly_buf *body)
+{
+    struct tly_cold cold = {
+        .reason = TLY_COLD_FLOOR, .forgotten = T + 4, .resumes = true, .number = 3, .chunks = 1};
+    cold.key = tly_slice_text("kv:a");
+    tly_cold_put(body, &cold);
 }
 
 static void put_snap_begin(struct tly_buf *body)
@@ -268,6 +277,40 @@ static void put_snap_chunk(struct tly_buf *body)
 static void put_snap_end(struct tly_buf *body)
 {
     tly_snap_end_put(body, &(struct tly_snap_end){3, 1});
+}
+
+static const struct tly_compare compared = {
+    .number = 1, .check = 0xc0ffee11, .f = T, .time = 170000001, .state = A, .root = B};
+
+static void put_compare(struct tly_buf *body)
+{
+    tly_compare_put(body, &compared);
+}
+
+static void put_tree(struct tly_buf *body)
+{
+    tly_tree_put(body, &compared);
+}
+
+static void put_open(struct tly_buf *body)
+{
+    static const struct tly_opened branches[] = {{.branch = 5}, {.branch = 63}};
+    tly_open_put(body, &(struct tly_open){.number = 1, .f = T, .time = 170000001, .count = 2}, branches);
+}
+
+static void put_leaves(struct tly_buf *body)
+{
+    static const struct put put = {
+        "kv:a", tly_lww, {{T + 7, B}, TLY_PUT, {1700000060000}, {(const uint8_t *)"hello", 5}}};
+    static const uint16_t leaves[] = {4095, TLY_LEAVES + 5};
+    struct tly_mem mem = test_mem();
+    struct tly_buf part;
+    tly_buf_init(&part, &mem, TLY_FRAME_BODY_MAX);
+    put_part(&part, &put, 1, 0);
+    struct tly_leaves message = {
+        .number = 1, .flags = TLY_LEAVES_LAST, .count = 2, .part = tly_buf_slice(&part)};
+    tly_leaves_put(body, &message, leaves);
+    tly_buf_fini(&part);
 }
 
 static void put_unknown(struct tly_buf *body)
@@ -350,6 +393,35 @@ static enum tly_result get_snap_end(struct tly_slice body)
     return tly_snap_end_get(body, &end);
 }
 
+static enum tly_result get_compare(struct tly_slice body)
+{
+    struct tly_compare compare;
+    return tly_compare_get(body, &compare);
+}
+
+static enum tly_result get_tree(struct tly_slice body)
+{
+    struct tly_compare tree;
+    return tly_tree_get(body, &tree);
+}
+
+static enum tly_result get_open(struct tly_slice body)
+{
+    struct tly_open open;
+    struct tly_opened opened;
+    enum tly_result result = tly_open_get(body, &open);
+    while (tly_open_next(&open, &opened))
+        assert_true(opened.branch == 5 || opened.branch == 63);
+    return result;
+}
+
+static enum tly_result get_leaves(struct tly_slice body)
+{
+    struct tly_leaves message;
+    enum tly_result result = tly_leaves_get(body, &message);
+    return result == TLY_OK ? get_round(message.part) : result;
+}
+
 static enum tly_result get_anything(struct tly_slice body)
 {
     (void)body;
@@ -383,9 +455,14 @@ static const struct golden {
     {"probed.hex", TLY_FRAME_PROBED | TLY_FRAME_IGNORABLE, put_probed, get_probe},
     {"cold_start.hex", TLY_FRAME_COLD_START, put_cold_start, get_cold_start},
     {"snap_ask.hex", TLY_FRAME_SNAP_ASK, put_snap_ask, get_cold_start},
+    {"snap_resume.hex", TLY_FRAME_SNAP_ASK, put_snap_resume, get_cold_start},
     {"snap_begin.hex", TLY_FRAME_SNAP_BEGIN, put_snap_begin, get_snap_begin},
     {"snap_chunk.hex", TLY_FRAME_SNAP_CHUNK, put_snap_chunk, get_snap_chunk},
     {"snap_end.hex", TLY_FRAME_SNAP_END, put_snap_end, get_snap_end},
+    {"compare.hex", TLY_FRAME_COMPARE | TLY_FRAME_IGNORABLE, put_compare, get_compare},
+    {"tree.hex", TLY_FRAME_TREE | TLY_FRAME_IGNORABLE, put_tree, get_tree},
+    {"open.hex", TLY_FRAME_OPEN | TLY_FRAME_IGNORABLE, put_open, get_open},
+    {"leaves.hex", TLY_FRAME_LEAVES | TLY_FRAME_IGNORABLE, put_leaves, get_leaves},
     {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
 };
 

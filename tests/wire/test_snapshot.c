@@ -47,11 +47,13 @@ static void put(struct tly_buf *out, int message)
     if (message == 0) tly_snap_begin_put(out, &begin, lives, 2);
     if (message == 1) tly_snap_chunk_put(out, &chunk);
     if (message == 2) tly_snap_end_put(out, &(struct tly_snap_end){9, 2});
-    if (message == 3) tly_cold_put(out, &(struct tly_cold){TLY_COLD_NO_DELTA, 8});
+    if (message == 3) tly_cold_put(out, &(struct tly_cold){.reason = TLY_COLD_NO_DELTA, .forgotten = 8});
+    if (message == 4)
+        tly_cold_put(out, &(struct tly_cold){TLY_COLD_FLOOR, 8, true, 9, 70000, tly_slice_text("kv:a")});
 }
 
 static enum tly_result (*const getters[])(struct tly_slice body) = {get_begin, get_chunk, get_end,
-                                                                    get_cold_start};
+                                                                    get_cold_start, get_cold_start};
 
 #define MESSAGES (sizeof getters / sizeof getters[0])
 
@@ -75,12 +77,20 @@ static void what_goes_in_comes_out(void **state)
     }
     assert_false(tly_snap_lives_next(&begin, &life));
     for (size_t i = 0; i < TLY_COLD_START_COUNT; i++) {
-        struct tly_cold in = {(enum tly_cold_start)i, 77 + i}, cold;
+        struct tly_cold in = {.reason = (enum tly_cold_start)i, .forgotten = 77 + i}, cold;
+        in.resumes = i % 2 == 1;
+        in.number = in.resumes ? i : 0;
+        in.chunks = in.resumes ? 1000 * i : 0;
+        in.key = tly_slice_text(in.resumes ? "kv:a" : "");
         tly_buf_clear(&out);
         tly_cold_put(&out, &in);
         assert_int_equal(tly_cold_get(tly_buf_slice(&out), &cold), TLY_OK);
         assert_int_equal(cold.reason, i);
         assert_int_equal(cold.forgotten, 77 + i);
+        assert_int_equal(cold.resumes, in.resumes);
+        assert_int_equal(cold.number, in.number);
+        assert_int_equal(cold.chunks, in.chunks);
+        assert_true(tly_slice_equal(cold.key, in.key));
     }
     tly_buf_fini(&out);
     assert_int_equal(test_mem_live(), 0);

@@ -1,0 +1,55 @@
+/* Two nodes that have much for each other at the same time: both their rounds end, and the marks are true of it. */
+#include "service/engine/impl.h"
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+
+static void write_much(struct net *net, size_t nodes, size_t keys)
+{
+    char key[32];
+    for (size_t i = 0; i < keys; i++) {
+        snprintf(key, sizeof key, "some:%zu:/search", i);
+        net_add_to(net, i % nodes, key, (int64_t)i);
+    }
+}
+
+static void claim_marks(struct net *net, size_t nodes)
+{
+    for (size_t i = 0; i < nodes; i++)
+        for (size_t j = 0; j < nodes; j++) {
+            const struct tly_engine *e = net_node(net, i), *other = net_node(net, j);
+            uint64_t origin = tly_ormap_origin(other->map);
+            assert_true(tly_ormap_mark(e->map, origin) == tly_ormap_mark(other->map, origin));
+            assert_int_equal(net_digest(net, i), net_digest(net, j));
+        }
+}
+
+static void two_long_rounds_at_once_both_end(void **state)
+{
+    for (uint64_t delay = 1; delay < 200; delay *= 5)
+        for (size_t nodes = 2; nodes < 4; nodes++) {
+            struct net *net = net_new(delay * MS);
+            for (size_t i = 0; i < nodes; i++)
+                net_add(net, i == 0 ? 0 : 1);
+            net_run(net, 5 * S);
+            write_much(net, nodes, 9000);
+            net_run(net, 30 * S);
+            claim_marks(net, nodes);
+            uint64_t bytes = net_bytes(net);
+            net_run(net, 30 * S);
+            assert_true(net_bytes(net) - bytes < 200 * 30 * nodes);
+            net_free(net);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_long_rounds_at_once_both_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
