@@ -139,6 +139,24 @@ TLY_ALWAYS_INLINE const uint8_t *tly_cell_head(const uint8_t *at, unsigned *shap
     return next + sizeof(uint64_t);
 }
 
+/* The next cell, in brief; false at the end. */
+TLY_ALWAYS_INLINE bool tly_cell_skim(struct tly_cells *cells, struct tly_cell_brief *brief)
+{
+    const uint8_t *at = cells->next;
+    if (at == NULL) return false;
+    unsigned shape;
+    const uint8_t *next = tly_cell_head(at, &shape, &brief->life, &brief->ts);
+    brief->at = at;
+    cells->next = NULL;
+    if ((shape & TLY_LAST_BIT) != 0) return true;
+    for (unsigned i = 0; i < cells->strategy->nums; i++, shape >>= 3)
+        next += tly_width_of(shape & 7);
+    if (cells->strategy->has_bytes)
+        next += tly_width_of(shape & 7) + (size_t)(tly_word_load(next) & tly_mask_of_code[shape & 7]);
+    cells->next = next;
+    return true;
+}
+
 /* The dot of a cell, but for its origin, where it is wanted: copied from elsewhere it would wait for its own stores. The cell's end. */
 TLY_ALWAYS_INLINE const uint8_t *tly_cell_dot(const uint8_t *at, const struct tly_strategy *strategy,
                                               struct tly_dot *dot, unsigned *shape, uint32_t *life)

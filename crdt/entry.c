@@ -44,26 +44,6 @@ bool tly_cells_next(struct tly_cells *cells, struct tly_cell *cell)
     return tly_cell_read(cells, cell);
 }
 
-bool tly_cells_skim(struct tly_cells *cells, struct tly_cell_brief *brief)
-{
-    const uint8_t *at = cells->next;
-    if (at == NULL) return false;
-    unsigned shape = tly_shape_load(at), life = at[2];
-    const uint8_t *next = at + 3;
-    if (life >= TLY_LIFE_SHORT) life = (life & (TLY_LIFE_SHORT - 1)) << 8 | *next++;
-    *brief = (struct tly_cell_brief){tly_word_load(next), life, at};
-    cells->next = NULL;
-    if ((shape & TLY_LAST_BIT) != 0) return true;
-    next += sizeof(uint64_t);
-    unsigned widths = shape;
-    for (unsigned i = 0; i < cells->strategy->nums; i++, widths >>= 3)
-        next += tly_width_of(widths & 7);
-    if (cells->strategy->has_bytes)
-        next += tly_width_of(widths & 7) + (size_t)(tly_word_load(next) & tly_mask_of_code[widths & 7]);
-    cells->next = next;
-    return true;
-}
-
 size_t tly_entry_size(size_t key_bytes, bool has_local, size_t cells_bytes)
 {
     size_t bytes = (has_local ? TLY_ENTRY_LOCAL_BYTES : TLY_ENTRY_HEAD_BYTES) + key_bytes + cells_bytes;

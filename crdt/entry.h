@@ -123,9 +123,6 @@ struct tly_cell_brief {
     const uint8_t *at;
 };
 
-/* The next cell, in brief. */
-bool tly_cells_skim(struct tly_cells *cells, struct tly_cell_brief *brief);
-
 /* Bytes that a cell takes. Only dot, life, unsealed and says_aux are read. */
 size_t tly_cell_size(const struct tly_strategy *strategy, const struct tly_cell *cell);
 /* The most that a cell takes without its bytes, and room to store a whole word where a short one is wanted. */

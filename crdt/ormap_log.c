@@ -174,15 +174,16 @@ static void keep(struct tly_ahead *ahead, const struct tly_found *found)
     ahead->found[at] = *found;
 }
 
-static void gather_hash(const struct wish *wish, uint32_t hash, struct tly_ahead *ahead)
+/* The dots of a hash, from its first slot on; NULL: it has none. */
+static void gather_hash(const struct wish *wish, uint32_t hash, struct tly_slot *slot,
+                        struct tly_ahead *ahead)
 {
     const struct tly_scan *behind = wish->behind;
     struct tly_found found = {.hash = hash};
-    struct tly_slot *slot = tly_index_find(&wish->map->index, hash);
     for (; slot != NULL; slot = tly_index_again(slot)) {
         found.entry = tly_map_entry(wish->map, slot);
         struct tly_cells cells = tly_map_cells(wish->map, found.entry);
-        for (struct tly_cell_brief cell; tly_cells_skim(&cells, &cell);) {
+        for (struct tly_cell_brief cell; tly_cell_skim(&cells, &cell);) {
             found.ts = cell.ts;
             if (cell.life != wish->life || found.ts < wish->from || found.ts > wish->to) continue;
             found.cell = cell.at;
@@ -198,6 +199,7 @@ static void gather_hash(const struct wish *wish, uint32_t hash, struct tly_ahead
 static void gather(const struct wish *wish, const struct tly_chunk *chunk, struct tly_ahead *ahead)
 {
     const struct tly_index *index = &wish->map->index;
+    struct tly_slot *slots[GROUP];
     ahead->at = ahead->count = 0;
     ahead->all = true;
     for (uint32_t first = 0; first < chunk->count; first += GROUP) {
@@ -206,11 +208,11 @@ static void gather(const struct wish *wish, const struct tly_chunk *chunk, struc
         for (uint32_t i = 0; i < n; i++)
             tly_index_prefetch(index, hashes[i]);
         for (uint32_t i = 0; i < n; i++) {
-            const struct tly_slot *slot = tly_index_find(index, hashes[i]);
-            if (slot != NULL) tly_map_prefetch(wish->map, slot);
+            slots[i] = tly_index_find(index, hashes[i]);
+            if (slots[i] != NULL) tly_map_prefetch(wish->map, slots[i]);
         }
         for (uint32_t i = 0; i < n; i++)
-            gather_hash(wish, hashes[i], ahead);
+            gather_hash(wish, hashes[i], slots[i], ahead);
     }
 }
 

@@ -67,12 +67,12 @@ static void claim_reads_as(const struct tly_entry *entry, const struct written *
     struct tly_cell cell;
     struct tly_cell_brief brief;
     for (size_t i = 0; i < written->count; i++) {
-        claim(tly_cells_next(&cells, &cell) && tly_cells_skim(&briefs, &brief));
+        claim(tly_cells_next(&cells, &cell) && tly_cell_skim(&briefs, &brief));
         claim_same(&cell, &written->cell[i]);
         claim(cell.size == tly_cell_size(written->strategy, &cell));
         claim(brief.ts == cell.dot.version.ts && brief.life == cell.life && brief.at == cell.at);
     }
-    claim(!tly_cells_next(&cells, &cell) && !tly_cells_skim(&briefs, &brief));
+    claim(!tly_cells_next(&cells, &cell) && !tly_cell_skim(&briefs, &brief));
 }
 
 static void write_all(struct test_rng *rng, struct tly_entry *entry, struct written *written)
