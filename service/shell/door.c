@@ -67,6 +67,17 @@ void tly_door_wake(struct tly_door *door)
     }
 }
 
+/* Those that are parked again stand behind those that were. */
+void tly_door_resume(struct tly_door *door)
+{
+    struct tly_client *client, *last = TAILQ_LAST(&door->parked, tly_client_list);
+    bool is_last = last == NULL;
+    while (!is_last && (client = TAILQ_FIRST(&door->parked)) != NULL) {
+        is_last = client == last;
+        tly_client_resume(client);
+    }
+}
+
 /* ---- the listener ---- */
 
 /* Closes the newcomer when there are enough; true: it may stay. */
@@ -150,6 +161,7 @@ struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *lis
         TAILQ_INIT(&door->waiting[i]);
     TAILQ_INIT(&door->held);
     TAILQ_INIT(&door->streams);
+    TAILQ_INIT(&door->parked);
     tly_buf_init(&door->spare, &mem, TLY_OUT_MAX);
     door->fd = tly_door_listen(listen, &name, &text);
     if (door->fd >= 0 && listen->kind == TLY_LISTEN_UNIX)
@@ -183,7 +195,10 @@ void tly_door_drain(struct tly_door *door)
              client = next) {
             next = TAILQ_NEXT(client, in_waiting);
             client->closing = true;
-            tly_client_settle(client);
+            if (client->parked)
+                tly_client_resume(client);
+            else
+                tly_client_settle(client);
         }
     }
 }
