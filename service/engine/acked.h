@@ -14,10 +14,10 @@
 #include "service/engine/engine.h"
 
 /* X(NAME, word) */
-#define TLY_REACHES(X)   \
-    X(QUEUED, "queued")  \
-    X(SENT, "sent")      \
-    X(MERGED, "merged")  \
+#define TLY_REACHES(X)  \
+    X(QUEUED, "queued") \
+    X(SENT, "sent")     \
+    X(MERGED, "merged") \
     X(DURABLE, "durable")
 
 enum tly_reached {
@@ -31,6 +31,8 @@ const char *tly_reached_word(enum tly_reached reached);
 
 /* Under way at the same time. */
 #define TLY_ACKS_MAX 1024
+/* More nodes than this nobody waits for. */
+#define TLY_ACK_NODES_MAX 1024
 
 struct tly_ack_wish {
     uint64_t nodes;      /* other than this one */
@@ -39,8 +41,8 @@ struct tly_ack_wish {
 };
 
 struct tly_acked {
-    bool done; /* what was wished for is reached, or the time is over */
-    enum tly_reached reached; /* at the nodes wished for; with none: queued */
+    bool done;                      /* what was wished for is reached, or the time is over */
+    enum tly_reached reached;       /* at the nodes wished for; with none: queued */
     uint64_t sent, merged, durable; /* at so many nodes */
 };
 

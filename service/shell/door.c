@@ -30,6 +30,11 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what;
     struct tly_door *door = context;
     uint64_t now = tly_app_now(door->app).mono_ns;
+    struct tly_client *next;
+    for (struct tly_client *client = TAILQ_FIRST(&door->parked); client != NULL; client = next) {
+        next = TAILQ_NEXT(client, in_parked);
+        tly_client_look_after(client);
+    }
     for (enum tly_waiting waiting = 0; waiting < TLY_WAITING_COUNT; waiting++) {
         uint64_t patience_ns = patience_ms(door, waiting) * UINT64_C(1000000);
         struct tly_client *client;
