@@ -263,10 +263,10 @@ struct conn {
     bool heard_begun;         /* a round with start marks has come on it */
     uint64_t wanted, kept; /* of our life: what we said that somebody waits for, and what is stored there */
     uint64_t keep, keep_next, keep_ticket; /* of its life: what is to be said once it is stored here */
-    bool life_ended;          /* it ends with the step, and nothing more is taken from it */
-    bool snapshots;           /* its HELLO has the capability `snapshot` */
-    bool below;               /* no round can bring it up, and none is taken from it */
-    bool asked;               /* we asked it for a snapshot */
+    bool life_ended;                       /* it ends with the step, and nothing more is taken from it */
+    bool snapshots;                        /* its HELLO has the capability `snapshot` */
+    bool below;                            /* no round can bring it up, and none is taken from it */
+    bool asked;                            /* we asked it for a snapshot */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
     bool resumes;                    /* its HELLO has the capability `resume` */
