@@ -361,7 +361,7 @@ uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e), tly_swim_deadline(e),
                             tly_room_deadline(e),   tly_watch_deadline(e), tly_forget_deadline(e),
-                            tly_repair_deadline(e), tly_snap_deadline(e),   tly_acks_deadline(e)};
+                            tly_repair_deadline(e), tly_snap_deadline(e),  tly_acks_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

@@ -392,10 +392,10 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(repairs_audited, "Comparisons that looked at a sample, for things were changing")    \
     X(repairs_refused, "Repairs refused because of a version too far in the future")       \
     X(repair_dots_sent, "Dots listed to peers in comparisons")                             \
-    X(acks_queued, "Waits for other nodes that ended with no more than queued")         \
-    X(acks_sent, "Waits for other nodes that ended with sent")                          \
-    X(acks_merged, "Waits for other nodes that ended with merged")                      \
-    X(acks_durable, "Waits for other nodes that ended with durable")                    \
+    X(acks_queued, "Waits for other nodes that ended with no more than queued")            \
+    X(acks_sent, "Waits for other nodes that ended with sent")                             \
+    X(acks_merged, "Waits for other nodes that ended with merged")                         \
+    X(acks_durable, "Waits for other nodes that ended with durable")                       \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {
