@@ -33,9 +33,11 @@ enum tly_frame_type {
     TLY_FRAME_SNAP_BEGIN = 11,
     TLY_FRAME_SNAP_CHUNK = 12,
     TLY_FRAME_SNAP_END = 13,
-    /* Both ignorable. */
+    /* Ignorable. */
     TLY_FRAME_PROBE = 16,
     TLY_FRAME_PROBED = 17,
+    TLY_FRAME_WANTED = 18,
+    TLY_FRAME_KEPT = 19,
     /* Ignorable, and only to who knows them: wire/repair.h. */
     TLY_FRAME_COMPARE = 20,
     TLY_FRAME_TREE = 21,

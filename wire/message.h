@@ -156,7 +156,10 @@ bool tly_rows_next(struct tly_rows *rows, struct tly_row *row);
 
 /* ---- the small ones ---- */
 
-/* ACK: the sender's marks that changed since it last told. */
+/*
+ * ACK: the sender's marks that changed since it last told. WANTED and KEPT have the same form, with one mark: somebody waits until the
+ * sender's life is known up to there; what the receiver made is stored up to there.
+ */
 void tly_ack_put(struct tly_buf *out, const struct tly_mark *marks, size_t count);
 enum tly_result tly_ack_get(struct tly_slice body, struct tly_marks *marks) TLY_MUST_CHECK;
 

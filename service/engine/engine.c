@@ -360,6 +360,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_life_judge(e);
     tly_time_judge(e);
     tly_watch_tick(e);
+    tly_acks_step(e);
     if (event->kind == TLY_TICK) tly_swim_next(e);
     *effects = tly_fx_take(e);
     return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;
@@ -369,7 +370,8 @@ uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
     const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e), tly_swim_deadline(e),
                             tly_room_deadline(e),   tly_watch_deadline(e), tly_forget_deadline(e),
-                            tly_repair_deadline(e), tly_snap_deadline(e),  tly_life_deadline(e)};
+                            tly_repair_deadline(e), tly_snap_deadline(e),  tly_acks_deadline(e),
+                            tly_life_deadline(e)};
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

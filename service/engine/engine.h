@@ -114,6 +114,7 @@ enum tly_effect_kind {
     TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
     TLY_DO_LEASE,  /* number: make this lease durable */
     TLY_DO_WATCH,  /* some watcher has something to read */
+    TLY_DO_ACKED,  /* somebody who waits (acked.h) is done */
     TLY_DO_TRACE   /* trace */
 };
 
@@ -399,6 +400,10 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(repairs_audited, "Comparisons that looked at a sample, for things were changing")    \
     X(repairs_refused, "Repairs refused because of a version too far in the future")       \
     X(repair_dots_sent, "Dots listed to peers in comparisons")                             \
+    X(acks_queued, "Waits for other nodes that ended with no more than queued")            \
+    X(acks_sent, "Waits for other nodes that ended with sent")                             \
+    X(acks_merged, "Waits for other nodes that ended with merged")                         \
+    X(acks_durable, "Waits for other nodes that ended with durable")                       \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {

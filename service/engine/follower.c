@@ -69,6 +69,13 @@ uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
     return 0;
 }
 
+uint64_t tly_follower_handed(const struct tly_follower *follower, uint64_t origin)
+{
+    for (size_t i = 0; i < follower->lives; i++)
+        if (follower->reach[i].origin == origin) return follower->reach[i].have;
+    return 0;
+}
+
 void tly_follower_reset(struct tly_follower *follower)
 {
     for (size_t i = 0; i < follower->lives; i++)

@@ -44,6 +44,8 @@ void tly_follower_fini(struct tly_follower *follower);
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark) TLY_MUST_CHECK;
 /* What it has acknowledged of a life. */
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
+/* What it was handed of a life, or has. */
+uint64_t tly_follower_handed(const struct tly_follower *follower, uint64_t origin);
 /* It did not take a round: forget what it was thought to have; its own marks follow. */
 void tly_follower_reset(struct tly_follower *follower);
 /* It was handed a life's dots up to here, and of those at ts so many; call tly_follower_has before. */

@@ -10,6 +10,7 @@
  *     archive.c   exports, and archives that are applied
  *     room.c      what memory_max leaves room for     watch.c     who is told of changes
  *     part.c      parts of streams, protocol version 2
+ *     acked.c     how far what was written has come
  *     feed.c      the feed over questions and answers: sync; feed_give.c: what is handed out
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
  *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
@@ -265,10 +266,12 @@ struct conn {
     uint64_t version;         /* of the protocol, once UP */
     struct tly_stream *heard; /* with version 2: the table of what it sends */
     bool heard_begun;         /* a round with start marks has come on it */
-    bool life_ended;          /* it ends with the step, and nothing more is taken from it */
-    bool snapshots;           /* its HELLO has the capability `snapshot` */
-    bool below;               /* no round can bring it up, and none is taken from it */
-    bool asked;               /* we asked it for a snapshot */
+    uint64_t wanted, kept; /* of our life: what we said that somebody waits for, and what is stored there */
+    uint64_t keep, keep_next, keep_ticket; /* of its life: what is to be said once it is stored here */
+    bool life_ended;                       /* it ends with the step, and nothing more is taken from it */
+    bool snapshots;                        /* its HELLO has the capability `snapshot` */
+    bool below;                            /* no round can bring it up, and none is taken from it */
+    bool asked;                            /* we asked it for a snapshot */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
     bool resumes;                    /* its HELLO has the capability `resume` */
@@ -424,6 +427,7 @@ struct tly_engine {
     struct own_life life;
 
     struct tly_follower disk;
+    struct tly_ack *acks;       /* a list of who waits; their owners free them */
     struct tly_export *exports; /* a list of those under way; their owners free them */
     bool replay_taken;
     uint64_t batch; /* last one handed over */
@@ -641,6 +645,15 @@ uint64_t tly_life_deadline(const struct tly_engine *e);
 /* ring.c */
 /* Works out is_linked of every peer, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
+/* acked.c */
+/* At the end of a step: says what is to be said, and who is done. */
+void tly_acks_step(struct tly_engine *e);
+uint64_t tly_acks_deadline(const struct tly_engine *e);
+enum tly_result tly_acks_on_wanted(struct tly_engine *e, struct conn *conn,
+                                   struct tly_slice body) TLY_MUST_CHECK;
+enum tly_result tly_acks_on_kept(struct tly_engine *e, struct conn *conn,
+                                 struct tly_slice body) TLY_MUST_CHECK;
+
 /* feed.c */
 /* A dot has come in: cursors that were given out may be past its place. */
 void tly_late_learned(struct tly_engine *e, const struct tly_life *life, uint64_t ts);

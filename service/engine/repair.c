@@ -257,10 +257,12 @@ static bool choose_branches(struct tly_engine *e, struct conn *conn, struct repa
         any = any || differs;
     }
     if (!agreed) conn->peer->audited++;
-    if (agreed)
+    if (!agreed)
+        e->stats.repairs_audited++;
+    else if (any)
         e->stats.repairs_opened++;
     else
-        e->stats.repairs_audited++;
+        e->stats.repairs_equal++; /* what had differed has come meanwhile */
     return any;
 }
 

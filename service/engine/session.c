@@ -501,6 +501,13 @@ static enum fate on_probe(struct tly_engine *e, struct conn *conn, const struct 
     return result == TLY_OK ? KEEP : broken(e, conn, result);
 }
 
+static enum fate on_waiting(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
+{
+    enum tly_result result = frame->type == TLY_FRAME_WANTED ? tly_acks_on_wanted(e, conn, frame->body)
+                                                             : tly_acks_on_kept(e, conn, frame->body);
+    return result == TLY_OK ? KEEP : broken(e, conn, result);
+}
+
 /* ---- frames ---- */
 
 static enum fate on_part(struct tly_engine *e, struct conn *conn, struct tly_slice body)
@@ -537,7 +544,7 @@ static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct 
     bool snapshot = frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END;
     bool repair = frame->type >= TLY_FRAME_COMPARE && frame->type <= TLY_FRAME_LEAVES;
     bool known = snapshot || repair || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
-                 frame->type == TLY_FRAME_PROBE || frame->type == TLY_FRAME_PROBED;
+                 (frame->type >= TLY_FRAME_PROBE && frame->type <= TLY_FRAME_KEPT);
     bool before_hello = frame->type == TLY_FRAME_HELLO || frame->type == TLY_FRAME_GOODBYE;
     if (known && !before_hello && conn->state != CONN_UP) return broken(e, conn, TLY_BAD_MESSAGE);
     if (snapshot) return on_snapshot(e, conn, frame);
@@ -552,6 +559,8 @@ static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct 
     case TLY_FRAME_GOODBYE: return on_goodbye(e, conn, frame->body);
     case TLY_FRAME_PROBE:
     case TLY_FRAME_PROBED: return on_probe(e, conn, frame);
+    case TLY_FRAME_WANTED:
+    case TLY_FRAME_KEPT: return on_waiting(e, conn, frame);
     case TLY_FRAME_PART: return on_part(e, conn, frame->body);
     default: break;
     }

@@ -44,6 +44,7 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
         for (size_t i = 0; i < DOOR_COUNT; i++)
             if (app->doors[i] != NULL) tly_door_wake(app->doors[i]);
         break;
+    case TLY_DO_ACKED: app->acked = true; break;
     case TLY_DO_TRACE: print_trace(app, &effect->trace); break;
     }
 }
@@ -65,6 +66,14 @@ static void wait_for_deadline(struct tly_app *app)
     event_add(app->tick, &in);
 }
 
+/* Not before all effects are done: who goes on may ask the engine, whose effects do not outlive that. */
+static void resume_clients(struct tly_app *app)
+{
+    app->acked = false;
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        if (app->doors[i] != NULL) tly_door_resume(app->doors[i]);
+}
+
 void tly_app_step(struct tly_app *app, struct tly_event *event)
 {
     struct tly_effects effects;
@@ -73,6 +82,7 @@ void tly_app_step(struct tly_app *app, struct tly_event *event)
         tly_log(app->log, TLY_LEVEL_ERROR, "out of memory: an event was not taken");
     for (size_t i = 0; i < effects.count; i++)
         do_effect(app, &effects.list[i]);
+    if (app->acked) resume_clients(app);
     if (!app->tick_active) wait_for_deadline(app);
 }
 
@@ -169,6 +179,12 @@ enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct
     tly_app_tick_soon(app);
     app->took_writes = true;
     return result;
+}
+
+enum tly_result tly_app_wait(struct tly_app *app, const struct tly_ack_wish *wish, struct tly_ack **ack)
+{
+    tly_app_tick_soon(app);
+    return tly_ack_new(app->engine, wish, tly_app_read_time(), ack);
 }
 
 uint64_t tly_app_ticket(const struct tly_app *app)

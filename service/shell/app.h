@@ -5,6 +5,7 @@
 #ifndef TALLY_SERVICE_SHELL_APP_H
 #define TALLY_SERVICE_SHELL_APP_H
 
+#include "service/engine/acked.h"
 #include "service/engine/feed.h"
 #include "service/shell/config.h"
 #include "service/shell/log.h"
@@ -26,6 +27,10 @@ typedef enum tly_result tly_app_feed(struct tly_engine *engine, struct tly_slice
                                      struct tly_time now, struct tly_feed_said *said, struct tly_buf *out);
 enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct tly_slice question,
                                  struct tly_feed_said *said, struct tly_buf *out) TLY_MUST_CHECK;
+
+/* tly_ack_new, at the time now. When somebody is done the doors' parked clients are fed again. */
+enum tly_result tly_app_wait(struct tly_app *app, const struct tly_ack_wish *wish,
+                             struct tly_ack **ack) TLY_MUST_CHECK;
 
 /* The ticket that an answer to what was just asked has to wait for (tly_engine_ticket); 0: it may go out now. */
 uint64_t tly_app_ticket(const struct tly_app *app);

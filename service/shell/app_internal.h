@@ -30,6 +30,7 @@ struct tly_app {
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
     struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;
     bool tick_active; /* it runs in this turn */
+    bool acked;       /* somebody who waits for other nodes is done */
     bool has_lock;
     bool took_writes; /* since somebody last wanted to know */
     bool stopping;

@@ -30,6 +30,11 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what;
     struct tly_door *door = context;
     uint64_t now = tly_app_now(door->app).mono_ns;
+    struct tly_client *next;
+    for (struct tly_client *client = TAILQ_FIRST(&door->parked); client != NULL; client = next) {
+        next = TAILQ_NEXT(client, in_parked);
+        tly_client_look_after(client);
+    }
     for (enum tly_waiting waiting = 0; waiting < TLY_WAITING_COUNT; waiting++) {
         uint64_t patience_ns = patience_ms(door, waiting) * UINT64_C(1000000);
         struct tly_client *client;
@@ -64,6 +69,17 @@ void tly_door_wake(struct tly_door *door)
     for (struct tly_client *client = TAILQ_FIRST(&door->streams); client != NULL; client = next) {
         next = TAILQ_NEXT(client, in_streams);
         tly_client_wake(client, false);
+    }
+}
+
+/* Those that are parked again stand behind those that were. */
+void tly_door_resume(struct tly_door *door)
+{
+    struct tly_client *client, *last = TAILQ_LAST(&door->parked, tly_client_list);
+    bool is_last = last == NULL;
+    while (!is_last && (client = TAILQ_FIRST(&door->parked)) != NULL) {
+        is_last = client == last;
+        tly_client_resume(client);
     }
 }
 
@@ -150,6 +166,7 @@ struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *lis
         TAILQ_INIT(&door->waiting[i]);
     TAILQ_INIT(&door->held);
     TAILQ_INIT(&door->streams);
+    TAILQ_INIT(&door->parked);
     tly_buf_init(&door->spare, &mem, TLY_OUT_MAX);
     door->fd = tly_door_listen(listen, &name, &text);
     if (door->fd >= 0 && listen->kind == TLY_LISTEN_UNIX)
@@ -183,7 +200,10 @@ void tly_door_drain(struct tly_door *door)
              client = next) {
             next = TAILQ_NEXT(client, in_waiting);
             client->closing = true;
-            tly_client_settle(client);
+            if (client->parked)
+                tly_client_resume(client);
+            else
+                tly_client_settle(client);
         }
     }
 }

@@ -62,6 +62,8 @@ bool tly_door_is_drained(const struct tly_door *door);
 void tly_door_free(struct tly_door *door);
 /* Looks again at the clients whose answers waited for a batch. */
 void tly_door_stored(struct tly_door *door);
+/* Feeds those that are parked again, for what they wait for may have come. */
+void tly_door_resume(struct tly_door *door);
 /* Wakes every stream. */
 void tly_door_wake(struct tly_door *door);
 
@@ -81,6 +83,11 @@ bool tly_client_is_full(struct tly_client *client);
  * more, in another turn of the loop, however many answers wait.
  */
 void tly_client_go_on(struct tly_client *client);
+/*
+ * The last request is not answered yet and nothing more is taken before it is: the connection is fed again, perhaps with nothing, by
+ * tly_door_resume, and when it is closing; then the answer has to be what it is by then.
+ */
+void tly_client_park(struct tly_client *client);
 /* From now on the connection takes no request and is woken to say more. */
 void tly_client_stream(struct tly_client *client);
 /* To be called for every request, for tly_door_stats. */

@@ -27,6 +27,7 @@ void tly_client_free(struct tly_client *client)
 {
     struct tly_door *door = client->door;
     if (client->held_batch != 0) TAILQ_REMOVE(&door->held, client, in_held);
+    if (client->parked) TAILQ_REMOVE(&door->parked, client, in_parked);
     if (client->is_stream) TAILQ_REMOVE(&door->streams, client, in_streams);
     TAILQ_REMOVE(&door->waiting[client->waiting], client, in_waiting);
     if (client->state != NULL) door->protocol->close(client->state);
@@ -151,12 +152,14 @@ static void arrange(struct tly_client *client)
     bool has_room = backlog(client) < (was_paused ? TLY_OUT_HIGH / 2 : TLY_OUT_HIGH);
     /* Requests that were left are taken up when the socket is next writable, after everybody else had a turn. */
     bool goes_on = client->has_more && !client->closing && backlog(client) < TLY_OUT_HIGH / 2;
-    set_event(client->writable, &client->writing, is_sending || (client->stalled && has_room) || goes_on);
-    set_event(client->readable, &client->reading, !client->closing && !client->stalled && has_room);
+    bool is_left = client->stalled && has_room && !client->parked;
+    bool reads = !client->closing && !client->stalled && !client->parked && has_room;
+    set_event(client->writable, &client->writing, is_sending || is_left || goes_on);
+    set_event(client->readable, &client->reading, reads);
 
     if (is_sending)
         wait_for(client, TLY_FOR_ROOM, false);
-    else if (client->in.n > 0 && !client->stalled)
+    else if (client->in.n > 0 && !client->stalled && !client->parked)
         wait_for(client, TLY_FOR_REST, false);
     else
         wait_for(client, TLY_FOR_REQUEST, true);
@@ -190,7 +193,8 @@ static void keep(struct tly_client *client, struct tly_slice in, size_t used)
     if (client->in.n == 0 || client->closing) tly_buf_fini(&client->in);
     if (client->in.result != TLY_OK) client->closing = true;
     if (client->in.n == 0) client->stalled = false;
-    if (client->in.n >= client->door->protocol->in_max && !client->stalled) client->closing = true;
+    bool is_left = client->stalled || client->parked;
+    if (client->in.n >= client->door->protocol->in_max && !is_left) client->closing = true;
     /* What is left is the beginning of another request, whose time begins now. */
     if (used > 0 && client->waiting == TLY_FOR_REST) wait_for(client, TLY_FOR_REST, true);
 }
@@ -270,7 +274,7 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
         lend_out(client);
         client->has_more = client->door->protocol->wake(client->state, client, false);
     }
-    if (client->stalled && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
+    if (client->stalled && !client->parked && !client->closing && backlog(client) < TLY_OUT_HIGH / 2)
         feed(client, tly_buf_slice(&client->in));
     tly_client_settle(client);
 }
@@ -306,6 +310,21 @@ void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *addres
     set_event(client->readable, &client->reading, true);
 }
 
+void tly_client_resume(struct tly_client *client)
+{
+    TAILQ_REMOVE(&client->door->parked, client, in_parked);
+    client->parked = false;
+    feed(client, tly_buf_slice(&client->in));
+    tly_client_settle(client);
+}
+
+void tly_client_look_after(struct tly_client *client)
+{
+    char byte;
+    ssize_t n = recv(client->fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) tly_client_free(client);
+}
+
 /* ---- for protocols ---- */
 
 struct tly_buf *tly_client_out(struct tly_client *client)
@@ -333,6 +352,13 @@ bool tly_client_is_full(struct tly_client *client)
 void tly_client_go_on(struct tly_client *client)
 {
     client->stalled = true;
+}
+
+void tly_client_park(struct tly_client *client)
+{
+    if (client->parked) return;
+    client->parked = true;
+    TAILQ_INSERT_TAIL(&client->door->parked, client, in_parked);
 }
 
 void tly_client_stream(struct tly_client *client)

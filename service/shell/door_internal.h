@@ -30,6 +30,7 @@ struct tly_client {
     TAILQ_ENTRY(tly_client) in_waiting;
     TAILQ_ENTRY(tly_client) in_held;
     TAILQ_ENTRY(tly_client) in_streams;
+    TAILQ_ENTRY(tly_client) in_parked;
     struct tly_door *door;
     void *state;
     struct event *readable, *writable;
@@ -42,6 +43,7 @@ struct tly_client {
     bool is_stream;        /* is woken for more answers to its last request */
     bool has_more;         /* it has more to say than was let out at once */
     bool ended;            /* the client sends no more */
+    bool parked;           /* its last request is not answered yet, and nothing is read meanwhile */
     bool stalled;          /* requests were left in `in` because too much output waited */
     struct tly_buf in;     /* half a request */
     struct tly_buf out;
@@ -63,6 +65,7 @@ struct tly_door {
     struct tly_client_list waiting[TLY_WAITING_COUNT];
     struct tly_client_list held;
     struct tly_client_list streams;
+    struct tly_client_list parked;
     struct tly_door_stats stats;
     uint64_t last_id;
     bool draining;
@@ -76,6 +79,10 @@ void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *addres
 void tly_client_free(struct tly_client *client);
 /* A stream may say more. The connection may be gone afterwards. */
 void tly_client_wake(struct tly_client *client, bool is_idle);
+/* Looks whether what a parked one waits for has come. The connection may be gone afterwards. */
+void tly_client_resume(struct tly_client *client);
+/* A parked one is not read from: whether its client is still there has to be looked at. It may be gone afterwards. */
+void tly_client_look_after(struct tly_client *client);
 /* To be called after anything happened; the connection may be gone afterwards. */
 void tly_client_settle(struct tly_client *client);
 

@@ -22,7 +22,23 @@ struct http {
     size_t stream_request_bytes;
     bool stream_is_chunked, stream_keeps_alive;
     struct tly_watch *watch; /* it is a stream of changes; NULL: it takes requests */
+    struct parked *parked;   /* an answer that waits for other nodes; its body is in `body` */
 };
+
+/* All of an answer but its body. */
+struct parked {
+    struct tly_exchange exchange;
+    struct tly_http_request request; /* what of it an answer depends on */
+    bool keeps_alive;
+};
+
+static void end_parked(struct http *http)
+{
+    if (http->parked == NULL) return;
+    tly_ack_free(http->parked->exchange.ack);
+    tly_mem_free(&http->body.mem, http->parked, sizeof *http->parked);
+    http->parked = NULL;
+}
 
 static void end_stream(struct http *http)
 {
@@ -46,6 +62,7 @@ static void close_session(void *state)
     struct http *http = state;
     struct tly_mem mem = http->body.mem;
     end_stream(http);
+    end_parked(http);
     if (http->watch != NULL) tly_engine_unwatch(tly_app_engine(http->app), http->watch);
     tly_buf_fini(&http->body);
     tly_mem_free(&mem, http, sizeof *http);
@@ -268,6 +285,45 @@ static void start_stream(struct http *http, struct tly_watch *watch)
                                       "Cache-Control: no-store\r\nConnection: close\r\n\r\n: watching\n\n");
 }
 
+static void add_acked(struct tly_exchange *x)
+{
+    struct tly_acked acked = tly_ack_look(x->ack);
+    tly_http_add_header(x, "Tally-Ack: %s; sent=%llu; merged=%llu; durable=%llu",
+                        tly_reached_word(acked.reached), (unsigned long long)acked.sent,
+                        (unsigned long long)acked.merged, (unsigned long long)acked.durable);
+}
+
+/* Keeps an answer whose wait goes on; false: it goes out now, and says how far it is. */
+static bool park(struct http *http, const struct tly_exchange *x, bool keeps_alive)
+{
+    if (tly_ack_look(x->ack).done) return false;
+    struct parked *parked = tly_mem_zeroed(&http->body.mem, sizeof *parked);
+    if (parked == NULL) return false;
+    parked->exchange = *x;
+    parked->exchange.request = &parked->request;
+    parked->request.minor = x->request->minor;
+    parked->request.method = tly_slice_text("POST");
+    parked->keeps_alive = keeps_alive;
+    http->parked = parked;
+    tly_client_park(http->client);
+    return true;
+}
+
+/* The answer that was waited for, or what has become of it when the connection has to end. */
+static void unpark(struct http *http)
+{
+    struct parked *parked = http->parked;
+    if (!tly_ack_look(parked->exchange.ack).done && !tly_client_is_closing(http->client)) {
+        tly_client_park(http->client);
+        return;
+    }
+    add_acked(&parked->exchange);
+    if (!parked->keeps_alive) tly_client_close(http->client);
+    send_answer(tly_client_out(http->client), &parked->exchange,
+                parked->keeps_alive && !tly_client_is_closing(http->client));
+    end_parked(http);
+}
+
 static void answer(struct http *http, const struct tly_http_request *request)
 {
     tly_client_count_request(http->client);
@@ -287,6 +343,9 @@ static void answer(struct http *http, const struct tly_http_request *request)
     bool is_stream = x.stream.next != NULL;
     /* Before HTTP/1.1 a body of unknown length ends with the connection. */
     bool keep_alive = request->keep_alive && (!is_stream || request->minor > 0);
+    if (x.ack != NULL && park(http, &x, keep_alive)) return;
+    if (x.ack != NULL) add_acked(&x);
+    tly_ack_free(x.ack);
     if (!keep_alive && !(is_stream && has_body)) tly_client_close(http->client);
     send_answer(tly_client_out(http->client), &x, keep_alive && !tly_client_is_closing(http->client));
     http->stream = x.stream;
@@ -357,7 +416,7 @@ static bool take_one(struct http *http, struct tly_slice in, struct tly_http_req
         return false;
     }
     *used += request->bytes;
-    return !tly_client_is_closing(http->client) && http->watch == NULL;
+    return !tly_client_is_closing(http->client) && http->watch == NULL && http->parked == NULL;
 }
 
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
@@ -365,11 +424,13 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     struct http *http = state;
     struct tly_http_request request;
     if (http->watch != NULL) return in.n; /* whatever it says, it is only listened for its end */
+    if (http->parked != NULL) unpark(http);
+    if (http->parked != NULL) return 0;
     size_t used = http->stream.next != NULL ? go_on(http) : 0;
     bool goes_on = http->stream.next == NULL && !tly_client_is_closing(client);
     while (goes_on && used < in.n && !tly_client_is_full(client))
         goes_on = take_one(http, tly_slice_of(in.p + used, in.n - used), &request, &used);
-    if (http->body.capacity > BODY_BYTES_KEPT) tly_buf_fini(&http->body);
+    if (http->body.capacity > BODY_BYTES_KEPT && http->parked == NULL) tly_buf_fini(&http->body);
     return used;
 }
 

@@ -37,6 +37,7 @@ struct tly_exchange {
     struct tly_buf *body;
     struct tly_http_stream stream; /* with next: what is sent, in the place of body */
     struct tly_http_lines lines;
+    struct tly_ack *ack;     /* set: the answer waits until it is done; the connection owns it */
     struct tly_watch *watch; /* set: the answer is a stream of its changes; the connection owns it */
 };
 

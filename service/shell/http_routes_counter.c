@@ -164,6 +164,64 @@ static void change_key(struct tly_exchange *x, struct tly_slice key)
     (void)json_object_put(object);
 }
 
+/* ---- how far it is to come ---- */
+
+#define TIMEOUT_MS 1000
+#define TIMEOUT_MS_MAX 60000
+
+static bool get_number(struct tly_slice value, uint64_t least, uint64_t most, uint64_t *number)
+{
+    *number = 0;
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] < '0' || value.p[i] > '9' || *number > most) return false;
+        *number = *number * 10 + (uint64_t)(value.p[i] - '0');
+    }
+    return value.n > 0 && *number >= least && *number <= most;
+}
+
+/* ack=N, timeout_ms=T, durable=1; *waits: there is an ack. False: it was answered what is wrong. */
+static bool get_wish(struct tly_exchange *x, struct tly_ack_wish *wish, bool *waits)
+{
+    struct tly_slice name, value;
+    uint64_t timeout_ms = TIMEOUT_MS, durable = 0;
+    bool ok = true;
+    for (size_t at = 0; ok && tly_http_query_next(x->request->query, &at, &name, &value);) {
+        if (tly_http_is(name, "ack")) {
+            ok = get_number(value, 0, TLY_ACK_NODES_MAX, &wish->nodes);
+            *waits = true;
+        } else if (tly_http_is(name, "timeout_ms")) {
+            ok = get_number(value, 1, TIMEOUT_MS_MAX, &timeout_ms);
+        } else if (tly_http_is(name, "durable")) {
+            ok = get_number(value, 0, 1, &durable);
+        }
+    }
+    wish->timeout_ns = timeout_ms * UINT64_C(1000000);
+    wish->durable = durable == 1;
+    if (!ok)
+        tly_http_problem(x, 400, "bad_query",
+                         "ack is a number of other nodes, at most %d, timeout_ms 1 to %d, durable 0 or 1",
+                         TLY_ACK_NODES_MAX, TIMEOUT_MS_MAX);
+    return ok;
+}
+
+static void write_key(struct tly_exchange *x, struct tly_slice key)
+{
+    struct tly_ack_wish wish = {0};
+    bool waits = false;
+    if (!get_wish(x, &wish, &waits)) return;
+    if (tly_http_method_is(x->request, "DELETE"))
+        delete_key(x, key);
+    else if (tly_http_method_is(x->request, "PUT"))
+        store_raw(x, key);
+    else
+        change_key(x, key);
+    if (!waits || x->status >= 300) return;
+    /* It is written: who cannot wait is told no less. */
+    if (tly_app_wait(x->app, &wish, &x->ack) == TLY_OK) return;
+    x->ack = NULL;
+    tly_http_add_header(x, "Tally-Ack: %s", tly_reached_word(TLY_REACHED_QUEUED));
+}
+
 void tly_http_run_counter(struct tly_exchange *x)
 {
     uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];
@@ -176,10 +234,6 @@ void tly_http_run_counter(struct tly_exchange *x)
     bool is_reading = tly_http_method_is(x->request, "GET") || tly_http_method_is(x->request, "HEAD");
     if (is_reading)
         read_key(x, key);
-    else if (tly_http_method_is(x->request, "DELETE"))
-        delete_key(x, key);
-    else if (tly_http_method_is(x->request, "PUT"))
-        store_raw(x, key);
     else
-        change_key(x, key);
+        write_key(x, key);
 }

@@ -19,6 +19,7 @@ static void close_session(void *state)
 {
     struct tly_resp *resp = state;
     struct tly_mem mem = resp->scratch.mem;
+    tly_ack_free(resp->ack);
     tly_buf_fini(&resp->scratch);
     tly_mem_free(&mem, resp, sizeof *resp);
 }
@@ -102,7 +103,7 @@ static bool take_one(struct tly_resp *resp, struct tly_slice in, struct tly_resp
     }
     *used += request->bytes;
     if (request->count > 0) run(resp, request);
-    return !tly_client_is_closing(resp->client);
+    return !tly_client_is_closing(resp->client) && resp->ack == NULL;
 }
 
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
@@ -111,8 +112,8 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     resp->out = tly_client_out(client);
     struct tly_resp_request request;
     size_t used = 0;
-    bool goes_on = true;
-    while (goes_on && used < in.n && !tly_client_is_full(client))
+    bool goes_on = resp->ack == NULL || tly_resp_end_wait(resp);
+    while (goes_on && !tly_client_is_closing(client) && used < in.n && !tly_client_is_full(client))
         goes_on = take_one(resp, tly_slice_of(in.p + used, in.n - used), &request, &used);
     tly_buf_fini(&resp->scratch);
     return used;

@@ -31,6 +31,7 @@ struct tly_resp {
     const struct tly_resp_command *last; /* the command of the request before, and how it was written */
     uint8_t last_name[TLY_RESP_COMMAND_BYTES_MAX];
     size_t last_name_n;
+    struct tly_ack *ack; /* WAIT waits for it; NULL: there is none */
 };
 
 /* A request and its answer: arg[0] is the command's name. */
@@ -90,6 +91,10 @@ void tly_resp_put_bad_expire(struct tly_resp *resp, const char *command);
 /* resp_commands_session.c */
 tly_resp_handler tly_resp_run_auth, tly_resp_run_client, tly_resp_run_echo, tly_resp_run_hello,
     tly_resp_run_ping, tly_resp_run_quit, tly_resp_run_reset, tly_resp_run_select;
+/* resp_commands_wait.c */
+tly_resp_handler tly_resp_run_wait;
+/* The answer to WAIT if it is done, or if the connection has to end; false: it waits on. */
+bool tly_resp_end_wait(struct tly_resp *resp);
 /* resp_commands_server.c */
 tly_resp_handler tly_resp_run_command, tly_resp_run_config, tly_resp_run_dbsize, tly_resp_run_time;
 /* resp_commands_info.c */

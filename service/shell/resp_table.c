@@ -56,6 +56,8 @@ static const struct tly_resp_command commands[] = {
     {"TTL", 2, R | F, 1, 1, tly_resp_run_ttl, "Seconds to a key's deadline.", "generic"},
     {"TYPE", 2, R | F, 1, 1, tly_resp_run_type, "What a key holds: string, or none.", "generic"},
     {"UNLINK", -2, W | F, 1, -1, tly_resp_run_del, "Deletes keys.", "generic"},
+    {"WAIT", 3, S, 0, 0, tly_resp_run_wait, "Waits until other nodes have what was written: nodes, ms.",
+     "generic"},
 };
 
 const struct tly_resp_command *tly_resp_commands(size_t *count)

@@ -293,6 +293,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
             net->nodes[node].leases++;
             break;
         case TLY_DO_WATCH: net->nodes[node].woken++; break;
+        case TLY_DO_ACKED: break;
         case TLY_DO_TRACE:
             if (getenv("TALLY_TRACE") != NULL)
                 printf("%12.6f n%zu %s %.*s: %.*s\n", (double)net->now / 1e9, node,

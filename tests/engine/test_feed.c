@@ -289,6 +289,40 @@ static void what_a_follower_may_not_send_is_refused_whole(void **state)
     net_free(net);
 }
 
+/* A4: what lies in the future moves neither contents nor cursor; once time has passed the same answer is taken. */
+static void a_follower_takes_nothing_from_the_future(void **state)
+{
+    struct net *net = some_nodes(1);
+    struct follow f = {0};
+    struct tly_mirror_news news;
+    struct tly_feed_said said;
+    struct tly_mirror_sink sink = {0};
+    follow_begin(&f, net, 0);
+    claim_equal(&f, net, 0);
+    struct tly_time before = net_time(net, 0);
+    uint64_t digest = tly_mirror_digest(f.mirror);
+    net_shift_wall(net, 0, 600 * (int64_t)S);
+    net_run(net, S);
+    net_add_to(net, 0, "ctr:a", 1);
+    for (int i = 0; i < 3; i++) {
+        tly_buf_clear(&f.question);
+        tly_buf_clear(&f.answer);
+        assert_false(tly_mirror_ask(f.mirror, &f.question));
+        assert_int_equal(
+            tly_feed_sync(net_node(net, 0), tly_buf_slice(&f.question), net_time(net, 0), &said, &f.answer),
+            TLY_OK);
+        /* However often: it is the clock's fault, and no snapshot would help. */
+        assert_int_equal(said.verdict, TLY_FEED_OPS);
+        assert_int_equal(tly_mirror_take(f.mirror, tly_buf_slice(&f.answer), before, &sink, &news),
+                         TLY_CLOCK_AHEAD);
+        assert_int_equal(tly_mirror_digest(f.mirror), digest);
+    }
+    claim_equal(&f, net, 0);
+    assert_int_equal(follow_read(&f, "ctr:a"), 1);
+    follow_end(&f);
+    net_free(net);
+}
+
 /* A dot below what was handed over in pages before is handed over all the same. */
 static void a_dot_that_comes_late_is_not_missed(void **state)
 {
@@ -836,6 +870,7 @@ int main(void)
         cmocka_unit_test(counts_are_exact_though_every_answer_is_lost_once),
         cmocka_unit_test(a_gap_in_what_a_follower_sends_is_seen),
         cmocka_unit_test(what_a_follower_may_not_send_is_refused_whole),
+        cmocka_unit_test(a_follower_takes_nothing_from_the_future),
         cmocka_unit_test(a_dot_that_comes_late_is_not_missed),
         cmocka_unit_test(below_a_floor_it_starts_cold),
         cmocka_unit_test(what_the_node_forgets_a_follower_that_kept_up_forgets_too),

@@ -295,6 +295,60 @@ static void hot_writes_raise_no_alarm_and_hide_none_for_ever(void **state)
     net_free(net);
 }
 
+/* One of everything that each node drops alone: windows, buckets, deadlines of registers and of counters, deletes. */
+static void write_what_ends(struct net *net, struct test_rng *rng)
+{
+    size_t node = (size_t)test_rng_below(rng, 2);
+    struct tly_reply reply;
+    char key[16];
+    (void)snprintf(key, sizeof key, "kv:%d", (int)test_rng_below(rng, 2000));
+    uint64_t soon = (NET_WALL_START + net_now(net)) / MS + test_rng_below(rng, 3000);
+    struct tly_request request = {
+        .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text("x")};
+    uint64_t what = test_rng_below(rng, 6);
+    if (what == 0) request.deadline_ms = soon;
+    if (what == 1) request.kind = TLY_ASK_REMOVE;
+    if (what <= 2) (void)net_ask(net, node, request, &reply);
+    if (what == 3) (void)net_check(net, node, key, "1000/1s", TLY_FIXED_WINDOW);
+    if (what == 4) (void)net_check(net, node, key, "1000/2s", TLY_TOKEN_BUCKET);
+    if (what < 5) return;
+    net_add_to(net, node, key + 3, 1);
+    request =
+        (struct tly_request){.kind = TLY_ASK_EXPIRE, .key = tly_slice_text(key + 3), .deadline_ms = soon};
+    (void)net_ask(net, node, request, &reply);
+}
+
+/* Of two nodes whose clocks are apart each drops and forgets at its own time. */
+static void what_ends_raises_no_alarm(void **state)
+{
+    struct test_rng rng = test_rng_of(test_seed_first());
+    struct net *net = net_new(3 * MS);
+    struct tly_engine_config config = {.max_skew_ns = S, .tombstone_grace_ms = 500};
+    net_add_with(net, config, 0);
+    net_add_with(net, config, 1);
+    net_shift_wall(net, 1, (int64_t)(700 * MS));
+    net_run(net, 70 * S);
+    for (size_t i = 0; i < 20000; i++) {
+        write_what_ends(net, &rng);
+        if (i % 5 == 0) compare_now(net, i / 5 % 2);
+        net_run(net, i % 1000 < 900 ? 10 * MS : 40 * MS);
+    }
+    struct tly_stats stats = net_stats(net, 0), others = net_stats(net, 1);
+    assert_true(stats.removes_forgotten > 100 && stats.dots_expired > 100 && stats.dots_ended > 100);
+    /* Nor are two that agree ever found to differ in it. */
+    assert_int_equal(stats.repairs_opened + others.repairs_opened, 0);
+    assert_true(stats.repairs_equal + others.repairs_equal > 3000);
+    assert_int_equal(repaired(net), 0);
+    /* Once it is quiet all compares equal, long before everything has gone on both. */
+    for (size_t i = 0; i < 20; i++) {
+        net_run(net, 250 * MS);
+        compare_now(net, 0);
+    }
+    assert_true(net_stats(net, 0).repairs_equal > stats.repairs_equal + 15);
+    assert_int_equal(repaired(net), 0);
+    net_free(net);
+}
+
 static void another_secret_means_no_comparison(void **state)
 {
     for (size_t same = 0; same < 2; same++) {
@@ -479,6 +533,7 @@ int main(void)
         cmocka_unit_test(an_own_shard_that_others_have_otherwise_is_said_anew),
         cmocka_unit_test(both_ends_may_begin_at_once),
         cmocka_unit_test(hot_writes_raise_no_alarm_and_hide_none_for_ever),
+        cmocka_unit_test(what_ends_raises_no_alarm),
         cmocka_unit_test(another_secret_means_no_comparison),
         cmocka_unit_test(who_does_not_know_of_it_is_left_alone),
         cmocka_unit_test(a_version_far_in_the_future_is_refused_whole),

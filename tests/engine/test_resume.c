@@ -13,7 +13,7 @@
 #define S UINT64_C(1000000000)
 #define GRACE_MS 1000
 #define KEYS 20000
-#define MANY 100000
+#define MANY ((size_t)(test_is_long() ? 1000000 : 100000))
 #define MIB ((size_t)1 << 20)
 
 static const char *key_of(size_t i)
@@ -111,7 +111,7 @@ static void cut_twice_under_load_it_goes_on_by_chunk_in_constant_memory(void **s
         net_cut(net, 0, joiner);
         most = memory(net, 0) > most ? memory(net, 0) : most;
     }
-    for (size_t ms = 0; net_stats(net, joiner).snapshots_installed == 0 && ms < 20000; ms++) {
+    for (size_t ms = 0; net_stats(net, joiner).snapshots_installed == 0 && ms < MANY / 5; ms++) {
         pass(net, 1, MANY, &rng);
         if (coming(net, joiner)->install != NULL) assert_true(coming(net, joiner)->chunks >= before);
         most = memory(net, 0) > most ? memory(net, 0) : most;

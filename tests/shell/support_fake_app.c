@@ -57,6 +57,13 @@ void fake_app_advance(struct tly_app *app, uint64_t ms)
     app->now.mono_ns += ms * 1000000;
 }
 
+void fake_app_tick(struct tly_app *app)
+{
+    struct tly_event tick = {.kind = TLY_TICK, .now = app->now};
+    struct tly_effects effects;
+    assert_int_equal(tly_engine_step(app->engine, &tick, &effects), TLY_OK);
+}
+
 void fake_app_fail(struct tly_app *app, enum tly_result result, size_t count)
 {
     app->failure = result;
@@ -134,6 +141,11 @@ enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct
     if (app->failures == 0) return feed(app->engine, question, app->now, said, out);
     app->failures--;
     return app->failure;
+}
+
+enum tly_result tly_app_wait(struct tly_app *app, const struct tly_ack_wish *wish, struct tly_ack **ack)
+{
+    return tly_ack_new(app->engine, wish, app->now, ack);
 }
 
 uint64_t tly_app_ticket(const struct tly_app *app)

@@ -14,6 +14,8 @@
 struct tly_app *fake_app_new(struct event_base *base);
 void fake_app_free(struct tly_app *app);
 
+/* The engine looks what is due. */
+void fake_app_tick(struct tly_app *app);
 void fake_app_advance(struct tly_app *app, uint64_t ms);
 /* The next `count` requests answer so and reach nobody. */
 void fake_app_fail(struct tly_app *app, enum tly_result result, size_t count);

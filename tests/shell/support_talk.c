@@ -29,6 +29,7 @@ struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
     talk->protocol = protocol;
     talk->requests_before = no_door.stats.requests;
     talk->client.door = &no_door;
+    TAILQ_INIT(&no_door.parked);
     talk->client.id = 7;
     (void)snprintf(talk->client.peer, sizeof talk->client.peer, "192.0.2.7:53412");
     tly_buf_init(&talk->client.out, &mem, TLY_OUT_MAX);
@@ -63,6 +64,8 @@ static void append(struct talk *talk, struct tly_slice bytes)
 static void feed(struct talk *talk, struct tly_slice bytes)
 {
     if (talk->client.closing) return;
+    if (talk->client.parked) TAILQ_REMOVE(&no_door.parked, &talk->client, in_parked);
+    talk->client.parked = false;
     append(talk, bytes);
     size_t used = talk->protocol->feed(talk->state, &talk->client, tly_slice_of(talk->in, talk->in_n));
     assert_true(used <= talk->in_n);

@@ -274,6 +274,27 @@ static void health_and_readiness(void **state)
     assert_body(get(scene, "/healthz"), 200, "ok\n");
 }
 
+/* C15. */
+static void a_write_waits_for_other_nodes_if_it_is_told_to(void **state)
+{
+    struct scene *scene = *state;
+    struct answer answer = post(scene, "/v1/counters/ctr:a?ack=0", "{\"delta\":1}");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.head, "Tally-Ack: queued; sent=0; merged=0; durable=0"));
+    assert_problem(post(scene, "/v1/counters/ctr:b?ack=1025", "{\"delta\":1}"), 400, "bad_query");
+    assert_problem(get(scene, "/v1/counters/ctr:b"), 404, "not_found");
+    const char *request = "POST /v1/counters/ctr:a?ack=1&timeout_ms=50 HTTP/1.1\r\nHost: x\r\n\r\n"
+                          "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_string_equal(talk_say(scene->talk, request), "");
+    fake_app_advance(scene->app, 50);
+    fake_app_tick(scene->app);
+    const char *said = talk_say(scene->talk, "");
+    assert_non_null(strstr(said, "Tally-Ack: queued; sent=0; merged=0; durable=0\r\n"));
+    assert_non_null(strstr(said, "{\"key\":\"ctr:a\",\"value\":2}"));
+    assert_non_null(strstr(said, "\r\n\r\nok\n"));
+    assert_string_equal(talk_say(scene->talk, request), ""); /* and the client goes */
+}
+
 static void the_root_names_every_route(void **state)
 {
     struct scene *scene = *state;
@@ -391,6 +412,7 @@ int main(void)
         SCENE(a_put_takes_bytes_of_the_strategys_raw_form),
         SCENE(head_is_get_without_a_body),
         SCENE(health_and_readiness),
+        SCENE(a_write_waits_for_other_nodes_if_it_is_told_to),
         SCENE(the_root_names_every_route),
         SCENE(the_cluster_is_told_of),
         SCENE(the_limits_are_told_of),

@@ -130,13 +130,41 @@ static void every_command_answers_something_to_any_number_of_arguments(void **st
     size_t count;
     const struct tly_resp_command *commands = tly_resp_commands(&count);
     for (size_t i = 0; i < count; i++) {
-        for (int args = 0; args < 9 && strcmp(commands[i].name, "QUIT") != 0; args++) {
+        bool ends = strcmp(commands[i].name, "QUIT") == 0, waits = strcmp(commands[i].name, "WAIT") == 0;
+        for (int args = 0; args < 9 && !ends; args++) {
+            if (waits && args == 2) continue;
             char line[64];
             (void)snprintf(line, sizeof line, "%s%.*s\r\n", commands[i].name, args * 2, " 1 1 1 1 1 1 1 1");
             assert_true(strlen(talk_say(scene->talk, line)) > 3);
             assert_string_equal(talk_say(scene->talk, "PING\r\n"), "+PONG\r\n");
         }
     }
+}
+
+static void wait_answers_when_its_time_is_over_and_what_is_behind_it_then(void **state)
+{
+    struct scene *scene = *state;
+    CONVERSE({"WAIT 0 0", ":0\r\n"}, {"WAIT -1 0", ":0\r\n"},
+             {"WAIT x 0", "-ERR value is not an integer or out of range\r\n"},
+             {"WAIT 1 x", "-ERR timeout is not an integer or out of range\r\n"},
+             {"WAIT 1 9223372036854775807", "-ERR timeout is not an integer or out of range\r\n"},
+             {"WAIT 1 -1", "-ERR timeout is negative\r\n"},
+             {"WAIT 1", "-ERR wrong number of arguments for 'wait' command\r\n"});
+    assert_string_equal(talk_say(scene->talk, "WAIT 1 50\r\nPING\r\nWAIT 2 50\r\n"), "");
+    assert_string_equal(talk_say(scene->talk, "PING\r\n"), "");
+    fake_app_advance(scene->app, 49);
+    fake_app_tick(scene->app);
+    assert_string_equal(talk_say(scene->talk, ""), "");
+    fake_app_advance(scene->app, 1);
+    fake_app_tick(scene->app);
+    assert_string_equal(talk_say(scene->talk, ""), ":0\r\n+PONG\r\n");
+    fake_app_advance(scene->app, 50);
+    fake_app_tick(scene->app);
+    assert_string_equal(talk_say(scene->talk, ""), ":0\r\n+PONG\r\n");
+    struct tly_stats stats;
+    tly_engine_stats(tly_app_engine(scene->app), &stats);
+    assert_int_equal(stats.acks_queued, 4);
+    assert_string_equal(talk_say(scene->talk, "WAIT 1 0\r\n"), ""); /* and is never told */
 }
 
 static void config_get_matches_patterns(void **state)
@@ -193,6 +221,7 @@ int main(void)
         SCENE(a_long_unknown_command_is_shown_in_part),
         SCENE(command_tells_what_there_is),
         SCENE(every_command_answers_something_to_any_number_of_arguments),
+        SCENE(wait_answers_when_its_time_is_over_and_what_is_behind_it_then),
         SCENE(config_get_matches_patterns),
         SCENE(info_has_what_clients_look_for),
     };

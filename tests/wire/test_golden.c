@@ -222,6 +222,12 @@ static void put_probe(struct tly_buf *body)
     tly_probe_put(body, &(struct tly_probe){.nonce = 99, .name = tly_slice_text("n3")});
 }
 
+/* WANTED and KEPT. */
+static void put_one_mark(struct tly_buf *body)
+{
+    tly_ack_put(body, marks, 1);
+}
+
 static void put_probed(struct tly_buf *body)
 {
     struct tly_probe probe = {.nonce = 99, .name = tly_slice_text("n3"), .heard_ms = 1500};
@@ -452,6 +458,8 @@ static const struct golden {
     {"pong.hex", TLY_FRAME_PONG, put_pong, get_ping},
     {"goodbye.hex", TLY_FRAME_GOODBYE, put_goodbye, get_goodbye},
     {"probe.hex", TLY_FRAME_PROBE | TLY_FRAME_IGNORABLE, put_probe, get_probe},
+    {"wanted.hex", TLY_FRAME_WANTED | TLY_FRAME_IGNORABLE, put_one_mark, get_ack},
+    {"kept.hex", TLY_FRAME_KEPT | TLY_FRAME_IGNORABLE, put_one_mark, get_ack},
     {"probed.hex", TLY_FRAME_PROBED | TLY_FRAME_IGNORABLE, put_probed, get_probe},
     {"cold_start.hex", TLY_FRAME_COLD_START, put_cold_start, get_cold_start},
     {"snap_ask.hex", TLY_FRAME_SNAP_ASK, put_snap_ask, get_cold_start},
