@@ -391,8 +391,8 @@ void tly_oplog_check(const struct tly_oplog *log)
         }
     }
     assert(count == log->count && (count > 0 || log->last == 0));
-    const struct tly_block *last = &log->blocks[log->block_count - 1];
-    assert(log->newest == (log->block_count > 0 ? &last->chunks[last->count - 1] : NULL));
+    const struct tly_block *last = log->block_count > 0 ? &log->blocks[log->block_count - 1] : NULL;
+    assert(log->newest == (last != NULL ? &last->chunks[last->count - 1] : NULL));
     (void)last;
     (void)from;
 }
