@@ -2,7 +2,7 @@
 #include "crdt/hash_inline.h"
 #include "crdt/ormap_impl.h"
 
-TLY_ALWAYS_INLINE void set_out(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
+void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
 {
     uint32_t hash = tly_map_hash_from(tly_hash_inline(&map->hash_key, key));
     tly_index_prefetch(&map->index, hash);
@@ -13,21 +13,11 @@ TLY_ALWAYS_INLINE void set_out(const struct tly_ormap *map, struct tly_slice key
     seek->slot = NULL;
 }
 
-TLY_ALWAYS_INLINE void look_ahead(const struct tly_ormap *map, struct tly_seek *seek)
+void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
 {
     seek->arrangement = map->arrangement;
     seek->slot = tly_index_find(&map->index, seek->hash);
     if (seek->slot != NULL) tly_map_prefetch(map, seek->slot);
-}
-
-void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
-{
-    set_out(map, key, seek);
-}
-
-void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
-{
-    look_ahead(map, seek);
 }
 
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)
@@ -72,8 +62,8 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
             if (result != TLY_OK) return result;
             ++*done;
         }
-        if (i < count) set_out(map, arrivals[i].key, &seeks[i % RING]);
-        if (i >= ahead && i - ahead < count) look_ahead(map, &seeks[(i - ahead) % RING]);
+        if (i < count) tly_seek_to(map, arrivals[i].key, &seeks[i % RING]);
+        if (i >= ahead && i - ahead < count) tly_seek_ahead(map, &seeks[(i - ahead) % RING]);
     }
     return TLY_OK;
 }
