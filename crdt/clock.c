@@ -41,11 +41,6 @@ enum tly_result tly_clock_next(struct tly_clock *clock, uint64_t *ts)
     return TLY_OK;
 }
 
-bool tly_clock_admits(const struct tly_clock *clock, uint64_t ts)
-{
-    return ts <= add_clamped(clock->horizon, clock->max_skew_ns) && ts <= TLY_CLOCK_LAST;
-}
-
 uint64_t tly_clock_wants_lease(const struct tly_clock *clock)
 {
     uint64_t needed = add_clamped(clock->last, TLY_CLOCK_LEASE_NS / 2);

@@ -49,8 +49,17 @@ static inline void tly_clock_observe(struct tly_clock *clock, uint64_t ts)
     if (ts > clock->last) clock->last = ts;
 }
 
-/* Whether a ts from elsewhere is within horizon + max_skew. */
-bool tly_clock_admits(const struct tly_clock *clock, uint64_t ts);
+/* The newest ts from elsewhere that is within horizon + max_skew. */
+static inline uint64_t tly_clock_admits_to(const struct tly_clock *clock)
+{
+    bool beyond = clock->max_skew_ns > TLY_CLOCK_LAST - clock->horizon || clock->horizon > TLY_CLOCK_LAST;
+    return beyond ? TLY_CLOCK_LAST : clock->horizon + clock->max_skew_ns;
+}
+
+static inline bool tly_clock_admits(const struct tly_clock *clock, uint64_t ts)
+{
+    return ts <= tly_clock_admits_to(clock);
+}
 
 /*
  * The lease that should be made durable now, or 0 when none is needed: less than half a lease is left above the last

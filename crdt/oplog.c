@@ -1,10 +1,6 @@
-#include "crdt/oplog.h"
+#include "crdt/oplog_impl.h"
 
-#include <assert.h>
-#include <string.h>
-
-/* A chunk with fewer is joined with a neighbour if both together fill no more than three quarters of one. */
-#define CHUNK_LOW (TLY_CHUNK_RECORDS / 4)
+/* Two that are joined fill no more than three quarters of one. */
 #define CHUNK_JOINED_MAX (TLY_CHUNK_RECORDS / 4 * 3)
 #define BLOCK_LOW (TLY_BLOCK_CHUNKS / 4)
 #define BLOCK_JOINED_MAX (TLY_BLOCK_CHUNKS / 4 * 3)
@@ -32,44 +28,16 @@ void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem)
 
 /* ---- finding ---- */
 
-/*
- * The last of `count` items that begins at or before ts, or the first; an item begins with its `from`.  Halved without a branch,
- * which would be guessed wrongly: deaths come at any ts.
- */
-TLY_ALWAYS_INLINE size_t last_from(const char *items, size_t item_bytes, size_t count, uint64_t ts)
-{
-    const char *at = items;
-    for (size_t left = count; left > 1;) {
-        size_t half = left / 2;
-        const char *middle = at + half * item_bytes;
-        uint64_t from;
-        memcpy(&from, middle, sizeof from);
-        at = from <= ts ? middle : at;
-        left -= half;
-    }
-    return (size_t)(at - items) / item_bytes;
-}
-
-static size_t block_of(const struct tly_oplog *log, uint64_t ts)
-{
-    return last_from((const char *)log->blocks, sizeof *log->blocks, log->block_count, ts);
-}
-
 struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts)
 {
     assert(log->block_count > 0);
     size_t newest = log->block_count - 1;
     const struct tly_block *block = &log->blocks[newest];
     if (block->chunks[block->count - 1].from <= ts) return (struct tly_chunk_at){newest, block->count - 1};
-    size_t i = block_of(log, ts);
+    size_t i = tly_oplog_block(log, ts);
     block = &log->blocks[i];
     return (struct tly_chunk_at){
-        i, last_from((const char *)block->chunks, sizeof *block->chunks, block->count, ts)};
-}
-
-static struct tly_chunk *chunk_at(const struct tly_oplog *log, struct tly_chunk_at at)
-{
-    return &log->blocks[at.block].chunks[at.chunk];
+        i, tly_last_from((const char *)block->chunks, sizeof *block->chunks, block->count, ts)};
 }
 
 struct tly_chunk_at tly_oplog_after(const struct tly_oplog *log, struct tly_chunk_at at)
@@ -82,11 +50,29 @@ const struct tly_chunk *tly_oplog_chunk(const struct tly_oplog *log, struct tly_
 {
     if (at.block >= log->block_count) return NULL;
     struct tly_chunk_at after = tly_oplog_after(log, at);
-    *to = after.block < log->block_count ? chunk_at(log, after)->from - 1 : UINT64_MAX;
-    return chunk_at(log, at);
+    *to = after.block < log->block_count ? tly_oplog_at(log, after)->from - 1 : UINT64_MAX;
+    return tly_oplog_at(log, at);
 }
 
 /* ---- room ---- */
+
+/* After whatever may have moved the last chunk. */
+static void note_newest(struct tly_oplog *log)
+{
+    log->newest = NULL;
+    if (log->block_count == 0) return;
+    const struct tly_block *last = &log->blocks[log->block_count - 1];
+    log->newest = &last->chunks[last->count - 1];
+}
+
+static void close_holes(struct tly_chunk *chunk)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < chunk->count; i++)
+        if (chunk->hashes[i] != 0) chunk->hashes[count++] = chunk->hashes[i];
+    assert(count == chunk->live);
+    chunk->count = count;
+}
 
 static bool reserve_block(struct tly_oplog *log, const struct tly_mem *mem)
 {
@@ -205,7 +191,7 @@ static bool divide(struct tly_chunk *chunk, uint64_t to, const struct tly_dots *
 {
     struct tly_timed items[TLY_CHUNK_RECORDS];
     size_t count = dots->list(dots->context, chunk, chunk->from, to, items, TLY_CHUNK_RECORDS);
-    assert(count == chunk->count);
+    assert(count == chunk->live);
     sort_timed(items, count);
     size_t middle = middle_of(items, count);
     if (middle == 0 || middle == count) return false;
@@ -213,8 +199,8 @@ static bool divide(struct tly_chunk *chunk, uint64_t to, const struct tly_dots *
         chunk->hashes[i] = items[i].hash;
     for (size_t i = middle; i < count; i++)
         second->hashes[i - middle] = items[i].hash;
-    chunk->count = (uint32_t)middle;
-    second->count = (uint32_t)(count - middle);
+    chunk->count = chunk->live = (uint32_t)middle;
+    second->count = second->live = (uint32_t)(count - middle);
     second->from = items[middle].ts;
     return true;
 }
@@ -224,7 +210,7 @@ static bool reserve_newest(struct tly_oplog *log, const struct tly_mem *mem, uin
 {
     struct tly_block *block = &log->blocks[log->block_count - 1];
     struct tly_chunk_at at = {log->block_count - 1, block->count - 1};
-    if (block->chunks[at.chunk].count == 0) {
+    if (block->chunks[at.chunk].live == 0) {
         /* Reserved once, and then not used. */
         block->chunks[at.chunk].from = ts;
         block->from = block->chunks[0].from;
@@ -251,32 +237,43 @@ static bool reserve_divided(struct tly_oplog *log, const struct tly_mem *mem, st
         return false;
     }
     (void)tly_oplog_chunk(log, at, &to);
-    struct tly_chunk *chunk = chunk_at(log, at);
+    struct tly_chunk *chunk = tly_oplog_at(log, at);
     if (divide(chunk, to, dots, &second)) {
         insert_chunk_after(log, at, second);
         return true;
     }
     free_chunk(mem, &second);
+    close_holes(chunk);
     return reserve_records(chunk, mem, chunk->count + 1);
 }
 
 bool tly_oplog_divides(const struct tly_oplog *log, uint64_t ts)
 {
     if (ts > log->last || log->block_count == 0) return false;
-    return chunk_at(log, tly_oplog_find(log, ts))->count == TLY_CHUNK_RECORDS;
+    return tly_oplog_at(log, tly_oplog_find(log, ts))->count >= TLY_CHUNK_RECORDS;
+}
+
+static bool reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
+                    const struct tly_dots *dots)
+{
+    if (log->block_count == 0) return begin(log, mem, ts);
+    struct tly_chunk_at at = tly_oplog_find(log, ts);
+    struct tly_chunk *chunk = tly_oplog_at(log, at);
+    bool full = chunk->count == chunk->capacity || chunk->count >= TLY_CHUNK_RECORDS;
+    if (full && chunk->live <= chunk->count / 4 * 3) close_holes(chunk);
+    if (chunk->count < TLY_CHUNK_RECORDS) return reserve_records(chunk, mem, chunk->count + 1);
+    if (ts > log->last) return reserve_newest(log, mem, ts);
+    if (chunk->live <= TLY_CHUNK_RECORDS) return reserve_divided(log, mem, at, dots);
+    return reserve_records(chunk, mem, chunk->count + 1);
 }
 
 bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts,
                        const struct tly_dots *dots)
 {
     if (tly_oplog_newest(log, ts) != NULL) return true;
-    if (log->block_count == 0) return begin(log, mem, ts);
-    struct tly_chunk_at at = tly_oplog_find(log, ts);
-    struct tly_chunk *chunk = chunk_at(log, at);
-    if (chunk->count < TLY_CHUNK_RECORDS) return reserve_records(chunk, mem, chunk->count + 1);
-    if (ts > log->last) return reserve_newest(log, mem, ts);
-    if (chunk->count == TLY_CHUNK_RECORDS) return reserve_divided(log, mem, at, dots);
-    return reserve_records(chunk, mem, chunk->count + 1);
+    bool reserved = reserve(log, mem, ts, dots);
+    note_newest(log);
+    return reserved;
 }
 
 /* ---- records ---- */
@@ -291,7 +288,7 @@ static void begin_earlier(struct tly_oplog *log, uint64_t ts)
 void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash)
 {
     begin_earlier(log, ts);
-    struct tly_chunk *chunk = chunk_at(log, tly_oplog_find(log, ts));
+    struct tly_chunk *chunk = tly_oplog_at(log, tly_oplog_find(log, ts));
     assert(chunk->count < chunk->capacity);
     tly_oplog_append(log, chunk, ts, hash);
 }
@@ -340,10 +337,12 @@ static bool join_chunks(struct tly_oplog *log, const struct tly_mem *mem, struct
     struct tly_block *block = &log->blocks[at.block];
     if (at.chunk + 1 >= block->count) return false;
     struct tly_chunk *chunk = &block->chunks[at.chunk], *next = chunk + 1;
-    uint32_t both = chunk->count + next->count;
+    uint32_t both = chunk->live + next->live;
     if (both > CHUNK_JOINED_MAX || !reserve_records(chunk, mem, both)) return false;
+    close_holes(chunk);
+    close_holes(next);
     memcpy(chunk->hashes + chunk->count, next->hashes, next->count * sizeof *next->hashes);
-    chunk->count = both;
+    chunk->count = chunk->live = both;
     free_chunk(mem, next);
     remove_chunk(log, mem, (struct tly_chunk_at){at.block, at.chunk + 1});
     return true;
@@ -358,110 +357,28 @@ static void emptied(struct tly_oplog *log, const struct tly_mem *mem)
     log->last = 0;
 }
 
-static void tidy_chunk(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
+void tly_oplog_tidy(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at)
 {
-    struct tly_chunk *chunk = chunk_at(log, at);
-    if (chunk->count >= CHUNK_LOW) return;
-    if (chunk->count == 0) {
+    struct tly_chunk *chunk = tly_oplog_at(log, at);
+    if (chunk->live == 0) {
         free_chunk(mem, chunk);
         remove_chunk(log, mem, at);
         if (log->block_count == 0) emptied(log, mem);
-        return;
+    } else if (!join_chunks(log, mem, at) && at.chunk > 0) {
+        (void)join_chunks(log, mem, (struct tly_chunk_at){at.block, at.chunk - 1});
     }
-    if (join_chunks(log, mem, at) || at.chunk == 0) return;
-    (void)join_chunks(log, mem, (struct tly_chunk_at){at.block, at.chunk - 1});
-}
-
-/* Four hashes that are compared at once. */
-typedef uint32_t lanes __attribute__((vector_size(16)));
-
-static inline lanes lanes_equal(const uint32_t *hashes, lanes wanted)
-{
-    lanes four;
-    memcpy(&four, hashes, sizeof four);
-    return (lanes)(four == wanted);
-}
-
-/* The place of a record of this hash; the count when there is none. Sixteen at a time: it is looked for at every death. */
-static uint32_t record_of(const struct tly_chunk *chunk, uint32_t hash)
-{
-    const uint32_t *hashes = chunk->hashes;
-    const lanes wanted = {hash, hash, hash, hash};
-    uint32_t i = 0;
-    for (; i + 16 <= chunk->count; i += 16) {
-        lanes found = lanes_equal(hashes + i, wanted) | lanes_equal(hashes + i + 4, wanted) |
-                      lanes_equal(hashes + i + 8, wanted) | lanes_equal(hashes + i + 12, wanted);
-        uint64_t halves[2];
-        memcpy(halves, &found, sizeof found);
-        if ((halves[0] | halves[1]) != 0) break;
-    }
-    while (i < chunk->count && hashes[i] != hash)
-        i++;
-    return i;
-}
-
-static void take_from(struct tly_oplog *log, const struct tly_mem *mem, struct tly_chunk_at at, uint32_t hash)
-{
-    struct tly_chunk *chunk = chunk_at(log, at);
-    uint32_t i = record_of(chunk, hash);
-    assert(i < chunk->count);
-    /* Those behind move up, so that records that came in order stay in order. */
-    chunk->count--;
-    memmove(&chunk->hashes[i], &chunk->hashes[i + 1], (chunk->count - i) * sizeof *chunk->hashes);
-    log->count--;
-    tidy_chunk(log, mem, at);
-}
-
-void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash)
-{
-    take_from(log, mem, tly_oplog_find(log, ts), hash);
-}
-
-/* Where among the chunks of a block a ts stands if they are spread evenly in time, as they are while many keys come and go. */
-static size_t guess(const struct tly_oplog *log, size_t block, uint64_t ts)
-{
-    uint64_t from = log->blocks[block].from, count = log->blocks[block].count;
-    uint64_t to = block + 1 < log->block_count ? log->blocks[block + 1].from : log->last + 1;
-    if (ts <= from || ts >= to) return ts <= from ? 0 : count - 1;
-    size_t at = (size_t)((double)(ts - from) / (double)(to - from) * (double)count);
-    return at < count ? at : count - 1; /* it may have been rounded up */
-}
-
-void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving)
-{
-    leaving->shape = log->shape;
-    leaving->at.block = block_of(log, leaving->ts);
-    leaving->at.chunk = guess(log, leaving->at.block, leaving->ts);
-    const struct tly_chunk *chunk = chunk_at(log, leaving->at);
-    __builtin_prefetch(chunk);
-    __builtin_prefetch(chunk + 1);
-}
-
-/* How far from the guess it is worth a walk. */
-#define WALK_MAX 4
-
-void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving)
-{
-    const struct tly_block *block = &log->blocks[leaving->at.block];
-    const struct tly_chunk *chunks = block->chunks;
-    size_t at = leaving->at.chunk, walked = 0;
-    for (; walked < WALK_MAX && at > 0 && chunks[at].from > leaving->ts; walked++)
-        at--;
-    for (; walked < WALK_MAX && at + 1 < block->count && chunks[at + 1].from <= leaving->ts; walked++)
-        at++;
-    if (walked == WALK_MAX) at = last_from((const char *)chunks, sizeof *chunks, block->count, leaving->ts);
-    leaving->at.chunk = at;
-    for (uint32_t i = 0; i < chunks[at].count; i += 16)
-        __builtin_prefetch(&chunks[at].hashes[i]);
-}
-
-void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving)
-{
-    bool moved = log->shape != leaving->shape;
-    take_from(log, mem, moved ? tly_oplog_find(log, leaving->ts) : leaving->at, leaving->hash);
+    note_newest(log);
 }
 
 /* ---- the invariant ---- */
+
+static uint32_t records_of(const struct tly_chunk *chunk)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < chunk->count; i++)
+        count += chunk->hashes[i] != 0;
+    return count;
+}
 
 void tly_oplog_check(const struct tly_oplog *log)
 {
@@ -475,12 +392,16 @@ void tly_oplog_check(const struct tly_oplog *log)
             const struct tly_chunk *chunk = &block->chunks[j];
             assert(chunk->from > from && chunk->count <= chunk->capacity);
             assert(empty == 0); /* only the last may be */
-            assert(chunk->count == 0 || chunk->from <= log->last);
+            assert(chunk->live == 0 || chunk->from <= log->last);
+            assert(chunk->live == records_of(chunk));
             from = chunk->from;
-            count += chunk->count;
-            empty += chunk->count == 0;
+            count += chunk->live;
+            empty += chunk->live == 0;
         }
     }
     assert(count == log->count && (count > 0 || log->last == 0));
+    const struct tly_block *last = log->block_count > 0 ? &log->blocks[log->block_count - 1] : NULL;
+    assert(log->newest == (last != NULL ? &last->chunks[last->count - 1] : NULL));
+    (void)last;
     (void)from;
 }

@@ -8,6 +8,9 @@
  * compact.  A chunk has records from its own ts up to that of the next, in no certain order, and is divided when it is full,
  * joined with its neighbour when both are low: a leaf of a B-tree.  Dots of one ts are never divided.
  *
+ * A record that is taken leaves a hole, so that the others stay where their ts lets expect them; holes are closed when the
+ * chunk has no other room, or is joined.
+ *
  * Records are put and taken in O(log n) and touch one chunk.  To divide a chunk one must know the ts of its records: the
  * owner lists them.
  */
@@ -24,9 +27,10 @@
 #define TLY_BLOCK_CHUNKS 128u
 
 struct tly_chunk {
-    uint64_t from; /* no record has an earlier ts, save in the first chunk of all */
-    uint32_t *hashes;
-    uint32_t count, capacity;
+    uint64_t from;            /* no record has an earlier ts, save in the first chunk of all */
+    uint32_t *hashes;         /* 0: a hole; no key has it */
+    uint32_t count, capacity; /* places in use, holes too, and all */
+    uint32_t live;            /* records */
 };
 
 struct tly_block {
@@ -38,9 +42,10 @@ struct tly_block {
 struct tly_oplog {
     struct tly_block *blocks;
     size_t block_count, block_capacity;
-    size_t count;   /* records */
-    uint64_t shape; /* rises when a chunk comes, goes or moves */
-    uint64_t last;  /* the newest ts since the log was empty; 0: it is empty */
+    size_t count;             /* records */
+    struct tly_chunk *newest; /* the last chunk; NULL: there is none */
+    uint64_t shape;           /* rises when a chunk comes, goes or moves */
+    uint64_t last;            /* the newest ts since the log was empty; 0: it is empty */
 };
 
 /* A chunk, by its place. A borrow: valid until the log changes. */
@@ -68,9 +73,8 @@ void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem);
 /* The newest chunk, when a record of this ts goes into it and finds room; else NULL. That is the usual case. */
 static inline struct tly_chunk *tly_oplog_newest(const struct tly_oplog *log, uint64_t ts)
 {
-    if (log->block_count == 0) return NULL;
-    const struct tly_block *block = &log->blocks[log->block_count - 1];
-    struct tly_chunk *chunk = &block->chunks[block->count - 1];
+    struct tly_chunk *chunk = log->newest;
+    if (chunk == NULL) return NULL;
     bool has_room = chunk->count < chunk->capacity && chunk->count < TLY_CHUNK_RECORDS;
     return has_room && chunk->from <= ts ? chunk : NULL;
 }
@@ -80,6 +84,7 @@ static inline void tly_oplog_append(struct tly_oplog *log, struct tly_chunk *chu
                                     uint32_t hash)
 {
     chunk->hashes[chunk->count++] = hash;
+    chunk->live++;
     log->count++;
     if (ts > log->last) log->last = ts;
 }
@@ -94,18 +99,21 @@ void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash);
 /* Takes out the record of a dot. */
 void tly_oplog_remove(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts, uint32_t hash);
 
-/* A record that is to be taken out, and where it was seen; several are looked for before the first is taken. */
+/* A record that is to be taken out. All but the first three are for tly_oplog_take. */
 struct tly_leaving {
+    struct tly_oplog *log;
     uint64_t ts;
     uint32_t hash;
+    uint32_t near; /* its place in the chunk, about */
     uint64_t shape;
     struct tly_chunk_at at;
 };
 
-/* Three steps, each for several before the next: guesses the chunk, finds it, takes the record; each asks for the next one's memory. */
-void tly_oplog_aim(const struct tly_oplog *log, struct tly_leaving *leaving);
-void tly_oplog_seek(const struct tly_oplog *log, struct tly_leaving *leaving);
-void tly_oplog_take(struct tly_oplog *log, const struct tly_mem *mem, const struct tly_leaving *leaving);
+/*
+ * tly_oplog_remove for several, also of different logs: step by step for all of them, each step asking for the memory of the
+ * next. A record that several are of is taken once for each.
+ */
+void tly_oplog_take(struct tly_leaving *leavings, size_t count, const struct tly_mem *mem);
 
 /* The chunk in which a record of this ts stands or would stand. Not of an empty log. */
 struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts);

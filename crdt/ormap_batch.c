@@ -2,9 +2,6 @@
 #include "crdt/hash_inline.h"
 #include "crdt/ormap_impl.h"
 
-/* As many lines as a core fetches at a time, roughly. */
-#define GROUP 16
-
 void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
 {
     uint32_t hash = tly_map_hash_from(tly_hash_inline(&map->hash_key, key));
@@ -47,24 +44,26 @@ enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *see
     return tly_map_apply(map, seek, dot, NULL, outcome);
 }
 
+/* For so many dots the memory of a slot, and then for as many that of an entry, is on its way: what a core fetches at a time, roughly. */
+#define AHEAD 16u
+#define RING (2 * AHEAD)
+
 enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
                                       size_t *done)
 {
-    struct tly_seek seeks[GROUP];
-    enum tly_result result = TLY_OK;
+    struct tly_seek seeks[RING];
+    size_t ahead = count < AHEAD ? count : AHEAD;
     *done = 0;
-    while (*done < count && result == TLY_OK) {
-        struct tly_arrival *group = arrivals + *done;
-        size_t n = count - *done < GROUP ? count - *done : GROUP;
-        for (size_t i = 0; i < n; i++)
-            tly_seek_to(map, group[i].key, &seeks[i]);
-        for (size_t i = 0; i < n; i++)
-            tly_seek_ahead(map, &seeks[i]);
-        for (size_t i = 0; i < n && result == TLY_OK; i++) {
-            struct tly_arrival *arrival = &group[i];
-            result = tly_map_apply(map, &seeks[i], &arrival->dot, arrival->strategy, &arrival->outcome);
-            *done += result == TLY_OK;
+    for (size_t i = 0; *done < count; i++) {
+        if (i >= 2 * ahead) {
+            struct tly_arrival *arrival = &arrivals[*done];
+            enum tly_result result =
+                tly_map_apply(map, &seeks[*done % RING], &arrival->dot, arrival->strategy, &arrival->outcome);
+            if (result != TLY_OK) return result;
+            ++*done;
         }
+        if (i < count) tly_seek_to(map, arrivals[i].key, &seeks[i % RING]);
+        if (i >= ahead && i - ahead < count) tly_seek_ahead(map, &seeks[(i - ahead) % RING]);
     }
-    return result;
+    return TLY_OK;
 }

@@ -326,7 +326,7 @@ static inline void tly_map_add_record(struct tly_ormap *map, uint32_t life, uint
     map->changes++;
 }
 
-static inline void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
+TLY_ALWAYS_INLINE void tly_map_remove_record(struct tly_ormap *map, uint32_t life, uint64_t ts, uint32_t hash)
 {
     struct tly_leavings *leavings = &map->leavings;
     if (leavings->count == TLY_LEAVING_MAX) tly_map_take_leavings(map);

@@ -94,12 +94,11 @@ static enum tly_result insert(struct tly_ormap *map, struct tly_place *place, co
 }
 
 /* Whether the clock lets it in. A generation is made from the clock, so it is held to the same horizon. */
-static bool is_in_time(const struct tly_ormap *map, const struct tly_strategy *strategy,
-                       const struct tly_dot *dot)
+static inline bool is_in_time(uint64_t newest, const struct tly_strategy *strategy, const struct tly_dot *dot)
 {
-    if (!tly_clock_admits(&map->clock, dot->version.ts)) return false;
-    bool generation = strategy->id == TLY_EPOCH_SUM && dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0;
-    return !generation || tly_clock_admits(&map->clock, dot->num[TLY_SUM_EPOCH]);
+    if (dot->version.ts > newest) return false;
+    if (dot->num[TLY_SUM_WINDOW] != 0 || dot->num[TLY_SUM_EPOCH] <= newest) return true;
+    return strategy->id != TLY_EPOCH_SUM || dot->op != TLY_PUT;
 }
 
 enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
@@ -107,19 +106,20 @@ enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice k
     const struct tly_strategy *strategy;
     enum tly_result result = tly_map_strategy_for(map, key, &strategy);
     if (result != TLY_OK) return result;
-    return is_in_time(map, strategy, dot) ? TLY_OK : TLY_CLOCK_AHEAD;
+    return is_in_time(tly_clock_admits_to(&map->clock), strategy, dot) ? TLY_OK : TLY_CLOCK_AHEAD;
 }
 
 enum tly_result tly_ormap_admit_batch(const struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
                                       size_t *admitted)
 {
+    uint64_t newest = tly_clock_admits_to(&map->clock);
     for (*admitted = 0; *admitted < count; ++*admitted) {
         struct tly_arrival *arrival = &arrivals[*admitted];
         const struct tly_strategy *strategy;
         enum tly_result result = tly_map_strategy_for(map, arrival->key, &strategy);
         if (result != TLY_OK) return result;
         if (arrival->strategy != NULL && arrival->strategy != strategy) return TLY_WRONG_STRATEGY;
-        if (!is_in_time(map, strategy, &arrival->dot)) return TLY_CLOCK_AHEAD;
+        if (!is_in_time(newest, strategy, &arrival->dot)) return TLY_CLOCK_AHEAD;
         arrival->strategy = strategy;
     }
     return TLY_OK;
@@ -220,12 +220,15 @@ static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_seek 
                                    const struct tly_dot *dot)
 {
     struct tly_place place;
-    uint32_t life = tly_map_life_find(map, dot->version.origin);
-    if (life == TLY_NO_LIFE || life == map->own) return TLY_MORE;
-    if (dot->version.ts <= map->lives[life].mark || map->lives[life].state >= TLY_LIFE_SETTLED)
-        return TLY_MORE;
-    if (!tly_map_sought(map, seek, &place)) return TLY_MORE;
-    map->last_life = life;
+    uint32_t life = map->last_life;
+    if (life == TLY_NO_LIFE || map->lives[life].origin != dot->version.origin) {
+        life = tly_map_life_find(map, dot->version.origin);
+        if (life == TLY_NO_LIFE) return TLY_MORE;
+        map->last_life = life;
+    }
+    const struct tly_map_life *known = &map->lives[life];
+    bool stale = dot->version.ts <= known->mark || known->state >= TLY_LIFE_SETTLED;
+    if (life == map->own || stale || !tly_map_sought(map, seek, &place)) return TLY_MORE;
     return tly_quick_replace(map, &place, dot, life);
 }
 

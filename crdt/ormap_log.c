@@ -202,9 +202,10 @@ static void gather(const struct wish *wish, const struct tly_chunk *chunk, struc
     struct tly_slot *slots[GROUP];
     ahead->at = ahead->count = 0;
     ahead->all = true;
-    for (uint32_t first = 0; first < chunk->count; first += GROUP) {
-        uint32_t n = chunk->count - first < GROUP ? chunk->count - first : GROUP;
-        const uint32_t *hashes = chunk->hashes + first;
+    for (uint32_t next = 0; next < chunk->count;) {
+        uint32_t hashes[GROUP], n = 0;
+        for (; n < GROUP && next < chunk->count; next++)
+            if (chunk->hashes[next] != 0) hashes[n++] = chunk->hashes[next];
         for (uint32_t i = 0; i < n; i++)
             tly_index_prefetch(index, hashes[i]);
         for (uint32_t i = 0; i < n; i++) {
@@ -243,11 +244,8 @@ void tly_map_take_leavings(struct tly_ormap *map)
     struct tly_leavings *leavings = &map->leavings;
     map->changes++;
     for (uint32_t i = 0; i < leavings->count; i++)
-        tly_oplog_aim(&map->lives[leavings->life[i]].log, &leavings->of[i]);
-    for (uint32_t i = 0; i < leavings->count; i++)
-        tly_oplog_seek(&map->lives[leavings->life[i]].log, &leavings->of[i]);
-    for (uint32_t i = 0; i < leavings->count; i++)
-        tly_oplog_take(&map->lives[leavings->life[i]].log, &map->mem, &leavings->of[i]);
+        leavings->of[i].log = &map->lives[leavings->life[i]].log;
+    tly_oplog_take(leavings->of, leavings->count, &map->mem);
     leavings->count = 0;
 }
 

@@ -136,8 +136,8 @@ TLY_ALWAYS_INLINE void fill_spot(const struct spot *spot, const uint8_t *bytes, 
 }
 
 /* Finds the spot and lets the dot in there. */
-TLY_ALWAYS_INLINE enum tly_result take_spot(struct tly_ormap *map, const struct tly_place *place,
-                                            const struct fresh *fresh)
+static enum tly_result take_spot(struct tly_ormap *map, const struct tly_place *place,
+                                 const struct fresh *fresh)
 {
     uint8_t bytes[TLY_CELL_FIXED_MAX];
     struct spot spot = {0};
@@ -157,6 +157,105 @@ TLY_ALWAYS_INLINE enum tly_result take_spot(struct tly_ormap *map, const struct 
     return TLY_OK;
 }
 
+/* ---- counting on ---- */
+
+/*
+ * What is most usual of all: the entry's one cell is this life's, and of the new dot nothing differs but the version and numbers
+ * that take as many bytes. Then nothing but those is written.
+ */
+struct alone {
+    uint8_t *at;
+    unsigned shape;
+    struct tly_oplog *log;
+    struct tly_chunk *chunk; /* where the record goes */
+    uint64_t old_ts;
+};
+
+/* False: it is not that case. */
+TLY_ALWAYS_INLINE bool is_alone(const struct tly_ormap *map, struct tly_entry *entry, uint32_t life,
+                                uint64_t ts, struct alone *alone)
+{
+    /* No print and no sums have to follow. */
+    if ((entry->flags & (TLY_ENTRY_LOCAL | TLY_ENTRY_PRINTED)) != 0) return false;
+    alone->at = (uint8_t *)entry + tly_entry_cells_offset(entry);
+    alone->shape = tly_shape_load(alone->at);
+    if ((alone->shape & TLY_LAST_BIT) == 0 || life >= TLY_LIFE_SHORT || alone->at[2] != life) return false;
+    alone->old_ts = tly_word_load(alone->at + 3);
+    alone->log = &map->lives[life].log;
+    alone->chunk = tly_oplog_newest(alone->log, ts);
+    return alone->old_ts < ts && alone->chunk != NULL;
+}
+
+/* The cell becomes a sealed one of this version. */
+TLY_ALWAYS_INLINE void renew(struct tly_ormap *map, const struct tly_place *place, const struct alone *alone,
+                             uint32_t life, uint64_t ts)
+{
+    tly_word_store(alone->at + 3, ts);
+    tly_oplog_append(alone->log, alone->chunk, ts, place->hash);
+    map->changes++;
+    if (alone->old_ts != 0) tly_map_remove_record(map, life, alone->old_ts, place->hash);
+}
+
+/* The words of a cell, as they are read one after the other. */
+struct words {
+    uint8_t *at;
+    unsigned codes;
+};
+
+/* Whether the next word is this one, folded if it is signed. */
+TLY_ALWAYS_INLINE bool next_is(struct words *words, uint64_t word)
+{
+    unsigned code = words->codes & 7;
+    bool is = (tly_word_load(words->at) & tly_mask_of_code[code]) == word;
+    words->at += tly_width_of(code);
+    words->codes >>= 3;
+    return is;
+}
+
+/* Writes over a word of this code, and no other bit: another cell or block may follow. */
+TLY_ALWAYS_INLINE void put_over(uint8_t *at, unsigned code, uint64_t word)
+{
+    tly_word_store(at, (tly_word_load(at) & ~tly_mask_of_code[code]) | word);
+}
+
+/* A shard of the same window and epoch. */
+static bool counts_on(struct tly_ormap *map, const struct tly_place *place, const struct tly_dot *dot,
+                      uint32_t life)
+{
+    struct alone alone;
+    const uint64_t *num = dot->num;
+    if (!is_alone(map, place->entry, life, dot->version.ts, &alone)) return false;
+    struct words words = {alone.at + 11, alone.shape};
+    if (dot->op != TLY_PUT || (alone.shape >> TLY_KIND_SHIFT & 3) != TLY_KIND_PUT) return false;
+    if (!next_is(&words, num[TLY_SUM_WINDOW]) || !next_is(&words, num[TLY_SUM_EPOCH])) return false;
+    uint64_t count = tly_folded(num[TLY_SUM_COUNT]), aux = tly_folded(num[TLY_SUM_AUX]);
+    unsigned count_code = words.codes & 7, aux_code = words.codes >> 3 & 7;
+    if (tly_code_for(count) != count_code || tly_code_for(aux) != aux_code || dot->bytes.n != 0) return false;
+    put_over(words.at, count_code, count);
+    put_over(words.at + tly_width_of(count_code), aux_code, aux);
+    renew(map, place, &alone, life, dot->version.ts);
+    return true;
+}
+
+/* A register of the same epoch that rises. */
+static bool rises(struct tly_ormap *map, const struct tly_place *place, const struct tly_dot *dot,
+                  uint32_t life)
+{
+    struct alone alone;
+    const uint64_t *num = dot->num;
+    if (!is_alone(map, place->entry, life, dot->version.ts, &alone)) return false;
+    struct words words = {alone.at + 11, alone.shape};
+    if (dot->op != TLY_PUT || (alone.shape >> TLY_KIND_SHIFT & 3) != TLY_KIND_PUT) return false;
+    if (!next_is(&words, num[0]) || (num[2] | num[3] | dot->bytes.n) != 0) return false;
+    unsigned code = words.codes & 7;
+    uint64_t before = tly_unfolded(tly_word_load(words.at) & tly_mask_of_code[code]);
+    uint64_t count = tly_folded(num[1]);
+    if (tly_code_for(count) != code || (int64_t)num[1] < (int64_t)before) return false;
+    put_over(words.at, code, count);
+    renew(map, place, &alone, life, dot->version.ts);
+    return true;
+}
+
 #define SUM_SIGNS (1u << TLY_SUM_COUNT | 1u << TLY_SUM_AUX)
 #define MAX_SIGNS (1u << 1)
 
@@ -168,15 +267,17 @@ static inline bool is_sound(const struct fresh *fresh)
     return fresh->sums || (dot->num[2] | dot->num[3]) == 0;
 }
 
-static enum tly_result replace_sum(struct tly_ormap *map, const struct tly_place *place,
-                                   const struct tly_dot *dot, uint32_t life)
+static __attribute__((noinline)) enum tly_result replace_sum(struct tly_ormap *map,
+                                                             const struct tly_place *place,
+                                                             const struct tly_dot *dot, uint32_t life)
 {
     struct fresh fresh = {dot, dot->version.ts, life, SUM_SIGNS, true, false};
     return is_sound(&fresh) ? take_spot(map, place, &fresh) : TLY_MORE;
 }
 
-static enum tly_result replace_max(struct tly_ormap *map, const struct tly_place *place,
-                                   const struct tly_dot *dot, uint32_t life)
+static __attribute__((noinline)) enum tly_result replace_max(struct tly_ormap *map,
+                                                             const struct tly_place *place,
+                                                             const struct tly_dot *dot, uint32_t life)
 {
     struct fresh fresh = {dot, dot->version.ts, life, MAX_SIGNS, false, false};
     return is_sound(&fresh) ? take_spot(map, place, &fresh) : TLY_MORE;
@@ -187,16 +288,29 @@ enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place 
 {
     if (!tly_entry_is_held(place->entry)) return TLY_MORE;
     switch (place->entry->flags & TLY_ENTRY_STRATEGY) {
-    case TLY_EPOCH_SUM: return replace_sum(map, place, dot, life);
-    case TLY_EPOCH_MAX: return replace_max(map, place, dot, life);
+    case TLY_EPOCH_SUM: return counts_on(map, place, dot, life) ? TLY_OK : replace_sum(map, place, dot, life);
+    case TLY_EPOCH_MAX: return rises(map, place, dot, life) ? TLY_OK : replace_max(map, place, dot, life);
     default: return TLY_MORE;
     }
+}
+
+/* The entry's one cell is an unsealed shard. */
+static bool seal_alone(struct tly_ormap *map, const struct tly_place *place, uint64_t ts)
+{
+    struct alone alone;
+    if (!is_alone(map, place->entry, map->own, ts, &alone)) return false;
+    unsigned kind = alone.shape >> TLY_KIND_SHIFT & 3;
+    if (kind != TLY_KIND_UNSEALED && kind != TLY_KIND_UNSEALED_AUX) return false;
+    tly_shape_store(alone.at, (alone.shape & ~(3u << TLY_KIND_SHIFT)) | TLY_KIND_PUT << TLY_KIND_SHIFT);
+    renew(map, place, &alone, map->own, ts);
+    return true;
 }
 
 enum tly_result tly_quick_seal(struct tly_ormap *map, const struct tly_place *place, uint64_t ts)
 {
     const struct tly_entry *entry = place->entry;
     if (!tly_entry_is_held(entry) || (entry->flags & TLY_ENTRY_STRATEGY) != TLY_EPOCH_SUM) return TLY_MORE;
+    if (seal_alone(map, place, ts)) return TLY_OK;
     struct tly_cells cells = tly_cells_of(entry, tly_epoch_sum());
     struct tly_cell cell;
     bool alone = true;

@@ -9,8 +9,9 @@ struct row {
 struct tly_registry {
     struct tly_mem mem;
     size_t count;
-    uint16_t end[256]; /* by a key's first byte: behind the last row that may be its prefix */
-    struct row rows[]; /* ascending by bytes */
+    const struct tly_strategy *shortest; /* of the empty prefix; NULL: there is none */
+    uint16_t from[256], end[256];        /* by a key's first byte: the rows that begin with it */
+    struct row rows[];                   /* ascending by bytes */
 };
 
 static size_t bytes_for(size_t count)
@@ -56,9 +57,11 @@ static size_t place_of(const struct tly_registry *registry, struct tly_slice pre
 /* Rows that begin with a byte stand together; the empty prefix, the first of all, stands before every one. */
 static void index_rows(struct tly_registry *registry)
 {
-    size_t at = 0;
+    size_t at = registry->count > 0 && registry->rows[0].n == 0 ? 1 : 0;
+    registry->shortest = at > 0 ? registry->rows[0].strategy : NULL;
     for (unsigned byte = 0; byte < 256; byte++) {
-        while (at < registry->count && (registry->rows[at].n == 0 || registry->rows[at].bytes[0] <= byte))
+        registry->from[byte] = (uint16_t)at;
+        while (at < registry->count && registry->rows[at].bytes[0] == byte)
             at++;
         registry->end[byte] = (uint16_t)at;
     }
@@ -90,15 +93,14 @@ enum tly_result tly_registry_with(const struct tly_registry *registry, struct tl
 
 const struct tly_strategy *tly_registry_find(const struct tly_registry *registry, struct tly_slice key)
 {
-    if (registry->count == 0) return NULL;
-    const struct row *rows = registry->rows;
-    const struct tly_strategy *shortest = rows[0].n == 0 ? rows[0].strategy : NULL;
-    if (key.n == 0) return shortest;
+    if (key.n == 0) return registry->shortest;
+    size_t from = registry->from[key.p[0]], i = registry->end[key.p[0]];
     /* A longer prefix of the same key sorts after a shorter one, so the last match is the longest. */
-    for (size_t i = registry->end[key.p[0]]; i-- > 0 && rows[i].n > 0 && rows[i].bytes[0] == key.p[0];)
-        if (rows[i].n <= key.n && tly_slice_equal(prefix_of(&rows[i]), tly_slice_of(key.p, rows[i].n)))
-            return rows[i].strategy;
-    return shortest;
+    for (; i > from; i--) {
+        const struct row *row = &registry->rows[i - 1];
+        if (row->n <= key.n && memcmp(row->bytes, key.p, row->n) == 0) return row->strategy;
+    }
+    return registry->shortest;
 }
 
 size_t tly_registry_count(const struct tly_registry *registry)

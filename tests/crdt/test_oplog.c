@@ -65,7 +65,7 @@ static void claim_log_equals(const struct tly_oplog *log, const struct list *lis
         claim(chunk->from > from && chunk->from <= to);
         from = chunk->from;
         size_t count = list_dots(list, chunk, from, to, dots, RECORDS);
-        claim(count == chunk->count);
+        claim(count == chunk->live);
         for (size_t i = 0; i < count; i++) {
             struct tly_chunk_at place = tly_oplog_find(log, dots[i].ts);
             claim(place.block == at.block && place.chunk == at.chunk);
