@@ -307,7 +307,6 @@ struct peer {
     uint64_t clock_refusals;       /* … and how often that was */
     bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
     uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
-    unsigned failures;             /* rounds of it in succession that could not be applied */
     struct snap_out *aside;        /* a snapshot to it whose connection went; NULL: none */
     uint64_t aside_life;           /* … the life of it that it was for */
     uint64_t aside_until;
