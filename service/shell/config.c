@@ -441,6 +441,60 @@ static void get_forget_after(const struct tly_config *config, char *value, size_
     snprintf(value, size, "%" PRIu64, config->forget_after_ms / 1000);
 }
 
+/* ---- the clients of proxies ---- */
+
+static const char *const client_ip_names[] = {
+    [TLY_CLIENT_IP_FORWARDED] = "forwarded",
+    [TLY_CLIENT_IP_REAL_IP] = "real-ip",
+    [TLY_CLIENT_IP_CONNECTION] = "connection",
+};
+
+static bool set_client_ip(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "forwarded, real-ip or connection";
+    for (size_t i = 0; i < sizeof client_ip_names / sizeof client_ip_names[0]; i++) {
+        if (strcmp(value, client_ip_names[i]) != 0) continue;
+        config->client_ip = (enum tly_client_ip)i;
+        return true;
+    }
+    return false;
+}
+
+static void get_client_ip(const struct tly_config *config, char *value, size_t size)
+{
+    strlcpy(value, client_ip_names[config->client_ip], size);
+}
+
+static bool parse_small(const char *text, uint32_t most, uint32_t *number)
+{
+    unsigned long long wide;
+    if (!parse_number(text, most, &wide) || wide == 0) return false;
+    *number = (uint32_t)wide;
+    return true;
+}
+
+static bool set_trusted_hops(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a number from 1 to 16";
+    return parse_small(value, 16, &config->trusted_hops);
+}
+
+static void get_trusted_hops(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%" PRIu32, config->trusted_hops);
+}
+
+static bool set_ipv6_prefix(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a number from 1 to 128";
+    return parse_small(value, 128, &config->ipv6_prefix);
+}
+
+static void get_ipv6_prefix(const struct tly_config *config, char *value, size_t size)
+{
+    snprintf(value, size, "%" PRIu32, config->ipv6_prefix);
+}
+
 static bool set_log(struct tly_config *config, const char *value, const char **expected)
 {
     *expected = "error, warn, info or debug";
@@ -473,6 +527,9 @@ static const struct setting settings[] = {
     {"compact_min", set_compact_min, get_compact_min},
     {"tombstone_grace", set_tombstone_grace, get_tombstone_grace},
     {"forget_after", set_forget_after, get_forget_after},
+    {"client_ip", set_client_ip, get_client_ip},
+    {"trusted_hops", set_trusted_hops, get_trusted_hops},
+    {"ipv6_prefix", set_ipv6_prefix, get_ipv6_prefix},
     {"log", set_log, get_log},
 };
 
@@ -511,7 +568,7 @@ bool tly_config_put(struct tly_config *config, const char *key, const char *valu
 {
     const struct setting *setting = find(key);
     if (setting == NULL) {
-        char known[256];
+        char known[512];
         known_keys(known, sizeof known);
         snprintf(error->text, sizeof error->text, "%.100s: no such setting; expected one of: %s", key, known);
         return false;
@@ -551,6 +608,8 @@ void tly_config_init(struct tly_config *config)
         .mesh_max = 16,
         .tombstone_grace_ms = 300000,
         .forget_after_ms = 86400000,
+        .trusted_hops = 1,
+        .ipv6_prefix = 64,
         .level = TLY_LEVEL_INFO,
     };
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

@@ -22,6 +22,9 @@ struct tly_listen {
     char path[108]; /* of a unix socket */
 };
 
+/* Whose word a client's address is: that of X-Forwarded-For, of X-Real-IP, or the connection's own. */
+enum tly_client_ip { TLY_CLIENT_IP_FORWARDED, TLY_CLIENT_IP_REAL_IP, TLY_CLIENT_IP_CONNECTION };
+
 #define TLY_SECRET_BYTES_MAX 255
 
 struct tly_config {
@@ -42,6 +45,9 @@ struct tly_config {
     enum tly_on_full on_full;
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;
+    enum tly_client_ip client_ip;
+    uint32_t trusted_hops; /* proxies on the way whose X-Forwarded-For is believed, at least 1 */
+    uint32_t ipv6_prefix;  /* bits of an IPv6 address that make a client, 1 to 128 */
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

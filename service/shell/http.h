@@ -87,6 +87,16 @@ bool tly_http_whole_body(const struct tly_http_request *request, struct tly_buf 
 /* Retry-After, RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) for a verdict. */
 void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict);
 
+/* Room for an IPv6 network. */
+#define TLY_HTTP_IP_BYTES 64
+
+/*
+ * What proxies say of the request that they ask about: its "ip", "host", "path", "method" or "scheme"; p NULL when none said. The
+ * address is canonical, and of an IPv6 address the network (settings client_ip, trusted_hops, ipv6_prefix); it may lie in text,
+ * which has room for TLY_HTTP_IP_BYTES. False: no such word.
+ */
+bool tly_http_said(const struct tly_exchange *x, const char *name, char *text, struct tly_slice *value);
+
 /* http_routes_check.c, http_routes_forward.c */
 tly_http_handler tly_http_run_check, tly_http_run_forward;
 /* http_routes_counter.c */

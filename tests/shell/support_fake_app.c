@@ -116,6 +116,12 @@ struct tly_engine *tly_app_engine(struct tly_app *app)
     return app->engine;
 }
 
+void fake_app_set(struct tly_app *app, const char *assignment)
+{
+    struct tly_config_error error;
+    if (!tly_config_set(&app->config, assignment, &error)) fail_msg("%s", error.text);
+}
+
 const struct tly_config *tly_app_config(const struct tly_app *app)
 {
     return &app->config;

@@ -22,6 +22,8 @@ void fake_app_fail(struct tly_app *app, enum tly_result result, size_t count);
 /* A named limit; fields is a list ended by NULL. */
 void fake_app_limit(struct tly_app *app, const char *name, const char *rate, enum tly_algorithm algorithm,
                     const char *const *fields);
+/* Sets one setting, as on the command line. */
+void fake_app_set(struct tly_app *app, const char *assignment);
 /* Answers wait for this batch; 0: for none. Batches up to `stored` are. */
 void fake_app_batches(struct tly_app *app, uint64_t pending, uint64_t stored);
 void fake_app_unready(struct tly_app *app, const char *reasons);

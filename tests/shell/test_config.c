@@ -79,6 +79,10 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"tombstone_grace", "1"},
         {"tombstone_grace", "604800"},
         {"forget_after", "31622400"},
+        {"client_ip", "real-ip"},
+        {"client_ip", "forwarded"},
+        {"trusted_hops", "16"},
+        {"ipv6_prefix", "128"},
         {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -139,6 +143,11 @@ static void a_bad_setting_says_what_was_expected_and_changes_nothing(void **stat
         {"tombstone_grace=0", "seconds"},
         {"tombstone_grace=604801", "seconds"},
         {"forget_after=5m", "seconds"},
+        {"client_ip=header", "forwarded, real-ip or connection"},
+        {"trusted_hops=0", "from 1 to 16"},
+        {"trusted_hops=17", "from 1 to 16"},
+        {"ipv6_prefix=0", "from 1 to 128"},
+        {"ipv6_prefix=129", "from 1 to 128"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tly_config config = fresh(), before = fresh();

@@ -284,13 +284,13 @@ static void what_every_request_has_comes_from_what_proxies_say(void **state)
     } cases[] = {
         {"", {"192.0.2.7", "tally.test", "", "POST", "http"}},
         {"X-Real-IP: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\n",
-         {"10.0.0.1", "tally.test", "", "POST", "http"}},
+         {"10.0.0.2", "tally.test", "", "POST", "http"}},
         {"X-Forwarded-For: 6.6.6.6, 10.0.0.3 , 10.0.0.4\r\n", {"10.0.0.4", "tally.test", "", "POST", "http"}},
         {"X-Forwarded-Host: shop.test\r\nX-Forwarded-Uri: /a/b?c\r\nX-Forwarded-Method: PUT\r\nX-Forwarded-Proto: https\r\n",
          {"192.0.2.7", "shop.test", "/a/b", "PUT", "https"}},
         {"X-Original-URI: /o?x\r\nX-Forwarded-Uri: /f\r\nX-Original-Method: PATCH\r\n",
          {"192.0.2.7", "tally.test", "/o", "PATCH", "http"}},
-        {"X-Tally-Ip: 10.9.9.9\r\nX-Real-IP: 10.0.0.1\r\n", {"10.9.9.9", "tally.test", "", "POST", "http"}},
+        {"X-Tally-Ip: 10.9.9.9\r\nX-Tally-Path: /p\r\n", {"192.0.2.7", "tally.test", "", "POST", "http"}},
     };
     fake_app_limit(scene->app, "edge", "1000/60s", TLY_FIXED_WINDOW, usual);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -301,6 +301,67 @@ static void what_every_request_has_comes_from_what_proxies_say(void **state)
         assert_int_equal(ask(scene, "POST /check/edge?hits=3", cases[i].headers, NULL).status, 200);
         assert_int_equal(left(scene, "edge", fields, 5), before - 3);
     }
+}
+
+/* I6: what stands left of the trusted hops is anybody's word; one client has one spelling, and all of its network. */
+static void a_forged_address_is_no_other_client(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        const char *setting, *headers, *ip;
+    } cases[] = {
+        {"trusted_hops=1", "X-Forwarded-For: 6.6.6.6, 10.0.0.4\r\n", "10.0.0.4"},
+        {"trusted_hops=1", "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-For: 10.0.0.4\r\n",
+         "10.0.0.4"},
+        {"trusted_hops=1", "X-Forwarded-For: 10.0.0.4:5122\r\n", "10.0.0.4"},
+        {"trusted_hops=1", "X-Forwarded-For: ::ffff:10.0.0.4\r\n", "10.0.0.4"},
+        {"trusted_hops=1", "X-Forwarded-For: 10.0.0.4, ,\r\n", "10.0.0.4"},
+        {"trusted_hops=1", "X-Forwarded-For: ,\r\n", "192.0.2.7"},
+        {"trusted_hops=2", "X-Forwarded-For: 6.6.6.6, 10.0.0.4, 10.0.0.5\r\n", "10.0.0.4"},
+        {"trusted_hops=2", "X-Forwarded-For: 6.6.6.6, 10.0.0.4\r\nX-Forwarded-For: 10.0.0.5\r\n", "10.0.0.4"},
+        {"trusted_hops=2", "X-Forwarded-For: 10.0.0.5\r\n", "10.0.0.5"},
+        {"trusted_hops=1", "X-Forwarded-For: 2001:DB8:0:1::1\r\n", "2001:db8:0:1::/64"},
+        {"trusted_hops=1", "X-Forwarded-For: 2001:db8:0:1:ffff::2\r\n", "2001:db8:0:1::/64"},
+        {"trusted_hops=1", "X-Forwarded-For: [2001:db8:0:1::3]:80\r\n", "2001:db8:0:1::/64"},
+        {"ipv6_prefix=48", "X-Forwarded-For: 2001:db8:0:1::1\r\n", "2001:db8::/48"},
+        {"ipv6_prefix=61", "X-Forwarded-For: 2001:db8:0:f::1\r\n", "2001:db8:0:8::/61"},
+        {"ipv6_prefix=128", "X-Forwarded-For: 2001:db8:0:1::1\r\n", "2001:db8:0:1::1"},
+        {"ipv6_prefix=64", "X-Forwarded-For: unknown\r\n", "unknown"},
+        {"client_ip=real-ip", "X-Real-IP: 10.0.0.1\r\nX-Forwarded-For: 6.6.6.6\r\n", "10.0.0.1"},
+        {"client_ip=real-ip", "X-Forwarded-For: 6.6.6.6\r\n", "192.0.2.7"},
+        {"client_ip=connection", "X-Real-IP: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\n", "192.0.2.7"},
+        {"client_ip=forwarded", "X-Real-IP: 6.6.6.6\r\n", "192.0.2.7"},
+    };
+    static const char *const ip[] = {"ip", NULL};
+    fake_app_limit(scene->app, "edge", "1000/60s", TLY_FIXED_WINDOW, ip);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tly_field client = field("ip", cases[i].ip);
+        fake_app_set(scene->app, cases[i].setting);
+        uint64_t before = left(scene, "edge", &client, 1);
+        assert_int_equal(ask(scene, "GET /check/edge", cases[i].headers, NULL).status, 200);
+        if (left(scene, "edge", &client, 1) != before - 1)
+            fail_msg("%s %s", cases[i].setting, cases[i].headers);
+    }
+}
+
+static void the_query_may_name_a_header(void **state)
+{
+    struct scene *scene = *state;
+    struct tly_field t1 = field("tenant", "t1"), none = field("tenant", "");
+    fake_app_limit(scene->app, "api", "10/60s", TLY_FIXED_WINDOW, tenant);
+    (void)ask(scene, "GET /check/api?header.tenant=X-Api-Key", "x-api-key: t1\r\nX-Tally-Tenant: t2\r\n",
+              NULL);
+    assert_int_equal(left(scene, "api", &t1, 1), 9);
+    /* Whoever leaves the header out shares one count with all who do. */
+    (void)ask(scene, "GET /check/api?header.tenant=X-Api-Key", "X-Tally-Tenant: t2\r\n", NULL);
+    assert_int_equal(left(scene, "api", &none, 1), 9);
+    (void)get(scene, "/check/api?tenant=t1&header.other=X-Other");
+    assert_int_equal(left(scene, "api", &t1, 1), 8);
+    assert_problem(get(scene, "/check/api?tenant=t1&header.tenant=X-Api-Key"), 400, "bad_query");
+    assert_problem(get(scene, "/check/api?header.tenant="), 400, "bad_query");
+    char longest[128] = "/check/api?header.tenant=";
+    memset(longest + strlen(longest), 'x', 64);
+    assert_problem(get(scene, longest), 400, "bad_query");
 }
 
 static void a_name_is_quoted_as_a_structured_field(void **state)
@@ -330,6 +391,8 @@ int main(void)
         SCENE(the_query_is_decoded),
         SCENE(fields_come_from_query_then_header),
         SCENE(what_every_request_has_comes_from_what_proxies_say),
+        SCENE(a_forged_address_is_no_other_client),
+        SCENE(the_query_may_name_a_header),
         SCENE(a_name_is_quoted_as_a_structured_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
