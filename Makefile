@@ -367,10 +367,12 @@ coverage: ## unit tests and corpora with gcov; a table of lines covered
 PUBLIC := $(filter-out %_internal.h,$(wildcard crdt/*.h wire/*.h service/engine/*.h))
 MANUALS := $(wildcard man/*.[1-8])
 DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md)
+EXAMPLES := $(wildcard tools/examples/*)
 manual_dir = $(MANDIR)/man$(subst .,,$(suffix $1))
 INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl $(BINDIR)/tally-link \
     $(addprefix $(LIBDIR)/,$(notdir $(LIB_crdt) $(LIB_wire) $(LIB_engine))) \
     $(addprefix $(INCLUDEDIR)/,$(PUBLIC)) $(addprefix $(DOCDIR)/,$(DOCS)) \
+    $(patsubst tools/%,$(DOCDIR)/%,$(EXAMPLES)) \
     $(foreach m,$(MANUALS),$(call manual_dir,$m)/$(notdir $m))
 
 install: all ## under $(DESTDIR)$(PREFIX)
@@ -381,8 +383,9 @@ install: all ## under $(DESTDIR)$(PREFIX)
 	$(foreach h,$(PUBLIC),$(INSTALL) -m 644 $h $(DESTDIR)$(INCLUDEDIR)/$h &&) :
 	$(foreach m,$(MANUALS),$(INSTALL) -m 644 $m $(DESTDIR)$(call manual_dir,$m) &&) :
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(DOCDIR)/examples
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(DOCDIR) $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(sort $(dir $(PUBLIC)))) \
+	-rmdir $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR) $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(sort $(dir $(PUBLIC)))) \
 	    $(DESTDIR)$(INCLUDEDIR)/service $(DESTDIR)$(INCLUDEDIR)
