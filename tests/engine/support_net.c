@@ -1,62 +1,12 @@
 #include "tests/engine/support_net.h"
 
+#include "tests/engine/support_net_impl.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum what { ACCEPT, CONNECT, DATA, CLOSE, DRAIN };
-
-struct flight {
-    uint64_t at, seq;
-    enum what what;
-    size_t node;
-    uint64_t conn;
-    uint8_t *bytes;
-    size_t n;
-};
-
-/* The two ends of one connection; id 0: that end is gone. */
-struct wire {
-    size_t node[2];
-    uint64_t id[2];
-    uint64_t free_at[2]; /* of a thin link: when all that was handed over at that end has left it */
-};
-
-struct batch {
-    uint8_t *bytes;
-    size_t n;
-};
-
-struct node {
-    struct tly_engine *engine;
-    struct tly_engine_config config;
-    unsigned joins;
-    bool paused;
-    bool is_due_known; /* nothing has happened there since due was asked for */
-    uint64_t due;
-    int64_t wall_shift;
-    struct batch *batches;
-    size_t batch_count, woken;
-    size_t batches_before; /* of its earlier lives */
-    size_t leases;
-};
-
-struct net {
-    uint64_t now, delay, seq, next_accept, bytes, engines_made;
-    uint64_t rate, kernel; /* of every link; rate 0: no end */
-    struct node nodes[NET_NODES_MAX];
-    size_t node_count;
-    bool blocked[NET_NODES_MAX][NET_NODES_MAX];
-    struct flight *flights;
-    size_t flight_count, flight_capacity;
-    struct flight *waiting; /* for paused nodes */
-    size_t waiting_count;
-    struct wire *wires;
-    size_t wire_count, wire_capacity;
-};
 
 struct net *net_new(uint64_t delay_ns)
 {
@@ -119,7 +69,7 @@ static bool lands_before(const struct flight *a, const struct flight *b)
 }
 
 /* The flights are a heap, the next to land first. */
-static void push_flight(struct net *net, struct flight flight)
+void net_push_flight(struct net *net, struct flight flight)
 {
     if (net->flight_count == net->flight_capacity) {
         net->flight_capacity = net->flight_capacity * 2 + 64;
@@ -146,16 +96,19 @@ static struct flight pop_flight(struct net *net)
     return first;
 }
 
-static void send_off_at(struct net *net, struct flight flight, uint64_t at)
+void net_send_off(struct net *net, struct flight flight, uint64_t at)
 {
     flight.at = at;
     flight.seq = net->seq++;
-    push_flight(net, flight);
+    net_push_flight(net, flight);
 }
 
-static void send_off(struct net *net, struct flight flight)
+/* To one end of a wire. */
+static void send_to_end(struct net *net, struct wire *wire, int end, struct flight flight, uint64_t at)
 {
-    send_off_at(net, flight, net->now + net->delay);
+    flight.node = wire->node[end];
+    flight.conn = wire->id[end];
+    net_send_off(net, flight, net_arrival(net, wire, end, at));
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -182,7 +135,7 @@ static void tear(struct net *net, struct wire *wire)
             if (net->waiting[i].node == wire->node[end] && net->waiting[i].conn == wire->id[end] &&
                 net->waiting[i].what == DATA)
                 net->waiting[i].conn = UINT64_MAX;
-        send_off(net, (struct flight){.what = CLOSE, .node = wire->node[end], .conn = wire->id[end]});
+        send_to_end(net, wire, end, (struct flight){.what = CLOSE}, net->now + net->delay);
     }
     *wire = net->wires[--net->wire_count];
 }
@@ -214,8 +167,9 @@ static void do_dial(struct net *net, size_t from, uint64_t conn, struct tly_slic
     char text[32] = "";
     memcpy(text, address.p, address.n < sizeof text ? address.n : sizeof text - 1);
     size_t to = (size_t)strtoul(text + 1, NULL, 10);
+    if (to < net->node_count && net->hole[from][to]) return; /* nobody ever answers */
     if (to >= net->node_count || net->nodes[to].engine == NULL || net->blocked[from][to]) {
-        send_off(net, (struct flight){.what = CLOSE, .node = from, .conn = conn});
+        net_send_off(net, (struct flight){.what = CLOSE, .node = from, .conn = conn}, net->now + net->delay);
         return;
     }
     if (net->wire_count == net->wire_capacity) {
@@ -224,9 +178,18 @@ static void do_dial(struct net *net, size_t from, uint64_t conn, struct tly_slic
         assert_non_null(net->wires);
     }
     uint64_t accepted = net->next_accept++;
-    net->wires[net->wire_count++] = (struct wire){.node = {from, to}, .id = {conn, accepted}};
-    send_off(net, (struct flight){.what = ACCEPT, .node = to, .conn = accepted});
-    send_off(net, (struct flight){.what = CONNECT, .node = from, .conn = conn});
+    struct wire *wire = &net->wires[net->wire_count++];
+    *wire = (struct wire){.node = {from, to}, .id = {conn, accepted}};
+    send_to_end(net, wire, 1, (struct flight){.what = ACCEPT}, net->now + net->delay);
+    send_to_end(net, wire, 0, (struct flight){.what = CONNECT}, net->now + net->delay);
+}
+
+/* When the socket has taken what leaves then, or as much of it as makes room for more. */
+static uint64_t drains_at(const struct net *net, uint64_t leaves)
+{
+    uint64_t held = busy_with(net, net->kernel);
+    if (net->rate == 0) return net->now + net->delay;
+    return leaves > net->now + held ? leaves - held : net->now;
 }
 
 static void do_send(struct net *net, size_t from, uint64_t conn, struct tly_slice bytes)
@@ -235,20 +198,25 @@ static void do_send(struct net *net, size_t from, uint64_t conn, struct tly_slic
     struct wire *wire = wire_of(net, from, conn, &end);
     if (wire == NULL) return;
     net->bytes += bytes.n;
-    uint8_t *copy = malloc(bytes.n);
+    if (net->hole[from][wire->node[1 - end]]) return; /* and the socket takes no more */
+    size_t n = net_before_cut(net, wire, end, bytes.n);
+    uint8_t *copy = malloc(n + 1);
     assert_non_null(copy);
-    memcpy(copy, bytes.p, bytes.n);
-    uint64_t leaves = max_u64(wire->free_at[end], net->now) + busy_with(net, bytes.n);
+    memcpy(copy, bytes.p, n);
+    if (net->tap != NULL) net->tap(net->tap_context, from, wire->node[1 - end], wire->id[1 - end], copy, n);
+    uint64_t leaves = max_u64(wire->free_at[end], net->now) + busy_with(net, n);
     wire->free_at[end] = leaves;
-    struct flight data = {
-        .what = DATA, .node = wire->node[1 - end], .conn = wire->id[1 - end], .bytes = copy, .n = bytes.n};
-    send_off_at(net, data, leaves + net->delay);
-    uint64_t taken = busy_with(net, net->kernel);
+    if (n > 0)
+        send_to_end(net, wire, 1 - end, (struct flight){.what = DATA, .bytes = copy, .n = n},
+                    leaves + net->delay);
+    else
+        free(copy);
+    if (n < bytes.n) {
+        net_cut_now(net, wire, end);
+        return;
+    }
     struct flight drain = {.what = DRAIN, .node = from, .conn = conn};
-    send_off_at(net, drain,
-                net->rate == 0              ? net->now + net->delay
-                : leaves > net->now + taken ? leaves - taken
-                                            : net->now);
+    net_send_off(net, drain, drains_at(net, leaves));
 }
 
 static void do_close(struct net *net, size_t from, uint64_t conn)
@@ -256,7 +224,8 @@ static void do_close(struct net *net, size_t from, uint64_t conn)
     int end;
     struct wire *wire = wire_of(net, from, conn, &end);
     if (wire == NULL) return;
-    send_off(net, (struct flight){.what = CLOSE, .node = wire->node[1 - end], .conn = wire->id[1 - end]});
+    if (!net->hole[from][wire->node[1 - end]])
+        send_to_end(net, wire, 1 - end, (struct flight){.what = CLOSE}, net->now + net->delay);
     *wire = net->wires[--net->wire_count];
 }
 
@@ -548,7 +517,7 @@ void net_pause(struct net *net, size_t node, bool paused)
         if (net->nodes[net->waiting[i].node].paused)
             net->waiting[kept++] = net->waiting[i];
         else
-            push_flight(net, net->waiting[i]);
+            net_push_flight(net, net->waiting[i]);
     }
     net->waiting_count = kept;
 }

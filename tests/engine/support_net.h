@@ -50,6 +50,26 @@ void net_cut(struct net *net, size_t a, size_t b);
 void net_block(struct net *net, size_t a, size_t b, bool blocked);
 /* Stops a node for a while: it hears and does nothing until it goes on, then gets all at once. */
 void net_pause(struct net *net, size_t node, bool paused);
+/* What one says to the other comes no more and no dial is answered; nobody is told, and the sockets take nothing. */
+void net_hole(struct net *net, size_t a, size_t b, bool hole);
+/* From now on each thing on its way takes up to so much longer; to one end of one connection it comes in order all the same. */
+void net_jitter(struct net *net, uint64_t ns, uint64_t seed);
+/*
+ * The first connection on which `from` says more than so many bytes to `to` is cut behind them. Each end hears of it so much later
+ * than at once, [0] being `from`; what was on its way to it is lost, save for those bytes, or (late) comes just before it hears.
+ */
+struct net_cut_plan {
+    size_t from, to;
+    uint64_t bytes;
+    uint64_t late_ns[2];
+    bool bytes_late;
+};
+void net_cut_after(struct net *net, const struct net_cut_plan *plan);
+/* Whether that has happened; if not, it no longer will. */
+bool net_was_cut(struct net *net);
+/* Is shown, and may change, what goes to connection `conn` of node `to`. */
+typedef void net_tap(void *context, size_t from, size_t to, uint64_t conn, uint8_t *bytes, size_t n);
+void net_listen(struct net *net, net_tap *tap, void *context);
 /* Shifts one node's wall clock. */
 void net_shift_wall(struct net *net, size_t node, int64_t ns);
 
