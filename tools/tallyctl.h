@@ -7,6 +7,7 @@
  *     tallyctl_show.c      answers for people: tables, durations, problems
  *     tallyctl_verbs.c     get, incr, check
  *     tallyctl_node.c      status, peers
+ *     tallyctl_doctor.c    doctor
  *     tallyctl_watch.c     watch
  *     tallyctl_follow.c    follow
  *     tallyctl_json.c      text that nobody has checked into JSON
@@ -142,9 +143,10 @@ bool tly_ctl_accepted(const struct tly_ctl_answer *answer);
 /* The answer's JSON on one line of stdout. */
 void tly_ctl_print_json(struct json_object *json);
 
-/* A member of an object; "" or 0 when there is none. The text borrows. */
+/* A member of an object; "", 0 or false when there is none. The text borrows. */
 const char *tly_ctl_text(struct json_object *object, const char *name);
 int64_t tly_ctl_int(struct json_object *object, const char *name);
+bool tly_ctl_is_true(struct json_object *object, const char *name);
 
 bool tly_ctl_is_control(char c);
 /* Text on stdout; control bytes are shown as '?'. */
@@ -164,6 +166,7 @@ void tly_ctl_bytes(double bytes, char *text, size_t size);
 /* ---- verbs ---- */
 
 enum tly_ctl_exit tly_ctl_status(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_doctor(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_peers(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_forget(const struct tly_ctl *ctl, const struct tly_ctl_args *args);

@@ -3,12 +3,6 @@
 
 #include <stdlib.h>
 
-static bool is_true(struct json_object *object, const char *name)
-{
-    struct json_object *value;
-    return json_object_object_get_ex(object, name, &value) && json_object_get_boolean(value);
-}
-
 /* ---- the node ---- */
 
 #define STATUS_ROWS_MAX 16
@@ -51,7 +45,7 @@ static void add_peers(struct status *status, struct json_object *node)
     if (!json_object_is_type(peers, json_type_array)) return;
     size_t count = json_object_array_length(peers), up = 0;
     for (size_t i = 0; i < count; i++)
-        up += is_true(json_object_array_get_idx(peers, i), "up");
+        up += tly_ctl_is_true(json_object_array_get_idx(peers, i), "up");
     snprintf(room(status), sizeof status->text[0], "%zu of %zu up", up, count);
     add_row(status, "peers", room(status));
 }
@@ -66,10 +60,10 @@ static enum tly_ctl_exit show_status(struct json_object *node)
     add_row(&status, "life", tly_ctl_text(node, "origin"));
     add_quantities(&status, node);
     add_row(&status, "clock",
-            is_true(node, "clock_covered") ? "good"
+            tly_ctl_is_true(node, "clock_covered") ? "good"
                                            : "ahead of what is durable: order over a crash is not assured");
     add_row(&status, "store",
-            is_true(node, "store_failing") ? "FAILS: what is new is in memory only" : "good");
+            tly_ctl_is_true(node, "store_failing") ? "FAILS: what is new is in memory only" : "good");
     add_peers(&status, node);
     if (tly_ctl_text(node, "digest")[0] != '\0') add_row(&status, "digest", tly_ctl_text(node, "digest"));
     tly_ctl_table(stdout, &status.cells[0][0], status.count, 2);
@@ -116,7 +110,7 @@ static const char *down_word(struct json_object *peer)
 {
     const char *state = tly_ctl_text(peer, "state");
     if (strcmp(state, "alive") != 0 && strcmp(state, "unknown") != 0) return state;
-    return is_true(peer, "linked") ? "down" : "not linked";
+    return tly_ctl_is_true(peer, "linked") ? "down" : "not linked";
 }
 
 static void read_peer(struct json_object *peer, struct peer_row *row)
@@ -124,7 +118,7 @@ static void read_peer(struct json_object *peer, struct peer_row *row)
     row->name = tly_ctl_text(peer, "name");
     row->address = tly_ctl_text(peer, "address");
     row->state =
-        is_true(peer, "up") ? is_true(peer, "dialled") ? "up, dialled" : "up, accepted" : down_word(peer);
+        tly_ctl_is_true(peer, "up") ? tly_ctl_is_true(peer, "dialled") ? "up, dialled" : "up, accepted" : down_word(peer);
     row->life = tly_ctl_text(peer, "origin");
     put_duration(peer, "last_heard_ms", 1e-3, row->heard);
     put_duration(peer, "rtt_ns", 1e-9, row->round_trip);

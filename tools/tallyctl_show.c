@@ -36,6 +36,12 @@ const char *tly_ctl_text(struct json_object *object, const char *name)
     return text == NULL ? "" : text;
 }
 
+bool tly_ctl_is_true(struct json_object *object, const char *name)
+{
+    struct json_object *value;
+    return json_object_object_get_ex(object, name, &value) && json_object_get_boolean(value);
+}
+
 int64_t tly_ctl_int(struct json_object *object, const char *name)
 {
     struct json_object *value;

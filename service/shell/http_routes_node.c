@@ -106,6 +106,7 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_uint(json, "bytes", node.bytes);
     tly_json_member_uint(json, "memory_used", node.memory_used);
     tly_json_member_uint(json, "memory_max", node.memory_max);
+    tly_json_member_bool(json, "memory_full", node.full);
     tly_json_member_uint(json, "watchers", node.watchers);
     tly_json_member_uint(json, "log_records", node.log_records);
     if (with_digest) put_hex(json, "digest", node.digest);
@@ -116,6 +117,44 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_uint(json, "time_ms", node.cluster_ns / 1000000);
     tly_json_member_int(json, "time_offset_ns", node.time_offset_ns);
     tly_json_member_int(json, "time_skew_ns", node.time_skew_ns);
+}
+
+/* "NAME: DETAIL" lines as objects. */
+static void put_reasons(struct tly_json *json, const char *reasons)
+{
+    tly_json_key(json, "reasons");
+    tly_json_open(json, '[');
+    for (const char *line = reasons; *line != '\0';) {
+        size_t n = strcspn(line, "\n"), name = strcspn(line, ":\n");
+        tly_json_open(json, '{');
+        tly_json_member_text(json, "reason", tly_slice_of(line, name));
+        size_t detail = name + 2 <= n ? name + 2 : n;
+        tly_json_member_text(json, "detail", tly_slice_of(line + detail, n - detail));
+        tly_json_close(json, '}');
+        line += n + (line[n] == '\n');
+    }
+    tly_json_close(json, ']');
+}
+
+/* What the shell around the engine knows: readiness, doors, the store's kind. */
+static void put_shell(struct tly_exchange *x, struct tly_json *json)
+{
+    char reasons[2048], fsync[16];
+    struct tly_app_stats app;
+    struct tly_stats engine;
+    tly_app_readiness(x->app, reasons, sizeof reasons);
+    tly_app_stats(x->app, &app);
+    tly_engine_stats(tly_app_engine(x->app), &engine);
+    (void)tly_config_get(tly_app_config(x->app), "fsync", fsync, sizeof fsync);
+    tly_json_member_bool(json, "ready", reasons[0] == '\0');
+    put_reasons(json, reasons);
+    tly_json_member_bool(json, "has_store", app.has_store);
+    tly_json_member_string(json, "fsync", fsync);
+    tly_json_member_uint(json, "joins", tly_app_config(x->app)->join_count);
+    tly_json_member_uint(json, "snapshots_failed", app.store_snapshots_failed);
+    tly_json_member_uint(json, "clients_refused", app.clients_refused);
+    tly_json_member_uint(json, "sessions_refused", engine.sessions_refused);
+    tly_json_member_uint(json, "sessions_broken", engine.sessions_broken);
 }
 
 /* What is forgotten, and what holds it up. */
@@ -182,6 +221,7 @@ void tly_http_run_cluster(struct tly_exchange *x)
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '{');
     put_node(x, &json, query_wants(x->request->query, "digest"));
+    put_shell(x, &json);
     const struct tly_engine *engine = tly_app_engine(x->app);
     put_forgetting(&json, engine);
     put_lives(&json, engine, tly_engine_lives(engine));

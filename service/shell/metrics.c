@@ -131,8 +131,8 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
                 stats.store_snapshots);
     put_counter(out, "store_snapshots_failed_total", "Snapshots that were given up",
                 stats.store_snapshots_failed);
-    put_gauge(out, "store_turn_max_ns", "Longest time that the loop spent on a snapshot in one turn",
-              stats.store_turn_max_ns);
+    put_seconds(out, "store_turn_max_seconds", "Longest time that the loop spent on a snapshot in one turn",
+                (int64_t)stats.store_turn_max_ns);
     put_counter(out, "store_batches_stored_total", "Batches stored as the fsync setting promises",
                 stats.store_batches_stored);
     put_counter(out, "store_batches_synced_total", "Batches that will survive a power cut",

@@ -41,8 +41,8 @@ redis-benchmark -p "${resp_port[a]}" -n 60000 -r 10 -P 16 -q -d 100 set kv:hot:_
 expect "set" OK "$(resp a set kv:hot:last "it is the last")"
 wait_until is_small
 note "the log has $(metric a store_bytes) bytes, the snapshot $(metric a store_snapshot_bytes)"
-turn=$(metric a store_turn_max_ns)
-note "the longest turn of the loop for a snapshot took $turn ns"
+turn=$(metric a store_turn_max_seconds)
+note "the longest turn of the loop for a snapshot took $turn s"
 ctl a export -o before
 stop_node a
 start_node a "${settings[@]}"
