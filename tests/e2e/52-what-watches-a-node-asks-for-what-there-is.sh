@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Prometheus takes the metrics and the alert rules, and rules and dashboard ask for nothing that a node does not say.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need promtool
+
+examples=$TALLY_E2E/../../tools/examples
+
+knows_round_trip() {
+    http a /metrics | grep '^tally_peer_rtt_seconds'
+}
+
+start_cluster a b -- -o memory_max=64m
+wait_until knows_round_trip
+http a /metrics >metrics.txt
+expect_status 0 promtool check metrics <metrics.txt
+expect "what promtool has to say" '' "$output"
+grep -o '^tally_[a-z_]*' metrics.txt | sort -u >said.txt
+
+expect_status 0 promtool check rules "$examples/alerts.yaml"
+expect_like "rules" 'SUCCESS: 8 rules found' "$output"
+expect "panels" 12 "$(python3 -c 'import json, sys; print(len(json.load(sys.stdin)["panels"]))' <"$examples/grafana.json")"
+for file in alerts.yaml grafana.json; do
+    grep -o 'tally_[a-z_]*' "$examples/$file" | sort -u >asked.txt
+    comm -23 asked.txt said.txt >unknown.txt
+    expect "what $file asks for in vain" '' "$(cat unknown.txt)"
+    [ "$(wc -l <asked.txt)" -ge 8 ] || fail "$file asks for next to nothing"
+done
