@@ -60,8 +60,9 @@ static enum tly_ctl_exit show_status(struct json_object *node)
     add_row(&status, "life", tly_ctl_text(node, "origin"));
     add_quantities(&status, node);
     add_row(&status, "clock",
-            tly_ctl_is_true(node, "clock_covered") ? "good"
-                                           : "ahead of what is durable: order over a crash is not assured");
+            tly_ctl_is_true(node, "clock_covered")
+                ? "good"
+                : "ahead of what is durable: order over a crash is not assured");
     add_row(&status, "store",
             tly_ctl_is_true(node, "store_failing") ? "FAILS: what is new is in memory only" : "good");
     add_peers(&status, node);
@@ -117,8 +118,9 @@ static void read_peer(struct json_object *peer, struct peer_row *row)
 {
     row->name = tly_ctl_text(peer, "name");
     row->address = tly_ctl_text(peer, "address");
-    row->state =
-        tly_ctl_is_true(peer, "up") ? tly_ctl_is_true(peer, "dialled") ? "up, dialled" : "up, accepted" : down_word(peer);
+    row->state = tly_ctl_is_true(peer, "up")
+                     ? tly_ctl_is_true(peer, "dialled") ? "up, dialled" : "up, accepted"
+                     : down_word(peer);
     row->life = tly_ctl_text(peer, "origin");
     put_duration(peer, "last_heard_ms", 1e-3, row->heard);
     put_duration(peer, "rtt_ns", 1e-9, row->round_trip);
