@@ -54,6 +54,8 @@
 #define TLY_PING_AGAIN_NS (5 * NS_PER_S / 2)
 #define TLY_PING_MAX_NS (10 * NS_PER_S)
 #define TLY_SILENCE_MAX_NS (10 * NS_PER_S)
+/* From the first byte of a frame to its last. A length that was damaged waits for bytes that nobody means to send. */
+#define TLY_FRAME_MAX_NS (60 * NS_PER_S)
 /* How long a member's wall clock counts after it was last read; and by how much the own one must jump to be looked at. */
 #define TLY_READING_KEPT_NS (600 * NS_PER_S)
 #define TLY_WALL_JUMP_NS NS_PER_MS
@@ -247,6 +249,7 @@ struct conn {
     struct target *target; /* NULL: accepted */
     struct peer *peer;     /* once UP */
     struct tly_buf in;     /* the beginning of a frame */
+    uint64_t begun_at;     /* … and when that came; TLY_NEVER: there is none */
     uint64_t since, last_heard, last_ping, last_sent;
     bool sent_ping; /* was the last thing sent */
     bool answered;  /* a ping of ours */

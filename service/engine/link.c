@@ -39,7 +39,7 @@ struct conn *tly_conn_new(struct tly_engine *e, uint64_t id, struct target *targ
     conn->state = target != NULL ? CONN_DIALLING : CONN_GREETING;
     conn->target = target;
     conn->since = conn->last_heard = conn->last_ping = e->now.mono_ns;
-    conn->flush_at = conn->ack_at = conn->repair_at = TLY_NEVER;
+    conn->flush_at = conn->ack_at = conn->repair_at = conn->begun_at = TLY_NEVER;
     conn->lanes = tly_lanes_of(e->link_budget, e->now.mono_ns);
     tly_follower_init(&conn->follower, &e->mem, e->map);
     tly_buf_init(&conn->in, &e->mem, TLY_FRAME_BODY_MAX + TLY_FRAME_HEAD_MAX);
@@ -293,11 +293,20 @@ static void dial(struct tly_engine *e, struct target *target)
     tly_fx_add(e, TLY_DO_DIAL, conn->id, 0, tly_slice_text(target->address));
 }
 
-/* When this connection has been silent, or greeting, for too long. */
+/* When this connection has been silent, greeting, or in the middle of a frame for too long. */
 static uint64_t gives_up_at(const struct conn *conn)
 {
-    return conn->state == CONN_UP ? conn->last_heard + TLY_SILENCE_MAX_NS
-                                  : conn->since + TLY_HELLO_TIMEOUT_NS;
+    if (conn->state != CONN_UP) return conn->since + TLY_HELLO_TIMEOUT_NS;
+    uint64_t silent = conn->last_heard + TLY_SILENCE_MAX_NS;
+    if (conn->begun_at == TLY_NEVER || silent <= conn->begun_at + TLY_FRAME_MAX_NS) return silent;
+    return conn->begun_at + TLY_FRAME_MAX_NS;
+}
+
+static const char *why_given_up(const struct tly_engine *e, const struct conn *conn)
+{
+    if (conn->state != CONN_UP) return "no HELLO within 5 s";
+    bool is_silent = conn->last_heard + TLY_SILENCE_MAX_NS <= e->now.mono_ns;
+    return is_silent ? "silent for 10 s" : "no end of a frame within 60 s";
 }
 
 static uint64_t ping_at(const struct conn *conn)
@@ -327,8 +336,7 @@ void tly_link_tick(struct tly_engine *e)
                 tly_fx_add(e, TLY_DO_CLOSE, conn->id, 0, tly_slice_of(NULL, 0));
                 tly_conn_gone(e, conn, "no answer");
             } else {
-                tly_conn_end(e, conn, "timeout",
-                             conn->state == CONN_UP ? "silent for 10 s" : "no HELLO within 5 s");
+                tly_conn_end(e, conn, "timeout", why_given_up(e, conn));
             }
         } else if (conn->lanes.queued > TLY_QUEUED_CAP) {
             tly_conn_end(e, conn, NULL, "it reads nothing");

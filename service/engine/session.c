@@ -609,5 +609,7 @@ void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice
         size_t used = take_frames(e, conn, tly_buf_slice(&conn->in));
         if (used == SIZE_MAX) return;
         tly_buf_take(&conn->in, used);
+        if (used > 0 || conn->begun_at == TLY_NEVER) conn->begun_at = e->now.mono_ns;
+        if (conn->in.n == 0) conn->begun_at = TLY_NEVER;
     }
 }

@@ -17,6 +17,7 @@ struct line {
     struct tly_buf in;
 };
 
+/* The versions are a hash set; ts 0: free. */
 struct said {
     struct tly_version *dots;
     size_t count, capacity, repeated;
@@ -47,19 +48,36 @@ static struct line *line_of(struct ear *ear, size_t to, uint64_t conn)
     return line;
 }
 
+/* Where the version is, or would be. */
+static struct tly_version *slot_of(struct tly_version *dots, size_t capacity, struct tly_version version)
+{
+    size_t i = (size_t)((version.ts ^ version.origin) * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (capacity - 1);
+    while (dots[i].ts != 0 && tly_version_compare(dots[i], version) != 0)
+        i = (i + 1) & (capacity - 1);
+    return &dots[i];
+}
+
+static void grow(struct said *said)
+{
+    size_t capacity = said->capacity * 2 + (said->capacity == 0 ? 64 : 0);
+    struct tly_version *dots = calloc(capacity, sizeof *dots);
+    assert_non_null(dots);
+    for (size_t i = 0; i < said->capacity; i++)
+        if (said->dots[i].ts != 0) *slot_of(dots, capacity, said->dots[i]) = said->dots[i];
+    free(said->dots);
+    said->dots = dots;
+    said->capacity = capacity;
+}
+
 static void hear_dot(struct said *said, struct tly_version version)
 {
-    for (size_t i = said->count; i-- > 0;)
-        if (tly_version_compare(said->dots[i], version) == 0) {
-            said->repeated++;
-            return;
-        }
-    if (said->count == said->capacity) {
-        said->capacity = said->capacity * 2 + 64;
-        said->dots = realloc(said->dots, said->capacity * sizeof *said->dots);
-        assert_non_null(said->dots);
-    }
-    said->dots[said->count++] = version;
+    if (said->count * 2 >= said->capacity) grow(said);
+    struct tly_version *slot = slot_of(said->dots, said->capacity, version);
+    if (slot->ts != 0)
+        said->repeated++;
+    else
+        said->count++;
+    *slot = version;
 }
 
 static void hear_part(struct ear *ear, size_t from, struct line *line, struct tly_slice body)
