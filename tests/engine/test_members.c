@@ -43,6 +43,38 @@ static void sixteen_from_one_seed_are_a_full_mesh_in_5_s(void **state)
     net_free(net);
 }
 
+/* All fall, and come back in any order, whom they knew first long after the others. */
+static void restarted_in_any_order_without_their_seed_all_meet(void **state)
+{
+    struct test_rng rng = test_rng_of(test_seed_first());
+    struct net *net = net_new(MS / 2);
+    size_t order[15];
+    for (size_t i = 0; i < 16; i++)
+        net_add_with(net, (struct tly_engine_config){.has_store = true}, i == 0 ? 0 : 1);
+    net_run(net, 5 * S);
+    for (size_t i = 0; i < 16; i++) {
+        net_add_to(net, i, "k", 1);
+        if (i > 0) order[i - 1] = i;
+    }
+    net_run(net, S);
+    for (size_t i = 0; i < 16; i++)
+        net_kill(net, i);
+    test_rng_shuffle(&rng, order, 15, sizeof *order);
+    for (size_t i = 0; i < 15; i++) {
+        net_restart(net, order[i], 1000 + order[i], SIZE_MAX);
+        net_run(net, test_rng_below(&rng, 3000) * MS);
+    }
+    net_run(net, 40 * S); /* the longest pause between two dials */
+    for (size_t i = 1; i < 16; i++)
+        claim(net_peers_up(net, i) == 14 && net_read(net, i, "k") == 16);
+    net_restart(net, 0, 1000, SIZE_MAX);
+    net_run(net, 40 * S);
+    for (size_t i = 0; i < 16; i++)
+        claim(net_peers_up(net, i) == 15 && net_digest(net, i) == net_digest(net, 0));
+    claim(net_connections(net) == 16 * 15 / 2);
+    net_free(net);
+}
+
 static void a_leave_is_known_at_once_and_a_kill_within_15_s(void **state)
 {
     struct net *net = mesh(4);
@@ -248,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sixteen_from_one_seed_are_a_full_mesh_in_5_s),
+        cmocka_unit_test(restarted_in_any_order_without_their_seed_all_meet),
         cmocka_unit_test(a_leave_is_known_at_once_and_a_kill_within_15_s),
         cmocka_unit_test(of_two_the_other_needs_no_witness),
         cmocka_unit_test(who_is_heard_by_a_third_is_not_declared_dead),

@@ -2,6 +2,7 @@
  * One way in: a dot is the same dot, with the same bytes, reads and events, whether it was written here, came in a round, over a
  * third node, or from the disk.  And the log of a node has all of it for whoever comes late.
  */
+#include "crdt/ormap_impl.h"
 #include "service/engine/impl.h"
 #include "tests/engine/support_net.h"
 #include "tests/support/cmocka.h"
@@ -176,6 +177,156 @@ static void a_dot_is_the_same_by_every_way_in(void **state)
     scene_end(&scene);
 }
 
+/* ---- repair and snapshot ---- */
+
+#define SOME_KEYS 60
+#define GRACE_MS 1000
+
+static const char *some_key(size_t i)
+{
+    static const char *const prefixes[] = {"kv:", "em:", "ctr:", "rl:a:"};
+    static char key[32];
+    (void)snprintf(key, sizeof key, "%s%zu", prefixes[i % 4], i);
+    return key;
+}
+
+/* Each key is written once, so that each is one event whenever it comes. */
+static void write_some(struct net *net)
+{
+    for (size_t i = 0; i < SOME_KEYS; i++) {
+        static const enum tly_request_kind kinds[] = {TLY_ASK_PUT, TLY_ASK_PUT_MAX, TLY_ASK_ADD};
+        struct tly_request request = {.key = tly_slice_text(some_key(i)), .number = (int64_t)i, .epoch = i};
+        struct tly_reply reply;
+        if (i % 4 == 3) {
+            (void)net_check(net, 0, some_key(i) + 5, "100/1d", TLY_FIXED_WINDOW);
+            continue;
+        }
+        request.kind = kinds[i % 4];
+        request.bytes = tly_slice_text("some text");
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    }
+    net_run(net, 200 * MS);
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The lines of a text in the order of their keys; which of them is told first is nobody's claim. */
+static size_t sort_lines(char *text, char **lines, size_t most)
+{
+    size_t count = 0;
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        assert_true(count < most);
+        lines[count++] = line;
+    }
+    qsort(lines, count, sizeof *lines, compare_lines);
+    return count;
+}
+
+static void claim_same_events(struct way *first, struct way *other)
+{
+    char *lines[2][SOME_KEYS + 1];
+    size_t count = sort_lines(first->events, lines[0], SOME_KEYS + 1);
+    assert_int_equal(count, SOME_KEYS * 3 / 4); /* a limit's window is read by checks alone */
+    assert_int_equal(sort_lines(other->events, lines[1], SOME_KEYS + 1), count);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(lines[0][i], lines[1][i]);
+}
+
+static void claim_same_rows(struct tly_engine *a, struct tly_engine *b)
+{
+    struct tly_buf rows[2];
+    struct tly_mem mem = test_mem();
+    tly_buf_init(&rows[0], &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&rows[1], &mem, TLY_FRAME_BODY_MAX);
+    rows_of(a, &rows[0]);
+    rows_of(b, &rows[1]);
+    assert_int_equal(rows[0].n, rows[1].n);
+    assert_memory_equal(rows[0].p, rows[1].p, rows[0].n);
+    tly_buf_fini(&rows[0]);
+    tly_buf_fini(&rows[1]);
+}
+
+static bool any(void *context, const struct tly_dot *dot)
+{
+    return true;
+}
+
+/* What was there goes without a trace, and every mark says that it is there. */
+static void lose_all(struct tly_engine *e)
+{
+    for (size_t i = 0; i < SOME_KEYS; i++) {
+        struct tly_entry *entry = tly_ormap_find(e->map, tly_slice_text(some_key(i)));
+        assert_non_null(entry);
+        assert_int_equal(tly_map_drop_if(e->map, entry, any, NULL), 1);
+    }
+}
+
+/* Two nodes that have forgotten a REMOVE: who joins needs a snapshot. */
+static struct net *with_a_floor(void)
+{
+    struct tly_engine_config stored = {.has_store = true, .tombstone_grace_ms = GRACE_MS};
+    struct net *net = net_new(MS);
+    net_add_with(net, stored, 0);
+    net_add_with(net, stored, 1);
+    net_run(net, 3 * S);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_PUT, .key = tly_slice_text("kv:gone")};
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    request.kind = TLY_ASK_REMOVE;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 10 * S);
+    assert_int_equal(net_stats(net, 0).removes_forgotten, 1);
+    return net;
+}
+
+static void a_dot_is_the_same_by_repair(void **state)
+{
+    struct net *net = with_a_floor();
+    struct way written = {0}, repaired = {0};
+    watch_all(&written, net_node(net, 0));
+    write_some(net);
+    listen(&written);
+    assert_int_equal(net_digest(net, 1), net_digest(net, 0));
+    lose_all(net_node(net, 1));
+    watch_all(&repaired, net_node(net, 1));
+    net_node(net, 0)->conns[0]->repair_at = net_now(net);
+    net_run(net, 5 * S);
+    assert_int_equal(net_stats(net, 1).dots_repaired, SOME_KEYS);
+    listen(&repaired);
+    claim_same_events(&written, &repaired);
+    claim_same_rows(net_node(net, 0), net_node(net, 1));
+    assert_int_equal(net_digest(net, 1), net_digest(net, 0));
+    free(written.events);
+    free(repaired.events);
+    net_free(net);
+}
+
+/* Watchers are not told of each of perhaps millions: one mark stands for all, and what they then read is the same. */
+static void a_dot_is_the_same_by_snapshot(void **state)
+{
+    struct net *net = with_a_floor();
+    write_some(net);
+    size_t joiner =
+        net_add_with(net, (struct tly_engine_config){.has_store = true, .tombstone_grace_ms = GRACE_MS}, 1);
+    struct tly_watch *watch;
+    struct tly_change change;
+    assert_int_equal(tly_engine_watch(net_node(net, joiner), tly_slice_of(NULL, 0), &watch), TLY_OK);
+    net_run(net, 10 * S);
+    assert_int_equal(net_stats(net, joiner).snapshots_installed, 1);
+    assert_true(tly_watch_next(net_node(net, joiner), watch, &change));
+    assert_true(change.resync);
+    while (tly_watch_next(net_node(net, joiner), watch, &change))
+        assert_false(change.resync);
+    claim_same_rows(net_node(net, 0), net_node(net, joiner));
+    assert_int_equal(net_digest(net, joiner), net_digest(net, 0));
+    for (size_t i = 0; i < SOME_KEYS; i++)
+        assert_int_equal(net_read(net, joiner, some_key(i)), net_read(net, 0, some_key(i)));
+    net_free(net);
+}
+
 /* ---- who comes late ---- */
 
 /* Writes, overwrites and deletes so many keys: of each a third. */
@@ -236,6 +387,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dot_is_the_same_by_every_way_in),
+        cmocka_unit_test(a_dot_is_the_same_by_repair),
+        cmocka_unit_test(a_dot_is_the_same_by_snapshot),
         cmocka_unit_test(a_joiner_has_all_and_nothing_dominated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
