@@ -141,6 +141,7 @@ SRC_ctl := $(wildcard tools/tallyctl*.c)
 SRC_linkmain := $(wildcard tools/link/main.c)
 SRC_link := $(filter-out $(SRC_linkmain),$(wildcard tools/link/*.c))
 SRC_support := $(wildcard tests/support/*.c)
+SRC_preload := $(wildcard tests/e2e/*.c)
 SRC_replay := $(wildcard tests/fuzz/replay_main.c)
 SRC_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
 SRC_bench_support := $(wildcard bench/support*.c)
@@ -154,7 +155,7 @@ SRC_tests := $(foreach l,$(TEST_LAYERS),$(SRC_test_$l))
 SRC_helpers := $(foreach l,$(TEST_LAYERS),$(SRC_helpers_$l))
 
 SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_main) $(SRC_ctl) $(SRC_link) $(SRC_linkmain) $(SRC_support) \
-    $(SRC_helpers) $(SRC_tests) $(SRC_replay) $(SRC_fuzz) $(SRC_bench_support) $(SRC_bench)
+    $(SRC_helpers) $(SRC_tests) $(SRC_preload) $(SRC_replay) $(SRC_fuzz) $(SRC_bench_support) $(SRC_bench)
 OBJECTS := $(call objects,$(SOURCES))
 
 LIB_crdt := $(B)/libtally_crdt.a
@@ -173,14 +174,16 @@ TESTS := $(call programs,$(SRC_tests))
 FUZZERS := $(call programs,$(SRC_fuzz))
 BENCHES := $(call programs,$(SRC_bench))
 BINARIES := $(if $(SRC_main),$(B)/tallyd) $(if $(SRC_ctl),$(B)/tallyctl) $(if $(SRC_linkmain),$(B)/tally-link)
+PRELOADS := $(patsubst %.c,$(B)/%.so,$(SRC_preload))
 TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 
 # ---------------------------------------------------------------- how it is made
 
-.PHONY: all libs tests fuzzers bench-programs FORCE
+.PHONY: all libs tests scenes fuzzers bench-programs FORCE
 all: libs $(BINARIES) ## the libraries, tallyd, tallyctl and tally-link (the default)
 libs: $(LIBRARIES) ## the libraries alone
 tests: all $(TESTS) $(FUZZERS) ## all, and the test programs
+scenes: all $(PRELOADS) ## all, and what scenes load into it
 fuzzers: $(FUZZERS)
 bench-programs: all $(BENCHES)
 
@@ -254,6 +257,12 @@ endif
 $(BENCHES): $(B)/%: $(B)/%.o $(B)/bench/support.a $(STACK_shell)
 	$(call link,$(LIBS_shell) $(LIBS_ctl))
 
+# Loaded into a program that is tested, whatever that was made with.
+$(PRELOADS): $(B)/%.so: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -O2 -fPIC -shared $(WARNINGS) $(if $(WERROR),-Werror) $(call flags_of,$<) -o $@ $<
+
 # A file is tidied again when its object was made again: it, a header of it, or the flags changed.
 .PHONY: tidy
 tidy: $(TIDIED)
@@ -301,7 +310,7 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-long lint format fuzz coverage
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -316,6 +325,11 @@ check-asan: ## unit tests, corpora and scenes under ASan and UBSan
 check-e2e: ## scenes with the real binaries of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' e2e
 
+check-kills: ## 200 kills under load in a cluster of three, each time with the wall clock set back (minutes)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release scenes
+	@TALLY_KILLS=200 TALLY_SCENE_S=3600 tests/e2e/run build/release$(CLANG) 44
+
 check-memory: ## a node at memory_max under 10M distinct keys, its memory measured (minutes)
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release all
@@ -328,7 +342,7 @@ check-model: ## search the models of the design, and controls that must fail, wi
 	@tools/bootstrap test
 	@tests/model/check all
 
-check-long: ## check's tests with longer laws (TALLY_LONG=1), and under TSan and clang too
+check-long: check-kills ## check-kills, and check's tests with longer laws (TALLY_LONG=1), and under TSan and clang too
 	@tools/bootstrap test
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint

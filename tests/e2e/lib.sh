@@ -11,6 +11,8 @@ shopt -s inherit_errexit
 export PYTHONDONTWRITEBYTECODE=1
 
 declare -A pid=() resp_port=() http_port=() peers_port=()
+# By how much the wall clock of a node is behind; of one that is not here, by nothing. For scenes.
+declare -A wall_back_ms=()
 # Processes other than nodes; what is left of them at the end is killed.
 helpers=()
 comparisons=0
@@ -139,12 +141,18 @@ read_ready() {
 }
 
 launch() {
-    local name=$1
+    local name=$1 as=()
     shift
+    if [ -n "${wall_back_ms[$name]:-}" ]; then
+        [ -f "$TALLY_BUILD/tests/e2e/wall.so" ] || fail "no wall.so in $TALLY_BUILD: make scenes"
+        # A sanitizer wants to be the first library, and is not.
+        as=(env LD_PRELOAD="$TALLY_BUILD/tests/e2e/wall.so" WALL_BACK_MS="${wall_back_ms[$name]}"
+            ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0")
+    fi
     mkdir -p "$name"
     : >"$name/out"
     # What the kernel chose at the first start is kept at the next, for the others dial it.
-    "$tallyd" -o name="$name" -o data="$PWD/$name/data" -o resp="127.0.0.1:${resp_port[$name]:-0}" \
+    "${as[@]}" "$tallyd" -o name="$name" -o data="$PWD/$name/data" -o resp="127.0.0.1:${resp_port[$name]:-0}" \
         -o http="127.0.0.1:${http_port[$name]:-0}" -o peers="127.0.0.1:${peers_port[$name]:-0}" \
         "$@" >"$name/out" 2>>"$name/log" &
     pid[$name]=$!
