@@ -306,7 +306,7 @@ enum tly_result tly_export_next(struct tly_export *export, struct tly_buf *out, 
 /*
  * Walks over everything and gives it as batches, to be replayed as those of TLY_DO_APPEND are. An image, and all batches given out
  * after it was begun, stand for the node as it was at any later moment; so an image may take the place of the log once the ticket
- * taken at its end is stored. The owner frees it before the engine.
+ * taken at its end is stored. Until it is freed nothing is forgotten, so its owner frees it in time, and before the engine.
  */
 struct tly_image;
 
@@ -316,8 +316,8 @@ struct tly_image;
 enum tly_result tly_image_new(struct tly_engine *engine, struct tly_image **out) TLY_MUST_CHECK;
 void tly_image_free(struct tly_image *image);
 /*
- * Appends the next batch, of about 6 KiB, in well under a millisecond. *done: it was the last. TLY_STALE: something was forgotten
- * meanwhile, begin anew; other failures as of tly_export_next.
+ * Appends the next batch, of about 6 KiB, in well under a millisecond. *done: it was the last. TLY_STALE: everything was
+ * replaced by a snapshot from a peer, begin anew; other failures as of tly_export_next.
  */
 enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, bool *done) TLY_MUST_CHECK;
 

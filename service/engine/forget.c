@@ -282,6 +282,7 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e)
 static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
+    if (tly_image_holds(e)) return;
     struct tly_ended ended = {
         .upto = f->f_ripe,
         .now_ms = tly_forget_now_ms(e),
@@ -329,6 +330,7 @@ void tly_forget_tick(struct tly_engine *e)
     publish_if_worth(e);
     forget_who_is_gone(e);
     if (f->resync) tly_snap_resync(e);
+    if (tly_image_holds(e)) return;
     struct tly_forgotten forgotten = tly_ormap_forget(e->map, f->f_ripe, TLY_FORGET_RECORDS);
     e->stats.removes_forgotten += forgotten.dropped;
     if (!forgotten.done) f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS / 10;

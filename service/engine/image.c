@@ -3,7 +3,7 @@
  *
  *     at the start     what is known of each life: its mark, floor and state; what is beyond its last ts goes to the log behind
  *     then             the dots up to there, life by life
- *     at the end       nothing was forgotten meanwhile, or there is no image
+ *     meanwhile        nothing is forgotten (tly_image_holds), so what was said of the lives stays true
  *
  * A dot that is replaced before the walk comes to it is missing here, and what replaced it is in the log, so an image counts only
  * together with all batches up to its end.  What else an image must carry goes into put_begin.
@@ -15,10 +15,10 @@
 
 struct tly_image {
     struct tly_engine *engine;
-    struct tly_bounds bounds;
     struct tly_life *extents; /* the lives as they were at the start */
     uint64_t number, chunks;
-    size_t count, at; /* at: the life that the walk is in */
+    uint64_t installed; /* snapshots that replaced the map, at the start */
+    size_t count, at;   /* at: the life that the walk is in */
     struct tly_scan scan;
     bool in_life, begun;
     struct tly_round_writer writer;
@@ -37,23 +37,6 @@ static bool note_extents(struct tly_image *image)
     return true;
 }
 
-/* Whether something was forgotten, or a life came further, since the image was begun: it would not say so. */
-static bool is_overtaken(const struct tly_image *image)
-{
-    struct tly_ormap *map = image->engine->map;
-    struct tly_bounds bounds = tly_ormap_bounds(map);
-    if (bounds.forgotten != image->bounds.forgotten || bounds.lost != image->bounds.lost) return true;
-    if (tly_ormap_lives(map) < image->count) return true;
-    for (size_t i = 0; i < tly_ormap_lives(map); i++) {
-        static const struct tly_life open = {0};
-        struct tly_life now = tly_ormap_life_kept(map, i);
-        struct tly_life then = i < image->count ? image->extents[i] : open;
-        bool is_other = i < image->count && now.origin != then.origin;
-        if (is_other || now.floor != then.floor || now.state != then.state) return true;
-    }
-    return false;
-}
-
 enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
 {
     if (e->dump.active) return TLY_MORE;
@@ -64,8 +47,9 @@ enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
     struct tly_image *image = tly_mem_zeroed(&e->mem, sizeof *image);
     if (image == NULL) return TLY_NOMEM;
     image->engine = e;
+    e->images++;
     image->number = ++e->snapshots;
-    image->bounds = tly_ormap_bounds(e->map);
+    image->installed = e->stats.snapshots_installed;
     tly_round_writer_init(&image->writer, &e->mem);
     if (!note_extents(image)) {
         tly_image_free(image);
@@ -75,10 +59,16 @@ enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
     return TLY_OK;
 }
 
+bool tly_image_holds(const struct tly_engine *e)
+{
+    return e->images > 0;
+}
+
 void tly_image_free(struct tly_image *image)
 {
     if (image == NULL) return;
     const struct tly_mem *mem = &image->engine->mem;
+    image->engine->images--;
     tly_mem_free(mem, image->extents, image->count * sizeof *image->extents);
     tly_round_writer_fini(&image->writer);
     tly_mem_free(mem, image, sizeof *image);
@@ -147,7 +137,7 @@ static bool put_part(struct tly_image *image, bool is_last, struct tly_buf *out)
 
 static enum tly_result put_begin(struct tly_image *image, struct tly_buf *out)
 {
-    struct tly_snap_begin begin = {.number = image->number, .bounds = image->bounds};
+    struct tly_snap_begin begin = {.number = image->number, .bounds = tly_ormap_bounds(image->engine->map)};
     tly_snap_begin_put(out, &begin, image->extents, image->count);
     image->begun = true;
     return out->result;
@@ -158,11 +148,11 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     *done = false;
     enum tly_result result = tly_flush_seal(image->engine);
     if (result != TLY_OK) return result;
+    if (image->engine->stats.snapshots_installed != image->installed) return TLY_STALE;
     if (!image->begun) return put_begin(image, out);
     tly_round_writer_clear(&image->writer);
     bool is_last = walk(image);
     if (image->writer.rows.result != TLY_OK) return image->writer.rows.result;
-    if (is_last && image->writer.row_count == 0 && is_overtaken(image)) return TLY_STALE;
     is_last = put_part(image, is_last, out);
     *done = is_last && out->result == TLY_OK;
     return out->result;

@@ -426,6 +426,7 @@ struct tly_engine {
     uint64_t repair_step_at;       /* something of a comparison is to be done */
     uint64_t held_batch;           /* peers hear nothing before this batch is stored */
     uint64_t snapshots;            /* number of the last one */
+    size_t images;                 /* that somebody is making */
     struct own_life life;
 
     struct tly_follower disk;
@@ -709,6 +710,8 @@ void tly_lives_learn_all(struct tly_engine *e);
 enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended) TLY_MUST_CHECK;
 /* Settles, retires and drops what can be. Everything is sealed. */
 void tly_lives_step(struct tly_engine *e);
+/* Whether an image is being made, so that nothing may be forgotten, nor a life retired: it would not say so. */
+bool tly_image_holds(const struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */
 bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version);
 /* Names to an install which lives were this node's. */

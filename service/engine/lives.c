@@ -373,7 +373,8 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     if (known && word.state == WORD_CLOSED && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
     if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
         settle(e, closed, &word);
-        bool by_all = word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin);
+        bool by_all =
+            word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin) && !tly_image_holds(e);
         if (by_all) tly_ormap_retire_life(e->map, closed->origin, word.version);
         life = life_of(e, closed->origin);
         if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts)
@@ -413,5 +414,5 @@ void tly_lives_step(struct tly_engine *e)
         if (f->closed[i].origin == tly_ormap_origin(e->map)) continue; /* a new one begins when it may */
         if (!step_life(e, &f->closed[i])) f->closed[i] = f->closed[--f->closed_count];
     }
-    drop_oldest(e);
+    if (!tly_image_holds(e)) drop_oldest(e);
 }

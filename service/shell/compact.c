@@ -121,7 +121,7 @@ static void end_walk(struct tly_compact *c)
     move(c, ENDING);
 }
 
-/* Something was forgotten, or a life came to its end, while the walk was under way. */
+/* All that the walk was under way through was replaced. */
 static void begin_anew(struct tly_compact *c)
 {
     tell_store(c, TLY_IMAGE_DROP);

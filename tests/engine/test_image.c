@@ -179,8 +179,8 @@ static void assert_same(struct tly_engine *a, struct tly_engine *b)
 {
     assert_int_equal(digest(a), digest(b));
     for (size_t i = 0; i < tly_ormap_lives(b->map); i++) {
-        struct tly_life life = tly_ormap_life(b->map, i);
-        assert_int_equal(tly_ormap_mark(a->map, life.origin), life.mark);
+        uint64_t origin = tly_ormap_life(b->map, i).origin;
+        assert_int_equal(tly_ormap_mark(a->map, origin), tly_ormap_mark(b->map, origin));
     }
     tly_engine_check(a);
     tly_engine_check(b);
@@ -386,6 +386,89 @@ static void in_the_middle_of_a_round_to_the_disk_it_waits(void **state)
     node_free(&node);
 }
 
+/* ---- forgetting ---- */
+
+/* Seconds pass: enough for what everybody knows to be forgotten, and for an ended life to come a step further. */
+static void let_seconds_pass(struct node *node)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        node->now.wall_ns += S;
+        node->now.mono_ns += S;
+        flush(node);
+    }
+}
+
+static enum tly_life_state state_of(const struct node *node, uint64_t origin)
+{
+    for (size_t i = 0; i < tly_ormap_lives(node->engine->map); i++)
+        if (tly_ormap_life_kept(node->engine->map, i).origin == origin)
+            return tly_ormap_life_kept(node->engine->map, i).state;
+    return TLY_LIFE_OPEN;
+}
+
+static uint64_t forgotten_by(const struct node *node)
+{
+    struct tly_stats stats;
+    tly_engine_stats(node->engine, &stats);
+    return stats.removes_forgotten;
+}
+
+static void write_and_delete(struct node *node, struct test_rng *rng, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "kv:gone:%llu", (unsigned long long)test_rng_next(rng));
+        write_one(node, rng, 1500);
+        ask(node, (struct tly_request){
+                      .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text("x")});
+        ask(node, (struct tly_request){.kind = TLY_ASK_REMOVE, .key = tly_slice_text(key)});
+    }
+}
+
+/* Three lives have just ended, and between any two steps of the walk something is there to be forgotten. */
+static void whatever_is_to_be_forgotten_an_image_ends(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(23);
+    struct node node = node_of();
+    node.engine->forget.grace_ns = S;
+    write_and_delete(&node, &rng, 1500);
+    for (uint64_t life = 7; life < 10; life++) {
+        hear(&node, &rng, 1500);
+        assert_int_equal(tly_lives_close(node.engine, life, tly_slice_text("x")), TLY_OK);
+    }
+    flush(&node);
+    struct taken taken = {0};
+    struct tly_image *image;
+    struct tly_mem mem = test_mem();
+    struct tly_buf out;
+    tly_buf_init(&out, &mem, TLY_FRAME_BODY_MAX);
+    assert_int_equal(tly_image_new(node.engine, &image), TLY_OK);
+    taken.from = node.log.count;
+    uint64_t before = forgotten_by(&node);
+    for (bool done = false; !done; tly_buf_clear(&out)) {
+        assert_int_equal(tly_image_next(image, &out, &done), TLY_OK);
+        disk_add(&taken.image, tly_buf_slice(&out));
+        write_and_delete(&node, &rng, 5);
+        let_seconds_pass(&node);
+    }
+    struct tly_forget_view view;
+    tly_engine_forgetting(node.engine, &view);
+    assert_true(taken.image.count >= 6 && view.f > WALL + 10 * S && view.removes > 1500);
+    assert_int_equal(forgotten_by(&node), before);
+    assert_int_equal(state_of(&node, 7), TLY_LIFE_SETTLED);
+    check_image(&node, &taken, &rng);
+
+    tly_image_free(image);
+    for (unsigned i = 0; i < 20; i++)
+        let_seconds_pass(&node);
+    assert_true(forgotten_by(&node) > before + 1000);
+    assert_int_equal(state_of(&node, 7), TLY_LIFE_RETIRED);
+    tly_buf_fini(&out);
+    disk_free(&taken.image);
+    node_free(&node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +478,7 @@ int main(void)
         cmocka_unit_test(what_is_made_after_the_beginning_is_left_to_the_log),
         cmocka_unit_test(a_dot_that_went_again_keeps_nobody_busy),
         cmocka_unit_test(in_the_middle_of_a_round_to_the_disk_it_waits),
+        cmocka_unit_test(whatever_is_to_be_forgotten_an_image_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
