@@ -46,7 +46,6 @@ static void move(struct tly_journal *j, enum state to)
 static enum tly_result fail(struct tly_journal *j, enum tly_result result)
 {
     const char *why = tly_storage_error(j->config.storage);
-    if (result == TLY_STALE) why = "MANIFEST was changed by somebody else while this node had the directory";
     if (why[0] == '\0' || result == TLY_NOMEM || result == TLY_TOO_LARGE) why = tly_result_text(result);
     (void)snprintf(j->error, sizeof j->error, "%s", why);
     return result;
@@ -192,9 +191,12 @@ static enum tly_result stage(struct tly_journal *j)
                        TLY_SEGMENTS_MAX);
         return TLY_FULL;
     }
+    /* A segment of that number may be another's by now. */
+    enum tly_result result = tly_manifest_verify(j->config.storage, j->config.manifest);
+    if (result != TLY_OK) return fail(j, result);
     j->tried++;
     tly_segment_name(TLY_SEGMENT_LOG, j->tried, name);
-    enum tly_result result = write_segment(j, name, j->tried);
+    result = write_segment(j, name, j->tried);
     if (result != TLY_OK) {
         (void)fail(j, result);
         (void)!tly_storage_remove(j->config.storage, name);

@@ -142,16 +142,28 @@ static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
     tly_put_uint(out, m->snapshot);
 }
 
-/* What a failed writing left there. Only the holder of the lock writes it, so it is the old content or our new one. */
-static enum tly_result find_revision(struct tly_storage *storage, struct tly_manifest *m,
-                                     struct tly_buf *scratch)
+/* What a failed writing left there: the old content or our new one. Anything else is another's, who took the lock away. */
+static enum tly_result find_revision(struct tly_storage *storage, struct tly_manifest *m)
 {
-    enum tly_result result = read_bytes(storage, scratch);
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf bytes;
+    tly_buf_init(&bytes, &mem, 2 * TLY_FRAME_BODY_MAX);
+    enum tly_result result = read_bytes(storage, &bytes);
+    uint64_t found = result == TLY_OK ? tly_storage_revision_of(tly_buf_slice(&bytes)) : 0;
+    tly_buf_fini(&bytes);
     if (result != TLY_OK && result != TLY_NOT_FOUND) return result;
-    m->revision = result == TLY_OK ? tly_storage_revision_of(tly_buf_slice(scratch)) : 0;
+    bool is_ours =
+        found == 0 || found == m->revision || (m->revision_is_unsure && found == m->revision_tried);
+    m->is_taken = m->is_taken || !is_ours;
+    if (!is_ours) return TLY_STALE;
+    m->revision = found;
     m->revision_is_unsure = false;
-    tly_buf_clear(scratch);
     return TLY_OK;
+}
+
+enum tly_result tly_manifest_verify(struct tly_storage *storage, struct tly_manifest *manifest)
+{
+    return manifest->is_taken ? TLY_STALE : find_revision(storage, manifest);
 }
 
 static enum tly_result write_manifest(struct tly_storage *storage, struct tly_manifest *m,
@@ -162,8 +174,10 @@ static enum tly_result write_manifest(struct tly_storage *storage, struct tly_ma
     if (body->result != TLY_OK) return body->result;
     tly_frame_put(frame, TLY_FRAME_HELLO, tly_buf_slice(body));
     if (frame->result != TLY_OK) return frame->result;
+    m->revision_tried = tly_storage_revision_of(tly_buf_slice(frame));
     enum tly_result result =
         tly_storage_replace(storage, TLY_MANIFEST_NAME, m->revision, tly_buf_slice(frame), &m->revision);
+    m->is_taken = result == TLY_STALE;
     m->revision_is_unsure = result == TLY_IO || result == TLY_NOT_FOUND;
     m->is_changed = m->is_changed && result != TLY_OK;
     return result;
@@ -175,7 +189,8 @@ enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manife
     struct tly_buf body, frame;
     tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&frame, &mem, 2 * TLY_FRAME_BODY_MAX);
-    enum tly_result result = manifest->revision_is_unsure ? find_revision(storage, manifest, &frame) : TLY_OK;
+    enum tly_result result = manifest->is_taken ? TLY_STALE : TLY_OK;
+    if (result == TLY_OK && manifest->revision_is_unsure) result = find_revision(storage, manifest);
     if (result == TLY_OK) result = write_manifest(storage, manifest, &body, &frame);
     tly_buf_fini(&body);
     tly_buf_fini(&frame);

@@ -40,7 +40,9 @@ struct tly_manifest {
     bool is_changed;   /* not written: something here is not yet in the storage */
     /* Not written: the revision that the storage has; 0: none. */
     uint64_t revision;
-    bool revision_is_unsure; /* a writing failed that may have taken effect */
+    bool revision_is_unsure; /* a writing failed that may have taken effect: then it has revision_tried */
+    uint64_t revision_tried;
+    bool is_taken; /* somebody else wrote it, and has the directory: nothing may be written there any more */
 };
 
 /*
@@ -49,7 +51,10 @@ struct tly_manifest {
 enum tly_result tly_manifest_load(struct tly_storage *storage, struct tly_manifest *manifest, char *error,
                                   size_t size) TLY_MUST_CHECK;
 
-/* Durable with TLY_OK, otherwise tried again by calling it again. TLY_STALE: somebody else wrote it. */
+/* Durable with TLY_OK, otherwise tried again by calling it again. TLY_STALE: somebody else wrote it; is_taken from then on. */
 enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manifest *manifest) TLY_MUST_CHECK;
+/* Whether it is still as it was saved last: TLY_OK, TLY_STALE (and is_taken), TLY_IO, TLY_NOMEM. */
+enum tly_result tly_manifest_verify(struct tly_storage *storage,
+                                    struct tly_manifest *manifest) TLY_MUST_CHECK;
 
 #endif

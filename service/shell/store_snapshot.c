@@ -19,6 +19,7 @@ static void end_writing(struct tly_snapshot_writer *s)
 static void remove_file(struct tly_snapshot_writer *s)
 {
     char name[TLY_SEGMENT_NAME_BYTES];
+    if (s->manifest->is_taken) return; /* another may have one of that name */
     tly_segment_name(TLY_SEGMENT_SNAPSHOT, s->number, name);
     if (tly_storage_remove(s->storage, name) != TLY_OK) s->sweep_due = true;
 }

@@ -251,7 +251,11 @@ static void write_manifest(struct tly_writer *w, uint64_t lease)
 static void explain_failure(const struct tly_writer *w, char *error, size_t size)
 {
     const struct retry *retry = w->log.failing ? &w->log : &w->lease;
-    if (retry->failing)
+    if (w->config.manifest->is_taken)
+        (void)snprintf(error, size,
+                       "MANIFEST was written by another process, which has the data directory now (was LOCK "
+                       "removed?): nothing is stored here any more; stop one of the two");
+    else if (retry->failing)
         (void)snprintf(error, size, "%s; tried again: free space, or mend the disk", retry->why);
     else if (w->lost > 0)
         (void)snprintf(
@@ -276,7 +280,7 @@ static void make_report(const struct tly_writer *w, struct tly_store_report *rep
     report->synced = at_most(tly_journal_synced(journal), w->whole_up_to);
     report->stored = is_always ? report->synced : at_most(tly_journal_written(journal), w->whole_up_to);
     report->leased = w->config.manifest->lease;
-    report->failing = w->log.failing || w->lease.failing || w->lost > 0;
+    report->failing = w->log.failing || w->lease.failing || w->lost > 0 || w->config.manifest->is_taken;
     report->bytes = tly_journal_bytes(journal);
     report->segments = w->config.manifest->segment_count;
     report->snapshots = w->snapshot.published;
@@ -321,6 +325,7 @@ static uint64_t next_work(const struct tly_writer *w)
 {
     uint64_t at = w->is_stopping ? w->stop_at_ns : NEVER;
     if (w->is_stopping && !w->knows_of_stop) return 0;
+    if (w->config.manifest->is_taken) return at;
     bool has_work = w->queue.first != NULL || has_log_work(w);
     if (has_work || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
         at = earlier(at, w->log.at_ns);
@@ -355,6 +360,11 @@ static bool is_all_durable(const struct tly_writer *w)
            !tly_journal_is_unsynced(w->config.journal) && !has_manifest_work(w, w->lease_wanted);
 }
 
+static bool has_ended_writing(const struct tly_writer *w)
+{
+    return w->config.manifest->is_taken || is_all_durable(w);
+}
+
 /* If it cannot be set, the next start begins a new life. */
 static void set_clean_mark(const struct tly_writer *w)
 {
@@ -372,15 +382,15 @@ static void work_until_stopped(struct tly_writer *w)
         queue_move(&w->taken, &w->queue);
         uint64_t lease = w->lease_wanted;
         unlock(w);
-        write_log(w);
-        write_manifest(w, lease);
-        tly_snapshot_settle(&w->snapshot);
+        if (!w->config.manifest->is_taken) write_log(w);
+        if (!w->config.manifest->is_taken) write_manifest(w, lease);
+        if (!w->config.manifest->is_taken) tly_snapshot_settle(&w->snapshot);
         lock(w);
         w->waiting_bytes -= w->taken_in_bytes;
         w->image_bytes -= w->taken_image_bytes;
         w->taken_in_bytes = w->taken_image_bytes = 0;
         tell(w);
-        if (w->knows_of_stop && (is_all_durable(w) || now_ns() >= w->stop_at_ns)) return;
+        if (w->knows_of_stop && (has_ended_writing(w) || now_ns() >= w->stop_at_ns)) return;
     }
 }
 
@@ -407,7 +417,7 @@ static void *run(void *argument)
     struct tly_writer *w = argument;
     lock(w);
     work_until_stopped(w);
-    bool is_clean = w->wants_clean && w->lost == 0 && is_all_durable(w);
+    bool is_clean = w->wants_clean && w->lost == 0 && !w->config.manifest->is_taken && is_all_durable(w);
     unlock(w);
     tly_snapshot_drop(&w->snapshot);
     if (is_clean) set_clean_mark(w);

@@ -75,10 +75,10 @@ static const char *const expected[OPS][KINDS][WRITERS] = {
     },
     /* read */
     {
-        {REFUSED, NO, NO, NO, NO},
-        {REFUSED, NO, NO, NO, NO},
-        {REFUSED, NO, NO, NO, NO},
-        {WAITED, NO, NO, NO, NO},
+        {REFUSED, NO, RETRIED, NO, GIVEN_UP},
+        {REFUSED, NO, RETRIED, NO, GIVEN_UP},
+        {REFUSED, NO, RETRIED, NO, GIVEN_UP},
+        {WAITED, NO, WAITED, NO, WAITED},
     },
     /* remove */
     {
