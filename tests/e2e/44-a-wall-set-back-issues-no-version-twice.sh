@@ -4,7 +4,7 @@
 . "$TALLY_E2E/lib.sh"
 
 names=(a b c)
-kills=${TALLY_KILLS:-12}
+kills=${TALLY_KILLS:-8}
 # Reading a log takes time in proportion to the lives that counted.
 [ "$kills" -le 50 ] || patience_s=120
 seed=${TALLY_SEED:-$RANDOM}
