@@ -90,7 +90,7 @@ expect_like "that there is nothing to do" "nothing is damaged" "$output"
 
 # As somebody whom permissions bind: root is whom they do not, unless it gives that up.
 bound=()
-[ "$(id -u)" -ne 0 ] || bound=(setpriv --bounding-set=-dac_override,-dac_read_search)
+[ "$(id -u)" -ne 0 ] || bound=(setpriv "--bounding-set=-dac_override,-dac_read_search")
 
 refuse() {
     expect_status 1 timeout 20 "${bound[@]}" "$tallyd" -o name=c -o data="$1" -o resp=none -o http=none -o peers=none
