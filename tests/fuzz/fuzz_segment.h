@@ -43,7 +43,8 @@ static inline void fuzz_replay(const struct tly_segment_part *part)
     struct tly_effects effects;
     struct tly_event tick = {.kind = TLY_TICK,
                              .now = {FUZZ_WALL_NS + UINT64_C(1000000000), UINT64_C(1000000001)}};
-    if (result == TLY_OK) result = tly_engine_step(batches.engine, &tick, &effects);
+    if (result == TLY_OK && tly_engine_step(batches.engine, &tick, &effects) == TLY_OK)
+        assert(effects.list != NULL);
     tly_engine_check(batches.engine);
     tly_engine_free(batches.engine);
 }
