@@ -3,52 +3,83 @@
 #include <assert.h>
 #include <string.h>
 
-#define CAPACITY_MIN 8u
-#define TAIL_MIN 8u
+#define HOMES_MIN 8u
 /* A directory larger than this would not pay: hashes that agree so far are not divided any more. */
-#define DEPTH_MAX 18u
+#define DEPTH_MAX 15u
 
-/* Blocks of more slots than this are whole from the start. */
-#define EXACT_MAX 1024u
-#define WHOLE (TLY_SEGMENT_SLOTS + TAIL_MIN + TLY_SEGMENT_SLOTS / 64)
+#define TAIL_FOR(homes) (8u + (homes) / 64)
+#define USUAL_ROOM (TLY_PAGE_HOMES + TAIL_FOR(TLY_PAGE_HOMES))
 
-static size_t bytes_of(const struct tly_segment *segment)
-{
-    return segment->allotted * sizeof *segment->slots;
-}
+struct shape {
+    uint32_t pages, homes, tail;
+};
 
 static size_t directory_bytes(uint32_t depth)
 {
     return sizeof(struct tly_segment) << depth;
 }
 
-static uint32_t tail_for(uint32_t capacity)
+static struct shape shape_of(uint32_t pages, uint32_t homes)
 {
-    return TAIL_MIN + capacity / 64;
+    return (struct shape){pages, homes, TAIL_FOR(homes)};
 }
 
-/* Homes for so many slots with some room to grow. */
-static uint32_t capacity_for(uint32_t used)
+/* For so many slots, with some room to grow. */
+static struct shape shape_for(uint32_t used)
 {
-    uint32_t capacity = used + used / 4 + used / 32;
-    return capacity > CAPACITY_MIN ? capacity : CAPACITY_MIN;
+    uint32_t homes = used + used / 4 + used / 32;
+    if (homes < HOMES_MIN) homes = HOMES_MIN;
+    if (homes <= TLY_PAGE_HOMES) return shape_of(1, homes);
+    homes = used + used / 8; /* and what is not yet a whole page */
+    uint32_t pages = (homes + TLY_PAGE_HOMES - 1) / TLY_PAGE_HOMES;
+    if (pages <= TLY_SEGMENT_PAGES) return shape_of(pages, TLY_PAGE_HOMES);
+    return shape_of(TLY_SEGMENT_PAGES, homes / TLY_SEGMENT_PAGES);
 }
 
-static bool segment_init(struct tly_segment *segment, const struct tly_mem *mem, uint32_t capacity,
-                         uint32_t tail, uint32_t depth)
+/* ---- pages ---- */
+
+/* An empty page; NULL: no memory. */
+static struct tly_slot *take_page(struct tly_index *index, const struct tly_mem *mem, uint32_t room)
 {
-    uint32_t room = capacity + tail;
-    *segment = (struct tly_segment){.capacity = capacity, .room = room, .allotted = room, .depth = depth};
-    if (room > EXACT_MAX && room < WHOLE) segment->allotted = WHOLE;
-    segment->slots = tly_mem_new(mem, bytes_of(segment));
-    if (segment->slots == NULL) return false;
-    memset(segment->slots, 0, room * sizeof *segment->slots);
+    size_t bytes = room * sizeof(struct tly_slot);
+    if (room != USUAL_ROOM || index->spares == 0) return tly_mem_zeroed(mem, bytes);
+    return memset(index->spare[--index->spares], 0, bytes);
+}
+
+static void give_page(struct tly_index *index, const struct tly_mem *mem, struct tly_slot *page,
+                      uint32_t room)
+{
+    if (room == USUAL_ROOM && index->depth > 0 && index->spares < TLY_INDEX_SPARES)
+        index->spare[index->spares++] = page;
+    else
+        tly_mem_free(mem, page, room * sizeof *page);
+}
+
+static void free_spares(struct tly_index *index, const struct tly_mem *mem)
+{
+    while (index->spares > 0)
+        tly_mem_free(mem, index->spare[--index->spares], USUAL_ROOM * sizeof(struct tly_slot));
+}
+
+static void segment_fini(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *segment)
+{
+    for (uint32_t i = 0; i < segment->page_count; i++)
+        give_page(index, mem, segment->pages[i], segment->room);
+}
+
+static bool segment_init(struct tly_index *index, const struct tly_mem *mem, struct shape shape,
+                         uint32_t depth, struct tly_segment *segment)
+{
+    *segment = (struct tly_segment){.homes = shape.homes, .room = shape.homes + shape.tail, .depth = depth};
+    for (; segment->page_count < shape.pages; segment->page_count++) {
+        struct tly_slot *page = take_page(index, mem, segment->room);
+        if (page == NULL) {
+            segment_fini(index, mem, segment);
+            return false;
+        }
+        segment->pages[segment->page_count] = page;
+    }
     return true;
-}
-
-static void segment_fini(struct tly_segment *segment, const struct tly_mem *mem)
-{
-    tly_mem_free(mem, segment->slots, bytes_of(segment));
 }
 
 bool tly_index_init(struct tly_index *index, const struct tly_mem *mem)
@@ -56,7 +87,7 @@ bool tly_index_init(struct tly_index *index, const struct tly_mem *mem)
     *index = (struct tly_index){0};
     index->directory = tly_mem_new(mem, directory_bytes(0));
     if (index->directory == NULL) return false;
-    if (segment_init(index->directory, mem, CAPACITY_MIN, TAIL_MIN, 0)) return true;
+    if (segment_init(index, mem, shape_for(0), 0, index->directory)) return true;
     tly_mem_free(mem, index->directory, directory_bytes(0));
     *index = (struct tly_index){0};
     return false;
@@ -90,136 +121,120 @@ void tly_index_fini(struct tly_index *index, const struct tly_mem *mem)
 {
     if (index->directory == NULL) return;
     for (struct tly_segment *s = index->directory; s != NULL; s = segment_after(index, s))
-        segment_fini(s, mem);
+        segment_fini(index, mem, s);
+    free_spares(index, mem);
     tly_mem_free(mem, index->directory, directory_bytes(index->depth));
-    tly_mem_free(mem, index->aside, WHOLE * sizeof *index->aside);
     *index = (struct tly_index){0};
 }
 
 static void publish(struct tly_index *index, struct tly_segment *first, const struct tly_segment *segment)
 {
-    for (size_t i = 0, n = (size_t)1 << (index->depth - segment->depth); i < n; i++)
+    for (size_t i = 0, n = shares(index, segment); i < n; i++)
         first[i] = *segment;
+}
+
+/* The first slot from there to the end of its page whose hash is not less. */
+static struct tly_slot *first_in(const struct tly_slot *end, struct tly_slot *slot, uint32_t hash)
+{
+    for (; slot < end; slot++)
+        if (slot->ref != 0 && slot->hash >= hash) return slot;
+    return NULL;
 }
 
 struct tly_slot *tly_index_from(const struct tly_index *index, uint32_t hash)
 {
     struct tly_segment *segment = first_for(index, hash);
-    struct tly_slot *slot = tly_index_home(segment, hash);
+    uint32_t page = tly_index_page(segment, hash);
+    struct tly_slot *from = tly_index_home(segment, hash);
     for (;;) {
-        for (const struct tly_slot *end = segment->slots + segment->room; slot < end; slot++)
-            if (slot->ref != 0 && slot->hash >= hash) return slot;
-        segment = segment_after(index, segment);
-        if (segment == NULL) return NULL;
-        slot = segment->slots;
+        struct tly_slot *found = first_in(segment->pages[page] + segment->room, from, hash);
+        if (found != NULL) return found;
+        if (++page == segment->page_count) {
+            page = 0;
+            segment = segment_after(index, segment);
+            if (segment == NULL) return NULL;
+        }
+        from = segment->pages[page];
     }
 }
 
 /* ---- growing ---- */
 
-/* Some sorted slots, with empty ones among them. */
-struct run {
-    const struct tly_slot *from, *end;
+/* Hashes from one to another, both among them. */
+struct range {
+    uint32_t from, to;
 };
 
-/* The tail of a segment whose slots end there: one slot stays empty, one is for what is about to come. */
-static uint32_t tail_after(uint64_t next, uint32_t capacity)
+static inline bool is_within(const struct tly_slot *slot, struct range range)
 {
-    uint32_t tail = tail_for(capacity);
-    return next + 2 > (uint64_t)capacity + tail ? (uint32_t)(next - capacity) + tail : tail;
+    return slot->ref != 0 && slot->hash >= range.from && slot->hash <= range.to;
 }
 
-/* The tail that the last run will need. */
-static uint32_t tail_of(struct run run, uint32_t capacity, uint32_t depth)
+static uint32_t count_within(const struct tly_segment *segment, struct range range)
 {
-    uint64_t next = 0;
-    for (const struct tly_slot *slot = run.from; slot < run.end; slot++) {
-        if (slot->ref == 0) continue;
-        uint64_t home = (uint64_t)(uint32_t)(slot->hash << depth) * capacity >> 32;
-        next = (home > next ? home : next) + 1;
+    uint32_t count = 0;
+    for (uint32_t page = 0; page < segment->page_count; page++)
+        for (uint32_t i = 0; i < segment->room; i++)
+            count += is_within(&segment->pages[page][i], range);
+    return count;
+}
+
+/* Where the next slot goes that is copied into a segment. */
+struct cursor {
+    struct tly_slot *page, *next;
+};
+
+/* False: its page has no room for it and for one that is about to come. */
+static inline bool append(struct tly_segment *to, struct cursor *cursor, const struct tly_slot *slot)
+{
+    struct tly_slot *page = to->pages[tly_index_page(to, slot->hash)];
+    struct tly_slot *home = tly_index_home(to, slot->hash);
+    if (page != cursor->page) *cursor = (struct cursor){page, page};
+    if (home > cursor->next) cursor->next = home;
+    if (cursor->next + 2 >= page + to->room) return false;
+    *cursor->next++ = *slot;
+    to->used++;
+    return true;
+}
+
+/* What a segment is made of: slots of another. */
+struct source {
+    const struct tly_segment *from;
+    struct range range;
+    uint32_t depth; /* of the new one */
+};
+
+/* Copies them into it, which is empty; false: a page has too short a tail. */
+static bool fill(struct tly_segment *to, const struct source *source)
+{
+    const struct tly_segment *from = source->from;
+    struct cursor cursor = {NULL, NULL};
+    for (uint32_t page = 0; page < from->page_count; page++)
+        for (const struct tly_slot *slot = from->pages[page], *end = slot + from->room; slot < end; slot++)
+            if (is_within(slot, source->range) && !append(to, &cursor, slot)) return false;
+    return true;
+}
+
+/* Makes a segment of slots of another; false: no memory. */
+static bool segment_with(struct tly_index *index, const struct tly_mem *mem, struct shape shape,
+                         const struct source *source, struct tly_segment *to)
+{
+    for (;; shape.tail *= 2) {
+        if (!segment_init(index, mem, shape, source->depth, to)) return false;
+        if (fill(to, source)) return true;
+        segment_fini(index, mem, to);
     }
-    return tail_after(next, capacity);
 }
 
-/* Copies the slots into an empty segment; where they end, NULL: past its room. */
-static const struct tly_slot *fill(struct tly_segment *to, struct run run)
+static bool reshape(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first,
+                    struct shape shape)
 {
-    struct tly_slot *next = to->slots;
-    const struct tly_slot *last = to->slots + to->room - 1;
-    uint32_t used = 0;
-    for (const struct tly_slot *slot = run.from; slot < run.end; slot++) {
-        if (slot->ref == 0) continue;
-        struct tly_slot *home = tly_index_home(to, slot->hash);
-        if (home > next) next = home;
-        if (next >= last) return NULL;
-        *next++ = *slot;
-        used++;
-    }
-    to->used = used;
-    return next;
-}
-
-static void fill_fitting(struct tly_segment *to, struct run run)
-{
-    const struct tly_slot *end = fill(to, run);
-    assert(end != NULL);
-    (void)end;
-}
-
-static bool reserve_aside(struct tly_index *index, const struct tly_mem *mem)
-{
-    if (index->aside == NULL) index->aside = tly_mem_new(mem, WHOLE * sizeof *index->aside);
-    return index->aside != NULL;
-}
-
-/* Spreads the slots over so many homes of the block in which they are, as `aside` has room. False: they stay as they were. */
-static bool respread(struct tly_index *index, struct tly_segment *segment, uint32_t capacity)
-{
-    struct tly_segment old = *segment;
-    size_t bytes = old.room * sizeof *old.slots;
-    uint32_t most = capacity + 2 * tail_for(capacity);
-    memcpy(index->aside, old.slots, bytes);
-    segment->capacity = capacity;
-    segment->room = most < old.allotted ? most : old.allotted;
-    memset(old.slots, 0, (old.room > segment->room ? old.room : segment->room) * sizeof *old.slots);
-    const struct tly_slot *end = fill(segment, (struct run){index->aside, index->aside + old.room});
-    uint32_t room = end == NULL ? 0 : capacity + tail_after((uint64_t)(end - old.slots), capacity);
-    if (end != NULL && room <= segment->room) {
-        segment->room = room;
-        return true;
-    }
-    memcpy(old.slots, index->aside, bytes);
-    *segment = old;
-    return false;
-}
-
-/* The lower part of the slots alone, over so many homes, which suffice. */
-static void respread_lower(struct tly_index *index, struct tly_segment *segment, struct run lower,
-                           uint32_t capacity, uint32_t tail)
-{
-    size_t n = (size_t)(lower.end - lower.from);
-    memcpy(index->aside, lower.from, n * sizeof *index->aside);
-    uint32_t before = segment->room;
-    segment->capacity = capacity;
-    segment->room = capacity + tail;
-    memset(segment->slots, 0, (before > segment->room ? before : segment->room) * sizeof *segment->slots);
-    fill_fitting(segment, (struct run){index->aside, index->aside + n});
-}
-
-static bool resize(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first,
-                   uint32_t capacity)
-{
-    struct tly_segment grown = *first, old = *first;
-    struct run run = {old.slots, old.slots + old.room};
-    bool spreads = capacity >= old.capacity && old.allotted == WHOLE;
-    if (spreads && !reserve_aside(index, mem)) return false;
-    if (!spreads || !respread(index, &grown, capacity)) {
-        if (!segment_init(&grown, mem, capacity, tail_of(run, capacity, old.depth), old.depth)) return false;
-        fill_fitting(&grown, run);
-        segment_fini(&old, mem);
-    }
+    struct tly_segment old = *first, made;
+    const struct source whole = {&old, {0, UINT32_MAX}, old.depth};
+    if (!segment_with(index, mem, shape, &whole, &made)) return false;
     index->moved += old.used;
-    publish(index, first, &grown);
+    publish(index, first, &made);
+    segment_fini(index, mem, &old);
     return true;
 }
 
@@ -235,77 +250,52 @@ static bool double_directory(struct tly_index *index, const struct tly_mem *mem)
     return true;
 }
 
-/* The slots whose next bit is 0, and those where it is 1. */
-static void part(const struct tly_segment *segment, struct run *lower, struct run *upper)
-{
-    uint32_t bit = UINT32_C(1) << (31 - segment->depth);
-    *upper = (struct run){segment->slots, segment->slots + segment->room};
-    *lower = (struct run){segment->slots, segment->slots};
-    for (const struct tly_slot *slot = upper->from; slot < upper->end; slot++)
-        if (slot->ref != 0 && (slot->hash & bit) == 0) lower->end = slot + 1;
-    upper->from = lower->end;
-}
-
-static uint32_t count_of(struct run run)
-{
-    uint32_t count = 0;
-    for (const struct tly_slot *slot = run.from; slot < run.end; slot++)
-        count += slot->ref != 0;
-    return count;
-}
-
-static bool segment_of(struct tly_segment *segment, const struct tly_mem *mem, struct run run, uint32_t depth)
-{
-    uint32_t capacity = capacity_for(count_of(run));
-    if (!segment_init(segment, mem, capacity, tail_of(run, capacity, depth), depth)) return false;
-    fill_fitting(segment, run);
-    return true;
-}
-
-/* The lower half of a divided segment: it keeps the block if that is a whole one. */
-static bool keep_lower(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *low,
-                       struct run lower)
-{
-    struct tly_segment old = *low;
-    uint32_t depth = old.depth + 1, capacity = capacity_for(count_of(lower));
-    uint32_t tail = tail_of(lower, capacity, depth);
-    if (old.allotted == WHOLE && capacity + tail <= WHOLE) {
-        if (!reserve_aside(index, mem)) return false;
-        low->depth = depth;
-        respread_lower(index, low, lower, capacity, tail);
-        return true;
-    }
-    if (!segment_of(low, mem, lower, depth)) {
-        *low = old;
-        return false;
-    }
-    segment_fini(&old, mem);
-    return true;
-}
-
 /* Of one segment two, by the next bit of the hash. */
 static bool divide(struct tly_index *index, const struct tly_mem *mem, uint32_t hash)
 {
     if (tly_index_segment(index, hash)->depth == index->depth && !double_directory(index, mem)) return false;
-    struct tly_segment *first = first_for(index, hash), low = *first, high;
-    struct run lower, upper;
-    uint32_t used = low.used;
-    part(&low, &lower, &upper);
-    if (!segment_of(&high, mem, upper, low.depth + 1)) return false;
-    if (!keep_lower(index, mem, &low, lower)) {
-        segment_fini(&high, mem);
+    struct tly_segment *first = first_for(index, hash), old = *first, low, high;
+    uint32_t depth = old.depth + 1, middle = (hash >> (32 - depth) | 1) << (32 - depth);
+    const struct source lower = {&old, {0, middle - 1}, depth}, upper = {&old, {middle, UINT32_MAX}, depth};
+    uint32_t of_lower = count_within(&old, lower.range);
+    if (!segment_with(index, mem, shape_for(of_lower), &lower, &low)) return false;
+    if (!segment_with(index, mem, shape_for(old.used - of_lower), &upper, &high)) {
+        segment_fini(index, mem, &low);
         return false;
     }
-    index->moved += used;
+    index->moved += old.used;
     publish(index, first, &low);
-    publish(index, first + ((size_t)1 << (index->depth - low.depth)), &high);
+    publish(index, first + shares(index, &low), &high);
+    segment_fini(index, mem, &old);
     return true;
 }
 
-/* The place for one more slot of this hash: behind those that are not greater. */
-static struct tly_slot *place_for(const struct tly_segment *segment, uint32_t hash)
+/* More homes, for a segment that is full. */
+static bool grow(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first, uint32_t hash)
 {
-    struct tly_slot *slot = tly_index_home(segment, hash);
+    uint32_t pages = first->page_count, homes = first->homes, more = homes + homes / 8 + HOMES_MIN;
+    if (pages == 1 && homes < TLY_PAGE_HOMES)
+        return reshape(index, mem, first, shape_of(1, more < TLY_PAGE_HOMES ? more : TLY_PAGE_HOMES));
+    if (pages < TLY_SEGMENT_PAGES) return reshape(index, mem, first, shape_of(pages + 1, homes));
+    if (first->depth < DEPTH_MAX) return divide(index, mem, hash);
+    return reshape(index, mem, first, shape_of(pages, more));
+}
+
+/* A longer tail, for a segment whose hashes are crowded at one place. */
+static bool lengthen(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first)
+{
+    return reshape(index, mem, first,
+                   (struct shape){first->page_count, first->homes, 2 * (first->room - first->homes)});
+}
+
+static bool is_above(const struct tly_segment *first, uint32_t part, uint32_t of)
+{
+    return (uint64_t)(first->used + 1) * of > (uint64_t)first->page_count * first->homes * part;
+}
+
+/* The place for one more slot of this hash: behind those that are not greater. */
+static struct tly_slot *place_from(struct tly_slot *slot, uint32_t hash)
+{
     while (slot->ref != 0 && slot->hash <= hash)
         slot++;
     return slot;
@@ -322,23 +312,18 @@ bool tly_index_reserve(struct tly_index *index, const struct tly_mem *mem, uint3
 {
     for (;;) {
         struct tly_segment *first = first_for(index, hash);
-        bool full = (uint64_t)(first->used + 1) * 8 > (uint64_t)first->capacity * 7;
-        uint32_t capacity = first->capacity + first->capacity / 8 + CAPACITY_MIN;
-        if (!full) {
-            /* The last slot of a segment stays empty, so that a walk needs no other end. */
-            const struct tly_slot *last = first->slots + first->room - 1;
-            index->place = place_for(first, hash);
+        if (!is_above(first, 9, 10)) {
+            const struct tly_slot *last = first->pages[tly_index_page(first, hash)] + first->room - 1;
+            index->place = place_from(tly_index_home(first, hash), hash);
             index->empty = empty_from(index->place);
+            /* The last slot of a page stays empty, so that a walk needs no other end. */
             if (index->empty < last) return true;
-            if (!resize(index, mem, first, first->capacity)) return false;
-        } else if (first->capacity < TLY_SEGMENT_SLOTS) {
-            if (!resize(index, mem, first, capacity < TLY_SEGMENT_SLOTS ? capacity : TLY_SEGMENT_SLOTS))
-                return false;
-        } else if (first->depth == DEPTH_MAX) {
-            if (!resize(index, mem, first, capacity)) return false;
-        } else if (!divide(index, mem, hash)) {
-            return false;
+            if (!is_above(first, 3, 4)) {
+                if (!lengthen(index, mem, first)) return false;
+                continue;
+            }
         }
+        if (!grow(index, mem, first, hash)) return false;
     }
 }
 
@@ -346,7 +331,7 @@ struct tly_slot *tly_index_add(struct tly_index *index, uint32_t hash, uint32_t 
 {
     struct tly_segment *first = first_for(index, hash);
     struct tly_slot *slot = index->place;
-    assert(ref != 0 && index->empty < first->slots + first->room - 1);
+    assert(ref != 0 && index->empty->ref == 0);
     for (struct tly_slot *to = index->empty; to > slot; to--)
         to[0] = to[-1];
     *slot = (struct tly_slot){hash, ref};
@@ -366,42 +351,54 @@ void tly_index_remove(struct tly_index *index, const struct tly_mem *mem, struct
     end[-1] = (struct tly_slot){0, 0};
     first->used--;
     index->used--;
-    if (first->capacity > 4 * CAPACITY_MIN && first->used < first->capacity / 3) {
-        /* Without memory for the smaller one the large one stays. */
-        uint32_t capacity = capacity_for(first->used);
-        (void)resize(index, mem, first, capacity);
-    }
-    if (index->aside != NULL && index->used < EXACT_MAX) {
-        tly_mem_free(mem, index->aside, WHOLE * sizeof *index->aside);
-        index->aside = NULL;
-    }
+    /* Without memory for a smaller one the large one stays. */
+    uint32_t homes = first->page_count * first->homes;
+    if (homes > 4 * HOMES_MIN && first->used < homes / 3)
+        (void)reshape(index, mem, first, shape_for(first->used));
+    if (index->used < TLY_PAGE_HOMES) free_spares(index, mem);
 }
 
 /* ---- the invariant ---- */
 
-static size_t check_segment(const struct tly_index *index, const struct tly_segment *first)
+/* Slots of a page, sorted, each as near to its home as those before it let; what of the hash all share is `number`. */
+static size_t check_page(const struct tly_segment *segment, uint32_t page, size_t number)
 {
-    size_t used = 0, share = shares(index, first), number = (size_t)(first - index->directory) / share;
-    const struct tly_slot *before = NULL;
-    for (const struct tly_slot *slot = first->slots; slot < first->slots + first->room; slot++) {
-        if (slot->ref == 0) {
-            assert(slot->hash == 0);
+    size_t used = 0;
+    uint32_t before = 0;
+    const struct tly_slot *slots = segment->pages[page];
+    for (uint32_t i = 0; i < segment->room; i++) {
+        uint32_t hash = slots[i].hash;
+        if (slots[i].ref == 0) {
+            assert(hash == 0);
             continue;
         }
-        assert((uint64_t)slot->hash << first->depth >> 32 == number);
-        const struct tly_slot *home = tly_index_home(first, slot->hash);
-        assert(home <= slot && (home == slot || slot[-1].ref != 0));
-        assert(before == NULL || before->hash <= slot->hash);
-        before = slot;
+        const struct tly_slot *home = tly_index_home(segment, hash);
+        assert((uint64_t)hash << segment->depth >> 32 == number && tly_index_page(segment, hash) == page);
+        assert(home <= &slots[i] && (home == &slots[i] || slots[i - 1].ref != 0));
+        assert(hash >= before);
+        before = hash;
         used++;
         (void)home;
     }
-    assert(first->slots[first->room - 1].ref == 0 && used == first->used);
-    for (size_t i = 0; i < share; i++)
-        assert(first[i].slots == first->slots && first[i].capacity == first->capacity &&
-               first[i].room == first->room && first[i].depth == first->depth);
-    (void)before;
+    assert(slots[segment->room - 1].ref == 0);
     (void)number;
+    return used;
+}
+
+static size_t check_segment(const struct tly_index *index, const struct tly_segment *first)
+{
+    size_t used = 0, share = shares(index, first), number = (size_t)(first - index->directory) / share;
+    assert(first->page_count > 0 && first->page_count <= TLY_SEGMENT_PAGES);
+    for (uint32_t page = 0; page < first->page_count; page++)
+        used += check_page(first, page, number);
+    assert(used == first->used);
+    for (size_t i = 1; i < share; i++) {
+        const struct tly_segment *same = &first[i];
+        assert(same->page_count == first->page_count && same->homes == first->homes);
+        assert(same->room == first->room && same->depth == first->depth);
+        assert(memcmp(same->pages, first->pages, first->page_count * sizeof first->pages[0]) == 0);
+        (void)same;
+    }
     return used;
 }
 
@@ -410,5 +407,6 @@ void tly_index_check(const struct tly_index *index)
     size_t used = 0;
     for (struct tly_segment *s = index->directory; s != NULL; s = segment_after(index, s))
         used += check_segment(index, s);
+    assert(index->spares <= TLY_INDEX_SPARES);
     assert(used == index->used);
 }

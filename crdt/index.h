@@ -2,12 +2,12 @@
  * From a key's hash to where its entry lies.  Slots of eight bytes stand in the order of their hashes: linear probing
  * from a home that is proportional to the hash, every run sorted, no tombstones.  A slot moves without a look at the entry.
  *
- *     directory[first bits of the hash] -> segment: up to TLY_SEGMENT_SLOTS slots and a tail for the last run
+ *     directory[first bits of the hash] -> segment -> page, by the bits that follow -> slots, and a tail for the last run
  *
- * A segment that fills up is made an eighth larger, or at its limit divided in two by the next bit (extendible hashing), so no
- * insertion moves more slots than one segment holds, and the table is between 7/9 and 7/8 full as long as it only grows.
- * A large segment has its whole block from the start and spreads in it, page by page: were every size a block of its
- * own, the blocks of all earlier sizes would lie about in the heap.
+ * A segment that fills up gets one more page, or with TLY_SEGMENT_PAGES of them is divided in two by the next bit (extendible
+ * hashing), so no insertion moves more slots than one segment holds, and the table is between 7/9 and 9/10 full as long as it only
+ * grows.  Nearly all pages have one size, so what one segment gives back another takes: a heap of blocks of every size that a
+ * segment once had would keep the earlier ones.
  *
  * The caller compares keys; several entries may share a hash of 32 bits, and stand side by side.
  */
@@ -19,7 +19,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TLY_SEGMENT_SLOTS 8192u
+#define TLY_SEGMENT_PAGES 16u
+/* Homes of a page when a segment has several; with its tail and the heap's own word it takes 8192 bytes. */
+#define TLY_PAGE_HOMES 1000u
+/* Pages that a table of several segments keeps when it gets them back: the next to grow asks for one more, and not for all. */
+#define TLY_INDEX_SPARES 18u
 
 struct tly_slot {
     uint32_t hash;
@@ -27,12 +31,12 @@ struct tly_slot {
 };
 
 struct tly_segment {
-    struct tly_slot *slots;
-    uint32_t capacity; /* homes */
-    uint32_t room;     /* homes and tail; the last slot is always empty */
-    uint32_t allotted; /* slots of the block; those behind `room` were never touched */
-    uint32_t used;     /* kept right only in the first of the directory's entries for one segment */
-    uint32_t depth;    /* bits of the hash that all of the segment share */
+    uint32_t page_count;
+    uint32_t homes; /* of each page */
+    uint32_t room;  /* of each page, homes and tail; the last slot is always empty */
+    uint32_t depth; /* bits of the hash that all of the segment share */
+    uint32_t used;  /* kept right only in the first of the directory's entries for one segment */
+    struct tly_slot *pages[TLY_SEGMENT_PAGES];
 };
 
 struct tly_index {
@@ -41,8 +45,8 @@ struct tly_index {
     size_t used;
     struct tly_slot *place, *empty; /* where what was reserved goes, and the first empty slot from there */
     size_t moved;                   /* slots that were moved by growing, ever */
-    struct tly_slot
-        *aside; /* room for the slots of a large segment while it spreads; NULL as long as there is none */
+    struct tly_slot *spare[TLY_INDEX_SPARES];
+    size_t spares;
 };
 
 bool tly_index_init(struct tly_index *index, const struct tly_mem *mem);
@@ -53,11 +57,23 @@ static inline struct tly_segment *tly_index_segment(const struct tly_index *inde
     return &index->directory[(uint64_t)hash << index->depth >> 32];
 }
 
-/* Where a slot of this hash would best stand. */
+/* What is left of the hash below the segment's bits, times its pages: the page and, in the lower half, how far in it. */
+static inline uint64_t tly_index_spread(const struct tly_segment *segment, uint32_t hash)
+{
+    return (uint64_t)(hash << segment->depth) * segment->page_count;
+}
+
+/* The number of the page in which a slot of this hash stands or would stand. */
+static inline uint32_t tly_index_page(const struct tly_segment *segment, uint32_t hash)
+{
+    return (uint32_t)(tly_index_spread(segment, hash) >> 32);
+}
+
+/* Where it would best stand. */
 static inline struct tly_slot *tly_index_home(const struct tly_segment *segment, uint32_t hash)
 {
-    uint32_t rest = hash << segment->depth;
-    return segment->slots + ((uint64_t)rest * segment->capacity >> 32);
+    uint64_t spread = tly_index_spread(segment, hash);
+    return segment->pages[spread >> 32] + ((spread & UINT32_MAX) * segment->homes >> 32);
 }
 
 /* The first slot of this hash; those of the same hash follow it, until hash or ref differ. NULL: none. */

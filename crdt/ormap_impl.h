@@ -55,14 +55,20 @@ struct tly_ahead {
     struct tly_found found[TLY_CHUNK_RECORDS];
 };
 
-/* Hashes of keys whose entries are to be sealed: a stack that grows by pieces and is never copied. */
-#define TLY_UNSEALED_PIECE 250u
+/*
+ * Hashes of keys whose entries are to be sealed: a stack that grows by pieces and is never copied. A piece takes the bytes of a full
+ * chunk of the log, since that is what its memory becomes when what was counted is sealed.
+ */
+#define TLY_UNSEALED_PIECE 125u
 
 struct tly_unsealed {
     struct tly_unsealed *below;
     uint32_t count;
     uint32_t hashes[TLY_UNSEALED_PIECE];
 };
+
+static_assert(sizeof(struct tly_unsealed) == TLY_CHUNK_RECORDS * sizeof(uint32_t),
+              "a heap that gives one for the other keeps no rest");
 
 /*
  * Records of dots that went: a few wait, so that they are looked for together and their memory comes at once.  Meanwhile they name

@@ -7,7 +7,7 @@ need redis-cli
 keys=${TALLY_MEMORY_KEYS:-300000} ceiling_mb=${TALLY_MEMORY_MB:-16}
 # A restart reads millions of them.
 if [ -n "${TALLY_MEMORY_KEYS:-}" ]; then patience_s=300; fi
-if [ -n "$TALLY_SLOW" ]; then keys=200000; fi
+if [ -n "$TALLY_SLOW" ]; then keys=250000; fi
 # What a node holds beside what grows with its keys: the program, the loop's buffers, batches on their way to the disk.
 constant_mb=64
 
