@@ -310,7 +310,8 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-long lint format fuzz coverage
+CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
+.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -324,6 +325,28 @@ check-asan: ## unit tests, corpora and scenes under ASan and UBSan
 
 check-e2e: ## scenes with the real binaries of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' e2e
+
+# What a store promises (DESIGN.md, Disk), each by itself with what it found; all of them are among the programs and scenes of check.
+check-kill-points: PROGRAMS = test_store_matrix test_store_faults test_store_snapshot
+check-power-cuts: PROGRAMS = test_store_disk
+check-damage: PROGRAMS = test_store_damage test_store_disk test_store_snapshot test_manifest_trials
+check-fault-matrix: PROGRAMS = test_store_matrix
+check-contract: PROGRAMS = test_storage test_storage_races test_store_taken
+check-restarts: PROGRAMS = test_store
+check-restarts: SCENES = 10 29
+check-store: ## those of the store, one by one, with what they print
+	@set -e; for each in $(CHECK_STORE); do $(MAKE) --no-print-directory $$each; done
+check-kill-points: ## a writer dies at each of its changes, and the power with it: how many, and what is there then
+check-power-cuts: ## 500 and more power cuts: what is lost under always, interval and never
+check-damage: ## every file cut at every byte, and every byte flipped
+check-fault-matrix: ## a table: operation, failure and writer, and what comes of it
+check-contract: ## what each backend of the storage interface has to do, and processes that race
+check-restarts: ## 200 starts in one process; two signals at once; who goes on with a life
+$(CHECK_STORE):
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory $(if $(SCENES),scenes) $(PROGRAMS:%=$(B)/tests/shell/%)
+	@set -e; for program in $(PROGRAMS); do $(B)/tests/shell/$$program; done
+	$(if $(SCENES),@tests/e2e/run $(B) $(SCENES))
 
 check-kills: ## 200 kills under load in a cluster of three, each time with the wall clock set back (minutes)
 	@tools/bootstrap test

@@ -74,3 +74,36 @@ expect_unlike "the life after a start that was killed" "^$third\$" "$(life b)"
 expect "incr" 18 "$(resp b incr both)"
 wait_equal a b
 expect "on a" 18 "$(resp a get both)"
+
+# --- the same, killed a millisecond after the start, and at the moment when the mark is spent ---
+
+is_spent() {
+    ! cmp -s b/data/MANIFEST stopped
+}
+
+total=18
+for after in 0.001 0.02 0.05 spending; do
+    stop_node b
+    start_node b -o join="$(addresses a)"
+    before=$(life b)
+    wait_until goes_on a b "$before"
+    stop_node b
+    cp b/data/MANIFEST stopped
+    launch b -o join="$(addresses a)"
+    if [ "$after" = spending ]; then wait_until is_spent; else read -rt "$after" -u "$never" || true; fi
+    kill_node b
+    mark=whole
+    ! is_spent || mark=spent
+    start_node b -o join="$(addresses a)"
+    if [ "$mark" = spent ]; then
+        expect_unlike "the life after a start that spent the mark" "^$before\$" "$(life b)"
+    else
+        wait_until goes_on a b "$before"
+    fi
+    total=$((total + 1))
+    expect "incr" "$total" "$(resp b incr both)"
+    wait_equal a b
+    expect "on a" "$total" "$(resp a get both)"
+    note "killed (after $after): the mark was $mark"
+done
+expect "the mark, at the end" spent "$mark"

@@ -8,6 +8,8 @@
  *     given up  of a snapshot: the log stays as it is, and the next one succeeds
  *     later     nothing was reported: what is left over goes with the next thing that is written
  *     waited    it took its time, and then went on
+ *
+ * And death at each change that a writer, and the stop behind it, makes to the disk, with what was not synced kept or lost.
  */
 #include "service/shell/manifest.h"
 #include "service/shell/segment.h"
@@ -264,10 +266,94 @@ static void every_failure_of_every_operation_in_every_writer(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* ---- death at every change of every writer ---- */
+
+static void append_till_death(struct test_user *user, size_t count)
+{
+    for (size_t i = 0; i < count && !user->report.failing; i++) {
+        test_user_append(user);
+        while (!user->report.failing && user->report.stored < user->number)
+            test_user_poll(user);
+    }
+}
+
+static void work_till_death(struct test_user *user, enum writer writer)
+{
+    switch (writer) {
+    case START: (void)test_user_try_open(user); break;
+    case LOG: append_till_death(user, 1); break;
+    case ROLL: append_till_death(user, 8); break;
+    case LEASE:
+        tly_store_lease(user->store, 5000);
+        while (!user->report.failing && user->report.leased < 5000)
+            test_user_poll(user);
+        break;
+    case SNAPSHOT:
+        test_user_image(user);
+        while (!user->report.failing && user->report.snapshots + user->report.snapshots_failed == 0)
+            test_user_poll(user);
+        break;
+    case WRITERS: break;
+    }
+}
+
+/* Dies at change number k of the writer's, and the power with it; false: it has no so many. */
+static bool die_at(enum writer writer, size_t k, unsigned percent)
+{
+    struct test_user user;
+    prepare(&user, writer);
+    uint32_t close_ms = user.limits.close_ms;
+    if (writer != START) test_user_close(&user, true);
+    user.limits.close_ms = 0;
+    if (writer != START) test_user_open(&user);
+    uint64_t before = user.last_id;
+    test_faults_set(&user.faults, (struct test_fault){TEST_CHANGE, TEST_DEATH, k, 1});
+    work_till_death(&user, writer);
+    uint64_t stored = writer == START ? before : user.id_at_open + user.report.stored;
+    uint64_t leased = user.report.leased, given = user.last_id;
+    test_user_close(&user, true);
+    bool died = test_faults_clear(&user.faults) > 0;
+    test_faults_power_cut(&user.faults, percent);
+    user.limits.close_ms = close_ms;
+    test_user_open(&user);
+    uint64_t lease = tly_store_identity(user.store)->lease;
+    bool may_continue = tly_store_identity(user.store)->may_continue;
+    if (user.id_at_open < stored || user.id_at_open > given || lease < leased)
+        fail_msg(
+            "%s dead at change %zu, %u %% of the unsynced left: %llu batches, %llu were stored; lease %llu",
+            writer_names[writer], k, percent, (unsigned long long)user.id_at_open, (unsigned long long)stored,
+            (unsigned long long)lease);
+    if (died && writer != START) assert_false(may_continue && user.id_at_open < given);
+    assert_whole(&user);
+    test_user_fini(&user);
+    return died;
+}
+
+static void death_at_every_change_of_every_writer_leaves_the_old_or_the_new(void **state)
+{
+    (void)state;
+    static const unsigned percents[] = {0, 50, 100};
+    static const size_t least[WRITERS] = {5, 3, 20, 2, 12};
+    print_message("  kill points  %5u %% %5u %% %5u %% of the unsynced left\n", percents[0], percents[1],
+                  percents[2]);
+    for (size_t w = 0; w < WRITERS; w++) {
+        print_message("  %-11s", writer_names[w]);
+        for (size_t i = 0; i < sizeof percents / sizeof *percents; i++) {
+            size_t k = 0;
+            while (die_at((enum writer)w, k, percents[i]))
+                k++;
+            print_message(" %7zu", k);
+            assert_true(least[w] > 0 && k >= least[w]);
+        }
+        print_message("\n");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_failure_of_every_operation_in_every_writer),
+        cmocka_unit_test(death_at_every_change_of_every_writer_leaves_the_old_or_the_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
