@@ -131,58 +131,89 @@ static void add_to(struct world *w, size_t key)
 
 /* ---- acknowledged writes ---- */
 
-/* Appends and syncs per second. */
-static double disk_rate(const struct world *w, size_t count, size_t bytes)
-{
-    static uint8_t record[CLIENTS_MAX * RECORD_BYTES];
+struct plain {
     char path[300];
-    snprintf(path, sizeof path, "%s/plain", w->directory);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0) tly_bench_fail("%s", path);
-    uint64_t since = now_ns(CLOCK_MONOTONIC);
-    for (size_t i = 0; i < count; i++)
-        if (write(fd, record, bytes) != (ssize_t)bytes || fdatasync(fd) != 0) tly_bench_fail("%s", path);
-    double rate = (double)count * 1e9 / (double)(now_ns(CLOCK_MONOTONIC) - since);
-    (void)close(fd);
-    (void)unlink(path);
-    return rate;
+    int fd;
+};
+
+static void plain_begin(const struct world *w, struct plain *plain)
+{
+    snprintf(plain->path, sizeof plain->path, "%s/plain", w->directory);
+    plain->fd = open(plain->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (plain->fd < 0) tly_bench_fail("%s", plain->path);
 }
 
-/* So many clients write at once, and each again when it was answered: writes per second. */
-static double acknowledged_rate(struct world *w, size_t groups, size_t clients)
+static void plain_end(struct plain *plain)
+{
+    (void)close(plain->fd);
+    (void)unlink(plain->path);
+}
+
+/* Nanoseconds of an append and a sync, as the disk alone does it. */
+static uint64_t plain_ns(const struct plain *plain, size_t bytes)
+{
+    static uint8_t record[CLIENTS_MAX * RECORD_BYTES];
+    uint64_t since = now_ns(CLOCK_MONOTONIC);
+    if (write(plain->fd, record, bytes) != (ssize_t)bytes || fdatasync(plain->fd) != 0)
+        tly_bench_fail("%s", plain->path);
+    return now_ns(CLOCK_MONOTONIC) - since;
+}
+
+/* So many clients write at once, and all are answered: nanoseconds. */
+static uint64_t acknowledged_ns(struct world *w, size_t group, size_t clients)
 {
     uint64_t since = now_ns(CLOCK_MONOTONIC);
+    for (size_t client = 0; client < clients; client++)
+        add_to(w, client * 1000 + group % 1000);
+    step(w, TLY_TICK, 0);
+    wait_stored(w, tly_engine_ticket(w->engine));
+    return now_ns(CLOCK_MONOTONIC) - since;
+}
+
+struct rates {
+    double ours, disk; /* groups per second */
+    double cpu_us;     /* of both threads, for a group */
+};
+
+/* In turns, so that both see the same machine and the same disk. */
+static struct rates rates_of(struct world *w, size_t groups, size_t clients)
+{
+    struct plain plain;
+    uint64_t ours = 0, disk = 0, cpu = 0;
+    plain_begin(w, &plain);
     for (size_t i = 0; i < groups; i++) {
-        for (size_t client = 0; client < clients; client++)
-            add_to(w, client * 1000 + i % 1000);
-        step(w, TLY_TICK, 0);
-        wait_stored(w, tly_engine_ticket(w->engine));
+        disk += plain_ns(&plain, clients * 24);
+        uint64_t before = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+        ours += acknowledged_ns(w, i, clients);
+        cpu += now_ns(CLOCK_PROCESS_CPUTIME_ID) - before;
     }
-    return (double)(groups * clients) * 1e9 / (double)(now_ns(CLOCK_MONOTONIC) - since);
+    plain_end(&plain);
+    double n = (double)groups;
+    return (struct rates){n * 1e9 / (double)ours, n * 1e9 / (double)disk, (double)cpu / n / 1e3};
+}
+
+static void write_line(struct world *w, size_t clients, const char *what, double value, const char *unit)
+{
+    char name[60];
+    snprintf(name, sizeof name, "%s, %zu clients", what, clients);
+    line(w, name, value, unit);
 }
 
 static void bench_writes(struct world *w)
 {
     static const size_t clients[] = {1, 16, CLIENTS_MAX};
-    size_t groups = tly_bench_repeats(300);
-    printf(
-        "acknowledged writes, fsync=always\n\n  clients  writes/s  the disk alone  ratio to it x clients  target\n");
+    size_t groups = tly_bench_repeats(1000);
+    printf("acknowledged writes, fsync=always\n\n"
+           "  clients  writes/s  the disk alone  ratio to it x clients  target  CPU of a group\n");
     (void)open_node(w, TLY_FSYNC_ALWAYS);
     for (size_t i = 0; i < 3; i++) {
-        double disk = 0, ours = 0;
-        char name[40];
-        /* Interleaved, so that both see the same machine. */
-        for (size_t round = 0; round < 5; round++) {
-            disk += disk_rate(w, groups / 5 + 1, clients[i] * 24) / 5;
-            ours += acknowledged_rate(w, groups / 5 + 1, clients[i]) / 5;
-        }
-        double ratio = ours / (disk * (double)clients[i]);
-        printf("  %7zu  %8.0f  %14.0f  %21.2f  0.80%s\n", clients[i], ours, disk, ratio,
-               ratio < 0.8 ? "  missed" : "");
-        snprintf(name, sizeof name, "acknowledged writes, %zu clients", clients[i]);
-        line(w, name, ours, "1/s");
-        snprintf(name, sizeof name, "ratio, %zu clients", clients[i]);
-        line(w, name, ratio, "");
+        struct rates rates = rates_of(w, groups, clients[i]);
+        double writes = rates.ours * (double)clients[i], ratio = rates.ours / rates.disk;
+        printf("  %7zu  %8.0f  %14.0f  %21.2f  %6.2f  %11.0f us%s\n", clients[i], writes, rates.disk, ratio,
+               0.8, rates.cpu_us, ratio < 0.8 ? "  missed" : "");
+        write_line(w, clients[i], "acknowledged writes", writes, "1/s");
+        write_line(w, clients[i], "ratio", ratio, "");
+        write_line(w, clients[i], "CPU of a group", rates.cpu_us, "us");
     }
     close_node(w);
 }
@@ -274,12 +305,11 @@ static void bench_snapshot(struct world *w, size_t keys)
         poll_store(w);
     }
     double per_key = (double)w->report.snapshot_bytes / (double)keys;
-    printf(
-        "\nchecks beside a snapshot of %zu keys, %.1f bytes each (%zu checks)\n\n"
-        "  p99 of the wait: quiet %.0f us, beside it %.0f us\n"
-        "  p99 of the CPU time of a turn and a check: quiet %.0f us, beside it %.0f us  (target: within 1000)%s\n",
-        keys, per_key, checks, quiet, busy, quiet_cpu, busy_cpu,
-        busy_cpu > quiet_cpu + 1000 ? "  missed" : "");
+    printf("\nchecks beside a snapshot of %zu keys, %.1f bytes each (%zu checks)\n\n"
+           "  p99 of the wait: quiet %.0f us, beside it %.0f us  (target: within 1000)%s\n"
+           "  p99 of the CPU time of a turn and a check: quiet %.0f us, beside it %.0f us%s\n",
+           keys, per_key, checks, quiet, busy, busy > quiet + 1000 ? "  missed" : "", quiet_cpu, busy_cpu,
+           busy_cpu > quiet_cpu + 1000 ? "  missed" : "");
     line(w, "check p99 quiet", quiet, "us");
     line(w, "check p99 beside a snapshot", busy, "us");
     line(w, "check p99 quiet, CPU", quiet_cpu, "us");
