@@ -121,6 +121,10 @@ void tly_app_on_store(int fd, short what, void *argument)
     struct tly_store_report report;
     tly_store_poll(app->store, &report);
     bool was_failing = app->report.failing;
+    if (report.changes_left && !app->report.changes_left)
+        tly_log(app->log, TLY_LEVEL_WARN,
+                "a change is done, but its intent or its row in audit.log is not: with the "
+                "next write that is made up for");
     app->report = report;
     if (app->compact != NULL) tly_compact_report(app->compact, &report);
     if (report.failing && !was_failing) {

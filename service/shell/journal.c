@@ -289,7 +289,7 @@ enum tly_result tly_journal_roll(struct tly_journal *j, uint64_t *number)
     return result;
 }
 
-void tly_journal_drop_before(struct tly_journal *j, uint64_t from)
+void tly_journal_drop_before(struct tly_journal *j, uint64_t from, const char *change)
 {
     struct tly_manifest *m = j->config.manifest;
     size_t gone = 0;
@@ -298,6 +298,7 @@ void tly_journal_drop_before(struct tly_journal *j, uint64_t from)
     memmove(m->segments, m->segments + gone, (m->segment_count - gone) * sizeof *m->segments);
     m->segment_count -= gone;
     m->snapshot = from;
+    tly_manifest_add_change(m, change);
     m->is_changed = true;
     sum_earlier(j);
 }

@@ -53,8 +53,8 @@ enum tly_result tly_journal_sync(struct tly_journal *journal) TLY_MUST_CHECK;
  * why, and tly_journal_write goes on.
  */
 enum tly_result tly_journal_roll(struct tly_journal *journal, uint64_t *number) TLY_MUST_CHECK;
-/* A snapshot stands for all before segment `from`, in MANIFEST, which is to be saved. */
-void tly_journal_drop_before(struct tly_journal *journal, uint64_t from);
+/* A snapshot stands for all before segment `from`, in MANIFEST, which is to be saved. `change`: the id of its intent. */
+void tly_journal_drop_before(struct tly_journal *journal, uint64_t from, const char *change);
 
 /* Something waits for tly_journal_write. */
 bool tly_journal_is_behind(const struct tly_journal *journal);

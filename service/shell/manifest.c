@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #define MARK "tally manifest"
-#define FIELDS 10 /* of format 1: one less */
+#define FIELDS 11 /* each earlier format has one less */
 
 static_assert(TLY_SEGMENTS_MAX * 19 + 1024 < TLY_FRAME_BODY_MAX, "every manifest fits into a frame");
 
@@ -35,6 +35,13 @@ static void get_segments(struct tly_cursor *cursor, struct tly_manifest *m)
     }
 }
 
+static void get_changes(struct tly_cursor *cursor, struct tly_manifest *m)
+{
+    m->change_count = tly_get_array(cursor, TLY_CHANGES_MAX);
+    for (size_t i = 0; i < m->change_count; i++)
+        get_text(cursor, m->changes[i], sizeof m->changes[i]);
+}
+
 /* TLY_OK, TLY_BAD_MESSAGE, TLY_UNKNOWN_FRAME: of a newer format. */
 static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *m)
 {
@@ -44,7 +51,7 @@ static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *
         return TLY_BAD_MESSAGE;
     uint64_t format = tly_get_uint(&cursor);
     if (cursor.result == TLY_OK && format > TLY_MANIFEST_FORMAT) return TLY_UNKNOWN_FRAME;
-    if (format == 0 || fields != (format == 1 ? FIELDS - 1 : FIELDS)) return TLY_BAD_MESSAGE;
+    if (format == 0 || fields != FIELDS - (TLY_MANIFEST_FORMAT - format)) return TLY_BAD_MESSAGE;
 
     m->writings = tly_get_uint(&cursor);
     get_text(&cursor, m->name, sizeof m->name);
@@ -54,6 +61,7 @@ static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *
     get_text(&cursor, m->place, sizeof m->place);
     get_segments(&cursor, m);
     if (format > 1) m->snapshot = tly_get_uint(&cursor);
+    if (format > 2) get_changes(&cursor, m);
     if (m->segment_count > 0 && m->segments[0].number < m->snapshot) tly_cursor_fail(&cursor);
     return tly_cursor_end(&cursor);
 }
@@ -120,6 +128,35 @@ enum tly_result tly_manifest_load(struct tly_storage *storage, struct tly_manife
     return result;
 }
 
+/* ---- changes ---- */
+
+static size_t place_of(const struct tly_manifest *m, const char *id)
+{
+    size_t i = 0;
+    while (i < m->change_count && strcmp(m->changes[i], id) != 0)
+        i++;
+    return i;
+}
+
+void tly_manifest_add_change(struct tly_manifest *m, const char *id)
+{
+    assert(m->change_count < TLY_CHANGES_MAX);
+    (void)snprintf(m->changes[m->change_count++], TLY_CHANGE_ID_BYTES, "%s", id);
+}
+
+bool tly_manifest_has_change(const struct tly_manifest *m, const char *id)
+{
+    return place_of(m, id) < m->change_count;
+}
+
+void tly_manifest_drop_change(struct tly_manifest *m, const char *id)
+{
+    size_t at = place_of(m, id);
+    if (at == m->change_count) return;
+    m->change_count--;
+    memmove(m->changes + at, m->changes + at + 1, (m->change_count - at) * sizeof m->changes[0]);
+}
+
 /* ---- writing ---- */
 
 static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
@@ -140,6 +177,9 @@ static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
         tly_put_uint(out, m->segments[i].bytes);
     }
     tly_put_uint(out, m->snapshot);
+    tly_put_array(out, m->change_count);
+    for (size_t i = 0; i < m->change_count; i++)
+        tly_put_text(out, tly_slice_text(m->changes[i]));
 }
 
 /* What a failed writing left there: the old content or our new one. Anything else is another's, who took the lock away. */

@@ -6,6 +6,8 @@
  *     "tally manifest"   format version   count of its writings   name   origin   lease   clean mark   place
  *     [ [number, bytes], ... ]            the segments, in order
  *     number of the snapshot              0: none; not in format 1
+ *     [ id, ... ]                         changes that are part of this state and whose intents may still be there (change.h); since
+ *                                         format 3
  *
  * The count of writings makes every content, and so every revision (storage.h), one of its own.
  */
@@ -14,9 +16,11 @@
 
 #include "service/shell/storage.h"
 
-#define TLY_MANIFEST_FORMAT 2
+#define TLY_MANIFEST_FORMAT 3
 #define TLY_MANIFEST_NAME "MANIFEST"
 #define TLY_SEGMENTS_MAX 4096
+#define TLY_CHANGES_MAX 16
+#define TLY_CHANGE_ID_BYTES 27 /* a ULID and its end */
 
 /*
  * bytes: so many of log-<number>.tly count.  Of the last segment: its length at a clean stop, else 0.  0 elsewhere: all
@@ -37,7 +41,9 @@ struct tly_manifest {
     struct tly_segment segments[TLY_SEGMENTS_MAX];
     size_t segment_count;
     uint64_t snapshot; /* snap-<number>.tly is the state before log-<number>.tly; 0: there is none */
-    bool is_changed;   /* not written: something here is not yet in the storage */
+    char changes[TLY_CHANGES_MAX][TLY_CHANGE_ID_BYTES];
+    size_t change_count;
+    bool is_changed; /* not written: something here is not yet in the storage */
     /* Not written: the revision that the storage has; 0: none. */
     uint64_t revision;
     bool revision_is_unsure; /* a writing failed that may have taken effect: then it has revision_tried */
@@ -50,6 +56,12 @@ struct tly_manifest {
  */
 enum tly_result tly_manifest_load(struct tly_storage *storage, struct tly_manifest *manifest, char *error,
                                   size_t size) TLY_MUST_CHECK;
+
+/* Lists a change; it is published with the next saving. There must be room. */
+void tly_manifest_add_change(struct tly_manifest *manifest, const char *id);
+bool tly_manifest_has_change(const struct tly_manifest *manifest, const char *id);
+/* One that nobody will ask for any more; gone with the next saving. */
+void tly_manifest_drop_change(struct tly_manifest *manifest, const char *id);
 
 /* Durable with TLY_OK, otherwise tried again by calling it again. TLY_STALE: somebody else wrote it; is_taken from then on. */
 enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manifest *manifest) TLY_MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "service/shell/app_internal.h"
 
 #include "crdt/version.h"
+#include "service/shell/intent.h"
 #include "service/shell/libc_mem.h"
 
 #include <event2/event.h>
@@ -163,6 +164,18 @@ static bool read_store(struct tly_app *app, struct tly_config_error *error)
     return true;
 }
 
+static void tell_kept(const struct tly_app *app)
+{
+    const struct tly_kept_intent *kept;
+    for (size_t i = 0; (kept = tly_store_kept(app->store, i)) != NULL; i++)
+        tly_log(
+            app->log, TLY_LEVEL_ERROR,
+            "data: %s, a change that was not finished, cannot be read: %s; it is kept, and all else goes on. "
+            "Make it readable and start again, or start the version that wrote it; if neither can be, move it "
+            "away: MANIFEST alone says what the state is",
+            kept->name, kept->why);
+}
+
 /* The earlier life goes on after a clean stop; the lease is durable before the first version is given. */
 static bool begin_life(struct tly_app *app, struct tly_config_error *error)
 {
@@ -176,6 +189,7 @@ static bool begin_life(struct tly_app *app, struct tly_config_error *error)
         if (tly_store_begin(app->store, app->config.name, origin, from + TLY_CLOCK_LEASE_NS, why,
                             sizeof why) != TLY_OK)
             return fail(error, "data", why);
+        tell_kept(app);
         struct tly_event leased = {.kind = TLY_LEASED, .now = now, .number = from + TLY_CLOCK_LEASE_NS};
         struct tly_effects none;
         enum tly_result taken = tly_engine_step(app->engine, &leased, &none);

@@ -125,6 +125,16 @@ enum tly_result tly_storage_list(struct tly_storage *s, const char *directory,
                                                          : TLY_BAD_KEY);
 }
 
+enum tly_result tly_storage_list_foreign(struct tly_storage *s, const char *directory,
+                                         void (*each)(void *context, const char *name), void *context)
+{
+    if (s->ops->list_foreign == NULL) return TLY_OK;
+    bool is_top = directory[0] == '\0';
+    return leave(s, enter(s, is_top ? "top" : directory)
+                        ? s->ops->list_foreign(s->self, directory, each, context)
+                        : TLY_BAD_KEY);
+}
+
 enum tly_result tly_storage_remove(struct tly_storage *s, const char *name)
 {
     return leave(s, enter(s, name) ? s->ops->remove(s->self, name) : TLY_BAD_KEY);

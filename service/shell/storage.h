@@ -40,6 +40,8 @@ struct tly_storage_ops {
     enum tly_result (*size)(void *self, const char *name, uint64_t *bytes);
     enum tly_result (*list)(void *self, const char *directory, void (*each)(void *context, const char *name),
                             void *context);
+    enum tly_result (*list_foreign)(void *self, const char *directory,
+                                    void (*each)(void *context, const char *name), void *context);
     enum tly_result (*remove)(void *self, const char *name);
     enum tly_result (*lock)(void *self, char *holder, size_t holder_size);
     /* Tells one incarnation of a place from a copy of it. */
@@ -75,6 +77,10 @@ enum tly_result tly_storage_size(struct tly_storage *s, const char *name, uint64
  */
 enum tly_result tly_storage_list(struct tly_storage *s, const char *directory,
                                  void (*each)(void *context, const char *name), void *context) TLY_MUST_CHECK;
+/* The same of what stands there and is no object: directories, symlinks, … A backend without such has no function for it. */
+enum tly_result tly_storage_list_foreign(struct tly_storage *s, const char *directory,
+                                         void (*each)(void *context, const char *name),
+                                         void *context) TLY_MUST_CHECK;
 /* Removing what is absent is TLY_OK. */
 enum tly_result tly_storage_remove(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
 /* Exclusive for as long as the storage is open; TLY_STALE: held, `holder` says by whom (a pid). */

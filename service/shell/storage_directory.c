@@ -468,16 +468,24 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* What is given of the entries: objects, or all the others. */
+struct listing {
+    bool foreign;
+    void (*each)(void *context, const char *name);
+    void *context;
+};
+
 static enum tly_result list_place(struct directory *d, const char *name, int at,
-                                  void (*each)(void *context, const char *name), void *context)
+                                  const struct listing *listing)
 {
     struct dirent **entries;
     int n = scandirat(at, ".", &entries, is_shown, by_bytes);
     if (n < 0) return fail(d, name, "list");
     for (int i = 0; i < n; i++) {
         struct stat is;
-        if (fstatat(at, entries[i]->d_name, &is, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(is.st_mode))
-            each(context, entries[i]->d_name);
+        if (fstatat(at, entries[i]->d_name, &is, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(is.st_mode) != listing->foreign)
+            listing->each(listing->context, entries[i]->d_name);
         free(entries[i]);
     }
     free(entries);
@@ -497,16 +505,26 @@ static enum tly_result open_listed(struct directory *d, const char *name, int *f
     return result;
 }
 
-static enum tly_result list_objects(void *self, const char *directory,
-                                    void (*each)(void *context, const char *name), void *context)
+static enum tly_result list_entries(struct directory *d, const char *directory, const struct listing *listing)
 {
-    struct directory *d = self;
     int at;
     enum tly_result result = open_listed(d, directory, &at);
     if (result != TLY_OK) return result == TLY_NOT_FOUND ? TLY_OK : result;
-    result = list_place(d, directory, at, each, context);
+    result = list_place(d, directory, at, listing);
     close_quietly(at);
     return result;
+}
+
+static enum tly_result list_objects(void *self, const char *directory,
+                                    void (*each)(void *context, const char *name), void *context)
+{
+    return list_entries(self, directory, &(struct listing){false, each, context});
+}
+
+static enum tly_result list_foreign(void *self, const char *directory,
+                                    void (*each)(void *context, const char *name), void *context)
+{
+    return list_entries(self, directory, &(struct listing){true, each, context});
 }
 
 /* ---- who uses it, and which one it is ---- */
@@ -622,6 +640,7 @@ static const struct tly_storage_ops directory_ops = {
     .read = read_object,
     .size = size_of_object,
     .list = list_objects,
+    .list_foreign = list_foreign,
     .remove = remove_object,
     .lock = lock,
     .identity = identity,

@@ -23,7 +23,8 @@ struct tly_store {
     uint64_t last_bytes; /* of the last segment, once replayed */
     bool last_is_old;    /* … and of an older format */
     uint64_t snapshot_bytes;
-    bool sweep_due;
+    bool sweep_due, heal_due;
+    struct tly_healed healed; /* at begin */
     bool is_replayed;
     int wakeup_fd;
     struct tly_journal *journal;
@@ -455,6 +456,15 @@ static enum tly_result write_identity(struct tly_store *store, struct text error
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
 }
 
+/* Changes that an earlier process did not come to the end of. */
+static enum tly_result heal(struct tly_store *store, struct text error)
+{
+    enum tly_result result = tly_intents_heal(store->storage, &store->manifest, "", &store->healed);
+    if (result != TLY_OK) return say_storage(store, result, "cannot look for unfinished changes", error);
+    store->heal_due = store->healed.left > 0;
+    return TLY_OK;
+}
+
 static void free_store(void *context)
 {
     struct tly_store *store = context;
@@ -472,6 +482,7 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
         .journal = store->journal,
         .snapshot_bytes = store->snapshot_bytes,
         .sweep_due = store->sweep_due,
+        .heal_due = store->heal_due,
         .wakeup_fd = store->wakeup_fd,
         .fsync = store->fsync,
         .limits = store->limits,
@@ -500,11 +511,18 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
         (void)snprintf(error, size, "out of memory");
         return TLY_NOMEM;
     }
-    enum tly_result result = write_identity(store, text);
+    enum tly_result result = heal(store, text); /* by MANIFEST as it was found */
+    if (result == TLY_OK) result = write_identity(store, text);
     if (result != TLY_OK) return result;
     /* What a crash left does no harm: if it cannot be removed now, it goes later. */
     store->sweep_due = tly_store_sweep(store->storage, m, true) != TLY_OK;
     return start_writer(store, text);
+}
+
+const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size_t i)
+{
+    size_t count = store->healed.kept_count;
+    return i < count && i < TLY_INTENTS_KEPT_MAX ? &store->healed.kept[i] : NULL;
 }
 
 /* ---- running ---- */

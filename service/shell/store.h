@@ -6,6 +6,7 @@
  *                     atomically
  *     DIR/log-N.tly   a header, then frames of the wire, each one batch; segments roll at 64 MiB
  *     DIR/snap-N.tly  the same: what the log before log-N.tly came to
+ *     DIR/intent/     changes of many steps that are under way (intent.h); DIR/audit.log: what became of them
  *
  * Disk work happens on one writer thread.  The loop hands over and polls; it never waits for the disk.
  * Everything that touches files goes through storage.h.
@@ -27,6 +28,7 @@ enum tly_fsync { TLY_FSYNC_ALWAYS, TLY_FSYNC_INTERVAL, TLY_FSYNC_NEVER };
 #define TLY_FSYNC_INTERVAL_MS 1000
 
 struct tly_store;
+struct tly_kept_intent;
 
 /* What the store knows of the node that used it. */
 struct tly_identity {
@@ -55,6 +57,9 @@ enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, 
 /* Durably takes the clean-stop mark away and writes the identity, then starts the writer. Once, after replay. */
 enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
                                 char *error, size_t size) TLY_MUST_CHECK;
+
+/* The i-th intent that was kept at begin because it cannot be read: its name, and why; NULL: there are no more. */
+const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size_t i);
 
 /*
  * Copies the batch and returns at once. Numbers rise by 1 from 1. TLY_NOMEM, TLY_FULL (64 MiB wait already), TLY_TOO_LARGE
@@ -86,6 +91,8 @@ struct tly_store_report {
     uint64_t snapshots, snapshots_failed; /* published, and given up, since the start */
     uint64_t snapshot_bytes;              /* of the one in use */
     char snapshot_error[256];             /* why the last one was given up */
+    bool changes_left; /* a change is done, and its intent is still there: finished with the next write */
+    char change_error[200]; /* why that failed; "": it did not */
 };
 
 /* Becomes readable when a report has news. */

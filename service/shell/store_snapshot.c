@@ -24,14 +24,26 @@ static void remove_file(struct tly_snapshot_writer *s)
     if (tly_storage_remove(s->storage, name) != TLY_OK) s->sweep_due = true;
 }
 
+static void end_intent(struct tly_snapshot_writer *s, const char *outcome)
+{
+    if (s->intent.id[0] == '\0' || s->manifest->is_taken) return;
+    if (tly_intent_finish(s->storage, &s->intent, outcome) == TLY_OK)
+        tly_manifest_drop_change(s->manifest, s->intent.id);
+    else
+        s->heal_due = true;
+    s->intent = (struct tly_intent){0};
+}
+
 static void fail(struct tly_snapshot_writer *s, enum tly_result result, const char *why)
 {
     bool is_disks = result == TLY_IO && why[0] != '\0';
     (void)snprintf(s->error, sizeof s->error, "%s", is_disks ? why : tly_result_text(result));
     s->failed++;
-    if (!s->is_writing) return;
-    remove_file(s);
-    end_writing(s);
+    if (s->is_writing) {
+        remove_file(s);
+        end_writing(s);
+    }
+    end_intent(s, "discarded");
 }
 
 static enum tly_result flush(struct tly_snapshot_writer *s, bool sync)
@@ -50,12 +62,40 @@ static enum tly_result flush(struct tly_snapshot_writer *s, bool sync)
     return tly_storage_sync(s->storage, name);
 }
 
+/* It is named by MANIFEST now. */
+static void note_published(struct tly_snapshot_writer *s)
+{
+    s->is_awaited = false;
+    s->published++;
+    s->published_bytes = s->bytes;
+    s->sweep_due = true;
+    end_intent(s, "done");
+}
+
+/* One change at a time: the one before is published before this one begins. */
+static enum tly_result begin_intent(struct tly_snapshot_writer *s)
+{
+    /* Nothing is written, not even the intent, where somebody else has come. */
+    enum tly_result result = s->manifest->is_changed ? tly_manifest_save(s->storage, s->manifest)
+                                                     : tly_manifest_verify(s->storage, s->manifest);
+    if (result != TLY_OK) return result;
+    if (s->is_awaited) note_published(s);
+    if (s->manifest->change_count == TLY_CHANGES_MAX) return TLY_FULL;
+    s->intent = tly_intent_of(TLY_CHANGE_COMPACT, "node");
+    return tly_intent_write(s->storage, &s->intent);
+}
+
 void tly_snapshot_begin(struct tly_snapshot_writer *s)
 {
     uint8_t header[TLY_SEGMENT_HEADER_BYTES];
     struct tly_mem mem = tly_libc_mem();
     tly_snapshot_drop(s);
-    enum tly_result result = tly_journal_roll(s->journal, &s->number);
+    enum tly_result result = begin_intent(s);
+    if (result != TLY_OK) {
+        fail(s, result, tly_storage_error(s->storage));
+        return;
+    }
+    result = tly_journal_roll(s->journal, &s->number);
     if (result != TLY_OK) {
         fail(s, TLY_IO, tly_journal_error(s->journal));
         return;
@@ -96,7 +136,7 @@ void tly_snapshot_end(struct tly_snapshot_writer *s)
     }
     end_writing(s);
     /* A writing of MANIFEST that fails may have taken effect, so the file is kept from here on, and the writing repeated. */
-    tly_journal_drop_before(s->journal, s->number);
+    tly_journal_drop_before(s->journal, s->number, s->intent.id);
     s->is_awaited = true;
 }
 
@@ -105,17 +145,13 @@ void tly_snapshot_drop(struct tly_snapshot_writer *s)
     if (!s->is_writing) return;
     remove_file(s);
     end_writing(s);
+    end_intent(s, "discarded");
 }
 
 void tly_snapshot_settle(struct tly_snapshot_writer *s)
 {
     if (s->manifest->is_changed) return;
-    if (s->is_awaited) {
-        s->is_awaited = false;
-        s->published++;
-        s->published_bytes = s->bytes;
-        s->sweep_due = true;
-    }
+    if (s->is_awaited) note_published(s);
     /* While nothing is being made, all that MANIFEST does not name is left over. */
     bool all = !s->is_writing && !tly_journal_is_behind(s->journal);
     if (s->sweep_due) s->sweep_due = tly_store_sweep(s->storage, s->manifest, all) != TLY_OK;

@@ -1,11 +1,11 @@
 /*
  * The writing side of a snapshot, snap-<number>.tly, beside the running log.  Used by the writer thread.
  *
- *     begin    the log is rolled: all batches up to now lie before segment <number>, which is also the snapshot's number
+ *     begin    an intent is written (intent.h).  The log is rolled: all batches up to now lie before segment <number>, which is also the snapshot's number
  *     put      a batch more
  *     end      the log is synced up to now, then the file; then MANIFEST names it in place of all segments before <number>.  From
  *              that moment it stands in the manifest, and whoever saves that next publishes it
- *     settle   once MANIFEST is saved: what it no longer names is removed
+ *     settle   once MANIFEST is saved: what it no longer names is removed, and the intent
  *
  * Until MANIFEST names it, what is there is the old state and a file that nobody reads; afterwards the new state and files that
  * nobody reads.  Such files go at the next start, and while running with the next thing that is written.
@@ -13,6 +13,7 @@
 #ifndef TALLY_SERVICE_SHELL_STORE_SNAPSHOT_H
 #define TALLY_SERVICE_SHELL_STORE_SNAPSHOT_H
 
+#include "service/shell/intent.h"
 #include "service/shell/journal.h"
 #include "service/shell/segment.h"
 
@@ -23,6 +24,8 @@ struct tly_snapshot_writer {
     struct tly_journal *journal;
     bool is_writing, is_awaited; /* awaited: it is done and in the manifest, which is not saved yet */
     bool sweep_due;
+    struct tly_intent intent; /* id "": none is under way */
+    bool heal_due;            /* one that was finished is still there */
     uint64_t number;
     struct tly_buf out; /* records that are not written yet */
     struct tly_segment_sum sum;

@@ -64,7 +64,7 @@ struct tly_writer {
     size_t taken_in_bytes; /* by the journal, since waiting_bytes was told */
     size_t taken_image_bytes;
     struct tly_snapshot_writer snapshot;
-    struct retry log, lease;
+    struct retry log, lease, heal;
     uint64_t sync_at_ns; /* NEVER: nothing is to be synced */
     bool knows_of_stop;
 };
@@ -215,6 +215,24 @@ static void write_log(struct tly_writer *w)
     note_success(&w->log);
 }
 
+/* ---- intents ---- */
+
+/* What an earlier change left is finished before the next thing is written. Without a leftover that costs nothing. */
+static void heal(struct tly_writer *w)
+{
+    if (!w->snapshot.heal_due || !has_log_work(w) || (w->heal.failing && now_ns() < w->heal.at_ns)) return;
+    struct tly_healed healed;
+    enum tly_result result =
+        tly_intents_heal(w->config.storage, w->config.manifest, w->snapshot.intent.id, &healed);
+    w->snapshot.heal_due = result != TLY_OK || healed.left > 0;
+    if (result != TLY_OK)
+        note_failure(&w->heal, &w->config.limits, tly_storage_error(w->config.storage));
+    else if (healed.left > 0)
+        note_failure(&w->heal, &w->config.limits, healed.left_why);
+    else
+        note_success(&w->heal);
+}
+
 /* ---- MANIFEST ---- */
 
 static enum tly_result save_manifest(struct tly_writer *w, uint64_t lease)
@@ -286,6 +304,8 @@ static void make_report(const struct tly_writer *w, struct tly_store_report *rep
     report->snapshots = w->snapshot.published;
     report->snapshots_failed = w->snapshot.failed;
     report->snapshot_bytes = w->snapshot.published_bytes;
+    report->changes_left = w->snapshot.heal_due;
+    (void)snprintf(report->change_error, sizeof report->change_error, "%s", w->heal.why);
     (void)snprintf(report->snapshot_error, sizeof report->snapshot_error, "%s", w->snapshot.error);
     explain_failure(w, report->error, sizeof report->error);
 }
@@ -300,7 +320,8 @@ static bool is_same_report(const struct tly_store_report *a, const struct tly_st
 {
     return a->stored == b->stored && a->synced == b->synced && a->leased == b->leased &&
            a->bytes == b->bytes && a->snapshots == b->snapshots &&
-           a->snapshots_failed == b->snapshots_failed && a->failing == b->failing &&
+           a->snapshots_failed == b->snapshots_failed && a->changes_left == b->changes_left &&
+           strcmp(a->change_error, b->change_error) == 0 && a->failing == b->failing &&
            strcmp(a->error, b->error) == 0;
 }
 
@@ -351,7 +372,7 @@ static void notice_stop(struct tly_writer *w)
 {
     if (!w->is_stopping || w->knows_of_stop) return;
     w->knows_of_stop = true;
-    w->log.at_ns = w->lease.at_ns = 0;
+    w->log.at_ns = w->lease.at_ns = w->heal.at_ns = 0;
 }
 
 static bool is_all_durable(const struct tly_writer *w)
@@ -382,6 +403,7 @@ static void work_until_stopped(struct tly_writer *w)
         queue_move(&w->taken, &w->queue);
         uint64_t lease = w->lease_wanted;
         unlock(w);
+        if (!w->config.manifest->is_taken) heal(w);
         if (!w->config.manifest->is_taken) write_log(w);
         if (!w->config.manifest->is_taken) write_manifest(w, lease);
         if (!w->config.manifest->is_taken) tly_snapshot_settle(&w->snapshot);
@@ -466,6 +488,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
         .journal = config->journal,
         .published_bytes = config->snapshot_bytes,
         .sweep_due = config->sweep_due,
+        .heal_due = config->heal_due,
     };
     make_report(w, &w->report);
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;

@@ -18,6 +18,7 @@ struct tly_writer_config {
     struct tly_journal *journal;
     uint64_t snapshot_bytes; /* of the snapshot in use */
     bool sweep_due;          /* files were left over and could not be removed */
+    bool heal_due;           /* … intents, and could not be finished */
     int wakeup_fd;           /* an eventfd */
     enum tly_fsync fsync;
     struct tly_store_limits limits;

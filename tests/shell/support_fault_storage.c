@@ -322,6 +322,13 @@ static enum tly_result list_objects(void *self, const char *directory,
     return told(fate, happens(fate) ? tly_storage_list(h->faults->inner, directory, each, context) : TLY_IO);
 }
 
+static enum tly_result list_foreign(void *self, const char *directory,
+                                    void (*each)(void *context, const char *name), void *context)
+{
+    struct handle *h = self;
+    return tly_storage_list_foreign(h->faults->inner, directory, each, context);
+}
+
 static enum tly_result remove_object(void *self, const char *name)
 {
     struct handle *h = self;
@@ -376,6 +383,7 @@ static const struct tly_storage_ops fault_ops = {
     .read = read_object,
     .size = size_of_object,
     .list = list_objects,
+    .list_foreign = list_foreign,
     .remove = remove_object,
     .lock = lock_storage,
     .identity = identity,

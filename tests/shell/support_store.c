@@ -224,3 +224,49 @@ bool test_user_has(struct test_user *user, const char *name)
     uint64_t size;
     return tly_storage_size(user->faults.inner, name, &size) == TLY_OK;
 }
+
+/* ---- changes ---- */
+
+static void count_name(void *context, const char *name)
+{
+    (void)name;
+    ++*(size_t *)context;
+}
+
+#define ID_BYTES 26
+#define ROW_BEGINS "{\"id\":\""
+
+static void count_rows(char *text, struct test_changes *changes)
+{
+    for (char *line = text; *line != '\0';) {
+        char *end = strchr(line, '\n'), id[ID_BYTES + 1] = "";
+        assert_non_null(end);
+        *end = '\0';
+        assert_int_equal(strncmp(line, ROW_BEGINS, sizeof ROW_BEGINS - 1), 0);
+        memcpy(id, line + sizeof ROW_BEGINS - 1, ID_BYTES);
+        assert_null(strstr(end + 1, id));
+        assert_non_null(strstr(line, "\"actor\":\""));
+        assert_true(end[-1] == '}');
+        changes->rows++;
+        changes->done += strstr(line, "\"outcome\":\"done\"") != NULL;
+        changes->discarded += strstr(line, "\"outcome\":\"discarded\"") != NULL;
+        line = end + 1;
+    }
+}
+
+struct test_changes test_user_changes(struct test_user *user)
+{
+    struct test_changes changes = {0};
+    assert_int_equal(tly_storage_list(user->faults.inner, "intent", count_name, &changes.intents), TLY_OK);
+    if (!test_user_has(user, "audit.log")) return changes;
+    struct tly_slice log = test_user_read(user, "audit.log");
+    char *text = malloc(log.n + 1);
+    assert_non_null(text);
+    memcpy(text, log.p, log.n);
+    text[log.n] = '\0';
+    assert_int_equal(strlen(text), log.n);
+    count_rows(text, &changes);
+    free(text);
+    free((void *)(uintptr_t)log.p);
+    return changes;
+}

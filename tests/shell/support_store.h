@@ -51,6 +51,14 @@ void test_user_image(struct test_user *user);
 /* Until so many were published since the start, or one more was given up (false). */
 bool test_user_wait_snapshots(struct test_user *user, uint64_t count);
 
+/* What became of changes of many steps, by the audit log. */
+struct test_changes {
+    size_t rows, done, discarded;
+    size_t intents; /* that are still there */
+};
+/* Every line is whole and no id has two. */
+struct test_changes test_user_changes(struct test_user *user);
+
 /* The content of a batch. */
 struct tly_slice test_batch(uint64_t id, uint8_t bytes[512]);
 

@@ -70,9 +70,9 @@ static const char *const expected[OPS][KINDS][WRITERS] = {
     },
     /* list */
     {
-        {LATER, NO, NO, NO, LATER},
-        {LATER, NO, NO, NO, LATER},
-        {LATER, NO, NO, NO, LATER},
+        {REFUSED, NO, NO, NO, LATER},
+        {REFUSED, NO, NO, NO, LATER},
+        {REFUSED, NO, NO, NO, LATER},
         {WAITED, NO, NO, NO, WAITED},
     },
     /* read */
@@ -192,6 +192,9 @@ static void assert_whole(struct test_user *user)
     assert_int_equal(tly_manifest_load(user->faults.inner, &manifest, error, sizeof error), TLY_OK);
     assert_int_equal(tly_storage_list(user->faults.inner, "", note_file, &left), TLY_OK);
     assert_int_equal(left.count, 0);
+    struct test_changes changes = test_user_changes(user);
+    assert_int_equal(changes.intents, 0);
+    assert_true(changes.done >= 2 && changes.rows == changes.done + changes.discarded);
     test_faults_power_cut(&user->faults, 0);
     test_user_open(user);
     assert_int_equal(user->id_at_open, user->last_id);

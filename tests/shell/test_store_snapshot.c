@@ -57,6 +57,15 @@ static void assert_no_leftovers(struct test_user *user)
     assert_int_equal(files.snapshots, files.manifest.snapshot != 0);
 }
 
+/* Each has its row, the last one is done, and no intent is left. */
+static void assert_all_changes_ended(struct test_user *user)
+{
+    struct test_changes changes = test_user_changes(user);
+    assert_int_equal(changes.intents, 0);
+    assert_true(changes.done > 0);
+    assert_int_equal(changes.rows, changes.done + changes.discarded);
+}
+
 /* ---- what they are for ---- */
 
 static void a_snapshot_takes_the_place_of_the_log_before_it(void **state)
@@ -178,8 +187,8 @@ static void while_manifest_cannot_be_written_the_old_files_stay(void **state)
         user.limits.close_ms = 0;
         test_user_open(&user);
         append_many(&user, 20);
-        /* The first is that of the roll. */
-        test_faults_set(&user.faults, (struct test_fault){TEST_PUT, kinds[i], 1, SIZE_MAX});
+        /* The first are the intent and that of the roll. */
+        test_faults_set(&user.faults, (struct test_fault){TEST_PUT, kinds[i], 2, SIZE_MAX});
         test_user_image(&user);
         test_user_wait_failing(&user, true);
         test_faults_wait_fired(&user.faults, 3);
@@ -294,6 +303,7 @@ static bool die_at(enum tly_fsync mode, size_t k, unsigned percent)
     assert_true(test_user_wait_snapshots(&user, 1));
     test_user_close(&user, true);
     assert_no_leftovers(&user);
+    assert_all_changes_ended(&user);
     test_user_open(&user);
     assert_int_equal(user.id_at_open, user.last_id);
     test_user_fini(&user);
@@ -340,6 +350,8 @@ static bool fail_at(enum tly_fsync mode, struct test_fault fault)
     append_many(&user, 3);
     test_user_close(&user, true);
     assert_no_leftovers(&user);
+    assert_all_changes_ended(&user);
+    assert_int_equal(test_user_changes(&user).done, done + 1);
     test_faults_power_cut(&user.faults, 0);
     test_user_open(&user);
     assert_int_equal(user.id_at_open, user.last_id);
