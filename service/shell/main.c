@@ -95,6 +95,17 @@ static bool watch_signals(struct tly_app *app)
     return signal(SIGPIPE, SIG_IGN) != SIG_ERR;
 }
 
+/* Told to stop once more while it closes, it closes: without the events a signal would end it before all is on the disk. */
+static void hold_signals(void)
+{
+    sigset_t held;
+    (void)sigemptyset(&held);
+    (void)sigaddset(&held, SIGTERM);
+    (void)sigaddset(&held, SIGINT);
+    (void)sigaddset(&held, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &held, NULL);
+}
+
 static int run(struct tly_app *app, struct tly_rules *rules)
 {
     struct tly_config_error error = {"out of memory"};
@@ -115,6 +126,7 @@ static int run(struct tly_app *app, struct tly_rules *rules)
     } else {
         fprintf(stderr, "tallyd: %s\n", error.text);
     }
+    hold_signals();
     tly_app_close(app);
     return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -89,6 +89,20 @@ start_node a
 expect "acknowledged before two TERMs" 1 "$(resp a get kept)"
 stop_node a
 
+# While it closes it has nothing more to say to a signal.
+clean='' times=0
+for apart in 0.001 0.001 0.001 0.002 0.004 0.008 0.001 0.016 0.001 0.001 0.002 0.032; do
+    start_node a
+    expect "incr" "$((times + 1))" "$(resp a incr twice)"
+    times=$((times + 1))
+    [ -z "$clean" ] || expect "the life, which goes on after a clean stop" "$clean" "$(http a /v1/cluster | json origin)"
+    clean=$(http a /v1/cluster | json origin)
+    kill -TERM "${pid[a]}"
+    read -rt "$apart" -u "$never" || true
+    kill -TERM "${pid[a]}" 2>/dev/null || true
+    ends a
+done
+
 # More than the kernel takes on the way, and nothing that could be compressed.
 head -c 12000000 /dev/urandom | base64 -w 480 | sed 's/^/INCR r:/; s/$/\r/' >commands
 start_cluster a b

@@ -86,6 +86,26 @@ stop_node a
 expect_status 0 "$tallyctl" store repair a/data
 expect_like "that there is nothing to do" "nothing is damaged" "$output"
 
+# --- damage anywhere ---
+
+write_six() {
+    local i
+    for i in 1 2 3; do
+        expect "set" OK "$(resp d set "kv:$1:$i" "text $i")"
+        expect "incr" 1 "$(resp d incr "ctr:$1:$i")"
+    done
+}
+
+start_node d
+write_six before
+stop_node d
+expect_status 0 "$tallyctl" store compact d/data
+start_node d
+write_six behind
+stop_node d
+every=$([ -n "${TALLY_LONG:-}" ] && echo 1 || echo 16)
+python damage.py "$tallyctl" d/data "$every" 5
+
 # --- what cannot be used says why and what to do ---
 
 # As somebody whom permissions bind: root is whom they do not, unless it gives that up.
