@@ -332,6 +332,7 @@ check-power-cuts: PROGRAMS = test_store_disk
 check-damage: PROGRAMS = test_store_damage test_store_disk test_store_snapshot test_manifest_trials
 check-fault-matrix: PROGRAMS = test_store_matrix
 check-contract: PROGRAMS = test_storage test_storage_races test_store_taken
+check-damage: SCENES = 41
 check-restarts: PROGRAMS = test_store
 check-restarts: SCENES = 10 29
 check-store: ## those of the store, one by one, with what they print
@@ -346,7 +347,7 @@ $(CHECK_STORE):
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory $(if $(SCENES),scenes) $(PROGRAMS:%=$(B)/tests/shell/%)
 	@set -e; for program in $(PROGRAMS); do $(B)/tests/shell/$$program; done
-	$(if $(SCENES),@tests/e2e/run $(B) $(SCENES))
+	$(if $(SCENES),@TALLY_DAMAGE_EVERY=1 TALLY_SCENE_S=3600 tests/e2e/run $(B) $(SCENES))
 
 check-kills: ## 200 kills under load in a cluster of three, each time with the wall clock set back (minutes)
 	@tools/bootstrap test

@@ -114,6 +114,8 @@ static bool open_store(const char *directory, struct opened *opened)
 struct file {
     struct tly_segment_part part;
     char name[TLY_SEGMENT_NAME_BYTES];
+    uint64_t size;
+    uint64_t synced; /* bytes of it that must be there: what was on the disk at a clean stop */
     bool is_last;
     bool is_there;
 };
@@ -135,11 +137,24 @@ static struct file file_of(const struct opened *opened, size_t i)
         .is_last = i + 1 == file_count(opened),
     };
     tly_segment_name(file.part.kind, file.part.number, file.name);
-    file.is_there = tly_storage_size(opened->storage, file.name, &file.part.bytes) == TLY_OK;
-    /* Of an earlier segment only so much counts. */
-    bool is_part = segment != NULL && !file.is_last && segment->bytes != 0;
-    if (is_part && segment->bytes < file.part.bytes) file.part.bytes = segment->bytes;
+    file.is_there = tly_storage_size(opened->storage, file.name, &file.size) == TLY_OK;
+    file.part.bytes = file.size;
+    /* Of an earlier segment so much counts, no more and no less. */
+    bool is_noted = file.is_there && segment != NULL && segment->bytes != 0;
+    if (is_noted && !file.is_last) file.part.bytes = segment->bytes;
+    if (is_noted && file.is_last && m->clean) file.synced = segment->bytes;
     return file;
+}
+
+/* TLY_MORE: what a crash left at the end of the log, which the next start cuts off; that of all damage alone is none. */
+static enum tly_result read_file(const struct file *file, tly_take_batch *take, void *context,
+                                 struct tly_segment_end *end)
+{
+    enum tly_result result = tly_segment_read(&file->part, take, context, end);
+    if (end->is_takers || (result != TLY_OK && result != TLY_MORE)) return result;
+    bool is_end_of_log = file->is_last && file->part.kind == TLY_SEGMENT_LOG;
+    if (end->valid < file->synced || (result == TLY_MORE && !is_end_of_log)) return TLY_BAD_CHECKSUM;
+    return result;
 }
 
 /* ---- check ---- */
@@ -161,7 +176,6 @@ static enum tly_result count_batch(void *context, struct tly_slice batch)
     return TLY_OK;
 }
 
-/* A torn end of the last file is no damage: the next start cuts it off. */
 static bool check_file(const struct opened *opened, size_t i)
 {
     struct file file = file_of(opened, i);
@@ -169,8 +183,8 @@ static bool check_file(const struct opened *opened, size_t i)
     struct tly_segment_end end = {0};
     char verdict[160] = "whole";
     enum tly_result result = TLY_NOT_FOUND;
-    if (file.is_there) result = tly_segment_read(&file.part, count_batch, &checked, &end);
-    bool is_torn = result == TLY_MORE && file.is_last && file.part.kind == TLY_SEGMENT_LOG && !end.is_takers;
+    if (file.is_there) result = read_file(&file, count_batch, &checked, &end);
+    bool is_torn = result == TLY_MORE && !end.is_takers;
     if (result == TLY_NOT_FOUND)
         snprintf(verdict, sizeof verdict, "MISSING");
     else if (is_torn)
@@ -275,7 +289,7 @@ static bool salvage_file(const struct opened *opened, size_t i, struct salvage *
     }
     struct checked ignored = {0};
     struct tly_segment_end end;
-    enum tly_result result = tly_segment_read(&file.part, count_batch, &ignored, &end);
+    enum tly_result result = read_file(&file, count_batch, &ignored, &end);
     *is_whole = result == TLY_OK;
     salvage->by_rows = !*is_whole;
     result = tly_segment_salvage(&file.part, salvage_batch, salvage, &lost);
@@ -283,10 +297,14 @@ static bool salvage_file(const struct opened *opened, size_t i, struct salvage *
         (void)tly_ctl_storage_failed(opened->storage, result, file.name);
         return false;
     }
-    if (result != TLY_OK) lost = file.part.bytes;
+    uint64_t bytes = file.part.bytes > file.synced ? file.part.bytes : file.synced;
+    if (result != TLY_OK)
+        lost = bytes;
+    else if (file.size < bytes)
+        lost += bytes - file.size;
     if (!*is_whole)
         printf("%s: %" PRIu64 " batches read, %" PRIu64 " of %" PRIu64 " bytes lost\n", file.name,
-               salvage->batches - before, lost, file.part.bytes);
+               salvage->batches - before, lost, bytes);
     return *is_whole || keep_aside(opened->storage, file.name);
 }
 

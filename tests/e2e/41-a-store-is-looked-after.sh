@@ -103,8 +103,8 @@ expect_status 0 "$tallyctl" store compact d/data
 start_node d
 write_six behind
 stop_node d
-every=$([ -n "${TALLY_LONG:-}" ] && echo 1 || echo 16)
-python damage.py "$tallyctl" d/data "$every" 5
+every=${TALLY_DAMAGE_EVERY:-24}
+python damage.py "$tallyctl" d/data "$every" $((100 / every + 1))
 
 # --- what cannot be used says why and what to do ---
 
