@@ -303,8 +303,8 @@ static bool salvage_file(const struct opened *opened, size_t i, struct salvage *
     else if (file.size < bytes)
         lost += bytes - file.size;
     if (!*is_whole)
-        printf("%s: %" PRIu64 " batches read, %" PRIu64 " of %" PRIu64 " bytes lost\n", file.name,
-               salvage->batches - before, lost, bytes);
+        printf("%s: %" PRIu64 " batches read, %" PRIu64 " of %" PRIu64 " bytes lost%s\n", file.name,
+               salvage->batches - before, lost, bytes, lost == 0 ? ", and its end is gone" : "");
     return *is_whole || keep_aside(opened->storage, file.name);
 }
 
