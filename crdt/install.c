@@ -101,12 +101,17 @@ static bool is_settled(const struct tly_install *install, uint64_t origin, uint6
     return true;
 }
 
-/* Up to here the snapshot says all there is to say of a life. */
-static uint64_t said_up_to(const struct tly_install *install, uint64_t origin)
+uint64_t tly_install_known(const struct tly_install *install, uint64_t origin)
 {
     const struct tly_life *life = life_of(install, origin);
     if (life == NULL) return install->bounds.lost;
     return life->state >= TLY_LIFE_SETTLED ? UINT64_MAX : life->mark;
+}
+
+void tly_install_reached(struct tly_install *install, uint64_t origin, uint64_t ts)
+{
+    struct tly_life *life = life_of(install, origin);
+    if (life != NULL && life->state == TLY_LIFE_OPEN && life->mark < ts) life->mark = ts;
 }
 
 static bool stands(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
@@ -184,7 +189,7 @@ static bool is_own(const struct tly_install *install, uint64_t origin)
 static bool stays(struct tly_install *install, const struct tly_entry *entry, const struct tly_dot *dot)
 {
     uint64_t end;
-    if (dot->version.ts <= said_up_to(install, dot->version.origin)) return false;
+    if (dot->version.ts <= tly_install_known(install, dot->version.origin)) return false;
     if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
     if (dot->version.ts > install->bounds.forgotten) return true;
     bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
@@ -358,7 +363,7 @@ static enum tly_result restart_own(struct tly_install *install)
     enum tly_result result = TLY_OK;
     struct tly_ormap *map = install->map;
     if (map->own == TLY_NO_LIFE) return TLY_OK;
-    struct tly_scan scan = tly_scan_of(map, map->own, said_up_to(install, tly_ormap_origin(map)));
+    struct tly_scan scan = tly_scan_of(map, map->own, tly_install_known(install, tly_ormap_origin(map)));
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
         if (stands(install->staged, scanned.key, &scanned.dot) && brings_remove(install, scanned.key))

@@ -23,6 +23,10 @@ void tly_install_free(struct tly_install *install);
 /* What the source knew of a life (tly_ormap_life_kept) when the snapshot began. TLY_OK, TLY_NOMEM, TLY_FULL. */
 enum tly_result tly_install_life(struct tly_install *install, const struct tly_life *life) TLY_MUST_CHECK;
 void tly_install_bounds(struct tly_install *install, struct tly_bounds bounds);
+/* Up to this ts the snapshot says all there is to say of a life. */
+uint64_t tly_install_known(const struct tly_install *install, uint64_t origin);
+/* Meanwhile all of an open life up to ts has been added. */
+void tly_install_reached(struct tly_install *install, uint64_t origin, uint64_t ts);
 /* One dot of the snapshot; results as of tly_ormap_apply. */
 enum tly_result tly_install_add(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot,
                                 enum tly_outcome *outcome) TLY_MUST_CHECK;

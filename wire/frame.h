@@ -50,6 +50,8 @@ enum tly_frame_type {
     /* In questions and answers of the feed only: wire/feed.h. */
     TLY_FRAME_FEED_ASK = 27,
     TLY_FRAME_FEED_ANSWER = 28,
+    /* Only to who knows it: wire/snapshot.h. */
+    TLY_FRAME_NEWS = 29,
     /* In the store's files only: service/shell/segment.h. */
     TLY_FRAME_SYNCED = 30,
     TLY_FRAME_SEGMENT_END = 31

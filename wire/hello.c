@@ -10,6 +10,7 @@
 #define SNAPSHOT "snapshot"
 #define REPAIR "repair"
 #define RESUME "resume"
+#define NEWS "news"
 /* A bound on what a peer of another version may have put in. */
 #define CAPS_MAX 64
 
@@ -42,11 +43,12 @@ static void put_prefixes(struct tly_buf *out, const struct tly_registry *registr
 static void put_caps(struct tly_buf *out, const struct tly_hello *hello)
 {
     put_word(out, "caps");
-    tly_put_array(out, (size_t)hello->delta + hello->snapshot + hello->repair + hello->resume);
+    tly_put_array(out, (size_t)hello->delta + hello->snapshot + hello->repair + hello->resume + hello->news);
     if (hello->delta) put_word(out, DELTA);
     if (hello->snapshot) put_word(out, SNAPSHOT);
     if (hello->repair) put_word(out, REPAIR);
     if (hello->resume) put_word(out, RESUME);
+    if (hello->news) put_word(out, NEWS);
 }
 
 static void put_versions(struct tly_buf *out, const struct tly_hello *hello)
@@ -153,6 +155,7 @@ static void get_caps(struct tly_cursor *cursor, void *message)
         if (tly_slice_equal(cap, tly_slice_text(SNAPSHOT))) hello->snapshot = true;
         if (tly_slice_equal(cap, tly_slice_text(REPAIR))) hello->repair = true;
         if (tly_slice_equal(cap, tly_slice_text(RESUME))) hello->resume = true;
+        if (tly_slice_equal(cap, tly_slice_text(NEWS))) hello->news = true;
     }
 }
 

@@ -63,6 +63,7 @@ struct tly_hello {
     bool snapshot;    /* capability: knows the messages of wire/snapshot.h */
     bool repair;      /* … of wire/repair.h */
     bool resume;      /* … how a snapshot that was cut off goes on */
+    bool news;        /* … what is new while one is under way */
     struct tly_prefixes prefixes;
     struct tly_marks marks;
 };

@@ -150,6 +150,20 @@ enum tly_result tly_snap_end_get(struct tly_slice body, struct tly_snap_end *end
     return tly_cursor_end(&cursor);
 }
 
+void tly_news_put(struct tly_buf *out, uint64_t ts)
+{
+    tly_put_array(out, 1);
+    tly_put_uint(out, ts);
+}
+
+enum tly_result tly_news_get(struct tly_slice body, uint64_t *ts)
+{
+    struct tly_cursor cursor = tly_cursor_of(body);
+    get_array_of(&cursor, 1);
+    *ts = tly_get_uint(&cursor);
+    return tly_cursor_end(&cursor);
+}
+
 /* ---- on disk ---- */
 
 size_t tly_batch_kind(struct tly_slice batch)

@@ -78,6 +78,14 @@ struct tly_snap_end {
 void tly_snap_end_put(struct tly_buf *out, const struct tly_snap_end *end);
 enum tly_result tly_snap_end_get(struct tly_slice body, struct tly_snap_end *end) TLY_MUST_CHECK;
 
+/*
+ * NEWS: [ts]. While a snapshot is under way both ends may say what is new in their own lives, as rows of parts that belong to no
+ * round. This one says, right before SNAP_END or after it, that everything live of the sender's life up to ts has come. Only to a
+ * peer with the capability `news`.
+ */
+void tly_news_put(struct tly_buf *out, uint64_t ts);
+enum tly_result tly_news_get(struct tly_slice body, uint64_t *ts) TLY_MUST_CHECK;
+
 /* ---- on disk ---- */
 
 /* A batch is one of these or a round; they are told apart by how many elements they have. 0: it is none. */

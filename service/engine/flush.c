@@ -19,8 +19,7 @@ void tly_flush_soon(struct tly_engine *e, bool own)
     }
 }
 
-/* How long after the last part the next may go. */
-static uint64_t pace_of(const struct tly_engine *e, const struct conn *conn)
+uint64_t tly_flush_pace(const struct tly_engine *e, const struct conn *conn)
 {
     return conn->crossed ? earlier(e->flush_ns, TLY_FLUSH_LEAST_NS) : e->flush_ns;
 }
@@ -32,7 +31,7 @@ void tly_flush_crossed(struct tly_engine *e)
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;
         conn->crossed = true;
-        uint64_t next = conn->last_flush + pace_of(e, conn);
+        uint64_t next = conn->last_flush + tly_flush_pace(e, conn);
         conn->flush_at = earlier(conn->flush_at, next > now ? next : now);
     }
 }
@@ -53,7 +52,7 @@ void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgen
 
 /* ---- to peers ---- */
 
-static struct tly_pens pens_of(struct tly_engine *e)
+struct tly_pens tly_flush_pens(struct tly_engine *e)
 {
     return (struct tly_pens){&e->writer, e->parts, e->names};
 }
@@ -72,7 +71,7 @@ static unsigned lanes_wanting(const struct tly_engine *e, const struct conn *con
 {
     if (!conn->is_long) return tly_follower_is_due(&conn->follower, due_ns) ? 1u << TLY_LANE_LIVE : 0;
     bool is_ahead = tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map));
-    bool is_time = e->leaving || e->now.mono_ns >= conn->last_flush + pace_of(e, conn);
+    bool is_time = e->leaving || e->now.mono_ns >= conn->last_flush + tly_flush_pace(e, conn);
     return 1u << TLY_LANE_BULK | (is_ahead && is_time ? 1u << TLY_LANE_LIVE : 0);
 }
 
@@ -88,7 +87,7 @@ void tly_flush_part_sent(struct tly_engine *e, struct conn *conn)
 static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lane, unsigned wanting,
                       struct tly_part_wish wish)
 {
-    struct tly_pens pens = pens_of(e);
+    struct tly_pens pens = tly_flush_pens(e);
     struct tly_follower *follower = &conn->follower;
     uint64_t own = tly_ormap_origin(e->map);
     bool goes_ahead = conn->is_long && lane == TLY_LANE_LIVE;
@@ -117,7 +116,7 @@ static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lan
 static void wait_for_news(const struct tly_engine *e, struct conn *conn)
 {
     if (conn->is_long && tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map)))
-        conn->flush_at = earlier(conn->flush_at, conn->last_flush + pace_of(e, conn));
+        conn->flush_at = earlier(conn->flush_at, conn->last_flush + tly_flush_pace(e, conn));
 }
 
 /* Both are in the middle of a round to each other, and it is this node that is to end its own if nothing more comes. */
@@ -184,7 +183,7 @@ static void send_ack(struct tly_engine *e, struct conn *conn)
         conn->ack_at = e->now.mono_ns + NS_PER_S;
         return;
     }
-    struct tly_pens pens = pens_of(e);
+    struct tly_pens pens = tly_flush_pens(e);
     size_t marks = tly_follower_ack(&conn->follower, &pens, &e->body);
     if (!encoded(e, conn)) return;
     if (marks > 0) tly_fx_send(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ACK);
@@ -199,6 +198,8 @@ static void flush_peers(struct tly_engine *e)
         uint64_t id = conn->id;
         if (conn->flush_at <= now && conn->out.active)
             tly_snap_flush(e, conn);
+        else if (conn->flush_at <= now && conn->news.gives)
+            tly_news_flush(e, conn);
         else if (conn->flush_at <= now)
             send_rounds(e, conn);
         if (tly_conn_find(e, id) == conn && conn->ack_at <= now) send_ack(e, conn);
@@ -234,7 +235,7 @@ static void dump_some(struct tly_engine *e)
 static void flush_disk(struct tly_engine *e)
 {
     struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES, .now_ns = TLY_NEVER};
-    struct tly_pens pens = pens_of(e);
+    struct tly_pens pens = tly_flush_pens(e);
     while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2 && e->arena.result == TLY_OK) {
         if (e->dump.active) {
             dump_some(e);

@@ -500,36 +500,55 @@ bool tly_follower_is_ahead(const struct tly_follower *follower, uint64_t origin)
     return ahead != 0 && tly_ormap_life(follower->map, life).last > ahead;
 }
 
-/* False: the part is full. */
-static bool write_ahead(const struct sheet *sheet, size_t life)
+/* Writes what is beyond *until in a life, and moves it; false: the part is full. */
+static bool write_beyond(const struct sheet *sheet, size_t life, uint64_t *until)
 {
-    struct tly_follower *follower = sheet->follower;
-    struct tly_scan scan = tly_scan_of(follower->map, life, follower->reach[life].until);
+    const struct tly_follower *follower = sheet->follower;
+    struct tly_scan scan = tly_scan_of(follower->map, life, *until);
     for (struct tly_scanned scanned; tly_scan_next(follower->map, &scan, &scanned);) {
         if (is_full(sheet, &scanned) || !add_row(sheet, &scanned)) return false;
-        follower->reach[life].until = scanned.dot.version.ts;
+        *until = scanned.dot.version.ts;
     }
     return true;
+}
+
+static struct tly_handed hand_beyond(const struct sheet *sheet, size_t life, uint64_t *until, struct tly_buf *out)
+{
+    struct tly_follower *follower = sheet->follower;
+    struct tly_handed handed = {0};
+    struct part_lists lists = {0};
+    begin_sheet(sheet);
+    handed.full = !write_beyond(sheet, life, until);
+    handed.rows = rows_of(sheet);
+    bool failed = has_failed(sheet);
+    if (!failed && follower->stream != NULL && sheet->wish->tell) failed = !list_told(follower, &lists.told);
+    if (failed)
+        tly_buf_fail(out, TLY_NOMEM);
+    else if (handed.rows > 0)
+        end_sheet(sheet, 0, &lists, out);
+    list_fini(&lists.told, follower->mem);
+    return handed;
 }
 
 struct tly_handed tly_follower_go_ahead(struct tly_follower *follower, const struct tly_part_wish *wish,
                                         const struct tly_pens *pens, struct tly_buf *out)
 {
-    struct tly_handed handed = {0};
-    struct part_lists lists = {0};
     struct sheet sheet = {follower, wish, pens};
-    if (!tly_follower_is_ahead(follower, wish->only_origin)) return handed;
-    begin_sheet(&sheet);
-    handed.full = !write_ahead(&sheet, life_of(follower, wish->only_origin));
-    handed.rows = rows_of(&sheet);
-    bool failed = has_failed(&sheet);
-    if (!failed && follower->stream != NULL && wish->tell) failed = !list_told(follower, &lists.told);
-    if (failed)
-        tly_buf_fail(out, TLY_NOMEM);
-    else if (handed.rows > 0)
-        end_sheet(&sheet, 0, &lists, out);
-    list_fini(&lists.told, follower->mem);
-    return handed;
+    if (!tly_follower_is_ahead(follower, wish->only_origin)) return (struct tly_handed){0};
+    size_t life = life_of(follower, wish->only_origin);
+    return hand_beyond(&sheet, life, &follower->reach[life].until, out);
+}
+
+struct tly_handed tly_follower_news(struct tly_follower *follower, struct tly_mark *until,
+                                    const struct tly_part_wish *wish, const struct tly_pens *pens,
+                                    struct tly_buf *out)
+{
+    struct sheet sheet = {follower, wish, pens};
+    assert(follower->stream != NULL);
+    if (!cover_lives(follower)) tly_buf_fail(out, TLY_NOMEM);
+    size_t life = life_of(follower, until->origin);
+    if (life == follower->lives || out->result != TLY_OK) return (struct tly_handed){0};
+    return hand_beyond(&sheet, life, &until->ts, out);
 }
 
 size_t tly_follower_ack(struct tly_follower *follower, const struct tly_pens *pens, struct tly_buf *out)

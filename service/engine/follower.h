@@ -124,6 +124,14 @@ struct tly_handed tly_follower_go_ahead(struct tly_follower *follower, const str
                                         const struct tly_pens *pens, struct tly_buf *out);
 
 /*
+ * The same outside a round: what is new in a life beyond *until, which moves along. The follower must have a stream. Nothing is noted of
+ * it otherwise: all goes again when rounds do.
+ */
+struct tly_handed tly_follower_news(struct tly_follower *follower, struct tly_mark *until,
+                                    const struct tly_part_wish *wish, const struct tly_pens *pens,
+                                    struct tly_buf *out);
+
+/*
  * Appends the body of an ACK, or with a stream of a part that only tells, with our marks that it has not heard; how many there
  * were (0: nothing appended).
  */

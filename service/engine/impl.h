@@ -159,6 +159,8 @@ struct snap_out {
     size_t key_bytes;
     const struct snap_dots *dots; /* NULL: all dots go */
     uint64_t frozen;              /* this node's number when it began */
+    struct tly_mark news_from;    /* what is newer in one's own life is said meanwhile; origin 0: not known yet */
+    struct tly_mark news_to, news_of; /* dots from there up to here were said, and dots beyond these came from it: no chunk has them */
     uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
     uint64_t wait_until, give_up_at;
     struct tly_only *only; /* keys that are wanted; NULL: all */
@@ -217,6 +219,7 @@ struct examiner {
 struct snap_in {
     struct tly_install *install; /* NULL: none */
     uint64_t number, chunks;
+    uint64_t forgotten;             /* the newest ts there that was forgotten */
     uint64_t source;                /* the life that sends it */
     uint8_t key[TLY_KEY_BYTES_MAX]; /* the last one that came */
     size_t key_bytes;
@@ -241,6 +244,16 @@ struct target {
     bool has_left;     /* … which says that it left */
     bool retired;      /* its member lives elsewhere now */
     struct peer *peer; /* who answered there; NULL: nobody yet */
+};
+
+/* What is said while a snapshot is under way (news.c). */
+struct snap_news {
+    bool is_known;         /* its HELLO has the capability `news` */
+    bool gives;            /* this end says what is new */
+    bool is_whole;         /* … all of it from where the other's knowledge ends */
+    bool lacks;            /* something that the other end said was not taken */
+    struct tly_mark from;  /* of our life, when it was greeted */
+    struct tly_mark at;    /* … it is said up to here */
 };
 
 struct conn {
@@ -277,6 +290,7 @@ struct conn {
     bool asked;                            /* we asked it for a snapshot */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
+    struct snap_news news;
     bool resumes;                    /* its HELLO has the capability `resume` */
     bool repairs;                    /* its HELLO has the capability `repair` */
     struct repair *mine, *asked_for; /* the comparisons that this node and the peer began; NULL: none */
@@ -578,7 +592,41 @@ void tly_streams_limit(struct tly_engine *e, uint64_t table);
 /* Not TLY_OK: the session must end. */
 enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
 
+/* The number of a life, or tly_ormap_lives when it is not known. */
+size_t tly_part_life(const struct tly_engine *e, uint64_t origin);
+/* A peer's word that everything of its life up to there has come. */
+enum tly_result tly_part_mark(struct tly_engine *e, struct conn *conn, struct tly_mark mark) TLY_MUST_CHECK;
+
+/* news.c */
+/* The peer needs a snapshot: what is new from now on will be news. */
+void tly_news_greeted(struct tly_engine *e, struct conn *conn);
+/* SNAP_BEGIN is about to go, or a snapshot goes on. */
+void tly_news_begin(const struct tly_engine *e, struct conn *conn);
+/* SNAP_BEGIN has come, or the first chunk of a snapshot that goes on. */
+void tly_news_answer(struct tly_engine *e, struct conn *conn);
+/* Before a chunk is made: which dots need not be in it. */
+void tly_news_skip(const struct tly_engine *e, struct conn *conn);
+bool tly_news_were_said(const struct snap_out *out, struct tly_version version);
+/* When the next are to go; TLY_NEVER: there are none. */
+uint64_t tly_news_at(const struct tly_engine *e, const struct conn *conn);
+/* Sends some. Without memory no more is given: rounds will bring it. */
+void tly_news_give(struct tly_engine *e, struct conn *conn, size_t room, unsigned wanting);
+/* What a joiner sends, who gives no rounds. */
+void tly_news_flush(struct tly_engine *e, struct conn *conn);
+/* The snapshot ends: says how far all was given. Everything is sealed. */
+void tly_news_end(struct tly_engine *e, struct conn *conn);
+/* Rows outside a round. TLY_OK: they are to be joined; TLY_MORE: they are to be passed over. */
+enum tly_result tly_news_admit(struct tly_engine *e, struct conn *conn,
+                               const struct tly_part *part) TLY_MUST_CHECK;
+/* Puts them to the snapshot that they came with, if one is coming. */
+enum tly_result tly_news_stage(struct tly_engine *e, struct conn *conn,
+                               const struct tly_part *part) TLY_MUST_CHECK;
+enum tly_result tly_news_ended(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
+
 /* flush.c */
+struct tly_pens tly_flush_pens(struct tly_engine *e);
+/* How long after the last part the next may go. */
+uint64_t tly_flush_pace(const struct tly_engine *e, const struct conn *conn);
 /* Something is new here; own: made here, to be sent at once after idle. */
 void tly_flush_soon(struct tly_engine *e, bool own);
 /* A count came near its limit, or reached it: that goes to all at once, though not more often than every TLY_FLUSH_LEAST_NS. */
@@ -779,6 +827,8 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
 void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why);
 /* Asks somebody, unless that is under way. */
 void tly_snap_resync(struct tly_engine *e);
+/* Whether the snapshot that is being taken in comes on this connection. */
+bool tly_snap_is_bringing(const struct tly_engine *e, const struct conn *conn);
 /* Sends what the connection takes. */
 void tly_snap_flush(struct tly_engine *e, struct conn *conn);
 /* Fills e->writer with what comes next; false: that was all there is. Everything is sealed. */

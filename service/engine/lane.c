@@ -57,11 +57,21 @@ size_t tly_lanes_chunk(const struct tly_lanes *lanes)
     return (size_t)clamp(bytes_in(rate, TLY_CHUNK_NS), TLY_CHUNK_MIN, TLY_CHUNK_MAX);
 }
 
+/*
+ * The shortest wait for the answer to a chunk: the way there and back, and the chunk's own time on the line. Measured as that of any PING
+ * behind a chunk it was too short where one of them had been small, and left the line empty between two.
+ */
+static uint64_t chunk_wait(const struct tly_lanes *lanes)
+{
+    uint64_t rate = tly_lanes_rate(lanes), rtt = clamp(lanes->rtt_least_ns, RTT_LEAST_NS, NS_PER_S * 10);
+    return rate == 0 ? rtt : rtt + tly_lanes_chunk(lanes) * NS_PER_S / rate;
+}
+
 /* Held to what was measured the rate could never be seen to rise, so a quarter more is let go while nothing waits. */
 uint64_t tly_lanes_credit(const struct tly_lanes *lanes)
 {
-    uint64_t rtt = clamp(lanes->rtt_min_ns, RTT_LEAST_NS, NS_PER_S * 10);
-    uint64_t rate = tly_lanes_rate(lanes), held = bytes_in(lanes->is_filled ? rate : rate / 4 * 5, rtt);
+    uint64_t rate = tly_lanes_rate(lanes);
+    uint64_t held = bytes_in(lanes->is_filled ? rate : rate / 4 * 5, chunk_wait(lanes));
     return held < TLY_CREDIT_MIN ? TLY_CREDIT_MIN : held;
 }
 
@@ -226,7 +236,7 @@ static void learn_rate(struct tly_lanes *lanes, const struct tly_lane_ping *ping
     if (took < RTT_LEAST_NS / 10) took = RTT_LEAST_NS / 10;
     uint64_t rate = least(bytes * (NS_PER_S / 1000) / ((took + 999) / 1000), RATE_MAX);
     if (!ping->is_limited && rate <= tly_lanes_rate(lanes)) return;
-    uint64_t window = clamp(4 * lanes->rtt_min_ns, RATE_WINDOW_NS, 10 * NS_PER_S);
+    uint64_t window = clamp(4 * chunk_wait(lanes), RATE_WINDOW_NS, 10 * NS_PER_S);
     if (now_ns >= lanes->rate_until) {
         lanes->rate_before = lanes->rate;
         lanes->rate = 0;
@@ -254,9 +264,8 @@ uint64_t tly_lanes_ponged(struct tly_lanes *lanes, uint64_t sent_at, uint64_t no
     if (!take_ping(lanes, sent_at, &ping)) return 0;
     uint64_t rtt = now_ns - ping.sent_at, news = ping.total - lanes->acked;
     bool behind_chunk = ping.chunked > lanes->chunked_acked;
-    if (behind_chunk && (lanes->rtt_min_ns == 0 || rtt < lanes->rtt_min_ns)) lanes->rtt_min_ns = rtt;
-    if (behind_chunk) lanes->is_filled = rtt / 5 * 4 > lanes->rtt_min_ns;
     if (lanes->rtt_least_ns == 0 || rtt < lanes->rtt_least_ns) lanes->rtt_least_ns = rtt;
+    if (behind_chunk) lanes->is_filled = rtt / 5 * 4 > chunk_wait(lanes);
     lanes->acked = ping.total;
     lanes->chunked_acked = ping.chunked;
     lanes->acked_at = now_ns;

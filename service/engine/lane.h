@@ -55,8 +55,7 @@ struct tly_lanes {
     struct tly_lane_ping pings[TLY_PINGS_MAX];
     size_t first, count;   /* of those that are out, a ring */
     uint64_t pinged;       /* total at the last of them */
-    uint64_t rtt_min_ns;   /* of pings behind a chunk; 0: not known */
-    uint64_t rtt_least_ns; /* of any */
+    uint64_t rtt_least_ns; /* of pings; 0: not known */
     bool is_filled;        /* the last chunk waited behind others: more would only wait longer */
     uint64_t rate, rate_before, rate_until; /* bytes/s: the best of this second or so and of the one before */
     uint64_t owed[TLY_LANES];

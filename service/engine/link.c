@@ -96,6 +96,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .snapshot = true,
         .repair = true,
         .resume = true,
+        .news = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);

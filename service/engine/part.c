@@ -46,8 +46,7 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
     return TLY_OK;
 }
 
-/* The number of a life, or tly_ormap_lives when it is not known. */
-static size_t life_of(const struct tly_engine *e, uint64_t origin)
+size_t tly_part_life(const struct tly_engine *e, uint64_t origin)
 {
     size_t life = 0, lives = tly_ormap_lives(e->map);
     while (life < lives && tly_ormap_life(e->map, life).origin != origin)
@@ -60,7 +59,7 @@ enum news { EXPECTED, MAY_WAIT, URGENT };
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
-    size_t life = life_of(e, origin);
+    size_t life = tly_part_life(e, origin);
     if (life == tly_ormap_lives(e->map)) return;
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
@@ -134,6 +133,14 @@ static enum tly_result join(struct tly_engine *e, struct conn *conn, const struc
     return result;
 }
 
+enum tly_result tly_part_mark(struct tly_engine *e, struct conn *conn, struct tly_mark mark)
+{
+    tell_followers(e, conn, mark.origin, EXPECTED);
+    enum tly_result result = tly_ormap_raise_mark(e->map, mark.origin, mark.ts);
+    if (result == TLY_OK) tell_followers(e, conn, mark.origin, MAY_WAIT);
+    return result;
+}
+
 static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
 {
     uint64_t own = tly_ormap_origin(e->map);
@@ -141,11 +148,7 @@ static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const 
     if (result != TLY_OK || conn->held_back) return result;
     tly_room_taken(e, conn);
     for (size_t i = 0; i < part->end.count && result == TLY_OK; i++) {
-        struct tly_mark mark = part->end.marks[i];
-        if (mark.origin == own) continue;
-        tell_followers(e, conn, mark.origin, EXPECTED);
-        result = tly_ormap_raise_mark(e->map, mark.origin, mark.ts);
-        if (result == TLY_OK) tell_followers(e, conn, mark.origin, MAY_WAIT);
+        if (part->end.marks[i].origin != own) result = tly_part_mark(e, conn, part->end.marks[i]);
     }
     return result;
 }
@@ -178,6 +181,19 @@ static enum tly_result take_rows(struct tly_engine *e, struct conn *conn, const 
     return result;
 }
 
+/* Rows without a round, while one of both is being brought up. */
+static enum tly_result take_news(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
+{
+    bool is_round = (part->flags & (TLY_PART_FIRST | TLY_PART_LAST)) != 0, urgent = false;
+    enum tly_result result = is_round ? TLY_MORE : tly_news_admit(e, conn, part);
+    if (result != TLY_OK) return result == TLY_MORE ? TLY_OK : result;
+    result = tly_news_stage(e, conn, part);
+    if (result == TLY_OK) result = join(e, conn, part, &urgent);
+    if (conn->held_back) conn->news.lacks = true;
+    if (result == TLY_OK) tly_flush_learned(e, conn, urgent);
+    return result;
+}
+
 enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_part part;
@@ -185,7 +201,7 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
     if (result == TLY_OK) result = take_word(conn, part.told);
     bool only_tells = (part.flags & (TLY_PART_FIRST | TLY_PART_LAST)) == 0 && part.row_count == 0;
     if (result != TLY_OK || only_tells) return result;
-    if (conn->below || conn->asked) return TLY_OK; /* first it is brought up, or we are */
+    if (conn->below || conn->asked) return take_news(e, conn, &part); /* first it is brought up, or we are */
     e->stats.rounds_received++;
     result = open_round(e, conn, &part);
     if (result != TLY_OK) return result;

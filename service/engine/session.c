@@ -163,6 +163,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     conn->takes_rounds = hello.delta;
     conn->repairs = hello.repair;
     conn->resumes = hello.resume;
+    conn->news.is_known = hello.news;
     tly_repair_begin(e, conn);
     tly_time_heard(e, peer, hello.wall_ns);
     conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;
@@ -524,6 +525,7 @@ static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const stru
     if (frame->type == TLY_FRAME_SNAP_ASK) result = tly_snap_asked(e, conn, frame->body);
     if (frame->type == TLY_FRAME_SNAP_BEGIN) result = tly_snap_begin(e, conn, frame->body);
     if (frame->type == TLY_FRAME_SNAP_CHUNK) result = tly_snap_chunk(e, conn, frame->body);
+    if (frame->type == TLY_FRAME_NEWS) result = tly_news_ended(e, conn, frame->body);
     if (frame->type == TLY_FRAME_SNAP_END) {
         result = tly_snap_end(e, conn, frame->body);
         ended = result == TLY_OK;
@@ -541,7 +543,8 @@ static enum fate on_repair(struct tly_engine *e, struct conn *conn, const struct
 static enum fate on_frame(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)
 {
     if (conn->life_ended) return ENDED;
-    bool snapshot = frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END;
+    bool snapshot = (frame->type >= TLY_FRAME_COLD_START && frame->type <= TLY_FRAME_SNAP_END) ||
+                    frame->type == TLY_FRAME_NEWS;
     bool repair = frame->type >= TLY_FRAME_COMPARE && frame->type <= TLY_FRAME_LEAVES;
     bool known = snapshot || repair || (frame->type >= TLY_FRAME_HELLO && frame->type <= TLY_FRAME_PART) ||
                  (frame->type >= TLY_FRAME_PROBE && frame->type <= TLY_FRAME_KEPT);

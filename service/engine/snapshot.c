@@ -36,6 +36,7 @@ static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct t
     for (size_t i = 0; i < count; i++) {
         if (out->sent.ts != 0 && tly_version_compare(dots[i].version, out->sent) <= 0) continue;
         if (some != NULL && !some->wants(some->context, &dots[i])) continue;
+        if (tly_news_were_said(out, dots[i].version)) continue;
         /* Two dots may be forged with one version: they go together or not at all. */
         if (!tly_round_writer_add(&e->writer, key, tly_entry_strategy(entry), &dots[i])) {
             out->sent = i > 0 ? dots[i - 1].version : (struct tly_version){0};
@@ -120,6 +121,7 @@ static enum tly_result take_begin(struct tly_engine *e, struct snap_in *in, stru
     in->install = tly_install_new(e->map);
     if (in->install == NULL) return TLY_NOMEM;
     in->number = begin.number;
+    in->forgotten = begin.bounds.forgotten;
     tly_install_bounds(in->install, begin.bounds);
     for (struct tly_life life; result == TLY_OK && tly_snap_lives_next(&begin, &life);) {
         if (!tly_clock_admits(tly_ormap_clock(e->map), life.mark)) result = TLY_CLOCK_AHEAD;
@@ -212,7 +214,7 @@ static void put_cold(struct tly_engine *e, enum tly_cold_start why)
 }
 
 /* Of two sources nothing may be mixed, nor of two lives of one. */
-static bool is_bringing(const struct tly_engine *e, const struct conn *conn)
+bool tly_snap_is_bringing(const struct tly_engine *e, const struct conn *conn)
 {
     return conn->asked && e->coming.install != NULL && e->coming.source == conn->peer->origin;
 }
@@ -250,7 +252,7 @@ void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start w
     conn->asked = true;
     conn->asked_why = why;
     conn->takes_rounds = false; /* what it gets now would be replaced */
-    if (is_bringing(e, conn) && conn->resumes)
+    if (tly_snap_is_bringing(e, conn) && conn->resumes)
         put_resumption(e, why);
     else
         put_cold(e, why);
@@ -297,12 +299,15 @@ enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct t
     if (!conn->asked) return TLY_BAD_MESSAGE;
     enum tly_result result = take_begin(e, &e->coming, body);
     e->coming.source = conn->peer->origin;
+    if (result == TLY_OK) tly_news_answer(e, conn);
     return result;
 }
 
 enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
-    return is_bringing(e, conn) ? take_chunk(e, &e->coming, body) : TLY_BAD_MESSAGE;
+    if (!tly_snap_is_bringing(e, conn)) return TLY_BAD_MESSAGE;
+    if (!conn->news.gives) tly_news_answer(e, conn);
+    return take_chunk(e, &e->coming, body);
 }
 
 /* The source may not have known yet that a life is settled and have brought what the others refuse. */
@@ -338,7 +343,9 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
 enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_installed report;
-    enum tly_result result = is_bringing(e, conn) ? take_end(&e->coming, body) : TLY_BAD_MESSAGE;
+    enum tly_result result = tly_snap_is_bringing(e, conn) ? take_end(&e->coming, body) : TLY_BAD_MESSAGE;
+    if (result == TLY_OK) result = tly_flush_seal(e);
+    if (result == TLY_OK) tly_news_end(e, conn);
     if (result == TLY_OK) result = tly_lives_former(e, e->coming.install);
     if (result == TLY_OK) result = tly_install_finish(e->coming.install, &report);
     if (result == TLY_OK) result = tly_flush_seal(e);
@@ -393,6 +400,7 @@ bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_
     else
         conn->below = false;
     if (!conn->below) return true;
+    tly_news_greeted(e, conn);
     conn->takes_rounds = false;
     if (!conn->snapshots) {
         tly_conn_end(e, conn, "cold_start", "it needs a snapshot and does not know of any");
@@ -435,7 +443,7 @@ void tly_snap_put_aside(struct tly_engine *e, struct conn *conn)
     uint64_t until = e->now.mono_ns + TLY_RESUME_NS;
     struct peer *peer = conn->peer;
     if (peer == NULL) return;
-    if (is_bringing(e, conn)) e->coming.kept_until = until;
+    if (tly_snap_is_bringing(e, conn)) e->coming.kept_until = until;
     if (!conn->out.active || !conn->out.begun || !conn->resumes) return;
     drop_out(e, peer);
     peer->aside = tly_mem_new(&e->mem, sizeof *peer->aside);
@@ -476,6 +484,7 @@ static bool resume(struct tly_engine *e, struct conn *conn, const struct tly_col
         conn->out.key_bytes = 0;
         conn->flush_at = e->now.mono_ns;
         e->stats.snapshots_resumed++;
+        tly_news_begin(e, conn);
     }
     drop_out(e, peer);
     return goes_on;
@@ -496,6 +505,7 @@ enum tly_result tly_snap_asked(struct tly_engine *e, struct conn *conn, struct t
     conn->out.frozen = TLY_NEVER;
     conn->out.frozen = tly_forget_number(e);
     conn->flush_at = e->now.mono_ns;
+    tly_news_begin(e, conn);
     return introduce(e, conn);
 }
 
@@ -508,6 +518,38 @@ static bool all_know_the_joiner(const struct tly_engine *e, const struct snap_ou
         if (tly_follower_word(&conn->follower, tly_ormap_origin(e->map)) < out->joined_at) return false;
     }
     return true;
+}
+
+/* The next message, on the lane for bulk. */
+static void send_message(struct tly_engine *e, struct conn *conn, size_t room, unsigned wanting)
+{
+    struct snap_out *out = &conn->out;
+    tly_news_skip(e, conn);
+    enum tly_frame_type type = tly_snap_next(e, out, room);
+    if (!out->active) {
+        tly_buf_clear(&e->body);
+        tly_news_end(e, conn);
+        tly_snap_end_put(&e->body, &(struct tly_snap_end){out->number, out->chunks});
+        e->stats.snapshots_sent++;
+    }
+    tly_fx_send_on(e, conn, type, TLY_LANE_BULK, wanting);
+    tly_flush_part_sent(e, conn);
+}
+
+/* Of the snapshot, or of what is new meanwhile; false: nothing more goes now. */
+static bool send_some(struct tly_engine *e, struct conn *conn)
+{
+    uint64_t now = e->now.mono_ns, news_at = conn->out.begun ? tly_news_at(e, conn) : TLY_NEVER;
+    unsigned wanting = 1u << TLY_LANE_BULK | (news_at <= now ? 1u << TLY_LANE_LIVE : 0);
+    size_t room;
+    enum tly_lane lane = tly_lanes_next(&conn->lanes, wanting, now, &room);
+    conn->blocked = lane == TLY_LANES;
+    if (lane == TLY_LANE_LIVE) tly_news_give(e, conn, room, wanting);
+    if (lane > TLY_LANE_LIVE && lane != TLY_LANES) send_message(e, conn, room, wanting);
+    if (lane != TLY_LANES) return true;
+    uint64_t budget_at = tly_lanes_budget_at(&conn->lanes, now);
+    conn->flush_at = news_at > now && news_at < budget_at ? news_at : budget_at;
+    return false;
 }
 
 void tly_snap_flush(struct tly_engine *e, struct conn *conn)
@@ -527,14 +569,6 @@ void tly_snap_flush(struct tly_engine *e, struct conn *conn)
             conn->flush_at = e->now.mono_ns;
             return;
         }
-        size_t room = tly_lane_room(&conn->lanes, TLY_LANE_BULK, e->now.mono_ns);
-        conn->blocked = room == 0;
-        if (conn->blocked) {
-            conn->flush_at = tly_lanes_budget_at(&conn->lanes, e->now.mono_ns);
-            return;
-        }
-        tly_fx_send_on(e, conn, tly_snap_next(e, &conn->out, room), TLY_LANE_BULK, 0);
-        if (!conn->out.active) e->stats.snapshots_sent++;
-        tly_flush_part_sent(e, conn);
+        if (!send_some(e, conn)) return;
     }
 }

@@ -224,8 +224,10 @@ static void do_close(struct net *net, size_t from, uint64_t conn)
     int end;
     struct wire *wire = wire_of(net, from, conn, &end);
     if (wire == NULL) return;
+    /* Once what was sent is out. */
+    uint64_t out_at = max_u64(wire->free_at[end], net->now);
     if (!net->hole[from][wire->node[1 - end]])
-        send_to_end(net, wire, 1 - end, (struct flight){.what = CLOSE}, net->now + net->delay);
+        send_to_end(net, wire, 1 - end, (struct flight){.what = CLOSE}, out_at + net->delay);
     *wire = net->wires[--net->wire_count];
 }
 

@@ -2,49 +2,10 @@
  * Thin links in virtual time: what goes first, how much is under way, and what becomes of writes that have to wait.  Every scene has
  * two nodes, node 0 with old keys that node 1 lacks.
  */
-#include "tests/engine/support_net.h"
+#include "tests/engine/support_thin.h"
 #include "tests/support/cmocka.h"
-#include "tests/support/rng.h"
 
 #include <stdio.h>
-#include <string.h>
-
-#define MS UINT64_C(1000000)
-#define S UINT64_C(1000000000)
-#define KEY_BYTES 400
-#define THIN 32000
-#define KERNEL 4096
-#define DELAY (100 * MS)
-
-/* ---- keys that nothing can shrink ---- */
-
-struct key {
-    char text[KEY_BYTES + 1];
-};
-
-static struct key key_of(char kind, size_t i)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
-    struct key key;
-    struct test_rng rng = test_rng_of((uint64_t)kind << 32 | i);
-    int n = snprintf(key.text, sizeof key.text, "%c%zu:", kind, i);
-    for (size_t at = (size_t)n; at < KEY_BYTES; at++)
-        key.text[at] = letters[test_rng_next(&rng) % 64];
-    key.text[KEY_BYTES] = '\0';
-    return key;
-}
-
-static void count(struct net *net, size_t node, char kind, size_t i)
-{
-    struct key key = key_of(kind, i);
-    assert_int_equal(net_add_to(net, node, key.text, 1), 1);
-}
-
-static bool is_here(struct net *net, size_t node, char kind, size_t i)
-{
-    struct key key = key_of(kind, i);
-    return net_read(net, node, key.text) == 1;
-}
 
 static struct tly_peer_view peer_of(struct net *net, size_t node)
 {
@@ -60,43 +21,11 @@ static struct net *pair(uint64_t rate, size_t old, struct tly_engine_config conf
     net_thin(net, rate, KERNEL);
     net_add_with(net, config, 0);
     for (size_t i = 0; i < old; i++)
-        count(net, 0, 'o', i);
+        thin_count(net, 0, 'o', i);
     net_add(net, 1);
     while (net_peers_up(net, 0) == 0 || net_peers_up(net, 1) == 0)
         net_run(net, MS);
     return net;
-}
-
-/* Keys that are counted into one after another, at a pace, and looked for on the other side. */
-struct stream {
-    size_t from;
-    char kind;
-    uint64_t every, next;
-    size_t made, seen;
-    uint64_t at[4096];
-    uint64_t oldest_ns; /* of those that have come, when they came */
-};
-
-static void go_on(struct net *net, struct stream *stream, uint64_t until)
-{
-    for (; stream->next <= net_now(net) && net_now(net) < until; stream->next += stream->every) {
-        assert_true(stream->made < 4096);
-        stream->at[stream->made] = net_now(net);
-        count(net, stream->from, stream->kind, stream->made++);
-    }
-    for (; stream->seen < stream->made && is_here(net, 1 - stream->from, stream->kind, stream->seen);
-         stream->seen++) {
-        uint64_t age = net_now(net) - stream->at[stream->seen];
-        if (age > stream->oldest_ns) stream->oldest_ns = age;
-    }
-}
-
-/* How many of the old keys are there, from the first on. */
-static size_t old_here(struct net *net, size_t before, size_t old)
-{
-    while (before < old && is_here(net, 1, 'o', before))
-        before++;
-    return before;
 }
 
 /* Nothing more goes out than the credit lets. */
@@ -114,7 +43,7 @@ static void claim_news_overtake_old_keys(uint64_t hz)
 {
     enum { OLD = 2500 };
     struct net *net = pair(THIN, OLD, (struct tly_engine_config){0});
-    struct stream streams[2] = {{.from = 0, .kind = 'a', .every = S / hz, .next = net_now(net) + S},
+    struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / hz, .next = net_now(net) + S},
                                 {.from = 1, .kind = 'b', .every = S / hz, .next = net_now(net) + S}};
     uint64_t began = net_now(net), until = began + 50 * S, took = 0, unacked = 0;
     uint64_t ideal = (uint64_t)OLD * KEY_BYTES * S / (THIN - hz * KEY_BYTES) + DELAY;
@@ -122,9 +51,9 @@ static void claim_news_overtake_old_keys(uint64_t hz)
     while (net_now(net) < until + 2 * S) {
         net_run(net, 5 * MS);
         for (size_t i = 0; i < 2; i++)
-            go_on(net, &streams[i], until);
+            thin_go_on(net, &streams[i], until);
         claim_credit(net, &unacked);
-        old = old_here(net, old, OLD);
+        old = thin_old_here(net, old, OLD);
         if (old == OLD && took == 0) took = net_now(net) - began;
     }
     for (size_t i = 0; i < 2; i++) {
@@ -166,13 +95,13 @@ static void what_overtook_is_written_to_the_disk_once(void **state)
     net_thin(net, THIN, KERNEL);
     net_add(net, 0);
     for (size_t i = 0; i < OLD; i++)
-        count(net, 0, 'o', i);
+        thin_count(net, 0, 'o', i);
     net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
-    struct stream stream = {.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net) + S};
+    struct thin_stream stream = {.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net) + S};
     uint64_t until = net_now(net) + 12 * S;
     while (net_now(net) < until + 20 * S) {
         net_run(net, 5 * MS);
-        go_on(net, &stream, until);
+        thin_go_on(net, &stream, until);
         if (net_now(net) >= until - 4 * S && net_now(net) < until - 4 * S + 5 * MS) net_cut(net, 0, 1);
     }
     assert_int_equal(net_digest(net, 0), net_digest(net, 1));
@@ -191,15 +120,15 @@ static void a_maker_that_falls_amid_its_news_leaves_equals(void **state)
     for (uint64_t fall = 2; fall <= 8; fall += 3) {
         struct net *net = pair(THIN, 500, (struct tly_engine_config){0});
         net_add(net, 3);
-        struct stream stream = {.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net) + S};
+        struct thin_stream stream = {.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net) + S};
         for (uint64_t until = net_now(net) + fall * S; net_now(net) < until;) {
             net_run(net, 5 * MS);
-            go_on(net, &stream, until);
+            thin_go_on(net, &stream, until);
         }
         assert_true(net_digest(net, 1) != net_digest(net, 0));
         net_kill(net, 0);
         net_run(net, 60 * S);
-        assert_true(is_here(net, 1, 'a', 0) && is_here(net, 2, 'a', 0));
+        assert_true(thin_is_here(net, 1, 'a', 0) && thin_is_here(net, 2, 'a', 0));
         assert_int_equal(net_digest(net, 1), net_digest(net, 2));
         net_free(net);
     }
@@ -230,12 +159,12 @@ static void bulk_keeps_a_tenth_when_live_could_take_all(void **state)
     (void)state;
     enum { OLD = 200 };
     struct net *net = pair(THIN, OLD, (struct tly_engine_config){0});
-    struct stream stream = {.from = 0, .kind = 'a', .every = S / 100, .next = net_now(net) + S};
+    struct thin_stream stream = {.from = 0, .kind = 'a', .every = S / 100, .next = net_now(net) + S};
     uint64_t until = net_now(net) + 40 * S, took = 0;
     for (size_t old = 0; net_now(net) < until;) {
         net_run(net, 10 * MS);
-        go_on(net, &stream, until);
-        old = old_here(net, old, OLD);
+        thin_go_on(net, &stream, until);
+        old = thin_old_here(net, old, OLD);
         if (old == OLD && took == 0) took = net_now(net);
     }
     assert_true(took > 0);
@@ -244,7 +173,7 @@ static void bulk_keeps_a_tenth_when_live_could_take_all(void **state)
     uint64_t data = stats.lane_live_bytes + stats.lane_bulk_bytes;
     assert_in_range(stats.lane_bulk_bytes, data / 12, data);
     net_run(net, 60 * S);
-    go_on(net, &stream, until);
+    thin_go_on(net, &stream, until);
     assert_int_equal(stream.seen, stream.made);
     net_free(net);
 }
@@ -278,11 +207,11 @@ static void a_budget_is_kept_over_any_time(void **state)
     (void)state;
     enum { BUDGET = 8000, OLD = 100 };
     struct net *net = pair(10000000, OLD, (struct tly_engine_config){.link_budget = BUDGET});
-    struct stream stream = {.from = 0, .kind = 'a', .every = S / 50, .next = net_now(net)};
+    struct thin_stream stream = {.from = 0, .kind = 'a', .every = S / 50, .next = net_now(net)};
     uint64_t sent = net_stats(net, 0).bytes_sent, until = net_now(net) + 20 * S, level = 0;
     while (net_now(net) < until + 60 * S) {
         net_run(net, MS);
-        go_on(net, &stream, until);
+        thin_go_on(net, &stream, until);
         uint64_t now_sent = net_stats(net, 0).bytes_sent, leaked = BUDGET / 1000;
         level = (level > leaked ? level - leaked : 0) + (now_sent - sent);
         sent = now_sent;
@@ -357,7 +286,7 @@ static void what_is_written_during_a_stall_arrives_as_one_dot(void **state)
     net_run(net, 2 * S);
     net_pause(net, 1, true);
     for (size_t i = 0; i < 300; i++)
-        count(net, 0, 'f', i);
+        thin_count(net, 0, 'f', i);
     net_run(net, 2 * S); /* nobody answers, and that has been noticed */
     uint64_t received = net_stats(net, 1).dots_received;
     for (int64_t i = 1; i <= 4000; i++) {
@@ -377,13 +306,13 @@ static void at_200_ms_two_emitters_wait_no_extra_round_trip(void **state)
     (void)state;
     struct net *net = pair(THIN, 0, (struct tly_engine_config){0});
     net_run(net, 2 * S);
-    struct stream streams[2] = {{.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net)},
+    struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net)},
                                 {.from = 1, .kind = 'b', .every = S / 25, .next = net_now(net) + S / 50}};
     uint64_t until = net_now(net) + 20 * S;
     while (net_now(net) < until + S) {
         net_run(net, MS);
         for (size_t i = 0; i < 2; i++)
-            go_on(net, &streams[i], until);
+            thin_go_on(net, &streams[i], until);
     }
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(streams[i].made, 500);

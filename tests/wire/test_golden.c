@@ -288,6 +288,11 @@ static void put_snap_end(struct tly_buf *body)
 static const struct tly_compare compared = {
     .number = 1, .check = 0xc0ffee11, .f = T, .time = 170000001, .state = A, .root = B};
 
+static void put_news(struct tly_buf *body)
+{
+    tly_news_put(body, T + 9);
+}
+
 static void put_compare(struct tly_buf *body)
 {
     tly_compare_put(body, &compared);
@@ -399,6 +404,14 @@ static enum tly_result get_snap_end(struct tly_slice body)
     return tly_snap_end_get(body, &end);
 }
 
+static enum tly_result get_news(struct tly_slice body)
+{
+    uint64_t ts = 0;
+    enum tly_result result = tly_news_get(body, &ts);
+    assert_int_equal(ts, T + 9);
+    return result;
+}
+
 static enum tly_result get_compare(struct tly_slice body)
 {
     struct tly_compare compare;
@@ -467,6 +480,7 @@ static const struct golden {
     {"snap_begin.hex", TLY_FRAME_SNAP_BEGIN, put_snap_begin, get_snap_begin},
     {"snap_chunk.hex", TLY_FRAME_SNAP_CHUNK, put_snap_chunk, get_snap_chunk},
     {"snap_end.hex", TLY_FRAME_SNAP_END, put_snap_end, get_snap_end},
+    {"news.hex", TLY_FRAME_NEWS, put_news, get_news},
     {"compare.hex", TLY_FRAME_COMPARE | TLY_FRAME_IGNORABLE, put_compare, get_compare},
     {"tree.hex", TLY_FRAME_TREE | TLY_FRAME_IGNORABLE, put_tree, get_tree},
     {"open.hex", TLY_FRAME_OPEN | TLY_FRAME_IGNORABLE, put_open, get_open},

@@ -34,6 +34,12 @@ static enum tly_result get_cold_start(struct tly_slice body)
     return tly_cold_get(body, &cold);
 }
 
+static enum tly_result get_news(struct tly_slice body)
+{
+    uint64_t ts;
+    return tly_news_get(body, &ts);
+}
+
 static const struct tly_life lives[] = {
     {.origin = 7, .mark = 100, .floor = 50, .state = TLY_LIFE_CLOSED},
     {.origin = UINT64_MAX, .mark = UINT64_MAX - 1, .state = TLY_LIFE_RETIRED},
@@ -50,10 +56,11 @@ static void put(struct tly_buf *out, int message)
     if (message == 3) tly_cold_put(out, &(struct tly_cold){.reason = TLY_COLD_NO_DELTA, .forgotten = 8});
     if (message == 4)
         tly_cold_put(out, &(struct tly_cold){TLY_COLD_FLOOR, 8, true, 9, 70000, tly_slice_text("kv:a")});
+    if (message == 5) tly_news_put(out, UINT64_MAX - 5);
 }
 
-static enum tly_result (*const getters[])(struct tly_slice body) = {get_begin, get_chunk, get_end,
-                                                                    get_cold_start, get_cold_start};
+static enum tly_result (*const getters[])(struct tly_slice body) = {get_begin,      get_chunk,      get_end,
+                                                                    get_cold_start, get_cold_start, get_news};
 
 #define MESSAGES (sizeof getters / sizeof getters[0])
 

@@ -1,0 +1,215 @@
+/*
+ * What is new while a snapshot is under way, over a thin link in virtual time: node 0 has forgotten a REMOVE, so node 1 is brought up by
+ * a snapshot that takes half a minute, and both count into fresh keys meanwhile.
+ */
+#include "service/engine/impl.h"
+#include "tests/engine/support_thin.h"
+#include "tests/support/cmocka.h"
+
+#include <stdio.h>
+
+#define GRACE_MS 1000
+
+static const struct tly_engine_config forgetful = {.tombstone_grace_ms = GRACE_MS};
+
+static void put(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {
+        .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text("x")};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static void remove_key(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_REMOVE, .key = tly_slice_text(key)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+/* A node that has forgotten a REMOVE and holds so many old keys. */
+static struct net *source(size_t old)
+{
+    struct net *net = net_new(DELAY);
+    net_thin(net, THIN, KERNEL);
+    net_add_with(net, forgetful, 0);
+    net_run(net, 3 * S);
+    put(net, 0, "kv:gone");
+    remove_key(net, 0, "kv:gone");
+    for (int i = 0; i < 60 && net_stats(net, 0).removes_forgotten == 0; i++)
+        net_run(net, S);
+    assert_int_equal(net_stats(net, 0).removes_forgotten, 1);
+    for (size_t i = 0; i < old; i++)
+        thin_count(net, 0, 'o', i);
+    return net;
+}
+
+static struct net *joined(size_t old)
+{
+    struct net *net = source(old);
+    assert_int_equal(net_add_with(net, forgetful, 1), 1);
+    while (net_peers_up(net, 0) == 0 || net_peers_up(net, 1) == 0)
+        net_run(net, MS);
+    return net;
+}
+
+static bool is_installed(struct net *net)
+{
+    return net_stats(net, 1).snapshots_installed == 1;
+}
+
+static void claim_equal(struct net *net)
+{
+    assert_int_equal(net_stats(net, 1).snapshots_installed, 1);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t own = tly_ormap_origin(net_node(net, i)->map);
+        assert_int_equal(tly_ormap_mark(net_node(net, 1 - i)->map, own),
+                         tly_ormap_mark(net_node(net, i)->map, own));
+    }
+}
+
+/* D1, the row of the bench with a snapshot. */
+static void claim_news_come_beside_a_snapshot(uint64_t hz)
+{
+    enum { OLD = 2500 };
+    struct net *net = joined(OLD);
+    struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / hz, .next = net_now(net)},
+                                     {.from = 1, .kind = 'b', .every = S / hz, .next = net_now(net)}};
+    uint64_t began = net_now(net), until = began + 50 * S, took = 0;
+    uint64_t ideal = (uint64_t)OLD * KEY_BYTES * S / (THIN - hz * KEY_BYTES) + DELAY;
+    while (net_now(net) < until + 2 * S) {
+        net_run(net, 5 * MS);
+        for (size_t i = 0; i < 2; i++)
+            thin_go_on(net, &streams[i], until);
+        if (took == 0 && is_installed(net)) took = net_now(net) - began;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(streams[i].seen, streams[i].made);
+        assert_in_range(streams[i].oldest_ns, DELAY, S);
+    }
+    printf("%u Hz: news at most %.2f and %.2f s old, the snapshot in %.2f of its ideal time\n", (unsigned)hz,
+           (double)streams[0].oldest_ns / 1e9, (double)streams[1].oldest_ns / 1e9,
+           (double)took / (double)ideal);
+    assert_in_range(took, 1, ideal * 110 / 100);
+    assert_int_equal(thin_old_here(net, 0, OLD), OLD);
+    claim_equal(net);
+    net_free(net);
+}
+
+static void news_come_within_a_second_beside_a_snapshot_of_a_megabyte(void **state)
+{
+    (void)state;
+    claim_news_come_beside_a_snapshot(1);
+    claim_news_come_beside_a_snapshot(10);
+    claim_news_come_beside_a_snapshot(25);
+}
+
+/* What was said meanwhile is not said again: both ends know how far they came. */
+static void news_are_said_once(void **state)
+{
+    (void)state;
+    struct net *net = joined(1000);
+    struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / 20, .next = net_now(net)},
+                                     {.from = 1, .kind = 'b', .every = S / 20, .next = net_now(net)}};
+    while (!is_installed(net)) {
+        net_run(net, 5 * MS);
+        for (size_t i = 0; i < 2; i++)
+            thin_go_on(net, &streams[i], UINT64_MAX);
+    }
+    net_run(net, 5 * S);
+    uint64_t made = streams[0].made;
+    assert_true(made > 100);
+    claim_equal(net);
+    /* What is sealed between the last of them and the end is a handful. */
+    assert_in_range(net_stats(net, 0).dots_received, made, made + 40);
+    assert_in_range(net_stats(net, 1).dots_received, made, made + 40);
+    net_free(net);
+}
+
+/* A cut at any time: what came is kept or comes again, and nothing is missing at the end. */
+static void a_cut_loses_no_news(void **state)
+{
+    (void)state;
+    for (uint64_t cut = 500; cut < 9000; cut += 1700) {
+        struct net *net = joined(600);
+        struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / 20, .next = net_now(net)},
+                                         {.from = 1, .kind = 'b', .every = S / 20, .next = net_now(net)}};
+        uint64_t began = net_now(net);
+        bool is_cut = false;
+        for (uint64_t until = began + 12 * S; net_now(net) < until + 20 * S;) {
+            net_run(net, 5 * MS);
+            for (size_t i = 0; i < 2; i++)
+                thin_go_on(net, &streams[i], until);
+            if (!is_cut && net_now(net) >= began + cut * MS) net_cut(net, 0, 1);
+            is_cut = is_cut || net_now(net) >= began + cut * MS;
+        }
+        assert_int_equal(streams[0].seen, streams[0].made);
+        assert_int_equal(streams[1].seen, streams[1].made);
+        claim_equal(net);
+        net_free(net);
+    }
+}
+
+/* Keys that are raised, deleted and written again on both sides while the snapshot is under way. */
+static void what_is_deleted_meanwhile_stays_deleted(void **state)
+{
+    (void)state;
+    struct net *net = source(400);
+    put(net, 0, "kv:old");
+    put(net, 0, "kv:theirs");
+    net_run(net, S);
+    assert_int_equal(net_add_with(net, forgetful, 1), 1);
+    while (net_node(net, 1)->coming.install == NULL)
+        net_run(net, MS);
+    put(net, 0, "kv:back");
+    remove_key(net, 0, "kv:old");
+    put(net, 1, "kv:here");
+    put(net, 1, "kv:theirs");
+    net_run(net, S);
+    assert_false(is_installed(net));
+    remove_key(net, 0, "kv:back");
+    remove_key(net, 0, "kv:here");
+    remove_key(net, 1, "kv:theirs");
+    net_run(net, 30 * S);
+    claim_equal(net);
+    struct tly_reply reply;
+    for (size_t i = 0; i < 2; i++) {
+        static const char *const keys[] = {"kv:old", "kv:back", "kv:here", "kv:theirs"};
+        for (size_t k = 0; k < 4; k++) {
+            struct tly_request get = {.kind = TLY_ASK_READ, .key = tly_slice_text(keys[k])};
+            assert_int_equal(net_ask(net, i, get, &reply), TLY_NOT_FOUND);
+        }
+    }
+    net_free(net);
+}
+
+/* It lacks the capability: the joiner gets none and comes to hold the same. */
+static void who_does_not_know_of_news_gets_none(void **state)
+{
+    (void)state;
+    struct net *net = joined(300);
+    net_node(net, 0)->conns[0]->news.is_known = false;
+    net_node(net, 1)->conns[0]->news.is_known = false;
+    struct thin_stream stream = {.from = 0, .kind = 'a', .every = S / 20, .next = net_now(net)};
+    while (!is_installed(net)) {
+        net_run(net, 5 * MS);
+        thin_go_on(net, &stream, UINT64_MAX);
+        assert_int_equal(net_stats(net, 1).dots_received, 0);
+    }
+    net_run(net, 5 * S);
+    claim_equal(net);
+    net_free(net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(news_come_within_a_second_beside_a_snapshot_of_a_megabyte),
+        cmocka_unit_test(news_are_said_once),
+        cmocka_unit_test(a_cut_loses_no_news),
+        cmocka_unit_test(what_is_deleted_meanwhile_stays_deleted),
+        cmocka_unit_test(who_does_not_know_of_news_gets_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
