@@ -448,8 +448,8 @@ static bool print_row(const struct row *row, const struct sizes *sizes, FILE *js
         "\"msgpack\":%.2f,\"json\":%.2f,\"aof\":%.2f,\"target\":%g,\"stretch\":%g,\"met\":%s,\"updates\":%" PRIu64
         ",\"encode_mrows_per_cpu_s\":%.2f,\"decode_mrows_per_cpu_s\":%.2f}\n",
         row->name, ours, per(sizes->protobuf, sizes), per(sizes->msgpack, sizes), per(sizes->json, sizes),
-        per(sizes->aof, sizes), row->target, row->stretch, met ? "true" : "false",
-        sizes->updates, rate(sizes->put_s, sizes), rate(sizes->get_s, sizes));
+        per(sizes->aof, sizes), row->target, row->stretch, met ? "true" : "false", sizes->updates,
+        rate(sizes->put_s, sizes), rate(sizes->get_s, sizes));
     return met;
 }
 

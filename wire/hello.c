@@ -11,6 +11,7 @@
 #define REPAIR "repair"
 #define RESUME "resume"
 #define NEWS "news"
+#define COLUMNS "columns"
 /* A bound on what a peer of another version may have put in. */
 #define CAPS_MAX 64
 
@@ -43,12 +44,14 @@ static void put_prefixes(struct tly_buf *out, const struct tly_registry *registr
 static void put_caps(struct tly_buf *out, const struct tly_hello *hello)
 {
     put_word(out, "caps");
-    tly_put_array(out, (size_t)hello->delta + hello->snapshot + hello->repair + hello->resume + hello->news);
+    tly_put_array(out, (size_t)hello->delta + hello->snapshot + hello->repair + hello->resume + hello->news +
+                           hello->columns);
     if (hello->delta) put_word(out, DELTA);
     if (hello->snapshot) put_word(out, SNAPSHOT);
     if (hello->repair) put_word(out, REPAIR);
     if (hello->resume) put_word(out, RESUME);
     if (hello->news) put_word(out, NEWS);
+    if (hello->columns) put_word(out, COLUMNS);
 }
 
 static void put_versions(struct tly_buf *out, const struct tly_hello *hello)
@@ -156,6 +159,7 @@ static void get_caps(struct tly_cursor *cursor, void *message)
         if (tly_slice_equal(cap, tly_slice_text(REPAIR))) hello->repair = true;
         if (tly_slice_equal(cap, tly_slice_text(RESUME))) hello->resume = true;
         if (tly_slice_equal(cap, tly_slice_text(NEWS))) hello->news = true;
+        if (tly_slice_equal(cap, tly_slice_text(COLUMNS))) hello->columns = true;
     }
 }
 

@@ -64,6 +64,7 @@ struct tly_hello {
     bool repair;      /* … of wire/repair.h */
     bool resume;      /* … how a snapshot that was cut off goes on */
     bool news;        /* … what is new while one is under way */
+    bool columns;     /* … chunks in the form of PART */
     struct tly_prefixes prefixes;
     struct tly_marks marks;
 };

@@ -124,6 +124,11 @@ void tly_snap_chunk_put(struct tly_buf *out, const struct tly_snap_chunk *chunk)
     tly_put_bytes(out, chunk->part);
 }
 
+bool tly_snap_chunk_has_columns(const struct tly_snap_chunk *chunk)
+{
+    return chunk->part.n > 0 && (chunk->part.p[0] & 0x80) == 0;
+}
+
 enum tly_result tly_snap_chunk_get(struct tly_slice body, struct tly_snap_chunk *chunk)
 {
     struct tly_cursor cursor = tly_cursor_of(body);

@@ -60,14 +60,19 @@ void tly_snap_begin_put(struct tly_buf *out, const struct tly_snap_begin *begin,
 enum tly_result tly_snap_begin_get(struct tly_slice body, struct tly_snap_begin *begin) TLY_MUST_CHECK;
 bool tly_snap_lives_next(struct tly_snap_begin *begin, struct tly_life *life);
 
-/* SNAP_CHUNK: [number of the snapshot, number of the chunk from 0, part]; part: bin, as ROUND's body, flags and marks empty. */
+/*
+ * SNAP_CHUNK: [number of the snapshot, number of the chunk from 0, part]; part: bin, as ROUND's body, flags and marks empty, or to a
+ * peer with the capability `columns` as PART's, which stands alone.
+ */
 struct tly_snap_chunk {
     uint64_t number, nth;
     struct tly_slice part; /* borrows */
 };
 
 void tly_snap_chunk_put(struct tly_buf *out, const struct tly_snap_chunk *chunk);
-/* The part is not looked into: tly_round_get does that. */
+/* Whether the part is a PART's body; no ROUND's begins with such a byte. */
+bool tly_snap_chunk_has_columns(const struct tly_snap_chunk *chunk);
+/* The part is not looked into: tly_round_get or tly_parts_get does that. */
 enum tly_result tly_snap_chunk_get(struct tly_slice body, struct tly_snap_chunk *chunk) TLY_MUST_CHECK;
 
 /* SNAP_END: [number of the snapshot, chunks] */

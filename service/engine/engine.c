@@ -174,6 +174,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_buf_fini(&e->part);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
+    tly_columns_fini(e);
     tly_parts_free(e->parts);
     tly_names_free(e->names);
     tly_rules_free(e->rules);

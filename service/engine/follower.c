@@ -512,7 +512,8 @@ static bool write_beyond(const struct sheet *sheet, size_t life, uint64_t *until
     return true;
 }
 
-static struct tly_handed hand_beyond(const struct sheet *sheet, size_t life, uint64_t *until, struct tly_buf *out)
+static struct tly_handed hand_beyond(const struct sheet *sheet, size_t life, uint64_t *until,
+                                     struct tly_buf *out)
 {
     struct tly_follower *follower = sheet->follower;
     struct tly_handed handed = {0};

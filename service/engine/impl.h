@@ -149,6 +149,12 @@ struct snap_dots {
     void *context;
 };
 
+/* What chunks in columns are written and read with. Each begins anew, so one serves all. */
+struct columns {
+    struct tly_names *names;
+    struct tly_stream *out, *in;
+};
+
 /* A snapshot on its way out, to a peer or to the disk. */
 struct snap_out {
     bool active, begun;
@@ -159,11 +165,14 @@ struct snap_out {
     size_t key_bytes;
     const struct snap_dots *dots; /* NULL: all dots go */
     uint64_t frozen;              /* this node's number when it began */
-    struct tly_mark news_from;    /* what is newer in one's own life is said meanwhile; origin 0: not known yet */
-    struct tly_mark news_to, news_of; /* dots from there up to here were said, and dots beyond these came from it: no chunk has them */
+    struct tly_mark
+        news_from; /* what is newer in one's own life is said meanwhile; origin 0: not known yet */
+    struct tly_mark news_to,
+        news_of; /* dots from there up to here were said, and dots beyond these came from it: no chunk has them */
     uint64_t joined_at; /* ts of our dot that names the joiner; to be acknowledged first, until wait_until */
     uint64_t wait_until, give_up_at;
-    struct tly_only *only; /* keys that are wanted; NULL: all */
+    struct tly_only *only;   /* keys that are wanted; NULL: all */
+    struct columns *columns; /* chunks are written with these; NULL: as rows */
 };
 
 /*
@@ -248,12 +257,12 @@ struct target {
 
 /* What is said while a snapshot is under way (news.c). */
 struct snap_news {
-    bool is_known;         /* its HELLO has the capability `news` */
-    bool gives;            /* this end says what is new */
-    bool is_whole;         /* … all of it from where the other's knowledge ends */
-    bool lacks;            /* something that the other end said was not taken */
-    struct tly_mark from;  /* of our life, when it was greeted */
-    struct tly_mark at;    /* … it is said up to here */
+    bool is_known;        /* its HELLO has the capability `news` */
+    bool gives;           /* this end says what is new */
+    bool is_whole;        /* … all of it from where the other's knowledge ends */
+    bool lacks;           /* something that the other end said was not taken */
+    struct tly_mark from; /* of our life, when it was greeted */
+    struct tly_mark at;   /* … it is said up to here */
 };
 
 struct conn {
@@ -291,6 +300,7 @@ struct conn {
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
     struct snap_news news;
+    bool columns;                    /* its HELLO has the capability `columns` */
     bool resumes;                    /* its HELLO has the capability `resume` */
     bool repairs;                    /* its HELLO has the capability `repair` */
     struct repair *mine, *asked_for; /* the comparisons that this node and the peer began; NULL: none */
@@ -472,6 +482,7 @@ struct tly_engine {
     struct tly_buf part;
     struct tly_round_writer writer;
     struct tly_parts *parts;
+    struct columns columns;                          /* NULL until a snapshot needs them */
     struct tly_names *names;                         /* of all that is sent in streams */
     uint32_t names_max;                              /* the least that any peer holds */
     uint32_t table;                                  /* what this node holds of each stream that it reads */
@@ -810,6 +821,17 @@ bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *rep
 enum tly_result tly_repair_take(struct tly_engine *e, struct conn *conn, struct repair *repair,
                                 const struct tly_round *round) TLY_MUST_CHECK;
 void tly_repair_forget_seen(struct tly_engine *e, struct repair *repair);
+
+/* columns.c */
+/* NULL: no memory. */
+struct columns *tly_columns_need(struct tly_engine *e);
+/* A snapshot has ended: gives the memory back. Whoever needs it again gets it. */
+void tly_columns_fini(struct tly_engine *e);
+/* Begins a part that stands alone, with e->parts. */
+void tly_columns_begin(struct tly_engine *e, struct columns *columns);
+/* Reads one, checked whole; results as of tly_parts_get. */
+enum tly_result tly_columns_get(struct tly_engine *e, struct tly_slice body,
+                                struct tly_part *part) TLY_MUST_CHECK;
 
 /* snapshot.c */
 /* Writes the disk anew, as a whole; peers hear nothing before it is stored. */

@@ -97,6 +97,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
         .repair = true,
         .resume = true,
         .news = true,
+        .columns = true,
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);

@@ -164,6 +164,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     conn->repairs = hello.repair;
     conn->resumes = hello.resume;
     conn->news.is_known = hello.news;
+    conn->columns = hello.columns;
     tly_repair_begin(e, conn);
     tly_time_heard(e, peer, hello.wall_ns);
     conn->version = hello.version_newest < TLY_PROTOCOL_NEWEST ? hello.version_newest : TLY_PROTOCOL_NEWEST;

@@ -25,6 +25,18 @@ static enum tly_frame_type put_begin(struct tly_engine *e, struct snap_out *out)
     return TLY_FRAME_SNAP_BEGIN;
 }
 
+static bool add_row(struct tly_engine *e, const struct snap_out *out, struct tly_slice key,
+                    const struct tly_strategy *strategy, const struct tly_dot *dot)
+{
+    if (out->columns != NULL) return tly_parts_add(e->parts, key, strategy, dot);
+    return tly_round_writer_add(&e->writer, key, strategy, dot);
+}
+
+static size_t bytes_of(const struct tly_engine *e, const struct snap_out *out)
+{
+    return out->columns != NULL ? tly_parts_bytes(e->parts) : tly_round_writer_bytes(&e->writer);
+}
+
 /* Adds the dots of an entry behind the last one sent of it; false: the part is full. */
 static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct tly_entry *entry)
 {
@@ -38,7 +50,7 @@ static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct t
         if (some != NULL && !some->wants(some->context, &dots[i])) continue;
         if (tly_news_were_said(out, dots[i].version)) continue;
         /* Two dots may be forged with one version: they go together or not at all. */
-        if (!tly_round_writer_add(&e->writer, key, tly_entry_strategy(entry), &dots[i])) {
+        if (!add_row(e, out, key, tly_entry_strategy(entry), &dots[i])) {
             out->sent = i > 0 ? dots[i - 1].version : (struct tly_version){0};
             return false;
         }
@@ -72,10 +84,13 @@ static const struct tly_entry *next_entry(struct tly_engine *e, struct snap_out 
 
 bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
 {
-    tly_round_writer_clear(&e->writer);
+    if (out->columns != NULL)
+        tly_columns_begin(e, out->columns);
+    else
+        tly_round_writer_clear(&e->writer);
     const struct tly_entry *entry = unfinished(e, out);
     bool is_last = false;
-    while (tly_round_writer_bytes(&e->writer) < rows_bytes_max) {
+    while (bytes_of(e, out) < rows_bytes_max) {
         if (entry == NULL) entry = next_entry(e, out, &is_last);
         if (entry == NULL) break;
         if (!put_entry(e, out, entry)) {
@@ -86,7 +101,7 @@ bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes
         }
         entry = NULL;
     }
-    return tly_round_writer_bytes(&e->writer) > 0 || !is_last;
+    return bytes_of(e, out) > 0 || !is_last;
 }
 
 enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, size_t rows_bytes_max)
@@ -98,7 +113,11 @@ enum tly_frame_type tly_snap_next(struct tly_engine *e, struct snap_out *out, si
         return TLY_FRAME_SNAP_END;
     }
     tly_buf_clear(&e->part);
-    tly_round_writer_finish(&e->writer, 0, (struct tly_mark_list){0}, (struct tly_mark_list){0}, &e->part);
+    if (out->columns != NULL)
+        tly_parts_end(e->parts, &(struct tly_part_head){0}, &e->part);
+    else
+        tly_round_writer_finish(&e->writer, 0, (struct tly_mark_list){0}, (struct tly_mark_list){0},
+                                &e->part);
     if (e->part.result != TLY_OK) tly_buf_fail(&e->body, e->part.result);
     tly_snap_chunk_put(&e->body,
                        &(struct tly_snap_chunk){out->number, out->chunks++, tly_buf_slice(&e->part)});
@@ -137,24 +156,54 @@ static void note_key(struct snap_in *in, struct tly_slice key)
     in->key_bytes = key.n;
 }
 
+static enum tly_result stage_row(struct tly_engine *e, struct snap_in *in, const struct tly_row *row)
+{
+    enum tly_outcome outcome;
+    enum tly_result result = tly_install_add(in->install, row->key, &row->dot, &outcome);
+    if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
+    return result;
+}
+
+static enum tly_result stage_rows(struct tly_engine *e, struct snap_in *in, struct tly_slice part,
+                                  struct tly_slice *last)
+{
+    struct tly_round round;
+    enum tly_result result = tly_round_get(part, &round);
+    if (result == TLY_OK && round.flags != 0) result = TLY_BAD_MESSAGE;
+    if (result == TLY_OK) result = tly_session_admits_all(e, &round);
+    if (result != TLY_OK) return result;
+    struct tly_rows rows = tly_rows_of(&round);
+    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);) {
+        result = stage_row(e, in, &row);
+        *last = row.key;
+    }
+    return result;
+}
+
+/* The key that was written last is that of the last row: what is new has its number in the order in which it came. */
+static enum tly_result stage_columns(struct tly_engine *e, struct snap_in *in, struct tly_slice body,
+                                     struct tly_slice *last)
+{
+    struct tly_part part;
+    enum tly_result result = tly_columns_get(e, body, &part);
+    for (size_t i = 0; result == TLY_OK && i < part.row_count; i++)
+        result = tly_session_admits(e, &part.rows[i]);
+    for (size_t i = 0; result == TLY_OK && i < part.row_count; i++) {
+        result = stage_row(e, in, &part.rows[i]);
+        *last = part.rows[i].key;
+    }
+    return result;
+}
+
 static enum tly_result take_chunk(struct tly_engine *e, struct snap_in *in, struct tly_slice body)
 {
     struct tly_snap_chunk chunk;
-    struct tly_round round;
-    enum tly_result result = tly_snap_chunk_get(body, &chunk);
-    if (result == TLY_OK) result = tly_round_get(chunk.part, &round);
-    if (result != TLY_OK) return result;
-    bool in_turn = in->install != NULL && chunk.number == in->number && chunk.nth == in->chunks;
-    if (!in_turn || round.flags != 0) return TLY_BAD_MESSAGE;
-    result = tly_session_admits_all(e, &round);
-    struct tly_rows rows = tly_rows_of(&round);
     struct tly_slice last = {0};
-    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);) {
-        enum tly_outcome outcome;
-        result = tly_install_add(in->install, row.key, &row.dot, &outcome);
-        if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
-        last = row.key;
-    }
+    enum tly_result result = tly_snap_chunk_get(body, &chunk);
+    if (result != TLY_OK) return result;
+    if (in->install == NULL || chunk.number != in->number || chunk.nth != in->chunks) return TLY_BAD_MESSAGE;
+    bool columns = tly_snap_chunk_has_columns(&chunk);
+    result = columns ? stage_columns(e, in, chunk.part, &last) : stage_rows(e, in, chunk.part, &last);
     if (result != TLY_OK) return result; /* it may come again */
     in->chunks++;
     if (last.n > 0) note_key(in, last);
@@ -326,6 +375,7 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
 {
     e->stats.snapshots_installed++;
     e->stats.units_carried += report->carried_units;
+    tly_columns_fini(e);
     e->forget.resync = has_beyond(e);
     tly_snap_dump(e);
     tly_watch_resync(e);
@@ -525,12 +575,14 @@ static void send_message(struct tly_engine *e, struct conn *conn, size_t room, u
 {
     struct snap_out *out = &conn->out;
     tly_news_skip(e, conn);
+    out->columns = conn->columns && conn->version >= 2 ? tly_columns_need(e) : NULL;
     enum tly_frame_type type = tly_snap_next(e, out, room);
     if (!out->active) {
         tly_buf_clear(&e->body);
         tly_news_end(e, conn);
         tly_snap_end_put(&e->body, &(struct tly_snap_end){out->number, out->chunks});
         e->stats.snapshots_sent++;
+        tly_columns_fini(e);
     }
     tly_fx_send_on(e, conn, type, TLY_LANE_BULK, wanting);
     tly_flush_part_sent(e, conn);

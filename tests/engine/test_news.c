@@ -202,6 +202,62 @@ static void who_does_not_know_of_news_gets_none(void **state)
     net_free(net);
 }
 
+/* A chunk in columns takes less; who does not know of them gets rows. */
+static uint64_t bulk_bytes(bool columns)
+{
+    struct net *net = joined(300);
+    net_node(net, 0)->conns[0]->columns = columns;
+    while (!is_installed(net))
+        net_run(net, 5 * MS);
+    net_run(net, 5 * S);
+    claim_equal(net);
+    assert_int_equal(thin_old_here(net, 0, 300), 300);
+    assert_null(net_node(net, 0)->columns.names);
+    assert_null(net_node(net, 1)->columns.in);
+    uint64_t bytes = net_stats(net, 0).lane_bulk_bytes;
+    net_free(net);
+    return bytes;
+}
+
+static void chunks_are_columns_or_rows(void **state)
+{
+    (void)state;
+    uint64_t rows = bulk_bytes(false), columns = bulk_bytes(true);
+    printf("300 keys of %d bytes: rows %u bytes, columns %u\n", KEY_BYTES, (unsigned)rows, (unsigned)columns);
+    assert_in_range(rows, 300 * KEY_BYTES, 300 * KEY_BYTES * 11 / 10);
+    assert_in_range(columns, 300 * KEY_BYTES * 7 / 10, 300 * KEY_BYTES * 82 / 100);
+}
+
+/* What belongs to a round, or leans on an earlier part, is no chunk. */
+static void a_chunk_that_does_not_stand_alone_is_refused(void **state)
+{
+    (void)state;
+    struct net *net = joined(1);
+    struct tly_engine *e = net_node(net, 0);
+    struct tly_buf body;
+    struct tly_part part;
+    struct tly_dot dot = {.version = {NET_WALL_START, 7}, .op = TLY_PUT, .num = {60000, 5, 6, 0}};
+    tly_buf_init(&body, &e->mem, TLY_FRAME_BODY_MAX);
+    for (unsigned nth = 0; nth < 4; nth++) {
+        static const unsigned flags[] = {0, TLY_PART_FIRST, TLY_PART_LAST, 0};
+        struct columns *columns = tly_columns_need(e);
+        assert_non_null(columns);
+        tly_buf_clear(&body);
+        if (nth < 3)
+            tly_columns_begin(e, columns);
+        else
+            tly_parts_begin(e->parts, columns->out, columns->names);
+        assert_true(tly_parts_add(e->parts, tly_slice_text("rl:x"), tly_epoch_sum(), &dot));
+        tly_parts_end(e->parts, &(struct tly_part_head){.flags = flags[nth]}, &body);
+        assert_int_equal(tly_columns_get(e, tly_buf_slice(&body), &part),
+                         nth == 0 ? TLY_OK : TLY_BAD_MESSAGE);
+    }
+    assert_int_equal(tly_columns_get(e, tly_slice_text("\x04"), &part), TLY_BAD_MESSAGE);
+    assert_int_equal(tly_columns_get(e, tly_slice_of(NULL, 0), &part), TLY_BAD_MESSAGE);
+    tly_buf_fini(&body);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +266,8 @@ int main(void)
         cmocka_unit_test(a_cut_loses_no_news),
         cmocka_unit_test(what_is_deleted_meanwhile_stays_deleted),
         cmocka_unit_test(who_does_not_know_of_news_gets_none),
+        cmocka_unit_test(chunks_are_columns_or_rows),
+        cmocka_unit_test(a_chunk_that_does_not_stand_alone_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static void claim_news_overtake_old_keys(uint64_t hz)
     enum { OLD = 2500 };
     struct net *net = pair(THIN, OLD, (struct tly_engine_config){0});
     struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / hz, .next = net_now(net) + S},
-                                {.from = 1, .kind = 'b', .every = S / hz, .next = net_now(net) + S}};
+                                     {.from = 1, .kind = 'b', .every = S / hz, .next = net_now(net) + S}};
     uint64_t began = net_now(net), until = began + 50 * S, took = 0, unacked = 0;
     uint64_t ideal = (uint64_t)OLD * KEY_BYTES * S / (THIN - hz * KEY_BYTES) + DELAY;
     size_t old = 0;
@@ -306,8 +306,9 @@ static void at_200_ms_two_emitters_wait_no_extra_round_trip(void **state)
     (void)state;
     struct net *net = pair(THIN, 0, (struct tly_engine_config){0});
     net_run(net, 2 * S);
-    struct thin_stream streams[2] = {{.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net)},
-                                {.from = 1, .kind = 'b', .every = S / 25, .next = net_now(net) + S / 50}};
+    struct thin_stream streams[2] = {
+        {.from = 0, .kind = 'a', .every = S / 25, .next = net_now(net)},
+        {.from = 1, .kind = 'b', .every = S / 25, .next = net_now(net) + S / 50}};
     uint64_t until = net_now(net) + 20 * S;
     while (net_now(net) < until + S) {
         net_run(net, MS);

@@ -280,6 +280,26 @@ static void put_snap_chunk(struct tly_buf *body)
     tly_buf_fini(&part);
 }
 
+static void put_snap_columns(struct tly_buf *body)
+{
+    static const struct tly_dot dot = {{T + 7, B}, TLY_PUT, {1700000060000}, {(const uint8_t *)"hello", 5}};
+    struct tly_mem mem = test_mem();
+    struct tly_names_config config = {.mem = mem, .names_max = 4, .key_bytes_max = 4096};
+    struct tly_names *names = tly_names_new(&config);
+    struct tly_stream *stream = tly_stream_new(&mem);
+    struct tly_parts *parts = tly_parts_new(&mem);
+    struct tly_buf part;
+    tly_buf_init(&part, &mem, TLY_FRAME_BODY_MAX);
+    tly_parts_begin(parts, stream, names);
+    assert_true(tly_parts_add(parts, tly_slice_text("kv:a"), tly_lww(), &dot));
+    tly_parts_end(parts, &(struct tly_part_head){0}, &part);
+    tly_snap_chunk_put(body, &(struct tly_snap_chunk){3, 0, tly_buf_slice(&part)});
+    tly_buf_fini(&part);
+    tly_parts_free(parts);
+    tly_stream_free(stream);
+    tly_names_free(names);
+}
+
 static void put_snap_end(struct tly_buf *body)
 {
     tly_snap_end_put(body, &(struct tly_snap_end){3, 1});
@@ -395,7 +415,26 @@ static enum tly_result get_snap_chunk(struct tly_slice body)
 {
     struct tly_snap_chunk chunk;
     enum tly_result result = tly_snap_chunk_get(body, &chunk);
+    assert_false(tly_snap_chunk_has_columns(&chunk));
     return result == TLY_OK ? get_round(chunk.part) : result;
+}
+
+static enum tly_result get_snap_columns(struct tly_slice body)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_snap_chunk chunk;
+    struct tly_part part;
+    struct tly_stream *stream = tly_stream_new(&mem);
+    struct tly_parts *parts = tly_parts_new(&mem);
+    enum tly_result result = tly_snap_chunk_get(body, &chunk);
+    assert_true(tly_snap_chunk_has_columns(&chunk));
+    if (result == TLY_OK) result = tly_parts_get(parts, stream, chunk.part, &part);
+    assert_int_equal(part.flags, TLY_PART_RESET | TLY_PART_TAIL);
+    assert_int_equal(part.row_count, 1);
+    assert_int_equal(part.rows[0].dot.version.ts, T + 7);
+    tly_parts_free(parts);
+    tly_stream_free(stream);
+    return result;
 }
 
 static enum tly_result get_snap_end(struct tly_slice body)
@@ -479,6 +518,7 @@ static const struct golden {
     {"snap_resume.hex", TLY_FRAME_SNAP_ASK, put_snap_resume, get_cold_start},
     {"snap_begin.hex", TLY_FRAME_SNAP_BEGIN, put_snap_begin, get_snap_begin},
     {"snap_chunk.hex", TLY_FRAME_SNAP_CHUNK, put_snap_chunk, get_snap_chunk},
+    {"snap_chunk_columns.hex", TLY_FRAME_SNAP_CHUNK, put_snap_columns, get_snap_columns},
     {"snap_end.hex", TLY_FRAME_SNAP_END, put_snap_end, get_snap_end},
     {"news.hex", TLY_FRAME_NEWS, put_news, get_news},
     {"compare.hex", TLY_FRAME_COMPARE | TLY_FRAME_IGNORABLE, put_compare, get_compare},
