@@ -153,6 +153,7 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
         e->stats.checks_ok++;
     else
         answer_refused(e, asked, result, verdict);
+    if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
     if (asked->rule != NULL) verdict->name = tly_slice_text(asked->rule->name);
     if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
     if (is_near(verdict) && verdict->code == TLY_CODE_OK && crosses(verdict, asked->ask.hits))

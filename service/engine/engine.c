@@ -140,6 +140,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
                  copy_name(e->address, sizeof e->address, config->address);
     enum tly_result result = named ? make_map(e, config) : TLY_BAD_MESSAGE;
     if (result == TLY_OK) result = make_streams(e, &config->hash_key);
+    if (result == TLY_OK) result = tly_near_init(e);
     if (result != TLY_OK) {
         tly_engine_free(e);
         return result;
@@ -174,6 +175,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_buf_fini(&e->part);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
+    tly_mem_free(&e->mem, e->near_limits, TLY_NEAR_KEPT * sizeof *e->near_limits);
     tly_columns_fini(e);
     tly_parts_free(e->parts);
     tly_names_free(e->names);

@@ -296,9 +296,14 @@ static uint32_t rank_of(void *context, struct tly_slice key, const struct tly_st
     return tly_names_find(e->names, key, tly_ormap_origin(e->map), strategy);
 }
 
+static uint32_t rank_by_need(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+{
+    return tly_near_rank(context, key, rank_of(context, key, strategy));
+}
+
 enum tly_result tly_flush_seal(struct tly_engine *e)
 {
-    return tly_ormap_seal_by(e->map, rank_of, e);
+    return tly_ormap_seal_by(e->map, tly_near_matters(e) ? rank_by_need : rank_of, e);
 }
 
 void tly_flush_tick(struct tly_engine *e)

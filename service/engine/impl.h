@@ -397,6 +397,13 @@ struct own_life {
     bool is_behind;    /* … and nobody has anything that was made in it since the start */
 };
 
+/* How much of a limit was used when it was last asked for. */
+struct near_limit {
+    uint64_t hash; /* of the key */
+    unsigned percent;
+};
+#define TLY_NEAR_KEPT 4096
+
 struct tly_engine {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_hash_key hash_key;
@@ -407,6 +414,7 @@ struct tly_engine {
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
     uint64_t flush_ns, link_budget;
+    struct near_limit *near_limits; /* TLY_NEAR_KEPT; NULL: there is no budget */
     uint64_t random;
     enum tly_on_full on_full;
     bool full, full_told; /* new keys are refused */
@@ -821,6 +829,15 @@ bool tly_repair_list(struct tly_engine *e, struct conn *conn, struct repair *rep
 enum tly_result tly_repair_take(struct tly_engine *e, struct conn *conn, struct repair *repair,
                                 const struct tly_round *round) TLY_MUST_CHECK;
 void tly_repair_forget_seen(struct tly_engine *e, struct repair *repair);
+
+/* near.c */
+enum tly_result tly_near_init(struct tly_engine *e) TLY_MUST_CHECK;
+/* Whether it matters which limits are nearly reached: some peer's budget is used up. */
+bool tly_near_matters(const struct tly_engine *e);
+/* A limit of this key was asked for, and hit. With a budget only. */
+void tly_near_note(struct tly_engine *e, struct tly_slice key, const struct tly_verdict *verdict);
+/* Where a key stands in the order of sealing; `number`: where it would. */
+uint32_t tly_near_rank(struct tly_engine *e, struct tly_slice key, uint32_t number);
 
 /* columns.c */
 /* NULL: no memory. */

@@ -177,6 +177,11 @@ enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, uint64_t
     return TLY_LANES;
 }
 
+bool tly_lanes_is_out_of_budget(const struct tly_lanes *lanes)
+{
+    return lanes->budget > 0 && lanes->tokens < (int64_t)burst_of(lanes) / 2;
+}
+
 uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns)
 {
     int64_t lacking = (int64_t)TLY_CHUNK_MIN - lanes->tokens;

@@ -81,6 +81,8 @@ size_t tly_lane_room(struct tly_lanes *lanes, enum tly_lane lane, uint64_t now_n
  * higher comes first, unless a lower one is owed a chunk.
  */
 enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, uint64_t now_ns, size_t *room);
+/* Whether the budget, if there is one, is nearly used up. */
+bool tly_lanes_is_out_of_budget(const struct tly_lanes *lanes);
 /* When there will be room if only the budget is in the way; UINT64_MAX: something else is, or nothing. */
 uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns);
 

@@ -222,6 +222,54 @@ static void a_budget_is_kept_over_any_time(void **state)
     net_free(net);
 }
 
+/* ---- keys near their limits, under a budget ---- */
+
+#define LIMIT 1000000
+#define LIMITED 200
+
+/* What is left of key i as a node knows it, after so many hits there. */
+static uint64_t left_of(struct net *net, size_t node, size_t i, uint64_t hits)
+{
+    char text[16];
+    struct tly_reply reply;
+    (void)snprintf(text, sizeof text, "limit%zu", i);
+    struct tly_request check = {.kind = TLY_ASK_CHECK,
+                                .check = {.key = tly_slice_text(text), .hits = (uint32_t)hits}};
+    assert_int_equal(tly_rate_parse(tly_slice_text("1000000/3600s"), &check.check.rate), TLY_OK);
+    assert_int_equal(net_ask(net, node, check, &reply), TLY_OK);
+    return reply.verdict.remaining;
+}
+
+/* D6: all keys are hit all the time, which is far more than the budget carries; every other is at 95 % of its limit, the rest at 5 %. */
+static void under_a_budget_keys_near_their_limits_are_fresher(void **state)
+{
+    (void)state;
+    struct net *net = pair(10000000, 0, (struct tly_engine_config){.link_budget = 4000});
+    uint64_t lag[2] = {0, 0}, looks = 0;
+    net_run(net, 2 * S);
+    for (size_t i = 0; i < LIMITED; i++)
+        (void)left_of(net, 0, i, i % 2 == 0 ? LIMIT / 100 * 95 : LIMIT / 100 * 5);
+    net_run(net, 10 * S);
+    for (int ms = 0; ms < 20000; ms += 5) {
+        for (size_t i = 0; i < LIMITED; i++)
+            (void)left_of(net, 0, i, 1);
+        net_run(net, 5 * MS);
+        if (ms < 5000 || ms % 100 != 0) continue;
+        looks++;
+        for (size_t i = 0; i < LIMITED; i++)
+            lag[i % 2] += left_of(net, 1, i, 0) - left_of(net, 0, i, 0);
+    }
+    double near_s = (double)lag[0] / (double)looks / (LIMITED / 2) * 0.005;
+    double far_s = (double)lag[1] / (double)looks / (LIMITED / 2) * 0.005;
+    printf("at 95 %% of the limit %.2f s old on average, at 5 %% %.2f s\n", near_s, far_s);
+    assert_true(near_s > 0 && near_s * 3 < far_s);
+    /* Nobody starves for good. */
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < LIMITED; i++)
+        assert_int_equal(left_of(net, 1, i, 0), left_of(net, 0, i, 0));
+    net_free(net);
+}
+
 /* What the other node says is left of 100. */
 static uint64_t left_there(struct net *net)
 {
@@ -397,6 +445,7 @@ int main(void)
         cmocka_unit_test(bulk_keeps_a_tenth_when_live_could_take_all),
         cmocka_unit_test(chunks_are_a_tenth_of_a_second_of_the_link),
         cmocka_unit_test(a_budget_is_kept_over_any_time),
+        cmocka_unit_test(under_a_budget_keys_near_their_limits_are_fresher),
         cmocka_unit_test(a_count_that_nears_its_limit_goes_at_once),
         cmocka_unit_test(counts_near_their_limits_do_not_flood),
         cmocka_unit_test(what_is_written_during_a_stall_arrives_as_one_dot),
