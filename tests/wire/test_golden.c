@@ -6,6 +6,8 @@
 #include "tests/support/mem.h"
 #include "tests/wire/damage.h"
 #include "tests/wire/link.h"
+#include "wire/archive.h"
+#include "wire/feed.h"
 #include "wire/frame.h"
 #include "wire/message.h"
 #include "wire/repair.h"
@@ -313,6 +315,22 @@ static void put_news(struct tly_buf *body)
     tly_news_put(body, T + 9);
 }
 
+static void put_feed_ask(struct tly_buf *body)
+{
+    struct tly_feed_ask ask = {.cursor = tly_slice_text("cursor"),
+                               .delta = true,
+                               .prefixes = {{tly_slice_text("kv:"), true}},
+                               .prefix_count = 1};
+    tly_feed_ask_put(body, &ask);
+}
+
+static void put_feed_answer(struct tly_buf *body)
+{
+    struct tly_feed_answer answer = {
+        .verdict = TLY_FEED_OPS, .cursor = tly_slice_text("cursor"), .origin = A, .forgotten = T + 4};
+    tly_feed_answer_put(body, &answer);
+}
+
 static void put_compare(struct tly_buf *body)
 {
     tly_compare_put(body, &compared);
@@ -452,6 +470,23 @@ static enum tly_result get_news(struct tly_slice body)
     return result;
 }
 
+static enum tly_result get_feed_ask(struct tly_slice body)
+{
+    struct tly_feed_ask ask;
+    enum tly_result result = tly_feed_ask_get(body, &ask);
+    assert_true(ask.delta && ask.prefix_count == 1 && ask.prefixes[0].held);
+    return result;
+}
+
+static enum tly_result get_feed_answer(struct tly_slice body)
+{
+    struct tly_feed_answer answer;
+    enum tly_result result = tly_feed_answer_get(body, &answer);
+    assert_int_equal(answer.verdict, TLY_FEED_OPS);
+    assert_int_equal(answer.forgotten, T + 4);
+    return result;
+}
+
 static enum tly_result get_compare(struct tly_slice body)
 {
     struct tly_compare compare;
@@ -526,6 +561,8 @@ static const struct golden {
     {"tree.hex", TLY_FRAME_TREE | TLY_FRAME_IGNORABLE, put_tree, get_tree},
     {"open.hex", TLY_FRAME_OPEN | TLY_FRAME_IGNORABLE, put_open, get_open},
     {"leaves.hex", TLY_FRAME_LEAVES | TLY_FRAME_IGNORABLE, put_leaves, get_leaves},
+    {"feed_ask.hex", TLY_FRAME_FEED_ASK, put_feed_ask, get_feed_ask},
+    {"feed_answer.hex", TLY_FRAME_FEED_ANSWER, put_feed_answer, get_feed_answer},
     {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
 };
 
@@ -570,15 +607,20 @@ static void drop_comments(char *text)
     *to = '\0';
 }
 
-static struct tly_slice read_golden(const char *file)
+static struct tly_slice read_hex(const char *name)
 {
     static uint8_t bytes[4096];
     static char text[TEXT_BYTES_MAX];
-    char name[300];
-    snprintf(name, sizeof name, "wire/golden/%s", file);
     snprintf(text, sizeof text, "%s", read_text(name));
     drop_comments(text);
     return from_hex(text, bytes, sizeof bytes);
+}
+
+static struct tly_slice read_golden(const char *file)
+{
+    char name[300];
+    snprintf(name, sizeof name, "wire/golden/%s", file);
+    return read_hex(name);
 }
 
 static const struct golden *golden_of(const char *file)
@@ -667,18 +709,53 @@ static void keep_hex(char *text)
     *to = '\0';
 }
 
-static void the_protocol_text_shows_every_golden_frame(void **state)
+static void claim_shown(const char *name, struct tly_slice bytes)
 {
     static char protocol[TEXT_BYTES_MAX];
     char hex[2 * 4096 + 1];
     snprintf(protocol, sizeof protocol, "%s", read_text("../PROTOCOL.md"));
     keep_hex(protocol);
-    for (size_t i = 0; i < GOLDENS; i++) {
-        struct tly_slice bytes = read_golden(goldens[i].file);
-        for (size_t j = 0; j < bytes.n; j++)
-            snprintf(hex + 2 * j, 3, "%02x", bytes.p[j]);
-        if (strstr(protocol, hex) == NULL) fail_msg("PROTOCOL.md does not show %s", goldens[i].file);
+    for (size_t i = 0; i < bytes.n; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes.p[i]);
+    if (strstr(protocol, hex) == NULL) fail_msg("PROTOCOL.md does not show %s", name);
+}
+
+static void the_protocol_text_shows_every_golden_frame(void **state)
+{
+    for (size_t i = 0; i < GOLDENS; i++)
+        claim_shown(goldens[i].file, read_golden(goldens[i].file));
+}
+
+/* A file is more than a frame: its digest goes over all of it. */
+static void an_archive_is_exactly_the_golden_one(void **state)
+{
+    static const struct tly_mark held[] = {{B, T + 7}};
+    struct tly_archive_head head = {.cluster = tly_slice_text("prod"),
+                                    .name = tly_slice_text("n1"),
+                                    .prefix = tly_slice_text("kv:"),
+                                    .origin = A,
+                                    .wall_ns = T};
+    struct tly_dot dot = {{T + 7, B}, TLY_PUT, {1700000060000}, tly_slice_text("hello")};
+    struct tly_mem mem = test_mem();
+    struct tly_archive_writer writer;
+    struct tly_round_writer rows;
+    struct tly_buf file;
+    tly_buf_init(&file, &mem, TLY_FRAME_BODY_MAX);
+    tly_archive_writer_init(&writer, &mem);
+    tly_round_writer_init(&rows, &mem);
+    assert_true(tly_round_writer_add(&rows, tly_slice_text("kv:a"), tly_lww(), &dot));
+    tly_archive_put_head(&writer, &head, (struct tly_mark_list){held, 1}, &file);
+    tly_archive_put_rows(&writer, &rows, &file);
+    tly_archive_put_end(&writer, &file);
+    assert_int_equal(file.result, TLY_OK);
+    if (!tly_slice_equal(tly_buf_slice(&file), read_hex("wire/archive.hex"))) {
+        print_hex(tly_buf_slice(&file));
+        fail_msg("wire/archive.hex differs");
     }
+    claim_shown("archive.hex", tly_buf_slice(&file));
+    tly_round_writer_fini(&rows);
+    tly_archive_writer_fini(&writer);
+    tly_buf_fini(&file);
 }
 
 int main(void)
@@ -688,6 +765,7 @@ int main(void)
         cmocka_unit_test(the_decoders_read_the_golden_bytes),
         cmocka_unit_test(every_golden_file_is_made_by_this_test),
         cmocka_unit_test(the_protocol_text_shows_every_golden_frame),
+        cmocka_unit_test(an_archive_is_exactly_the_golden_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
