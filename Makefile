@@ -144,6 +144,7 @@ SRC_support := $(wildcard tests/support/*.c)
 SRC_preload := $(wildcard tests/e2e/*.c)
 SRC_replay := $(wildcard tests/fuzz/replay_main.c)
 SRC_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
+SRC_sim := $(wildcard tests/sim/*.c)
 SRC_bench_support := $(wildcard bench/support*.c)
 SRC_bench := $(filter-out $(SRC_bench_support),$(wildcard bench/*.c))
 
@@ -155,7 +156,7 @@ SRC_tests := $(foreach l,$(TEST_LAYERS),$(SRC_test_$l))
 SRC_helpers := $(foreach l,$(TEST_LAYERS),$(SRC_helpers_$l))
 
 SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_main) $(SRC_ctl) $(SRC_link) $(SRC_linkmain) $(SRC_support) \
-    $(SRC_helpers) $(SRC_tests) $(SRC_preload) $(SRC_replay) $(SRC_fuzz) $(SRC_bench_support) $(SRC_bench)
+    $(SRC_helpers) $(SRC_tests) $(SRC_preload) $(SRC_replay) $(SRC_fuzz) $(SRC_sim) $(SRC_bench_support) $(SRC_bench)
 OBJECTS := $(call objects,$(SOURCES))
 
 LIB_crdt := $(B)/libtally_crdt.a
@@ -182,7 +183,7 @@ TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 .PHONY: all libs tests scenes fuzzers bench-programs FORCE
 all: libs $(BINARIES) ## the libraries, tallyd, tallyctl and tally-link (the default)
 libs: $(LIBRARIES) ## the libraries alone
-tests: all $(TESTS) $(FUZZERS) ## all, and the test programs
+tests: all $(TESTS) $(FUZZERS) $(B)/tallysim ## all, and the test programs
 scenes: all $(PRELOADS) ## all, and what scenes load into it
 fuzzers: $(FUZZERS)
 bench-programs: all $(BENCHES)
@@ -244,6 +245,9 @@ $(call programs,$(SRC_test_$1)): $(B)/%: $(B)/%.o $(B)/tests/$1/helpers.a $(B)/t
 	$$(call link,$$(LIBS_test) $$(LIBS_$1))
 endef
 $(foreach l,$(TEST_LAYERS),$(eval $(call test_rule,$l)))
+
+$(B)/tallysim: $(call objects,$(SRC_sim)) $(B)/tests/support.a $(STACK_engine)
+	$(call link,$(LIBS_test) $(LIBS_engine))
 
 # A fuzz target is a plain program that replays files, or under VARIANT=fuzz one that looks for new ones.
 ifeq ($(VARIANT),fuzz)

@@ -1,0 +1,129 @@
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_GAP (500 * SIM_MS)
+#define LOOK_DOTS 20
+
+/* What must hold at any time. */
+void sim_look(struct sim *sim)
+{
+    sim_push(sim, sim_gap(sim, LOOK_GAP), (struct sim_event){.kind = SIM_EV_LOOK});
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct tly_node_view view;
+        if (sim->nodes[i].engine == NULL) continue;
+        sim_twin_check_marks(sim, i, LOOK_DOTS);
+        tly_engine_node(sim->nodes[i].engine, false, &view);
+        sim_claim(sim, view.memory_max == 0 || view.memory_used <= view.memory_max,
+                  "n%zu holds %zu bytes of %zu", i, view.memory_used, view.memory_max);
+    }
+}
+
+/* ---- the end ---- */
+
+static uint64_t digest(struct sim *sim, size_t i)
+{
+    struct tly_node_view view;
+    sim->nodes[i].is_due_known = false;
+    tly_engine_node(sim->nodes[i].engine, true, &view);
+    return view.digest;
+}
+
+static size_t first_there(const struct sim *sim)
+{
+    size_t i = 0;
+    while (i + 1 < sim->knobs.nodes && sim->nodes[i].gone)
+        i++;
+    return i;
+}
+
+static bool all_agree(struct sim *sim)
+{
+    uint64_t first = 0;
+    for (size_t i = first_there(sim), from = i; i < sim->knobs.nodes; i++) {
+        if (sim->nodes[i].gone) continue;
+        if (!sim_is_up(sim, i)) return false;
+        uint64_t here = digest(sim, i);
+        if (i == from) first = here;
+        if (here != first) return false;
+    }
+    return true;
+}
+
+/* What is absent reads as 0. */
+static struct tly_value read_at(struct sim *sim, size_t i, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_READ, .key = tly_slice_text(key)};
+    if (sim_ask(sim, i, &request, &reply) != TLY_OK) return (struct tly_value){0};
+    return reply.value;
+}
+
+/* Which node is past a deadline first is a matter of its clock. */
+static bool is_same(const struct tly_value *a, const struct tly_value *b)
+{
+    bool one_ended = a->present != b->present && (a->deadline_ms != 0 || b->deadline_ms != 0);
+    return one_ended || (a->present == b->present && a->count == b->count && a->epoch == b->epoch);
+}
+
+/* Of every key, on every node, the same reading; of the counters that are only added to, one within what was promised. */
+static void check_readings(struct sim *sim)
+{
+    static const char kinds[] = "ackm";
+    size_t from = first_there(sim);
+    for (size_t k = 0; k < sizeof kinds - 1; k++)
+        for (unsigned key = 0; key < sim->knobs.keys; key++) {
+            char text[24];
+            struct tly_value first = read_at(sim, from, sim_key(kinds[k], key, text));
+            int64_t count = first.count;
+            for (size_t i = from; i < sim->knobs.nodes; i++) {
+                if (sim->nodes[i].gone) continue;
+                struct tly_value here = read_at(sim, i, text);
+                sim_claim(sim, is_same(&first, &here), "n%zu reads %lld for %s, n%zu %lld", i,
+                          (long long)here.count, text, from, (long long)count);
+            }
+            if (kinds[k] != 'a') continue;
+            int64_t least, most;
+            sim_ledger_bounds(sim, key, &least, &most);
+            sim_claim(sim, count >= least && count <= most, "%s reads %lld; promised were %lld, told %lld",
+                      text, (long long)count, (long long)least, (long long)most);
+        }
+}
+
+static void tell_differences(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        if (sim->nodes[i].engine == NULL) {
+            sim_tell(sim, "n%zu is down%s", i, sim->nodes[i].gone ? " for good" : "");
+            continue;
+        }
+        struct tly_node_view view;
+        struct tly_forget_view forgetting;
+        tly_engine_node(sim->nodes[i].engine, true, &view);
+        tly_engine_forgetting(sim->nodes[i].engine, &forgetting);
+        sim_tell(sim, "n%zu: %llx, digest %llx, %zu keys, %zu lives, %zu peers up, F %llu, forgotten %llu", i,
+                 (unsigned long long)view.origin, (unsigned long long)view.digest, view.keys, view.lives,
+                 view.peers_up, (unsigned long long)forgetting.f, (unsigned long long)forgetting.forgotten);
+    }
+}
+
+uint64_t sim_check_end(struct sim *sim)
+{
+    uint64_t from = sim->now, until = from + sim->knobs.settle_ns;
+    /* What is agreed on must stay so. */
+    for (unsigned times = 0; times < 3;) {
+        sim_run(sim, sim->now + 200 * SIM_MS);
+        times = all_agree(sim) ? times + 1 : 0;
+        if (sim->now < until) continue;
+        tell_differences(sim);
+        sim_fail(sim, "no agreement %llu s after the trouble was over",
+                 (unsigned long long)(sim->knobs.settle_ns / SIM_S));
+    }
+    uint64_t took = sim->now - from;
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        if (sim->nodes[i].engine != NULL) sim_twin_check_marks(sim, i, 2 * sim_twin_count(sim));
+    check_readings(sim);
+    sim_tell(sim, "all agree after %.3f s", (double)took / 1e9);
+    return took;
+}

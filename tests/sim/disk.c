@@ -1,0 +1,277 @@
+#include "tests/sim/sim.h"
+
+#include "tests/support/mem.h"
+#include "wire/frame.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SYNC_NS SIM_S
+#define SLICES 4 /* of an image in one turn */
+#define SLICE_GAP SIM_MS
+
+/* ---- batches ---- */
+
+static void add(struct sim_batches *batches, struct tly_slice bytes)
+{
+    batches->list = sim_grow(batches->list, &batches->capacity, batches->count, sizeof *batches->list);
+    uint8_t *copy = malloc(bytes.n + 1);
+    if (copy == NULL) abort();
+    if (bytes.n > 0) memcpy(copy, bytes.p, bytes.n);
+    batches->list[batches->count++] = (struct sim_batch){copy, bytes.n};
+}
+
+static void shorten(struct sim_batches *batches, size_t count)
+{
+    while (batches->count > count)
+        free(batches->list[--batches->count].bytes);
+}
+
+static void drop_first(struct sim_batches *batches, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(batches->list[i].bytes);
+    memmove(batches->list, batches->list + count, (batches->count - count) * sizeof *batches->list);
+    batches->count -= count;
+}
+
+static void empty(struct sim_batches *batches)
+{
+    shorten(batches, 0);
+    free(batches->list);
+    *batches = (struct sim_batches){0};
+}
+
+static void copy_all(struct sim_batches *to, const struct sim_batches *from, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        add(to, tly_slice_of(from->list[i].bytes, from->list[i].n));
+}
+
+void sim_disk_free(struct sim_disk *disk)
+{
+    empty(&disk->image);
+    empty(&disk->log);
+    *disk = (struct sim_disk){0};
+}
+
+/* As a copy of the files would be: what was written. */
+void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from)
+{
+    sim_disk_free(to);
+    to->written = to->synced = from->written;
+    to->origin = from->origin;
+    to->lease = from->lease;
+    to->clean = from->clean;
+    copy_all(&to->image, &from->image, from->image.count);
+    copy_all(&to->log, &from->log, from->written);
+}
+
+/* ---- writing ---- */
+
+static struct sim_event of_process(const struct sim *sim, size_t i, enum sim_event_kind kind)
+{
+    return (struct sim_event){.kind = kind, .node = i, .process = sim->nodes[i].process};
+}
+
+static void write_soon(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    if (node->write_due || node->disk_fails || node->disk.written == node->disk.log.count) return;
+    node->write_due = true;
+    sim_push(sim, sim_gap(sim, sim->knobs.disk_ns), of_process(sim, i, SIM_EV_WRITTEN));
+}
+
+void sim_disk_append(struct sim *sim, size_t i, uint64_t number, struct tly_slice batch)
+{
+    struct sim_node *node = &sim->nodes[i];
+    add(&node->disk.log, batch);
+    sim_claim(sim, number == node->disk.log.count - node->batch_base, "n%zu numbers a batch %llu", i,
+              (unsigned long long)number);
+    write_soon(sim, i);
+}
+
+void sim_disk_lease(struct sim *sim, size_t i, uint64_t lease)
+{
+    struct sim_event leased = of_process(sim, i, SIM_EV_LEASED);
+    leased.b = lease;
+    sim_push(sim, sim_gap(sim, sim->knobs.disk_ns), leased);
+}
+
+static void tell_stored(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    size_t stored = sim->knobs.fsync_always ? node->disk.synced : node->disk.written;
+    /* The base is below nothing once a compaction has taken away more than there was at the start. */
+    uint64_t number = stored - node->batch_base;
+    if ((int64_t)number < 0) return;
+    sim_step(sim, i, (struct tly_event){.kind = TLY_STORED, .number = number});
+    sim_promises_stored(sim, i);
+}
+
+static void write_all(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    struct sim_disk *disk = &node->disk;
+    node->write_due = false;
+    if (node->disk_fails) return;
+    disk->written = disk->log.count;
+    if (sim->knobs.fsync_always) {
+        disk->synced = disk->written;
+    } else {
+        struct sim_event synced = of_process(sim, i, SIM_EV_SYNCED);
+        synced.b = disk->written;
+        sim_push(sim, SYNC_NS, synced);
+    }
+    tell_stored(sim, i);
+    write_soon(sim, i);
+}
+
+/* Compaction may have taken the first of them away since. */
+static void sync_some(struct sim *sim, size_t i, size_t count)
+{
+    struct sim_node *node = &sim->nodes[i];
+    if (node->disk_fails) return;
+    if (count > node->disk.written) count = node->disk.written;
+    if (count > node->disk.synced) node->disk.synced = count;
+    sim_promises_stored(sim, i);
+}
+
+void sim_disk_fail(struct sim *sim, size_t i, bool fails)
+{
+    struct sim_node *node = &sim->nodes[i];
+    if (node->disk_fails == fails) return;
+    node->disk_fails = fails;
+    sim_tell(sim, "n%zu: its disk %s", i, fails ? "fails" : "works again");
+    if (fails)
+        sim_step(sim, i, (struct tly_event){.kind = TLY_STORE_FAILED});
+    else
+        tell_stored(sim, i);
+    write_soon(sim, i);
+}
+
+/* ---- compaction ---- */
+
+void sim_disk_end_image(struct sim_node *node)
+{
+    tly_image_free(node->image);
+    node->image = NULL;
+    empty(&node->staged);
+}
+
+void sim_disk_compact(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    if (node->image != NULL || node->disk_fails) return;
+    if (tly_image_new(node->engine, &node->image) != TLY_OK) {
+        node->image = NULL;
+        return;
+    }
+    node->image_from = node->disk.log.count;
+    node->image_walked = false;
+    sim_push(sim, SLICE_GAP, of_process(sim, i, SIM_EV_IMAGE));
+}
+
+/* All of it is on the disk, and all that was appended before its end: it takes the place of the log. */
+static void publish(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    struct sim_disk *disk = &node->disk;
+    empty(&disk->image);
+    disk->image = node->staged;
+    node->staged = (struct sim_batches){0};
+    disk->synced = disk->written = disk->log.count;
+    size_t from = node->image_from;
+    sim_promises_stored(sim, i);
+    drop_first(&disk->log, from);
+    disk->written = disk->synced = disk->log.count;
+    node->batch_base -= from;
+    for (size_t j = 0; j < node->promise_count; j++)
+        if (node->promises[j].batches != 0)
+            node->promises[j].batches = node->promises[j].batches > from ? node->promises[j].batches - from : 1;
+    sim_disk_end_image(node);
+    sim_tell(sim, "n%zu: %zu batches take the place of %zu", i, disk->image.count, from);
+    tell_stored(sim, i);
+}
+
+static void walk(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    struct tly_mem mem = test_mem();
+    struct tly_buf batch;
+    tly_buf_init(&batch, &mem, TLY_FRAME_BODY_MAX);
+    enum tly_result result = TLY_OK;
+    for (int j = 0; j < SLICES && result == TLY_OK && !node->image_walked; j++) {
+        tly_buf_clear(&batch);
+        result = tly_image_next(node->image, &batch, &node->image_walked);
+        if (result == TLY_OK) add(&node->staged, tly_buf_slice(&batch));
+    }
+    tly_buf_fini(&batch);
+    node->is_due_known = false;
+    if (node->image_walked) node->image_ticket = tly_engine_ticket(node->engine);
+    if (result != TLY_OK) sim_disk_end_image(node);
+}
+
+static void image_turn(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    if (node->image == NULL) return;
+    if (node->disk_fails) {
+        sim_disk_end_image(node);
+        return;
+    }
+    if (!node->image_walked)
+        walk(sim, i);
+    else if (node->image_ticket == 0 || tly_engine_is_stored(node->engine, node->image_ticket))
+        publish(sim, i);
+    if (node->image != NULL) sim_push(sim, SLICE_GAP, of_process(sim, i, SIM_EV_IMAGE));
+}
+
+void sim_disk_event(struct sim *sim, const struct sim_event *event)
+{
+    struct sim_node *node = &sim->nodes[event->node];
+    if (node->engine == NULL) return;
+    switch (event->kind) {
+    case SIM_EV_WRITTEN: write_all(sim, event->node); break;
+    case SIM_EV_SYNCED: sync_some(sim, event->node, event->b); break;
+    case SIM_EV_IMAGE: image_turn(sim, event->node); break;
+    case SIM_EV_LEASED:
+        if (node->disk_fails) {
+            sim_disk_lease(sim, event->node, event->b);
+            break;
+        }
+        if (event->b > node->disk.lease) node->disk.lease = event->b;
+        sim_step(sim, event->node, (struct tly_event){.kind = TLY_LEASED, .number = node->disk.lease});
+        break;
+    default: break;
+    }
+}
+
+/* ---- between two processes ---- */
+
+/* The system keeps what was written, unless the power goes: then what was synced, and perhaps more. */
+void sim_disk_crash(struct sim *sim, size_t i, bool power)
+{
+    struct sim_disk *disk = &sim->nodes[i].disk;
+    size_t kept = disk->written;
+    if (power && disk->written > disk->synced)
+        kept = disk->synced + sim_below(sim, disk->written - disk->synced + 1);
+    shorten(&disk->log, kept);
+    disk->written = disk->synced = kept;
+    disk->clean = false;
+}
+
+void sim_disk_replay(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    const struct sim_batches *parts[] = {&node->disk.image, &node->disk.log};
+    for (size_t p = 0; p < 2; p++)
+        for (size_t j = 0; j < parts[p]->count; j++) {
+            struct tly_slice batch = tly_slice_of(parts[p]->list[j].bytes, parts[p]->list[j].n);
+            enum tly_result result = tly_engine_replay(node->engine, batch);
+            sim_claim(sim, result == TLY_OK, "n%zu: batch %zu of part %zu is not taken back: %s", i, j, p,
+                      tly_result_text(result));
+        }
+    /* The engine numbers what it gives from 1 on. */
+    node->batch_base = node->disk.log.count;
+}

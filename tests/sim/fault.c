@@ -1,0 +1,241 @@
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *const sim_fault_words[SIM_FAULT_COUNT] = {
+#define SIM_FAULT_WORD(name, word, weight) [SIM_##name] = word,
+    SIM_FAULTS(SIM_FAULT_WORD)
+#undef SIM_FAULT_WORD
+};
+
+/* ---- knobs ---- */
+
+static uint64_t pick(struct test_rng *rng, const uint64_t *from, size_t count)
+{
+    return from[test_rng_below(rng, count)];
+}
+
+#define PICK(rng, ...) \
+    pick((rng), (const uint64_t[]){__VA_ARGS__}, sizeof(const uint64_t[]){__VA_ARGS__} / sizeof(uint64_t))
+
+/* Each seed has its own kind of bad days: some faults never, some often. */
+struct sim_knobs sim_knobs_of(uint64_t seed)
+{
+    static const unsigned usual[SIM_FAULT_COUNT] = {
+#define SIM_FAULT_WEIGHT(name, word, weight) [SIM_##name] = (weight),
+        SIM_FAULTS(SIM_FAULT_WEIGHT)
+#undef SIM_FAULT_WEIGHT
+    };
+    struct test_rng own = test_rng_of(seed ^ UINT64_C(0x9e3779b97f4a7c15)), *rng = &own;
+    struct sim_knobs knobs = {
+        .seed = seed,
+        .nodes = (size_t)PICK(rng, 2, 3, 3, 3, 4, 5, 5, 7),
+        .trouble_ns = PICK(rng, 2, 5, 10) * SIM_MIN,
+        .settle_ns = 3 * SIM_MIN,
+        .write_gap_ns = PICK(rng, 100, 500, 1000, 1000, 3000) * SIM_MS,
+        .fault_gap_ns = PICK(rng, 1, 3, 5, 10, 20) * SIM_S,
+        .delay_ns = PICK(rng, 50, 500, 5000, 50000) * SIM_US,
+        .jitter_ns = PICK(rng, 0, 100, 5000, 100000) * SIM_US,
+        .disk_ns = PICK(rng, 100, 1000, 20000, 500000) * SIM_US,
+        .skew_ns = PICK(rng, 0, 10, 1000, 20000, 60000) * SIM_MS,
+        .grace_ms = (uint32_t)PICK(rng, 1000, 5000, 30000, 300000),
+        .forget_after_ms = PICK(rng, 120000, 86400000, 86400000),
+        .keys = (unsigned)PICK(rng, 1, 3, 8, 24),
+        .fsync_always = test_rng_chance(rng, 30),
+    };
+    for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
+        knobs.weights[i] = test_rng_chance(rng, 40) ? 0 : usual[i] * (unsigned)PICK(rng, 1, 1, 1, 5);
+    knobs.weights[SIM_CUT]++;
+    return knobs;
+}
+
+void sim_knobs_print(const struct sim_knobs *k)
+{
+    printf("seed %llu: %zu nodes, %llu s of trouble, a write each %llu ms, a fault each %llu ms, links %llu us "
+           "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, fsync %s;",
+           (unsigned long long)k->seed, k->nodes, (unsigned long long)(k->trouble_ns / SIM_S),
+           (unsigned long long)(k->write_gap_ns / SIM_MS), (unsigned long long)(k->fault_gap_ns / SIM_MS),
+           (unsigned long long)(k->delay_ns / SIM_US), (unsigned long long)(k->jitter_ns / SIM_US),
+           (unsigned long long)(k->disk_ns / SIM_US), (unsigned long long)(k->skew_ns / SIM_MS), k->grace_ms,
+           (unsigned long long)k->forget_after_ms, k->keys, k->fsync_always ? "always" : "interval");
+    for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
+        if (k->weights[i] > 0) printf(" %s %u", sim_fault_words[i], k->weights[i]);
+    printf("\n");
+}
+
+/* ---- faults ---- */
+
+static void heal_later(struct sim *sim, enum sim_fault fault, size_t a, size_t b)
+{
+    struct sim_event heal = {.kind = SIM_EV_HEAL, .a = fault, .b = a, .c = b};
+    sim_push(sim, SIM_MS + sim_gap(sim, 8 * SIM_S), heal);
+}
+
+static void start_later(struct sim *sim, size_t i)
+{
+    sim_push(sim, sim_gap(sim, 2 * SIM_S), (struct sim_event){.kind = SIM_EV_START, .node = i});
+}
+
+/* All links between two halves. */
+static void part(struct sim *sim, uint64_t sides, bool parted)
+{
+    for (size_t a = 0; a < sim->knobs.nodes; a++)
+        for (size_t b = 0; b < sim->knobs.nodes; b++)
+            if (((sides >> a) & 1) != ((sides >> b) & 1)) sim_block(sim, a, b, parted);
+}
+
+/* One older disk at a time: what the only one that has it loses is lost. */
+static void roll_back(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    if (!node->has_copy) {
+        sim_disk_copy(&node->copy, &node->disk);
+        node->copy.clean = false;
+        node->copied_at = sim->now;
+        node->has_copy = true;
+        return;
+    }
+    sim_kill(sim, i, false);
+    sim_promises_rolled_back(sim, i, node->copied_at);
+    sim_tell(sim, "n%zu goes on with its disk of %.3f s", i, (double)node->copied_at / 1e9);
+    sim_disk_free(&node->disk);
+    node->disk = node->copy;
+    node->copy = (struct sim_disk){0};
+    node->has_copy = false;
+    start_later(sim, i);
+}
+
+/* By one that is there, of one that is away. */
+static void forget(struct sim *sim, size_t by, size_t whom)
+{
+    if (by == whom || sim_is_up(sim, whom)) return;
+    char name[24];
+    (void)snprintf(name, sizeof name, "n%zu", whom);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
+    enum tly_result result = sim_ask(sim, by, &request, &reply);
+    sim_tell(sim, "n%zu forgets %s: %s", by, name, tly_result_text(result));
+}
+
+static void step_clock(struct sim *sim, size_t i)
+{
+    uint64_t most = sim->knobs.skew_ns + SIM_S;
+    sim->nodes[i].offset_ns = (int64_t)sim_below(sim, 2 * most) - (int64_t)most;
+    sim->nodes[i].is_due_known = false;
+    sim_tell(sim, "n%zu: its clock is %lld ms off", i, (long long)(sim->nodes[i].offset_ns / 1000000));
+}
+
+static bool go_wrong_alone(struct sim *sim, enum sim_fault fault, size_t i)
+{
+    switch (fault) {
+    case SIM_KILL:
+    case SIM_POWER_CUT:
+        sim_kill(sim, i, fault == SIM_POWER_CUT);
+        start_later(sim, i);
+        return true;
+    case SIM_STOP: sim_stop(sim, i); return true;
+    case SIM_PAUSE:
+        sim_pause(sim, i, true);
+        heal_later(sim, fault, i, 0);
+        return true;
+    case SIM_DISK_FAILS:
+        sim_disk_fail(sim, i, true);
+        heal_later(sim, fault, i, 0);
+        return true;
+    case SIM_OLD_DISK: roll_back(sim, i); return true;
+    case SIM_CLOCK_STEP: step_clock(sim, i); return true;
+    case SIM_COMPACT: sim_disk_compact(sim, i); return true;
+    default: return false;
+    }
+}
+
+static void go_wrong_between(struct sim *sim, enum sim_fault fault, size_t a, size_t b)
+{
+    sim_tell(sim, "n%zu n%zu: %s", a, b, sim_fault_words[fault]);
+    switch (fault) {
+    case SIM_CUT: sim_tear_pair(sim, a, b); return;
+    case SIM_CLOG: sim_clog(sim, a, b, true); break;
+    case SIM_BLACKHOLE:
+        sim_block(sim, a, b, true);
+        sim_block(sim, b, a, true);
+        break;
+    case SIM_THIN:
+        sim_rate(sim, a, b, 1000 + sim_below(sim, 30000));
+        sim_rate(sim, b, a, 1000 + sim_below(sim, 30000));
+        break;
+    default: return;
+    }
+    heal_later(sim, fault, a, b);
+}
+
+static enum sim_fault choose(struct sim *sim)
+{
+    unsigned total = 0;
+    for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
+        total += sim->knobs.weights[i];
+    uint64_t at = sim_below(sim, total);
+    size_t fault = 0;
+    while (at >= sim->knobs.weights[fault])
+        at -= sim->knobs.weights[fault++];
+    return (enum sim_fault)fault;
+}
+
+void sim_fault(struct sim *sim)
+{
+    if (!sim->troubled) return;
+    sim_push(sim, sim_gap(sim, sim->knobs.fault_gap_ns), (struct sim_event){.kind = SIM_EV_FAULT});
+    enum sim_fault fault = choose(sim);
+    size_t a = sim_below(sim, sim->knobs.nodes), b = sim_below(sim, sim->knobs.nodes - 1);
+    if (b >= a) b++;
+    if (!sim_is_up(sim, a)) return;
+    sim->faults[fault]++;
+    if (fault == SIM_PARTITION) {
+        uint64_t sides = sim_below(sim, UINT64_C(1) << (sim->knobs.nodes < 63 ? sim->knobs.nodes : 63));
+        sim_tell(sim, "partition %llx", (unsigned long long)sides);
+        part(sim, sides, true);
+        heal_later(sim, fault, sides, 0);
+    } else if (fault == SIM_FORGET) {
+        forget(sim, a, b);
+    } else if (!go_wrong_alone(sim, fault, a)) {
+        go_wrong_between(sim, fault, a, b);
+    }
+}
+
+void sim_heal(struct sim *sim, const struct sim_event *event)
+{
+    size_t a = event->b, b = event->c;
+    if (!sim->troubled) return; /* all is mended already */
+    switch ((enum sim_fault)event->a) {
+    case SIM_PAUSE:
+        if (sim->nodes[a].paused) sim_pause(sim, a, false);
+        break;
+    case SIM_DISK_FAILS:
+        if (sim_is_up(sim, a)) sim_disk_fail(sim, a, false);
+        break;
+    case SIM_CLOG: sim_clog(sim, a, b, false); break;
+    case SIM_BLACKHOLE:
+        sim_block(sim, a, b, false);
+        sim_block(sim, b, a, false);
+        break;
+    case SIM_THIN:
+        sim_rate(sim, a, b, 0);
+        sim_rate(sim, b, a, 0);
+        break;
+    case SIM_PARTITION: part(sim, event->b, false); break;
+    default: break;
+    }
+}
+
+void sim_mend(struct sim *sim)
+{
+    sim_tell(sim, "the trouble is over");
+    sim->troubled = false;
+    sim_heal_links(sim);
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        if (node->paused) sim_pause(sim, i, false);
+        if (node->engine != NULL && node->disk_fails) sim_disk_fail(sim, i, false);
+        if (node->engine == NULL) sim_push(sim, 0, (struct sim_event){.kind = SIM_EV_START, .node = i});
+    }
+}

@@ -1,0 +1,281 @@
+/*
+ * A simulated cluster: real engines with their real codec, and a virtual world of clocks, disks, links, clients and bad luck.
+ * Everything that happens comes from one seed; the same seed lives through the same days, on whichever machine.
+ *
+ *     sim.c     time, the queue of what happens, what is told        node.c   a node's process: start, stop, crash, its effects
+ *     link.c    connections: delay, rate, cuts, clogs, partitions    disk.c   what of a node outlives its process
+ *     load.c    clients, and what they were told                     fault.c  what goes wrong, and how often
+ *     twin.c    every dot that anybody ever published                check.c  what must hold
+ */
+#ifndef TALLY_TESTS_SIM_SIM_H
+#define TALLY_TESTS_SIM_SIM_H
+
+#include "service/engine/engine.h"
+#include "tests/support/rng.h"
+
+#define SIM_US UINT64_C(1000)
+#define SIM_MS UINT64_C(1000000)
+#define SIM_S UINT64_C(1000000000)
+#define SIM_MIN (60 * SIM_S)
+#define SIM_WALL_START UINT64_C(1800000000000000000)
+#define SIM_NODES_MAX 128
+#define SIM_KEYS_MAX 32
+
+/* What goes wrong. X(NAME, "word", weight): how often, among all that goes wrong, before a seed has its say. */
+#define SIM_FAULTS(X)                 \
+    X(KILL, "killed", 10)             \
+    X(POWER_CUT, "power cut", 5)      \
+    X(STOP, "stopped", 8)             \
+    X(PAUSE, "paused", 8)             \
+    X(CUT, "connection cut", 20)      \
+    X(CLOG, "one way clogged", 12)    \
+    X(BLACKHOLE, "link lost", 8)      \
+    X(PARTITION, "partition", 6)      \
+    X(THIN, "thin link", 5)           \
+    X(DISK_FAILS, "disk fails", 6)    \
+    X(OLD_DISK, "older disk", 2)      \
+    X(CLOCK_STEP, "clock stepped", 5) \
+    X(FORGET, "member forgotten", 1)  \
+    X(COMPACT, "compaction", 12)
+
+enum sim_fault {
+#define SIM_FAULT_ENUM(name, word, weight) SIM_##name,
+    SIM_FAULTS(SIM_FAULT_ENUM)
+#undef SIM_FAULT_ENUM
+        SIM_FAULT_COUNT
+};
+
+extern const char *const sim_fault_words[SIM_FAULT_COUNT];
+
+/* What kind of days a seed has. */
+struct sim_knobs {
+    uint64_t seed;
+    size_t nodes;
+    uint64_t trouble_ns;      /* how long things go wrong */
+    uint64_t settle_ns;       /* in which the healed must agree */
+    uint64_t write_gap_ns;    /* between two writes of one node, on average */
+    uint64_t fault_gap_ns;    /* between two things that go wrong */
+    uint64_t delay_ns;        /* of a link, one way */
+    uint64_t jitter_ns;       /* more of it, at most */
+    uint64_t disk_ns;         /* until what is appended is written */
+    uint64_t skew_ns;         /* of a wall clock, at most */
+    uint32_t grace_ms;        /* tombstone_grace */
+    uint64_t forget_after_ms;
+    size_t memory_max;
+    unsigned keys; /* of each kind */
+    bool fsync_always;
+    unsigned weights[SIM_FAULT_COUNT];
+};
+
+struct sim_knobs sim_knobs_of(uint64_t seed);
+void sim_knobs_print(const struct sim_knobs *knobs);
+
+/* ---- what happens ---- */
+
+enum sim_event_kind {
+    SIM_EV_ACCEPT,  /* a: conn */
+    SIM_EV_CONNECT, /* a: conn */
+    SIM_EV_REFUSED, /* a: the engine's number of the dial */
+    SIM_EV_ARRIVE,  /* a: conn, b: direction */
+    SIM_EV_QUEUED,  /* a: conn, b: direction */
+    SIM_EV_CLOSED,  /* a: the engine's number of the connection */
+    SIM_EV_WRITTEN, /* the disk has it */
+    SIM_EV_SYNCED,  /* b: how many records */
+    SIM_EV_LEASED,  /* b: the lease */
+    SIM_EV_IMAGE,   /* another slice of a compaction */
+    SIM_EV_CLIENT,
+    SIM_EV_FAULT,
+    SIM_EV_HEAL, /* a: what; b, c: of whom */
+    SIM_EV_START,
+    SIM_EV_STOPPED, /* a clean stop has had its time */
+    SIM_EV_LOOK
+};
+
+struct sim_event {
+    uint64_t at, seq;
+    enum sim_event_kind kind;
+    size_t node;
+    uint64_t process; /* of the node, for which it is meant; 0: whichever */
+    uint64_t a, b, c;
+};
+
+struct sim_batch {
+    uint8_t *bytes;
+    size_t n;
+};
+
+struct sim_batches {
+    struct sim_batch *list;
+    size_t count, capacity;
+};
+
+/* What of a node outlives its process: batches that were written, some of them synced, behind an image. */
+struct sim_disk {
+    struct sim_batches image, log;
+    size_t written, synced; /* of the log */
+    uint64_t origin, lease;
+    bool clean;
+};
+
+/* What a client was told, until it is durable. */
+struct sim_promise {
+    unsigned key;
+    int64_t delta;
+    uint64_t ticket;
+    size_t batches; /* of the log that hold it; 0: not written yet */
+    uint64_t at;
+};
+
+struct sim_node {
+    struct tly_engine *engine; /* NULL: no process */
+    uint64_t process;          /* counts the processes */
+    bool paused, stopping, gone; /* gone: for good */
+    uint64_t due;
+    bool is_due_known;
+    int64_t offset_ns; /* of the wall clock */
+    int64_t drift_ppb;
+    struct sim_event *waiting; /* while it is paused */
+    size_t waiting_count, waiting_capacity;
+
+    struct sim_disk disk, copy; /* copy: of an earlier day */
+    bool has_copy, disk_fails, write_due;
+    uint64_t copied_at;
+    uint64_t batch_base; /* of the log, before this process's first */
+    struct tly_image *image;
+    struct sim_batches staged;
+    size_t image_from;
+    bool image_walked;
+    uint64_t image_ticket;
+
+    struct sim_promise *promises;
+    size_t promise_count, promise_capacity;
+    int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
+};
+
+struct sim;
+
+/* ---- sim.c ---- */
+
+struct sim {
+    struct sim_knobs knobs;
+    struct test_rng rng;
+    uint64_t now, seq;
+    struct sim_event *queue;
+    size_t queue_count, queue_capacity;
+    struct sim_node nodes[SIM_NODES_MAX];
+    struct sim_net *net;
+    struct sim_twin *twin;
+    struct sim_ledger *ledger;
+    bool troubled; /* things still go wrong */
+    uint64_t next_origin;
+    uint64_t steps;
+    uint64_t faults[SIM_FAULT_COUNT];
+    uint64_t stats[64]; /* of ended processes, in the order of TLY_STATS */
+    uint64_t traces[TLY_TRACE_COUNT];
+};
+
+/* Ends the program when something does not hold: says what, the seed, and what happened last. */
+#define sim_claim(sim, holds, ...) ((holds) ? (void)0 : sim_fail((sim), __VA_ARGS__))
+_Noreturn void sim_fail(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One line of what happens; kept, and shown at once with --trace. */
+void sim_tell(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_tell_all(bool all);
+
+struct sim *sim_new(const struct sim_knobs *knobs);
+void sim_free(struct sim *sim);
+void sim_push(struct sim *sim, uint64_t in_ns, struct sim_event event);
+void sim_run(struct sim *sim, uint64_t until);
+void *sim_grow(void *list, size_t *capacity, size_t count, size_t item_bytes);
+
+uint64_t sim_below(struct sim *sim, uint64_t n);
+bool sim_chance(struct sim *sim, unsigned percent);
+/* Around the mean, with a long tail. */
+uint64_t sim_gap(struct sim *sim, uint64_t mean);
+
+/* ---- node.c ---- */
+
+struct tly_time sim_time(const struct sim *sim, size_t node);
+void sim_step(struct sim *sim, size_t node, struct tly_event event);
+enum tly_result sim_ask(struct sim *sim, size_t node, struct tly_request *request, struct tly_reply *reply);
+void sim_start(struct sim *sim, size_t node);
+/* Without a word. power: what was not synced is lost, or some of it, and peers notice nothing. */
+void sim_kill(struct sim *sim, size_t node, bool power);
+void sim_stop(struct sim *sim, size_t node);
+void sim_stopped(struct sim *sim, size_t node);
+void sim_pause(struct sim *sim, size_t node, bool paused);
+bool sim_is_up(const struct sim *sim, size_t node);
+/* The process goes; its numbers are kept. */
+void sim_end_process(struct sim *sim, size_t node);
+
+/* ---- link.c ---- */
+
+struct sim_net *sim_net_new(void);
+void sim_net_free(struct sim_net *net);
+void sim_dial(struct sim *sim, size_t node, uint64_t conn, struct tly_slice address);
+void sim_send(struct sim *sim, size_t node, uint64_t conn, struct tly_slice bytes);
+void sim_close(struct sim *sim, size_t node, uint64_t conn);
+void sim_net_event(struct sim *sim, const struct sim_event *event);
+/* All connections of a node end; silent: the others are not told. */
+void sim_tear_node(struct sim *sim, size_t node, bool silent);
+void sim_tear_pair(struct sim *sim, size_t a, size_t b);
+/* Bytes from a to b wait. */
+void sim_clog(struct sim *sim, size_t a, size_t b, bool clogged);
+/* No dial from a to b comes through; and what waits on it never does, or ends. */
+void sim_block(struct sim *sim, size_t a, size_t b, bool blocked);
+void sim_rate(struct sim *sim, size_t a, size_t b, uint64_t bytes_per_s);
+void sim_heal_links(struct sim *sim);
+uint64_t sim_net_bytes(const struct sim *sim);
+
+/* ---- disk.c ---- */
+
+void sim_disk_append(struct sim *sim, size_t node, uint64_t number, struct tly_slice batch);
+void sim_disk_lease(struct sim *sim, size_t node, uint64_t lease);
+void sim_disk_event(struct sim *sim, const struct sim_event *event);
+void sim_disk_fail(struct sim *sim, size_t node, bool fails);
+/* Before the start: what is there goes into the engine. */
+void sim_disk_replay(struct sim *sim, size_t node);
+/* The process ended; power: so did the machine. */
+void sim_disk_crash(struct sim *sim, size_t node, bool power);
+void sim_disk_compact(struct sim *sim, size_t node);
+void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from);
+void sim_disk_free(struct sim_disk *disk);
+void sim_disk_end_image(struct sim_node *node);
+
+/* ---- load.c ---- */
+
+struct sim_ledger *sim_ledger_new(void);
+void sim_ledger_free(struct sim_ledger *ledger);
+void sim_client(struct sim *sim, size_t node);
+/* Promises that the disk keeps by now are kept; at a crash the others are open. */
+void sim_promises_stored(struct sim *sim, size_t node);
+void sim_promises_broken(struct sim *sim, size_t node, bool power);
+/* The node goes on with a disk of that time. */
+void sim_promises_rolled_back(struct sim *sim, size_t node, uint64_t at);
+/* What a counter may read once all is known. */
+void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most);
+const char *sim_key(char kind, unsigned key, char text[24]);
+
+/* ---- twin.c ---- */
+
+struct sim_twin *sim_twin_new(void);
+void sim_twin_free(struct sim_twin *twin);
+/* Every dot of a batch; one version has one payload. */
+void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch);
+/* So many of the dots, chosen by chance: whoever claims one by its mark has it, or something that makes it redundant. */
+void sim_twin_check_marks(struct sim *sim, size_t node, size_t count);
+size_t sim_twin_count(const struct sim *sim);
+
+/* ---- fault.c ---- */
+
+void sim_fault(struct sim *sim);
+void sim_heal(struct sim *sim, const struct sim_event *event);
+/* The end of all trouble: a core is mended, the others stay away for good. */
+void sim_mend(struct sim *sim);
+
+/* ---- check.c ---- */
+
+void sim_look(struct sim *sim);
+/* Runs until all that are there agree; how long that took. */
+uint64_t sim_check_end(struct sim *sim);
+
+#endif

@@ -1,0 +1,283 @@
+#include "tests/sim/sim.h"
+
+#include "wire/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_KEYS_MAX 64
+
+/* One dot, and the one of the same key that was learnt before it. */
+struct twin_dot {
+    struct tly_dot dot;
+    uint8_t strategy;
+    size_t key;
+    size_t before; /* index + 1; 0: none */
+};
+
+struct twin_key {
+    uint8_t *bytes;
+    size_t n;
+    size_t newest; /* index + 1 of its dots */
+};
+
+/* Open addressing; a value is an index + 1. */
+struct table {
+    size_t *slots;
+    size_t capacity, count;
+};
+
+struct sim_twin {
+    struct twin_dot *dots;
+    size_t count, dots_capacity;
+    struct twin_key *keys;
+    size_t key_count, keys_capacity;
+    struct table by_version, by_key;
+};
+
+struct sim_twin *sim_twin_new(void)
+{
+    struct sim_twin *twin = calloc(1, sizeof *twin);
+    if (twin == NULL) abort();
+    return twin;
+}
+
+void sim_twin_free(struct sim_twin *twin)
+{
+    for (size_t i = 0; i < twin->count; i++)
+        free((void *)(uintptr_t)twin->dots[i].dot.bytes.p);
+    for (size_t i = 0; i < twin->key_count; i++)
+        free(twin->keys[i].bytes);
+    free(twin->dots);
+    free(twin->keys);
+    free(twin->by_version.slots);
+    free(twin->by_key.slots);
+    free(twin);
+}
+
+size_t sim_twin_count(const struct sim *sim)
+{
+    return sim->twin->count;
+}
+
+/* ---- tables ---- */
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= UINT64_C(0xbf58476d1ce4e5b9);
+    x ^= x >> 27;
+    x *= UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint64_t hash_version(struct tly_version version)
+{
+    return mix(version.ts ^ mix(version.origin));
+}
+
+static uint64_t hash_key(struct tly_slice key)
+{
+    uint64_t hash = 1;
+    for (size_t i = 0; i < key.n; i++)
+        hash = (hash ^ key.p[i]) * UINT64_C(0x100000001b3);
+    return mix(hash);
+}
+
+static uint64_t hash_of(const struct sim_twin *twin, const struct table *table, size_t value)
+{
+    if (table == &twin->by_version) return hash_version(twin->dots[value - 1].dot.version);
+    const struct twin_key *key = &twin->keys[value - 1];
+    return hash_key(tly_slice_of(key->bytes, key->n));
+}
+
+static void put(const struct sim_twin *twin, struct table *table, size_t value)
+{
+    size_t i = hash_of(twin, table, value) & (table->capacity - 1);
+    while (table->slots[i] != 0)
+        i = (i + 1) & (table->capacity - 1);
+    table->slots[i] = value;
+}
+
+static void add_value(const struct sim_twin *twin, struct table *table, size_t value)
+{
+    if (2 * (table->count + 1) > table->capacity) {
+        struct table old = *table;
+        table->capacity = old.capacity > 0 ? old.capacity * 2 : 64;
+        table->slots = calloc(table->capacity, sizeof *table->slots);
+        if (table->slots == NULL) abort();
+        for (size_t i = 0; i < old.capacity; i++)
+            if (old.slots[i] != 0) put(twin, table, old.slots[i]);
+        free(old.slots);
+    }
+    put(twin, table, value);
+    table->count++;
+}
+
+static struct twin_dot *find_dot(const struct sim_twin *twin, struct tly_version version)
+{
+    const struct table *table = &twin->by_version;
+    if (table->capacity == 0) return NULL;
+    for (size_t i = hash_version(version) & (table->capacity - 1); table->slots[i] != 0;
+         i = (i + 1) & (table->capacity - 1)) {
+        struct twin_dot *dot = &twin->dots[table->slots[i] - 1];
+        if (tly_version_compare(dot->dot.version, version) == 0) return dot;
+    }
+    return NULL;
+}
+
+static size_t need_key(struct sim_twin *twin, struct tly_slice key)
+{
+    const struct table *table = &twin->by_key;
+    for (size_t i = table->capacity > 0 ? hash_key(key) & (table->capacity - 1) : 0;
+         table->capacity > 0 && table->slots[i] != 0; i = (i + 1) & (table->capacity - 1)) {
+        const struct twin_key *known = &twin->keys[table->slots[i] - 1];
+        if (tly_slice_equal(tly_slice_of(known->bytes, known->n), key)) return table->slots[i] - 1;
+    }
+    twin->keys = sim_grow(twin->keys, &twin->keys_capacity, twin->key_count, sizeof *twin->keys);
+    struct twin_key *new = &twin->keys[twin->key_count++];
+    *new = (struct twin_key){.bytes = malloc(key.n + 1), .n = key.n};
+    if (new->bytes == NULL) abort();
+    memcpy(new->bytes, key.p, key.n);
+    add_value(twin, &twin->by_key, twin->key_count);
+    return twin->key_count - 1;
+}
+
+/* ---- learning ---- */
+
+static void learn(struct sim *sim, size_t node, const struct tly_row *row)
+{
+    struct sim_twin *twin = sim->twin;
+    size_t key = need_key(twin, row->key);
+    const struct twin_dot *known = find_dot(twin, row->dot.version);
+    if (known != NULL) {
+        sim_claim(sim, known->key == key && tly_dot_equal(&known->dot, &row->dot),
+                  "n%zu: version %llu of %llx was given twice, for %.*s and for %.*s", node,
+                  (unsigned long long)row->dot.version.ts, (unsigned long long)row->dot.version.origin,
+                  (int)twin->keys[known->key].n, (const char *)twin->keys[known->key].bytes, (int)row->key.n,
+                  (const char *)row->key.p);
+        return;
+    }
+    twin->dots = sim_grow(twin->dots, &twin->dots_capacity, twin->count, sizeof *twin->dots);
+    struct twin_dot *new = &twin->dots[twin->count++];
+    *new = (struct twin_dot){
+        .dot = row->dot, .strategy = (uint8_t)row->strategy_id, .key = key, .before = twin->keys[key].newest};
+    uint8_t *bytes = malloc(row->dot.bytes.n + 1);
+    if (bytes == NULL) abort();
+    if (row->dot.bytes.n > 0) memcpy(bytes, row->dot.bytes.p, row->dot.bytes.n);
+    new->dot.bytes.p = bytes;
+    twin->keys[key].newest = twin->count;
+    add_value(twin, &twin->by_version, twin->count);
+}
+
+void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
+{
+    static struct tly_round round; /* large */
+    struct tly_slice body = {0};
+    sim_claim(sim, tly_batch_rows(batch, &body) == TLY_OK, "n%zu gives its disk what is no batch", node);
+    if (body.n == 0) return;
+    sim_claim(sim, tly_round_get(body, &round) == TLY_OK, "n%zu gives its disk what is no round", node);
+    struct tly_rows rows = tly_rows_of(&round);
+    for (struct tly_row row; tly_rows_next(&rows, &row);)
+        learn(sim, node, &row);
+}
+
+/* ---- marks ---- */
+
+static struct tly_life life_of(const struct tly_engine *engine, uint64_t origin)
+{
+    for (size_t i = 0; i < tly_engine_lives(engine); i++)
+        if (tly_engine_life(engine, i).origin == origin) return tly_engine_life(engine, i);
+    return (struct tly_life){0};
+}
+
+/* What is counted and not sealed stands in place of the last sealed one. */
+static bool is_replaced_unsealed(const struct tly_entry_view *view, const struct tly_dot *have,
+                                 const struct tly_dot *dot)
+{
+    return view->unsealed && have->version.origin == dot->version.origin &&
+           have->version.ts >= dot->version.ts && have->op == TLY_PUT;
+}
+
+static bool stands_or_redundant(const struct tly_entry_view *view, const struct twin_dot *it)
+{
+    const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
+    for (size_t i = 0; i < view->count; i++) {
+        const struct tly_dot *have = &view->dots[i];
+        if (tly_dot_equal(have, &it->dot) || tly_dominates(strategy, have, &it->dot)) return true;
+        if (is_replaced_unsealed(view, have, &it->dot)) return true;
+    }
+    return false;
+}
+
+static bool may_have_ended(const struct twin_dot *it, uint64_t now_ms)
+{
+    const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
+    if (it->dot.op == TLY_REMOVE) return false;
+    if (strategy->expired != NULL && strategy->expired(&it->dot, now_ms, TLY_MAX_SKEW_NS / SIM_MS)) return true;
+    uint64_t deadline = 0;
+    if (it->strategy == TLY_LWW) deadline = it->dot.num[0];
+    if (it->strategy == TLY_EPOCH_SUM && it->dot.num[0] == 0) deadline = it->dot.num[3];
+    return deadline != 0 && deadline <= now_ms;
+}
+
+/* A REMOVE that this node has forgotten covers it, or one that ended. */
+static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, uint64_t now_ms)
+{
+    const struct sim_twin *twin = sim->twin;
+    const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
+    struct tly_forget_view forgetting;
+    tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
+    for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
+        const struct twin_dot *other = &twin->dots[i - 1];
+        if (other != it && !tly_dominates(strategy, &other->dot, &it->dot)) continue;
+        if (may_have_ended(other, now_ms)) return true;
+        if (other->dot.op != TLY_REMOVE) continue;
+        struct tly_life life = life_of(sim->nodes[node].engine, other->dot.version.origin);
+        uint64_t ts = other->dot.version.ts;
+        if (ts <= forgetting.forgotten || ts <= life.floor || life.origin == 0) return true;
+    }
+    return false;
+}
+
+/* What a life said of itself goes with it, without a REMOVE. */
+static bool goes_with_its_life(const struct twin_key *key)
+{
+    struct tly_slice text = tly_slice_of(key->bytes, key->n);
+    return tly_slice_begins(text, tly_slice_text("sys:stable:")) ||
+           tly_slice_begins(text, tly_slice_text("sys:closed:"));
+}
+
+static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
+{
+    struct tly_engine *engine = sim->nodes[node].engine;
+    if (goes_with_its_life(&sim->twin->keys[it->key])) return;
+    struct tly_life life = life_of(engine, it->dot.version.origin);
+    if (life.origin == 0 || life.state == TLY_LIFE_SETTLED || life.state == TLY_LIFE_RETIRED) return;
+    if (it->dot.version.ts > life.mark) return;
+    struct tly_entry_view view = {0};
+    const struct twin_key *key = &sim->twin->keys[it->key];
+    enum tly_result result = tly_engine_entry(engine, tly_slice_of(key->bytes, key->n), &view);
+    sim->nodes[node].is_due_known = false;
+    if (result == TLY_NOT_FOUND) {
+        view = (struct tly_entry_view){0};
+        struct tly_node_view self;
+        tly_engine_node(engine, false, &self);
+        view.now_ms = self.cluster_ns / SIM_MS;
+    }
+    if (stands_or_redundant(&view, it) || was_freed(sim, node, it, view.now_ms)) return;
+    sim_fail(sim, "n%zu has the mark %llu for %llx and lacks its %s %llu of %.*s", node,
+             (unsigned long long)life.mark, (unsigned long long)life.origin,
+             it->dot.op == TLY_REMOVE ? "REMOVE" : "PUT", (unsigned long long)it->dot.version.ts, (int)key->n,
+             (const char *)key->bytes);
+}
+
+void sim_twin_check_marks(struct sim *sim, size_t node, size_t count)
+{
+    struct sim_twin *twin = sim->twin;
+    for (size_t i = 0; i < count && twin->count > 0; i++) {
+        /* The newer ones more often. */
+        size_t span = sim_below(sim, 2) == 0 && twin->count > 50 ? 50 : twin->count;
+        check_mark(sim, node, &twin->dots[twin->count - 1 - sim_below(sim, span)]);
+    }
+}
