@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINES 400
+#define LINES 1500
 #define LINE_BYTES 200
 /* Events at one moment, after which nobody believes in a later one. */
 #define BUSY_MAX 200000

@@ -2,6 +2,7 @@
 
 #include "wire/snapshot.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,8 @@ struct sim_twin {
     struct twin_key *keys;
     size_t key_count, keys_capacity;
     struct table by_version, by_key;
+    struct tly_version *installs; /* ts: the newest that was forgotten then */
+    size_t install_count, installs_capacity;
 };
 
 struct sim_twin *sim_twin_new(void)
@@ -52,6 +55,7 @@ void sim_twin_free(struct sim_twin *twin)
     free(twin->keys);
     free(twin->by_version.slots);
     free(twin->by_key.slots);
+    free(twin->installs);
     free(twin);
 }
 
@@ -145,6 +149,14 @@ static size_t need_key(struct sim_twin *twin, struct tly_slice key)
 
 /* ---- learning ---- */
 
+static void tell_dot(struct sim *sim, const char *what, const struct tly_dot *dot)
+{
+    sim_tell(sim, "  %s %s %llu of %llx: %llu %llu %lld %llu", what, dot->op == TLY_PUT ? "PUT" : "REMOVE",
+             (unsigned long long)dot->version.ts, (unsigned long long)dot->version.origin,
+             (unsigned long long)dot->num[0], (unsigned long long)dot->num[1], (long long)dot->num[2],
+             (unsigned long long)dot->num[3]);
+}
+
 static void learn(struct sim *sim, size_t node, const struct tly_row *row)
 {
     struct sim_twin *twin = sim->twin;
@@ -168,6 +180,10 @@ static void learn(struct sim *sim, size_t node, const struct tly_row *row)
     new->dot.bytes.p = bytes;
     twin->keys[key].newest = twin->count;
     add_value(twin, &twin->by_version, twin->count);
+    char what[64];
+    (void)snprintf(what, sizeof what, "n%zu %.*s", node, (int)(row->key.n < 40 ? row->key.n : 40),
+                   (const char *)row->key.p);
+    tell_dot(sim, what, &row->dot);
 }
 
 void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
@@ -248,6 +264,53 @@ static bool goes_with_its_life(const struct twin_key *key)
            tly_slice_begins(text, tly_slice_text("sys:closed:"));
 }
 
+/* For whoever wants to know why something did not hold. */
+static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it, const struct tly_entry_view *view)
+{
+    const struct sim_twin *twin = sim->twin;
+    const struct tly_engine *engine = sim->nodes[node].engine;
+    for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before)
+        tell_dot(sim, &twin->dots[i - 1] == it ? "lacking" : "published", &twin->dots[i - 1].dot);
+    for (size_t i = 0; i < view->count; i++)
+        tell_dot(sim, "has", &view->dots[i]);
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct tly_entry_view other;
+        const struct twin_key *key = &twin->keys[it->key];
+        if (i == node || sim->nodes[i].engine == NULL) continue;
+        struct tly_forget_view forgetting;
+        tly_engine_forgetting(sim->nodes[i].engine, &forgetting);
+        sim_tell(sim, "n%zu: forgotten %llu", i, (unsigned long long)forgetting.forgotten);
+        if (tly_engine_entry(sim->nodes[i].engine, tly_slice_of(key->bytes, key->n), &other) != TLY_OK) continue;
+        for (size_t j = 0; j < other.count; j++)
+            tell_dot(sim, "has", &other.dots[j]);
+    }
+    for (size_t i = 0; i < tly_engine_lives(engine); i++) {
+        struct tly_life life = tly_engine_life(engine, i);
+        sim_tell(sim, "  life %llx: mark %llu, floor %llu, state %d", (unsigned long long)life.origin,
+                 (unsigned long long)life.mark, (unsigned long long)life.floor, (int)life.state);
+    }
+}
+
+/* What a life had made before it installed a snapshot goes, up to the newest REMOVE which was forgotten by then. */
+void sim_twin_installed(struct sim *sim, size_t node)
+{
+    struct sim_twin *twin = sim->twin;
+    struct tly_node_view self;
+    struct tly_forget_view forgetting;
+    tly_engine_node(sim->nodes[node].engine, false, &self);
+    tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
+    twin->installs =
+        sim_grow(twin->installs, &twin->installs_capacity, twin->install_count, sizeof *twin->installs);
+    twin->installs[twin->install_count++] = (struct tly_version){forgetting.forgotten, self.origin};
+}
+
+static bool went_at_install(const struct sim_twin *twin, struct tly_version version)
+{
+    for (size_t i = 0; i < twin->install_count; i++)
+        if (twin->installs[i].origin == version.origin && version.ts <= twin->installs[i].ts) return true;
+    return false;
+}
+
 static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
 {
     struct tly_engine *engine = sim->nodes[node].engine;
@@ -266,6 +329,8 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
         view.now_ms = self.cluster_ns / SIM_MS;
     }
     if (stands_or_redundant(&view, it) || was_freed(sim, node, it, view.now_ms)) return;
+    if (went_at_install(sim->twin, it->dot.version)) return;
+    tell_key(sim, node, it, &view);
     sim_fail(sim, "n%zu has the mark %llu for %llx and lacks its %s %llu of %.*s", node,
              (unsigned long long)life.mark, (unsigned long long)life.origin,
              it->dot.op == TLY_REMOVE ? "REMOVE" : "PUT", (unsigned long long)it->dot.version.ts, (int)key->n,
