@@ -32,7 +32,6 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
         .seed = seed,
         .nodes = (size_t)PICK(rng, 2, 3, 3, 3, 4, 5, 5, 7),
         .trouble_ns = PICK(rng, 2, 5, 10) * SIM_MIN,
-        .settle_ns = 3 * SIM_MIN,
         .write_gap_ns = PICK(rng, 100, 500, 1000, 1000, 3000) * SIM_MS,
         .fault_gap_ns = PICK(rng, 1, 3, 5, 10, 20) * SIM_S,
         .delay_ns = PICK(rng, 50, 500, 5000, 50000) * SIM_US,
@@ -44,6 +43,8 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
         .keys = (unsigned)PICK(rng, 1, 3, 8, 24),
         .fsync_always = test_rng_chance(rng, 30),
     };
+    /* Each counts the grace for itself, and a window of a minute goes two of them and max_skew after its end. */
+    knobs.settle_ns = 2 * knobs.grace_ms * SIM_MS + 10 * SIM_MIN;
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         knobs.weights[i] = test_rng_chance(rng, 40) ? 0 : usual[i] * (unsigned)PICK(rng, 1, 1, 1, 5);
     knobs.weights[SIM_CUT]++;

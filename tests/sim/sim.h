@@ -263,6 +263,7 @@ void sim_twin_free(struct sim_twin *twin);
 void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch);
 /* So many of the dots, chosen by chance: whoever claims one by its mark has it, or something that makes it redundant. */
 void sim_twin_check_marks(struct sim *sim, size_t node, size_t count);
+void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b);
 void sim_twin_installed(struct sim *sim, size_t node);
 size_t sim_twin_count(const struct sim *sim);
 

@@ -337,6 +337,49 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
              (const char *)key->bytes);
 }
 
+static bool same_entries(const struct tly_entry_view *a, const struct tly_entry_view *b)
+{
+    if (a->count != b->count) return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!tly_dot_equal(&a->dots[i], &b->dots[i])) return false;
+    return true;
+}
+
+static struct tly_entry_view entry_at(struct sim *sim, size_t node, const struct twin_key *key)
+{
+    struct tly_entry_view view;
+    sim->nodes[node].is_due_known = false;
+    if (tly_engine_entry(sim->nodes[node].engine, tly_slice_of(key->bytes, key->n), &view) == TLY_OK) return view;
+    return (struct tly_entry_view){0};
+}
+
+void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b)
+{
+    const struct sim_twin *twin = sim->twin;
+    for (size_t i = 0; i < twin->key_count; i++) {
+        const struct twin_key *key = &twin->keys[i];
+        struct tly_entry_view of_a = entry_at(sim, a, key), of_b = entry_at(sim, b, key);
+        if (same_entries(&of_a, &of_b)) continue;
+        sim_tell(sim, "%.*s differs:", (int)key->n, (const char *)key->bytes);
+        char what[24];
+        (void)snprintf(what, sizeof what, "n%zu", a);
+        for (size_t j = 0; j < of_a.count; j++)
+            tell_dot(sim, what, &of_a.dots[j]);
+        (void)snprintf(what, sizeof what, "n%zu", b);
+        for (size_t j = 0; j < of_b.count; j++)
+            tell_dot(sim, what, &of_b.dots[j]);
+    }
+    for (size_t n = 0; n < 2; n++) {
+        const struct tly_engine *engine = sim->nodes[n == 0 ? a : b].engine;
+        for (size_t i = 0; i < tly_engine_lives(engine); i++) {
+            struct tly_life life = tly_engine_life(engine, i);
+            sim_tell(sim, "n%zu: life %llx: mark %llu, last %llu, floor %llu, state %d", n == 0 ? a : b,
+                     (unsigned long long)life.origin, (unsigned long long)life.mark,
+                     (unsigned long long)life.last, (unsigned long long)life.floor, (int)life.state);
+        }
+    }
+}
+
 void sim_twin_check_marks(struct sim *sim, size_t node, size_t count)
 {
     struct sim_twin *twin = sim->twin;
