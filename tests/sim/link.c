@@ -18,8 +18,10 @@ struct piece {
 struct pipe {
     struct piece *first, **last;
     size_t bytes;      /* on their way */
+    size_t count;      /* pieces */
+    size_t due;        /* the arrival of so many of them is an event */
+    uint64_t schedule; /* events of earlier ones do not count */
     size_t told;       /* the sender knows of so many that the socket has not taken */
-    bool under_way;    /* an arrival is due */
     uint64_t free_at;  /* when the line has sent what is on it */
     uint64_t order_at; /* nothing arrives before this: bytes keep their order */
 };
@@ -29,7 +31,7 @@ struct conn {
     uint64_t serial; /* 0: unused */
     size_t node[2];
     uint64_t id[2];
-    bool connected[2];
+    uint64_t ready_at; /* whoever dialled knows that it is there */
     struct pipe pipe[2]; /* [i]: from end i to the other */
 };
 
@@ -159,12 +161,14 @@ void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice addres
         return;
     }
     struct conn *conn = add_conn(net);
-    *conn = (struct conn){
-        .serial = ++net->serial, .node = {from, to}, .id = {id, net->next_accept++}, .connected = {false, true}};
     uint64_t there = delay(sim), back = there + delay(sim);
+    *conn = (struct conn){.serial = ++net->serial,
+                          .node = {from, to},
+                          .id = {id, net->next_accept++},
+                          .ready_at = sim->now + back};
     struct sim_event accept = meant_for(sim, to, SIM_EV_ACCEPT), connect = meant_for(sim, from, SIM_EV_CONNECT);
     accept.a = connect.a = conn->serial;
-    conn->pipe[1].order_at = sim->now + back; /* whoever dialled knows of it before it hears anything */
+    conn->pipe[1].order_at = conn->ready_at;
     sim_push(sim, there, accept);
     sim_push(sim, back, connect);
 }
@@ -176,20 +180,41 @@ static uint64_t max_of(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static void arrive_later(struct sim *sim, struct conn *conn, int end)
+static void plan_arrival(struct sim *sim, struct conn *conn, int end, const struct piece *piece)
 {
     struct pipe *pipe = &conn->pipe[end];
     const struct line *line = line_of(sim->net, conn, end);
-    if (pipe->under_way || pipe->first == NULL || line->clogged) return;
     pipe->free_at = max_of(pipe->free_at, sim->now);
-    if (line->rate > 0) pipe->free_at += pipe->first->n * SIM_S / line->rate;
-    uint64_t at = max_of(pipe->free_at + delay(sim), pipe->order_at);
-    pipe->order_at = at;
-    pipe->under_way = true;
+    if (line->rate > 0) pipe->free_at += piece->n * SIM_S / line->rate;
+    pipe->order_at = max_of(pipe->free_at + delay(sim), pipe->order_at);
     struct sim_event arrive = meant_for(sim, conn->node[1 - end], SIM_EV_ARRIVE);
     arrive.a = conn->serial;
     arrive.b = (uint64_t)end;
-    sim_push(sim, at - sim->now, arrive);
+    arrive.c = pipe->schedule;
+    sim_push(sim, pipe->order_at - sim->now, arrive);
+    pipe->due++;
+}
+
+/* Of all that is on its way and has no time yet. */
+static void plan_arrivals(struct sim *sim, struct conn *conn, int end)
+{
+    struct pipe *pipe = &conn->pipe[end];
+    if (pipe->due == pipe->count || line_of(sim->net, conn, end)->clogged) return;
+    const struct piece *piece = pipe->first;
+    for (size_t i = 0; i < pipe->due; i++)
+        piece = piece->next;
+    for (; piece != NULL; piece = piece->next)
+        plan_arrival(sim, conn, end, piece);
+}
+
+static void plan_anew(struct sim *sim, struct conn *conn, int end)
+{
+    struct pipe *pipe = &conn->pipe[end];
+    pipe->schedule++;
+    pipe->due = 0;
+    pipe->free_at = 0;
+    pipe->order_at = conn->ready_at;
+    plan_arrivals(sim, conn, end);
 }
 
 static void push_piece(struct pipe *pipe, const uint8_t *bytes, size_t n)
@@ -205,6 +230,7 @@ static void push_piece(struct pipe *pipe, const uint8_t *bytes, size_t n)
         *pipe->last = piece;
     pipe->last = &piece->next;
     pipe->bytes += n;
+    pipe->count++;
 }
 
 static size_t not_taken(const struct pipe *pipe)
@@ -233,7 +259,7 @@ void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
     push_piece(pipe, bytes.p + cut, bytes.n - cut);
     pipe->told = not_taken(pipe) + 1;
     tell_queued(sim, conn, end);
-    arrive_later(sim, conn, end);
+    plan_arrivals(sim, conn, end);
 }
 
 void sim_close(struct sim *sim, size_t node, uint64_t id)
@@ -242,7 +268,7 @@ void sim_close(struct sim *sim, size_t node, uint64_t id)
     struct conn *conn = find_end(sim->net, node, id, &end);
     if (conn == NULL) return;
     push_piece(&conn->pipe[end], NULL, 0);
-    arrive_later(sim, conn, end);
+    plan_arrivals(sim, conn, end);
     /* Its own end may hear of it, however late. */
     if (sim_below(sim, 4) == 0) end_end(sim, conn, end, sim_below(sim, SIM_S));
     conn->id[end] = 0;
@@ -253,14 +279,15 @@ static void arrive(struct sim *sim, struct conn *conn, int end)
 {
     struct pipe *pipe = &conn->pipe[end];
     struct piece *piece = pipe->first;
-    pipe->under_way = false;
+    pipe->due--;
     if (line_of(sim->net, conn, end)->clogged) return;
     uint64_t serial = conn->serial, id = conn->id[1 - end];
     size_t receiver = conn->node[1 - end];
     pipe->first = piece->next;
     pipe->bytes -= piece->n;
+    pipe->count--;
     if (pipe->told > 0 && conn->id[end] != 0) tell_queued(sim, conn, end);
-    arrive_later(sim, conn, end);
+    plan_arrivals(sim, conn, end);
     if (piece->n == 0) {
         end_end(sim, conn, 1 - end, 0);
         free_if_gone(conn);
@@ -293,10 +320,11 @@ void sim_net_event(struct sim *sim, const struct sim_event *event)
     switch (event->kind) {
     case SIM_EV_ACCEPT: tell_engine(sim, event->node, TLY_ACCEPTED, conn->id[1], 0); break;
     case SIM_EV_CONNECT:
-        conn->connected[0] = true;
         tell_engine(sim, event->node, TLY_CONNECTED, conn->id[0], 0);
         break;
-    case SIM_EV_ARRIVE: arrive(sim, conn, end); break;
+    case SIM_EV_ARRIVE:
+        if (event->c == conn->pipe[end].schedule) arrive(sim, conn, end);
+        break;
     case SIM_EV_QUEUED: {
         size_t left = not_taken(&conn->pipe[end]);
         bool is_news = left < conn->pipe[end].told;
@@ -338,8 +366,8 @@ static void go_on(struct sim *sim, size_t a, size_t b)
     for (size_t i = 0; i < sim->net->count; i++)
         for (int end = 0; end < 2; end++) {
             struct conn *conn = &sim->net->conns[i];
-            if (conn->serial == 0 || conn->node[end] != a || conn->node[1 - end] != b) continue;
-            arrive_later(sim, conn, end);
+            if (conn->serial != 0 && conn->node[end] == a && conn->node[1 - end] == b)
+                plan_anew(sim, conn, end);
         }
 }
 
@@ -358,7 +386,9 @@ void sim_block(struct sim *sim, size_t a, size_t b, bool blocked)
 
 void sim_rate(struct sim *sim, size_t a, size_t b, uint64_t bytes_per_s)
 {
+    if (sim->net->lines[a][b].rate == bytes_per_s) return;
     sim->net->lines[a][b].rate = bytes_per_s;
+    go_on(sim, a, b);
 }
 
 void sim_heal_links(struct sim *sim)
