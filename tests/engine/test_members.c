@@ -92,6 +92,52 @@ static void a_leave_is_known_at_once_and_a_kill_within_15_s(void **state)
     net_free(net);
 }
 
+static void leave_and_go(struct net *net, size_t node)
+{
+    net_event(net, node, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 100 * MS);
+    assert_string_equal(view_of(net, 1 - node, node).state, "left");
+    net_kill(net, node);
+}
+
+static void two_that_know_of_each_other_that_they_left_meet_again(void **state)
+{
+    /* By what they remember, and by what the operator says. */
+    for (unsigned joins = 0; joins < 2; joins++) {
+        struct net *net = net_new(MS / 2);
+        for (unsigned i = 0; i < 2; i++)
+            net_add_with(net, (struct tly_engine_config){.has_store = true}, i);
+        net_run(net, 3 * S);
+        leave_and_go(net, 1);
+        size_t disk = net_batches(net, 0);
+        net_revive(net, 1, 101, net_batches(net, 1), 0);
+        net_run(net, 3 * S);
+        leave_and_go(net, 0);
+        net_kill(net, 1);
+        net_revive(net, 0, 200, disk, 0);
+        net_revive(net, 1, 101, net_batches(net, 1), joins);
+        net_run(net, 3 * S);
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(net_peers_up(net, i), 1);
+            assert_string_equal(view_of(net, i, 1 - i).state, "alive");
+        }
+        net_free(net);
+    }
+}
+
+static void where_the_operator_says_is_dialled_whoever_left_there(void **state)
+{
+    struct net *net = net_new(MS / 2);
+    net_add(net, 1 << 1);
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 0);
+    net_run(net, 40 * S);
+    leave_and_go(net, 1);
+    net_restart(net, 1, 300, 0);
+    net_run(net, 40 * S);
+    assert_int_equal(net_peers_up(net, 0), 1);
+    net_free(net);
+}
+
 static void of_two_the_other_needs_no_witness(void **state)
 {
     struct net *net = mesh(2);
@@ -282,6 +328,8 @@ int main(void)
         cmocka_unit_test(sixteen_from_one_seed_are_a_full_mesh_in_5_s),
         cmocka_unit_test(restarted_in_any_order_without_their_seed_all_meet),
         cmocka_unit_test(a_leave_is_known_at_once_and_a_kill_within_15_s),
+        cmocka_unit_test(two_that_know_of_each_other_that_they_left_meet_again),
+        cmocka_unit_test(where_the_operator_says_is_dialled_whoever_left_there),
         cmocka_unit_test(of_two_the_other_needs_no_witness),
         cmocka_unit_test(who_is_heard_by_a_third_is_not_declared_dead),
         cmocka_unit_test(one_cut_off_from_all_accuses_nobody),

@@ -86,10 +86,11 @@ static void part(struct sim *sim, uint64_t sides, bool parted)
             if (((sides >> a) & 1) != ((sides >> b) & 1)) sim_block(sim, a, b, parted);
 }
 
-/* One older disk at a time: what the only one that has it loses is lost. */
+/* One older disk in all: of two, each may have had what the other one lost. */
 static void roll_back(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
+    if (sim->rolled_back) return;
     if (!node->has_copy) {
         sim_disk_copy(&node->copy, &node->disk);
         node->copy.clean = false;
@@ -97,6 +98,7 @@ static void roll_back(struct sim *sim, size_t i)
         node->has_copy = true;
         return;
     }
+    sim->rolled_back = true;
     sim_kill(sim, i, false);
     sim_promises_rolled_back(sim, i, node->copied_at);
     sim_tell(sim, "n%zu goes on with its disk of %.3f s", i, (double)node->copied_at / 1e9);

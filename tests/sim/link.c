@@ -154,6 +154,7 @@ void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice addres
     struct sim_net *net = sim->net;
     bool is_there = to < sim->knobs.nodes && sim->nodes[to].engine != NULL;
     bool is_open = is_there && !net->lines[from][to].blocked && !net->lines[to][from].blocked;
+    sim_tell(sim, "n%zu dials n%zu%s", from, to, is_open ? "" : ", which is not to be reached");
     if (!is_open) {
         struct sim_event refused = meant_for(sim, from, SIM_EV_REFUSED);
         refused.a = id;

@@ -166,7 +166,8 @@ struct sim {
     struct sim_net *net;
     struct sim_twin *twin;
     struct sim_ledger *ledger;
-    bool troubled; /* things still go wrong */
+    bool troubled;    /* things still go wrong */
+    bool rolled_back; /* some disk was */
     uint64_t next_origin;
     uint64_t steps;
     uint64_t faults[SIM_FAULT_COUNT];
