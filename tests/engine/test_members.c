@@ -110,12 +110,13 @@ static void two_that_know_of_each_other_that_they_left_meet_again(void **state)
         net_run(net, 3 * S);
         leave_and_go(net, 1);
         size_t disk = net_batches(net, 0);
-        net_revive(net, 1, 101, net_batches(net, 1), 0);
+        net_revive(net, 1, 101, 0);
         net_run(net, 3 * S);
         leave_and_go(net, 0);
         net_kill(net, 1);
-        net_revive(net, 0, 200, disk, 0);
-        net_revive(net, 1, 101, net_batches(net, 1), joins);
+        net_shorten(net, 0, disk);
+        net_revive(net, 0, 200, 0);
+        net_revive(net, 1, 101, joins);
         net_run(net, 3 * S);
         for (size_t i = 0; i < 2; i++) {
             assert_int_equal(net_peers_up(net, i), 1);
