@@ -12,7 +12,7 @@
 struct sums {
     uint64_t seeds, virtual_ns, steps, dots, bytes, worst_ns;
     uint64_t faults[SIM_FAULT_COUNT];
-    uint64_t stats[64];
+    uint64_t stats[SIM_STATS];
     uint64_t traces[TLY_TRACE_COUNT];
 };
 
@@ -60,7 +60,7 @@ static void live(const struct options *options, uint64_t seed, struct sums *sums
     if (took > sums->worst_ns) sums->worst_ns = took;
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         sums->faults[i] += sim->faults[i];
-    for (size_t i = 0; i < 64; i++)
+    for (size_t i = 0; i < SIM_STATS; i++)
         sums->stats[i] += sim->stats[i];
     for (size_t i = 0; i < TLY_TRACE_COUNT; i++)
         sums->traces[i] += sim->traces[i];
@@ -86,10 +86,10 @@ static void report(const struct sums *sums, double cpu)
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         printf(" %s %llu;", sim_fault_words[i], (unsigned long long)sums->faults[i]);
     printf("\ncounted:");
-    for (size_t i = 0; i < sizeof stat_names / sizeof stat_names[0]; i++)
+    for (size_t i = 0; i < SIM_STATS; i++)
         if (sums->stats[i] > 0) printf(" %s %llu;", stat_names[i], (unsigned long long)sums->stats[i]);
     printf("\nnever seen:");
-    for (size_t i = 0; i < sizeof stat_names / sizeof stat_names[0]; i++)
+    for (size_t i = 0; i < SIM_STATS; i++)
         if (sums->stats[i] == 0) printf(" %s;", stat_names[i]);
     printf("\n");
 }

@@ -44,7 +44,8 @@ static void do_effect(struct sim *sim, size_t i, const struct tly_effect *effect
         sim_disk_append(sim, i, effect->number, effect->bytes);
         break;
     case TLY_DO_LEASE: sim_disk_lease(sim, i, effect->number); break;
-    case TLY_DO_WATCH: break;
+    case TLY_DO_WATCH:
+    case TLY_DO_ACKED: break;
     case TLY_DO_TRACE: tell_trace(sim, i, &effect->trace); break;
     }
 }

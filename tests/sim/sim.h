@@ -156,6 +156,10 @@ struct sim;
 
 /* ---- sim.c ---- */
 
+#define SIM_STAT_NAME(name, help) SIM_STAT_##name,
+enum { TLY_STATS(SIM_STAT_NAME) SIM_STATS };
+#undef SIM_STAT_NAME
+
 struct sim {
     struct sim_knobs knobs;
     struct test_rng rng;
@@ -171,7 +175,7 @@ struct sim {
     uint64_t next_origin;
     uint64_t steps;
     uint64_t faults[SIM_FAULT_COUNT];
-    uint64_t stats[64]; /* of ended processes, in the order of TLY_STATS */
+    uint64_t stats[SIM_STATS]; /* of ended processes, in the order of TLY_STATS */
     uint64_t traces[TLY_TRACE_COUNT];
 };
 
