@@ -23,8 +23,9 @@ static void add(struct sim_batches *batches, struct tly_slice bytes)
 
 static void shorten(struct sim_batches *batches, size_t count)
 {
-    while (batches->count > count)
-        free(batches->list[--batches->count].bytes);
+    for (size_t i = count; i < batches->count; i++)
+        free(batches->list[i].bytes);
+    if (count < batches->count) batches->count = count;
 }
 
 static void drop_first(struct sim_batches *batches, size_t count)
@@ -39,7 +40,8 @@ static void empty(struct sim_batches *batches)
 {
     shorten(batches, 0);
     free(batches->list);
-    *batches = (struct sim_batches){0};
+    batches->list = NULL;
+    batches->count = batches->capacity = 0;
 }
 
 static void copy_all(struct sim_batches *to, const struct sim_batches *from, size_t count)
@@ -188,7 +190,8 @@ static void publish(struct sim *sim, size_t i)
     node->batch_base -= from;
     for (size_t j = 0; j < node->promise_count; j++)
         if (node->promises[j].batches != 0)
-            node->promises[j].batches = node->promises[j].batches > from ? node->promises[j].batches - from : 1;
+            node->promises[j].batches =
+                node->promises[j].batches > from ? node->promises[j].batches - from : 1;
     sim_disk_end_image(node);
     sim_tell(sim, "n%zu: %zu batches take the place of %zu", i, disk->image.count, from);
     tell_stored(sim, i);

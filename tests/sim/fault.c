@@ -53,13 +53,14 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
 
 void sim_knobs_print(const struct sim_knobs *k)
 {
-    printf("seed %llu: %zu nodes, %llu s of trouble, a write each %llu ms, a fault each %llu ms, links %llu us "
-           "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, fsync %s;",
-           (unsigned long long)k->seed, k->nodes, (unsigned long long)(k->trouble_ns / SIM_S),
-           (unsigned long long)(k->write_gap_ns / SIM_MS), (unsigned long long)(k->fault_gap_ns / SIM_MS),
-           (unsigned long long)(k->delay_ns / SIM_US), (unsigned long long)(k->jitter_ns / SIM_US),
-           (unsigned long long)(k->disk_ns / SIM_US), (unsigned long long)(k->skew_ns / SIM_MS), k->grace_ms,
-           (unsigned long long)k->forget_after_ms, k->keys, k->fsync_always ? "always" : "interval");
+    printf(
+        "seed %llu: %zu nodes, %llu s of trouble, a write each %llu ms, a fault each %llu ms, links %llu us "
+        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, fsync %s;",
+        (unsigned long long)k->seed, k->nodes, (unsigned long long)(k->trouble_ns / SIM_S),
+        (unsigned long long)(k->write_gap_ns / SIM_MS), (unsigned long long)(k->fault_gap_ns / SIM_MS),
+        (unsigned long long)(k->delay_ns / SIM_US), (unsigned long long)(k->jitter_ns / SIM_US),
+        (unsigned long long)(k->disk_ns / SIM_US), (unsigned long long)(k->skew_ns / SIM_MS), k->grace_ms,
+        (unsigned long long)k->forget_after_ms, k->keys, k->fsync_always ? "always" : "interval");
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         if (k->weights[i] > 0) printf(" %s %u", sim_fault_words[i], k->weights[i]);
     printf("\n");

@@ -31,7 +31,7 @@ struct conn {
     uint64_t serial; /* 0: unused */
     size_t node[2];
     uint64_t id[2];
-    uint64_t ready_at; /* whoever dialled knows that it is there */
+    uint64_t ready_at;   /* whoever dialled knows that it is there */
     struct pipe pipe[2]; /* [i]: from end i to the other */
 };
 
@@ -158,7 +158,8 @@ void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice addres
     if (!is_open) {
         struct sim_event refused = meant_for(sim, from, SIM_EV_REFUSED);
         refused.a = id;
-        sim_push(sim, is_there ? sim_below(sim, TIMEOUT_MAX) + SIM_S : sim_below(sim, REFUSED_MAX) + 1, refused);
+        sim_push(sim, is_there ? sim_below(sim, TIMEOUT_MAX) + SIM_S : sim_below(sim, REFUSED_MAX) + 1,
+                 refused);
         return;
     }
     struct conn *conn = add_conn(net);
@@ -167,7 +168,8 @@ void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice addres
                           .node = {from, to},
                           .id = {id, net->next_accept++},
                           .ready_at = sim->now + back};
-    struct sim_event accept = meant_for(sim, to, SIM_EV_ACCEPT), connect = meant_for(sim, from, SIM_EV_CONNECT);
+    struct sim_event accept = meant_for(sim, to, SIM_EV_ACCEPT),
+                     connect = meant_for(sim, from, SIM_EV_CONNECT);
     accept.a = connect.a = conn->serial;
     conn->pipe[1].order_at = conn->ready_at;
     sim_push(sim, there, accept);
@@ -293,7 +295,8 @@ static void arrive(struct sim *sim, struct conn *conn, int end)
         end_end(sim, conn, 1 - end, 0);
         free_if_gone(conn);
     } else if (id != 0 && sim->nodes[receiver].engine != NULL) {
-        struct tly_event bytes = {.kind = TLY_BYTES, .conn = id, .bytes = tly_slice_of(piece->bytes, piece->n)};
+        struct tly_event bytes = {
+            .kind = TLY_BYTES, .conn = id, .bytes = tly_slice_of(piece->bytes, piece->n)};
         sim_step(sim, receiver, bytes);
     } else if (find_serial(sim->net, serial) != NULL) {
         /* Nobody reads there: the answer is a reset. */
@@ -320,9 +323,7 @@ void sim_net_event(struct sim *sim, const struct sim_event *event)
     int end = (int)event->b;
     switch (event->kind) {
     case SIM_EV_ACCEPT: tell_engine(sim, event->node, TLY_ACCEPTED, conn->id[1], 0); break;
-    case SIM_EV_CONNECT:
-        tell_engine(sim, event->node, TLY_CONNECTED, conn->id[0], 0);
-        break;
+    case SIM_EV_CONNECT: tell_engine(sim, event->node, TLY_CONNECTED, conn->id[0], 0); break;
     case SIM_EV_ARRIVE:
         if (event->c == conn->pipe[end].schedule) arrive(sim, conn, end);
         break;
@@ -356,7 +357,8 @@ void sim_tear_pair(struct sim *sim, size_t a, size_t b)
 {
     for (size_t i = 0; i < sim->net->count; i++) {
         struct conn *conn = &sim->net->conns[i];
-        bool is_theirs = (conn->node[0] == a && conn->node[1] == b) || (conn->node[0] == b && conn->node[1] == a);
+        bool is_theirs =
+            (conn->node[0] == a && conn->node[1] == b) || (conn->node[0] == b && conn->node[1] == a);
         if (conn->serial != 0 && is_theirs) tear(sim, conn);
     }
 }

@@ -49,8 +49,8 @@ static void keep(struct sim *sim, size_t i, const struct sim_promise *promise)
 {
     struct sim_ledger *ledger = sim->ledger;
     ledger->durable[promise->key] += promise->delta;
-    ledger->kept[i] = sim_grow(ledger->kept[i], &ledger->kept_capacity[i], ledger->kept_count[i],
-                               sizeof *ledger->kept[i]);
+    ledger->kept[i] =
+        sim_grow(ledger->kept[i], &ledger->kept_capacity[i], ledger->kept_count[i], sizeof *ledger->kept[i]);
     ledger->kept[i][ledger->kept_count[i]++] = *promise;
 }
 

@@ -22,14 +22,13 @@ static const char *const stat_names[] = {
 #undef STAT_NAME
 };
 
-static uint64_t running_seed;
+/* What is said when a seed aborts: a signal's handler may only write it. */
+static char abort_text[100];
+static volatile sig_atomic_t abort_text_n;
 
 static void on_abort(int signal_number)
 {
-    char text[100];
-    int n = snprintf(text, sizeof text, "seed %llu: aborted; again: tallysim --seed %llu --trace\n",
-                     (unsigned long long)running_seed, (unsigned long long)running_seed);
-    (void)!write(STDOUT_FILENO, text, (size_t)n);
+    (void)!write(STDOUT_FILENO, abort_text, (size_t)abort_text_n);
     (void)signal(signal_number, SIG_DFL);
     (void)raise(signal_number);
 }
@@ -41,7 +40,10 @@ struct options {
 
 static void live(const struct options *options, uint64_t seed, struct sums *sums)
 {
-    running_seed = seed;
+    unsigned long long number = seed;
+    abort_text_n = 0;
+    abort_text_n = snprintf(abort_text, sizeof abort_text,
+                            "seed %llu: aborted; again: tallysim --seed %llu --trace\n", number, number);
     struct sim_knobs knobs = sim_knobs_of(seed);
     if (options->nodes != 0) knobs.nodes = options->nodes;
     if (options->minutes != 0) knobs.trouble_ns = options->minutes * SIM_MIN;
@@ -118,10 +120,10 @@ static void help(void)
 static struct options parse(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},  {"count", required_argument, NULL, 'c'},
+        {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
         {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
-        {"trace", no_argument, NULL, 't'},       {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},        {0},
+        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},          {0},
     };
     struct options options = {.seed = 1, .count = 1};
     for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
@@ -154,7 +156,7 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < options.count; i++) {
         live(&options, options.seed + i, &sums);
         if (!options.quiet && options.count > 1 && i % 100 == 99) {
-            printf("%llu of %llu seeds\n", (unsigned long long)(i + 1), (unsigned long long)options.count);
+            printf("%llu of %llu seeds\n", (unsigned long long)i + 1, (unsigned long long)options.count);
             (void)fflush(stdout);
         }
     }

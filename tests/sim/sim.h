@@ -51,15 +51,15 @@ extern const char *const sim_fault_words[SIM_FAULT_COUNT];
 struct sim_knobs {
     uint64_t seed;
     size_t nodes;
-    uint64_t trouble_ns;      /* how long things go wrong */
-    uint64_t settle_ns;       /* in which the healed must agree */
-    uint64_t write_gap_ns;    /* between two writes of one node, on average */
-    uint64_t fault_gap_ns;    /* between two things that go wrong */
-    uint64_t delay_ns;        /* of a link, one way */
-    uint64_t jitter_ns;       /* more of it, at most */
-    uint64_t disk_ns;         /* until what is appended is written */
-    uint64_t skew_ns;         /* of a wall clock, at most */
-    uint32_t grace_ms;        /* tombstone_grace */
+    uint64_t trouble_ns;   /* how long things go wrong */
+    uint64_t settle_ns;    /* in which the healed must agree */
+    uint64_t write_gap_ns; /* between two writes of one node, on average */
+    uint64_t fault_gap_ns; /* between two things that go wrong */
+    uint64_t delay_ns;     /* of a link, one way */
+    uint64_t jitter_ns;    /* more of it, at most */
+    uint64_t disk_ns;      /* until what is appended is written */
+    uint64_t skew_ns;      /* of a wall clock, at most */
+    uint32_t grace_ms;     /* tombstone_grace */
     uint64_t forget_after_ms;
     size_t memory_max;
     unsigned keys; /* of each kind */
@@ -68,7 +68,7 @@ struct sim_knobs {
 };
 
 struct sim_knobs sim_knobs_of(uint64_t seed);
-void sim_knobs_print(const struct sim_knobs *knobs);
+void sim_knobs_print(const struct sim_knobs *k);
 
 /* ---- what happens ---- */
 
@@ -127,8 +127,8 @@ struct sim_promise {
 };
 
 struct sim_node {
-    struct tly_engine *engine; /* NULL: no process */
-    uint64_t process;          /* counts the processes */
+    struct tly_engine *engine;   /* NULL: no process */
+    uint64_t process;            /* counts the processes */
     bool paused, stopping, gone; /* gone: for good */
     uint64_t due;
     bool is_due_known;
@@ -199,26 +199,26 @@ uint64_t sim_gap(struct sim *sim, uint64_t mean);
 
 /* ---- node.c ---- */
 
-struct tly_time sim_time(const struct sim *sim, size_t node);
-void sim_step(struct sim *sim, size_t node, struct tly_event event);
-enum tly_result sim_ask(struct sim *sim, size_t node, struct tly_request *request, struct tly_reply *reply);
-void sim_start(struct sim *sim, size_t node);
+struct tly_time sim_time(const struct sim *sim, size_t i);
+void sim_step(struct sim *sim, size_t i, struct tly_event event);
+enum tly_result sim_ask(struct sim *sim, size_t i, struct tly_request *request, struct tly_reply *reply);
+void sim_start(struct sim *sim, size_t i);
 /* Without a word. power: what was not synced is lost, or some of it, and peers notice nothing. */
-void sim_kill(struct sim *sim, size_t node, bool power);
-void sim_stop(struct sim *sim, size_t node);
-void sim_stopped(struct sim *sim, size_t node);
-void sim_pause(struct sim *sim, size_t node, bool paused);
-bool sim_is_up(const struct sim *sim, size_t node);
+void sim_kill(struct sim *sim, size_t i, bool power);
+void sim_stop(struct sim *sim, size_t i);
+void sim_stopped(struct sim *sim, size_t i);
+void sim_pause(struct sim *sim, size_t i, bool paused);
+bool sim_is_up(const struct sim *sim, size_t i);
 /* The process goes; its numbers are kept. */
-void sim_end_process(struct sim *sim, size_t node);
+void sim_end_process(struct sim *sim, size_t i);
 
 /* ---- link.c ---- */
 
 struct sim_net *sim_net_new(void);
 void sim_net_free(struct sim_net *net);
-void sim_dial(struct sim *sim, size_t node, uint64_t conn, struct tly_slice address);
-void sim_send(struct sim *sim, size_t node, uint64_t conn, struct tly_slice bytes);
-void sim_close(struct sim *sim, size_t node, uint64_t conn);
+void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice address);
+void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes);
+void sim_close(struct sim *sim, size_t node, uint64_t id);
 void sim_net_event(struct sim *sim, const struct sim_event *event);
 /* All connections of a node end; silent: the others are not told. */
 void sim_tear_node(struct sim *sim, size_t node, bool silent);
@@ -233,15 +233,15 @@ uint64_t sim_net_bytes(const struct sim *sim);
 
 /* ---- disk.c ---- */
 
-void sim_disk_append(struct sim *sim, size_t node, uint64_t number, struct tly_slice batch);
-void sim_disk_lease(struct sim *sim, size_t node, uint64_t lease);
+void sim_disk_append(struct sim *sim, size_t i, uint64_t number, struct tly_slice batch);
+void sim_disk_lease(struct sim *sim, size_t i, uint64_t lease);
 void sim_disk_event(struct sim *sim, const struct sim_event *event);
-void sim_disk_fail(struct sim *sim, size_t node, bool fails);
+void sim_disk_fail(struct sim *sim, size_t i, bool fails);
 /* Before the start: what is there goes into the engine. */
-void sim_disk_replay(struct sim *sim, size_t node);
+void sim_disk_replay(struct sim *sim, size_t i);
 /* The process ended; power: so did the machine. */
-void sim_disk_crash(struct sim *sim, size_t node, bool power);
-void sim_disk_compact(struct sim *sim, size_t node);
+void sim_disk_crash(struct sim *sim, size_t i, bool power);
+void sim_disk_compact(struct sim *sim, size_t i);
 void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from);
 void sim_disk_free(struct sim_disk *disk);
 void sim_disk_end_image(struct sim_node *node);
@@ -250,12 +250,12 @@ void sim_disk_end_image(struct sim_node *node);
 
 struct sim_ledger *sim_ledger_new(void);
 void sim_ledger_free(struct sim_ledger *ledger);
-void sim_client(struct sim *sim, size_t node);
+void sim_client(struct sim *sim, size_t i);
 /* Promises that the disk keeps by now are kept; at a crash the others are open. */
-void sim_promises_stored(struct sim *sim, size_t node);
-void sim_promises_broken(struct sim *sim, size_t node, bool power);
+void sim_promises_stored(struct sim *sim, size_t i);
+void sim_promises_broken(struct sim *sim, size_t i, bool power);
 /* The node goes on with a disk of that time. */
-void sim_promises_rolled_back(struct sim *sim, size_t node, uint64_t at);
+void sim_promises_rolled_back(struct sim *sim, size_t i, uint64_t at);
 /* What a counter may read once all is known. */
 void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most);
 const char *sim_key(char kind, unsigned key, char text[24]);

@@ -230,7 +230,8 @@ static bool may_have_ended(const struct twin_dot *it, uint64_t now_ms)
 {
     const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
     if (it->dot.op == TLY_REMOVE) return false;
-    if (strategy->expired != NULL && strategy->expired(&it->dot, now_ms, TLY_MAX_SKEW_NS / SIM_MS)) return true;
+    if (strategy->expired != NULL && strategy->expired(&it->dot, now_ms, TLY_MAX_SKEW_NS / SIM_MS))
+        return true;
     uint64_t deadline = 0;
     if (it->strategy == TLY_LWW) deadline = it->dot.num[0];
     if (it->strategy == TLY_EPOCH_SUM && it->dot.num[0] == 0) deadline = it->dot.num[3];
@@ -265,7 +266,8 @@ static bool goes_with_its_life(const struct twin_key *key)
 }
 
 /* For whoever wants to know why something did not hold. */
-static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it, const struct tly_entry_view *view)
+static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it,
+                     const struct tly_entry_view *view)
 {
     const struct sim_twin *twin = sim->twin;
     const struct tly_engine *engine = sim->nodes[node].engine;
@@ -280,7 +282,8 @@ static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it, co
         struct tly_forget_view forgetting;
         tly_engine_forgetting(sim->nodes[i].engine, &forgetting);
         sim_tell(sim, "n%zu: forgotten %llu", i, (unsigned long long)forgetting.forgotten);
-        if (tly_engine_entry(sim->nodes[i].engine, tly_slice_of(key->bytes, key->n), &other) != TLY_OK) continue;
+        if (tly_engine_entry(sim->nodes[i].engine, tly_slice_of(key->bytes, key->n), &other) != TLY_OK)
+            continue;
         for (size_t j = 0; j < other.count; j++)
             tell_dot(sim, "has", &other.dots[j]);
     }
@@ -349,7 +352,8 @@ static struct tly_entry_view entry_at(struct sim *sim, size_t node, const struct
 {
     struct tly_entry_view view;
     sim->nodes[node].is_due_known = false;
-    if (tly_engine_entry(sim->nodes[node].engine, tly_slice_of(key->bytes, key->n), &view) == TLY_OK) return view;
+    if (tly_engine_entry(sim->nodes[node].engine, tly_slice_of(key->bytes, key->n), &view) == TLY_OK)
+        return view;
     return (struct tly_entry_view){0};
 }
 
