@@ -54,7 +54,7 @@ void sim_disk_free(struct sim_disk *disk)
 {
     empty(&disk->image);
     empty(&disk->log);
-    *disk = (struct sim_disk){0};
+    memset(disk, 0, sizeof *disk);
 }
 
 /* As a copy of the files would be: what was written. */
