@@ -95,11 +95,6 @@ static void make_engine(struct sim *sim, size_t i)
     sim_claim(sim, result == TLY_OK, "n%zu: no engine: %s", i, tly_result_text(result));
 }
 
-static uint64_t choose_origin(struct sim *sim, const struct sim_disk *disk)
-{
-    return disk->clean && disk->origin != 0 ? disk->origin : sim_below(sim, UINT64_MAX - 1) + 1;
-}
-
 void sim_start(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
@@ -111,13 +106,15 @@ void sim_start(struct sim *sim, size_t i)
     sim_disk_replay(sim, i);
 
     struct tly_time now = sim_time(sim, i);
-    uint64_t origin = choose_origin(sim, disk);
+    bool goes_on = disk->clean && disk->origin != 0;
+    uint64_t origin = goes_on ? disk->origin : sim_below(sim, UINT64_MAX - 1) + 1;
     disk->lease = (disk->lease > now.wall_ns ? disk->lease : now.wall_ns) + TLY_CLOCK_LEASE_NS;
-    sim_tell(sim, "n%zu starts as %llx%s", i, (unsigned long long)origin, disk->clean ? " again" : "");
+    sim_tell(sim, "n%zu starts as %llx%s", i, (unsigned long long)origin, goes_on ? " again" : "");
     disk->origin = origin;
     disk->clean = false;
     sim_step(sim, i, (struct tly_event){.kind = TLY_LEASED, .number = disk->lease});
-    enum tly_result result = tly_engine_start(node->engine, origin, now);
+    enum tly_result result = goes_on ? tly_engine_resume(node->engine, origin, true, now)
+                                     : tly_engine_start(node->engine, origin, now);
     sim_claim(sim, result == TLY_OK, "n%zu does not start: %s", i, tly_result_text(result));
     /* Everybody knows the first two. */
     for (size_t j = 0; j < 2 && j < sim->knobs.nodes; j++) {
@@ -193,8 +190,11 @@ void sim_stopped(struct sim *sim, size_t i)
     sim_step(sim, i, (struct tly_event){.kind = TLY_STORED, .number = disk->log.count - node->batch_base});
     sim_promises_stored(sim, i);
     sim_promises_broken(sim, i, true);
+    /* A life that was begun while running is not in the MANIFEST. */
+    struct tly_node_view view;
+    tly_engine_node(node->engine, false, &view);
     sim_end_process(sim, i);
-    disk->clean = true;
+    disk->clean = view.origin == disk->origin;
     sim_tear_node(sim, i, false);
     sim_tell(sim, "n%zu has stopped", i);
 }
