@@ -254,6 +254,13 @@ static void flush_disk(struct tly_engine *e)
     }
 }
 
+bool tly_flush_to_disk(struct tly_engine *e)
+{
+    if (!e->has_store) return true;
+    flush_disk(e);
+    return !e->dump.active && !tly_ormap_is_unsealed(e->map) && !tly_follower_is_behind(&e->disk);
+}
+
 void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 {
     if (batch > e->batch) batch = e->batch;

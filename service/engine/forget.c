@@ -282,7 +282,6 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e)
 static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
-    if (tly_image_holds(e)) return;
     struct tly_ended ended = {
         .upto = f->f_ripe,
         .now_ms = tly_forget_now_ms(e),
@@ -322,7 +321,9 @@ void tly_forget_tick(struct tly_engine *e)
     f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS;
     begin_anew_if_closed(e);
     if (tly_flush_seal(e) != TLY_OK) return;
-    sweep_ended(e);
+    /* What goes unheard by the own disk leaves there what it had replaced, under marks that say otherwise. */
+    bool may_go = !tly_image_holds(e) && tly_flush_to_disk(e);
+    if (may_go) sweep_ended(e);
     if (!has_work(e)) return;
     ripen(e);
     tly_lives_step(e);
@@ -330,7 +331,7 @@ void tly_forget_tick(struct tly_engine *e)
     publish_if_worth(e);
     forget_who_is_gone(e);
     if (f->resync) tly_snap_resync(e);
-    if (tly_image_holds(e)) return;
+    if (!may_go) return;
     struct tly_forgotten forgotten = tly_ormap_forget(e->map, f->f_ripe, TLY_FORGET_RECORDS);
     e->stats.removes_forgotten += forgotten.dropped;
     if (!forgotten.done) f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS / 10;

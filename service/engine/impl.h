@@ -659,6 +659,8 @@ void tly_flush_part_sent(struct tly_engine *e, struct conn *conn);
 enum tly_result tly_flush_seal(struct tly_engine *e) TLY_MUST_CHECK;
 uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);
+/* Hands the store whatever it has not been handed; false: it takes no more for now. */
+bool tly_flush_to_disk(struct tly_engine *e);
 
 /* time.c */
 /* What to take for the time when the machine says this. */

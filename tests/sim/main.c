@@ -35,6 +35,7 @@ static void on_abort(int signal_number)
 
 struct options {
     uint64_t seed, count, minutes, nodes;
+    const char *watched;
     bool trace, quiet;
 };
 
@@ -49,6 +50,7 @@ static void live(const struct options *options, uint64_t seed, struct sums *sums
     if (options->minutes != 0) knobs.trouble_ns = options->minutes * SIM_MIN;
     if (options->trace) sim_knobs_print(&knobs);
     struct sim *sim = sim_new(&knobs);
+    sim->watched = options->watched;
     sim_run(sim, sim->now + knobs.trouble_ns);
     sim_mend(sim);
     uint64_t took = sim_check_end(sim);
@@ -114,6 +116,7 @@ static void help(void)
          "  --minutes M  of trouble, whatever the seed says\n"
          "  --nodes N    whatever the seed says\n"
          "  --trace      tell all that happens\n"
+         "  --watch KEY  tell what each node holds of it whenever that changes (to look may change the course)\n"
          "  --quiet      no dots for progress");
 }
 
@@ -122,7 +125,7 @@ static struct options parse(int argc, char **argv)
     static const struct option names[] = {
         {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
         {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
-        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'},
+        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'}, {"watch", required_argument, NULL, 'w'},
         {"help", no_argument, NULL, 'h'},          {0},
     };
     struct options options = {.seed = 1, .count = 1};
@@ -134,6 +137,7 @@ static struct options parse(int argc, char **argv)
         case 'n': options.nodes = number_of(optarg); break;
         case 't': options.trace = true; break;
         case 'q': options.quiet = true; break;
+        case 'w': options.watched = optarg; break;
         case 'h': help(); exit(0);
         default: help(); exit(2);
         }

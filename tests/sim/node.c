@@ -40,6 +40,7 @@ static void do_effect(struct sim *sim, size_t i, const struct tly_effect *effect
     case TLY_DO_SEND: sim_send(sim, i, effect->conn, effect->bytes); break;
     case TLY_DO_CLOSE: sim_close(sim, i, effect->conn); break;
     case TLY_DO_APPEND:
+        if (sim->watched != NULL) sim_tell(sim, "n%zu appends batch %llu, %zu bytes", i, (unsigned long long)effect->number, effect->bytes.n);
         sim_twin_learn(sim, i, effect->bytes);
         sim_disk_append(sim, i, effect->number, effect->bytes);
         break;
@@ -60,6 +61,7 @@ void sim_step(struct sim *sim, size_t i, struct tly_event event)
     sim_claim(sim, result == TLY_OK, "n%zu did not take an event: %s", i, tly_result_text(result));
     for (size_t j = 0; j < effects.count; j++)
         do_effect(sim, i, &effects.list[j]);
+    if (sim->watched != NULL) sim_twin_watch(sim, i, sim->watched);
 }
 
 enum tly_result sim_ask(struct sim *sim, size_t i, struct tly_request *request, struct tly_reply *reply)

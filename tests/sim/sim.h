@@ -150,6 +150,7 @@ struct sim_node {
     struct sim_promise *promises;
     size_t promise_count, promise_capacity;
     int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
+    uint64_t watched;           /* print of what it holds of the watched key */
 };
 
 struct sim;
@@ -162,6 +163,7 @@ enum { TLY_STATS(SIM_STAT_NAME) SIM_STATS };
 
 struct sim {
     struct sim_knobs knobs;
+    const char *watched; /* a key of which all changes are told; NULL: none. To look may move versions. */
     struct test_rng rng;
     uint64_t now, seq;
     struct sim_event *queue;
@@ -268,6 +270,8 @@ void sim_twin_free(struct sim_twin *twin);
 void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch);
 /* So many of the dots, chosen by chance: whoever claims one by its mark has it, or something that makes it redundant. */
 void sim_twin_check_marks(struct sim *sim, size_t node, size_t count);
+/* Tells what a node holds of a key when that is no longer what it was. */
+void sim_twin_watch(struct sim *sim, size_t node, const char *name);
 void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b);
 void sim_twin_installed(struct sim *sim, size_t node);
 size_t sim_twin_count(const struct sim *sim);

@@ -384,6 +384,24 @@ void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b)
     }
 }
 
+void sim_twin_watch(struct sim *sim, size_t node, const char *name)
+{
+    const struct sim_twin *twin = sim->twin;
+    for (size_t i = 0; i < twin->key_count; i++) {
+        const struct twin_key *key = &twin->keys[i];
+        if (key->n != strlen(name) || memcmp(key->bytes, name, key->n) != 0) continue;
+        struct tly_entry_view view = entry_at(sim, node, key);
+        uint64_t print = hash_key(tly_slice_of(view.dots, view.count * sizeof *view.dots));
+        if (print == sim->nodes[node].watched) continue;
+        sim->nodes[node].watched = print;
+        char what[24];
+        (void)snprintf(what, sizeof what, "n%zu now", node);
+        if (view.count == 0) sim_tell(sim, "%s: nothing of %s", what, name);
+        for (size_t j = 0; j < view.count; j++)
+            tell_dot(sim, what, &view.dots[j]);
+    }
+}
+
 void sim_twin_check_marks(struct sim *sim, size_t node, size_t count)
 {
     struct sim_twin *twin = sim->twin;
