@@ -82,6 +82,23 @@ static bool said_by(struct tly_engine *e, uint64_t origin, uint64_t *number, str
     return elements % 4 == 1 && cursor->result == TLY_OK;
 }
 
+static bool has_said(struct tly_engine *e)
+{
+    uint64_t number;
+    struct tly_cursor cursor;
+    size_t lives;
+    return said_by(e, tly_ormap_origin(e->map), &number, &cursor, &lives);
+}
+
+void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
+{
+    uint8_t own[KEY_BYTES];
+    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
+    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map)))) return;
+    e->forget.asked = true;
+    e->forget.step_at = e->now.mono_ns;
+}
+
 bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
                      uint64_t *mark)
 {
@@ -186,7 +203,8 @@ static uint64_t wanted(const struct tly_engine *e)
 
 /*
  * A number is worth saying when it lets something go that the last one did not. And whoever has said nothing since something came to wait
- * must say something: its own mark would else stay below it everywhere.
+ * must say something: its own mark would else stay below it everywhere. So must whoever has said nothing in this life while others wait: what
+ * they have yet to forget may be gone here.
  */
 static void publish_if_worth(struct tly_engine *e)
 {
@@ -195,10 +213,12 @@ static void publish_if_worth(struct tly_engine *e)
     uint64_t print = put_closed(e, &e->body, &count), number = tly_forget_number(e), want = wanted(e);
     bool lets_go = e->forget.number < want && number >= want;
     bool is_behind = want > tly_ormap_mark(e->map, tly_ormap_origin(e->map));
-    if (e->body.result == TLY_OK && (lets_go || is_behind || print != e->forget.told_print)) {
+    bool is_mute = e->forget.asked && !has_said(e);
+    if (e->body.result == TLY_OK && (lets_go || is_behind || is_mute || print != e->forget.told_print)) {
         e->forget.told_print = print;
         publish(e, number, tly_buf_slice(&e->body), count);
     }
+    e->forget.asked = is_mute && !has_said(e);
     tly_buf_clear(&e->body);
 }
 
@@ -302,7 +322,7 @@ static bool has_work(const struct tly_engine *e)
 {
     const struct forgetting *f = &e->forget;
     return tly_ormap_removes(e->map) > 0 || f->closed_count > 0 || f->ended_newest != 0 || f->resync ||
-           f->wanted_name[0] != '\0';
+           f->asked || f->wanted_name[0] != '\0';
 }
 
 static void begin_anew_if_closed(struct tly_engine *e)

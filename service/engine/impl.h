@@ -351,6 +351,7 @@ struct forgetting {
     uint64_t grace_ns, forget_after_ns;
     uint64_t step_at;
     uint64_t number, told_print; /* as last published */
+    bool asked;                  /* some other has published, and waits for us to */
     uint64_t f, f_next, f_next_at, f_ripe;
     uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
@@ -789,6 +790,8 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 /* forget.c */
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
 void tly_forget_tick(struct tly_engine *e);
+/* A key that may be another's number has come, or was here at the start. */
+void tly_forget_learn(struct tly_engine *e, struct tly_slice key);
 uint64_t tly_forget_deadline(const struct tly_engine *e);
 /* Whether a peer is a member that is waited for. */
 bool tly_forget_counts(const struct peer *peer);
