@@ -66,7 +66,8 @@ bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin)
     uint32_t number = tly_map_life_find(map, origin);
     if (number == TLY_NO_LIFE || number == map->own) return false;
     const struct tly_map_life *life = &map->lives[number];
-    if (life->state != TLY_LIFE_RETIRED || !tly_ormap_is_spent(map, origin)) return false;
+    bool is_unused = life->mark == 0 && life->floor == 0;
+    if (!(life->state == TLY_LIFE_RETIRED || is_unused) || !tly_ormap_is_spent(map, origin)) return false;
     if (map->lost < life->mark) map->lost = life->mark;
     tly_map_life_drop(map, number);
     return true;

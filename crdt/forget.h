@@ -34,7 +34,7 @@ void tly_ormap_retire_life(struct tly_ormap *map, uint64_t origin, struct tly_ve
 struct tly_life tly_ormap_life_kept(const struct tly_ormap *map, size_t i);
 /* Whether no dot of a life stands here. */
 bool tly_ormap_is_spent(const struct tly_ormap *map, uint64_t origin);
-/* Drops the record of a retired life that has no dot here; false when it has, or is not retired. */
+/* Drops the record of a life that has no dot here and is retired, or of which nothing was ever heard; false when it is neither. */
 bool tly_ormap_drop_life(struct tly_ormap *map, uint64_t origin);
 
 /* What is known of all that is no longer here. */

@@ -217,6 +217,8 @@ static enum tly_result go_on(struct tly_engine *e)
     e->life.first = tly_ormap_clock(e->map)->last + 1;
     if (tly_ormap_mark(e->map, meanwhile) != 0)
         result = tly_lives_close(e, meanwhile, tly_slice_text(e->name));
+    else if (tly_ormap_drop_life(e->map, meanwhile)) /* else all would wait for ever to hear of it */
+        tly_exports_fail(e);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }
 
