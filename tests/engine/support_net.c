@@ -257,7 +257,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
         case TLY_DO_APPEND:
             add_batch(&net->nodes[node].batches, &net->nodes[node].batch_count, effect->bytes);
             assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);
-            stored = effect->number;
+            if (!net->nodes[node].store_held) stored = effect->number;
             break;
         case TLY_DO_LEASE:
             leased = effect->number;

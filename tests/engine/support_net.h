@@ -97,6 +97,8 @@ size_t net_woken(const struct net *net, size_t node);
 
 /* Injects an event of one's own making. */
 void net_event(struct net *net, size_t node, struct tly_event event);
+/* From now on batches do not count as stored, so that no more come after a while; or they do again, and those before too. */
+void net_hold_store(struct net *net, size_t node, bool held);
 /* Batches that a node with a store gave out, in order; they count as stored at once unless held. */
 size_t net_batches(const struct net *net, size_t node);
 /* Leases that it asked to be made durable. */

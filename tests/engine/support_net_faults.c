@@ -87,3 +87,11 @@ void net_listen(struct net *net, net_tap *tap, void *context)
     net->tap = tap;
     net->tap_context = context;
 }
+
+void net_hold_store(struct net *net, size_t node, bool held)
+{
+    struct node *it = &net->nodes[node];
+    it->store_held = held;
+    uint64_t given = it->batch_count - it->batches_before;
+    if (!held && given > 0) net_event(net, node, (struct tly_event){.kind = TLY_STORED, .number = given});
+}

@@ -40,6 +40,7 @@ struct node {
     struct batch *batches;
     size_t batch_count, woken;
     size_t batches_before; /* of its earlier lives */
+    bool store_held;       /* batches are taken and never called stored */
     size_t leases;
 };
 

@@ -308,6 +308,102 @@ static void a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone(void **s
     }
 }
 
+/* ---- what would come back ---- */
+
+static uint64_t f_of(struct net *net, size_t node)
+{
+    struct tly_forget_view view;
+    tly_engine_forgetting(net_node(net, node), &view);
+    return view.f;
+}
+
+static uint64_t origin_of(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, node), false, &view);
+    return view.origin;
+}
+
+/* What a disk that is behind was not handed stays in memory: else what it had replaced would be back after a restart, for ever. */
+static void nothing_goes_that_the_own_disk_was_not_handed(void **state)
+{
+    struct net *net = some_nodes(2);
+    put(net, 0, "kv:a", "x");
+    net_run(net, S);
+    net_hold_store(net, 1, true);
+    for (int i = 0; i < 400; i++) {
+        net_add_to(net, 0, "c", 1);
+        net_run(net, 50 * MS);
+    }
+    del(net, 0, "kv:a");
+    net_run(net, 10 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    assert_int_equal(removes(net, 1), 1);
+    net_hold_store(net, 1, false);
+    net_run(net, 4 * GRACE);
+    assert_int_equal(removes(net, 1), 0);
+    uint64_t origin = origin_of(net, 1);
+    net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, S);
+    net_kill(net, 1);
+    net_go_on(net, 1, origin, 1);
+    net_run(net, 4 * GRACE);
+    assert_false(holds(net, 1, "kv:a"));
+    claim_equal(net, 2);
+    net_free(net);
+}
+
+/* Who has nothing to forget says no number of its own accord, and a REMOVE that comes back from a disk waits for all numbers. */
+static void who_said_nothing_yet_is_asked(void **state)
+{
+    struct net *net = some_nodes(2);
+    put(net, 0, "kv:a", "x");
+    del(net, 0, "kv:a");
+    net_run(net, 4 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    net_add_with(net, (struct tly_engine_config){.has_store = true, .tombstone_grace_ms = GRACE_MS}, 1);
+    net_run(net, 4 * GRACE);
+    uint64_t origin = origin_of(net, 0);
+    net_event(net, 0, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, S);
+    net_kill(net, 0);
+    net_go_on(net, 0, origin, 2);
+    assert_int_equal(removes(net, 0), 1);
+    net_run(net, 8 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    claim_equal(net, 3);
+    /* Once is enough. */
+    uint64_t before = net_stats(net, 0).writes + net_stats(net, 1).writes + net_stats(net, 2).writes;
+    size_t rounds = net_stats(net, 0).rounds_sent;
+    net_run(net, 20 * GRACE);
+    assert_int_equal(net_stats(net, 0).writes + net_stats(net, 1).writes + net_stats(net, 2).writes, before);
+    assert_int_equal(net_stats(net, 0).rounds_sent, rounds);
+    net_free(net);
+}
+
+/* A life that went on made another while it was in question, and nothing in that. */
+static void a_life_made_for_nothing_holds_nothing_up(void **state)
+{
+    struct net *net = some_nodes(2);
+    put(net, 0, "kv:a", "x");
+    net_run(net, S);
+    uint64_t origin = origin_of(net, 1);
+    net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, S);
+    net_kill(net, 1);
+    net_go_on(net, 1, origin, 1);
+    net_run(net, 5 * S);
+    assert_int_equal(origin_of(net, 1), origin);
+    del(net, 0, "kv:a");
+    net_run(net, 4 * GRACE);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(f_of(net, i) > 0);
+        assert_int_equal(removes(net, i), 0);
+    }
+    claim_equal(net, 2);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +416,9 @@ int main(void)
         cmocka_unit_test(a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on),
         cmocka_unit_test(a_node_that_crashes_a_thousand_times_leaves_little),
         cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone),
+        cmocka_unit_test(nothing_goes_that_the_own_disk_was_not_handed),
+        cmocka_unit_test(who_said_nothing_yet_is_asked),
+        cmocka_unit_test(a_life_made_for_nothing_holds_nothing_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
