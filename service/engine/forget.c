@@ -94,7 +94,7 @@ void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
 {
     uint8_t own[KEY_BYTES];
     if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
-    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map)))) return;
+    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
     e->forget.asked = true;
     e->forget.step_at = e->now.mono_ns;
 }
