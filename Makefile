@@ -314,12 +314,13 @@ clean: ## remove build/
 # tools/check builds what it is asked to check, runs it, prints a line for each
 # thing and ends with the counts.
 
+SIM_SECONDS ?= 600
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-long lint format fuzz coverage
+.PHONY: check-sim check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
-check: ## everything that must pass: unit, corpora, models, some planted faults, e2e (release and asan), lint
+check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
-	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora models e2e laws lint
+	$(CHECK) -v 'release$(CLANG) asan$(CLANG)' unit corpora models sim e2e laws lint
 
 check-unit: ## unit tests of this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' unit
@@ -375,6 +376,12 @@ check-long: check-kills ## check-kills, and check's tests with longer laws (TALL
 	@tools/bootstrap test
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint
+
+check-sim: ## live through bad days on every core for SIM_SECONDS (600) of CPU each, new seeds each time
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release build/release$(CLANG)/tallysim
+	@tests/sim/run build/release$(CLANG) seeds
+	@tests/sim/run build/release$(CLANG) campaign $(SIM_SECONDS)
 
 check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
 	@tools/bootstrap test

@@ -34,7 +34,7 @@ static void on_abort(int signal_number)
 }
 
 struct options {
-    uint64_t seed, count, minutes, nodes;
+    uint64_t seed, count, seconds, minutes, nodes;
     const char *watched;
     bool trace, quiet;
 };
@@ -109,15 +109,17 @@ static uint64_t number_of(const char *text)
 
 static void help(void)
 {
-    puts("tallysim [--seed N] [--count N] [--minutes M] [--nodes N] [--trace]\n"
-         "  lives through bad days, one a seed, and ends with 1 when something did not hold\n"
-         "  --seed N     the first seed (1)\n"
-         "  --count N    so many seeds (1)\n"
-         "  --minutes M  of trouble, whatever the seed says\n"
-         "  --nodes N    whatever the seed says\n"
-         "  --trace      tell all that happens\n"
-         "  --watch KEY  tell what each node holds of it whenever that changes (to look may change the course)\n"
-         "  --quiet      no dots for progress");
+    puts(
+        "tallysim [--seed N] [--count N | --seconds S] [--minutes M] [--nodes N] [--trace]\n"
+        "  lives through bad days, one a seed, and ends with 1 when something did not hold\n"
+        "  --seed N     the first seed (1)\n"
+        "  --count N    so many seeds (1)\n"
+        "  --seconds S  as many seeds as so many seconds of the CPU are enough for\n"
+        "  --minutes M  of trouble, whatever the seed says\n"
+        "  --nodes N    whatever the seed says\n"
+        "  --trace      tell all that happens\n"
+        "  --watch KEY  tell what each node holds of it whenever that changes (to look may change the course)\n"
+        "  --quiet      no dots for progress");
 }
 
 static struct options parse(int argc, char **argv)
@@ -125,7 +127,8 @@ static struct options parse(int argc, char **argv)
     static const struct option names[] = {
         {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
         {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
-        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'}, {"watch", required_argument, NULL, 'w'},
+        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'},
+        {"watch", required_argument, NULL, 'w'},   {"seconds", required_argument, NULL, 'S'},
         {"help", no_argument, NULL, 'h'},          {0},
     };
     struct options options = {.seed = 1, .count = 1};
@@ -133,6 +136,7 @@ static struct options parse(int argc, char **argv)
         switch (c) {
         case 's': options.seed = number_of(optarg); break;
         case 'c': options.count = number_of(optarg); break;
+        case 'S': options.seconds = number_of(optarg); break;
         case 'm': options.minutes = number_of(optarg); break;
         case 'n': options.nodes = number_of(optarg); break;
         case 't': options.trace = true; break;
@@ -157,7 +161,7 @@ int main(int argc, char **argv)
     (void)signal(SIGSEGV, on_abort);
     sim_tell_all(options.trace);
     double from = cpu_s();
-    for (uint64_t i = 0; i < options.count; i++) {
+    for (uint64_t i = 0; options.seconds > 0 ? cpu_s() < (double)options.seconds : i < options.count; i++) {
         live(&options, options.seed + i, &sums);
         if (!options.quiet && options.count > 1 && i % 100 == 99) {
             printf("%llu of %llu seeds\n", (unsigned long long)i + 1, (unsigned long long)options.count);
