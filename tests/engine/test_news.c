@@ -202,6 +202,68 @@ static void who_does_not_know_of_news_gets_none(void **state)
     net_free(net);
 }
 
+/* Whether a node takes one such row from its one peer, outside a round. */
+static enum tly_result admitted(struct net *net, size_t node, uint64_t origin, uint64_t ts)
+{
+    struct tly_engine *e = net_node(net, node);
+    struct tly_row row = {.key = tly_slice_text("ctr:x"),
+                          .strategy_id = TLY_EPOCH_SUM,
+                          .dot = {.version = {ts, origin}, .op = TLY_PUT, .num = {0, 0, 1, 0}}};
+    struct tly_part part = {.rows = &row, .row_count = 1};
+    e->conns[0]->news.lacks = false;
+    return tly_news_admit(e, e->conns[0], &part);
+}
+
+static bool says_it_lacks(struct net *net, size_t node)
+{
+    return net_node(net, node)->conns[0]->news.lacks;
+}
+
+/*
+ * Of another life, not newer than all that was forgotten, or from the future: the source passes it over and then takes no mark; at the
+ * joiner it ends the session, for no chunk will have it.
+ */
+static void only_what_is_the_peers_own_and_new_is_news(void **state)
+{
+    (void)state;
+    struct net *net = joined(200);
+    uint64_t wall = net_time(net, 0).wall_ns, origins[2];
+    for (size_t i = 0; i < 2; i++)
+        origins[i] = tly_ormap_origin(net_node(net, i)->map);
+    for (size_t i = 0; i < 2; i++) { /* nothing is under way yet */
+        assert_int_equal(admitted(net, i, origins[1 - i], wall), TLY_MORE);
+        assert_false(says_it_lacks(net, i));
+    }
+    while (net_node(net, 1)->coming.install == NULL)
+        net_run(net, MS);
+    uint64_t forgotten = net_node(net, 1)->coming.forgotten;
+    assert_true(forgotten > 0 && forgotten < wall);
+    for (size_t i = 0; i < 2; i++) {
+        const enum tly_result unfit = i == 0 ? TLY_MORE : TLY_BAD_MESSAGE,
+                              ahead = i == 0 ? TLY_MORE : TLY_CLOCK_AHEAD;
+        assert_int_equal(admitted(net, i, origins[1 - i], forgotten + 1), TLY_OK);
+        assert_false(says_it_lacks(net, i));
+        assert_int_equal(admitted(net, i, origins[1 - i], forgotten), unfit);
+        assert_true(says_it_lacks(net, i));
+        assert_int_equal(admitted(net, i, origins[i], wall), unfit);
+        assert_int_equal(admitted(net, i, 4711, wall), unfit);
+        assert_int_equal(admitted(net, i, origins[1 - i], wall + 3600 * S), ahead);
+        assert_true(says_it_lacks(net, i));
+    }
+    /* What it passed over is not covered by the joiner's word. */
+    struct tly_engine *e = net_node(net, 0);
+    struct tly_buf body;
+    tly_buf_init(&body, &e->mem, 64);
+    tly_news_put(&body, wall);
+    assert_int_equal(tly_news_ended(e, e->conns[0], tly_buf_slice(&body)), TLY_OK);
+    assert_true(tly_ormap_mark(e->map, origins[1]) < wall);
+    e->conns[0]->news.lacks = false;
+    assert_int_equal(tly_news_ended(e, e->conns[0], tly_buf_slice(&body)), TLY_OK);
+    assert_int_equal(tly_ormap_mark(e->map, origins[1]), wall);
+    tly_buf_fini(&body);
+    net_free(net);
+}
+
 /* A chunk in columns takes less; who does not know of them gets rows. */
 static uint64_t bulk_bytes(bool columns)
 {
@@ -266,6 +328,7 @@ int main(void)
         cmocka_unit_test(a_cut_loses_no_news),
         cmocka_unit_test(what_is_deleted_meanwhile_stays_deleted),
         cmocka_unit_test(who_does_not_know_of_news_gets_none),
+        cmocka_unit_test(only_what_is_the_peers_own_and_new_is_news),
         cmocka_unit_test(chunks_are_columns_or_rows),
         cmocka_unit_test(a_chunk_that_does_not_stand_alone_is_refused),
     };
