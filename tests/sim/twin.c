@@ -247,6 +247,8 @@ static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, u
     tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct twin_dot *other = &twin->dots[i - 1];
+        /* One shard's deadline is the whole counter's. */
+        if (strategy->own_shards && may_have_ended(other, now_ms)) return true;
         if (other != it && !tly_dominates(strategy, &other->dot, &it->dot)) continue;
         if (may_have_ended(other, now_ms)) return true;
         if (other->dot.op != TLY_REMOVE) continue;
