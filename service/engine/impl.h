@@ -320,8 +320,10 @@ struct peer {
     enum member_state state;
     uint64_t member_origin, incarnation; /* as its key says */
     uint64_t suspect_at;                 /* since when it is suspected */
-    uint64_t vouched;                    /* when others last heard it, by their word */
-    uint64_t probed_at, probe_nonce;     /* others were asked at that time; 0: no probe is under way */
+    uint64_t vouched; /* when others last heard it, by their word; or since when it is to be heard */
+    unsigned
+        contradicted; /* how often it has shown, since it was last heard, that it had been suspected wrongly */
+    uint64_t probed_at, probe_nonce; /* others were asked at that time; 0: no probe is under way */
     unsigned probes, answers;
     uint64_t ring_hash;
     bool is_linked; /* by the rule of the ring */

@@ -117,17 +117,26 @@ size_t tly_member_count(const struct tly_engine *e)
     return count;
 }
 
+/* It is given the time of a silence from now on, also if it has only just made itself heard through others. */
+static void give_time(const struct tly_engine *e, struct peer *peer, const struct member *member)
+{
+    bool is_back = peer->state != MEMBER_ALIVE && member->state == MEMBER_ALIVE;
+    if (!peer->is_member || is_back) peer->vouched = e->now.mono_ns;
+    bool was_accused = peer->state == MEMBER_SUSPECT || peer->state == MEMBER_DEAD;
+    if (is_back && was_accused && peer->member_origin == member->origin) peer->contradicted++;
+}
+
 /* Takes over what the list says of a peer; tells of every change. */
 static void change_state(struct tly_engine *e, struct peer *peer, const struct member *member)
 {
     enum member_state old = peer->state, new = (enum member_state)member->state;
+    give_time(e, peer, member);
     peer->member_origin = member->origin;
     peer->incarnation = member->incarnation;
     if (peer->is_member && old == new) return;
     peer->state = new;
     e->ring_changed = true;
     if (new == MEMBER_SUSPECT) peer->suspect_at = e->now.mono_ns;
-    if (!peer->is_member) peer->vouched = e->now.mono_ns; /* it is given the time of a silence from now on */
     if (peer->is_member || new != MEMBER_ALIVE)
         tly_fx_trace(e, TLY_TRACE_MEMBER, peer->name, tly_slice_text(tly_member_word(new)));
     peer->is_member = true;

@@ -99,6 +99,9 @@ void tly_ring_update(struct tly_engine *e)
         size_t place = place_of(e->numbers, n, peer->ring_hash), count = in_ring ? n : n + 1;
         /* One who is not in it is thought to stand there: whoever comes behind moves on by one. */
         size_t mine = !in_ring && peer->ring_hash < own_hash ? own + 1 : own;
-        peer->is_linked = count <= e->mesh_max || tly_ring_links(mine, place, count);
+        bool linked = count <= e->mesh_max || tly_ring_links(mine, place, count);
+        if (linked && !peer->is_linked)
+            peer->vouched = e->now.mono_ns; /* there is to be a connection first */
+        peer->is_linked = linked;
     }
 }

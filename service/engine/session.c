@@ -600,6 +600,7 @@ void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice
     e->stats.bytes_received += bytes.n;
     if (conn->peer != NULL) {
         conn->peer->last_heard = e->now.mono_ns;
+        conn->peer->contradicted = 0;
         conn->peer->bytes_received += bytes.n;
     }
     while (bytes.n > 0) {

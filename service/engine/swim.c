@@ -7,6 +7,10 @@
  *       ^                                                         |                   |
  *       +------------- its own word, with a higher incarnation ---+-------------------+
  *
+ * In a ring a member is watched by those that are linked to it. They have no neighbour in common with it who could bear witness; but
+ * whoever else is linked to it hears of the suspicion, and so does the member itself, within a few hops, and its contradiction comes
+ * back as fast. Whoever is not linked goes by the list.
+ *
  * What is said of a member is said in its key sys:member:NAME, so it spreads and is refuted as any lww dot.  A verdict
  * frees nothing: it only tells who is to be counted on.
  */
@@ -21,6 +25,8 @@
 /* A step that comes so much later than it was due shows that this node was away, not the others. */
 #define AWAY_NS NS_PER_S
 #define SLOW_MAX 8
+/* Who was contradicted waits twice as long each time, up to 2^this. */
+#define CONTRADICTED_MAX 6
 #define CHECK_NS (NS_PER_S / 2)
 
 static uint64_t stretched(const struct tly_engine *e, uint64_t ns)
@@ -33,10 +39,36 @@ static uint64_t heard_at(const struct peer *peer)
     return peer->vouched > peer->last_heard ? peer->vouched : peer->last_heard;
 }
 
+/* How long it may be silent before it is asked after: ever longer if its link alone is broken. */
+static uint64_t patience(const struct tly_engine *e, const struct peer *peer)
+{
+    unsigned often = peer->contradicted < CONTRADICTED_MAX ? peer->contradicted : CONTRADICTED_MAX;
+    return stretched(e, SILENT_NS) << often;
+}
+
+static bool is_watched(const struct tly_engine *e, const struct peer *peer)
+{
+    return tly_member_counts(peer) && peer->state != MEMBER_DEAD && peer->is_linked && !e->leaving;
+}
+
+static bool was_heard(const struct tly_engine *e, uint64_t at)
+{
+    return e->now.mono_ns - at < stretched(e, SILENT_NS + PROBE_WAIT_NS);
+}
+
+/* Whether the list can have changed lately: somebody who would have said so was heard. */
+static bool hears_anybody(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->conn_count; i++)
+        if (e->conns[i]->state == CONN_UP && was_heard(e, e->conns[i]->last_heard)) return true;
+    return false;
+}
+
 bool tly_member_is_reachable(const struct tly_engine *e, const struct peer *peer)
 {
-    return tly_member_counts(peer) && peer->state != MEMBER_DEAD &&
-           e->now.mono_ns - heard_at(peer) < stretched(e, SILENT_NS + PROBE_WAIT_NS);
+    if (!tly_member_counts(peer) || peer->state == MEMBER_DEAD) return false;
+    if (was_heard(e, heard_at(peer))) return true;
+    return !peer->is_linked && peer->state == MEMBER_ALIVE && hears_anybody(e);
 }
 
 /* ---- asking others ---- */
@@ -131,8 +163,8 @@ static void judge_probe(struct tly_engine *e, struct peer *peer)
 static void check_peer(struct tly_engine *e, struct peer *peer)
 {
     uint64_t now = e->now.mono_ns;
-    if (!tly_member_counts(peer) || peer->state == MEMBER_DEAD) return;
-    if (now - heard_at(peer) < stretched(e, SILENT_NS)) {
+    if (!is_watched(e, peer)) return;
+    if (now - heard_at(peer) < patience(e, peer)) {
         peer->probed_at = 0;
     } else if (peer->state == MEMBER_SUSPECT) {
         if (now - peer->suspect_at >= stretched(e, SUSPICION_NS)) accuse(e, peer, MEMBER_DEAD);
@@ -168,9 +200,12 @@ static void come_back(struct tly_engine *e)
 
 void tly_swim_wake(struct tly_engine *e)
 {
-    if (e->now.mono_ns <= e->due || e->now.mono_ns - e->due <= AWAY_NS) return;
-    come_back(e);
-    e->due = e->now.mono_ns;
+    uint64_t now = e->now.mono_ns;
+    if (now <= e->due || now - e->due <= AWAY_NS) return;
+    /* Whatever has come since the last tick may have put off what was due then; 0 is for something that was asked just now. */
+    uint64_t at = tly_engine_deadline(e);
+    if (at != 0 && at <= now && now - at > AWAY_NS) come_back(e);
+    e->due = at > now ? at : now;
 }
 
 void tly_swim_next(struct tly_engine *e)
@@ -192,8 +227,8 @@ uint64_t tly_swim_deadline(const struct tly_engine *e)
     uint64_t at = TLY_NEVER;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (!tly_member_counts(peer) || peer->state == MEMBER_DEAD || e->leaving) continue;
-        uint64_t due = heard_at(peer) + stretched(e, SILENT_NS);
+        if (!is_watched(e, peer)) continue;
+        uint64_t due = heard_at(peer) + patience(e, peer);
         if (due < e->swim_at) due = e->swim_at;
         if (due < at) at = due;
     }

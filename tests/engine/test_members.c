@@ -201,6 +201,19 @@ static void a_paused_node_refutes_and_loses_nothing(void **state)
     net_free(net);
 }
 
+static void who_is_idle_has_not_been_stopped(void **state)
+{
+    struct net *net = mesh(4);
+    net_run(net, 300 * S);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(net_stats(net, i).pauses, 0);
+    /* Else it would take its time to believe that another is gone. */
+    net_kill(net, 3);
+    net_run(net, 15 * S);
+    assert_string_equal(view_of(net, 0, 3).state, "dead");
+    net_free(net);
+}
+
 static void what_was_said_of_an_earlier_life_is_refuted_too(void **state)
 {
     struct net *net = mesh(3);
@@ -263,6 +276,120 @@ static void everybody_is_reached_in_few_hops(void **state)
     assert_true(hops_of(64) <= 6);
     assert_true(hops_of(256) <= 8);
     assert_true(hops_of(1024) <= 10);
+}
+
+/* ---- life in a ring ---- */
+
+#define RING 20
+
+/* So many nodes, far beyond their mesh_max, each where it belongs. */
+static struct net *ring_of(size_t nodes)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < nodes; i++)
+        net_add_with(net, (struct tly_engine_config){.mesh_max = 4}, i == 0 ? 0 : 1);
+    net_run(net, 60 * S);
+    return net;
+}
+
+static uint64_t suspicions(struct net *net, size_t nodes)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < nodes; i++)
+        count += net_stats(net, i).suspicions;
+    return count;
+}
+
+/* Of those that are alive, who says this of it, and how many hold it for reachable. */
+static size_t saying(struct net *net, size_t from, size_t to, size_t about, const char *state)
+{
+    size_t count = 0;
+    for (size_t i = from; i < to; i++)
+        count += i != about && strcmp(view_of(net, i, about).state, state) == 0;
+    return count;
+}
+
+static size_t reaching(struct net *net, size_t from, size_t to, size_t about)
+{
+    size_t count = 0;
+    for (size_t i = from; i < to; i++)
+        count += i != about && view_of(net, i, about).reachable;
+    return count;
+}
+
+static void in_a_ring_nobody_is_suspected_and_idle_is_silent(void **state)
+{
+    struct net *net = ring_of(RING);
+    uint64_t dots = 0, after = 0, bytes = net_bytes(net);
+    for (size_t i = 0; i < RING; i++)
+        dots += net_stats(net, i).dots_sent;
+    net_run(net, 120 * S);
+    for (size_t i = 0; i < RING; i++)
+        after += net_stats(net, i).dots_sent;
+    assert_int_equal(after, dots);
+    assert_int_equal(suspicions(net, RING), 0);
+    assert_true((net_bytes(net) - bytes) / 120 / net_connections(net) < 40);
+    for (size_t i = 0; i < RING; i++)
+        assert_int_equal(reaching(net, 0, RING, i), RING - 1);
+    net_free(net);
+}
+
+static void in_a_ring_a_kill_is_known_to_all_within_15_s(void **state)
+{
+    struct net *net = ring_of(RING);
+    net_kill(net, 7);
+    net_run(net, 15 * S);
+    assert_int_equal(saying(net, 0, 7, 7, "dead"), 7);
+    assert_int_equal(saying(net, 8, RING, 7, "dead"), RING - 8);
+    for (size_t i = 0; i < RING; i++)
+        assert_true(i == 7 || saying(net, 0, 7, i, "dead") == 0);
+    net_free(net);
+}
+
+/* Two neighbours that cannot reach each other, and one who is linked to neither knows nothing of it. */
+static void in_a_ring_a_broken_link_is_no_verdict_and_soon_no_news(void **state)
+{
+    struct net *net = ring_of(RING);
+    size_t other = 1;
+    while (!view_of(net, 0, other).linked)
+        other++;
+    net_block(net, 0, other, true);
+    for (int i = 0; i < 1200; i++) {
+        net_run(net, S);
+        assert_int_equal(saying(net, 0, RING, 0, "dead") + saying(net, 0, RING, other, "dead"), 0);
+    }
+    assert_in_range(suspicions(net, RING), 3, 24); /* after 5 s, 10 s, 20 s, … 320 s, by either */
+    net_add_to(net, 0, "k", 1);
+    net_run(net, S);
+    assert_int_equal(net_read(net, other, "k"), 1);
+    net_block(net, 0, other, false);
+    net_run(net, 60 * S);
+    assert_true(view_of(net, 0, other).up);
+    net_free(net);
+}
+
+static void a_ring_in_two_halves_knows_it_and_is_one_again(void **state)
+{
+    struct net *net = ring_of(RING);
+    for (size_t a = 0; a < RING / 2; a++)
+        for (size_t b = RING / 2; b < RING; b++)
+            net_block(net, a, b, true);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < RING; i++) {
+        bool low = i < RING / 2;
+        assert_int_equal(reaching(net, 0, RING / 2, i), low ? RING / 2 - 1 : 0);
+        assert_int_equal(reaching(net, RING / 2, RING, i), low ? 0 : RING / 2 - 1);
+        net_add_to(net, i, "k", 1);
+    }
+    for (size_t a = 0; a < RING / 2; a++)
+        for (size_t b = RING / 2; b < RING; b++)
+            net_block(net, a, b, false);
+    net_run(net, 90 * S);
+    for (size_t i = 0; i < RING; i++) {
+        assert_int_equal(net_read(net, i, "k"), RING);
+        assert_int_equal(saying(net, 0, RING, i, "alive"), RING - 1);
+    }
+    net_free(net);
 }
 
 /* Whether every pair of the first n nodes is linked as both ends' own views say. */
@@ -335,9 +462,14 @@ int main(void)
         cmocka_unit_test(who_is_heard_by_a_third_is_not_declared_dead),
         cmocka_unit_test(one_cut_off_from_all_accuses_nobody),
         cmocka_unit_test(a_paused_node_refutes_and_loses_nothing),
+        cmocka_unit_test(who_is_idle_has_not_been_stopped),
         cmocka_unit_test(what_was_said_of_an_earlier_life_is_refuted_too),
         cmocka_unit_test(both_ends_agree_on_each_link),
         cmocka_unit_test(everybody_is_reached_in_few_hops),
+        cmocka_unit_test(in_a_ring_nobody_is_suspected_and_idle_is_silent),
+        cmocka_unit_test(in_a_ring_a_kill_is_known_to_all_within_15_s),
+        cmocka_unit_test(in_a_ring_a_broken_link_is_no_verdict_and_soon_no_news),
+        cmocka_unit_test(a_ring_in_two_halves_knows_it_and_is_one_again),
         cmocka_unit_test(seventeen_are_a_ring_and_sixteen_again_a_mesh),
         cmocka_unit_test(many_converge_over_a_ring),
     };
