@@ -316,7 +316,7 @@ clean: ## remove build/
 
 SIM_SECONDS ?= 600
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-long lint format fuzz coverage
+.PHONY: check-sim check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -364,6 +364,17 @@ check-memory: ## a node at memory_max under 10M distinct keys, its memory measur
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release all
 	@TALLY_MEMORY_KEYS=10000000 TALLY_MEMORY_MB=512 TALLY_SCENE_S=1200 tests/e2e/run build/release$(CLANG) 19
+
+check-hole: ## a peer that hears nothing for a minute at 50,000 writes/s, another stopped for two (minutes)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release all
+	@TALLY_HOLE_S=60 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 60
+	@TALLY_FREEZE_S=120 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 61
+
+check-joiner: ## a snapshot of a million keys under 10,000 writes/s, its link cut twice (minutes)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release all
+	@TALLY_JOINER_KEYS=1000000 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 62
 
 check-fuzz: ## replay the fuzz corpora with this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' corpora

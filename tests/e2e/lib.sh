@@ -318,6 +318,34 @@ wait_equal() {
     wait_until are_equal "$@"
 }
 
+# --- links -----------------------------------------------------------------
+
+declare -A over=()
+
+# start_link NAME TARGET [OPTION OF TALLY-LINK]...: one that leads to this address; its own is ${over[NAME]}.
+start_link() {
+    local name=$1 target=$2 line said
+    shift 2
+    mkfifo "$name.ready"
+    "$TALLY_BUILD/tally-link" -c "$PWD/$name.control" "$@" "127.0.0.1:0=$target" >"$name.ready" &
+    helpers+=($!)
+    exec {said}<"$name.ready"
+    read -r line <&"$said"
+    [[ $line =~ ^ready\ 127.0.0.1:([0-9]+)= ]] || fail "tally-link says: $line"
+    # For scenes.
+    # shellcheck disable=SC2034
+    over[$name]=127.0.0.1:${BASH_REMATCH[1]}
+}
+
+# tell_link NAME COMMAND: its answer.
+tell_link() {
+    python3 -c 'import socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect(sys.argv[1])
+link.sendall(sys.argv[2].encode() + b"\n")
+print(link.makefile().readline().rstrip())' "$1.control" "$2"
+}
+
 # --- the end ---------------------------------------------------------------
 
 stop_all() {
