@@ -871,6 +871,8 @@ enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct t
 enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
 /* Asks an up peer for a snapshot. */
 void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why);
+/* Whether this node is being brought up itself. */
+bool tly_snap_is_asking(const struct tly_engine *e);
 /* Asks somebody, unless that is under way. */
 void tly_snap_resync(struct tly_engine *e);
 /* Whether the snapshot that is being taken in comes on this connection. */

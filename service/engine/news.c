@@ -37,7 +37,7 @@ void tly_news_begin(const struct tly_engine *e, struct conn *conn)
     struct tly_mark *from = &conn->out.news_from;
     if (from->origin == 0) *from = news->from;
     if (from->origin != now.origin) *from = now;
-    news->gives = may_give(e, conn);
+    news->gives = may_give(e, conn) && !tly_snap_is_asking(e);
     news->at = *from;
     news->is_whole = true;
 }
@@ -56,7 +56,8 @@ void tly_news_answer(struct tly_engine *e, struct conn *conn)
     struct snap_news *news = &conn->news;
     const struct snap_in *in = &e->coming;
     uint64_t own = tly_ormap_origin(e->map);
-    news->gives = may_give(e, conn);
+    /* What is unsealed cannot be looked at, and may have been sealed before. */
+    news->gives = may_give(e, conn) && tly_flush_seal(e) == TLY_OK;
     if (!news->gives) return;
     uint64_t known = tly_install_known(in->install, own);
     /* What is not newer than all that was forgotten there may go when the snapshot is installed, so nobody must have heard it. */
@@ -139,9 +140,10 @@ void tly_news_end(struct tly_engine *e, struct conn *conn)
 
 /* ---- taking ---- */
 
-static bool from_joiner(const struct conn *conn)
+/* Who is being brought up itself will be replaced, so what it has heard of a joiner it may lose again. */
+static bool from_joiner(const struct tly_engine *e, const struct conn *conn)
 {
-    return conn->below && conn->out.begun;
+    return conn->below && conn->out.begun && !tly_snap_is_asking(e);
 }
 
 /*
@@ -157,7 +159,8 @@ static enum tly_result unfit(const struct tly_engine *e, struct conn *conn, enum
 enum tly_result tly_news_admit(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
 {
     bool to_joiner = tly_snap_is_bringing(e, conn);
-    if (!conn->news.is_known || (!from_joiner(conn) && !to_joiner)) return TLY_MORE;
+    if (conn->below && conn->out.begun && tly_snap_is_asking(e)) conn->news.lacks = true;
+    if (!conn->news.is_known || (!from_joiner(e, conn) && !to_joiner)) return TLY_MORE;
     uint64_t forgotten = to_joiner ? e->coming.forgotten : tly_ormap_bounds(e->map).forgotten;
     for (size_t i = 0; i < part->row_count; i++) {
         const struct tly_row *row = &part->rows[i];
@@ -189,7 +192,7 @@ enum tly_result tly_news_ended(struct tly_engine *e, struct conn *conn, struct t
     if (!tly_clock_admits(tly_ormap_clock(e->map), mark.ts)) return TLY_OK;
     if (tly_snap_is_bringing(e, conn))
         tly_install_reached(e->coming.install, mark.origin, mark.ts);
-    else if (from_joiner(conn))
+    else if (from_joiner(e, conn))
         result = tly_part_mark(e, conn, mark);
     return result;
 }

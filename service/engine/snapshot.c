@@ -281,7 +281,7 @@ static void put_resumption(struct tly_engine *e, enum tly_cold_start why)
                                               .key = tly_slice_of(in->key, in->key_bytes)});
 }
 
-static bool asks_already(const struct tly_engine *e)
+bool tly_snap_is_asking(const struct tly_engine *e)
 {
     for (size_t i = 0; i < e->conn_count; i++)
         if (e->conns[i]->asked) return true;
@@ -290,7 +290,7 @@ static bool asks_already(const struct tly_engine *e)
 
 void tly_snap_resync(struct tly_engine *e)
 {
-    for (size_t i = 0; i < e->conn_count && !asks_already(e); i++) {
+    for (size_t i = 0; i < e->conn_count && !tly_snap_is_asking(e); i++) {
         struct conn *conn = e->conns[i];
         if (conn->state == CONN_UP && !conn->below && conn->snapshots) tly_snap_ask(e, conn, TLY_COLD_FLOOR);
     }
@@ -329,7 +329,7 @@ enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, str
     enum tly_cold_start why = told.reason;
     conn->below = false;
     if (why != TLY_COLD_FORGOTTEN) {
-        if (!asks_already(e)) tly_snap_ask(e, conn, why);
+        if (!tly_snap_is_asking(e)) tly_snap_ask(e, conn, why);
         e->forget.resync = true; /* another is asked when this one fails */
         return TLY_OK;
     }
