@@ -258,8 +258,12 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(call objects,$(SRC_replay)) $(STACK_shell)
 endif
 	$(call link,$(LIBS_shell))
 
-$(BENCHES): $(B)/%: $(B)/%.o $(B)/bench/support.a $(STACK_shell)
+# One of them runs whole clusters in virtual time, which is what the tests of the engine have.
+VIRTUAL := $(B)/bench/overshoot
+$(filter-out $(VIRTUAL),$(BENCHES)): $(B)/%: $(B)/%.o $(B)/bench/support.a $(STACK_shell)
 	$(call link,$(LIBS_shell) $(LIBS_ctl))
+$(VIRTUAL): $(B)/%: $(B)/%.o $(B)/bench/support.a $(B)/tests/engine/helpers.a $(B)/tests/support.a $(STACK_shell)
+	$(call link,$(LIBS_test) $(LIBS_shell))
 
 # Loaded into a program that is tested, whatever that was made with.
 $(PRELOADS): $(B)/%.so: %.c $(B)/flags
@@ -280,7 +284,8 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-thinlink
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-thinlink \
+    bench-overshoot
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
@@ -296,6 +301,7 @@ bench-memory: ## memory per counter, beside a redis-server
 bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, recovery
 bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
+bench-overshoot: ## by how much a limit is passed over several nodes, beside what is published, in virtual time
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
 bench $(BENCH_EACH):
 	@tools/bootstrap test

@@ -78,6 +78,16 @@ static const struct tly_ctl_verb verbs[] = {
       {.name = "algorithm", .value = "a name"},
       {.name = "burst", .value = "a number"},
       {.name = "hits", .value = "a number"}}},
+    {"limit",
+     "list | show NAME",
+     "the named limits; by how much one can be passed now, and why",
+     "The bound holds for each key and window: no more than the limit and it are admitted by all nodes together. Beside it stands\n"
+     "what it follows from: members, how fast the others count, how old what is known of them is.\n"
+     "Exit status 1: there is no limit of this name.\n",
+     1,
+     2,
+     tly_ctl_limit,
+     {{0}}},
     {"export",
      "[PREFIX] [--store DIR] [-o FILE]",
      "all dots, or those of keys with a prefix, into a file",

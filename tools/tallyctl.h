@@ -8,6 +8,7 @@
  *     tallyctl_verbs.c     get, incr, check
  *     tallyctl_node.c      status, peers
  *     tallyctl_doctor.c    doctor
+ *     tallyctl_limit.c     limit
  *     tallyctl_watch.c     watch
  *     tallyctl_follow.c    follow
  *     tallyctl_json.c      text that nobody has checked into JSON
@@ -172,6 +173,7 @@ enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_ar
 enum tly_ctl_exit tly_ctl_forget(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_limit(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_export(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_backup(const struct tly_ctl *ctl, const struct tly_ctl_args *args);

@@ -59,8 +59,11 @@ static inline void resolve(struct tly_engine *e, const struct tly_check *check,
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
     if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
+    if (asked->ask.rate->mode == TLY_CAPPED && !e->cluster_now.joined) tly_standing_look(e);
     asked->ask.hits = check->hits;
     asked->ask.now_ns = e->cluster_ns;
+    asked->ask.heat = e->heat;
+    asked->ask.cluster = &e->cluster_now;
 }
 
 static inline void seek(const struct tly_engine *e, struct asked *asked)
@@ -88,6 +91,8 @@ static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool 
     bool refuses = e->on_full == TLY_ON_FULL_REFUSE && !shadow;
     *verdict = (struct tly_verdict){
         .full = true,
+        .reason = TLY_REASON_MEMORY,
+        .mode = rate->mode,
         .shadow = shadow && e->on_full == TLY_ON_FULL_REFUSE,
         .code = refuses ? TLY_CODE_OVER : TLY_CODE_OK,
         .limit = rate->limit,
@@ -121,6 +126,7 @@ static enum tly_result answer_unasked(struct tly_engine *e, enum tly_result resu
                                       struct tly_verdict *verdict)
 {
     *verdict = (struct tly_verdict){.code = result == TLY_NO_LIMIT ? TLY_CODE_UNKNOWN : TLY_CODE_OK};
+    if (result == TLY_NO_LIMIT) verdict->reason = TLY_REASON_UNKNOWN;
     e->stats.checks_unknown += result == TLY_NO_LIMIT;
     return result;
 }

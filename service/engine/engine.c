@@ -117,6 +117,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;
     e->link_budget = config->link_budget;
+    e->horizon_ns = config->horizon_ns;
     e->random = config->seed;
     e->late.session = config->seed + config->now.wall_ns;
     e->has_store = config->has_store;
@@ -141,6 +142,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     enum tly_result result = named ? make_map(e, config) : TLY_BAD_MESSAGE;
     if (result == TLY_OK) result = make_streams(e, &config->hash_key);
     if (result == TLY_OK) result = tly_near_init(e);
+    if (result == TLY_OK) result = tly_standing_init(e);
     if (result != TLY_OK) {
         tly_engine_free(e);
         return result;
@@ -180,6 +182,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_parts_free(e->parts);
     tly_names_free(e->names);
     tly_rules_free(e->rules);
+    tly_heat_free(e->heat);
     tly_ormap_free(e->map);
     tly_mem_free(&e->mem, e->examiner, sizeof *e->examiner);
     tly_registry_free(e->registry);
@@ -190,6 +193,7 @@ void tly_engine_free(struct tly_engine *e)
 void tly_engine_check(const struct tly_engine *e)
 {
     tly_ormap_check(e->map);
+    tly_heat_check(e->heat);
     assert(e->stored <= e->batch && e->ticket_count <= TLY_BATCHES_MAX);
     assert(e->budget.ceiling == TLY_NO_CEILING && e->budget.used >= tly_ormap_bytes(e->map));
     for (size_t i = 0; i < e->conn_count; i++) {
@@ -364,6 +368,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_time_judge(e);
     tly_watch_tick(e);
     tly_acks_step(e);
+    tly_standing_step(e, event->kind == TLY_TICK || event->kind == TLY_CLOSED);
     if (event->kind == TLY_TICK) tly_swim_next(e);
     *effects = tly_fx_take(e);
     return e->arena.result == TLY_OK && effects->list != NULL ? TLY_OK : TLY_NOMEM;

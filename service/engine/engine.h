@@ -19,6 +19,7 @@
 #include "wire/message.h"
 
 struct tly_engine;
+struct tly_hot;
 
 /* What becomes of a check whose key is new and does not fit into memory_max. */
 enum tly_on_full { TLY_ON_FULL_ADMIT, TLY_ON_FULL_REFUSE };
@@ -37,6 +38,8 @@ struct tly_engine_config {
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t memory_max;        /* bytes that the engine may hold; 0: no end */
     enum tly_on_full on_full;
+    /* How long what others were last known to count is carried forward; 0: three flushes, at least 300 ms; 1: not at all. */
+    uint64_t horizon_ns;
     uint64_t max_skew_ns; /* 0: TLY_MAX_SKEW_NS */
     /* A wall before this is wrong for certain: that of the members is taken then. */
     uint64_t wall_earliest_ns;
@@ -192,8 +195,47 @@ bool tly_engine_is_stored(const struct tly_engine *engine, uint64_t ticket);
 
 enum tly_verdict_code { TLY_CODE_OK, TLY_CODE_OVER, TLY_CODE_UNKNOWN };
 
+struct tly_verdict;
+
+/* What refused, or would without shadow. X(NAME, "word") */
+#define TLY_REASONS(X)                                                                        \
+    X(NONE, "none")           /* nothing */                                                   \
+    X(UNKNOWN, "no_limit")    /* there is no limit of that name; nothing was counted */       \
+    X(LIMIT, "limit")         /* what is known to be used */                                  \
+    X(PROJECTED, "projected") /* … and what others have probably counted since */           \
+    X(WAITING, "waiting")     /* this node's share of what is left over */                    \
+    X(CAPPED, "capped")       /* the cap on what others have not heard of */                  \
+    X(JOINING, "joining")     /* this node does not know yet what the others know */          \
+    X(SHARE, "share")         /* members cannot be reached: only the others' part is there */ \
+    X(PARTITION, "partition") /* members cannot be reached: nothing is admitted */            \
+    X(MEMORY, "memory_full")  /* the key is new and memory_max is reached */
+
+enum tly_reason {
+#define TLY_REASON_ENUM(name, word) TLY_REASON_##name,
+    TLY_REASONS(TLY_REASON_ENUM)
+#undef TLY_REASON_ENUM
+        TLY_REASON_COUNT
+};
+
+const char *tly_reason_word(enum tly_reason reason);
+
+/* The reason of a verdict as a sentence that adds up, of up to so many bytes with its end. */
+#define TLY_WHY_BYTES_MAX 320
+size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char text[TLY_WHY_BYTES_MAX]);
+
+/* As a bound: there is none. */
+#define TLY_BOUND_NONE UINT64_MAX
+
 struct tly_verdict {
     enum tly_verdict_code code;
+    enum tly_reason reason;
+    enum tly_mode mode;
+    uint64_t bound;   /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
+    uint64_t used;    /* units that are known, these hits among them if they were admitted */
+    uint64_t own;     /* … of the window, by this node, if has_own */
+    uint64_t ahead;   /* units that others have probably counted beyond */
+    uint64_t unheard; /* of own: not every member is known to have heard of them */
+    bool has_own;
     uint64_t limit;          /* units; for a token bucket its burst */
     uint64_t remaining;      /* never negative */
     uint64_t reset_ms;       /* until the count is back to nothing if nobody comes */
@@ -469,6 +511,36 @@ void tly_engine_forgetting(const struct tly_engine *engine, struct tly_forget_vi
 /* The i-th of so many lives; origin 0: none any more. */
 size_t tly_engine_lives(const struct tly_engine *engine);
 struct tly_life tly_engine_life(const struct tly_engine *engine, size_t i);
+
+/* How hard a limit is now, and what that follows from. */
+struct tly_limit_view {
+    const struct tly_rule *rule;
+    uint64_t bound; /* the greatest of its keys'; TLY_BOUND_NONE: no end */
+    size_t members, lost,
+        ended;   /* members that count, those of them that cannot be reached, lives that ended lately */
+    bool joined; /* this node knows what the others knew when they came to know it */
+    uint64_t flush_ns, horizon_ns;
+    size_t watched;       /* of its keys: those that came near the limit, or are capped */
+    struct tly_slice key; /* of those, the one with that bound; empty: none */
+    struct tly_hot *hot;  /* … for tly_engine_limit_other */
+};
+
+/* What is known here of another life that counts in that key. */
+struct tly_limit_other {
+    struct tly_slice node;   /* its name; empty: not known, or several */
+    uint64_t origin;         /* 0: several */
+    uint64_t rate_per_1000s; /* units */
+    uint64_t units;          /* of the window, as known */
+    uint64_t staleness_ns;   /* of that knowledge */
+    uint64_t unseen;         /* the most that was not known here, in this window and the one before it */
+};
+
+/* TLY_OK, TLY_NO_LIMIT; the view is good until the next call of anything. */
+enum tly_result tly_engine_limit(struct tly_engine *engine, struct tly_slice name, struct tly_time now,
+                                 struct tly_limit_view *view) TLY_MUST_CHECK;
+/* The i-th other; false: there are no more. */
+bool tly_engine_limit_other(const struct tly_engine *engine, const struct tly_limit_view *view, size_t i,
+                            struct tly_limit_other *other);
 
 void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);

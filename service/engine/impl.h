@@ -10,12 +10,13 @@
  *     archive.c   exports, and archives that are applied
  *     room.c      what memory_max leaves room for     watch.c     who is told of changes
  *     part.c      parts of streams, protocol version 2
+ *     bounds.c    how hard each limit is now
  *     acked.c     how far what was written has come
  *     feed.c      the feed over questions and answers: sync; feed_give.c: what is handed out
  *     lives.c     the ends of lives (sys:closed:)    forget.c    F (sys:stable:), what is forgotten, members that are
  *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
  *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
- *     life.c      which life this node speaks as
+ *     life.c      which life this node speaks as      standing.c  where it stands among the members, for limits
  *
  *     a connection's states
  *
@@ -416,7 +417,7 @@ struct tly_engine {
     char name[TLY_NAME_BYTES_MAX + 1];
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char address[TLY_ADDRESS_BYTES_MAX + 1];
-    uint64_t flush_ns, link_budget;
+    uint64_t flush_ns, link_budget, horizon_ns;
     struct near_limit *near_limits; /* TLY_NEAR_KEPT; NULL: there is no budget */
     uint64_t random;
     enum tly_on_full on_full;
@@ -493,10 +494,16 @@ struct tly_engine {
     struct tly_buf part;
     struct tly_round_writer writer;
     struct tly_parts *parts;
-    struct columns columns;                          /* NULL until a snapshot needs them */
-    struct tly_names *names;                         /* of all that is sent in streams */
-    uint32_t names_max;                              /* the least that any peer holds */
-    uint32_t table;                                  /* what this node holds of each stream that it reads */
+    struct columns columns;             /* NULL until a snapshot needs them */
+    struct tly_names *names;            /* of all that is sent in streams */
+    uint32_t names_max;                 /* the least that any peer holds */
+    uint32_t table;                     /* what this node holds of each stream that it reads */
+    struct tly_heat *heat;              /* keys near their limits */
+    struct tly_cluster_now cluster_now; /* as of the last tick */
+    uint64_t heard;                     /* by every member, of this life; if heard_known */
+    bool heard_known;
+    uint64_t joined_as, joining_as; /* lives; 0: none */
+    uint64_t joining_since, known_since;
     struct tly_span span;                            /* the window of the last check that had one */
     const struct tly_rule *recent[TLY_RULES_RECENT]; /* found lately; NULL: none. They end with the rules */
     uint8_t key[TLY_KEY_BYTES_MAX];
@@ -717,6 +724,15 @@ void tly_life_refused(struct tly_engine *e);
 void tly_life_judge(struct tly_engine *e);
 uint64_t tly_life_deadline(const struct tly_engine *e);
 
+/* standing.c */
+enum tly_result tly_standing_init(struct tly_engine *e) TLY_MUST_CHECK;
+/* At the end of a step; looks: at the members too, who may be lost. */
+void tly_standing_step(struct tly_engine *e, bool looks);
+/* At once. */
+void tly_standing_look(struct tly_engine *e);
+/* For how long what others count is carried forward. */
+uint64_t tly_standing_horizon(const struct tly_engine *e);
+
 /* ring.c */
 /* Works out is_linked of every peer, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
@@ -756,6 +772,8 @@ enum tly_result tly_member_say(struct tly_engine *e, struct peer *peer,
                                enum member_state state) TLY_MUST_CHECK;
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving) TLY_MUST_CHECK;
 bool tly_is_member_key(struct tly_slice key);
+/* The version of what the list says of this node's name; false: nothing. */
+bool tly_member_told(struct tly_engine *e, struct tly_version *version);
 /* Such a key has changed. */
 void tly_member_learn(struct tly_engine *e, struct tly_slice key);
 void tly_member_learn_all(struct tly_engine *e);

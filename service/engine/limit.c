@@ -2,9 +2,12 @@
 
 #include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
+#include "service/engine/judge.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NEVER UINT64_MAX
+/* When others have probably spoken. */
+#define TLY_RETRY_SOON_MS 300
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -32,13 +35,18 @@ static void find_span(struct tly_span *span, uint64_t length_ms, uint64_t now_ms
     *span = (struct tly_span){epoch * length_ms, tly_pane_of(length_ms, epoch)};
 }
 
-/* How many units could be taken now: limit - previous * (1 - elapsed / length) - current, rounded down, at least 0. */
-static uint64_t window_room(const struct window *w, uint64_t limit)
+/* Units that are used now: previous * (1 - elapsed / length) + current, rounded up. */
+static uint64_t window_used(const struct window *w)
 {
-    if (w->previous == 0) return w->current >= limit ? 0 : limit - w->current;
+    if (w->previous == 0) return w->current;
     wide weighted = (wide)w->previous * (w->length - w->elapsed);
     wide used = (weighted + w->length - 1) / w->length + w->current;
-    return used >= limit ? 0 : limit - (uint64_t)used;
+    return used > UINT64_MAX ? UINT64_MAX : (uint64_t)used;
+}
+
+static uint64_t left_of(uint64_t limit, uint64_t used)
+{
+    return used >= limit ? 0 : limit - used;
 }
 
 /* The first moment of a window at which `before` units of the one before it leave room for `wanted` of `limit`. */
@@ -73,34 +81,91 @@ static uint64_t refused_for(const struct window *w, const struct tly_limit_ask *
     return ask->hits > ask->rate->limit ? NEVER : w->length - w->elapsed;
 }
 
+/* A check of a window, as far as it has come. */
+struct look {
+    struct window w;
+    struct tly_tally tally;
+    uint64_t used, room;
+    bool sliding, is_judged;
+    struct tly_judged judged;
+};
+
+static __attribute__((noinline)) void judge_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                                   const struct tly_span *span, struct look *look)
+{
+    struct tly_heat_ask about = {map,
+                                 &ask->seek,
+                                 &span->pane,
+                                 &look->tally,
+                                 span->start_ms * NS_PER_MS,
+                                 ask->now_ns,
+                                 ask->rate->mode == TLY_CAPPED};
+    tly_judge_look(ask, &about, &look->judged);
+    struct window projected = look->w;
+    projected.current += look->judged.ahead.current;
+    if (look->sliding) projected.previous += look->judged.ahead.previous;
+    uint64_t room = left_of(look->judged.limit, window_used(&projected));
+    tly_judge_room(ask, room, look->tally.entry == NULL, &look->judged);
+    look->room = look->judged.room;
+    look->is_judged = true;
+}
+
+static enum tly_result hit_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                  const struct tly_span *span, struct look *look)
+{
+    int64_t current = look->tally.current;
+    enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, &look->tally, (int64_t)ask->hits);
+    if (result != TLY_OK) return result;
+    if (look->is_judged && look->judged.hot != NULL)
+        tly_hot_count(look->judged.hot, ask->hits, tly_clamp_add(current, (int64_t)ask->hits));
+    look->w.current += ask->hits;
+    look->used += ask->hits;
+    look->room -= ask->hits;
+    return TLY_OK;
+}
+
+/* What stands in the way beside the limit may be gone as soon as the others have spoken. */
+static uint64_t judged_retry(const struct look *look, const struct tly_limit_ask *ask)
+{
+    uint64_t plain = refused_for(&look->w, ask, look->sliding), soon = TLY_RETRY_SOON_MS;
+    if (!look->is_judged || plain == NEVER) return plain;
+    if (ask->hits > left_of(ask->rate->limit, look->used)) return plain;
+    return look->w.length - look->w.elapsed < soon ? look->w.length - look->w.elapsed : soon;
+}
+
 static enum tly_result check_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                     struct tly_span *span, struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
     uint64_t now_ms = ask->now_ns / NS_PER_MS, hits = ask->hits;
+    struct look look;
     find_span(span, rate->window_ms, now_ms);
-    struct tly_tally tally;
-    tly_tally_of(map, &ask->seek, &span->pane, &tally);
-    bool sliding = rate->algorithm == TLY_SLIDING_WINDOW;
-    struct window w = {rate->window_ms, now_ms - span->start_ms, units_of(tally.current),
-                       sliding ? units_of(tally.previous) : 0};
-    uint64_t room = window_room(&w, rate->limit);
-    bool ok = hits <= room;
+    tly_tally_of(map, &ask->seek, &span->pane, &look.tally);
+    look.sliding = rate->algorithm == TLY_SLIDING_WINDOW;
+    look.w = (struct window){rate->window_ms, now_ms - span->start_ms, units_of(look.tally.current),
+                             look.sliding ? units_of(look.tally.previous) : 0};
+    look.used = window_used(&look.w);
+    look.room = left_of(rate->limit, look.used);
+    look.is_judged = false;
+    if (tly_judge_wants(ask, look.used, rate->limit)) judge_window(map, ask, span, &look);
+    bool ok = hits <= look.room;
     if (ok && hits > 0) {
-        enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, &tally, (int64_t)hits);
+        enum tly_result result = hit_window(map, ask, span, &look);
         if (result != TLY_OK) return result;
-        w.current += hits;
-        room -= hits;
     }
     *verdict = (struct tly_verdict){
         .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
+        .reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT,
+        .mode = rate->mode,
         .limit = rate->limit,
-        .remaining = room,
-        .reset_ms = window_reset(&w, sliding),
-        .retry_after_ms = ok ? 0 : refused_for(&w, ask, sliding),
+        .used = look.used,
+        .remaining = look.room,
+        .reset_ms = window_reset(&look.w, look.sliding),
+        .retry_after_ms = ok ? 0 : judged_retry(&look, ask),
         .window_ms = rate->window_ms,
         .algorithm = rate->algorithm,
     };
+    if (look.is_judged) tly_judge_tell(ask, &look.judged, rate->limit, verdict);
     return TLY_OK;
 }
 
@@ -171,6 +236,39 @@ static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_
     return result;
 }
 
+/* A check of a bucket, as far as it has come. */
+struct drain {
+    uint64_t debt;        /* ns until it is full again */
+    uint64_t limit, room; /* units */
+    bool is_judged;
+    struct tly_judged judged;
+};
+
+static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                                   const struct tly_tally *tally, const struct bucket *bucket,
+                                                   struct drain *drain)
+{
+    struct tly_pane pane = {.epoch = tally->generation};
+    struct tly_tally told = *tally;
+    told.current = (int64_t)bucket->tat;
+    struct tly_heat_ask about = {
+        map, &ask->seek, &pane, &told, 0, ask->now_ns, ask->rate->mode == TLY_CAPPED};
+    tly_judge_look(ask, &about, &drain->judged);
+    wide debt = drain->debt + (wide)drain->judged.ahead.current * bucket->emission;
+    uint64_t room = debt >= bucket->tolerance ? 0 : (bucket->tolerance - (uint64_t)debt) / bucket->emission;
+    tly_judge_room(ask, room, tally->entry == NULL, &drain->judged);
+    drain->room = drain->judged.room;
+    drain->is_judged = true;
+}
+
+static uint64_t bucket_retry(const struct bucket *bucket, const struct drain *drain, uint32_t hits)
+{
+    wide wanted = (wide)bucket->emission * hits;
+    if (wanted > bucket->tolerance) return NEVER;
+    if (drain->debt + wanted <= bucket->tolerance) return TLY_RETRY_SOON_MS;
+    return (uint64_t)(drain->debt + wanted - bucket->tolerance + NS_PER_MS - 1) / NS_PER_MS;
+}
+
 static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                     struct tly_verdict *verdict)
 {
@@ -179,25 +277,33 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     struct tly_tally tally;
     tly_tally_counter(map, &ask->seek, &tally);
     struct bucket bucket = read_bucket(map, &tally, ask->rate, now_ns);
-    uint64_t debt = max_u64(bucket.tat, now_ns) - now_ns;
-    wide wanted = (wide)bucket.emission * hits;
-    bool ok = debt + wanted <= bucket.tolerance;
+    struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns,
+                          .limit = bucket.tolerance / bucket.emission};
+    drain.room = left_of(bucket.tolerance, drain.debt) / bucket.emission;
+    if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
+        judge_bucket(map, ask, &tally, &bucket, &drain);
+    bool ok = hits <= drain.room;
     if (ok && hits > 0) {
-        debt += (uint64_t)wanted;
-        bucket.tat = now_ns + debt;
+        drain.debt += bucket.emission * hits;
+        drain.room -= hits;
+        bucket.tat = now_ns + drain.debt;
         enum tly_result result = take_from_bucket(map, ask, &tally, &bucket);
         if (result != TLY_OK) return result;
+        if (drain.judged.hot != NULL) tly_hot_count(drain.judged.hot, hits, (int64_t)bucket.tat);
     }
-    uint64_t missing_ns = ok ? 0 : (uint64_t)(debt + wanted - bucket.tolerance);
     *verdict = (struct tly_verdict){
         .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
-        .limit = bucket.tolerance / bucket.emission,
-        .remaining = debt >= bucket.tolerance ? 0 : (bucket.tolerance - debt) / bucket.emission,
-        .reset_ms = (debt + NS_PER_MS - 1) / NS_PER_MS,
-        .retry_after_ms = wanted > bucket.tolerance ? NEVER : (missing_ns + NS_PER_MS - 1) / NS_PER_MS,
+        .reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT,
+        .mode = ask->rate->mode,
+        .limit = drain.limit,
+        .used = drain.limit - left_of(bucket.tolerance, drain.debt) / bucket.emission,
+        .remaining = drain.room,
+        .reset_ms = (drain.debt + NS_PER_MS - 1) / NS_PER_MS,
+        .retry_after_ms = ok ? 0 : bucket_retry(&bucket, &drain, hits),
         .window_ms = ask->rate->window_ms,
         .algorithm = TLY_TOKEN_BUCKET,
     };
+    if (drain.is_judged) tly_judge_tell(ask, &drain.judged, drain.limit, verdict);
     return TLY_OK;
 }
 

@@ -11,11 +11,20 @@
 #define TALLY_SERVICE_ENGINE_LIMIT_H
 
 #include "service/engine/engine.h"
+#include "service/engine/heat.h"
 
 /* The window of one length in which a moment lies. A value; {0}: none. Kept from check to check it saves a division. */
 struct tly_span {
     uint64_t start_ms;
     struct tly_pane pane;
+};
+
+/* The cluster as this node sees it now. A value. */
+struct tly_cluster_now {
+    size_t members; /* that count, this node among them */
+    size_t lost;    /* … of those, how many cannot be reached */
+    size_t ended;   /* lives that ended and may have counted what nobody heard */
+    bool joined;    /* every member knows this node, and it knows what they knew then */
 };
 
 /* What is asked: so many hits on this key, at this time of the wall clock. hits 0 peeks. */
@@ -24,6 +33,8 @@ struct tly_limit_ask {
     const struct tly_rate *rate; /* that tly_rate_check lets pass */
     uint32_t hits;
     uint64_t now_ns;
+    struct tly_heat *heat; /* NULL: nothing is projected, and a cap is not kept */
+    const struct tly_cluster_now *cluster;
 };
 
 /*

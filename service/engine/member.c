@@ -95,6 +95,17 @@ uint64_t tly_member_origin(struct tly_engine *e, struct tly_slice name)
     return member_read(e, key_of(key, name), &member) ? member.origin : 0;
 }
 
+bool tly_member_told(struct tly_engine *e, struct tly_version *version)
+{
+    uint8_t key[PREFIX_BYTES + TLY_NAME_BYTES_MAX];
+    const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, tly_slice_text(e->name)));
+    if (entry == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    if (count > 0) *version = dots[count - 1].version;
+    return count > 0;
+}
+
 enum tly_result tly_member_announce(struct tly_engine *e, bool leaving)
 {
     if (e->life.kept != 0) return TLY_OK; /* not before it is known which life this is */

@@ -76,8 +76,69 @@ enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate)
     return TLY_OK;
 }
 
+/* ---- modes ---- */
+
+static const char *const modes[] = {[TLY_OPTIMISTIC] = "optimistic", [TLY_CAPPED] = "capped"};
+
+static const char *const partitions[] = {
+    [TLY_PARTITION_OPEN] = "open",
+    [TLY_PARTITION_SHARE] = "share",
+    [TLY_PARTITION_CLOSED] = "closed",
+};
+
+const char *tly_mode_name(enum tly_mode mode)
+{
+    return (size_t)mode < sizeof modes / sizeof modes[0] ? modes[mode] : "unknown";
+}
+
+enum tly_result tly_mode_parse(struct tly_slice text, struct tly_rate *rate)
+{
+    struct tly_slice capped = tly_slice_text("capped:");
+    uint64_t cap;
+    if (tly_slice_equal(text, tly_slice_text(modes[TLY_OPTIMISTIC]))) {
+        rate->mode = TLY_OPTIMISTIC;
+        rate->cap = 0;
+        rate->on_partition = TLY_PARTITION_OPEN;
+        return TLY_OK;
+    }
+    if (!tly_slice_begins(text, capped)) return TLY_BAD_RULE;
+    text = tly_slice_of(text.p + capped.n, text.n - capped.n);
+    while (text.n > 0 && text.p[0] == ' ')
+        text = tly_slice_of(text.p + 1, text.n - 1);
+    if (!take_number(&text, &cap) || text.n > 0 || cap == 0 || cap > TLY_LIMIT_MAX) return TLY_BAD_RULE;
+    rate->mode = TLY_CAPPED;
+    rate->cap = cap;
+    rate->on_partition = TLY_PARTITION_CLOSED;
+    return TLY_OK;
+}
+
+bool tly_on_partition_parse(struct tly_slice text, enum tly_on_partition *on_partition)
+{
+    for (size_t i = 0; i < sizeof partitions / sizeof partitions[0]; i++) {
+        if (!tly_slice_equal(text, tly_slice_text(partitions[i]))) continue;
+        *on_partition = (enum tly_on_partition)i;
+        return true;
+    }
+    return false;
+}
+
+const char *tly_on_partition_name(enum tly_on_partition on_partition)
+{
+    return (size_t)on_partition < sizeof partitions / sizeof partitions[0] ? partitions[on_partition]
+                                                                           : "unknown";
+}
+
+/* The share of a cap would be nobody's bound. */
+static bool mode_is_good(const struct tly_rate *rate)
+{
+    if (rate->mode == TLY_OPTIMISTIC) return rate->cap == 0 && rate->on_partition <= TLY_PARTITION_CLOSED;
+    return rate->mode == TLY_CAPPED && rate->cap > 0 && rate->cap <= TLY_LIMIT_MAX &&
+           (rate->on_partition == TLY_PARTITION_CLOSED || rate->on_partition == TLY_PARTITION_OPEN);
+}
+
 enum tly_result tly_rate_check(const struct tly_rate *rate)
 {
+    if (!mode_is_good(rate)) return TLY_BAD_RULE;
     if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
     if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
     if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;

@@ -23,13 +23,34 @@ const char *tly_algorithm_name(enum tly_algorithm algorithm);
 /* All names, for error messages: "sliding_window, fixed_window, token_bucket". */
 const char *tly_algorithm_names(void);
 
+/*
+ * How hard over several nodes.  optimistic: on what this node knows of the others, carried forward at their rates.  capped: besides,
+ * what this node admitted and not every member has heard of stays below `cap`.
+ */
+enum tly_mode { TLY_OPTIMISTIC, TLY_CAPPED };
+
+/*
+ * What becomes of it when members cannot be reached. open: it goes on; share: with the part of the limit that the reachable members
+ * are of all; closed: nothing is admitted, or with capped no more than the cap.
+ */
+enum tly_on_partition { TLY_PARTITION_OPEN, TLY_PARTITION_SHARE, TLY_PARTITION_CLOSED };
+
 /* How much: `limit` units per `window_ms`. `burst` (token_bucket) 0: as `limit`. */
 struct tly_rate {
     uint64_t limit;
     uint64_t window_ms;
     uint64_t burst;
     enum tly_algorithm algorithm;
+    enum tly_mode mode;
+    enum tly_on_partition on_partition;
+    uint64_t cap; /* capped: at least 1; otherwise 0 */
 };
+
+/* "optimistic" or "capped: N"; sets mode, cap, and on_partition to what it is by default. */
+enum tly_result tly_mode_parse(struct tly_slice text, struct tly_rate *rate) TLY_MUST_CHECK;
+const char *tly_mode_name(enum tly_mode mode);
+bool tly_on_partition_parse(struct tly_slice text, enum tly_on_partition *on_partition);
+const char *tly_on_partition_name(enum tly_on_partition on_partition);
 
 /*
  * Reads "100/10s", "5/m", "1000/500ms", "10/2h", "1/1d": units / [number] ms|s|m|h|d. Sets limit and window_ms.

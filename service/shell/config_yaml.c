@@ -25,6 +25,7 @@ struct loader {
     yaml_document_t document;
     struct tly_config config;
     struct tly_rules *rules;
+    const yaml_node_t *on_partition; /* of the limit that is being read; NULL: not said */
     struct tly_config_error *error;
 };
 
@@ -179,19 +180,57 @@ static bool take_shadow(struct loader *loader, struct tly_rule *rule, const yaml
     return rule->shadow || strcmp(text, "false") == 0 || expect(loader, value, "true or false");
 }
 
+static const char mode_form[] = "optimistic, or a map {capped: UNITS} with at least 1";
+
+/* The one pair of a map is read as it would be written in a text. */
+static bool mode_text(struct loader *loader, const yaml_node_t *value, char text[64])
+{
+    const yaml_node_pair_t *pair = value->data.mapping.pairs.start;
+    if (value->data.mapping.pairs.top != pair + 1) return expect(loader, value, mode_form);
+    const char *name = text_of(loader, node_of(loader, pair->key), mode_form);
+    const char *units = name != NULL ? text_of(loader, node_of(loader, pair->value), mode_form) : NULL;
+    if (units == NULL) return false;
+    return snprintf(text, 64, "%s: %s", name, units) < 64 || expect(loader, value, mode_form);
+}
+
 static bool take_mode(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
 {
-    (void)rule; /* the one mode there is is also what a rule has without this key */
-    bool known =
-        value->type == YAML_SCALAR_NODE && strcmp((const char *)value->data.scalar.value, "optimistic") == 0;
-    return known || expect(loader, value, "optimistic, the only mode of this version");
+    char map[64];
+    const char *text = map;
+    if (value->type == YAML_MAPPING_NODE) {
+        if (!mode_text(loader, value, map)) return false;
+    } else {
+        text = text_of(loader, value, mode_form);
+        if (text == NULL) return false;
+    }
+    return tly_mode_parse(tly_slice_text(text), &rule->rate) == TLY_OK || expect(loader, value, mode_form);
+}
+
+/* What it may be, and is when it is not said, depends on the mode: it is looked at last. */
+static bool take_on_partition(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    (void)rule;
+    loader->on_partition = value;
+    return true;
+}
+
+static bool set_on_partition(struct loader *loader, struct tly_rule *rule)
+{
+    const yaml_node_t *value = loader->on_partition;
+    bool capped = rule->rate.mode == TLY_CAPPED;
+    const char *expected = capped ? "closed or open" : "open, share or closed";
+    if (value == NULL) return true;
+    const char *text = text_of(loader, value, expected);
+    if (text == NULL) return false;
+    bool known = tly_on_partition_parse(tly_slice_text(text), &rule->rate.on_partition);
+    if (capped && rule->rate.on_partition == TLY_PARTITION_SHARE) known = false;
+    return known || expect(loader, value, expected);
 }
 
 /* Designed, but not in this version: a limit that has one of these would not do what it says. */
 static bool is_later(const char *key)
 {
-    return strcmp(key, "match") == 0 || strcmp(key, "on_partition") == 0 ||
-           strcmp(key, "cardinality_max") == 0;
+    return strcmp(key, "match") == 0 || strcmp(key, "cardinality_max") == 0;
 }
 
 static const struct {
@@ -199,7 +238,7 @@ static const struct {
     bool (*take)(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value);
 } rule_keys[] = {
     {"name", take_name},   {"key", take_key},       {"rate", take_rate}, {"algorithm", take_algorithm},
-    {"burst", take_burst}, {"shadow", take_shadow}, {"mode", take_mode},
+    {"burst", take_burst}, {"shadow", take_shadow}, {"mode", take_mode}, {"on_partition", take_on_partition},
 };
 
 static bool take_rule_pair(struct loader *loader, void *into, const char *key, yaml_node_t *key_node,
@@ -209,16 +248,18 @@ static bool take_rule_pair(struct loader *loader, void *into, const char *key, y
         if (strcmp(rule_keys[i].key, key) == 0) return rule_keys[i].take(loader, into, value);
     if (is_later(key))
         return expect(loader, key_node, "a limit without it: this version does not support it yet");
-    return expect(loader, key_node, "a key of a limit: name, key, rate, algorithm, burst, shadow or mode");
+    return expect(loader, key_node,
+                  "a key of a limit: name, key, rate, algorithm, burst, shadow, mode or on_partition");
 }
 
 static bool take_limit(struct loader *loader, const yaml_node_t *node)
 {
     struct tly_rule rule = {.name = ""};
+    loader->on_partition = NULL;
     if (node->type != YAML_MAPPING_NODE)
         return expect(loader, node,
                       "a limit: a map with name, rate and perhaps key, algorithm, burst, shadow");
-    if (!each_pair(loader, node, take_rule_pair, &rule)) return false;
+    if (!each_pair(loader, node, take_rule_pair, &rule) || !set_on_partition(loader, &rule)) return false;
     if (rule.name[0] == '\0') return fail(loader, node, "the limit has no name");
     if (rule.rate.limit == 0) return fail(loader, node, "the limit has no rate");
     if (tly_rules_find(loader->rules, tly_slice_text(rule.name)) != NULL)

@@ -172,6 +172,13 @@ void tly_json_member_uint(struct tly_json *json, const char *name, uint64_t numb
     tly_json_put_uint(json, number);
 }
 
+void tly_json_member_hex(struct tly_json *json, const char *name, uint64_t number)
+{
+    char text[17];
+    (void)snprintf(text, sizeof text, "%016" PRIx64, number);
+    tly_json_member_string(json, name, text);
+}
+
 void tly_json_member_int(struct tly_json *json, const char *name, int64_t number)
 {
     tly_json_key(json, name);

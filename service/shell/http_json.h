@@ -35,6 +35,8 @@ void tly_json_put_base64(struct tly_json *json, struct tly_slice bytes);
 
 /* A member of an object: its name and its value. */
 void tly_json_member_uint(struct tly_json *json, const char *name, uint64_t number);
+/* As a text of 16 digits to the base of 16. */
+void tly_json_member_hex(struct tly_json *json, const char *name, uint64_t number);
 void tly_json_member_int(struct tly_json *json, const char *name, int64_t number);
 void tly_json_member_bool(struct tly_json *json, const char *name, bool value);
 void tly_json_member_text(struct tly_json *json, const char *name, struct tly_slice text);

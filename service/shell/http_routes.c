@@ -26,6 +26,8 @@ static const struct tly_http_route routes[] = {
      "a member that is gone for good: nothing waits for it any more"},
     {"/v1/peers", false, READ, tly_http_run_peers, "", "the peers"},
     {"/v1/limits", false, READ, tly_http_run_limits, "", "the named limits"},
+    {"/v1/limits/", true, READ, tly_http_run_limit, "NAME",
+     "one of them: by how much it can be passed now, and what that follows from"},
     {"/metrics", false, READ, tly_http_run_metrics, "", "for Prometheus"},
     {"/healthz", false, READ, tly_http_run_healthz, "", "200 while the process lives"},
     {"/readyz", false, READ, tly_http_run_readyz, "", "200, or 503 and why not"},

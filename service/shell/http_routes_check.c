@@ -10,7 +10,8 @@
 struct asked {
     struct tly_field field[TLY_RULE_FIELDS_MAX];
     struct tly_check check;
-    bool has_rate, has_key;
+    bool has_rate, has_key, has_mode, has_on_partition;
+    enum tly_on_partition on_partition; /* goes into the rate last: a mode brings its own */
 };
 
 struct fault {
@@ -92,20 +93,40 @@ static bool get_hits(struct json_object *value, struct asked *asked, struct faul
     return true;
 }
 
+static bool get_mode(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    struct tly_slice text;
+    asked->has_mode = true;
+    bool is_mode = tly_json_get_text(value, &text) && tly_mode_parse(text, &asked->check.rate) == TLY_OK;
+    return is_mode || fail(fault, "mode: \"optimistic\" or \"capped: UNITS\"");
+}
+
+static bool get_on_partition(struct json_object *value, struct asked *asked, struct fault *fault)
+{
+    struct tly_slice text;
+    asked->has_on_partition = true;
+    bool is_known = tly_json_get_text(value, &text) && tly_on_partition_parse(text, &asked->on_partition);
+    return is_known || fail(fault, "on_partition: \"open\", \"share\" or \"closed\"");
+}
+
 static const struct {
     const char *name;
     bool (*get)(struct json_object *value, struct asked *asked, struct fault *fault);
 } members[] = {
-    {"limit", get_limit}, {"key", get_key},     {"hits", get_hits},
-    {"rate", get_rate},   {"burst", get_burst}, {"algorithm", get_algorithm},
+    {"limit", get_limit}, {"key", get_key},
+    {"hits", get_hits},   {"rate", get_rate},
+    {"burst", get_burst}, {"algorithm", get_algorithm},
+    {"mode", get_mode},   {"on_partition", get_on_partition},
 };
 
 static bool get_member(const char *name, struct json_object *value, struct asked *asked, struct fault *fault)
 {
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (strcmp(name, members[i].name) == 0) return members[i].get(value, asked, fault);
-    return fail(fault, "no such member: \"%.64s\"; there are limit, key, hits, rate, burst and algorithm",
-                name);
+    return fail(
+        fault,
+        "no such member: \"%.64s\"; there are limit, key, hits, rate, burst, algorithm, mode, on_partition",
+        name);
 }
 
 static bool get_check(struct json_object *object, struct asked *asked, struct fault *fault)
@@ -118,8 +139,9 @@ static bool get_check(struct json_object *object, struct asked *asked, struct fa
             return false;
 
     bool is_named = asked->check.limit.n > 0;
-    if (is_named && (asked->has_rate || asked->has_key))
-        return fail(fault, "a named limit has its own rate, and its key is an object of fields");
+    if (is_named && (asked->has_rate || asked->has_key || asked->has_mode || asked->has_on_partition))
+        return fail(fault, "a named limit has its own rate and mode, and its key is an object of fields");
+    if (asked->has_on_partition) asked->check.rate.on_partition = asked->on_partition;
     if (!is_named && !(asked->has_rate && asked->has_key))
         return fail(fault, "either \"limit\" with the fields of its key, or \"key\" and \"rate\"");
     return true;
@@ -135,9 +157,10 @@ static const char *code_word(enum tly_verdict_code code)
 }
 
 /* retry_after_ms is -1 when these hits can never pass. */
-static void put_verdict(struct tly_json *json, const struct tly_verdict *verdict)
+static void put_verdict(struct tly_json *json, const struct tly_verdict *verdict, uint64_t hits)
 {
     bool never = verdict->retry_after_ms == UINT64_MAX;
+    char why[TLY_WHY_BYTES_MAX];
     tly_json_open(json, '{');
     tly_json_member_string(json, "code", code_word(verdict->code));
     tly_json_member_uint(json, "limit", verdict->limit);
@@ -151,7 +174,11 @@ static void put_verdict(struct tly_json *json, const struct tly_verdict *verdict
     tly_json_member_string(json, "algorithm", tly_algorithm_name(verdict->algorithm));
     if (verdict->name.n > 0) tly_json_member_text(json, "name", verdict->name);
     if (verdict->shadow) tly_json_member_bool(json, "shadow", true);
-    if (verdict->full) tly_json_member_string(json, "reason", "memory_full");
+    tly_json_member_string(json, "mode", tly_mode_name(verdict->mode));
+    tly_http_put_bound(json, verdict->bound);
+    tly_json_member_string(json, "reason", tly_reason_word(verdict->reason));
+    (void)tly_reason_put(verdict, hits, why);
+    tly_json_member_string(json, "why", why);
     tly_json_close(json, '}');
 }
 
@@ -179,7 +206,7 @@ static void check_one(struct tly_exchange *x, struct json_object *object)
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
     x->status = reply.verdict.code == TLY_CODE_OVER ? 429 : 200;
-    put_verdict(&json, &reply.verdict);
+    put_verdict(&json, &reply.verdict, asked.check.hits);
     tly_http_put_text(x, "\n");
     tly_http_add_limit_headers(x, &reply.verdict);
 }
@@ -193,7 +220,7 @@ static void put_result(struct tly_exchange *x, struct tly_json *json, struct jso
     bool is_check = get_check(object, &asked, &fault);
     enum tly_result result = is_check ? ask(x, &asked.check, &reply) : TLY_BAD_MESSAGE;
     if (result == TLY_OK) {
-        put_verdict(json, &reply.verdict);
+        put_verdict(json, &reply.verdict, asked.check.hits);
         return;
     }
     tly_json_open(json, '{');

@@ -2,7 +2,6 @@
 #include "crdt/version.h"
 #include "service/shell/http.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 void tly_http_run_root(struct tly_exchange *x)
@@ -39,19 +38,12 @@ void tly_http_run_readyz(struct tly_exchange *x)
 
 /* ---- the cluster ---- */
 
-static void put_hex(struct tly_json *json, const char *name, uint64_t number)
-{
-    char text[17];
-    (void)snprintf(text, sizeof text, "%016" PRIx64, number);
-    tly_json_member_string(json, name, text);
-}
-
 static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
 {
     tly_json_open(json, '{');
     tly_json_member_text(json, "name", peer->name);
     tly_json_member_text(json, "address", peer->address);
-    put_hex(json, "origin", peer->origin);
+    tly_json_member_hex(json, "origin", peer->origin);
     tly_json_member_bool(json, "up", peer->up);
     tly_json_member_string(json, "state", peer->state);
     tly_json_member_bool(json, "reachable", peer->reachable);
@@ -99,7 +91,7 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_text(json, "cluster", node.cluster);
     tly_json_member_text(json, "address", node.address);
     tly_json_member_string(json, "version", TLY_VERSION);
-    put_hex(json, "origin", node.origin);
+    tly_json_member_hex(json, "origin", node.origin);
     tly_json_member_uint(json, "uptime_s", tly_app_uptime_s(x->app));
     tly_json_member_uint(json, "keys", node.keys);
     tly_json_member_uint(json, "lives", node.lives);
@@ -109,7 +101,7 @@ static void put_node(struct tly_exchange *x, struct tly_json *json, bool with_di
     tly_json_member_bool(json, "memory_full", node.full);
     tly_json_member_uint(json, "watchers", node.watchers);
     tly_json_member_uint(json, "log_records", node.log_records);
-    if (with_digest) put_hex(json, "digest", node.digest);
+    if (with_digest) tly_json_member_hex(json, "digest", node.digest);
     tly_json_member_bool(json, "clock_covered", node.clock_covered);
     tly_json_member_bool(json, "store_failing", node.store_failing);
     tly_json_member_uint(json, "clock_last", node.clock_last);
@@ -181,7 +173,7 @@ static void put_lives(struct tly_json *json, const struct tly_engine *engine, si
         struct tly_life life = tly_engine_life(engine, i);
         if (life.origin == 0) continue;
         tly_json_open(json, '{');
-        put_hex(json, "origin", life.origin);
+        tly_json_member_hex(json, "origin", life.origin);
         tly_json_member_string(json, "state", states[life.state]);
         tly_json_member_uint(json, "mark", life.mark);
         tly_json_member_uint(json, "floor", life.floor);
@@ -236,37 +228,5 @@ void tly_http_run_peers(struct tly_exchange *x)
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
     put_peers(&json, tly_app_engine(x->app));
-    tly_http_put_text(x, "\n");
-}
-
-/* ---- the limits ---- */
-
-static void put_rule(struct tly_json *json, const struct tly_rule *rule)
-{
-    tly_json_open(json, '{');
-    tly_json_member_string(json, "name", rule->name);
-    tly_json_key(json, "key");
-    tly_json_open(json, '[');
-    for (size_t i = 0; i < rule->field_count; i++)
-        tly_json_put_text(json, tly_slice_text(rule->field[i]));
-    tly_json_close(json, ']');
-    tly_json_member_uint(json, "limit", rule->rate.limit);
-    tly_json_member_uint(json, "window_ms", rule->rate.window_ms);
-    if (rule->rate.burst != 0) tly_json_member_uint(json, "burst", rule->rate.burst);
-    tly_json_member_string(json, "algorithm", tly_algorithm_name(rule->rate.algorithm));
-    tly_json_member_bool(json, "shadow", rule->shadow);
-    tly_json_close(json, '}');
-}
-
-void tly_http_run_limits(struct tly_exchange *x)
-{
-    const struct tly_rules *rules = tly_engine_rules(tly_app_engine(x->app));
-    struct tly_json json = tly_json_of(x->body);
-    x->type = TLY_HTTP_JSON;
-    tly_json_open(&json, '[');
-    size_t count = rules != NULL ? tly_rules_count(rules) : 0;
-    for (size_t i = 0; i < count; i++)
-        put_rule(&json, tly_rules_at(rules, i));
-    tly_json_close(&json, ']');
     tly_http_put_text(x, "\n");
 }

@@ -136,8 +136,9 @@ static const char *code_word(enum tly_verdict_code code)
 }
 
 /* retry_after_ms is -1 when these hits can never pass. */
-static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict)
+static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict, uint64_t hits)
 {
+    char why[TLY_WHY_BYTES_MAX];
     const struct {
         const char *name;
         uint64_t number;
@@ -146,7 +147,7 @@ static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict
         {"remaining", verdict->remaining},
         {"reset_ms", verdict->reset_ms},
     };
-    tly_resp_put_map(resp->out, resp->proto, verdict->full ? 7 : 6);
+    tly_resp_put_map(resp->out, resp->proto, 10);
     tly_resp_put_text(resp->out, "code");
     tly_resp_put_text(resp->out, code_word(verdict->code));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -160,9 +161,18 @@ static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict
         tly_resp_put_uint(resp->out, verdict->retry_after_ms);
     tly_resp_put_text(resp->out, "name");
     tly_resp_put_bulk(resp->out, verdict->name);
-    if (!verdict->full) return;
+    tly_resp_put_text(resp->out, "mode");
+    tly_resp_put_text(resp->out, tly_mode_name(verdict->mode));
+    tly_resp_put_text(resp->out, "bound");
+    if (verdict->bound == TLY_BOUND_NONE)
+        tly_resp_put_int(resp->out, -1);
+    else
+        tly_resp_put_uint(resp->out, verdict->bound);
     tly_resp_put_text(resp->out, "reason");
-    tly_resp_put_text(resp->out, "memory_full");
+    tly_resp_put_text(resp->out, tly_reason_word(verdict->reason));
+    (void)tly_reason_put(verdict, hits, why);
+    tly_resp_put_text(resp->out, "why");
+    tly_resp_put_text(resp->out, why);
 }
 
 static void ask_named(struct tly_resp *resp, const struct tly_check *check)
@@ -171,9 +181,10 @@ static void ask_named(struct tly_resp *resp, const struct tly_check *check)
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
     if (result == TLY_NO_LIMIT)
-        reply.verdict = (struct tly_verdict){.code = TLY_CODE_UNKNOWN, .name = check->limit};
+        reply.verdict = (struct tly_verdict){
+            .code = TLY_CODE_UNKNOWN, .reason = TLY_REASON_UNKNOWN, .name = check->limit};
     if (result == TLY_OK || result == TLY_NO_LIMIT)
-        put_verdict(resp, &reply.verdict);
+        put_verdict(resp, &reply.verdict, check->hits);
     else
         tly_resp_put_result(resp, result);
 }

@@ -60,6 +60,14 @@ expect_status 0 ctl a check --key k --rate 1/300d --algorithm fixed_window
 expect_status 1 ctl a check --key k --rate 1/300d --algorithm fixed_window
 expect_status 1 ctl a check --key many --rate 5/300d --hits 6
 expect_like "what can never pass" 'can never pass' "$output"
+expect_status 0 ctl a limit list
+expect_like "the limits" '^api  *2  ' "$(tail -n 1 <<<"$output")"
+expect_status 0 ctl a limit show api
+expect_like "how hard a limit is" 'bound now +[0-9]+ units' "$output"
+expect "a limit as JSON" 2 "$(ctl a --json limit show api | json limit)"
+expect_status 1 ctl a limit show nosuch
+expect_status 2 ctl a limit
+expect_status 2 ctl a limit show
 expect_status 1 ctl a check nosuch
 expect_like "no such limit" '^tallyctl: ' "$output"
 

@@ -21,7 +21,8 @@ static struct tly_rules *rules_new(void)
     for (size_t i = 0; i < 3; i++) {
         struct tly_rule rule = {.field = {"k"}, .field_count = 1, .shadow = i == 1};
         snprintf(rule.name, sizeof rule.name, "%s", names[i]);
-        rule.rate = (struct tly_rate){5 + i, 1000 << i, 0, (enum tly_algorithm)i};
+        rule.rate =
+            (struct tly_rate){.limit = 5 + i, .window_ms = 1000 << i, .algorithm = (enum tly_algorithm)i};
         assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
     }
     return rules;
@@ -51,8 +52,9 @@ static struct tly_check random_check(struct test_rng *rng, struct borrowed *borr
     }
     uint64_t limit = test_rng_chance(rng, 5) ? 0 : 1 + test_rng_below(rng, 30);
     check.key = tly_slice_of(borrowed->key, n);
-    check.rate = (struct tly_rate){limit, 1 + test_rng_below(rng, 2) * 999, 0,
-                                   (enum tly_algorithm)test_rng_below(rng, 3)};
+    check.rate = (struct tly_rate){.limit = limit,
+                                   .window_ms = 1 + test_rng_below(rng, 2) * 999,
+                                   .algorithm = (enum tly_algorithm)test_rng_below(rng, 3)};
     return check;
 }
 

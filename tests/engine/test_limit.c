@@ -54,7 +54,10 @@ static struct tly_verdict check_at(struct scene *scene, const struct tly_rate *r
                                    uint64_t now_ns)
 {
     struct tly_verdict verdict;
-    struct tly_limit_ask ask = {tly_seek_of(scene->map, tly_slice_text("rl:k")), rate, hits, now_ns};
+    struct tly_limit_ask ask = {.seek = tly_seek_of(scene->map, tly_slice_text("rl:k")),
+                                .rate = rate,
+                                .hits = hits,
+                                .now_ns = now_ns};
     assert_int_equal(tly_limit_check(scene->map, &ask, &scene->span, &verdict), TLY_OK);
     return verdict;
 }

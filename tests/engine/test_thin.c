@@ -227,7 +227,7 @@ static void a_budget_is_kept_over_any_time(void **state)
 #define LIMIT 1000000
 #define LIMITED 200
 
-/* What is left of key i as a node knows it, after so many hits there. */
+/* What is left of key i as a node knows it, without what it takes for likely, after so many hits there. */
 static uint64_t left_of(struct net *net, size_t node, size_t i, uint64_t hits)
 {
     char text[16];
@@ -237,7 +237,7 @@ static uint64_t left_of(struct net *net, size_t node, size_t i, uint64_t hits)
                                 .check = {.key = tly_slice_text(text), .hits = (uint32_t)hits}};
     assert_int_equal(tly_rate_parse(tly_slice_text("1000000/3600s"), &check.check.rate), TLY_OK);
     assert_int_equal(net_ask(net, node, check, &reply), TLY_OK);
-    return reply.verdict.remaining;
+    return LIMIT - reply.verdict.used;
 }
 
 /* D6: all keys are hit all the time, which is far more than the budget carries; every other is at 95 % of its limit, the rest at 5 %. */
@@ -271,14 +271,14 @@ static void under_a_budget_keys_near_their_limits_are_fresher(void **state)
     net_free(net);
 }
 
-/* What the other node says is left of 100. */
+/* What is left of 100 by what the other node knows, without what it takes for likely. */
 static uint64_t left_there(struct net *net)
 {
     struct tly_reply reply;
     struct tly_request peek = {.kind = TLY_ASK_CHECK, .check = {.key = tly_slice_text("k")}};
     assert_int_equal(tly_rate_parse(tly_slice_text("100/60s"), &peek.check.rate), TLY_OK);
     assert_int_equal(net_ask(net, 1, peek, &reply), TLY_OK);
-    return reply.verdict.remaining;
+    return 100 - reply.verdict.used;
 }
 
 static void check_up_to(struct net *net, unsigned *done, unsigned checks)

@@ -337,9 +337,30 @@ static void the_limits_are_told_of(void **state)
     assert_body(get(scene, "/v1/limits"), 200, "[]\n");
     static const char *const fields[] = {"tenant", "ip", NULL};
     fake_app_limit(scene->app, "api", "100/10s", TLY_SLIDING_WINDOW, fields);
-    assert_body(get(scene, "/v1/limits"), 200,
-                "[{\"name\":\"api\",\"key\":[\"tenant\",\"ip\"],\"limit\":100,\"window_ms\":10000,"
-                "\"algorithm\":\"sliding_window\",\"shadow\":false}]\n");
+    assert_body(
+        get(scene, "/v1/limits"), 200,
+        "[{\"name\":\"api\",\"key\":[\"tenant\",\"ip\"],\"limit\":100,\"window_ms\":10000,"
+        "\"algorithm\":\"sliding_window\",\"mode\":\"optimistic\",\"on_partition\":\"open\",\"shadow\":false}]\n");
+}
+
+static void a_limit_says_how_hard_it_is_now(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL};
+    fake_app_limit(scene->app, "api", "2/10s", TLY_FIXED_WINDOW, fields);
+    assert_int_equal(get(scene, "/v1/limits/nope").status, 404);
+    assert_int_equal(get(scene, "/v1/limits/a%2").status, 400);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":\"t\"}}").status,
+                         200);
+    assert_body(
+        get(scene, "/v1/limits/api"), 200,
+        "{\"name\":\"api\",\"key\":[\"tenant\"],\"limit\":2,\"window_ms\":10000,"
+        "\"algorithm\":\"fixed_window\",\"mode\":\"optimistic\",\"on_partition\":\"open\",\"shadow\":false,"
+        "\"bound\":0,\"formula\":\"the sum of unseen over the others, of the key where it is greatest, + lost * "
+        "limit; at most (members - 1) * limit\",\"inputs\":{\"members\":1,\"lost\":0,\"ended_lives\":0,"
+        "\"joined\":true,\"flush_ms\":10,\"horizon_ms\":300,\"watched_keys\":1},"
+        "\"worst_key\":\"rl:n:api:t\",\"others\":[]}\n");
 }
 
 /* ---- metrics ---- */
@@ -416,6 +437,7 @@ int main(void)
         SCENE(the_root_names_every_route),
         SCENE(the_cluster_is_told_of),
         SCENE(the_limits_are_told_of),
+        SCENE(a_limit_says_how_hard_it_is_now),
         SCENE(metrics_are_well_formed),
         SCENE(metrics_move_with_what_happens),
     };

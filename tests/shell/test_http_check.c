@@ -19,7 +19,8 @@ static void an_ad_hoc_check_needs_no_rule(void **state)
     assert_int_equal(answer.status, 200);
     assert_string_equal(
         answer.body, "{\"code\":\"ok\",\"limit\":2,\"remaining\":1,\"reset_ms\":10000,\"retry_after_ms\":0,"
-                     "\"window_ms\":10000,\"algorithm\":\"fixed_window\"}\n");
+                     "\"window_ms\":10000,\"algorithm\":\"fixed_window\",\"mode\":\"optimistic\",\"bound\":0,"
+                     "\"reason\":\"none\",\"why\":\"0 used + 1 hits of 2\"}\n");
     fake_app_advance(scene->app, 1877);
     assert_int_equal(post(scene, "/v1/check", asked).status, 200);
     answer = post(scene, "/v1/check", asked);
@@ -27,7 +28,8 @@ static void an_ad_hoc_check_needs_no_rule(void **state)
     assert_string_equal(
         answer.body,
         "{\"code\":\"over\",\"limit\":2,\"remaining\":0,\"reset_ms\":8123,\"retry_after_ms\":8123,"
-        "\"window_ms\":10000,\"algorithm\":\"fixed_window\"}\n");
+        "\"window_ms\":10000,\"algorithm\":\"fixed_window\",\"mode\":\"optimistic\",\"bound\":0,"
+        "\"reason\":\"limit\",\"why\":\"2 used (2 here in this window, 0 otherwise) + 1 hits of 2\"}\n");
     assert_string_equal(header_of(&answer, "Retry-After"), "9");
     assert_string_equal(header_of(&answer, "Content-Type"), "application/json");
 }
@@ -38,7 +40,7 @@ static void a_named_check_takes_its_fields(void **state)
     fake_app_limit(scene->app, "api", "1/10s", TLY_FIXED_WINDOW, tenant);
     struct answer answer = post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":\"t1\"}}");
     assert_int_equal(answer.status, 200);
-    assert_non_null(strstr(answer.body, "\"algorithm\":\"fixed_window\",\"name\":\"api\"}\n"));
+    assert_non_null(strstr(answer.body, "\"algorithm\":\"fixed_window\",\"name\":\"api\",\"mode\""));
     assert_int_equal(post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":\"t1\"}}").status, 429);
     assert_int_equal(post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":\"t2\"}}").status, 200);
     assert_int_equal(post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":42}}").status, 200);
@@ -140,18 +142,23 @@ static void many_checks_are_answered_in_order(void **state)
     struct scene *scene = *state;
     fake_app_limit(scene->app, "api", "1/10s", TLY_FIXED_WINDOW, tenant);
 #define CHECKS "[{\"limit\":\"api\"},{\"limit\":\"api\"},{\"limit\":\"nope\"},{\"hits\":1}]"
-#define RESULT(code, retry)                                                                           \
-    "{\"code\":\"" code "\",\"limit\":1,\"remaining\":0,\"reset_ms\":10000,\"retry_after_ms\":" retry \
-    ",\"window_ms\":10000,\"algorithm\":\"fixed_window\",\"name\":\"api\"},"
-    static const char expected[] = "{\"results\":[" RESULT("ok", "0") RESULT(
-        "over",
-        "10000") "{\"code\":\"no_limit\",\"detail\":\"no limit of that name\"},"
-                 "{\"code\":\"bad_check\",\"detail\":\"either \\\"limit\\\" with the fields of its key, or \\\"key\\\" and \\\"rate\\\"\"}]}\n";
+#define RESULT(code, retry, reason, why)                                                                        \
+    "{\"code\":\"" code "\",\"limit\":1,\"remaining\":0,\"reset_ms\":10000,\"retry_after_ms\":" retry           \
+    ",\"window_ms\":10000,\"algorithm\":\"fixed_window\",\"name\":\"api\",\"mode\":\"optimistic\",\"bound\":0," \
+    "\"reason\":\"" reason "\",\"why\":\"" why " + 1 hits of 1\"},"
+#define EXPECTED(first)                               \
+    "{\"results\":[" RESULT("ok", "0", "none", first) \
+        RESULT("over", "10000", "limit", "1 used (1 here in this window, 0 otherwise)") REST
+#define REST                                                                                                    \
+    "{\"code\":\"no_limit\",\"detail\":\"no limit of that name\"},"                                             \
+    "{\"code\":\"bad_check\",\"detail\":\"either \\\"limit\\\" with the fields of its key, or \\\"key\\\" and " \
+    "\\\"rate\\\"\"}]}\n"
     struct answer answer = post(scene, "/v1/check", CHECKS);
     assert_int_equal(answer.status, 200);
-    assert_string_equal(answer.body, expected);
+    assert_string_equal(answer.body, EXPECTED("0 used"));
     fake_app_advance(scene->app, 10000);
-    assert_string_equal(post(scene, "/v1/check", "{\"checks\":" CHECKS "}").body, expected);
+    assert_string_equal(post(scene, "/v1/check", "{\"checks\":" CHECKS "}").body,
+                        EXPECTED("0 used (0 here in this window, 0 otherwise)"));
     assert_string_equal(post(scene, "/v1/check", "[]").body, "{\"results\":[]}\n");
 }
 

@@ -104,27 +104,35 @@ static void named_limits_are_checked_peeked_and_reset(void **state)
     struct scene *scene = *state;
     static const char *const fields[] = {"tenant", "route", NULL};
     fake_app_limit(scene->app, "api", "2/10s", TLY_FIXED_WINDOW, fields);
-#define VERDICT(code, remaining, retry)                                     \
+#define VERDICT(code, remaining, retry, reason, why)                        \
     code "\r\n$5\r\nlimit\r\n:2\r\n$9\r\nremaining\r\n:" remaining          \
          "\r\n$8\r\nreset_ms\r\n:10000\r\n$14\r\nretry_after_ms\r\n:" retry \
-         "\r\n$4\r\nname\r\n$3\r\napi\r\n"
-#define OK "*12\r\n$4\r\ncode\r\n$2\r\nok"
-#define OVER "*12\r\n$4\r\ncode\r\n$4\r\nover"
-    CONVERSE({"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0")},
-             {"TLY.CHECK api route /x tenant t1", VERDICT(OK, "0", "0")},
-             {"TLY.CHECK api route /x tenant t1 hits 1", VERDICT(OVER, "0", "10000")},
-             {"TLY.CHECK api route /x tenant t1 HITS 3", VERDICT(OVER, "0", "-1")},
-             {"TLY.CHECK api route /x tenant t2 hits 2", VERDICT(OK, "0", "0")},
-             {"TLY.PEEK api route /x tenant t1", VERDICT(OK, "0", "0")},
-             {"TLY.RESET api route /x tenant t1", ":1\r\n"}, {"TLY.RESET api route /x tenant t1", ":0\r\n"},
-             {"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0")});
+         "\r\n$4\r\nname\r\n$3\r\napi\r\n" HOW reason "$3\r\nwhy\r\n" why "\r\n"
+#define HOW "$4\r\nmode\r\n$10\r\noptimistic\r\n$5\r\nbound\r\n:0\r\n$6\r\nreason\r\n"
+#define NONE "$4\r\nnone\r\n"
+#define LIMIT "$5\r\nlimit\r\n"
+#define OF_NEW(hits) "$20\r\n0 used + " hits " hits of 2"
+#define OF_USED(used, hits) \
+    "$57\r\n" used " used (" used " here in this window, 0 otherwise) + " hits " hits of 2"
+#define OK "*20\r\n$4\r\ncode\r\n$2\r\nok"
+#define OVER "*20\r\n$4\r\ncode\r\n$4\r\nover"
+    CONVERSE(
+        {"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0", NONE, OF_NEW("1"))},
+        {"TLY.CHECK api route /x tenant t1", VERDICT(OK, "0", "0", NONE, OF_USED("1", "1"))},
+        {"TLY.CHECK api route /x tenant t1 hits 1", VERDICT(OVER, "0", "10000", LIMIT, OF_USED("2", "1"))},
+        {"TLY.CHECK api route /x tenant t1 HITS 3", VERDICT(OVER, "0", "-1", LIMIT, OF_USED("2", "3"))},
+        {"TLY.CHECK api route /x tenant t2 hits 2", VERDICT(OK, "0", "0", NONE, OF_NEW("2"))},
+        {"TLY.PEEK api route /x tenant t1", VERDICT(OK, "0", "0", NONE, OF_USED("2", "0"))},
+        {"TLY.RESET api route /x tenant t1", ":1\r\n"}, {"TLY.RESET api route /x tenant t1", ":0\r\n"},
+        {"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0", NONE, OF_USED("0", "1"))});
 }
 
 static void a_limit_that_is_not_there_is_unknown(void **state)
 {
     CONVERSE({"TLY.CHECK nope",
-              "*12\r\n$4\r\ncode\r\n$7\r\nunknown\r\n$5\r\nlimit\r\n:0\r\n$9\r\nremaining\r\n:0\r\n$8\r\n"
-              "reset_ms\r\n:0\r\n$14\r\nretry_after_ms\r\n:0\r\n$4\r\nname\r\n$4\r\nnope\r\n"},
+              "*20\r\n$4\r\ncode\r\n$7\r\nunknown\r\n$5\r\nlimit\r\n:0\r\n$9\r\nremaining\r\n:0\r\n$8\r\n"
+              "reset_ms\r\n:0\r\n$14\r\nretry_after_ms\r\n:0\r\n$4\r\nname\r\n$4\r\nnope\r\n" HOW
+              "$8\r\nno_limit\r\n$3\r\nwhy\r\n$30\r\nthere is no limit of this name\r\n"},
              {"TLY.RESET nope", "-ERR no limit of that name\r\n"},
              {"TLY.CHECK nope a", "-ERR syntax error\r\n"}, {"TLY.CHECK nope HITS x", NOT_INT},
              {"TLY.CHECK nope HITS -1", NOT_INT}, {"TLY.CHECK nope HITS 4294967296", NOT_INT},
@@ -135,7 +143,7 @@ static void a_verdict_is_a_map_in_resp3(void **state)
 {
     struct scene *scene = *state;
     (void)talk_say(scene->talk, "HELLO 3\r\n");
-    assert_int_equal(strncmp(talk_say(scene->talk, "TLY.CHECK nope\r\n"), "%6\r\n$4\r\ncode\r\n", 14), 0);
+    assert_int_equal(strncmp(talk_say(scene->talk, "TLY.CHECK nope\r\n"), "%10\r\n$4\r\ncode\r\n", 15), 0);
 }
 
 int main(void)

@@ -1,0 +1,99 @@
+/* Why a verdict is what it is, in words and numbers. */
+#include "service/engine/engine.h"
+
+const char *tly_reason_word(enum tly_reason reason)
+{
+    static const char *const words[] = {
+#define WORD(name, word) [TLY_REASON_##name] = (word),
+        TLY_REASONS(WORD)
+#undef WORD
+    };
+    return (size_t)reason < TLY_REASON_COUNT ? words[reason] : "unknown";
+}
+
+/* There is no printf in the pure layers. */
+struct text {
+    char *at;
+    size_t n;
+};
+
+static void put(struct text *text, const char *words)
+{
+    for (; *words != '\0' && text->n + 1 < TLY_WHY_BYTES_MAX; words++)
+        text->at[text->n++] = *words;
+    text->at[text->n] = '\0';
+}
+
+static void put_number(struct text *text, uint64_t number)
+{
+    char digits[24];
+    size_t at = sizeof digits - 1;
+    digits[at] = '\0';
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    put(text, digits + at);
+}
+
+static void put_term(struct text *text, const char *before, uint64_t number, const char *behind)
+{
+    put(text, before);
+    put_number(text, number);
+    put(text, behind);
+}
+
+/* "60 used here, 30 elsewhere, 5 projected". */
+static void put_used(struct text *text, const struct tly_verdict *verdict, uint64_t hits)
+{
+    uint64_t used = verdict->used - hits;
+    put_term(text, "", used, " used");
+    if (verdict->has_own) {
+        uint64_t own = verdict->own - hits < used ? verdict->own - hits : used;
+        put_term(text, " (", own, " here in this window, ");
+        put_term(text, "", used - own, " otherwise)");
+    }
+    if (verdict->ahead > 0) put_term(text, " + ", verdict->ahead, " projected");
+}
+
+static void put_obstacle(struct text *text, const struct tly_verdict *verdict)
+{
+    switch (verdict->reason) {
+    case TLY_REASON_WAITING:
+        put_term(text, ", of what is left ", verdict->remaining, " for this node");
+        break;
+    case TLY_REASON_CAPPED:
+        put_term(text, ", ", verdict->unheard, " of them not heard of by every member");
+        break;
+    case TLY_REASON_JOINING: put(text, ", this node is still joining"); break;
+    case TLY_REASON_SHARE: put(text, ", members cannot be reached: only the share of those that can"); break;
+    case TLY_REASON_PARTITION: put(text, ", members cannot be reached: closed"); break;
+    case TLY_REASON_NONE:
+    case TLY_REASON_UNKNOWN:
+    case TLY_REASON_LIMIT:
+    case TLY_REASON_PROJECTED:
+    case TLY_REASON_MEMORY:
+    case TLY_REASON_COUNT: break;
+    }
+}
+
+size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char out[TLY_WHY_BYTES_MAX])
+{
+    struct text text = {out, 0};
+    out[0] = '\0';
+    if (verdict->code == TLY_CODE_UNKNOWN) {
+        put(&text, "there is no limit of this name");
+        return text.n;
+    }
+    if (verdict->reason == TLY_REASON_MEMORY) {
+        put(&text, "the key is new and memory_max is reached: not counted");
+        return text.n;
+    }
+    bool counted = verdict->code == TLY_CODE_OK && !verdict->shadow;
+    /* Those that were admitted are among what is used by now. */
+    put_used(&text, verdict, counted ? hits : 0);
+    put_term(&text, " + ", hits, " hits");
+    put_term(&text, " of ", verdict->limit, "");
+    if (!counted) put_obstacle(&text, verdict);
+    return text.n;
+}

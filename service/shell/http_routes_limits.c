@@ -1,0 +1,118 @@
+/* GET /v1/limits, and /v1/limits/NAME: how hard a limit is now. */
+#include "service/shell/http.h"
+
+static void put_rule(struct tly_json *json, const struct tly_rule *rule)
+{
+    const struct tly_rate *rate = &rule->rate;
+    tly_json_member_string(json, "name", rule->name);
+    tly_json_key(json, "key");
+    tly_json_open(json, '[');
+    for (size_t i = 0; i < rule->field_count; i++)
+        tly_json_put_text(json, tly_slice_text(rule->field[i]));
+    tly_json_close(json, ']');
+    tly_json_member_uint(json, "limit", rate->limit);
+    tly_json_member_uint(json, "window_ms", rate->window_ms);
+    if (rate->burst != 0) tly_json_member_uint(json, "burst", rate->burst);
+    tly_json_member_string(json, "algorithm", tly_algorithm_name(rate->algorithm));
+    tly_json_member_string(json, "mode", tly_mode_name(rate->mode));
+    if (rate->mode == TLY_CAPPED) tly_json_member_uint(json, "cap", rate->cap);
+    tly_json_member_string(json, "on_partition", tly_on_partition_name(rate->on_partition));
+    tly_json_member_bool(json, "shadow", rule->shadow);
+}
+
+void tly_http_put_bound(struct tly_json *json, uint64_t bound)
+{
+    if (bound == TLY_BOUND_NONE)
+        tly_json_member_int(json, "bound", -1);
+    else
+        tly_json_member_uint(json, "bound", bound);
+}
+
+void tly_http_run_limits(struct tly_exchange *x)
+{
+    const struct tly_rules *rules = tly_engine_rules(tly_app_engine(x->app));
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    tly_json_open(&json, '[');
+    size_t count = rules != NULL ? tly_rules_count(rules) : 0;
+    for (size_t i = 0; i < count; i++) {
+        tly_json_open(&json, '{');
+        put_rule(&json, tly_rules_at(rules, i));
+        tly_json_close(&json, '}');
+    }
+    tly_json_close(&json, ']');
+    tly_http_put_text(x, "\n");
+}
+
+/* ---- one of them ---- */
+
+static const char *formula_of(const struct tly_rule *rule)
+{
+    if (rule->rate.mode == TLY_CAPPED)
+        return "(members - 1 + ended_lives) * cap; none while lost > 0 and on_partition is open";
+    return "the sum of unseen over the others, of the key where it is greatest, + lost * limit; "
+           "at most (members - 1) * limit";
+}
+
+static void put_inputs(struct tly_json *json, const struct tly_limit_view *view)
+{
+    tly_json_key(json, "inputs");
+    tly_json_open(json, '{');
+    tly_json_member_uint(json, "members", view->members);
+    tly_json_member_uint(json, "lost", view->lost);
+    tly_json_member_uint(json, "ended_lives", view->ended);
+    tly_json_member_bool(json, "joined", view->joined);
+    tly_json_member_uint(json, "flush_ms", view->flush_ns / 1000000);
+    tly_json_member_uint(json, "horizon_ms", view->horizon_ns / 1000000);
+    tly_json_member_uint(json, "watched_keys", view->watched);
+    tly_json_close(json, '}');
+}
+
+static void put_other(struct tly_json *json, const struct tly_limit_other *other)
+{
+    tly_json_open(json, '{');
+    tly_json_member_text(json, "node", other->node);
+    tly_json_member_hex(json, "origin", other->origin);
+    tly_json_member_uint(json, "units", other->units);
+    tly_json_member_uint(json, "units_per_1000s", other->rate_per_1000s);
+    tly_json_member_uint(json, "staleness_ms", other->staleness_ns / 1000000);
+    tly_json_member_uint(json, "unseen", other->unseen);
+    tly_json_close(json, '}');
+}
+
+static void put_view(struct tly_exchange *x, const struct tly_limit_view *view)
+{
+    struct tly_json json = tly_json_of(x->body);
+    struct tly_limit_other other;
+    x->type = TLY_HTTP_JSON;
+    tly_json_open(&json, '{');
+    put_rule(&json, view->rule);
+    tly_http_put_bound(&json, view->bound);
+    tly_json_member_string(&json, "formula", formula_of(view->rule));
+    put_inputs(&json, view);
+    if (view->key.n > 0) tly_json_member_text(&json, "worst_key", view->key);
+    tly_json_key(&json, "others");
+    tly_json_open(&json, '[');
+    for (size_t i = 0; tly_engine_limit_other(tly_app_engine(x->app), view, i, &other); i++)
+        put_other(&json, &other);
+    tly_json_close(&json, ']');
+    tly_json_close(&json, '}');
+    tly_http_put_text(x, "\n");
+}
+
+void tly_http_run_limit(struct tly_exchange *x)
+{
+    uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];
+    struct tly_limit_view view;
+    size_t n = tly_http_decode(x->rest, false, bytes);
+    if (n == SIZE_MAX) {
+        tly_http_problem(x, 400, "bad_path", "the path has a malformed escape");
+        return;
+    }
+    enum tly_result result =
+        tly_engine_limit(tly_app_engine(x->app), tly_slice_of(bytes, n), tly_app_now(x->app), &view);
+    if (result == TLY_OK)
+        put_view(x, &view);
+    else
+        tly_http_problem_of(x, result);
+}

@@ -1,0 +1,116 @@
+/* limit list, limit show: the named limits of a node. */
+#include "tools/tallyctl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static const char *window_text(struct json_object *limit, char *text, size_t size)
+{
+    tly_ctl_duration((double)tly_ctl_int(limit, "window_ms") / 1e3, text, size);
+    return text;
+}
+
+/* "50 (0.50 %)", or "none". */
+static void print_bound(struct json_object *limit)
+{
+    int64_t bound = tly_ctl_int(limit, "bound"), units = tly_ctl_int(limit, "limit");
+    if (bound < 0)
+        printf("none: members cannot be reached, and on_partition is open\n");
+    else
+        printf("%" PRId64 " units (%.2f %% of the limit)\n", bound,
+               units > 0 ? 100 * (double)bound / (double)units : 0.0);
+}
+
+static void print_inputs(struct json_object *limit)
+{
+    struct json_object *in = NULL;
+    if (!json_object_object_get_ex(limit, "inputs", &in)) return;
+    printf("  members      %s, of which %s cannot be reached; %s lives ended lately\n",
+           tly_ctl_text(in, "members"), tly_ctl_text(in, "lost"), tly_ctl_text(in, "ended_lives"));
+    printf("  flush        %s ms; carried forward for %s ms\n", tly_ctl_text(in, "flush_ms"),
+           tly_ctl_text(in, "horizon_ms"));
+    printf("  keys         %s near the limit or capped\n", tly_ctl_text(in, "watched_keys"));
+}
+
+static void print_others(struct json_object *limit)
+{
+    struct json_object *others = NULL;
+    if (!json_object_object_get_ex(limit, "others", &others)) return;
+    size_t count = json_object_array_length(others);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *other = json_object_array_get_idx(others, i);
+        const char *node = tly_ctl_text(other, "node");
+        printf("  ");
+        tly_ctl_print_plain(node[0] != '\0' ? node : tly_ctl_text(other, "origin"));
+        printf(": %s units, %.3f/s, known %s ms ago, at most %s unseen\n", tly_ctl_text(other, "units"),
+               (double)tly_ctl_int(other, "units_per_1000s") / 1e3, tly_ctl_text(other, "staleness_ms"),
+               tly_ctl_text(other, "unseen"));
+    }
+}
+
+static enum tly_ctl_exit show_limit(struct json_object *limit)
+{
+    char window[32];
+    tly_ctl_print_plain(tly_ctl_text(limit, "name"));
+    printf(": %s per %s, %s, %s", tly_ctl_text(limit, "limit"), window_text(limit, window, sizeof window),
+           tly_ctl_text(limit, "algorithm"), tly_ctl_text(limit, "mode"));
+    if (json_object_object_get_ex(limit, "cap", NULL)) printf(": %s", tly_ctl_text(limit, "cap"));
+    printf(", on_partition %s%s\n", tly_ctl_text(limit, "on_partition"),
+           strcmp(tly_ctl_text(limit, "shadow"), "true") == 0 ? ", shadow" : "");
+    printf("  bound now    ");
+    print_bound(limit);
+    printf("  follows from %s\n", tly_ctl_text(limit, "formula"));
+    print_inputs(limit);
+    if (json_object_object_get_ex(limit, "worst_key", NULL)) {
+        printf("  widest key   ");
+        tly_ctl_print_plain(tly_ctl_text(limit, "worst_key"));
+        putchar('\n');
+    }
+    print_others(limit);
+    return TLY_CTL_DONE;
+}
+
+#define COLUMNS 6
+
+static enum tly_ctl_exit show_limits(struct json_object *limits)
+{
+    static const char *const heads[COLUMNS] = {"NAME", "UNITS", "PER", "ALGORITHM", "MODE", "ON PARTITION"};
+    size_t count = json_object_array_length(limits);
+    const char **cells = calloc((count + 1) * COLUMNS, sizeof *cells);
+    char(*windows)[32] = calloc(count + 1, sizeof *windows);
+    bool good = cells != NULL && windows != NULL;
+    for (size_t i = 0; good && i <= count; i++) {
+        struct json_object *limit = i > 0 ? json_object_array_get_idx(limits, i - 1) : NULL;
+        const char *row[COLUMNS] = {tly_ctl_text(limit, "name"),
+                                    tly_ctl_text(limit, "limit"),
+                                    i > 0 ? window_text(limit, windows[i], sizeof windows[i]) : "",
+                                    tly_ctl_text(limit, "algorithm"),
+                                    tly_ctl_text(limit, "mode"),
+                                    tly_ctl_text(limit, "on_partition")};
+        memcpy(&cells[i * COLUMNS], i > 0 ? row : heads, sizeof row);
+    }
+    if (good) tly_ctl_table(stdout, cells, count + 1, COLUMNS);
+    free(cells);
+    free(windows);
+    if (!good) tly_ctl_complain("out of memory");
+    return good ? TLY_CTL_DONE : TLY_CTL_NO;
+}
+
+enum tly_ctl_exit tly_ctl_limit(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
+{
+    bool shows = strcmp(args->words[0], "show") == 0, lists = strcmp(args->words[0], "list") == 0;
+    if (lists && args->count == 1)
+        return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = "/v1/limits"},
+                                    show_limits);
+    if (!shows || args->count != 2 || args->words[1][0] == '\0')
+        return tly_ctl_misused("limit", "list, or show with the NAME of a limit");
+    char *path = tly_ctl_key_path("/v1/limits/", args->words[1]);
+    if (path == NULL) {
+        tly_ctl_complain("out of memory");
+        return TLY_CTL_NO;
+    }
+    struct tly_ctl_request request = {.method = "GET", .path = path};
+    enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_limit);
+    free(path);
+    return status;
+}
