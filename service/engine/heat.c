@@ -23,7 +23,7 @@ static void free_hot(struct tly_heat *heat, struct tly_hot *hot)
     tly_mem_free(&heat->mem, hot->shards, hot->capacity * sizeof *hot->shards);
     tly_mem_free(&heat->mem, hot->key, hot->key_bytes);
     tly_mem_free(&heat->mem, hot, sizeof *hot);
-    heat->count--;
+    heat->head.count--;
 }
 
 void tly_heat_free(struct tly_heat *heat)
@@ -48,13 +48,13 @@ void tly_heat_check(const struct tly_heat *heat)
         assert(hot->count <= hot->capacity && hot->count <= TLY_HEAT_SHARDS);
         bytes += sizeof *hot + hot->key_bytes + hot->capacity * sizeof *hot->shards;
     }
-    assert(count == heat->count && bytes == heat->bytes);
+    assert(count == heat->head.count && bytes == heat->bytes);
     (void)bytes;
 }
 
 size_t tly_heat_count(const struct tly_heat *heat)
 {
-    return heat->count;
+    return heat->head.count;
 }
 
 size_t tly_heat_bytes(const struct tly_heat *heat)
@@ -62,9 +62,8 @@ size_t tly_heat_bytes(const struct tly_heat *heat)
     return sizeof *heat + heat->bytes + (heat->sets != NULL ? TLY_SETS_BYTES : 0);
 }
 
-bool tly_heat_may_have(const struct tly_heat *heat, uint32_t hash)
+bool tly_heat_has(const struct tly_heat *heat, uint32_t hash)
 {
-    if (heat->count == 0) return false;
     const uint32_t *set = heat->sets[hash % TLY_HEAT_SETS].hash;
     for (size_t way = 0; way < TLY_HEAT_WAYS; way++)
         if (set[way] == hash) return true;
@@ -79,7 +78,7 @@ static bool is_of(const struct tly_hot *hot, const struct tly_seek *seek, uint64
 
 static struct tly_hot *find(const struct tly_heat *heat, const struct tly_seek *seek, uint64_t window)
 {
-    if (heat->count == 0) return NULL;
+    if (heat->head.count == 0) return NULL;
     struct tly_hot *const *set = heat->sets[seek->hash % TLY_HEAT_SETS].hot;
     for (size_t way = 0; way < TLY_HEAT_WAYS; way++)
         if (is_of(set[way], seek, window)) return set[way];
@@ -123,7 +122,7 @@ static struct tly_hot *make(struct tly_heat *heat, const struct tly_heat_ask *as
     hot->world = &heat->world;
     hot->current = INT64_MIN; /* nothing was looked at */
     heat->bytes += sizeof *hot + hot->key_bytes;
-    heat->count++;
+    heat->head.count++;
     struct tly_heat_set *set = &heat->sets[seek->hash % TLY_HEAT_SETS];
     size_t way = way_in(set);
     free_hot(heat, set->hot[way]);

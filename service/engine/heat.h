@@ -43,8 +43,18 @@ void tly_heat_check(const struct tly_heat *heat);
 size_t tly_heat_count(const struct tly_heat *heat);
 size_t tly_heat_bytes(const struct tly_heat *heat);
 
+/* What a heat begins with, so that to find nothing in it costs nothing. */
+struct tly_heat_head {
+    size_t count; /* of keys that are watched */
+};
+
+bool tly_heat_has(const struct tly_heat *heat, uint32_t hash);
+
 /* Whether a key of this hash may be watched; false is certain. */
-bool tly_heat_may_have(const struct tly_heat *heat, uint32_t hash);
+static inline bool tly_heat_may_have(const struct tly_heat *heat, uint32_t hash)
+{
+    return ((const struct tly_heat_head *)(const void *)heat)->count > 0 && tly_heat_has(heat, hash);
+}
 
 /* A check of a key as the map has it. */
 struct tly_heat_ask {

@@ -70,9 +70,10 @@ struct tly_heat_set {
 #define TLY_SETS_BYTES (TLY_HEAT_SETS * sizeof(struct tly_heat_set))
 
 struct tly_heat {
+    struct tly_heat_head head;
     struct tly_mem mem;
     struct tly_heat_world world;
-    size_t count, bytes;
+    size_t bytes;
     struct tly_heat_set *sets; /* TLY_HEAT_SETS; NULL until a key is watched */
 };
 

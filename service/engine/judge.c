@@ -86,10 +86,8 @@ void tly_judge_tell(const struct tly_limit_ask *ask, const struct tly_judged *ju
         verdict->reason = judged->reason;
         if (judged->hot != NULL) tly_hot_refused(judged->hot, ask->now_ns);
     }
+    verdict->is_judged = true;
     verdict->ahead = judged->ahead.current;
-    if (judged->hot != NULL) {
-        verdict->own = tly_hot_own(judged->hot);
-        verdict->has_own = true;
-        verdict->unheard = tly_hot_unheard(judged->hot);
-    }
+    verdict->own = judged->hot != NULL ? tly_hot_own(judged->hot) : 0;
+    verdict->unheard = judged->hot != NULL ? tly_hot_unheard(judged->hot) : 0;
 }

@@ -84,40 +84,38 @@ static uint64_t refused_for(const struct window *w, const struct tly_limit_ask *
 /* A check of a window, as far as it has come. */
 struct look {
     struct window w;
-    struct tly_tally tally;
     uint64_t used, room;
-    bool sliding, is_judged;
-    struct tly_judged judged;
+    bool sliding, ok;
 };
 
-static __attribute__((noinline)) void judge_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                                   const struct tly_span *span, struct look *look)
+/* Field by field, for every check comes by here; what is said only of keys that were judged is not set. */
+TLY_ALWAYS_INLINE void tell_window(const struct tly_limit_ask *ask, const struct look *look,
+                                   struct tly_verdict *verdict)
 {
-    struct tly_heat_ask about = {map,
-                                 &ask->seek,
-                                 &span->pane,
-                                 &look->tally,
-                                 span->start_ms * NS_PER_MS,
-                                 ask->now_ns,
-                                 ask->rate->mode == TLY_CAPPED};
-    tly_judge_look(ask, &about, &look->judged);
-    struct window projected = look->w;
-    projected.current += look->judged.ahead.current;
-    if (look->sliding) projected.previous += look->judged.ahead.previous;
-    uint64_t room = left_of(look->judged.limit, window_used(&projected));
-    tly_judge_room(ask, room, look->tally.entry == NULL, &look->judged);
-    look->room = look->judged.room;
-    look->is_judged = true;
+    const struct tly_rate *rate = ask->rate;
+    verdict->code = look->ok ? TLY_CODE_OK : TLY_CODE_OVER;
+    verdict->reason = look->ok ? TLY_REASON_NONE : TLY_REASON_LIMIT;
+    verdict->mode = rate->mode;
+    verdict->algorithm = rate->algorithm;
+    verdict->bound = 0;
+    verdict->limit = rate->limit;
+    verdict->used = look->used;
+    verdict->remaining = look->room;
+    verdict->reset_ms = window_reset(&look->w, look->sliding);
+    verdict->retry_after_ms = look->ok ? 0 : refused_for(&look->w, ask, look->sliding);
+    verdict->window_ms = rate->window_ms;
+    verdict->is_judged = verdict->shadow = verdict->full = false;
+    verdict->name = tly_slice_of(NULL, 0);
 }
 
-static enum tly_result hit_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                  const struct tly_span *span, struct look *look)
+TLY_ALWAYS_INLINE enum tly_result hit_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                             const struct tly_span *span, const struct tly_tally *tally,
+                                             struct look *look)
 {
-    int64_t current = look->tally.current;
-    enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, &look->tally, (int64_t)ask->hits);
+    look->ok = ask->hits <= look->room;
+    if (!look->ok || ask->hits == 0) return TLY_OK;
+    enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, tally, (int64_t)ask->hits);
     if (result != TLY_OK) return result;
-    if (look->is_judged && look->judged.hot != NULL)
-        tly_hot_count(look->judged.hot, ask->hits, tly_clamp_add(current, (int64_t)ask->hits));
     look->w.current += ask->hits;
     look->used += ask->hits;
     look->room -= ask->hits;
@@ -125,48 +123,65 @@ static enum tly_result hit_window(struct tly_ormap *map, const struct tly_limit_
 }
 
 /* What stands in the way beside the limit may be gone as soon as the others have spoken. */
-static uint64_t judged_retry(const struct look *look, const struct tly_limit_ask *ask)
+static void retry_soon(const struct look *look, const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
-    uint64_t plain = refused_for(&look->w, ask, look->sliding), soon = TLY_RETRY_SOON_MS;
-    if (!look->is_judged || plain == NEVER) return plain;
-    if (ask->hits > left_of(ask->rate->limit, look->used)) return plain;
-    return look->w.length - look->w.elapsed < soon ? look->w.length - look->w.elapsed : soon;
+    uint64_t left = look->w.length - look->w.elapsed;
+    if (verdict->code == TLY_CODE_OK || verdict->retry_after_ms == NEVER) return;
+    if (ask->hits > left_of(ask->rate->limit, look->used)) return;
+    verdict->retry_after_ms = left < TLY_RETRY_SOON_MS ? left : TLY_RETRY_SOON_MS;
+}
+
+/* The look by value: so it need not lie in memory where nothing is judged. */
+static __attribute__((noinline)) enum tly_result judge_window(struct tly_ormap *map,
+                                                              const struct tly_heat_ask *about,
+                                                              const struct tly_limit_ask *ask,
+                                                              const struct tly_span *span, struct look look,
+                                                              struct tly_verdict *verdict)
+{
+    struct tly_judged judged;
+    int64_t current = about->tally->current;
+    tly_judge_look(ask, about, &judged);
+    struct window projected = look.w;
+    projected.current += judged.ahead.current;
+    if (look.sliding) projected.previous += judged.ahead.previous;
+    tly_judge_room(ask, left_of(judged.limit, window_used(&projected)), about->tally->entry == NULL, &judged);
+    look.room = judged.room;
+    enum tly_result result = hit_window(map, ask, span, about->tally, &look);
+    if (result != TLY_OK) return result;
+    if (look.ok && ask->hits > 0 && judged.hot != NULL)
+        tly_hot_count(judged.hot, ask->hits, tly_clamp_add(current, (int64_t)ask->hits));
+    tell_window(ask, &look, verdict);
+    retry_soon(&look, ask, verdict);
+    tly_judge_tell(ask, &judged, ask->rate->limit, verdict);
+    return TLY_OK;
 }
 
 static enum tly_result check_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                     struct tly_span *span, struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
-    uint64_t now_ms = ask->now_ns / NS_PER_MS, hits = ask->hits;
-    struct look look;
+    uint64_t now_ms = ask->now_ns / NS_PER_MS;
+    struct tly_tally tally;
     find_span(span, rate->window_ms, now_ms);
-    tly_tally_of(map, &ask->seek, &span->pane, &look.tally);
-    look.sliding = rate->algorithm == TLY_SLIDING_WINDOW;
-    look.w = (struct window){rate->window_ms, now_ms - span->start_ms, units_of(look.tally.current),
-                             look.sliding ? units_of(look.tally.previous) : 0};
+    tly_tally_of(map, &ask->seek, &span->pane, &tally);
+    struct look look = {.sliding = rate->algorithm == TLY_SLIDING_WINDOW};
+    look.w = (struct window){rate->window_ms, now_ms - span->start_ms, units_of(tally.current),
+                             look.sliding ? units_of(tally.previous) : 0};
     look.used = window_used(&look.w);
     look.room = left_of(rate->limit, look.used);
-    look.is_judged = false;
-    if (tly_judge_wants(ask, look.used, rate->limit)) judge_window(map, ask, span, &look);
-    bool ok = hits <= look.room;
-    if (ok && hits > 0) {
-        enum tly_result result = hit_window(map, ask, span, &look);
-        if (result != TLY_OK) return result;
+    if (tly_judge_wants(ask, look.used, rate->limit)) {
+        struct tly_heat_ask about = {map,
+                                     &ask->seek,
+                                     &span->pane,
+                                     &tally,
+                                     span->start_ms * NS_PER_MS,
+                                     ask->now_ns,
+                                     rate->mode == TLY_CAPPED};
+        return judge_window(map, &about, ask, span, look, verdict);
     }
-    *verdict = (struct tly_verdict){
-        .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
-        .reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT,
-        .mode = rate->mode,
-        .limit = rate->limit,
-        .used = look.used,
-        .remaining = look.room,
-        .reset_ms = window_reset(&look.w, look.sliding),
-        .retry_after_ms = ok ? 0 : judged_retry(&look, ask),
-        .window_ms = rate->window_ms,
-        .algorithm = rate->algorithm,
-    };
-    if (look.is_judged) tly_judge_tell(ask, &look.judged, rate->limit, verdict);
-    return TLY_OK;
+    enum tly_result result = hit_window(map, ask, span, &tally, &look);
+    if (result == TLY_OK) tell_window(ask, &look, verdict);
+    return result;
 }
 
 /* ---- the token bucket ---- */

@@ -48,11 +48,11 @@ static void put_used(struct text *text, const struct tly_verdict *verdict, uint6
 {
     uint64_t used = verdict->used - hits;
     put_term(text, "", used, " used");
-    if (verdict->has_own) {
-        uint64_t own = verdict->own - hits < used ? verdict->own - hits : used;
-        put_term(text, " (", own, " here in this window, ");
-        put_term(text, "", used - own, " otherwise)");
-    }
+    if (!verdict->is_judged) return;
+    uint64_t own = verdict->own > hits ? verdict->own - hits : 0;
+    if (own > used) own = used;
+    put_term(text, " (", own, " here in this window, ");
+    put_term(text, "", used - own, " otherwise)");
     if (verdict->ahead > 0) put_term(text, " + ", verdict->ahead, " projected");
 }
 
