@@ -86,7 +86,7 @@ void tly_judge_tell(const struct tly_limit_ask *ask, const struct tly_judged *ju
         verdict->reason = judged->reason;
         if (judged->hot != NULL) tly_hot_refused(judged->hot, ask->now_ns);
     }
-    verdict->is_judged = true;
+    verdict->is_judged = judged->hot != NULL;
     verdict->ahead = judged->ahead.current;
     verdict->own = judged->hot != NULL ? tly_hot_own(judged->hot) : 0;
     verdict->unheard = judged->hot != NULL ? tly_hot_unheard(judged->hot) : 0;
