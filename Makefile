@@ -322,7 +322,7 @@ clean: ## remove build/
 
 SIM_SECONDS ?= 600
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
+.PHONY: check-sim check-mutants soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -394,11 +394,18 @@ check-long: check-kills ## check-kills, and check's tests with longer laws (TALL
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint
 
-check-sim: ## live through bad days on every core for SIM_SECONDS (600) of CPU each, new seeds each time
+check-sim: ## live through bad days on every core for SIM_SECONDS (600), new seeds each time, and report
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release build/release$(CLANG)/tallysim
 	@tests/sim/run build/release$(CLANG) seeds
 	@tests/sim/run build/release$(CLANG) campaign $(SIM_SECONDS)
+
+soak: ## check-sim for eight hours
+	@$(MAKE) --no-print-directory check-sim SIM_SECONDS=28800
+
+check-mutants: ## plant each fault that the simulator must find, and say which seed finds it
+	@tools/bootstrap test
+	@CC='$(CC)' MAKE='$(MAKE)' tools/faults sim
 
 check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
 	@tools/bootstrap test

@@ -5,6 +5,7 @@
 
 #define LOOK_GAP (500 * SIM_MS)
 #define LOOK_DOTS 20
+#define LOOK_KEYS 4
 /* From the end of all trouble on: a silent connection is given up, one that failed is tried again, a snapshot is installed. */
 #define AGREE_NS (120 * SIM_S)
 
@@ -16,6 +17,8 @@ void sim_look(struct sim *sim)
         struct tly_node_view view;
         if (sim->nodes[i].engine == NULL) continue;
         sim_twin_check_marks(sim, i, LOOK_DOTS);
+        sim_check_returns(sim, i, LOOK_KEYS);
+        sim_check_floors(sim, i);
         tly_engine_node(sim->nodes[i].engine, false, &view);
         sim_claim(sim, view.memory_max == 0 || view.memory_used <= view.memory_max,
                   "n%zu holds %zu bytes of %zu", i, view.memory_used, view.memory_max);
@@ -168,8 +171,12 @@ uint64_t sim_check_end(struct sim *sim)
     sim_tell(sim, "all agree after %.3f s", (double)took / 1e9);
     wait_for_digests(sim);
     for (size_t i = 0; i < sim->knobs.nodes; i++)
-        if (sim->nodes[i].engine != NULL) sim_twin_check_marks(sim, i, 2 * sim_twin_count(sim));
+        if (sim->nodes[i].engine != NULL) {
+            sim_twin_check_marks(sim, i, 2 * sim_twin_count(sim));
+            sim_check_returns(sim, i, 2 * sim_twin_keys(sim));
+        }
     (void)read_alike(sim, true);
     check_ledger(sim);
+    sim_check_quiet(sim);
     return took;
 }

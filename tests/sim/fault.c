@@ -1,5 +1,6 @@
 #include "tests/sim/sim.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -45,6 +46,9 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
     };
     /* Each counts the grace for itself, and a window of a minute goes two of them and max_skew after its end. */
     knobs.settle_ns = 2 * knobs.grace_ms * SIM_MS + 10 * SIM_MIN;
+    /* So that rounds and snapshots have parts, which something can come between. */
+    if (seed % 10 == 7 || seed % 10 == 0) knobs.value_bytes = SIM_VALUE_BYTES;
+    knobs.minority_gone = seed % 10 == 6 || seed % 10 == 0;
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         knobs.weights[i] = test_rng_chance(rng, 40) ? 0 : usual[i] * (unsigned)PICK(rng, 1, 1, 1, 5);
     knobs.weights[SIM_CUT]++;
@@ -55,12 +59,13 @@ void sim_knobs_print(const struct sim_knobs *k)
 {
     printf(
         "seed %llu: %zu nodes, %llu s of trouble, a write each %llu ms, a fault each %llu ms, links %llu us "
-        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, fsync %s;",
+        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, values %zu, fsync %s;",
         (unsigned long long)k->seed, k->nodes, (unsigned long long)(k->trouble_ns / SIM_S),
         (unsigned long long)(k->write_gap_ns / SIM_MS), (unsigned long long)(k->fault_gap_ns / SIM_MS),
         (unsigned long long)(k->delay_ns / SIM_US), (unsigned long long)(k->jitter_ns / SIM_US),
         (unsigned long long)(k->disk_ns / SIM_US), (unsigned long long)(k->skew_ns / SIM_MS), k->grace_ms,
-        (unsigned long long)k->forget_after_ms, k->keys, k->fsync_always ? "always" : "interval");
+        (unsigned long long)k->forget_after_ms, k->keys, k->value_bytes,
+        k->fsync_always ? "always" : "interval");
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         if (k->weights[i] > 0) printf(" %s %u", sim_fault_words[i], k->weights[i]);
     printf("\n");
@@ -185,6 +190,16 @@ static enum sim_fault choose(struct sim *sim)
     return (enum sim_fault)fault;
 }
 
+void sim_skip(struct sim_skips *skips, uint64_t fault)
+{
+    if (fault < SIM_SKIPS_MAX) skips->bits[fault / 8] |= (uint8_t)(1u << fault % 8);
+}
+
+bool sim_is_skipped(const struct sim_skips *skips, uint64_t fault)
+{
+    return fault < SIM_SKIPS_MAX && (skips->bits[fault / 8] >> fault % 8 & 1) != 0;
+}
+
 void sim_fault(struct sim *sim)
 {
     if (!sim->troubled) return;
@@ -193,6 +208,8 @@ void sim_fault(struct sim *sim)
     size_t a = sim_below(sim, sim->knobs.nodes), b = sim_below(sim, sim->knobs.nodes - 1);
     if (b >= a) b++;
     if (!sim_is_up(sim, a)) return;
+    if (sim_is_skipped(&sim->skips, ++sim->fault_number)) return;
+    sim_tell(sim, "fault %llu", (unsigned long long)sim->fault_number);
     sim->faults[fault]++;
     if (fault == SIM_PARTITION) {
         uint64_t sides = sim_below(sim, UINT64_C(1) << (sim->knobs.nodes < 63 ? sim->knobs.nodes : 63));
@@ -231,15 +248,38 @@ void sim_heal(struct sim *sim, const struct sim_event *event)
     }
 }
 
+/* One that never comes back: it is dead, or lives on alone and nobody ever hears of it. */
+static void lose(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    node->gone = true;
+    if (sim_chance(sim, 50) && node->engine != NULL) sim_kill(sim, i, true);
+    sim_tell(sim, "n%zu is lost for good%s", i, node->engine != NULL ? ", and lives on" : "");
+    for (size_t other = 0; other < sim->knobs.nodes; other++) {
+        sim_block(sim, i, other, true);
+        sim_block(sim, other, i, true);
+    }
+}
+
+static void lose_minority(struct sim *sim)
+{
+    assert(sim->knobs.nodes > 0);
+    size_t first = sim_below(sim, sim->knobs.nodes);
+    for (size_t i = 0; i < (sim->knobs.nodes - 1) / 2; i++)
+        lose(sim, (first + i) % sim->knobs.nodes);
+}
+
 void sim_mend(struct sim *sim)
 {
     sim_tell(sim, "the trouble is over");
     sim->troubled = false;
     sim_heal_links(sim);
+    if (sim->knobs.minority_gone) lose_minority(sim);
     for (size_t i = 0; i < sim->knobs.nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
         if (node->paused) sim_pause(sim, i, false);
         if (node->engine != NULL && node->disk_fails) sim_disk_fail(sim, i, false);
-        if (node->engine == NULL) sim_push(sim, 0, (struct sim_event){.kind = SIM_EV_START, .node = i});
+        if (node->engine == NULL && !node->gone)
+            sim_push(sim, 0, (struct sim_event){.kind = SIM_EV_START, .node = i});
     }
 }

@@ -95,6 +95,10 @@ void sim_promises_rolled_back(struct sim *sim, size_t i, uint64_t at)
 void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most)
 {
     *least = sim->ledger->durable[key];
+    /* What only a node has that is lost for good is lost with it. */
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        for (size_t j = 0; sim->nodes[i].gone && j < sim->ledger->kept_count[i]; j++)
+            if (sim->ledger->kept[i][j].key == key) *least -= sim->ledger->kept[i][j].delta;
     *most = sim->ledger->told[key];
 }
 
@@ -149,14 +153,25 @@ static void read_once(struct sim *sim, size_t i)
     sim->nodes[i].seen[key] = count;
 }
 
+/* Such as nothing makes smaller. */
+static struct tly_slice some_bytes(struct sim *sim, uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)test_rng_next(&sim->rng);
+    return tly_slice_of(bytes, n);
+}
+
 static struct tly_request some_write(struct sim *sim, char text[24])
 {
+    static uint8_t large[SIM_VALUE_BYTES];
     unsigned key = (unsigned)sim_below(sim, sim->knobs.keys);
     struct tly_request request = {.kind = TLY_ASK_ADD, .number = (int64_t)sim_below(sim, 9) - 2};
     uint64_t soon_ms = SIM_WALL_START / SIM_MS + sim->now / SIM_MS + sim_below(sim, 20000);
     char kind = "ckkm"[sim_below(sim, 4)];
     request.key = tly_slice_text(sim_key(kind, key, text));
     request.bytes = request.key;
+    if (kind == 'k' && sim->knobs.value_bytes > 0)
+        request.bytes = some_bytes(sim, large, sim_below(sim, sim->knobs.value_bytes));
     switch (sim_below(sim, 8)) {
     case 0:
     case 1: request.kind = TLY_ASK_REMOVE; break;
@@ -183,6 +198,11 @@ static void write_once(struct sim *sim, size_t i)
     enum tly_result result = sim_ask(sim, i, &request, &reply);
     sim_claim(sim, result == TLY_OK || may_be_refused(sim, result), "n%zu does not write to %s: %s", i, text,
               tly_result_text(result));
+    if (request.kind != TLY_ASK_SET || result != TLY_OK) return;
+    struct tly_request again = {.kind = TLY_ASK_READ, .key = request.key};
+    int64_t count = sim_ask(sim, i, &again, &reply) == TLY_OK ? reply.value.count : 0;
+    sim_claim(sim, count == request.number, "n%zu: %s was set to %lld and reads %lld", i, text,
+              (long long)request.number, (long long)count);
 }
 
 static void check_once(struct sim *sim, size_t i)
@@ -199,8 +219,18 @@ static void check_once(struct sim *sim, size_t i)
     request.check.rate.algorithm = key % 2 == 0 ? TLY_FIXED_WINDOW : TLY_SLIDING_WINDOW;
     result = sim_ask(sim, i, &request, &reply);
     sim_claim(sim, result == TLY_OK, "n%zu does not check %s: %s", i, text, tly_result_text(result));
-    sim_claim(sim, reply.verdict.remaining <= reply.verdict.limit, "n%zu: %s has %llu left of %llu", i, text,
-              (unsigned long long)reply.verdict.remaining, (unsigned long long)reply.verdict.limit);
+    sim_check_admitted(sim, i, key, &reply.verdict, request.check.hits);
+}
+
+void sim_write_plain(struct sim *sim, size_t i, unsigned key)
+{
+    char text[24];
+    struct tly_reply reply;
+    struct tly_request request = {
+        .kind = TLY_ASK_ADD, .key = tly_slice_text(sim_key('a', key, text)), .number = 1};
+    enum tly_result result = sim_ask(sim, i, &request, &reply);
+    sim_claim(sim, result == TLY_OK || may_be_refused(sim, result), "n%zu does not add to %s: %s", i, text,
+              tly_result_text(result));
 }
 
 void sim_client(struct sim *sim, size_t i)

@@ -1,173 +1,164 @@
 /* tallysim: lives through bad days, one seed each, and says what it saw. */
-#include "tests/sim/sim.h"
+#include "tests/sim/campaign.h"
 
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-struct sums {
-    uint64_t seeds, virtual_ns, steps, dots, bytes, worst_ns;
-    uint64_t faults[SIM_FAULT_COUNT];
-    uint64_t stats[SIM_STATS];
-    uint64_t traces[TLY_TRACE_COUNT];
-};
-
-static const char *const stat_names[] = {
-#define STAT_NAME(name, help) #name,
-    TLY_STATS(STAT_NAME)
-#undef STAT_NAME
-};
-
-/* What is said when a seed aborts: a signal's handler may only write it. */
-static char abort_text[100];
-static volatile sig_atomic_t abort_text_n;
-
-static void on_abort(int signal_number)
-{
-    (void)!write(STDOUT_FILENO, abort_text, (size_t)abort_text_n);
-    (void)signal(signal_number, SIG_DFL);
-    (void)raise(signal_number);
-}
-
 struct options {
-    uint64_t seed, count, seconds, minutes, nodes;
-    const char *watched;
-    bool trace, quiet;
+    struct sim_campaign campaign;
+    bool shrink;
 };
-
-static void live(const struct options *options, uint64_t seed, struct sums *sums)
-{
-    unsigned long long number = seed;
-    abort_text_n = 0;
-    abort_text_n = snprintf(abort_text, sizeof abort_text,
-                            "seed %llu: aborted; again: tallysim --seed %llu --trace\n", number, number);
-    struct sim_knobs knobs = sim_knobs_of(seed);
-    if (options->nodes != 0) knobs.nodes = options->nodes;
-    if (options->minutes != 0) knobs.trouble_ns = options->minutes * SIM_MIN;
-    if (options->trace) sim_knobs_print(&knobs);
-    struct sim *sim = sim_new(&knobs);
-    sim->watched = options->watched;
-    sim_run(sim, sim->now + knobs.trouble_ns);
-    sim_mend(sim);
-    uint64_t took = sim_check_end(sim);
-    for (size_t i = 0; i < knobs.nodes; i++)
-        if (sim->nodes[i].engine != NULL) sim_end_process(sim, i);
-    sums->seeds++;
-    sums->virtual_ns += sim->now;
-    sums->steps += sim->steps;
-    sums->dots += sim_twin_count(sim);
-    sums->bytes += sim_net_bytes(sim);
-    if (took > sums->worst_ns) sums->worst_ns = took;
-    for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
-        sums->faults[i] += sim->faults[i];
-    for (size_t i = 0; i < SIM_STATS; i++)
-        sums->stats[i] += sim->stats[i];
-    for (size_t i = 0; i < TLY_TRACE_COUNT; i++)
-        sums->traces[i] += sim->traces[i];
-    sim_free(sim);
-}
 
 static double cpu_s(void)
 {
-    struct timespec now = {0};
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void report(const struct sums *sums, double cpu)
-{
-    double hours = (double)sums->virtual_ns / 3.6e12;
-    printf("%llu seeds: %.1f hours in %.1f CPU s, which is %.0f hours an hour; %llu events, %llu dots, "
-           "%llu bytes sent; agreement took %.1f s at most\n",
-           (unsigned long long)sums->seeds, hours, cpu, cpu > 0 ? hours / cpu * 3600 : 0.0,
-           (unsigned long long)sums->steps, (unsigned long long)sums->dots, (unsigned long long)sums->bytes,
-           (double)sums->worst_ns / 1e9);
-    printf("went wrong:");
-    for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
-        printf(" %s %llu;", sim_fault_words[i], (unsigned long long)sums->faults[i]);
-    printf("\ncounted:");
-    for (size_t i = 0; i < SIM_STATS; i++)
-        if (sums->stats[i] > 0) printf(" %s %llu;", stat_names[i], (unsigned long long)sums->stats[i]);
-    printf("\nnever seen:");
-    for (size_t i = 0; i < SIM_STATS; i++)
-        if (sums->stats[i] == 0) printf(" %s;", stat_names[i]);
-    printf("\n");
-}
-
-static uint64_t number_of(const char *text)
-{
-    char *end;
-    uint64_t number = strtoull(text, &end, 10);
-    if (*text != '\0' && *end == '\0') return number;
-    fprintf(stderr, "tallysim: \"%s\" is no number\n", text);
-    exit(2);
+    double sum = 0;
+    const int of[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+    for (size_t i = 0; i < 2; i++) {
+        struct rusage used = {0};
+        (void)getrusage(of[i], &used);
+        sum += (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+               (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+    }
+    return sum;
 }
 
 static void help(void)
 {
     puts(
-        "tallysim [--seed N] [--count N | --seconds S] [--minutes M] [--nodes N] [--trace]\n"
+        "tallysim [OPTION...]\n"
         "  lives through bad days, one a seed, and ends with 1 when something did not hold\n"
-        "  --seed N     the first seed (1)\n"
-        "  --count N    so many seeds (1)\n"
-        "  --seconds S  as many seeds as so many seconds of the CPU are enough for\n"
-        "  --minutes M  of trouble, whatever the seed says\n"
-        "  --nodes N    whatever the seed says\n"
-        "  --trace      tell all that happens\n"
-        "  --watch KEY  tell what each node holds of it whenever that changes (to look may change the course)\n"
-        "  --quiet      no dots for progress");
+        "  --seed N         the first seed (1)\n"
+        "  --count N        so many seeds (1)\n"
+        "  --until-failure  one seed after the other until one fails\n"
+        "  --go-on          also after a seed that failed\n"
+        "  --seconds S      begin no seed after so many\n"
+        "  --jobs J         so many seeds at a time (1)\n"
+        "  --minutes M      of trouble, whatever the seed says\n"
+        "  --nodes N        whatever the seed says\n"
+        "  --schedule NAME  one written by hand in place of chance; --schedules names them\n"
+        "  --skip A-B,C     leave those faults out; a trace numbers them\n"
+        "  --shrink         search for less of --seed that fails\n"
+        "  --trace          tell all that happens\n"
+        "  --watch KEY      tell what each node holds of it whenever that changes (to look may change the course)\n"
+        "  --quiet          no word for progress");
+}
+
+static _Noreturn void refuse(const char *text, const char *why)
+{
+    fprintf(stderr, "tallysim: \"%s\" %s\n", text, why);
+    exit(2);
+}
+
+static uint64_t number_of(const char *text, uint64_t most)
+{
+    char *end;
+    uint64_t number = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || number > most) refuse(text, "is no number, or too large");
+    return number;
+}
+
+static const char *schedule_of(const char *text)
+{
+    const char *name = sim_schedule_find(text);
+    if (name == NULL) refuse(text, "is no schedule");
+    return name;
+}
+
+static void list_schedules(void)
+{
+    const char *name = NULL;
+    for (size_t i = 0; (name = sim_schedule_name(i)) != NULL; i++)
+        puts(name);
+}
+
+static void skip_all(const char *text, struct sim_skips *skips)
+{
+    for (const char *at = text; *at != '\0';) {
+        char *end;
+        uint64_t from = strtoull(at, &end, 10), to = from;
+        if (end != at && *end == '-') to = strtoull(end + 1, &end, 10);
+        if (end == at || (*end != ',' && *end != '\0') || from > to || to >= SIM_SKIPS_MAX)
+            refuse(text, "is no list of faults");
+        for (uint64_t i = from; i <= to; i++)
+            sim_skip(skips, i);
+        at = *end == ',' ? end + 1 : end;
+    }
+}
+
+static const struct option names[] = {
+    {"seed", required_argument, NULL, 's'},
+    {"count", required_argument, NULL, 'c'},
+    {"until-failure", no_argument, NULL, 'u'},
+    {"go-on", no_argument, NULL, 'g'},
+    {"seconds", required_argument, NULL, 'S'},
+    {"jobs", required_argument, NULL, 'j'},
+    {"minutes", required_argument, NULL, 'm'},
+    {"nodes", required_argument, NULL, 'n'},
+    {"skip", required_argument, NULL, 'k'},
+    {"shrink", no_argument, NULL, 'r'},
+    {"trace", no_argument, NULL, 't'},
+    {"watch", required_argument, NULL, 'w'},
+    {"schedule", required_argument, NULL, 'y'},
+    {"schedules", no_argument, NULL, 'Y'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static void take(struct options *options, int c)
+{
+    struct sim_campaign *campaign = &options->campaign;
+    struct sim_wish *wish = &campaign->wish;
+    switch (c) {
+    case 's': wish->seed = number_of(optarg, UINT64_MAX); break;
+    case 'c': campaign->count = number_of(optarg, UINT64_MAX); break;
+    case 'u': campaign->count = 0; break;
+    case 'g': campaign->go_on = true; break;
+    case 'S': campaign->seconds = number_of(optarg, 1000000); break;
+    case 'j': campaign->jobs = number_of(optarg, SIM_JOBS_MAX); break;
+    case 'm': wish->minutes = number_of(optarg, 1000000); break;
+    case 'n': wish->nodes = number_of(optarg, SIM_NODES_MAX); break;
+    case 'k': skip_all(optarg, &wish->skips); break;
+    case 'r': options->shrink = true; break;
+    case 't': wish->trace = true; break;
+    case 'w': wish->watched = optarg; break;
+    case 'y': wish->schedule = schedule_of(optarg); break;
+    case 'Y': list_schedules(); exit(0);
+    case 'q': campaign->quiet = true; break;
+    case 'h': help(); exit(0);
+    default: help(); exit(2);
+    }
 }
 
 static struct options parse(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
-        {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
-        {"trace", no_argument, NULL, 't'},         {"quiet", no_argument, NULL, 'q'},
-        {"watch", required_argument, NULL, 'w'},   {"seconds", required_argument, NULL, 'S'},
-        {"help", no_argument, NULL, 'h'},          {0},
-    };
-    struct options options = {.seed = 1, .count = 1};
-    for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
-        switch (c) {
-        case 's': options.seed = number_of(optarg); break;
-        case 'c': options.count = number_of(optarg); break;
-        case 'S': options.seconds = number_of(optarg); break;
-        case 'm': options.minutes = number_of(optarg); break;
-        case 'n': options.nodes = number_of(optarg); break;
-        case 't': options.trace = true; break;
-        case 'q': options.quiet = true; break;
-        case 'w': options.watched = optarg; break;
-        case 'h': help(); exit(0);
-        default: help(); exit(2);
-        }
-    }
-    if (options.nodes == 1 || options.nodes > SIM_NODES_MAX || optind != argc) {
-        help();
-        exit(2);
-    }
-    return options;
+    struct options options = {.campaign = {.count = 1, .jobs = 1, .wish = {.seed = 1}}};
+    for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;)
+        take(&options, c);
+    if (options.campaign.jobs == 0) options.campaign.jobs = 1;
+    if (options.campaign.wish.nodes != 1 && optind == argc) return options;
+    help();
+    exit(2);
 }
 
 int main(int argc, char **argv)
 {
     struct options options = parse(argc, argv);
-    struct sums sums = {0};
-    (void)signal(SIGABRT, on_abort);
-    (void)signal(SIGSEGV, on_abort);
-    sim_tell_all(options.trace);
-    double from = cpu_s();
-    for (uint64_t i = 0; options.seconds > 0 ? cpu_s() < (double)options.seconds : i < options.count; i++) {
-        live(&options, options.seed + i, &sums);
-        if (!options.quiet && options.count > 1 && i % 100 == 99) {
-            printf("%llu of %llu seeds\n", (unsigned long long)i + 1, (unsigned long long)options.count);
-            (void)fflush(stdout);
-        }
+    struct sim_sums sums = {0};
+    if (options.shrink) {
+        if (sim_shrink(&options.campaign.wish)) return 1;
+        puts("it does not fail");
+        return 0;
     }
-    report(&sums, cpu_s() - from);
-    return 0;
+    uint64_t failed = 0;
+    if (options.campaign.count == 1)
+        sim_live(&options.campaign.wish, &sums); /* here, where a debugger sees it */
+    else
+        failed = sim_campaign(&options.campaign, &sums);
+    sim_report(&sums, cpu_s());
+    return failed > 0 ? 1 : 0;
 }

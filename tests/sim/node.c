@@ -27,7 +27,9 @@ static void tell_trace(struct sim *sim, size_t i, const struct tly_trace *trace)
     sim->traces[trace->kind]++;
     sim_tell(sim, "n%zu %s %.*s: %.*s", i, tly_trace_word(trace->kind), (int)trace->peer.n,
              (const char *)trace->peer.p, (int)trace->detail.n, (const char *)trace->detail.p);
+    if (trace->kind == TLY_TRACE_INSTALLED || trace->kind == TLY_TRACE_LIFE_SETTLED) sim->nodes[i].brought++;
     if (trace->kind != TLY_TRACE_INSTALLED) return;
+    sim_forget_admitted(&sim->nodes[i]);
     /* What nobody had heard of the last life comes back once that is settled: until then less may be read. */
     memset(sim->nodes[i].seen, 0, sizeof sim->nodes[i].seen);
     sim_twin_installed(sim, i);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define LINES 1500
 #define LINE_BYTES 200
@@ -15,6 +17,7 @@
 static char told[LINES][LINE_BYTES];
 static size_t told_count;
 static bool tells_all;
+static uint64_t told_print;
 
 void sim_tell_all(bool all)
 {
@@ -29,7 +32,28 @@ void sim_tell(const struct sim *sim, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(line + n, LINE_BYTES - (size_t)n, format, arguments);
     va_end(arguments);
+    for (const char *at = line; *at != '\0'; at++)
+        told_print = (told_print ^ (uint8_t)*at) * UINT64_C(0x100000001b3);
     if (tells_all) puts(line);
+}
+
+uint64_t sim_told_print(void)
+{
+    return told_print;
+}
+
+/* Which program that was. */
+static void print_commit(void)
+{
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)execlp("git", "git", "describe", "--always", "--dirty", "--abbrev=12", (char *)NULL);
+        printf("unknown, for there is no git\n");
+        (void)fflush(stdout);
+        _exit(0);
+    }
+    if (pid > 0) (void)waitpid(pid, NULL, 0);
 }
 
 _Noreturn void sim_fail(const struct sim *sim, const char *format, ...)
@@ -44,6 +68,8 @@ _Noreturn void sim_fail(const struct sim *sim, const char *format, ...)
     va_end(arguments);
     printf("\n");
     sim_knobs_print(&sim->knobs);
+    printf("commit: ");
+    print_commit();
     printf("again: tallysim --seed %llu --trace\n", (unsigned long long)sim->knobs.seed);
     (void)fflush(stdout);
     exit(1);
@@ -203,8 +229,10 @@ struct sim *sim_new(const struct sim_knobs *knobs)
     struct sim *sim = calloc(1, sizeof *sim);
     if (sim == NULL) abort();
     told_count = 0;
+    told_print = knobs->seed;
     sim->knobs = *knobs;
     sim->rng = test_rng_of(knobs->seed);
+    sim->looks = test_rng_of(knobs->seed + 1);
     sim->now = SIM_S;
     sim->net = sim_net_new();
     sim->twin = sim_twin_new();
@@ -219,7 +247,7 @@ struct sim *sim_new(const struct sim_knobs *knobs)
         sim_push(sim, 5 * SIM_S + sim_gap(sim, knobs->write_gap_ns),
                  (struct sim_event){.kind = SIM_EV_CLIENT, .node = i});
     }
-    sim_push(sim, 10 * SIM_S, (struct sim_event){.kind = SIM_EV_FAULT});
+    if (knobs->trouble_ns > 0) sim_push(sim, 10 * SIM_S, (struct sim_event){.kind = SIM_EV_FAULT});
     sim_push(sim, 10 * SIM_S, (struct sim_event){.kind = SIM_EV_LOOK});
     return sim;
 }

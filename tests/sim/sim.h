@@ -5,7 +5,9 @@
  *     sim.c     time, the queue of what happens, what is told        node.c   a node's process: start, stop, crash, its effects
  *     link.c    connections: delay, rate, cuts, clogs, partitions    disk.c   what of a node outlives its process
  *     load.c    clients, and what they were told                     fault.c  what goes wrong, and how often
- *     twin.c    every dot that anybody ever published                check.c  what must hold
+ *     twin.c    every dot that anybody ever published                check.c  what must hold, and check_*.c, one thing each
+ *
+ * Over it campaign.c lives through many seeds, and shrink.c searches for the least of one that fails.
  */
 #ifndef TALLY_TESTS_SIM_SIM_H
 #define TALLY_TESTS_SIM_SIM_H
@@ -20,6 +22,7 @@
 #define SIM_WALL_START UINT64_C(1800000000000000000)
 #define SIM_NODES_MAX 128
 #define SIM_KEYS_MAX 32
+#define SIM_VALUE_BYTES 4096
 
 /* What goes wrong. X(NAME, "word", weight): how often, among all that goes wrong, before a seed has its say. */
 #define SIM_FAULTS(X)                 \
@@ -62,7 +65,9 @@ struct sim_knobs {
     uint32_t grace_ms;     /* tombstone_grace */
     uint64_t forget_after_ms;
     size_t memory_max;
-    unsigned keys; /* of each kind */
+    bool minority_gone; /* at the end, for good */
+    size_t value_bytes; /* of a register, at most; 0: its key */
+    unsigned keys;      /* of each kind */
     bool fsync_always;
     unsigned weights[SIM_FAULT_COUNT];
 };
@@ -126,6 +131,16 @@ struct sim_promise {
     uint64_t at;
 };
 
+/* What a process has said of forgetting. */
+struct sim_floors {
+    uint64_t process, f, forgotten, brought;
+};
+
+/* What a process has admitted of a limit. */
+struct sim_window {
+    uint64_t process, epoch, admitted;
+};
+
 struct sim_node {
     struct tly_engine *engine;   /* NULL: no process */
     uint64_t process;            /* counts the processes */
@@ -149,9 +164,23 @@ struct sim_node {
 
     struct sim_promise *promises;
     size_t promise_count, promise_capacity;
-    int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
-    uint64_t watched;           /* print of what it holds of the watched key */
+    struct sim_floors floors;
+    uint64_t brought; /* times that others brought what is forgotten */
+    struct sim_window windows[SIM_KEYS_MAX];
+    uint64_t newest_epoch[SIM_KEYS_MAX]; /* of each, of all its processes */
+    int64_t seen[SIM_KEYS_MAX];          /* of each counter, by a client of this process */
+    uint64_t watched;                    /* print of what it holds of the watched key */
 };
+
+/* Faults that are left out, by their number from 1 on. */
+#define SIM_SKIPS_MAX 4096
+
+struct sim_skips {
+    uint8_t bits[SIM_SKIPS_MAX / 8];
+};
+
+void sim_skip(struct sim_skips *skips, uint64_t fault);
+bool sim_is_skipped(const struct sim_skips *skips, uint64_t fault);
 
 struct sim;
 
@@ -164,7 +193,7 @@ enum { TLY_STATS(SIM_STAT_NAME) SIM_STATS };
 struct sim {
     struct sim_knobs knobs;
     const char *watched; /* a key of which all changes are told; NULL: none. To look may move versions. */
-    struct test_rng rng;
+    struct test_rng rng, looks; /* looks: of the checkers, so that another one changes nothing */
     uint64_t now, seq;
     struct sim_event *queue;
     size_t queue_count, queue_capacity;
@@ -176,6 +205,8 @@ struct sim {
     bool rolled_back; /* some disk was */
     uint64_t next_origin;
     uint64_t steps;
+    struct sim_skips skips;
+    uint64_t fault_number; /* of the last one */
     uint64_t faults[SIM_FAULT_COUNT];
     uint64_t stats[SIM_STATS]; /* of ended processes, in the order of TLY_STATS */
     uint64_t traces[TLY_TRACE_COUNT];
@@ -187,6 +218,8 @@ _Noreturn void sim_fail(const struct sim *sim, const char *format, ...) __attrib
 /* One line of what happens; kept, and shown at once with --trace. */
 void sim_tell(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_tell_all(bool all);
+/* Of every line since sim_new. */
+uint64_t sim_told_print(void);
 
 struct sim *sim_new(const struct sim_knobs *knobs);
 void sim_free(struct sim *sim);
@@ -260,6 +293,8 @@ void sim_promises_broken(struct sim *sim, size_t i, bool power);
 void sim_promises_rolled_back(struct sim *sim, size_t i, uint64_t at);
 /* What a counter may read once all is known. */
 void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most);
+/* One more to a counter, by a client. */
+void sim_write_plain(struct sim *sim, size_t i, unsigned key);
 const char *sim_key(char kind, unsigned key, char text[24]);
 
 /* ---- twin.c ---- */
@@ -274,7 +309,15 @@ void sim_twin_check_marks(struct sim *sim, size_t node, size_t count);
 void sim_twin_watch(struct sim *sim, size_t node, const char *name);
 void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b);
 void sim_twin_installed(struct sim *sim, size_t node);
+bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
+bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version);
 size_t sim_twin_count(const struct sim *sim);
+size_t sim_twin_keys(const struct sim *sim);
+struct tly_slice sim_twin_key(const struct sim *sim, size_t key);
+/* The dots of a key, from the newest learnt on: numbers, 0 behind the last. */
+size_t sim_twin_newest(const struct sim *sim, size_t key);
+size_t sim_twin_before(const struct sim *sim, size_t dot);
+const struct tly_dot *sim_twin_dot(const struct sim *sim, size_t dot);
 
 /* ---- fault.c ---- */
 
@@ -282,6 +325,27 @@ void sim_fault(struct sim *sim);
 void sim_heal(struct sim *sim, const struct sim_event *event);
 /* The end of all trouble: a core is mended, the others stay away for good. */
 void sim_mend(struct sim *sim);
+
+/* ---- schedule.c ---- */
+
+/* The i-th of those that are replayed; NULL: no more. */
+const char *sim_schedule_name(size_t i);
+/* Its name; NULL: there is none of that name. */
+const char *sim_schedule_find(const char *name);
+void sim_schedule_knobs(const char *name, struct sim_knobs *knobs);
+/* To its end, in place of chance. */
+void sim_schedule_run(struct sim *sim, const char *name);
+
+/* ---- check_*.c ---- */
+
+/* So many keys, by chance. */
+void sim_check_returns(struct sim *sim, size_t node, size_t count);
+void sim_check_floors(struct sim *sim, size_t node);
+void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct tly_verdict *verdict,
+                        uint32_t hits);
+void sim_forget_admitted(struct sim_node *node);
+/* Once all is mended and all agree. */
+void sim_check_quiet(struct sim *sim);
 
 /* ---- check.c ---- */
 

@@ -64,6 +64,31 @@ size_t sim_twin_count(const struct sim *sim)
     return sim->twin->count;
 }
 
+size_t sim_twin_keys(const struct sim *sim)
+{
+    return sim->twin->key_count;
+}
+
+struct tly_slice sim_twin_key(const struct sim *sim, size_t key)
+{
+    return tly_slice_of(sim->twin->keys[key].bytes, sim->twin->keys[key].n);
+}
+
+size_t sim_twin_newest(const struct sim *sim, size_t key)
+{
+    return sim->twin->keys[key].newest;
+}
+
+size_t sim_twin_before(const struct sim *sim, size_t dot)
+{
+    return sim->twin->dots[dot - 1].before;
+}
+
+const struct tly_dot *sim_twin_dot(const struct sim *sim, size_t dot)
+{
+    return &sim->twin->dots[dot - 1].dot;
+}
+
 /* ---- tables ---- */
 
 static uint64_t mix(uint64_t x)
@@ -316,6 +341,24 @@ static bool went_at_install(const struct sim_twin *twin, struct tly_version vers
     return false;
 }
 
+bool sim_twin_has_installed(const struct sim *sim, uint64_t origin)
+{
+    return went_at_install(sim->twin, (struct tly_version){0, origin});
+}
+
+bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version)
+{
+    return went_at_install(sim->twin, version);
+}
+
+static bool is_settled_elsewhere(const struct sim *sim, uint64_t origin)
+{
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        if (sim->nodes[i].engine != NULL && life_of(sim->nodes[i].engine, origin).state >= TLY_LIFE_SETTLED)
+            return true;
+    return false;
+}
+
 static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
 {
     struct tly_engine *engine = sim->nodes[node].engine;
@@ -323,6 +366,8 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     struct tly_life life = life_of(engine, it->dot.version.origin);
     if (life.origin == 0 || life.state == TLY_LIFE_SETTLED || life.state == TLY_LIFE_RETIRED) return;
     if (it->dot.version.ts > life.mark) return;
+    /* Who has settled it says that all of it is here that there is; that is about to be heard. */
+    if (life.state == TLY_LIFE_CLOSED && is_settled_elsewhere(sim, life.origin)) return;
     struct tly_entry_view view = {0};
     const struct twin_key *key = &sim->twin->keys[it->key];
     enum tly_result result = tly_engine_entry(engine, tly_slice_of(key->bytes, key->n), &view);

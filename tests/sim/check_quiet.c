@@ -1,0 +1,53 @@
+/* No echo: when nothing goes wrong, each dot goes to each other node about once, and never back. */
+#include "tests/sim/sim.h"
+
+#define WRITES 12
+#define PACE (4 * SIM_S)
+#define RELAY_NS (60 * SIM_MS)
+
+static uint64_t dots_sent(const struct sim *sim)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct tly_stats stats;
+        if (sim->nodes[i].engine == NULL || sim->nodes[i].gone) continue;
+        tly_engine_stats(sim->nodes[i].engine, &stats);
+        sum += stats.dots_sent;
+    }
+    return sum;
+}
+
+static size_t count_up(const struct sim *sim)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        count += sim_is_up(sim, i) && !sim->nodes[i].gone;
+    return count;
+}
+
+/* A node passes on what it has heard unless it hears in time that the others have it, which over slow links it does not. Nothing ever goes back. */
+static uint64_t most(const struct sim *sim, size_t dots, size_t others)
+{
+    bool slow = sim->knobs.delay_ns + sim->knobs.jitter_ns > RELAY_NS / 4;
+    if (others == 1) return dots * 3 / 2 + 8;
+    return dots * others * (slow ? 5 * others : 8) / 4 + 8;
+}
+
+void sim_check_quiet(struct sim *sim)
+{
+    size_t others = count_up(sim) - 1, dots = sim_twin_count(sim);
+    uint64_t sent = dots_sent(sim);
+    if (others == 0) return;
+    for (size_t i = 0; i < WRITES; i++) {
+        size_t node = i % sim->knobs.nodes;
+        if (sim_is_up(sim, node) && !sim->nodes[node].gone)
+            sim_write_plain(sim, node, (unsigned)(i % sim->knobs.keys));
+        sim_run(sim, sim->now + PACE);
+    }
+    dots = sim_twin_count(sim) - dots;
+    sent = dots_sent(sim) - sent;
+    sim_tell(sim, "in quiet %zu dots were sent %llu times", dots, (unsigned long long)sent);
+    sim_claim(sim, dots >= WRITES / 4, "only %zu dots came of %d writes", dots, WRITES);
+    sim_claim(sim, sent <= most(sim, dots, others), "%zu dots were sent %llu times to %zu nodes", dots,
+              (unsigned long long)sent, others + 1);
+}
