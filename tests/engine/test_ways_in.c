@@ -217,7 +217,8 @@ static int compare_lines(const void *a, const void *b)
 static size_t sort_lines(char *text, char **lines, size_t most)
 {
     size_t count = 0;
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
         assert_true(count < most);
         lines[count++] = line;
     }

@@ -15,10 +15,11 @@
 static void add(struct sim_batches *batches, struct tly_slice bytes)
 {
     batches->list = sim_grow(batches->list, &batches->capacity, batches->count, sizeof *batches->list);
-    uint8_t *copy = malloc(bytes.n + 1);
-    if (copy == NULL) abort();
-    if (bytes.n > 0) memcpy(copy, bytes.p, bytes.n);
-    batches->list[batches->count++] = (struct sim_batch){copy, bytes.n};
+    struct sim_batch *batch = &batches->list[batches->count++];
+    batch->bytes = malloc(bytes.n + 1);
+    batch->n = bytes.n;
+    if (batch->bytes == NULL) abort();
+    if (bytes.n > 0) memcpy(batch->bytes, bytes.p, bytes.n);
 }
 
 static void shorten(struct sim_batches *batches, size_t count)
