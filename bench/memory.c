@@ -77,7 +77,8 @@ static uint64_t ask(struct tly_engine *engine, size_t i, uint32_t hits)
     struct tly_slice key = key_text("rl:a:", i, text);
     struct tly_request request = {.kind = TLY_ASK_CHECK, .now = {TLY_BENCH_WALL_NS, 1}};
     request.check.key = tly_slice_of(key.p + 5, key.n - 5);
-    request.check.rate = (struct tly_rate){LIMIT, WINDOW_MS, 0, TLY_FIXED_WINDOW};
+    request.check.rate =
+        (struct tly_rate){.limit = LIMIT, .window_ms = WINDOW_MS, .algorithm = TLY_FIXED_WINDOW};
     request.check.hits = hits;
     tly_bench_must(tly_engine_ask(engine, &request, &reply), "asking");
     return reply.verdict.remaining;

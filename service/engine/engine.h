@@ -221,7 +221,7 @@ const char *tly_reason_word(enum tly_reason reason);
 
 /* The reason of a verdict as a sentence that adds up, of up to so many bytes with its end. */
 #define TLY_WHY_BYTES_MAX 320
-size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char text[TLY_WHY_BYTES_MAX]);
+size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char out[TLY_WHY_BYTES_MAX]);
 
 /* As a bound: there is none. */
 #define TLY_BOUND_NONE UINT64_MAX

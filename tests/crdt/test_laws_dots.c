@@ -320,21 +320,28 @@ static void run_spaces(const char *laws, struct space space, size_t length_max)
         law_covered(laws, tly_strategy_at(i)->name, 0, count[i]);
 }
 
+/* How many ways there are to cut a history in pieces, in its order. */
+static unsigned ways_to_cut(const struct history *history)
+{
+    assert_true(history->length > 0);
+    return 1u << (history->length - 1) % 32;
+}
+
 static void relayed_in_every_way(const struct history *history, size_t *count)
 {
-    for (unsigned cuts = 0; cuts < 1u << (history->length - 1); cuts++, ++*count)
+    for (unsigned cuts = 0; cuts < ways_to_cut(history); cuts++, ++*count)
         run_relayed(history, cuts);
 }
 
 static void copied_in_every_way(const struct history *history, size_t *count)
 {
-    for (unsigned cuts = 0; cuts < 1u << (history->length - 1); cuts++, ++*count)
+    for (unsigned cuts = 0; cuts < ways_to_cut(history); cuts++, ++*count)
         run_copied(history, cuts);
 }
 
 static void marked_in_every_way(const struct history *history, size_t *count)
 {
-    for (unsigned cuts = 0; cuts < 1u << (history->length - 1); cuts++, ++*count)
+    for (unsigned cuts = 0; cuts < ways_to_cut(history); cuts++, ++*count)
         run_marked(history, cuts);
 }
 

@@ -206,74 +206,73 @@ static void a_file_sets_settings_and_limits(void **state)
     tly_rules_free(rules);
 }
 
+/* A file, and what is said of it. */
+static const char *const bad_files[][2] = {
+    {"name: [a]\n", ":1:7: a list; expected a single value"},
+    {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
+    {"\ncolour: red\n", ":2:1: colour: no such setting"},
+    {"name: a\nname: b\n", ":2:1: 'name'; expected every key once"},
+    {"- a\n", ":1:1: a list; expected settings and limits: a map"},
+    {"limits: 3\n", ":1:9: '3'; expected a list of limits"},
+    {"limits:\n  - api\n", ":2:5: 'api'; expected a limit"},
+    {"limits:\n  - name: api\n", ":2:5: the limit has no rate"},
+    {"limits:\n  - rate: 1/s\n", ":2:5: the limit has no name"},
+    {"limits:\n  - name: api\n    rate: fast\n", ":3:11: 'fast'; expected units/window"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    algorithm: leaky\n",
+     ":4:16: 'leaky'; expected one of: sliding_window"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    colour: red\n",
+     ":4:5: 'colour'; expected a key of a limit: name, key, rate"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    burst: 5\n", "burst goes with algorithm: token_bucket"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    burst: x\n", ":4:12: 'x'; expected a whole number"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    shadow: maybe\n", ":4:13: 'maybe'; expected true or false"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    mode: hard\n",
+     ":4:11: 'hard'; expected optimistic, or a map {capped: UNITS}"},
+    {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 0}}\n",
+     ":2:34: a map; expected optimistic, or a map"},
+    {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 5, x: 1}}\n", ":2:34: a map; expected optimistic"},
+    {"limits:\n  - {name: api, rate: 1/s, mode: {capped: [5]}}\n", ":2:43: a list; expected optimistic"},
+    {"limits:\n  - {name: api, rate: 1/s, on_partition: ajar}\n",
+     ":2:42: 'ajar'; expected open, share or closed"},
+    {"limits:\n  - {name: api, rate: 1/s, on_partition: share, mode: {capped: 5}}\n",
+     ":2:42: 'share'; expected closed or open"},
+    {"limits:\n  - name: api\n    rate: 1/s\n    key: [a, a]\n",
+     ":4:14: 'a'; expected every field of a key once"},
+    {"limits:\n  - {name: a, rate: 1/s}\n  - {name: a, rate: 2/s}\n", ":3:5: another limit has this name"},
+    {"name: a\n---\nname: b\n", ":2:1: a second document; expected one"},
+    {"limits: &x\n  - {name: a, rate: 1/s}\nname: *x\n",
+     ":1:9: an anchor or alias; expected the value itself"},
+    {"name: &x a\n", ":1:7: an anchor or alias"},
+    {"name: *x\n", ":1:7: an anchor or alias"},
+    {"name: a\n---\n", ":2:1: a second document; expected one"},
+    {"limits:\n  - {name: api, rate: 1/s, match: {plan: free}}\n",
+     ":2:28: 'match'; expected a limit without it: this version does not support it yet"},
+    {"limits:\n  - {name: api, rate: 1/s, cardinality_max: 5}\n",
+     ":2:28: 'cardinality_max'; expected a limit with"},
+    {"limits:\n  - {name: api, rate: 1/s, mode: [hard]}\n", ":2:34: a list; expected optimistic"},
+    {"limits:\n  - {name: api, rate: 1/s, key: {a: b}}\n", ":2:33: a map; expected a field name"},
+    {"limits:\n  - {name: api, rate: 1/s, key: [a,b,c,d,e,f,g,h,i]}\n", "'i'; expected at most 8 fields"},
+    {"name: \"a\\0b\"\n", ":1:7: 'a'; expected a single value"},
+    {"name: \"a\\nb\"\n", ":1:7: name=a?b: expected 1 to 64"},
+    {"name: a\ncluster: \x01\n", ":2:10: control characters are not allowed"},
+    {"[[[[[[[[[a]]]]]]]]]\n", ":1:9: nested too deep"},
+    {"name: 'a\n", ":2:1:"},
+    {"name: a\n\tcluster: b\n", ":2:"},
+    {"\xff\xfe\xff", ":1:3: incomplete UTF-16"},
+    {"name: a\n# \xc3(\n", ":2:4: invalid trailing UTF-8"},
+};
+
 static void a_bad_file_is_refused_by_line_and_column(void **state)
 {
     (void)state;
-    static const char *const rows[][2] = {
-        {"name: [a]\n", ":1:7: a list; expected a single value"},
-        {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
-        {"\ncolour: red\n", ":2:1: colour: no such setting"},
-        {"name: a\nname: b\n", ":2:1: 'name'; expected every key once"},
-        {"- a\n", ":1:1: a list; expected settings and limits: a map"},
-        {"limits: 3\n", ":1:9: '3'; expected a list of limits"},
-        {"limits:\n  - api\n", ":2:5: 'api'; expected a limit"},
-        {"limits:\n  - name: api\n", ":2:5: the limit has no rate"},
-        {"limits:\n  - rate: 1/s\n", ":2:5: the limit has no name"},
-        {"limits:\n  - name: api\n    rate: fast\n", ":3:11: 'fast'; expected units/window"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    algorithm: leaky\n",
-         ":4:16: 'leaky'; expected one of: sliding_window"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    colour: red\n",
-         ":4:5: 'colour'; expected a key of a limit: name, key, rate"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    burst: 5\n", "burst goes with algorithm: token_bucket"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    burst: x\n", ":4:12: 'x'; expected a whole number"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    shadow: maybe\n",
-         ":4:13: 'maybe'; expected true or false"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    mode: hard\n",
-         ":4:11: 'hard'; expected optimistic, or a map {capped: UNITS}"},
-        {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 0}}\n",
-         ":2:34: a map; expected optimistic, or a map"},
-        {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 5, x: 1}}\n",
-         ":2:34: a map; expected optimistic"},
-        {"limits:\n  - {name: api, rate: 1/s, mode: {capped: [5]}}\n", ":2:43: a list; expected optimistic"},
-        {"limits:\n  - {name: api, rate: 1/s, on_partition: ajar}\n",
-         ":2:42: 'ajar'; expected open, share or closed"},
-        {"limits:\n  - {name: api, rate: 1/s, on_partition: share, mode: {capped: 5}}\n",
-         ":2:42: 'share'; expected closed or open"},
-        {"limits:\n  - name: api\n    rate: 1/s\n    key: [a, a]\n",
-         ":4:14: 'a'; expected every field of a key once"},
-        {"limits:\n  - {name: a, rate: 1/s}\n  - {name: a, rate: 2/s}\n",
-         ":3:5: another limit has this name"},
-        {"name: a\n---\nname: b\n", ":2:1: a second document; expected one"},
-        {"limits: &x\n  - {name: a, rate: 1/s}\nname: *x\n",
-         ":1:9: an anchor or alias; expected the value itself"},
-        {"name: &x a\n", ":1:7: an anchor or alias"},
-        {"name: *x\n", ":1:7: an anchor or alias"},
-        {"name: a\n---\n", ":2:1: a second document; expected one"},
-        {"limits:\n  - {name: api, rate: 1/s, match: {plan: free}}\n",
-         ":2:28: 'match'; expected a limit without it: this version does not support it yet"},
-        {"limits:\n  - {name: api, rate: 1/s, cardinality_max: 5}\n",
-         ":2:28: 'cardinality_max'; expected a limit with"},
-        {"limits:\n  - {name: api, rate: 1/s, mode: [hard]}\n", ":2:34: a list; expected optimistic"},
-        {"limits:\n  - {name: api, rate: 1/s, key: {a: b}}\n", ":2:33: a map; expected a field name"},
-        {"limits:\n  - {name: api, rate: 1/s, key: [a,b,c,d,e,f,g,h,i]}\n", "'i'; expected at most 8 fields"},
-        {"name: \"a\\0b\"\n", ":1:7: 'a'; expected a single value"},
-        {"name: \"a\\nb\"\n", ":1:7: name=a?b: expected 1 to 64"},
-        {"name: a\ncluster: \x01\n", ":2:10: control characters are not allowed"},
-        {"[[[[[[[[[a]]]]]]]]]\n", ":1:9: nested too deep"},
-        {"name: 'a\n", ":2:1:"},
-        {"name: a\n\tcluster: b\n", ":2:"},
-        {"\xff\xfe\xff", ":1:3: incomplete UTF-16"},
-        {"name: a\n# \xc3(\n", ":2:4: invalid trailing UTF-8"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof bad_files / sizeof bad_files[0]; i++) {
         struct tly_config config = fresh();
         struct tly_config_error error;
         struct tly_mem mem = test_mem();
         struct tly_rules *rules = NULL;
-        write_file(rows[i][0]);
+        write_file(bad_files[i][0]);
         assert_false(tly_config_load(&config, path, &mem, &rules, &error));
-        if (strstr(error.text, rows[i][1]) == NULL || strstr(error.text, path) != error.text)
-            fail_msg("%s gives: %s", rows[i][0], error.text);
+        if (strstr(error.text, bad_files[i][1]) == NULL || strstr(error.text, path) != error.text)
+            fail_msg("%s gives: %s", bad_files[i][0], error.text);
         assert_value(&config, "name", "");
         assert_value(&config, "flush_ms", "10");
         assert_null(rules);

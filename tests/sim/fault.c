@@ -263,10 +263,11 @@ static void lose(struct sim *sim, size_t i)
 
 static void lose_minority(struct sim *sim)
 {
-    assert(sim->knobs.nodes > 0);
-    size_t first = sim_below(sim, sim->knobs.nodes);
-    for (size_t i = 0; i < (sim->knobs.nodes - 1) / 2; i++)
-        lose(sim, (first + i) % sim->knobs.nodes);
+    size_t nodes = sim->knobs.nodes;
+    assert(nodes > 0);
+    size_t first = sim_below(sim, nodes);
+    for (size_t i = 0; i < (nodes - 1) / 2; i++)
+        lose(sim, (first + i) % nodes);
 }
 
 void sim_mend(struct sim *sim)
