@@ -21,11 +21,13 @@ fill_disk() {
     dd if=/dev/zero of=a/data/ballast bs=1k oflag=append conv=notrunc status=none 2>/dev/null || true
 }
 
+# It fails, and goes on to: the node tries again ten times a second.
 is_stuck() {
     local look
-    for look in 1 2 3; do
+    for look in {1..25}; do
         fill_disk
         is_failing 1 || return "$look"
+        moment
     done
 }
 
