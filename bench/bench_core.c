@@ -9,14 +9,14 @@
 #define OWN 0x1001
 #define SEED 42
 #define HITS_PER_SEAL 10000
-/* Two maps, the rounds between them, the yardstick, the keys and their orders. */
+/* Three maps, what is said between them, the yardstick, the keys and their orders. */
 #define BYTES_PER_KEY 700
 
 struct world {
     struct tly_bench_load load;
     struct tly_registry *registry;
-    struct tly_ormap *full;         /* every key, counted into twice, sealed */
-    struct tly_bench_bodies before; /* what a peer sent when it had counted once into every key */
+    struct tly_ormap *full;  /* every key, counted into twice, sealed */
+    struct tly_ormap *first; /* the same when every key was counted into once */
     uint64_t before_ts, peer_sum, peer_digest;
     double snapshot_bytes; /* per key */
 };
@@ -110,48 +110,65 @@ static double run_hit(void *context)
 
 /* ---- merging ---- */
 
-static size_t apply_all(struct tly_ormap *map, const struct tly_bench_bodies *bodies)
+/* A map, and what is said to it by a peer that counts: first once into every key, then once more. */
+struct merging {
+    struct tly_ormap *map;
+    struct tly_bench_line line;
+    struct tly_bench_bodies before, after;
+};
+
+/* `after` is in parts of so many rows at most. */
+static void merging_init(struct merging *merging, const struct world *world, size_t rows_max)
+{
+    merging->map = tly_bench_map(world->registry, OWN);
+    tly_bench_line_init(&merging->line);
+    tly_bench_bodies_init(&merging->before);
+    tly_bench_bodies_init(&merging->after);
+    tly_bench_say(&merging->line, world->first, 0, SIZE_MAX, &merging->before);
+    tly_bench_say(&merging->line, world->full, world->before_ts, rows_max, &merging->after);
+}
+
+static void merging_fini(struct merging *merging)
+{
+    tly_bench_line_fini(&merging->line);
+    tly_bench_bodies_fini(&merging->before);
+    tly_bench_bodies_fini(&merging->after);
+    tly_ormap_free(merging->map);
+}
+
+/* Takes all of it in; how fast. */
+static double take_all(struct merging *merging, const struct world *world,
+                       const struct tly_bench_bodies *bodies)
 {
     size_t applied = 0;
-    for (size_t i = 0; i < bodies->count; i++)
-        applied += tly_bench_apply(map, tly_bench_body(bodies, i));
-    return applied;
-}
-
-static void encode(struct tly_bench_bodies *bodies, struct tly_ormap *map, uint64_t after_ts, size_t rows_max)
-{
-    tly_bench_bodies_init(bodies);
-    tly_bench_encode(map, after_ts, (struct tly_bench_cut){rows_max, SIZE_MAX}, bodies);
-}
-
-/* What a peer that has every key sends when it has counted once more into each. */
-static double merge(const struct world *world, size_t rows_max)
-{
-    struct tly_ormap *map = tly_bench_map(world->registry, OWN);
-    struct tly_bench_bodies bodies;
-    encode(&bodies, world->full, world->before_ts, rows_max);
-    tly_bench_equal(apply_all(map, &world->before), world->load.count, "dots of the first round");
     double since = tly_bench_cpu_s();
-    size_t applied = apply_all(map, &bodies);
+    for (size_t i = 0; i < bodies->count; i++)
+        applied += tly_bench_take(&merging->line, merging->map, tly_bench_body(bodies, i));
     double result = tly_bench_rate(world->load.count, since);
     tly_bench_equal(applied, world->load.count, "dots merged");
-    tly_bench_equal(tly_bench_sum(map), world->peer_sum, "sum after merging");
-    tly_bench_equal(tly_ormap_digest(map), world->peer_digest, "digest after merging");
-    tly_bench_bodies_fini(&bodies);
-    tly_ormap_free(map);
+    return result;
+}
+
+static double merge(const struct world *world, size_t rows_max)
+{
+    struct merging merging;
+    merging_init(&merging, world, rows_max);
+    take_all(&merging, world, &merging.before);
+    double result = take_all(&merging, world, &merging.after);
+    tly_bench_equal(tly_bench_sum(merging.map), world->peer_sum, "sum after merging");
+    tly_bench_equal(tly_ormap_digest(merging.map), world->peer_digest, "digest after merging");
+    merging_fini(&merging);
     return result;
 }
 
 static double run_merge_new(void *context)
 {
     const struct world *world = context;
-    struct tly_ormap *map = tly_bench_map(world->registry, OWN);
-    double since = tly_bench_cpu_s();
-    size_t applied = apply_all(map, &world->before);
-    double result = tly_bench_rate(world->load.count, since);
-    tly_bench_equal(applied, world->load.count, "dots merged");
-    tly_bench_equal(tly_bench_sum(map), world->load.count, "sum after merging new keys");
-    tly_ormap_free(map);
+    struct merging merging;
+    merging_init(&merging, world, SIZE_MAX);
+    double result = take_all(&merging, world, &merging.before);
+    tly_bench_equal(tly_bench_sum(merging.map), world->load.count, "sum after merging new keys");
+    merging_fini(&merging);
     return result;
 }
 
@@ -217,7 +234,7 @@ static double run_snapshot(void *context)
     tly_buf_init(&frames, &mem, SIZE_MAX / 4);
     tly_bench_bodies_init(&bodies);
     double since = tly_bench_cpu_s();
-    tly_bench_encode(world->full, 0, TLY_BENCH_UNCUT, &bodies);
+    tly_bench_encode(world->full, 0, &bodies);
     for (size_t i = 0; i < bodies.count; i++)
         tly_frame_put(&frames, TLY_FRAME_ROUND, tly_bench_body(&bodies, i));
     double result = tly_bench_rate(world->load.count, since);
@@ -244,7 +261,7 @@ static void build(struct world *world, const struct tly_bench_size *size)
     world->registry = tly_bench_registry();
     world->full = tly_bench_map(world->registry, OWN + 1);
     hit_all(world, 0);
-    encode(&world->before, world->full, 0, SIZE_MAX);
+    world->first = tly_bench_copy(world->registry, world->full);
     world->before_ts = tly_ormap_life(world->full, 0).last;
     hit_all(world, 1);
     world->peer_sum = tly_bench_sum(world->full);
@@ -254,7 +271,7 @@ static void build(struct world *world, const struct tly_bench_size *size)
 
 static void take_down(struct world *world)
 {
-    tly_bench_bodies_fini(&world->before);
+    tly_ormap_free(world->first);
     tly_ormap_free(world->full);
     tly_registry_free(world->registry);
     tly_bench_load_fini(&world->load);

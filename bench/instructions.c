@@ -6,6 +6,7 @@
 #include "bench/support_engine.h"
 #include "bench/support_load.h"
 #include "bench/support_map.h"
+#include "bench/support_pair.h"
 #include "service/engine/limit.h"
 #include "wire/frame.h"
 
@@ -18,13 +19,16 @@
 struct world {
     struct tly_bench_load load;
     struct tly_registry *registry;
+    struct tly_ormap *first;      /* the peer when it had counted once */
     struct tly_ormap *peer, *map; /* the peer counted twice into every key; the map is what a case works on */
     uint64_t before_ts;           /* of the peer, between the two */
-    struct tly_bench_bodies bodies;
+    struct tly_bench_bodies bodies; /* the second time it says so */
+    struct tly_bench_line line;
     struct tly_row *rows;
     size_t row_count;
     struct tly_buf frames;
     struct tly_engine *engine;
+    struct tly_bench_pair *pair;
     struct tly_rate rate;
     uint64_t sum;
 };
@@ -290,64 +294,58 @@ static void check_put(struct world *world)
 
 /* ---- from a peer ---- */
 
-static void decode(struct world *world, struct tly_row *rows)
-{
-    world->row_count = 0;
-    for (size_t i = 0; i < world->bodies.count; i++) {
-        struct tly_round round;
-        tly_bench_must(tly_round_get(tly_bench_body(&world->bodies, i), &round), "decoding");
-        for (struct tly_rows walk = tly_rows_of(&round); tly_rows_next(&walk, &rows[world->row_count]);)
-            world->row_count++;
-    }
-}
-
+/* What the peer says when it has counted once into each key, and once more; the first is heard. */
 static void prepare_decode(struct world *world)
 {
-    tly_bench_encode(world->peer, world->before_ts, TLY_BENCH_UNCUT, &world->bodies);
+    struct tly_bench_bodies before;
+    tly_bench_line_init(&world->line);
+    tly_bench_bodies_init(&before);
+    tly_bench_say(&world->line, world->first, 0, SIZE_MAX, &before);
+    tly_bench_say(&world->line, world->peer, world->before_ts, SIZE_MAX, &world->bodies);
+    for (size_t i = 0; i < before.count; i++)
+        (void)tly_bench_hear(&world->line, tly_bench_body(&before, i));
+    tly_bench_bodies_fini(&before);
 }
 
 static void run_decode(struct world *world)
 {
-    decode(world, world->rows);
+    for (size_t i = 0; i < world->bodies.count; i++)
+        world->sum += tly_bench_hear(&world->line, tly_bench_body(&world->bodies, i)).row_count;
 }
 
 static void check_decode(struct world *world)
 {
-    tly_bench_equal(world->row_count, world->load.count, "rows decoded");
+    tly_bench_equal(world->sum, world->load.count, "rows decoded");
 }
 
 static void run_merge(struct world *world)
 {
-    struct tly_arrival arrivals[TLY_BENCH_ARRIVALS];
-    for (size_t i = 0; i < world->row_count;) {
-        size_t count = 0;
-        for (; count < TLY_BENCH_ARRIVALS && i < world->row_count; i++) {
-            const struct tly_row *row = &world->rows[i];
-            const struct tly_strategy *strategy = tly_strategy_by_id(row->strategy_id);
-            arrivals[count++] = (struct tly_arrival){.key = row->key, .dot = row->dot, .strategy = strategy};
-        }
-        world->sum += tly_bench_join(world->map, arrivals, count);
-    }
+    world->sum += tly_bench_join_rows(world->map, world->rows, world->row_count);
+}
+
+/* All rows at once: they are borrowed no longer than until the next part, their keys until the map of the peer changes. */
+static void gather_rows(struct world *world, struct tly_ormap *peer)
+{
+    struct tly_scan scan = tly_scan_of(peer, 0, 0);
+    world->row_count = 0;
+    for (struct tly_scanned dot; tly_scan_next(peer, &scan, &dot);)
+        world->rows[world->row_count++] =
+            (struct tly_row){.key = dot.key, .strategy_id = dot.strategy->id, .dot = dot.dot};
 }
 
 static void prepare_merge_new(struct world *world)
 {
     world->map = tly_bench_map(world->registry, OWN);
-    prepare_decode(world);
-    run_decode(world);
-    world->sum = 0;
+    gather_rows(world, world->peer);
 }
 
 /* The map has what the peer had counted before. */
 static void prepare_merge(struct world *world)
 {
-    prepare_merge_new(world);
-    for (size_t i = 0; i < world->load.count; i++) {
-        world->rows[i].dot.version.ts -= world->load.count;
-        world->rows[i].dot.num[2]--;
-    }
+    world->map = tly_bench_map(world->registry, OWN);
+    gather_rows(world, world->first);
     run_merge(world);
-    run_decode(world);
+    gather_rows(world, world->peer);
     world->sum = 0;
 }
 
@@ -355,6 +353,49 @@ static void check_merge(struct world *world)
 {
     tly_bench_equal(world->sum, world->load.count, "dots applied");
     tly_bench_equal(tly_ormap_digest(world->map), tly_ormap_digest(world->peer), "digest after merging");
+}
+
+/* ---- from a peer, by a whole engine ---- */
+
+static void count_at_peer(struct world *world)
+{
+    for (size_t i = 0; i < world->load.count; i++) {
+        struct tly_reply reply;
+        struct tly_request request = {.kind = TLY_ASK_CHECK, .now = world->pair->now};
+        request.check =
+            (struct tly_check){.key = tly_bench_plain_key(world->load.keys, world->load.order[1][i]),
+                               .rate = {.limit = LIMIT, .window_ms = 3600000, .algorithm = TLY_FIXED_WINDOW},
+                               .hits = 1};
+        tly_bench_must(tly_engine_ask(world->pair->end[0], &request, &reply), "asking");
+    }
+}
+
+static uint64_t taken(const struct world *world)
+{
+    struct tly_stats stats;
+    tly_engine_stats(world->pair->end[1], &stats);
+    return stats.dots_applied;
+}
+
+static void prepare_take(struct world *world)
+{
+    world->pair = tly_bench_new(1, sizeof *world->pair);
+    tly_bench_pair_init(world->pair);
+    count_at_peer(world);
+    tly_bench_pair_settle(world->pair);
+    world->sum = taken(world);
+    count_at_peer(world);
+    tly_bench_pair_say(world->pair, 0);
+}
+
+static void run_take(struct world *world)
+{
+    tly_bench_pair_hear(world->pair, 1);
+}
+
+static void check_take(struct world *world)
+{
+    tly_bench_equal(taken(world) - world->sum, world->load.count, "dots taken");
 }
 
 /* ---- reading ---- */
@@ -375,9 +416,14 @@ static void check_read(struct world *world)
     tly_bench_equal(world->sum, 2 * world->load.count, "sum of what was read");
 }
 
+static void run_walk(struct world *world)
+{
+    world->sum = tly_bench_sum(world->peer);
+}
+
 static void run_snapshot(struct world *world)
 {
-    tly_bench_encode(world->peer, 0, TLY_BENCH_UNCUT, &world->bodies);
+    tly_bench_encode(world->peer, 0, &world->bodies);
     for (size_t i = 0; i < world->bodies.count; i++)
         tly_frame_put(&world->frames, TLY_FRAME_ROUND, tly_bench_body(&world->bodies, i));
 }
@@ -385,8 +431,12 @@ static void run_snapshot(struct world *world)
 static void check_snapshot(struct world *world)
 {
     tly_bench_must(world->frames.result, "writing a snapshot");
-    run_decode(world);
-    check_decode(world);
+    for (size_t i = 0; i < world->bodies.count; i++) {
+        struct tly_round round;
+        tly_bench_must(tly_round_get(tly_bench_body(&world->bodies, i), &round), "decoding");
+        world->sum += round.row_count;
+    }
+    tly_bench_equal(world->sum, world->load.count, "rows of a snapshot");
 }
 
 static void prepare_nothing(struct world *world)
@@ -409,7 +459,9 @@ static const struct instructions_case cases[] = {
     {"decode", prepare_decode, run_decode, check_decode},
     {"merge_new", prepare_merge_new, run_merge, check_merge},
     {"merge", prepare_merge, run_merge, check_merge},
+    {"take", prepare_take, run_take, check_take},
     {"read", prepare_nothing, run_read, check_read},
+    {"walk", prepare_nothing, run_walk, check_read},
     {"snapshot_row", prepare_nothing, run_snapshot, check_snapshot},
 };
 
@@ -439,6 +491,7 @@ static void world_init(struct world *world, size_t keys)
     run_hit(world);
     run_seal(world);
     world->before_ts = tly_ormap_life(world->map, 0).last;
+    world->first = tly_bench_copy(world->registry, world->map);
     run_hit(world);
     run_seal(world);
     world->peer = world->map;
@@ -448,8 +501,12 @@ static void world_init(struct world *world, size_t keys)
 static void world_fini(struct world *world)
 {
     tly_engine_free(world->engine);
+    if (world->pair != NULL) tly_bench_pair_fini(world->pair);
+    free(world->pair);
     tly_ormap_free(world->map);
     tly_ormap_free(world->peer);
+    tly_ormap_free(world->first);
+    if (world->line.parts != NULL) tly_bench_line_fini(&world->line);
     tly_bench_bodies_fini(&world->bodies);
     tly_buf_fini(&world->frames);
     tly_registry_free(world->registry);

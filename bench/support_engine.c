@@ -6,9 +6,14 @@ static const struct tly_time now = {TLY_BENCH_WALL_NS, 1};
 
 struct tly_engine *tly_bench_engine(bool has_store)
 {
+    return tly_bench_engine_named("bench", has_store);
+}
+
+struct tly_engine *tly_bench_engine_named(const char *name, bool has_store)
+{
     struct tly_engine_config config = {
         .mem = tly_bench_heap(),
-        .name = tly_slice_text("bench"),
+        .name = tly_slice_text(name),
         .cluster = tly_slice_text("bench"),
         .has_store = has_store,
         .now = now,

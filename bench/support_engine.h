@@ -9,6 +9,7 @@
 
 /* Not started yet; with has_store it wants its batches stored (tly_bench_tick). Ends the program when there is no memory. */
 struct tly_engine *tly_bench_engine(bool has_store);
+struct tly_engine *tly_bench_engine_named(const char *name, bool has_store);
 /* Begins its life. */
 void tly_bench_engine_start(struct tly_engine *engine);
 

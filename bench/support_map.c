@@ -103,19 +103,13 @@ static void finish(struct tly_round_writer *writer, struct tly_mark start, uint6
     end_body(bodies);
 }
 
-static bool is_full(const struct tly_round_writer *writer, struct tly_bench_cut cut)
-{
-    return writer->row_count >= cut.rows_max || tly_round_writer_bytes(writer) >= cut.bytes_max;
-}
-
 static void add(struct tly_round_writer *writer, const struct tly_scanned *dot)
 {
     if (!tly_round_writer_add(writer, dot->key, dot->strategy, &dot->dot))
         tly_bench_fail("a dot fits in no round");
 }
 
-void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_cut cut,
-                      struct tly_bench_bodies *bodies)
+void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_bodies *bodies)
 {
     struct tly_mem mem = tly_bench_heap();
     struct tly_round_writer writer;
@@ -125,7 +119,7 @@ void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench
     uint64_t last_ts = after_ts;
     tly_round_writer_init(&writer, &mem);
     while (tly_scan_next(map, &scan, &dot)) {
-        if (is_full(&writer, cut) || !tly_round_writer_add(&writer, dot.key, dot.strategy, &dot.dot)) {
+        if (!tly_round_writer_add(&writer, dot.key, dot.strategy, &dot.dot)) {
             finish(&writer, start, last_ts, bodies);
             start.ts = last_ts;
             add(&writer, &dot);
@@ -146,24 +140,117 @@ size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_
     return applied;
 }
 
-size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body)
+size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, size_t count)
 {
     struct tly_arrival arrivals[TLY_BENCH_ARRIVALS];
+    size_t applied = 0;
+    for (size_t i = 0; i < count;) {
+        size_t n = 0;
+        for (; n < TLY_BENCH_ARRIVALS && i < count; i++)
+            arrivals[n++] = (struct tly_arrival){
+                .key = rows[i].key, .dot = rows[i].dot, .strategy = tly_strategy_by_id(rows[i].strategy_id)};
+        applied += tly_bench_join(map, arrivals, n);
+    }
+    return applied;
+}
+
+size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body)
+{
+    struct tly_row rows[TLY_BENCH_ARRIVALS];
     struct tly_round round;
-    struct tly_row row;
     struct tly_mark mark;
     size_t applied = 0, count = 0;
     tly_bench_must(tly_round_get(body, &round), "decoding");
-    struct tly_rows rows = tly_rows_of(&round);
-    while (tly_rows_next(&rows, &row)) {
-        arrivals[count++] = (struct tly_arrival){
-            .key = row.key, .dot = row.dot, .strategy = tly_strategy_by_id(row.strategy_id)};
-        if (count < TLY_BENCH_ARRIVALS) continue;
-        applied += tly_bench_join(map, arrivals, count);
-        count = 0;
-    }
-    applied += tly_bench_join(map, arrivals, count);
+    for (struct tly_rows walk = tly_rows_of(&round); tly_rows_next(&walk, &rows[count]);)
+        if (++count == TLY_BENCH_ARRIVALS) {
+            applied += tly_bench_join_rows(map, rows, count);
+            count = 0;
+        }
+    applied += tly_bench_join_rows(map, rows, count);
     while (tly_marks_next(&round.end, &mark))
         tly_bench_must(tly_ormap_raise_mark(map, mark.origin, mark.ts), "raising a mark");
     return applied;
+}
+
+/* ---- parts ---- */
+
+void tly_bench_line_init(struct tly_bench_line *line)
+{
+    struct tly_names_config config = {
+        .mem = tly_bench_heap(), .names_max = TLY_NAMES_MAX, .key_bytes_max = TLY_NAMES_KEY_BYTES_MAX};
+    line->names = tly_names_new(&config);
+    line->said = tly_stream_new(&config.mem);
+    line->heard = tly_stream_new(&config.mem);
+    line->parts = tly_parts_new(&config.mem);
+    if (line->names == NULL || line->said == NULL || line->heard == NULL || line->parts == NULL)
+        tly_bench_fail("no memory for a stream");
+}
+
+void tly_bench_line_fini(struct tly_bench_line *line)
+{
+    tly_names_free(line->names);
+    tly_stream_free(line->said);
+    tly_stream_free(line->heard);
+    tly_parts_free(line->parts);
+}
+
+/* Ends a part that has rows. */
+static void end_part(struct tly_bench_line *line, struct tly_mark end, struct tly_bench_bodies *bodies)
+{
+    struct tly_part_head head = {.flags = TLY_PART_FIRST | TLY_PART_LAST, .end = {&end, 1}};
+    tly_parts_end(line->parts, &head, &bodies->bytes);
+    end_body(bodies);
+}
+
+void tly_bench_say(struct tly_bench_line *line, struct tly_ormap *map, uint64_t after_ts, size_t rows_max,
+                   struct tly_bench_bodies *bodies)
+{
+    struct tly_scanned dot;
+    struct tly_scan scan = tly_scan_of(map, 0, after_ts);
+    struct tly_mark end = {tly_ormap_life(map, 0).origin, after_ts};
+    tly_parts_begin(line->parts, line->said, line->names);
+    while (tly_scan_next(map, &scan, &dot)) {
+        size_t rows = tly_parts_rows(line->parts);
+        if (rows >= rows_max || !tly_parts_add(line->parts, dot.key, dot.strategy, &dot.dot)) {
+            end_part(line, end, bodies);
+            tly_parts_begin(line->parts, line->said, line->names);
+            if (!tly_parts_add(line->parts, dot.key, dot.strategy, &dot.dot))
+                tly_bench_fail("a dot fits in no part");
+        }
+        end.ts = dot.dot.version.ts;
+    }
+    if (tly_parts_rows(line->parts) > 0) end_part(line, end, bodies);
+}
+
+struct tly_part tly_bench_hear(struct tly_bench_line *line, struct tly_slice body)
+{
+    struct tly_part part;
+    tly_bench_must(tly_parts_get(line->parts, line->heard, body, &part), "decoding");
+    return part;
+}
+
+size_t tly_bench_take(struct tly_bench_line *line, struct tly_ormap *map, struct tly_slice body)
+{
+    struct tly_part part = tly_bench_hear(line, body);
+    size_t applied = tly_bench_join_rows(map, part.rows, part.row_count);
+    for (size_t i = 0; i < part.end.count; i++)
+        tly_bench_must(tly_ormap_raise_mark(map, part.end.marks[i].origin, part.end.marks[i].ts),
+                       "raising a mark");
+    return applied;
+}
+
+struct tly_ormap *tly_bench_copy(const struct tly_registry *registry, struct tly_ormap *peer)
+{
+    struct tly_ormap *copy = tly_bench_map(registry, 0);
+    struct tly_bench_line line;
+    struct tly_bench_bodies bodies;
+    tly_bench_line_init(&line);
+    tly_bench_bodies_init(&bodies);
+    tly_bench_say(&line, peer, 0, SIZE_MAX, &bodies);
+    for (size_t i = 0; i < bodies.count; i++)
+        tly_bench_take(&line, copy, tly_bench_body(&bodies, i));
+    tly_bench_line_fini(&line);
+    tly_bench_bodies_fini(&bodies);
+    tly_bench_equal(tly_ormap_digest(copy), tly_ormap_digest(peer), "digest of a copy");
+    return copy;
 }

@@ -1,10 +1,11 @@
-/* Maps for the benchmarks, with one prefix ("" = epoch_sum; "em:" = epoch_max), and rounds out of them and into them. */
+/* Maps for the benchmarks, with one prefix ("" = epoch_sum; "em:" = epoch_max), and what peers send out of them and into them. */
 #ifndef TALLY_BENCH_SUPPORT_MAP_H
 #define TALLY_BENCH_SUPPORT_MAP_H
 
 #include "bench/support_keys.h"
 #include "crdt/ormap.h"
 #include "wire/message.h"
+#include "wire/stream.h"
 
 #define TLY_BENCH_WINDOW_MS UINT64_C(60000)
 #define TLY_BENCH_EPOCH UINT64_C(29202933)
@@ -29,22 +30,34 @@ void tly_bench_bodies_init(struct tly_bench_bodies *bodies);
 void tly_bench_bodies_fini(struct tly_bench_bodies *bodies);
 struct tly_slice tly_bench_body(const struct tly_bench_bodies *bodies, size_t i);
 
-/* Where a round is cut: what comes first, and in any case where a part is full. */
-struct tly_bench_cut {
-    size_t rows_max, bytes_max;
-};
-
-#define TLY_BENCH_UNCUT ((struct tly_bench_cut){SIZE_MAX, SIZE_MAX})
-
-/* The first life's dots after a ts, as rounds. */
-void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_cut cut,
-                      struct tly_bench_bodies *bodies);
+/* The first life's dots after a ts, as rounds as large as they may be. */
+void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench_bodies *bodies);
 /* How many an engine decodes before it joins them. */
 #define TLY_BENCH_ARRIVALS ((size_t)256)
 
 /* Admits and joins them; how many were new. */
 size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count);
+/* The same for rows as they were decoded. */
+size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, size_t count);
 /* Takes a round in as an engine does: checked, admitted, applied, marks raised. How many dots were new. */
 size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body);
+
+/* One stream between two nodes, with all that both of its ends keep. An object. */
+struct tly_bench_line {
+    struct tly_names *names;
+    struct tly_stream *said, *heard;
+    struct tly_parts *parts;
+};
+
+void tly_bench_line_init(struct tly_bench_line *line);
+void tly_bench_line_fini(struct tly_bench_line *line);
+/* The first life's dots after a ts, as parts of so many rows at most. */
+void tly_bench_say(struct tly_bench_line *line, struct tly_ormap *map, uint64_t after_ts, size_t rows_max,
+                   struct tly_bench_bodies *bodies);
+struct tly_part tly_bench_hear(struct tly_bench_line *line, struct tly_slice body);
+/* Takes a part in as an engine does. How many dots were new. */
+size_t tly_bench_take(struct tly_bench_line *line, struct tly_ormap *map, struct tly_slice body);
+/* A map without a life of its own that has what the peer has now, by way of what it says. */
+struct tly_ormap *tly_bench_copy(const struct tly_registry *registry, struct tly_ormap *peer);
 
 #endif

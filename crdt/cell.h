@@ -6,6 +6,7 @@
 
 #include "crdt/arena.h"
 #include "crdt/entry.h"
+#include "crdt/word.h"
 
 enum { TLY_KIND_PUT = 0, TLY_KIND_UNSEALED = 1, TLY_KIND_UNSEALED_AUX = 2, TLY_KIND_REMOVE = 3 };
 
@@ -25,25 +26,6 @@ static inline unsigned tly_width_of(unsigned code)
 static_assert(TLY_ARENA_SLACK >= sizeof(uint64_t), "a whole word may be loaded where a short one lies");
 static_assert(TLY_KEY_BYTES_MAX <= 512, "key length - 1 has nine bits");
 static_assert(TLY_ORIGINS_MAX <= 0x8000, "the number of a life has fifteen bits");
-
-/* Numbers lie with their low byte first, so that a short one is a whole one, cut off. */
-static inline uint64_t tly_word_load(const uint8_t *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
-static inline void tly_word_store(uint8_t *at, uint64_t word)
-{
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    memcpy(at, &word, sizeof word);
-}
 
 static inline unsigned tly_shape_load(const uint8_t *at)
 {

@@ -116,6 +116,9 @@ enum tly_outcome {
 /* Whether every node's clock and registry would let the dot in: TLY_OK, TLY_CLOCK_AHEAD, TLY_NO_STRATEGY, TLY_BAD_KEY. */
 enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice key,
                                  const struct tly_dot *dot) TLY_MUST_CHECK;
+/* Of that the clock's part, for who knows the strategy. */
+bool tly_ormap_is_in_time(const struct tly_ormap *map, const struct tly_strategy *strategy,
+                          const struct tly_dot *dot);
 
 /*
  * Joins one dot. The clock observes its ts. *outcome tells what became of it; TLY_NO_STRATEGY, TLY_BAD_KEY, TLY_FULL
@@ -294,6 +297,10 @@ struct tly_life {
  */
 size_t tly_ormap_lives(const struct tly_ormap *map);
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i);
+/* The same of a life that has a dot, for who asks after every dot: it leaves records that wait to be taken out where they are. */
+struct tly_life tly_ormap_life_held(const struct tly_ormap *map, size_t i);
+/* The number of a life; tly_ormap_lives when it is not known. */
+size_t tly_ormap_life_number(const struct tly_ormap *map, uint64_t origin);
 /* UINT64_MAX for a settled life. Of an unknown life: what tly_ormap_drop_life left behind, else 0. */
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
 /* Raises a mark, never lowers it; that of a settled life stays. */

@@ -101,6 +101,12 @@ static inline bool is_in_time(uint64_t newest, const struct tly_strategy *strate
     return strategy->id != TLY_EPOCH_SUM || dot->op != TLY_PUT;
 }
 
+bool tly_ormap_is_in_time(const struct tly_ormap *map, const struct tly_strategy *strategy,
+                          const struct tly_dot *dot)
+{
+    return is_in_time(tly_clock_admits_to(&map->clock), strategy, dot);
+}
+
 enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
 {
     const struct tly_strategy *strategy;

@@ -98,9 +98,20 @@ size_t tly_ormap_lives(const struct tly_ormap *map)
     return map->life_count;
 }
 
+size_t tly_ormap_life_number(const struct tly_ormap *map, uint64_t origin)
+{
+    uint32_t life = tly_map_life_find(map, origin);
+    return life == TLY_NO_LIFE ? map->life_count : life;
+}
+
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i)
 {
     tly_map_settle_log(map);
+    return tly_ormap_life_held(map, i);
+}
+
+struct tly_life tly_ormap_life_held(const struct tly_ormap *map, size_t i)
+{
     const struct tly_map_life *life = &map->lives[i];
     if (life->state == TLY_LIFE_RETIRED)
         return (struct tly_life){.origin = life->origin, .floor = life->floor, .state = life->state};

@@ -9,6 +9,7 @@
 #ifndef TALLY_WIRE_BITS_H
 #define TALLY_WIRE_BITS_H
 
+#include "crdt/word.h"
 #include "wire/buf.h"
 
 /* The highest k. */
@@ -76,19 +77,11 @@ bool tly_bits_ended(const struct tly_bits_in *bits);
 /* Bits not read yet. */
 size_t tly_bits_left(const struct tly_bits_in *bits);
 
-static inline uint64_t tly_bits_load(const uint8_t *p)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < 8; i++)
-        value |= (uint64_t)p[i] << (8 * i);
-    return value;
-}
-
 /* Holds at least 56 bits, or all there are. */
 static inline void tly_bits_fill(struct tly_bits_in *bits)
 {
     if (bits->end - bits->p >= 8) {
-        bits->held |= tly_bits_load(bits->p) << bits->count;
+        bits->held |= tly_word_load(bits->p) << bits->count;
         bits->p += (63 - bits->count) >> 3;
         bits->count |= 56;
         return;

@@ -275,9 +275,21 @@ static void get_exceptions(struct reader *reader)
 /* How far the lists have been walked. */
 struct walk {
     size_t next[EXCEPTIONS];
-    size_t at; /* the row */
+    size_t at;     /* the row */
+    size_t listed; /* the next row of which anything is listed: those before it are as expected */
     bool rise;
 };
+
+static size_t next_listed(const struct reader *reader, const struct walk *walk)
+{
+    size_t listed = SIZE_MAX;
+    for (unsigned i = X_FRESH + 1; i < EXCEPTIONS; i++) {
+        const struct column *column = &reader->parts->column[i];
+        if (walk->next[i] < column->count && column->at[walk->next[i]] < listed)
+            listed = column->at[walk->next[i]];
+    }
+    return listed;
+}
 
 static bool is_listed(const struct reader *reader, struct walk *walk, enum exception exception)
 {
@@ -288,9 +300,10 @@ static bool is_listed(const struct reader *reader, struct walk *walk, enum excep
     return true;
 }
 
-static uint64_t listed_difference(const struct reader *reader, struct walk *walk, enum exception exception)
+TLY_ALWAYS_INLINE uint64_t listed_difference(const struct reader *reader, struct walk *walk,
+                                             enum exception exception)
 {
-    if (!is_listed(reader, walk, exception)) return 0;
+    if (walk->at != walk->listed || !is_listed(reader, walk, exception)) return 0;
     return tly_unzigzag(reader->parts->column[exception].value[walk->next[exception] - 1] + 1);
 }
 
@@ -323,7 +336,8 @@ static void get_words(struct reader *reader, struct walk *walk, struct told *tol
     if (has_word(layout, COUNT)) word[COUNT] = rest.count + get_growth(reader, walk);
     if (fresh) stream->fresh_aux = word[AUX];
     settle_words(stream, told, word);
-    for (size_t i = 0; i < strategy->nums; i++)
+    /* What a strategy does not have is 0, as the window is of one that has none. */
+    for (size_t i = 0; i < TLY_NUMS_MAX; i++)
         dot->num[i] = word[layout->word[i]];
 }
 
@@ -353,12 +367,14 @@ static void get_row(struct reader *reader, struct walk *walk)
     row->dot.version.ts = expected_ts(stream, life) + listed_difference(reader, walk, X_TS);
     if (row->dot.version.ts == 0) malformed(reader);
     settle_ts(stream, life, row->dot.version.ts);
-    row->dot.op = is_listed(reader, walk, X_REMOVE) ? TLY_REMOVE : TLY_PUT;
+    bool is_remove = walk->at == walk->listed && is_listed(reader, walk, X_REMOVE);
+    row->dot.op = is_remove ? TLY_REMOVE : TLY_PUT;
     if (row->dot.op == TLY_PUT) {
         get_words(reader, walk, told, strategy, &row->dot);
         if (strategy->has_bytes) get_bytes(reader, &row->dot);
     }
     told->issue = KNOWN;
+    if (walk->at == walk->listed) walk->listed = next_listed(reader, walk);
 }
 
 /* What is listed for a row that has no such word is never reached. */
@@ -373,6 +389,7 @@ static void get_rows(struct reader *reader)
     struct walk walk = {.at = 0};
     get_numbers(reader);
     if (!reader->bits.failed) get_exceptions(reader);
+    walk.listed = next_listed(reader, &walk);
     walk.rise = tly_bits_get(&reader->bits, 1) != 0;
     for (; walk.at < reader->rows && !reader->bits.failed; walk.at++) {
         if (walk.at + AHEAD < reader->rows)

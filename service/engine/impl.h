@@ -568,8 +568,18 @@ enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *r
 void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot);
 /* Whether this node can read the row and its clock lets it in. */
 enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row) TLY_MUST_CHECK;
-enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row,
-                                     size_t *held) TLY_MUST_CHECK;
+/* Rows that are joined one after the other, the memory of all of them being on its way: as many as a core fetches lines at a time. */
+#define TLY_JOINED_TOGETHER ((size_t)16)
+struct sought_row {
+    const struct tly_row *row;
+    uint64_t now_ms; /* tly_forget_now_ms */
+    struct tly_seek seek;
+};
+/* Asks for the memory of the first ones, TLY_JOINED_TOGETHER at most. */
+void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, size_t count,
+                      struct sought_row *sought);
+enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sought_row *sought,
+                                        size_t *held) TLY_MUST_CHECK;
 /* A round is not taken, nor what is still to come of it: NAK. */
 void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why);
 /* Joins a dot that a repair brought; what there is no room for is left out. *outcome: what became of it. */
@@ -621,8 +631,6 @@ void tly_streams_limit(struct tly_engine *e, uint64_t table);
 /* Not TLY_OK: the session must end. */
 enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body) TLY_MUST_CHECK;
 
-/* The number of a life, or tly_ormap_lives when it is not known. */
-size_t tly_part_life(const struct tly_engine *e, uint64_t origin);
 /* A peer's word that everything of its life up to there has come. */
 enum tly_result tly_part_mark(struct tly_engine *e, struct conn *conn, struct tly_mark mark) TLY_MUST_CHECK;
 

@@ -46,7 +46,7 @@ void tly_news_begin(const struct tly_engine *e, struct conn *conn)
 static bool has_older(struct tly_engine *e, uint64_t after, uint64_t up_to)
 {
     struct tly_scanned scanned;
-    size_t life = tly_part_life(e, tly_ormap_origin(e->map));
+    size_t life = tly_ormap_life_number(e->map, tly_ormap_origin(e->map));
     struct tly_scan scan = tly_scan_of(e->map, life, after);
     return tly_scan_next(e->map, &scan, &scanned) && scanned.dot.version.ts <= up_to;
 }

@@ -46,20 +46,12 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
     return TLY_OK;
 }
 
-size_t tly_part_life(const struct tly_engine *e, uint64_t origin)
-{
-    size_t life = 0, lives = tly_ormap_lives(e->map);
-    while (life < lives && tly_ormap_life(e->map, life).origin != origin)
-        life++;
-    return life;
-}
-
 /* What is about to be known of a life, for those whom it may have to be relayed to. */
 enum news { EXPECTED, MAY_WAIT, URGENT };
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
-    size_t life = tly_part_life(e, origin);
+    size_t life = tly_ormap_life_number(e->map, origin);
     if (life == tly_ormap_lives(e->map)) return;
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
@@ -101,13 +93,14 @@ struct relay {
 };
 
 static enum tly_result join_and_relay(struct tly_engine *e, const struct conn *conn,
-                                      const struct tly_row *row, struct relay *last, size_t *held)
+                                      const struct sought_row *sought, struct relay *last, size_t *held)
 {
+    const struct tly_row *row = sought->row;
     uint64_t origin = row->dot.version.origin;
     enum news news = is_urgent(e, row) ? URGENT : MAY_WAIT;
     bool same = origin == last->origin;
     if (!same) tell_followers(e, conn, origin, EXPECTED);
-    enum tly_result result = tly_session_join_row(e, row, held);
+    enum tly_result result = tly_session_join_sought(e, sought, held);
     if (result == TLY_OK && (!same || news > last->news)) {
         tell_followers(e, conn, origin, news);
         *last = (struct relay){origin, news};
@@ -121,11 +114,13 @@ static enum tly_result join(struct tly_engine *e, struct conn *conn, const struc
 {
     enum tly_result result = TLY_OK;
     struct relay last = {0, MAY_WAIT};
+    struct sought_row sought[TLY_JOINED_TOGETHER];
     size_t held = 0;
     for (size_t i = 0; i < part->row_count && result == TLY_OK; i++) {
-        const struct tly_row *row = &part->rows[i];
-        result = e->conn_count < 2 ? tly_session_join_row(e, row, &held)
-                                   : join_and_relay(e, conn, row, &last, &held);
+        size_t at = i % TLY_JOINED_TOGETHER;
+        if (at == 0) tly_session_seek(e, part->rows + i, part->row_count - i, sought);
+        result = e->conn_count < 2 ? tly_session_join_sought(e, &sought[at], &held)
+                                   : join_and_relay(e, conn, &sought[at], &last, &held);
         *urgent = *urgent || last.news == URGENT;
     }
     e->stats.dots_received += part->row_count;

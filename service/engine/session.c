@@ -202,13 +202,11 @@ static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)
 
 void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
 {
-    size_t life = 0;
-    while (tly_ormap_life(e->map, life).origin != dot->version.origin)
-        life++;
+    size_t life = tly_ormap_life_number(e->map, dot->version.origin);
     for (size_t i = 0; i < e->conn_count; i++)
         tly_follower_rewind(&e->conns[i]->follower, life, dot->version.ts);
     tly_follower_rewind(&e->disk, life, dot->version.ts);
-    struct tly_life reached = tly_ormap_life(e->map, life);
+    struct tly_life reached = tly_ormap_life_held(e->map, life);
     if (reached.last > dot->version.ts || reached.mark >= dot->version.ts)
         tly_late_learned(e, &reached, dot->version.ts);
     /* A peer would drop a dot below its mark; the disk has to have it. */
@@ -217,12 +215,12 @@ void tly_session_rewind(struct tly_engine *e, const struct tly_dot *dot)
 }
 
 /* A shard whose time is over when it comes would go with the next sweep; forged ones for a time that never comes hide nothing so. */
-static bool is_over(const struct tly_engine *e, const struct tly_row *row)
+static bool is_over(const struct tly_engine *e, const struct sought_row *sought)
 {
-    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return false;
-    uint64_t now_ms = tly_forget_now_ms(e);
-    return now_ms != 0 && tly_limit_expired(row->key, tly_epoch_sum(), &row->dot, now_ms * NS_PER_MS,
-                                            tly_ormap_clock(e->map)->max_skew_ns);
+    const struct tly_row *row = sought->row;
+    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT || sought->now_ms == 0) return false;
+    return tly_limit_expired(row->key, tly_epoch_sum(), &row->dot, sought->now_ms * NS_PER_MS,
+                             tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */
@@ -232,18 +230,31 @@ static enum room room_for(const struct tly_row *row)
     return is_sys ? ROOM_OLD_KEY : ROOM_PEERS_KEY;
 }
 
-typedef enum tly_result join_dot(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot,
-                                 enum tly_outcome *outcome);
+typedef enum tly_result join_dot(struct tly_ormap *map, const struct tly_seek *seek,
+                                 const struct tly_dot *dot, enum tly_outcome *outcome);
+
+static enum tly_result repair_dot(struct tly_ormap *map, const struct tly_seek *seek,
+                                  const struct tly_dot *dot, enum tly_outcome *outcome)
+{
+    return tly_ormap_repair(map, seek->key, dot, outcome);
+}
+
+static enum tly_result repair_own_dot(struct tly_ormap *map, const struct tly_seek *seek,
+                                      const struct tly_dot *dot, enum tly_outcome *outcome)
+{
+    return tly_ormap_repair_own(map, seek->key, dot, outcome);
+}
 
 /* With `held` only what there is room for; what there is none for is counted there. */
-static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row, join_dot *join,
+static enum tly_result apply_row(struct tly_engine *e, const struct sought_row *sought, join_dot *join,
                                  enum tly_outcome *outcome, size_t *held)
 {
-    if (held == NULL) return join(e->map, row->key, &row->dot, outcome);
+    const struct tly_row *row = sought->row;
+    if (held == NULL) return join(e->map, &sought->seek, &row->dot, outcome);
     enum tly_result result;
     tly_room_for(e, room_for(row));
     do
-        result = join(e->map, row->key, &row->dot, outcome);
+        result = join(e->map, &sought->seek, &row->dot, outcome);
     while (tly_room_retry(e, row->key, &result));
     bool lacks_room = result == TLY_FULL && e->budget.refused;
     tly_room_for(e, ROOM_FOR_ALL);
@@ -251,14 +262,16 @@ static enum tly_result apply_row(struct tly_engine *e, const struct tly_row *row
     return result;
 }
 
-static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row, join_dot *join,
+static enum tly_result join_row(struct tly_engine *e, const struct sought_row *sought, join_dot *join,
                                 enum tly_outcome *outcome, size_t *held)
 {
+    const struct tly_row *row = sought->row;
     size_t held_before = held != NULL ? *held : 0;
     bool bucket = tly_limit_is_bucket(row->key, &row->dot);
     int64_t before = bucket ? tly_limit_units(e->map, row->key, &row->dot) : 0;
-    struct tly_before seen = tly_watch_before(e, row->key);
-    enum tly_result result = apply_row(e, row, join, outcome, held);
+    struct tly_before seen = {0};
+    if (e->watch_count > 0) seen = tly_watch_before(e, row->key);
+    enum tly_result result = apply_row(e, sought, join, outcome, held);
     if (held != NULL && *held > held_before) {
         e->stats.dots_held_back++;
         return TLY_OK;
@@ -267,22 +280,22 @@ static enum tly_result join_row(struct tly_engine *e, const struct tly_row *row,
     count_outcome(e, *outcome);
     if (*outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
     if (*outcome != TLY_APPLIED && *outcome != TLY_REPAIRED) return TLY_OK;
-    tly_watch_after(e, row->key, seen, row->dot.version.origin);
+    if (seen.watched) tly_watch_after(e, row->key, seen, row->dot.version.origin);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     learn_of_cluster(e, row->key);
     return TLY_OK;
 }
 
-enum tly_result tly_session_join_row(struct tly_engine *e, const struct tly_row *row, size_t *held)
+enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sought_row *sought, size_t *held)
 {
     enum tly_outcome outcome;
-    if (is_over(e, row)) {
+    if (is_over(e, sought)) {
         e->stats.dots_expired++;
         return TLY_OK;
     }
     /* What the own log holds was here, also what a repair had let in below a mark. */
-    return join_row(e, row, held != NULL ? tly_ormap_apply : tly_ormap_repair, &outcome, held);
+    return join_row(e, sought, held != NULL ? tly_seek_apply : repair_dot, &outcome, held);
 }
 
 enum tly_result tly_session_repair_row(struct tly_engine *e, const struct tly_row *row,
@@ -290,15 +303,17 @@ enum tly_result tly_session_repair_row(struct tly_engine *e, const struct tly_ro
 {
     size_t held = 0;
     bool own = row->dot.version.origin == tly_ormap_origin(e->map);
+    struct sought_row sought = {row, 0, tly_seek_of(e->map, row->key)};
     *outcome = TLY_DROPPED;
-    return join_row(e, row, own ? tly_ormap_repair_own : tly_ormap_repair, outcome, &held);
+    return join_row(e, &sought, own ? repair_own_dot : repair_dot, outcome, &held);
 }
 
 enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row)
 {
     const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
-    if (strategy != NULL && strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
-    return tly_ormap_admits(e->map, row->key, &row->dot);
+    if (strategy == NULL) return tly_ormap_admits(e->map, row->key, &row->dot); /* it says why */
+    if (strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
+    return tly_ormap_is_in_time(e->map, strategy, &row->dot) ? TLY_OK : TLY_CLOCK_AHEAD;
 }
 
 /* Whether this node can read every row and its clock lets every version in: then the part may be applied. */
@@ -315,19 +330,28 @@ enum tly_result tly_session_admits_all(const struct tly_engine *e, const struct 
     return TLY_OK;
 }
 
-/* As many as a core fetches lines at a time. */
-#define JOINED_TOGETHER 16
+void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, size_t count,
+                      struct sought_row *sought)
+{
+    size_t n = count < TLY_JOINED_TOGETHER ? count : TLY_JOINED_TOGETHER;
+    uint64_t now_ms = tly_forget_now_ms(e);
+    for (size_t i = 0; i < n; i++) {
+        sought[i].row = &rows[i];
+        sought[i].now_ms = now_ms;
+        tly_seek_to(e->map, rows[i].key, &sought[i].seek);
+    }
+    for (size_t i = 0; i < n; i++)
+        tly_seek_ahead(e->map, &sought[i].seek);
+}
 
 /* The next rows, the memory of their entries being asked for; how many. */
-static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk,
-                        struct tly_row rows[JOINED_TOGETHER])
+static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk, struct tly_row *rows,
+                        struct sought_row *sought)
 {
-    struct tly_seek seeks[JOINED_TOGETHER];
     size_t count = 0;
-    for (; count < JOINED_TOGETHER && tly_rows_next(walk, &rows[count]); count++)
-        tly_seek_to(e->map, rows[count].key, &seeks[count]);
-    for (size_t i = 0; i < count; i++)
-        tly_seek_ahead(e->map, &seeks[i]);
+    while (count < TLY_JOINED_TOGETHER && tly_rows_next(walk, &rows[count]))
+        count++;
+    tly_session_seek(e, rows, count, sought);
     return count;
 }
 
@@ -336,10 +360,11 @@ enum tly_result tly_session_join(struct tly_engine *e, const struct tly_round *r
     enum tly_result result = tly_session_admits_all(e, round);
     if (result != TLY_OK) return result;
     struct tly_rows walk = tly_rows_of(round);
-    struct tly_row rows[JOINED_TOGETHER];
-    for (size_t count; result == TLY_OK && (count = next_rows(e, &walk, rows)) > 0;)
+    struct tly_row rows[TLY_JOINED_TOGETHER];
+    struct sought_row sought[TLY_JOINED_TOGETHER];
+    for (size_t count; result == TLY_OK && (count = next_rows(e, &walk, rows, sought)) > 0;)
         for (size_t i = 0; result == TLY_OK && i < count; i++)
-            result = tly_session_join_row(e, &rows[i], held);
+            result = tly_session_join_sought(e, &sought[i], held);
     e->stats.dots_received += round->row_count;
     return result;
 }
