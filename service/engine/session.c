@@ -385,15 +385,19 @@ enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end)
     return result;
 }
 
+static void count_refusal(struct tly_engine *e, const struct conn *conn)
+{
+    if (conn->peer == NULL) return;
+    conn->peer->clock_ahead_at = e->now.mono_ns;
+    conn->peer->clock_refusals++;
+}
+
 void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result why)
 {
     struct own_marks own;
     conn->round_taken = false;
     if (why == TLY_CLOCK_AHEAD) {
-        if (conn->peer != NULL) {
-            conn->peer->clock_ahead_at = e->now.mono_ns;
-            conn->peer->clock_refusals++;
-        }
+        count_refusal(e, conn);
         tly_fx_trace(e, TLY_TRACE_ROUND_REFUSED, peer_name(conn),
                      tly_slice_text("its clock, or one behind it, is ahead of ours by more than max_skew"));
     }
@@ -558,6 +562,7 @@ static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const stru
         result = tly_snap_end(e, conn, frame->body);
         ended = result == TLY_OK;
     }
+    if (result == TLY_CLOCK_AHEAD) count_refusal(e, conn);
     if (ended) return ENDED;
     return result == TLY_OK ? KEEP : broken(e, conn, result);
 }

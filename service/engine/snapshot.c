@@ -131,11 +131,19 @@ void tly_snap_fini(struct tly_engine *e, struct snap_in *in)
     *in = (struct snap_in){0};
 }
 
+/* Every ts that stands for what others made: one from the future would hold back whatever they make until then. */
+static bool is_in_time(const struct tly_engine *e, uint64_t mark, uint64_t floor)
+{
+    const struct tly_clock *clock = tly_ormap_clock(e->map);
+    return tly_clock_admits(clock, mark) && tly_clock_admits(clock, floor);
+}
+
 static enum tly_result take_begin(struct tly_engine *e, struct snap_in *in, struct tly_slice body)
 {
     struct tly_snap_begin begin;
     enum tly_result result = tly_snap_begin_get(body, &begin);
     if (result != TLY_OK) return result;
+    if (!is_in_time(e, begin.bounds.lost, begin.bounds.forgotten)) return TLY_CLOCK_AHEAD;
     tly_snap_fini(e, in);
     in->install = tly_install_new(e->map);
     if (in->install == NULL) return TLY_NOMEM;
@@ -143,9 +151,10 @@ static enum tly_result take_begin(struct tly_engine *e, struct snap_in *in, stru
     in->forgotten = begin.bounds.forgotten;
     tly_install_bounds(in->install, begin.bounds);
     for (struct tly_life life; result == TLY_OK && tly_snap_lives_next(&begin, &life);) {
-        if (!tly_clock_admits(tly_ormap_clock(e->map), life.mark)) result = TLY_CLOCK_AHEAD;
+        if (!is_in_time(e, life.mark, life.floor)) result = TLY_CLOCK_AHEAD;
         if (result == TLY_OK) result = tly_install_life(in->install, &life);
     }
+    if (result != TLY_OK) tly_snap_fini(e, in); /* half of the lives are none to go on with */
     return result;
 }
 

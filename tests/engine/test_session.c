@@ -3,6 +3,7 @@
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 #include "wire/frame.h"
+#include "wire/snapshot.h"
 #include "wire/stream.h"
 
 #define WALL UINT64_C(1700000000000000000)
@@ -15,6 +16,7 @@ static unsigned spoken;
 
 struct scene {
     uint64_t generation; /* of the counts that peers send */
+    bool snapshots;      /* the peers know of them */
     struct tly_names *names;
     struct tly_parts *parts;
     struct tly_stream *out[3]; /* what the peers send, in version 2 */
@@ -113,6 +115,7 @@ static void say_hello_with(struct scene *scene, uint64_t conn, uint64_t node, ui
 {
     char name[] = {'p', (char)('0' + node), '\0'};
     struct tly_hello hello = {1, spoken, text("test"), text(name), text(""), .origin = origin, .delta = true};
+    hello.snapshot = scene->snapshots;
     tly_stream_reset(scene->out[conn]);
     hello.wall_ns = WALL;
     tly_hello_put(&scene->body, &hello, scene->registry, marks, count);
@@ -171,21 +174,27 @@ static void say_part(struct scene *scene, uint64_t conn, unsigned flags, struct 
     say(scene, conn, TLY_FRAME_PART);
 }
 
-static void say_round(struct scene *scene, uint64_t conn, struct part part)
+/* In version 1, and in chunks of snapshots. */
+static void put_round(struct scene *scene, struct part part, struct tly_buf *out)
 {
-    if (spoken == 2) {
-        say_part(scene, conn, part.flags | ((part.flags & TLY_PART_FIRST) != 0 ? TLY_PART_START : 0u), part);
-        return;
-    }
     struct tly_round_writer *writer = tly_mem_new(&scene->mem, sizeof *writer);
     assert_non_null(writer);
     tly_round_writer_init(writer, &scene->mem);
     struct tly_dot dot = {.version = part.version, .op = TLY_PUT, .num = {0, 0, (uint64_t)part.count, 0}};
     if (part.version.ts != 0)
         assert_true(tly_round_writer_add(writer, text(key_of(&part)), tly_epoch_sum(), &dot));
-    tly_round_writer_finish(writer, part.flags, list_of(part.start), list_of(part.end), &scene->body);
+    tly_round_writer_finish(writer, part.flags, list_of(part.start), list_of(part.end), out);
     tly_round_writer_fini(writer);
     tly_mem_free(&scene->mem, writer, sizeof *writer);
+}
+
+static void say_round(struct scene *scene, uint64_t conn, struct part part)
+{
+    if (spoken == 2) {
+        say_part(scene, conn, part.flags | ((part.flags & TLY_PART_FIRST) != 0 ? TLY_PART_START : 0u), part);
+        return;
+    }
+    put_round(scene, part, &scene->body);
     say(scene, conn, TLY_FRAME_ROUND);
 }
 
@@ -491,6 +500,70 @@ static void a_clock_bomb_moves_nothing(void **state)
         assert_true(view.clock_last < WALL + scene.mono + TLY_MAX_SKEW_NS);
         scene_fini(&scene);
     }
+}
+
+/* A snapshot of one life with one count; what of it is a moment. */
+struct snapshot {
+    uint64_t lost, forgotten, mark, floor, ts;
+};
+
+static void say_snapshot(struct scene *scene, uint64_t conn, struct snapshot snapshot)
+{
+    struct tly_life life = {.origin = 55, .mark = snapshot.mark, .floor = snapshot.floor};
+    struct tly_snap_begin begin = {.number = 1, .bounds = {snapshot.lost, snapshot.forgotten}};
+    tly_snap_begin_put(&scene->body, &begin, &life, 1);
+    say(scene, conn, TLY_FRAME_SNAP_BEGIN);
+    if (scene->closed[conn]) return;
+    struct tly_buf part;
+    tly_buf_init(&part, &scene->mem, TLY_FRAME_BODY_MAX);
+    put_round(scene, (struct part){0, {snapshot.ts, 55}, 1, NULL, NULL}, &part);
+    tly_snap_chunk_put(&scene->body, &(struct tly_snap_chunk){1, 0, tly_buf_slice(&part)});
+    tly_buf_fini(&part);
+    say(scene, conn, TLY_FRAME_SNAP_CHUNK);
+    if (scene->closed[conn]) return;
+    tly_snap_end_put(&scene->body, &(struct tly_snap_end){1, 1});
+    say(scene, conn, TLY_FRAME_SNAP_END);
+}
+
+/* A peer that says it has forgotten what the engine never knew is asked for a snapshot. */
+static void be_asked(struct scene *scene, uint64_t conn, uint64_t origin)
+{
+    meet(scene, conn, origin);
+    tly_cold_put(&scene->body, &(struct tly_cold){.reason = TLY_COLD_FLOOR});
+    say(scene, conn, TLY_FRAME_COLD_START);
+    assert_int_equal(heard(scene, conn, TLY_FRAME_SNAP_ASK, NULL), 1);
+}
+
+static void a_snapshot_from_the_future_is_refused_and_moves_nothing(void **state)
+{
+    (void)state;
+    static const uint64_t bombs[] = {UINT64_MAX, UINT64_MAX - 1, WALL + UINT64_C(315576000000000000)};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t at = 0; at < 5; at++) {
+            struct scene scene;
+            scene_init(&scene);
+            scene.snapshots = true;
+            struct snapshot good = {.mark = WALL - 100, .ts = WALL - 200}, bad = good;
+            uint64_t *moments[] = {&bad.lost, &bad.forgotten, &bad.mark, &bad.floor, &bad.ts};
+            *moments[at] = bombs[i];
+            be_asked(&scene, P1, 11);
+            say_snapshot(&scene, P1, bad);
+            assert_true(scene.closed[P1]);
+            assert_int_equal(value_of(&scene, "k1"), -1);
+            assert_int_equal(stats_of(&scene).snapshots_installed, 0);
+            struct tly_peer_view peer;
+            tly_engine_peer(scene.engine, 0, &peer);
+            assert_int_equal(peer.clock_refusals, 1);
+            struct tly_node_view view;
+            tly_engine_node(scene.engine, false, &view);
+            assert_true(view.clock_last < WALL + scene.mono + TLY_MAX_SKEW_NS);
+            /* It was no hole either: one that is in time is taken from another, whole. */
+            be_asked(&scene, P2, 12);
+            say_snapshot(&scene, P2, good);
+            assert_int_equal(stats_of(&scene).snapshots_installed, 1);
+            assert_int_equal(value_of(&scene, "k1"), 1);
+            scene_fini(&scene);
+        }
 }
 
 /* Marks are a peer's word about itself; wherever they come, and whatever they say, our versions stay where the wall is. */
@@ -814,6 +887,7 @@ int main(void)
         cmocka_unit_test(silence_instead_of_hello_ends_the_connection_after_five_seconds),
         cmocka_unit_test(who_has_everything_is_sent_nothing),
         cmocka_unit_test(a_clock_bomb_moves_nothing),
+        cmocka_unit_test(a_snapshot_from_the_future_is_refused_and_moves_nothing),
         cmocka_unit_test(marks_from_the_future_move_no_version),
         cmocka_unit_test(a_batch_from_the_future_is_not_replayed),
         cmocka_unit_test(max_skew_is_let_in_and_one_ns_more_is_not),
