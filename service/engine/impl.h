@@ -123,6 +123,8 @@
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
+/* Rounds in a row that a peer may get wrong before it is asked for a snapshot. */
+#define TLY_APPLY_TRIES 2
 /* How long both ends keep what they know of one whose connection went. */
 #define TLY_RESUME_NS (300 * NS_PER_S)
 
@@ -340,6 +342,7 @@ struct peer {
     struct snap_out *aside;        /* a snapshot to it whose connection went; NULL: none */
     uint64_t aside_life;           /* … the life of it that it was for */
     uint64_t aside_until;
+    unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
     unsigned audited; /* branches of it that were audited under traffic */
 };
 

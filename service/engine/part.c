@@ -140,6 +140,7 @@ static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const 
 {
     uint64_t own = tly_ormap_origin(e->map);
     enum tly_result result = take_word(conn, part->end); /* what it says we have now, it has */
+    if (result == TLY_OK) conn->peer->failures = 0;
     if (result != TLY_OK || conn->held_back) return result;
     tly_room_taken(e, conn);
     for (size_t i = 0; i < part->end.count && result == TLY_OK; i++) {

@@ -33,6 +33,13 @@ static enum fate broken(struct tly_engine *e, struct conn *conn, enum tly_result
     return ENDED;
 }
 
+/* What it says in its rounds makes no sense; whoever is told the same once more asks for everything instead. */
+static enum fate not_a_round(struct tly_engine *e, struct conn *conn, enum tly_result result)
+{
+    if (result == TLY_BAD_MESSAGE) conn->peer->failures++;
+    return broken(e, conn, result);
+}
+
 /* ---- HELLO ---- */
 
 /* The strategy id that the peer's table gives a key, 0: none. */
@@ -413,7 +420,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
     struct tly_round round;
     if (conn->version >= 2) return broken(e, conn, TLY_BAD_MESSAGE);
     enum tly_result result = tly_round_get(body, &round);
-    if (result != TLY_OK) return broken(e, conn, result);
+    if (result != TLY_OK) return not_a_round(e, conn, result);
     e->stats.rounds_received++;
     if (conn->below || conn->asked) return KEEP; /* first it is brought up, or we are */
     bool first = (round.flags & TLY_ROUND_FIRST) != 0, last = (round.flags & TLY_ROUND_LAST) != 0;
@@ -445,6 +452,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
             result = tly_marks_take(e, round.end);
             tly_room_taken(e, conn);
         }
+        conn->peer->failures = 0;
         if (result != TLY_OK) return broken(e, conn, result);
     }
     tly_flush_soon(e, false);
@@ -546,7 +554,7 @@ static enum fate on_waiting(struct tly_engine *e, struct conn *conn, const struc
 static enum fate on_part(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     enum tly_result result = conn->version >= 2 ? tly_part_take(e, conn, body) : TLY_UNKNOWN_FRAME;
-    return result == TLY_OK ? KEEP : broken(e, conn, result);
+    return result == TLY_OK ? KEEP : not_a_round(e, conn, result);
 }
 
 static enum fate on_snapshot(struct tly_engine *e, struct conn *conn, const struct tly_frame *frame)

@@ -409,6 +409,7 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
     if (result == TLY_OK) result = tly_install_finish(e->coming.install, &report);
     if (result == TLY_OK) result = tly_flush_seal(e);
     if (result != TLY_OK) return result;
+    conn->peer->failures = 0;
     tly_fx_trace(e, TLY_TRACE_INSTALLED, conn->peer->name,
                  tly_slice_text(tly_cold_start_word(conn->asked_why)));
     return after_install(e, &report);
@@ -446,6 +447,12 @@ bool tly_snap_is_below_floor(struct tly_engine *e, struct tly_marks marks)
     return false;
 }
 
+/* Its rounds could not be read, twice at one place: what it holds may come another way. */
+static bool has_failed(const struct conn *conn)
+{
+    return conn->snapshots && conn->peer->failures >= TLY_APPLY_TRIES;
+}
+
 bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello)
 {
     conn->snapshots = hello->snapshot;
@@ -458,7 +465,10 @@ bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_
         conn->below_why = TLY_COLD_NO_DELTA;
     else
         conn->below = false;
-    if (!conn->below) return true;
+    if (!conn->below) {
+        if (has_failed(conn) && !tly_snap_is_asking(e)) tly_snap_ask(e, conn, TLY_COLD_APPLY_FAILED);
+        return true;
+    }
     tly_news_greeted(e, conn);
     conn->takes_rounds = false;
     if (!conn->snapshots) {

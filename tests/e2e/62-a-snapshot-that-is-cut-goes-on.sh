@@ -5,7 +5,7 @@
 
 # make check-joiner: a million keys and 10,000 writes/s.
 keys=${TALLY_JOINER_KEYS:-60000} rate=1000 cut_bytes=100000
-if [ -n "${TALLY_JOINER_KEYS:-}" ]; then rate=10000 cut_bytes=2500000 patience_s=300; fi
+if [ -n "${TALLY_JOINER_KEYS:-}" ]; then rate=10000 cut_bytes=1000000 patience_s=300; fi
 
 forgot() {
     [ "$(metric a removes_forgotten_total)" -ge 1 ]
