@@ -343,7 +343,7 @@ struct peer {
     uint64_t aside_life;           /* … the life of it that it was for */
     uint64_t aside_until;
     unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
-    unsigned audited; /* branches of it that were audited under traffic */
+    unsigned audited;  /* branches of it that were audited under traffic */
 };
 
 /* A life that ended, as sys:closed: says. */

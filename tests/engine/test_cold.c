@@ -57,7 +57,7 @@ struct spoiler {
     struct net *net;
     unsigned spoils; /* connections whose next part is to be no part */
     uint64_t spoiled;
-    bool no_delta;   /* the second is to be one that takes no rounds */
+    bool no_delta; /* the second is to be one that takes no rounds */
     unsigned done;
 };
 
