@@ -258,6 +258,28 @@ size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly
     return dropped;
 }
 
+static bool all_go(void *context, const struct tly_dot *dot)
+{
+    (void)context;
+    (void)dot;
+    return true;
+}
+
+size_t tly_ormap_wipe(struct tly_ormap *map, tly_concerns *goes, void *context)
+{
+    size_t wiped = 0, cursor = 0;
+    for (const struct tly_slot *slot; (slot = slot_from(map, &cursor)) != NULL;) {
+        struct tly_entry *entry = tly_map_entry(map, slot);
+        if (goes(context, tly_entry_key(entry))) {
+            (void)tly_map_drop_if(map, entry, all_go, NULL);
+            wiped++;
+        } else {
+            cursor++;
+        }
+    }
+    return wiped;
+}
+
 /* ---- reading ---- */
 
 const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_entry *entry, size_t *count)

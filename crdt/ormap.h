@@ -278,6 +278,16 @@ typedef bool tly_gone(void *context, struct tly_slice key, const struct tly_stra
                       const struct tly_dot *put);
 size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context);
 
+/* Whether something is meant for the keys of some prefixes. */
+typedef bool tly_concerns(void *context, struct tly_slice key);
+/*
+ * Takes out all dots of the keys for which goes() holds, those that were not sealed too, and leaves no trace of them: whoever has them
+ * still and may speak with this map would bring them back. How many keys went. Cannot fail.
+ */
+size_t tly_ormap_wipe(struct tly_ormap *map, tly_concerns *goes, void *context);
+/* tly_ormap_digest of the keys for which concerns() holds, NULL: of all; and how many there are. Everything must be sealed. */
+uint64_t tly_ormap_digest_of(struct tly_ormap *map, tly_concerns *concerns, void *context, size_t *count);
+
 /* ---- the log and the marks ---- */
 
 /* What becomes of a life: see crdt/forget.h. */

@@ -32,9 +32,18 @@ uint64_t tly_map_digest_dot(uint64_t digest, const struct tly_dot *dot)
 
 uint64_t tly_ormap_digest(struct tly_ormap *map)
 {
+    size_t count;
+    return tly_ormap_digest_of(map, NULL, NULL, &count);
+}
+
+uint64_t tly_ormap_digest_of(struct tly_ormap *map, tly_concerns *concerns, void *context, size_t *count)
+{
     uint64_t sum = 0;
     size_t cursor = 0;
+    *count = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(map, &cursor)) != NULL;) {
+        if (concerns != NULL && !concerns(context, tly_entry_key(entry))) continue;
+        ++*count;
         uint64_t digest = tly_map_digest_key(tly_map_strategy(map, entry), tly_entry_key(entry));
         struct tly_cells cells = tly_map_cells(map, entry);
         for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {

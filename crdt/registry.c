@@ -3,7 +3,8 @@
 struct row {
     uint8_t bytes[TLY_PREFIX_BYTES_MAX];
     uint8_t n;
-    const struct tly_strategy *strategy;
+    uint32_t generation;
+    const struct tly_strategy *strategy; /* NULL: dropped */
 };
 
 struct tly_registry {
@@ -67,40 +68,78 @@ static void index_rows(struct tly_registry *registry)
     }
 }
 
-enum tly_result tly_registry_with(const struct tly_registry *registry, struct tly_slice prefix,
-                                  const struct tly_strategy *strategy, struct tly_registry **out)
+static struct tly_prefix row_of(const struct row *row)
 {
-    if (prefix.n > TLY_PREFIX_BYTES_MAX) return TLY_BAD_PREFIX;
-    size_t at = place_of(registry, prefix), count = registry->count;
-    bool known = at < count && tly_slice_equal(prefix_of(&registry->rows[at]), prefix);
-    if (known && registry->rows[at].strategy != strategy) return TLY_PREFIX_TAKEN;
-    if (!known && count == TLY_PREFIXES_MAX) return TLY_BAD_PREFIX;
+    return (struct tly_prefix){prefix_of(row), row->strategy, row->generation};
+}
 
-    struct tly_registry *next = with_room(&registry->mem, known ? count : count + 1);
+bool tly_registry_get(const struct tly_registry *registry, struct tly_slice prefix, struct tly_prefix *out)
+{
+    size_t at = place_of(registry, prefix);
+    if (at == registry->count || !tly_slice_equal(prefix_of(&registry->rows[at]), prefix)) return false;
+    *out = row_of(&registry->rows[at]);
+    return true;
+}
+
+enum tly_result tly_registry_set(const struct tly_registry *registry, const struct tly_prefix *prefix,
+                                 struct tly_registry **out)
+{
+    struct tly_prefix known;
+    if (prefix->prefix.n > TLY_PREFIX_BYTES_MAX || prefix->generation > TLY_GENERATION_MAX)
+        return TLY_BAD_PREFIX;
+    size_t at = place_of(registry, prefix->prefix), count = registry->count;
+    bool is_new = !tly_registry_get(registry, prefix->prefix, &known);
+    if (is_new && count == TLY_PREFIXES_MAX) return TLY_BAD_PREFIX;
+
+    struct tly_registry *next = with_room(&registry->mem, count + is_new);
     if (next == NULL) return TLY_NOMEM;
     memcpy(next->rows, registry->rows, at * sizeof(struct row));
-    memcpy(next->rows + at + !known, registry->rows + at, (count - at) * sizeof(struct row));
-    if (!known) {
-        struct row *row = &next->rows[at];
-        if (prefix.n > 0) memcpy(row->bytes, prefix.p, prefix.n);
-        row->n = (uint8_t)prefix.n;
-        row->strategy = strategy;
-    }
+    memcpy(next->rows + at + is_new, registry->rows + at, (count - at) * sizeof(struct row));
+    struct row *row = &next->rows[at];
+    *row = (struct row){
+        .n = (uint8_t)prefix->prefix.n, .generation = prefix->generation, .strategy = prefix->strategy};
+    if (row->n > 0) memcpy(row->bytes, prefix->prefix.p, row->n);
     index_rows(next);
     *out = next;
     return TLY_OK;
 }
 
-const struct tly_strategy *tly_registry_find(const struct tly_registry *registry, struct tly_slice key)
+enum tly_result tly_registry_with(const struct tly_registry *registry, struct tly_slice prefix,
+                                  const struct tly_strategy *strategy, struct tly_registry **out)
 {
-    if (key.n == 0) return registry->shortest;
+    struct tly_prefix row = {prefix, strategy, 0}, known;
+    if (tly_registry_get(registry, prefix, &known)) {
+        if (known.strategy != strategy) return TLY_PREFIX_TAKEN;
+        row.generation = known.generation;
+    }
+    return tly_registry_set(registry, &row, out);
+}
+
+/* NULL: the empty prefix, or none. */
+static inline const struct row *find_row(const struct tly_registry *registry, struct tly_slice key)
+{
+    if (key.n == 0) return NULL;
     size_t from = registry->from[key.p[0]], i = registry->end[key.p[0]];
     /* A longer prefix of the same key sorts after a shorter one, so the last match is the longest. */
     for (; i > from; i--) {
         const struct row *row = &registry->rows[i - 1];
-        if (row->n <= key.n && memcmp(row->bytes, key.p, row->n) == 0) return row->strategy;
+        if (row->n <= key.n && memcmp(row->bytes, key.p, row->n) == 0 && row->strategy != NULL) return row;
     }
-    return registry->shortest;
+    return NULL;
+}
+
+const struct tly_strategy *tly_registry_find(const struct tly_registry *registry, struct tly_slice key)
+{
+    const struct row *row = find_row(registry, key);
+    return row != NULL ? row->strategy : registry->shortest;
+}
+
+bool tly_registry_home(const struct tly_registry *registry, struct tly_slice key, struct tly_prefix *out)
+{
+    const struct row *row = find_row(registry, key);
+    if (row == NULL && registry->shortest == NULL) return false;
+    *out = row_of(row != NULL ? row : &registry->rows[0]);
+    return true;
 }
 
 size_t tly_registry_count(const struct tly_registry *registry)
@@ -110,5 +149,5 @@ size_t tly_registry_count(const struct tly_registry *registry)
 
 struct tly_prefix tly_registry_at(const struct tly_registry *registry, size_t i)
 {
-    return (struct tly_prefix){prefix_of(&registry->rows[i]), registry->rows[i].strategy};
+    return row_of(&registry->rows[i]);
 }

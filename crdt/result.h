@@ -35,7 +35,13 @@
     X(BAD_RULE, "bad_rule", "the limit's parameters are not valid")                                          \
     X(NO_LIMIT, "no_limit", "no limit of that name")                                                         \
     X(OWN_LIFE, "own_life", "forged: a dot of this node's own life that is not here")                        \
-    X(IO, "io", "the operating system reported an error")
+    X(IO, "io", "the operating system reported an error")                                                    \
+    X(NO_PREFIX, "no_prefix", "no such prefix is registered")                                                \
+    X(NO_SUCH_STRATEGY, "no_such_strategy", "there is no strategy of that name")                             \
+    X(PREFIX_BUILT_IN, "prefix_built_in", "the prefix is one of those that every node has")                  \
+    X(PREFIX_HELD, "prefix_held", "a change of the prefix was not finished and cannot be read")              \
+    X(UNAPPROVED, "unapproved", "keys would be lost: that needs the approval of what they are now")          \
+    X(APPROVAL_STALE, "approval_stale", "it is no longer what was approved")
 
 enum tly_result {
 #define TLY_RESULT_ENUM(name, word, text) TLY_##name,

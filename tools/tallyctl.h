@@ -22,6 +22,7 @@
  *     tallyctl_diff.c      diff
  *     tallyctl_explain.c   explain
  *     tallyctl_edit.c      get -o, update
+ *     tallyctl_prefix.c    prefix
  */
 #ifndef TALLY_TOOLS_TALLYCTL_H
 #define TALLY_TOOLS_TALLYCTL_H
@@ -187,6 +188,7 @@ enum tly_ctl_exit tly_ctl_get_keys(const struct tly_ctl *ctl, const struct tly_c
 enum tly_ctl_exit tly_ctl_update(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_watch(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_follow(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_prefix(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_fold(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 
 #endif

@@ -137,8 +137,10 @@ static bool open_store(struct following *f)
         tly_ctl_complain("a node has run in %s since: follow needs another directory", f->directory);
         return false;
     }
-    if (tly_store_replay(f->store, replay, f->engine, error, sizeof error) != TLY_OK)
-        return complain_of(error);
+    enum tly_result result = tly_store_equip(f->store, f->engine);
+    if (result == TLY_OK) result = tly_store_replay(f->store, replay, f->engine, error, sizeof error);
+    tly_engine_leave_out(f->engine, NULL, NULL);
+    if (result != TLY_OK) return complain_of(error);
     if (error[0] != '\0') tly_ctl_complain("%s", error);
     return true;
 }

@@ -3,6 +3,7 @@
 
 #include "service/engine/engine.h"
 #include "service/shell/libc_mem.h"
+#include "service/shell/reading.h"
 #include "service/shell/store_snapshot.h"
 #include "wire/snapshot.h"
 
@@ -240,6 +241,7 @@ static bool dump_row(void *context, const struct tly_row *row)
 
 struct salvage {
     struct tly_engine *engine;
+    struct tly_reading reading;
     uint64_t batches, refused;
     bool by_rows; /* the file is not whole */
 };
@@ -291,6 +293,7 @@ static bool salvage_file(const struct opened *opened, size_t i, struct salvage *
     struct tly_segment_end end;
     enum tly_result result = read_file(&file, count_batch, &ignored, &end);
     *is_whole = result == TLY_OK;
+    salvage->reading.piece = file.part.number;
     salvage->by_rows = !*is_whole;
     result = tly_segment_salvage(&file.part, salvage_batch, salvage, &lost);
     if (result == TLY_IO || result == TLY_NOMEM) {
@@ -355,7 +358,12 @@ static enum tly_ctl_exit repair(const char *directory)
     struct salvage salvage = {0};
     if (!open_store(directory, &opened)) return TLY_CTL_NO;
     salvage.engine = tly_ctl_store_new_engine("store", false);
+    salvage.reading.manifest = &opened.manifest;
     bool ok = salvage.engine != NULL, is_whole = true;
+    if (ok && tly_reading_equip(&salvage.reading, salvage.engine) != TLY_OK) {
+        tly_ctl_complain("%s: a prefix has a strategy that this tallyctl does not know", directory);
+        ok = false;
+    }
     size_t damaged = 0;
     for (size_t i = 0; ok && i < file_count(&opened); i++) {
         ok = salvage_file(&opened, i, &salvage, &is_whole);
@@ -439,7 +447,9 @@ static enum tly_ctl_exit compact_in(struct tly_store *store, bool *is_clean)
     char text[512] = "";
     struct tly_engine *engine = tly_ctl_store_new_engine("store", true);
     if (engine == NULL) return TLY_CTL_NO;
-    enum tly_result result = tly_store_replay(store, replay, engine, text, sizeof text);
+    enum tly_result result = tly_store_equip(store, engine);
+    if (result == TLY_OK) result = tly_store_replay(store, replay, engine, text, sizeof text);
+    tly_engine_leave_out(engine, NULL, NULL);
     struct tly_identity identity = *tly_store_identity(store);
     if (result == TLY_OK && text[0] != '\0') tly_ctl_complain("%s", text);
     if (result == TLY_OK)

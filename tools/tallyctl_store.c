@@ -1,7 +1,7 @@
 /* The data directory of a node that is stopped: read as it is, or given an archive as the node itself would take it. */
 #include "service/engine/engine.h"
 #include "service/shell/libc_mem.h"
-#include "service/shell/manifest.h"
+#include "service/shell/reading.h"
 #include "service/shell/segment.h"
 #include "tools/tallyctl_archive.h"
 #include "wire/snapshot.h"
@@ -39,6 +39,7 @@ int tly_ctl_store_hold(const char *directory)
 struct batches {
     tly_take_batch *take;
     void *context;
+    struct tly_reading *reading;
     char name[TLY_SEGMENT_NAME_BYTES];
 };
 
@@ -47,6 +48,7 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
 {
     struct tly_segment_end end = {0};
     struct tly_segment_part part = {storage, TLY_SEGMENT_LOG, segment->number, segment->bytes};
+    batches->reading->piece = segment->number;
     tly_segment_name(TLY_SEGMENT_LOG, segment->number, batches->name);
     enum tly_result result = TLY_OK;
     if (part.bytes == 0 || is_last) result = tly_storage_size(storage, batches->name, &part.bytes);
@@ -66,6 +68,7 @@ static bool read_snapshot(struct tly_storage *storage, uint64_t number, struct b
     struct tly_segment_end end = {0};
     struct tly_segment_part part = {storage, TLY_SEGMENT_SNAPSHOT, number, 0};
     if (number == 0) return true;
+    batches->reading->piece = number;
     tly_segment_name(TLY_SEGMENT_SNAPSHOT, number, batches->name);
     enum tly_result result = tly_storage_size(storage, batches->name, &part.bytes);
     if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);
@@ -83,20 +86,27 @@ static bool read_log(struct tly_storage *storage, const struct tly_manifest *man
     return ok;
 }
 
-/* Gives every batch of the log; the lock is held meanwhile. */
-static bool each_batch(const char *directory, tly_take_batch *take, void *context)
+/* Gives every batch of the log, to an engine if there is one; the lock is held meanwhile. */
+static bool each_batch(const char *directory, tly_take_batch *take, void *context,
+                       struct tly_reading *reading, struct tly_engine *engine)
 {
     static struct tly_manifest manifest;
     char error[512] = "";
     int lock = tly_ctl_store_hold(directory);
     if (lock < 0) return false;
-    struct batches batches = {take, context, ""};
+    struct batches batches = {take, context, reading, ""};
+    reading->manifest = &manifest;
     struct tly_storage *storage = tly_storage_directory(directory, error, sizeof error);
     enum tly_result result = TLY_IO;
     if (storage != NULL) result = tly_manifest_load(storage, &manifest, error, sizeof error);
     if (result == TLY_NOT_FOUND)
         snprintf(error, sizeof error, "%s/MANIFEST is missing: no node ran here", directory);
+    if (result == TLY_OK && engine != NULL) {
+        result = tly_reading_equip(reading, engine);
+        if (result != TLY_OK) snprintf(error, sizeof error, "%s: %s", directory, tly_result_text(result));
+    }
     bool ok = result == TLY_OK && read_log(storage, &manifest, &batches);
+    if (engine != NULL) tly_engine_leave_out(engine, NULL, NULL);
     if (result != TLY_OK) tly_ctl_complain("%s", error);
     if (storage != NULL) tly_storage_close(storage);
     (void)close(lock);
@@ -106,6 +116,7 @@ static bool each_batch(const char *directory, tly_take_batch *take, void *contex
 struct each_context {
     tly_ctl_each *each;
     void *context;
+    struct tly_reading reading;
 };
 
 static enum tly_result each_row(void *context, struct tly_slice batch)
@@ -118,14 +129,15 @@ static enum tly_result each_row(void *context, struct tly_slice batch)
     if (result != TLY_OK || rounds.n == 0) return result;
     struct tly_rows rows = tly_rows_of(&round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
-        if (!each->each(each->context, &row)) return TLY_NOMEM;
+        if (!tly_reading_leaves_out(&each->reading, row.key) && !each->each(each->context, &row))
+            return TLY_NOMEM;
     return TLY_OK;
 }
 
 bool tly_ctl_store_each(const char *directory, tly_ctl_each *each, void *context)
 {
-    struct each_context inner = {each, context};
-    return each_batch(directory, each_row, &inner);
+    struct each_context inner = {.each = each, .context = context};
+    return each_batch(directory, each_row, &inner, &inner.reading, NULL);
 }
 
 /* ---- as an engine ---- */
@@ -167,7 +179,8 @@ struct tly_engine *tly_ctl_store_engine(const char *directory)
 {
     struct tly_engine *engine = tly_ctl_store_new_engine("store", false);
     if (engine == NULL) return NULL;
-    if (each_batch(directory, replay, engine)) return engine;
+    struct tly_reading reading = {0};
+    if (each_batch(directory, replay, engine, &reading, engine)) return engine;
     tly_engine_free(engine);
     return NULL;
 }
@@ -252,7 +265,9 @@ static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice arch
     struct tly_engine *engine = tly_ctl_store_new_engine(identity.name, true);
     if (engine == NULL) return TLY_CTL_NO;
     enum tly_ctl_exit status = TLY_CTL_NO;
-    enum tly_result result = tly_store_replay(store, replay, engine, text, sizeof text);
+    enum tly_result result = tly_store_equip(store, engine);
+    if (result == TLY_OK) result = tly_store_replay(store, replay, engine, text, sizeof text);
+    tly_engine_leave_out(engine, NULL, NULL);
     if (result == TLY_OK) {
         /* A torn tail that was cut off ends the life too. */
         identity = *tly_store_identity(store);

@@ -2,6 +2,7 @@
 #include "wire/fields.h"
 #include "wire/message.h"
 #include "wire/pack.h"
+#include "wire/table.h"
 
 #include <assert.h>
 
@@ -27,18 +28,6 @@ static void check_lengths(struct tly_buf *out, const struct tly_hello *hello)
 static void put_word(struct tly_buf *out, const char *word)
 {
     tly_put_text(out, tly_slice_text(word));
-}
-
-static void put_prefixes(struct tly_buf *out, const struct tly_registry *registry)
-{
-    size_t count = tly_registry_count(registry);
-    put_word(out, "prefixes");
-    tly_put_array(out, 2 * count);
-    for (size_t i = 0; i < count; i++) {
-        struct tly_prefix prefix = tly_registry_at(registry, i);
-        tly_put_bytes(out, prefix.prefix);
-        tly_put_uint(out, prefix.strategy->id);
-    }
 }
 
 static void put_caps(struct tly_buf *out, const struct tly_hello *hello)
@@ -76,7 +65,8 @@ void tly_hello_put(struct tly_buf *out, const struct tly_hello *hello, const str
     tly_put_text(out, hello->name);
     put_word(out, "origin");
     tly_put_uint(out, hello->origin);
-    put_prefixes(out, registry);
+    put_word(out, "prefixes");
+    tly_table_put(out, registry);
     put_caps(out, hello);
     put_word(out, "wall");
     tly_put_uint(out, hello->wall_ns);
@@ -135,17 +125,7 @@ static void get_origin(struct tly_cursor *cursor, void *message)
 static void get_prefixes(struct tly_cursor *cursor, void *message)
 {
     struct tly_hello *hello = message;
-    size_t elements = tly_get_array(cursor, (size_t)2 * TLY_PREFIXES_MAX);
-    if (elements % 2 != 0) tly_cursor_fail(cursor);
-    hello->prefixes = (struct tly_prefixes){*cursor, elements / 2};
-    struct tly_slice before = {0};
-    for (size_t i = 0; i < elements / 2 && cursor->result == TLY_OK; i++) {
-        struct tly_slice prefix = tly_get_bytes(cursor, TLY_PREFIX_BYTES_MAX);
-        (void)tly_get_uint(cursor);
-        /* Ascending, so that none can be there twice with two strategies. */
-        if (i > 0 && tly_slice_compare(before, prefix) >= 0) tly_cursor_fail(cursor);
-        before = prefix;
-    }
+    hello->prefixes = tly_table_get(cursor);
 }
 
 static void get_caps(struct tly_cursor *cursor, void *message)
@@ -203,13 +183,4 @@ enum tly_result tly_hello_get(struct tly_slice body, struct tly_hello *hello)
     *hello = (struct tly_hello){0};
     tly_fields_get(&cursor, fields, FIELDS, FIELDS - 1, hello);
     return tly_cursor_end(&cursor);
-}
-
-bool tly_prefixes_next(struct tly_prefixes *prefixes, struct tly_slice *prefix, uint64_t *strategy_id)
-{
-    if (prefixes->left == 0) return false;
-    prefixes->left--;
-    *prefix = tly_get_bytes(&prefixes->cursor, TLY_PREFIX_BYTES_MAX);
-    *strategy_id = tly_get_uint(&prefixes->cursor);
-    return prefixes->cursor.result == TLY_OK;
 }

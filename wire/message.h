@@ -45,13 +45,13 @@ bool tly_marks_next(struct tly_marks *marks, struct tly_mark *mark);
 
 /* ---- HELLO ---- */
 
-/* Prefixes, encoded: a msgpack array prefix, strategy id, prefix, strategy id, … */
+/* Prefixes, encoded: a msgpack array prefix, word, prefix, word, … (wire/table.h). */
 struct tly_prefixes {
     struct tly_cursor cursor;
     size_t left;
 };
 
-bool tly_prefixes_next(struct tly_prefixes *prefixes, struct tly_slice *prefix, uint64_t *strategy_id);
+bool tly_prefixes_next(struct tly_prefixes *prefixes, struct tly_slice *prefix, uint64_t *word);
 
 struct tly_hello {
     uint64_t version_oldest, version_newest;

@@ -268,7 +268,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_READ:
     case TLY_ASK_APPLY:
     case TLY_ASK_FORGET:
-    case TLY_ASK_REGISTER: break;
+    case TLY_ASK_PREFIXES: break;
     }
     return TLY_WRONG_STRATEGY;
 }
@@ -294,42 +294,13 @@ static bool is_read_only(const struct tly_request *request)
     return tly_limit_is_limit(request->key) && request->kind != TLY_ASK_REMOVE;
 }
 
-/* ---- the registry ---- */
-
-/* Keys that exist keep the strategy they have: a new prefix must not claim them for another. */
-static bool claims_existing(struct tly_engine *e, struct tly_slice prefix,
-                            const struct tly_strategy *strategy)
-{
-    size_t cursor = 0;
-    for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
-        if (tly_slice_begins(tly_entry_key(entry), prefix) && tly_entry_strategy(entry) != strategy)
-            return true;
-    }
-    return false;
-}
-
-static enum tly_result ask_register(struct tly_engine *e, struct tly_slice prefix, struct tly_slice name)
-{
-    const struct tly_strategy *strategy = tly_strategy_by_name(name);
-    if (strategy == NULL) return TLY_WRONG_STRATEGY;
-    if (tly_registry_find(e->registry, prefix) != strategy && claims_existing(e, prefix, strategy))
-        return TLY_PREFIX_TAKEN;
-    struct tly_registry *next;
-    enum tly_result result = tly_registry_with(e->registry, prefix, strategy, &next);
-    if (result != TLY_OK) return result;
-    tly_ormap_use_registry(e->map, next);
-    tly_registry_free(e->registry);
-    e->registry = next;
-    return TLY_OK;
-}
-
 /* All but checks. */
 static enum tly_result ask_other(struct tly_engine *e, const struct tly_request *request,
                                  struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
-    if (request->kind == TLY_ASK_REGISTER) return ask_register(e, request->key, request->bytes);
+    if (request->kind == TLY_ASK_PREFIXES) return tly_prefixes_ask(e, request, reply);
 
     enum tly_result result;
     if (request->kind == TLY_ASK_APPLY) {
@@ -341,6 +312,7 @@ static enum tly_result ask_other(struct tly_engine *e, const struct tly_request 
         if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
         reply->strategy = tly_registry_find(e->registry, request->key);
         if (reply->strategy == NULL) return TLY_NO_STRATEGY;
+        if (tly_prefixes_is_key_held(e, request->key)) return TLY_PREFIX_HELD;
         if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
         if (is_read_only(request)) return TLY_READ_ONLY;
         result = write_if_room(e, request, reply);

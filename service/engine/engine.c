@@ -6,31 +6,6 @@
 
 /* ---- making and ending ---- */
 
-static const struct {
-    const char *prefix;
-    uint64_t strategy;
-} first_prefixes[] = {
-    {"", TLY_EPOCH_SUM},    {"rl:", TLY_EPOCH_SUM}, {"ctr:", TLY_EPOCH_SUM},
-    {"em:", TLY_EPOCH_MAX}, {"kv:", TLY_LWW},       {"config:", TLY_LWW},
-    {"policy:", TLY_LWW},   {"worker:", TLY_LWW},   {"sys:", TLY_LWW},
-};
-
-static enum tly_result register_first(struct tly_engine *e)
-{
-    e->registry = tly_registry_new(&e->mem);
-    if (e->registry == NULL) return TLY_NOMEM;
-    for (size_t i = 0; i < sizeof first_prefixes / sizeof first_prefixes[0]; i++) {
-        const struct tly_strategy *strategy = tly_strategy_by_id(first_prefixes[i].strategy);
-        struct tly_slice prefix = tly_slice_text(first_prefixes[i].prefix);
-        struct tly_registry *next;
-        enum tly_result result = tly_registry_with(e->registry, prefix, strategy, &next);
-        if (result != TLY_OK) return result;
-        tly_registry_free(e->registry);
-        e->registry = next;
-    }
-    return TLY_OK;
-}
-
 static bool copy_name(char *out, size_t size, struct tly_slice text)
 {
     if (text.n >= size || (text.n > 0 && memchr(text.p, '\0', text.n) != NULL)) return false;
@@ -90,7 +65,7 @@ static enum tly_result make_print_key(struct tly_engine *e, struct tly_slice sec
 
 static enum tly_result make_map(struct tly_engine *e, const struct tly_engine_config *config)
 {
-    enum tly_result result = register_first(e);
+    enum tly_result result = tly_prefixes_init(e);
     if (result != TLY_OK) return result;
     uint64_t skew = config->max_skew_ns != 0 ? config->max_skew_ns : TLY_MAX_SKEW_NS;
     struct tly_ormap_config map = {
@@ -186,6 +161,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_ormap_free(e->map);
     tly_mem_free(&e->mem, e->examiner, sizeof *e->examiner);
     tly_registry_free(e->registry);
+    tly_buf_fini(&e->table_news);
     struct tly_mem given = e->budget.given;
     tly_mem_free(&given, e, sizeof *e);
 }
@@ -362,6 +338,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_swim_wake(e);
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
+    tly_prefixes_step(e);
     on_event(e, event);
     tly_lives_end_connections(e);
     tly_life_judge(e);
@@ -380,7 +357,7 @@ uint64_t tly_engine_deadline(const struct tly_engine *e)
                             tly_room_deadline(e),   tly_watch_deadline(e), tly_forget_deadline(e),
                             tly_repair_deadline(e), tly_snap_deadline(e),  tly_acks_deadline(e),
                             tly_life_deadline(e)};
-    uint64_t at = TLY_NEVER;
+    uint64_t at = e->greets_anew ? 0 : TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];
     return at;

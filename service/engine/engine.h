@@ -62,6 +62,13 @@ void tly_engine_check(const struct tly_engine *engine);
 enum tly_result tly_engine_replay(struct tly_engine *engine, struct tly_slice batch) TLY_MUST_CHECK;
 /* Before the start, when something of what should have been replayed is missing: all is to come again from the peers. */
 void tly_engine_clear_marks(struct tly_engine *engine);
+/* Before the start and any replay: the table as the disk has it, as tly_table_put made it. TLY_BAD_MESSAGE, TLY_WRONG_STRATEGY: of a newer version. */
+enum tly_result tly_engine_use_table(struct tly_engine *engine, struct tly_slice table) TLY_MUST_CHECK;
+/* Keys that replay is to pass over from now on, since their prefix was dropped later; NULL: none. */
+void tly_engine_leave_out(struct tly_engine *engine, tly_concerns *leaves_out, void *context);
+/* Before the start: what a prefix is to become is not known, and its keys are refused (TLY_PREFIX_HELD). TLY_BAD_PREFIX: too many. */
+#define TLY_HELD_MAX 16
+enum tly_result tly_engine_hold(struct tly_engine *engine, struct tly_slice prefix) TLY_MUST_CHECK;
 /* Begins the life `origin`, random and not 0. Once, before any request. */
 enum tly_result tly_engine_start(struct tly_engine *engine, uint64_t origin,
                                  struct tly_time now) TLY_MUST_CHECK;
@@ -115,10 +122,11 @@ enum tly_effect_kind {
     TLY_DO_SEND,   /* conn, bytes */
     TLY_DO_CLOSE,  /* conn: once what was sent is out; a TLY_CLOSED may follow and is ignored */
     TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
-    TLY_DO_LEASE,  /* number: make this lease durable */
-    TLY_DO_WATCH,  /* some watcher has something to read */
-    TLY_DO_ACKED,  /* somebody who waits (acked.h) is done */
-    TLY_DO_TRACE   /* trace */
+    TLY_DO_TABLE, /* number, bytes: a change of the table of prefixes (wire/table.h), in the order of the batches and numbered with them */
+    TLY_DO_LEASE, /* number: make this lease durable */
+    TLY_DO_WATCH, /* some watcher has something to read */
+    TLY_DO_ACKED, /* somebody who waits (acked.h) is done */
+    TLY_DO_TRACE  /* trace */
 };
 
 /* What an operator should know of; one per state change. X(NAME, "word", level) with level error, warn, info, debug. */
@@ -271,7 +279,24 @@ enum tly_request_kind {
     TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
                       too; all of it is joined, or nothing */
     TLY_ASK_FORGET,  /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
-    TLY_ASK_REGISTER /* key: the prefix, bytes: the strategy's name; TLY_PREFIX_TAKEN, TLY_BAD_PREFIX */
+    TLY_ASK_PREFIXES /* wishes, all or none, bytes: who wants it; wish_at: of those, which could not be.
+                        TLY_NO_SUCH_STRATEGY, TLY_PREFIX_TAKEN, TLY_BAD_PREFIX, TLY_NO_PREFIX, TLY_PREFIX_BUILT_IN, TLY_PREFIX_HELD,
+                        TLY_UNAPPROVED and TLY_APPROVAL_STALE (plan), TLY_IO: the disk refuses */
+};
+
+/* What is to become of a prefix. */
+enum tly_prefix_op { TLY_PREFIX_REGISTER, TLY_PREFIX_DROP };
+
+struct tly_prefix_wish {
+    enum tly_prefix_op op;
+    struct tly_slice prefix;
+    struct tly_slice strategy; /* its name; to register */
+    uint64_t approval;         /* of the plan, as long as there are keys; 0: none was given */
+};
+
+struct tly_prefix_plan {
+    size_t keys;       /* that would be lost */
+    uint64_t approval; /* what has to be given; alike on all nodes on which this prefix holds the same */
 };
 
 struct tly_request {
@@ -283,6 +308,8 @@ struct tly_request {
     uint64_t epoch;
     uint64_t deadline_ms; /* ms since 1970; 0: none */
     struct tly_check check;
+    const struct tly_prefix_wish *wishes;
+    size_t wish_count;
 };
 
 /* Dots that one archive may bring: they are joined at once, and the node does nothing else meanwhile. */
@@ -301,6 +328,8 @@ struct tly_reply {
     struct tly_verdict verdict;
     struct tly_value value;
     const struct tly_strategy *strategy; /* of the key; NULL: none registered */
+    size_t wish_at;
+    struct tly_prefix_plan plan;
 };
 
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
@@ -319,6 +348,22 @@ struct tly_checked {
  */
 void tly_engine_checks(struct tly_engine *engine, struct tly_time now, struct tly_checked *checks,
                        size_t count);
+
+/* ---- the table of prefixes ---- */
+
+struct tly_prefix_view {
+    struct tly_slice prefix;
+    const struct tly_strategy *strategy; /* NULL: it was dropped */
+    uint32_t generation;
+    bool is_built_in, is_held;
+};
+
+/* In byte order. */
+size_t tly_engine_prefixes(const struct tly_engine *engine);
+struct tly_prefix_view tly_engine_prefix(const struct tly_engine *engine, size_t i);
+/* What dropping it would lose: a walk over all keys. TLY_NO_PREFIX; errors as of sealing. */
+enum tly_result tly_engine_prefix_plan(struct tly_engine *engine, struct tly_slice prefix,
+                                       struct tly_prefix_plan *plan) TLY_MUST_CHECK;
 
 /* ---- exports ---- */
 

@@ -167,9 +167,8 @@ enum tly_result tly_feed_give_round(struct tly_feed *feed)
 
 static bool is_registered(const struct tly_engine *e, struct tly_slice prefix)
 {
-    for (size_t i = 0; i < tly_registry_count(e->registry); i++)
-        if (tly_slice_equal(tly_registry_at(e->registry, i).prefix, prefix)) return true;
-    return false;
+    struct tly_prefix row;
+    return tly_registry_get(e->registry, prefix, &row) && row.strategy != NULL;
 }
 
 /* Prefixes that nothing begins with: one that is nobody's is missing, or was dropped if the follower knows it. */

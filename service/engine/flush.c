@@ -211,7 +211,8 @@ static void flush_peers(struct tly_engine *e)
 static bool disk_wants(const struct tly_engine *e)
 {
     return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX &&
-           (e->dump.active || tly_ormap_is_unsealed(e->map) || tly_follower_is_behind(&e->disk));
+           (tly_prefixes_wait(e) || e->dump.active || tly_ormap_is_unsealed(e->map) ||
+            tly_follower_is_behind(&e->disk));
 }
 
 /* A batch of the whole map, which replaces all that the disk has; in one piece, without rounds between. */
@@ -237,6 +238,10 @@ static void flush_disk(struct tly_engine *e)
     struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES, .now_ns = TLY_NEVER};
     struct tly_pens pens = tly_flush_pens(e);
     while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2 && e->arena.result == TLY_OK) {
+        if (tly_prefixes_wait(e)) {
+            tly_prefixes_hand_over(e);
+            continue;
+        }
         if (e->dump.active) {
             dump_some(e);
             continue;
@@ -277,7 +282,7 @@ void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 uint64_t tly_engine_ticket(const struct tly_engine *e)
 {
     if (!e->has_store) return 0;
-    bool is_behind = e->dump.active || tly_follower_is_behind(&e->disk);
+    bool is_behind = tly_prefixes_wait(e) || e->dump.active || tly_follower_is_behind(&e->disk);
     if (is_behind || tly_ormap_is_unsealed(e->map)) return e->ticket_open;
     return e->ticket_stored + 1 == e->ticket_open ? 0 : e->ticket_open - 1;
 }

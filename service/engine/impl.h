@@ -17,6 +17,7 @@
  *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
  *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
  *     life.c      which life this node speaks as      standing.c  where it stands among the members, for limits
+ *     prefixes.c  the table of prefixes
  *
  *     a connection's states
  *
@@ -411,6 +412,11 @@ struct near_limit {
 };
 #define TLY_NEAR_KEPT 4096
 
+/* What is to become of its keys is not known. */
+struct held_prefix {
+    uint8_t bytes[TLY_PREFIX_BYTES_MAX], n;
+};
+
 struct tly_engine {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_hash_key hash_key;
@@ -438,6 +444,12 @@ struct tly_engine {
     size_t number_capacity;
     struct tly_ormap *map;
     struct tly_registry *registry;
+    struct tly_buf table_news; /* changes of it that the disk has not got yet, each as bin */
+    bool greets_anew;          /* … and that no peer has heard of */
+    struct held_prefix held[TLY_HELD_MAX];
+    size_t held_count;
+    tly_concerns *leaves_out; /* keys that replay leaves out; NULL: none */
+    void *leaves_context;
     struct tly_rules *rules;
     struct tly_stats stats;
 
@@ -593,6 +605,29 @@ enum tly_result tly_session_admits_all(const struct tly_engine *e,
                                        const struct tly_round *round) TLY_MUST_CHECK;
 bool tly_marks_are_covered(const struct tly_engine *e, struct tly_marks start);
 enum tly_result tly_marks_take(struct tly_engine *e, struct tly_marks end) TLY_MUST_CHECK;
+
+static inline bool tly_is_left_out(const struct tly_engine *e, struct tly_slice key)
+{
+    return e->leaves_out != NULL && e->leaves_out(e->leaves_context, key);
+}
+
+/* prefixes.c */
+/* The table that every node begins with. */
+enum tly_result tly_prefixes_init(struct tly_engine *e) TLY_MUST_CHECK;
+enum tly_result tly_prefixes_ask(struct tly_engine *e, const struct tly_request *request,
+                                 struct tly_reply *reply) TLY_MUST_CHECK;
+/* Before an event is looked at: who was greeted with another table is no longer listened to. */
+void tly_prefixes_step(struct tly_engine *e);
+/* Something of the table waits for the disk; and the next of it goes there. */
+bool tly_prefixes_wait(const struct tly_engine *e);
+void tly_prefixes_hand_over(struct tly_engine *e);
+bool tly_prefixes_are_held(const struct tly_engine *e, struct tly_slice prefix);
+bool tly_prefixes_is_key_held(const struct tly_engine *e, struct tly_slice key);
+#define TLY_DIFFERENCE_BYTES 320
+/* Whether the peer's table means other things by some key; text: of which prefix, and what either says. */
+bool tly_prefixes_differ(const struct tly_engine *e, struct tly_prefixes theirs, char *text, size_t size);
+/* Takes over what it has later, if that costs nothing here; false: nothing was. */
+bool tly_prefixes_follow(struct tly_engine *e, struct tly_slice peer, struct tly_prefixes theirs);
 
 /* room.c */
 /* Who grows from now on. ROOM_FOR_ALL is the rule, for what must be done; the others are set around what may be refused. */

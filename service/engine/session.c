@@ -42,35 +42,6 @@ static enum fate not_a_round(struct tly_engine *e, struct conn *conn, enum tly_r
 
 /* ---- HELLO ---- */
 
-/* The strategy id that the peer's table gives a key, 0: none. */
-static uint64_t their_strategy(struct tly_prefixes prefixes, struct tly_slice key)
-{
-    struct tly_slice prefix;
-    uint64_t id, found = 0;
-    size_t longest = 0;
-    while (tly_prefixes_next(&prefixes, &prefix, &id)) {
-        if (!tly_slice_begins(key, prefix) || (found != 0 && prefix.n < longest)) continue;
-        found = id;
-        longest = prefix.n;
-    }
-    return found;
-}
-
-static bool same_strategies(const struct tly_engine *e, const struct tly_hello *hello)
-{
-    struct tly_prefixes theirs = hello->prefixes;
-    struct tly_slice prefix;
-    for (uint64_t id; tly_prefixes_next(&theirs, &prefix, &id);) {
-        const struct tly_strategy *ours = tly_registry_find(e->registry, prefix);
-        if (ours == NULL || ours->id != id) return false;
-    }
-    for (size_t i = 0; i < tly_registry_count(e->registry); i++) {
-        struct tly_prefix ours = tly_registry_at(e->registry, i);
-        if (their_strategy(hello->prefixes, ours.prefix) != ours.strategy->id) return false;
-    }
-    return true;
-}
-
 static bool is_self(const struct tly_engine *e, const struct tly_hello *hello)
 {
     return hello->origin == tly_life_spoken(e) && tly_slice_equal(hello->name, tly_slice_text(e->name));
@@ -112,10 +83,6 @@ static const char *objection(const struct tly_engine *e, const struct tly_hello 
         *text = "another node is up with this life: a data directory was copied";
         return LIFE_IS_HELD;
     }
-    if (!same_strategies(e, hello)) {
-        *text = "a prefix is registered with another strategy there";
-        return "prefix";
-    }
     return NULL;
 }
 
@@ -138,6 +105,14 @@ static bool was_replaced(const struct peer *peer, uint64_t origin)
     return false;
 }
 
+/* Tables that differ: what costs nothing here is taken over, and the next greeting says so. */
+static enum fate refuse_table(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello,
+                              const char *text)
+{
+    (void)tly_prefixes_follow(e, hello->name, hello->prefixes);
+    return refuse(e, conn, hello->name, "prefix", text);
+}
+
 static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_hello hello;
@@ -153,6 +128,9 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
         if (tly_life_yields(e, hello.origin)) word = NULL;
         return refuse(e, conn, hello.name, word, text);
     }
+    char difference[TLY_DIFFERENCE_BYTES];
+    if (tly_prefixes_differ(e, hello.prefixes, difference, sizeof difference))
+        return refuse_table(e, conn, &hello, difference);
     result = take_word(e, conn, hello.marks);
     struct peer *peer = result == TLY_OK ? tly_peer_need(e, hello.name) : NULL;
     if (peer == NULL) return broken(e, conn, result != TLY_OK ? result : TLY_FULL);
@@ -297,6 +275,7 @@ static enum tly_result join_row(struct tly_engine *e, const struct sought_row *s
 enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sought_row *sought, size_t *held)
 {
     enum tly_outcome outcome;
+    if (tly_is_left_out(e, sought->row->key)) return TLY_OK;
     if (is_over(e, sought)) {
         e->stats.dots_expired++;
         return TLY_OK;
@@ -318,6 +297,7 @@ enum tly_result tly_session_repair_row(struct tly_engine *e, const struct tly_ro
 enum tly_result tly_session_admits(const struct tly_engine *e, const struct tly_row *row)
 {
     const struct tly_strategy *strategy = tly_registry_find(e->registry, row->key);
+    if (tly_is_left_out(e, row->key)) return TLY_OK;
     if (strategy == NULL) return tly_ormap_admits(e->map, row->key, &row->dot); /* it says why */
     if (strategy->id != row->strategy_id) return TLY_WRONG_STRATEGY;
     return tly_ormap_is_in_time(e->map, strategy, &row->dot) ? TLY_OK : TLY_CLOCK_AHEAD;

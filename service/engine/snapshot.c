@@ -168,6 +168,7 @@ static void note_key(struct snap_in *in, struct tly_slice key)
 static enum tly_result stage_row(struct tly_engine *e, struct snap_in *in, const struct tly_row *row)
 {
     enum tly_outcome outcome;
+    if (tly_is_left_out(e, row->key)) return TLY_OK;
     enum tly_result result = tly_install_add(in->install, row->key, &row->dot, &outcome);
     if (result == TLY_OK && outcome == TLY_MALFORMED) e->stats.dots_malformed++;
     return result;

@@ -39,6 +39,12 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
             tly_log(app->log, TLY_LEVEL_ERROR,
                     "store: a batch does not fit into memory; nothing more becomes durable");
         break;
+    case TLY_DO_TABLE:
+        if (tly_store_table(app->store, effect->number, effect->bytes) != TLY_OK)
+            tly_log(
+                app->log, TLY_LEVEL_ERROR,
+                "store: a change of the table of prefixes does not fit into memory; nothing more becomes durable");
+        break;
     case TLY_DO_LEASE: tly_store_lease(app->store, effect->number); break;
     case TLY_DO_WATCH:
         for (size_t i = 0; i < DOOR_COUNT; i++)

@@ -144,19 +144,27 @@ static int status_of(enum tly_result result)
     case TLY_OK: return 200;
     case TLY_NOT_FOUND:
     case TLY_NO_LIMIT:
+    case TLY_NO_PREFIX:
     case TLY_NO_STRATEGY: return 404;
     case TLY_READ_ONLY: return 403;
     case TLY_BAD_KEY:
+    case TLY_BAD_PREFIX:
+    case TLY_NO_SUCH_STRATEGY:
     case TLY_BAD_RULE:
     case TLY_BAD_RAW:
     case TLY_BAD_PAYLOAD: return 400;
     case TLY_VALUE_TOO_LARGE:
     case TLY_TOO_LARGE: return 413;
     case TLY_WRONG_STRATEGY:
+    case TLY_PREFIX_TAKEN:
+    case TLY_PREFIX_BUILT_IN:
+    case TLY_UNAPPROVED:
+    case TLY_APPROVAL_STALE:
     case TLY_OVERFLOW:
     case TLY_FRONTIER_FULL: return 409;
     case TLY_FULL: return 507;
     case TLY_NOMEM:
+    case TLY_PREFIX_HELD:
     case TLY_CLOCK_END: return 503;
     default: return 500;
     }

@@ -119,6 +119,8 @@ void tly_http_put_bound(struct tly_json *json, uint64_t bound);
 tly_http_handler tly_http_run_export, tly_http_run_apply, tly_http_run_explain;
 /* http_routes_feed.c */
 tly_http_handler tly_http_run_sync, tly_http_run_snapshot;
+/* http_routes_prefixes.c */
+tly_http_handler tly_http_run_prefixes, tly_http_run_prefix;
 /* metrics.c: Prometheus' text format 0.0.4 */
 tly_http_handler tly_http_run_metrics;
 

@@ -278,15 +278,28 @@ enum tly_result tly_journal_write(struct tly_journal *j)
     return result;
 }
 
-enum tly_result tly_journal_roll(struct tly_journal *j, uint64_t *number)
+enum tly_result tly_journal_cut(struct tly_journal *j, uint64_t *number)
 {
     enum tly_result result = tly_journal_is_behind(j) ? tly_journal_write(j) : TLY_OK;
     if (result == TLY_OK) result = tly_journal_sync(j);
     if (result != TLY_OK) return result;
     move(j, CLOSED);
-    result = tly_journal_write(j);
+    *number = j->tried + 1;
+    return TLY_OK;
+}
+
+enum tly_result tly_journal_roll(struct tly_journal *j, uint64_t *number)
+{
+    enum tly_result result = tly_journal_cut(j, number);
+    if (result == TLY_OK) result = tly_journal_write(j);
     if (result == TLY_OK) *number = j->tried;
     return result;
+}
+
+void tly_journal_note(struct tly_journal *j, uint64_t number)
+{
+    assert(j->state == OPEN && j->kept.n == 0);
+    j->last_put = j->last_staged = j->last_written = j->last_synced = number;
 }
 
 void tly_journal_drop_before(struct tly_journal *j, uint64_t from, const char *change)

@@ -31,7 +31,7 @@ struct tly_journal_config {
     struct tly_storage *storage;   /* borrowed */
     struct tly_manifest *manifest; /* borrowed; nobody else changes its segments */
     uint64_t size;                 /* of the last segment in MANIFEST, all of it valid; 0 if there is none */
-    bool is_old;                   /* it is of an older format and is not added to */
+    bool is_old;                   /* it is not added to, being of an older format or from before a change */
     uint64_t segment_bytes;        /* a segment of so many bytes is full */
     size_t kept_bytes;             /* that may be kept in memory */
 };
@@ -53,6 +53,13 @@ enum tly_result tly_journal_sync(struct tly_journal *journal) TLY_MUST_CHECK;
  * why, and tly_journal_write goes on.
  */
 enum tly_result tly_journal_roll(struct tly_journal *journal, uint64_t *number) TLY_MUST_CHECK;
+/*
+ * The first half of that: what was put is synced and the segment has ended; tly_journal_write begins the new one. *number: that will
+ * have this number, or a later one.
+ */
+enum tly_result tly_journal_cut(struct tly_journal *journal, uint64_t *number) TLY_MUST_CHECK;
+/* Something else than a batch has this number, and is stored now; nothing waits. */
+void tly_journal_note(struct tly_journal *journal, uint64_t number);
 /* A snapshot stands for all before segment `from`, in MANIFEST, which is to be saved. `change`: the id of its intent. */
 void tly_journal_drop_before(struct tly_journal *journal, uint64_t from, const char *change);
 

@@ -9,9 +9,11 @@
 #include <stdio.h>
 
 #define MARK "tally manifest"
-#define FIELDS 11 /* each earlier format has one less */
+#define FIELDS 12 /* each earlier format has one less */
 
-static_assert(TLY_SEGMENTS_MAX * 19 + 1024 < TLY_FRAME_BODY_MAX, "every manifest fits into a frame");
+static_assert(TLY_SEGMENTS_MAX * 19 + TLY_PREFIXES_MAX * (TLY_PREFIX_BYTES_MAX + 20) + 1024 <
+                  TLY_FRAME_BODY_MAX,
+              "every manifest fits into a frame");
 
 /* ---- reading ---- */
 
@@ -42,6 +44,22 @@ static void get_changes(struct tly_cursor *cursor, struct tly_manifest *m)
         get_text(cursor, m->changes[i], sizeof m->changes[i]);
 }
 
+static void get_prefixes(struct tly_cursor *cursor, struct tly_manifest *m)
+{
+    size_t elements = tly_get_array(cursor, (size_t)3 * TLY_PREFIXES_MAX);
+    if (elements % 3 != 0) tly_cursor_fail(cursor);
+    for (size_t i = 0; i < elements / 3 && cursor->result == TLY_OK; i++) {
+        struct tly_manifest_prefix *row = &m->prefixes[i];
+        struct tly_slice prefix = tly_get_bytes(cursor, TLY_PREFIX_BYTES_MAX);
+        if (prefix.n > 0) memcpy(row->bytes, prefix.p, prefix.n);
+        row->n = (uint8_t)prefix.n;
+        row->word = tly_get_uint(cursor);
+        row->from = tly_get_uint(cursor);
+        if (i > 0 && tly_slice_compare(tly_manifest_prefix_of(row - 1), prefix) >= 0) tly_cursor_fail(cursor);
+    }
+    m->prefix_count = elements / 3;
+}
+
 /* TLY_OK, TLY_BAD_MESSAGE, TLY_UNKNOWN_FRAME: of a newer format. */
 static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *m)
 {
@@ -62,6 +80,7 @@ static enum tly_result get_manifest(struct tly_slice body, struct tly_manifest *
     get_segments(&cursor, m);
     if (format > 1) m->snapshot = tly_get_uint(&cursor);
     if (format > 2) get_changes(&cursor, m);
+    if (format > 3) get_prefixes(&cursor, m);
     if (m->segment_count > 0 && m->segments[0].number < m->snapshot) tly_cursor_fail(&cursor);
     return tly_cursor_end(&cursor);
 }
@@ -157,6 +176,14 @@ void tly_manifest_drop_change(struct tly_manifest *m, const char *id)
     memmove(m->changes + at, m->changes + at + 1, (m->change_count - at) * sizeof m->changes[0]);
 }
 
+const struct tly_manifest_prefix *tly_manifest_home(const struct tly_manifest *m, struct tly_slice key)
+{
+    /* A longer prefix of a key sorts after a shorter one. */
+    for (size_t i = m->prefix_count; i-- > 0;)
+        if (tly_slice_begins(key, tly_manifest_prefix_of(&m->prefixes[i]))) return &m->prefixes[i];
+    return NULL;
+}
+
 /* ---- writing ---- */
 
 static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
@@ -180,6 +207,12 @@ static void put_manifest(struct tly_buf *out, const struct tly_manifest *m)
     tly_put_array(out, m->change_count);
     for (size_t i = 0; i < m->change_count; i++)
         tly_put_text(out, tly_slice_text(m->changes[i]));
+    tly_put_array(out, 3 * m->prefix_count);
+    for (size_t i = 0; i < m->prefix_count; i++) {
+        tly_put_bytes(out, tly_manifest_prefix_of(&m->prefixes[i]));
+        tly_put_uint(out, m->prefixes[i].word);
+        tly_put_uint(out, m->prefixes[i].from);
+    }
 }
 
 /* What a failed writing left there: the old content or our new one. Anything else is another's, who took the lock away. */

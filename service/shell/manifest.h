@@ -8,15 +8,18 @@
  *     number of the snapshot              0: none; not in format 1
  *     [ id, ... ]                         changes that are part of this state and whose intents may still be there (change.h); since
  *                                         format 3
+ *     [ prefix, word, from, ... ]         the table of prefixes (wire/table.h): what lies before log-<from>.tly and snap-<from>.tly of
+ *                                         a prefix's keys is no part of the state; empty: the table of tallyd itself; since format 4
  *
  * The count of writings makes every content, and so every revision (storage.h), one of its own.
  */
 #ifndef TALLY_SERVICE_SHELL_MANIFEST_H
 #define TALLY_SERVICE_SHELL_MANIFEST_H
 
+#include "crdt/registry.h"
 #include "service/shell/storage.h"
 
-#define TLY_MANIFEST_FORMAT 3
+#define TLY_MANIFEST_FORMAT 4
 #define TLY_MANIFEST_NAME "MANIFEST"
 #define TLY_SEGMENTS_MAX 4096
 #define TLY_CHANGES_MAX 16
@@ -31,6 +34,11 @@ struct tly_segment {
     uint64_t bytes;
 };
 
+struct tly_manifest_prefix {
+    uint8_t bytes[TLY_PREFIX_BYTES_MAX], n;
+    uint64_t word, from;
+};
+
 struct tly_manifest {
     uint64_t writings;
     char name[65];
@@ -43,6 +51,8 @@ struct tly_manifest {
     uint64_t snapshot; /* snap-<number>.tly is the state before log-<number>.tly; 0: there is none */
     char changes[TLY_CHANGES_MAX][TLY_CHANGE_ID_BYTES];
     size_t change_count;
+    struct tly_manifest_prefix prefixes[TLY_PREFIXES_MAX];
+    size_t prefix_count;
     bool is_changed; /* not written: something here is not yet in the storage */
     /* Not written: the revision that the storage has; 0: none. */
     uint64_t revision;
@@ -62,6 +72,15 @@ void tly_manifest_add_change(struct tly_manifest *manifest, const char *id);
 bool tly_manifest_has_change(const struct tly_manifest *manifest, const char *id);
 /* One that nobody will ask for any more; gone with the next saving. */
 void tly_manifest_drop_change(struct tly_manifest *manifest, const char *id);
+
+static inline struct tly_slice tly_manifest_prefix_of(const struct tly_manifest_prefix *row)
+{
+    return tly_slice_of(row->bytes, row->n);
+}
+
+/* The row of the longest prefix that the key begins with, dropped or not; NULL: there is none. */
+const struct tly_manifest_prefix *tly_manifest_home(const struct tly_manifest *manifest,
+                                                    struct tly_slice key);
 
 /* Durable with TLY_OK, otherwise tried again by calling it again. TLY_STALE: somebody else wrote it; is_taken from then on. */
 enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manifest *manifest) TLY_MUST_CHECK;

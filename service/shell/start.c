@@ -152,7 +152,13 @@ static bool read_store(struct tly_app *app, struct tly_config_error *error)
 {
     char notice[512] = "";
     struct replay replay = {.app = app, .told_at = tly_app_read_time().mono_ns};
-    enum tly_result result = tly_store_replay(app->store, replay_batch, &replay, notice, sizeof notice);
+    enum tly_result result = tly_store_equip(app->store, app->engine);
+    if (result == TLY_WRONG_STRATEGY)
+        return fail(
+            error, "data",
+            "a prefix has a strategy that this tallyd does not know: start the version that registered it");
+    if (result == TLY_OK) result = tly_store_replay(app->store, replay_batch, &replay, notice, sizeof notice);
+    tly_engine_leave_out(app->engine, NULL, NULL);
     if (result == TLY_CLOCK_AHEAD)
         return fail(error, "data",
                     "the log is further in the future than this machine's clock allows: set the clock");
@@ -190,6 +196,9 @@ static bool begin_life(struct tly_app *app, struct tly_config_error *error)
                             sizeof why) != TLY_OK)
             return fail(error, "data", why);
         tell_kept(app);
+        if (tly_store_hold(app->store, app->engine) != TLY_OK)
+            return fail(error, "data",
+                        "more changes were not finished and cannot be read than prefixes can be refused");
         struct tly_event leased = {.kind = TLY_LEASED, .now = now, .number = from + TLY_CLOCK_LEASE_NS};
         struct tly_effects none;
         enum tly_result taken = tly_engine_step(app->engine, &leased, &none);

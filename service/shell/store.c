@@ -1,4 +1,5 @@
 #include "service/shell/journal.h"
+#include "service/shell/reading.h"
 #include "service/shell/segment.h"
 #include "service/shell/store_internal.h"
 #include "service/shell/store_snapshot.h"
@@ -26,6 +27,7 @@ struct tly_store {
     bool sweep_due, heal_due;
     struct tly_healed healed; /* at begin */
     bool is_replayed;
+    struct tly_reading reading; /* the replay */
     int wakeup_fd;
     struct tly_journal *journal;
     struct tly_writer *writer; /* NULL before begin */
@@ -384,6 +386,7 @@ static enum tly_result replay_segment(const struct replay *r, size_t i)
 {
     struct tly_manifest *m = &r->store->manifest;
     struct piece piece = {.segment = &m->segments[i], .is_last = i + 1 == m->segment_count};
+    r->store->reading.piece = piece.segment->number;
     tly_segment_name(TLY_SEGMENT_LOG, piece.segment->number, piece.name);
     enum tly_result result = find_piece(r, &piece);
     if (result != TLY_OK) return result;
@@ -397,6 +400,7 @@ static enum tly_result replay_snapshot(const struct replay *r)
     struct tly_segment_end end = {0};
     struct piece piece = {0};
     if (store->manifest.snapshot == 0) return TLY_OK;
+    store->reading.piece = store->manifest.snapshot;
     tly_segment_name(TLY_SEGMENT_SNAPSHOT, store->manifest.snapshot, piece.name);
     enum tly_result result = find_piece(r, &piece);
     if (result != TLY_OK) return result;
@@ -421,7 +425,30 @@ enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, 
     return TLY_OK;
 }
 
+enum tly_result tly_store_equip(struct tly_store *store, struct tly_engine *engine)
+{
+    store->reading.manifest = &store->manifest;
+    return tly_reading_equip(&store->reading, engine);
+}
+
 /* ---- begin ---- */
+
+/* Where what a prefix has now begins. */
+static uint64_t latest_from(const struct tly_manifest *m)
+{
+    uint64_t latest = 0;
+    for (size_t i = 0; i < m->prefix_count; i++)
+        if (m->prefixes[i].from > latest) latest = m->prefixes[i].from;
+    return latest;
+}
+
+/* A table can be published before the segment that it begins with: then too the last one is not added to. */
+static bool is_last_ended(const struct tly_store *store)
+{
+    const struct tly_manifest *m = &store->manifest;
+    return store->last_is_old ||
+           (m->segment_count > 0 && m->segments[m->segment_count - 1].number < latest_from(m));
+}
 
 static bool make_journal(struct tly_store *store)
 {
@@ -429,7 +456,7 @@ static bool make_journal(struct tly_store *store)
         .storage = store->storage,
         .manifest = &store->manifest,
         .size = store->last_bytes,
-        .is_old = store->last_is_old,
+        .is_old = is_last_ended(store),
         .segment_bytes = store->limits.segment_bytes,
         .kept_bytes = store->limits.kept_bytes,
     };
@@ -525,11 +552,29 @@ const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size
     return i < count && i < TLY_INTENTS_KEPT_MAX ? &store->healed.kept[i] : NULL;
 }
 
+enum tly_result tly_store_hold(const struct tly_store *store, struct tly_engine *engine)
+{
+    const struct tly_kept_intent *kept;
+    for (size_t i = 0; (kept = tly_store_kept(store, i)) != NULL; i++)
+        for (size_t at = 0; at < tly_engine_prefixes(engine); at++) {
+            struct tly_prefix_view view = tly_engine_prefix(engine, at);
+            if (view.is_held || !tly_kept_intent_is_about(kept, view.prefix)) continue;
+            enum tly_result result = tly_engine_hold(engine, view.prefix);
+            if (result != TLY_OK) return result;
+        }
+    return TLY_OK;
+}
+
 /* ---- running ---- */
 
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struct tly_slice batch)
 {
     return store->writer != NULL ? tly_writer_append(store->writer, number, batch) : TLY_IO;
+}
+
+enum tly_result tly_store_table(struct tly_store *store, uint64_t number, struct tly_slice change)
+{
+    return store->writer != NULL ? tly_writer_table(store->writer, number, change) : TLY_IO;
 }
 
 enum tly_result tly_store_image(struct tly_store *store, enum tly_store_image what, struct tly_slice batch)

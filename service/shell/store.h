@@ -27,6 +27,7 @@ enum tly_fsync { TLY_FSYNC_ALWAYS, TLY_FSYNC_INTERVAL, TLY_FSYNC_NEVER };
 
 #define TLY_FSYNC_INTERVAL_MS 1000
 
+struct tly_engine;
 struct tly_store;
 struct tly_kept_intent;
 
@@ -46,6 +47,9 @@ enum tly_result tly_store_open(struct tly_storage *storage, enum tly_fsync fsync
 
 const struct tly_identity *tly_store_identity(const struct tly_store *store);
 
+/* Before the replay into an engine: tly_reading_equip, of what is being replayed. */
+enum tly_result tly_store_equip(struct tly_store *store, struct tly_engine *engine) TLY_MUST_CHECK;
+
 /*
  * Gives every batch in order to take(); a torn tail is cut off and reported in `notice`, a damaged middle is TLY_BAD_CHECKSUM
  * and refuses the store by segment and offset. take() ends the replay by returning anything but TLY_OK.
@@ -58,6 +62,8 @@ enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, 
 enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
                                 char *error, size_t size) TLY_MUST_CHECK;
 
+/* After begin: the engine refuses the prefixes that a kept intent is about. */
+enum tly_result tly_store_hold(const struct tly_store *store, struct tly_engine *engine) TLY_MUST_CHECK;
 /* The i-th intent that was kept at begin because it cannot be read: its name, and why; NULL: there are no more. */
 const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size_t i);
 
@@ -68,6 +74,9 @@ const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size
  */
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
                                  struct tly_slice batch) TLY_MUST_CHECK;
+/* A change of the table of prefixes (wire/table.h) in the place of a batch; it is stored and synced at once, under an intent. */
+enum tly_result tly_store_table(struct tly_store *store, uint64_t number,
+                                struct tly_slice change) TLY_MUST_CHECK;
 /* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */
 void tly_store_lease(struct tly_store *store, uint64_t lease);
 

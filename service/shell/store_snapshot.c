@@ -72,15 +72,27 @@ static void note_published(struct tly_snapshot_writer *s)
     end_intent(s, "done");
 }
 
-/* One change at a time: the one before is published before this one begins. */
-static enum tly_result begin_intent(struct tly_snapshot_writer *s)
+/* One change at a time: the one before is published before another begins. */
+static enum tly_result publish_awaited(struct tly_snapshot_writer *s)
 {
     /* Nothing is written, not even the intent, where somebody else has come. */
     enum tly_result result = s->manifest->is_changed ? tly_manifest_save(s->storage, s->manifest)
                                                      : tly_manifest_verify(s->storage, s->manifest);
     if (result != TLY_OK) return result;
     if (s->is_awaited) note_published(s);
-    if (s->manifest->change_count == TLY_CHANGES_MAX) return TLY_FULL;
+    return s->manifest->change_count == TLY_CHANGES_MAX ? TLY_FULL : TLY_OK;
+}
+
+enum tly_result tly_snapshot_give_way(struct tly_snapshot_writer *s)
+{
+    if (s->is_writing) fail(s, TLY_STALE, "");
+    return publish_awaited(s);
+}
+
+static enum tly_result begin_intent(struct tly_snapshot_writer *s)
+{
+    enum tly_result result = publish_awaited(s);
+    if (result != TLY_OK) return result;
     s->intent = tly_intent_of(TLY_CHANGE_COMPACT, "node");
     return tly_intent_write(s->storage, &s->intent);
 }

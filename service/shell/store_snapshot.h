@@ -40,6 +40,8 @@ void tly_snapshot_begin(struct tly_snapshot_writer *s);
 void tly_snapshot_put(struct tly_snapshot_writer *s, struct tly_slice batch);
 void tly_snapshot_end(struct tly_snapshot_writer *s);
 void tly_snapshot_drop(struct tly_snapshot_writer *s);
+/* Something else is to be published, so one that is done is now, and one that is not is given up. Otherwise tly_storage_error says why. */
+enum tly_result tly_snapshot_give_way(struct tly_snapshot_writer *s) TLY_MUST_CHECK;
 /* After anything else was written. */
 void tly_snapshot_settle(struct tly_snapshot_writer *s);
 

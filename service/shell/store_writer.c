@@ -1,6 +1,7 @@
 #include "service/shell/store_writer.h"
 
 #include "service/shell/store_snapshot.h"
+#include "service/shell/store_table.h"
 #include "wire/frame.h"
 
 #include <assert.h>
@@ -16,10 +17,10 @@
 /* What the thread gets to end by itself after close_ms. */
 #define GRACE_MS 200
 
-/* A batch of the log, or a step of a snapshot that comes between two. */
+/* A batch of the log; or a step of a snapshot, or a change of the table of prefixes, that comes between two. */
 struct batch {
     struct batch *next;
-    bool is_image;
+    bool is_image, is_table;
     enum tly_store_image what;
     uint64_t number;
     size_t n;
@@ -64,6 +65,7 @@ struct tly_writer {
     size_t taken_in_bytes; /* by the journal, since waiting_bytes was told */
     size_t taken_image_bytes;
     struct tly_snapshot_writer snapshot;
+    struct tly_table_writer table;
     struct retry log, lease, heal;
     uint64_t sync_at_ns; /* NEVER: nothing is to be synced */
     bool knows_of_stop;
@@ -168,8 +170,9 @@ static enum tly_result feed_journal(struct tly_writer *w)
             step_snapshot(w, batch);
             continue;
         }
-        enum tly_result result =
-            tly_journal_put(w->config.journal, batch->number, tly_slice_of(batch->bytes, batch->n));
+        struct tly_slice bytes = tly_slice_of(batch->bytes, batch->n);
+        enum tly_result result = batch->is_table ? tly_table_write(&w->table, batch->number, bytes)
+                                                 : tly_journal_put(w->config.journal, batch->number, bytes);
         if (result != TLY_OK) return result == TLY_FULL ? TLY_OK : result;
         w->taken_in_bytes += batch->n;
     }
@@ -206,8 +209,11 @@ static void write_log(struct tly_writer *w)
 {
     if (w->log.failing && now_ns() < w->log.at_ns) return;
     do {
+        w->table.error[0] = '\0';
         if (write_group(w) != TLY_OK) {
-            note_failure(&w->log, &w->config.limits, tly_journal_error(w->config.journal));
+            const char *why =
+                w->table.error[0] != '\0' ? w->table.error : tly_journal_error(w->config.journal);
+            note_failure(&w->log, &w->config.limits, why);
             return;
         }
     } while (has_log_work(w));
@@ -222,8 +228,9 @@ static void heal(struct tly_writer *w)
 {
     if (!w->snapshot.heal_due || !has_log_work(w) || (w->heal.failing && now_ns() < w->heal.at_ns)) return;
     struct tly_healed healed;
-    enum tly_result result =
-        tly_intents_heal(w->config.storage, w->config.manifest, w->snapshot.intent.id, &healed);
+    /* One change is under way at a time. */
+    const char *live = w->table.intent.id[0] != '\0' ? w->table.intent.id : w->snapshot.intent.id;
+    enum tly_result result = tly_intents_heal(w->config.storage, w->config.manifest, live, &healed);
     w->snapshot.heal_due = result != TLY_OK || healed.left > 0;
     if (result != TLY_OK)
         note_failure(&w->heal, &w->config.limits, tly_storage_error(w->config.storage));
@@ -490,6 +497,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
         .sweep_due = config->sweep_due,
         .heal_due = config->heal_due,
     };
+    w->table.snapshot = &w->snapshot;
     make_report(w, &w->report);
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;
     if (!init_condition(&w->changed)) goto destroy_mutex;
@@ -556,12 +564,15 @@ static struct batch *new_batch(struct tly_slice bytes)
     return batch;
 }
 
-enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
+/* What has a number goes to the disk in that order. */
+static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struct tly_slice bytes,
+                                    bool is_table)
 {
     if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
     struct batch *batch = new_batch(bytes);
     if (batch == NULL) return TLY_NOMEM;
     batch->number = number;
+    batch->is_table = is_table;
 
     lock(w);
     bool fits = bytes.n <= w->config.limits.waiting_bytes - w->waiting_bytes;
@@ -574,6 +585,16 @@ enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct 
     unlock(w);
     if (!fits) free(batch);
     return fits ? TLY_OK : TLY_FULL;
+}
+
+enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
+{
+    return add_numbered(w, number, bytes, false);
+}
+
+enum tly_result tly_writer_table(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
+{
+    return add_numbered(w, number, bytes, true);
 }
 
 enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what, struct tly_slice bytes)

@@ -259,6 +259,10 @@ void net_event(struct net *net, size_t node, struct tly_event event)
             assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);
             if (!net->nodes[node].store_held) stored = effect->number;
             break;
+        case TLY_DO_TABLE: /* it has its place among them */
+            add_batch(&net->nodes[node].batches, &net->nodes[node].batch_count, tly_slice_of("", 0));
+            stored = effect->number;
+            break;
         case TLY_DO_LEASE:
             leased = effect->number;
             net->nodes[node].leases++;
@@ -419,8 +423,11 @@ static void read_disk(struct net *net, size_t i)
     struct node *node = &net->nodes[i];
     assert_null(node->engine);
     node->engine = make_engine(net, i, node->config);
-    for (size_t j = 0; j < node->batch_count; j++)
+    for (size_t j = 0; j < node->batch_count; j++) {
+        if (net_batch(net, i, j).n == 0)
+            fail_msg("tables of prefixes are for tests/shell/test_store_prefixes.c");
         assert_int_equal(tly_engine_replay(node->engine, net_batch(net, i, j)), TLY_OK);
+    }
     /* The engine numbers what it gives from 1 on. */
     node->batches_before = node->batch_count;
 }
@@ -603,4 +610,21 @@ struct tly_stats net_stats(struct net *net, size_t node)
     struct tly_stats stats;
     tly_engine_stats(net->nodes[node].engine, &stats);
     return stats;
+}
+
+enum tly_result net_change(struct net *net, size_t node, struct tly_prefix_wish wish, struct tly_reply *reply)
+{
+    struct tly_request request = {
+        .kind = TLY_ASK_PREFIXES, .bytes = tly_slice_text("test"), .wishes = &wish, .wish_count = 1};
+    return net_ask(net, node, request, reply);
+}
+
+enum tly_result net_register(struct net *net, size_t node, const char *prefix, const char *strategy)
+{
+    struct tly_reply reply;
+    return net_change(net, node,
+                      (struct tly_prefix_wish){.op = TLY_PREFIX_REGISTER,
+                                               .prefix = tly_slice_text(prefix),
+                                               .strategy = tly_slice_text(strategy)},
+                      &reply);
 }

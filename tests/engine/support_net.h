@@ -84,6 +84,9 @@ size_t net_connections(const struct net *net);
 
 /* Shorthands for requests, at the node's time now. */
 enum tly_result net_ask(struct net *net, size_t node, struct tly_request request, struct tly_reply *reply);
+enum tly_result net_change(struct net *net, size_t node, struct tly_prefix_wish wish,
+                           struct tly_reply *reply);
+enum tly_result net_register(struct net *net, size_t node, const char *prefix, const char *strategy);
 int64_t net_add_to(struct net *net, size_t node, const char *key, int64_t delta);
 /* The counter's value, or INT64_MIN when absent. */
 int64_t net_read(struct net *net, size_t node, const char *key);

@@ -169,9 +169,7 @@ static void a_limit_on_a_key_that_is_no_counter_is_an_error(void **state)
     struct net *net = net_new(MS);
     net_add(net, 0);
     struct tly_reply reply;
-    struct tly_request claim_it = {
-        .kind = TLY_ASK_REGISTER, .key = tly_slice_text("rl:a:text"), .bytes = tly_slice_text("lww")};
-    assert_int_equal(net_ask(net, 0, claim_it, &reply), TLY_OK);
+    assert_int_equal(net_register(net, 0, "rl:a:text", "lww"), TLY_OK);
     for (size_t algorithm = 0; algorithm < 3; algorithm++) {
         struct tly_request ask = {.kind = TLY_ASK_CHECK,
                                   .check = {.key = tly_slice_text("text"),

@@ -496,13 +496,10 @@ static void a_poison_dot_costs_a_snapshot_and_is_kept_out(void **state)
 {
     struct net *net = some_nodes(1);
     struct follow f = {0};
-    struct tly_reply reply;
-    struct tly_request prefix = {
-        .kind = TLY_ASK_REGISTER, .key = tly_slice_text("new:"), .bytes = tly_slice_text("lww")};
     follow_begin(&f, net, 0);
     fill(net, 0, 0, 10);
     claim_equal(&f, net, 0);
-    assert_int_equal(net_ask(net, 0, prefix, &reply), TLY_OK);
+    assert_int_equal(net_register(net, 0, "new:", "lww"), TLY_OK);
     put(net, 0, "new:poison", "x");
     net_add_to(net, 0, "ctr:some-key:1", 1);
     assert_int_equal(follow_tick(&f, net, 0), TLY_WRONG_STRATEGY);

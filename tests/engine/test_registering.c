@@ -56,8 +56,7 @@ static void registering_among_ten_thousand_writes_a_second_shows_nobody_half_a_t
         }
         if (i % 100 == 99) {
             snprintf(prefix, sizeof prefix, "p%zu:", registered);
-            assert_int_equal(ask(net, TLY_ASK_REGISTER, prefix, strategies[registered % 3].name, &reply),
-                             TLY_OK);
+            assert_int_equal(net_register(net, 0, prefix, strategies[registered % 3].name), TLY_OK);
             registered++;
         }
         if (i % 10 == 0) net_run(net, MS);
@@ -75,10 +74,9 @@ static void the_longest_prefix_wins_and_neighbours_do_not_mix(void **state)
     (void)state;
     struct net *net = net_new(MS);
     net_add(net, 0);
-    struct tly_reply reply;
-    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x", "lww", &reply), TLY_OK);
-    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x:a", "epoch_max", &reply), TLY_OK);
-    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x:ab", "epoch_sum", &reply), TLY_OK);
+    assert_int_equal(net_register(net, 0, "x", "lww"), TLY_OK);
+    assert_int_equal(net_register(net, 0, "x:a", "epoch_max"), TLY_OK);
+    assert_int_equal(net_register(net, 0, "x:ab", "epoch_sum"), TLY_OK);
     claim_strategy(net, "x:", 0);
     claim_strategy(net, "x:b", 0);
     claim_strategy(net, "x:a", 1);
@@ -87,7 +85,7 @@ static void the_longest_prefix_wins_and_neighbours_do_not_mix(void **state)
     claim_strategy(net, "x:abc", 2);
     claim_strategy(net, "w", 2);
     /* One that claims keys which exist with another strategy would leave them without a way in. */
-    assert_int_equal(ask(net, TLY_ASK_REGISTER, "x:b", "epoch_max", &reply), TLY_PREFIX_TAKEN);
+    assert_int_equal(net_register(net, 0, "x:b", "epoch_max"), TLY_PREFIX_TAKEN);
     claim_strategy(net, "x:b", 0);
     /* Limits of one name do not reach into those of a longer one. */
     assert_true(net_check(net, 0, "a", "1/1d", TLY_FIXED_WINDOW));
@@ -106,6 +104,7 @@ static void a_failed_registration_leaves_the_table_as_it_was(void **state)
         struct tly_engine_config config = {.mem = test_failing_mem(&failing),
                                            .name = tly_slice_text("n0"),
                                            .cluster = tly_slice_text("test"),
+                                           .has_store = true,
                                            .now = {NET_WALL_START, S}};
         struct tly_engine *engine;
         struct tly_reply reply;
@@ -113,10 +112,10 @@ static void a_failed_registration_leaves_the_table_as_it_was(void **state)
         assert_int_equal(tly_engine_start(engine, 7, config.now), TLY_OK);
         size_t before = tly_registry_count(engine->registry);
         failing = (struct test_failing){.countdown = n};
-        struct tly_request request = {.kind = TLY_ASK_REGISTER,
-                                      .now = config.now,
-                                      .key = tly_slice_text("x:"),
-                                      .bytes = tly_slice_text("lww")};
+        struct tly_prefix_wish wish = {
+            .op = TLY_PREFIX_REGISTER, .prefix = tly_slice_text("x:"), .strategy = tly_slice_text("lww")};
+        struct tly_request request = {
+            .kind = TLY_ASK_PREFIXES, .now = config.now, .wishes = &wish, .wish_count = 1};
         enum tly_result result = tly_engine_ask(engine, &request, &reply);
         failed = failing.failed;
         assert_int_equal(result, failed ? TLY_NOMEM : TLY_OK);
@@ -166,6 +165,149 @@ static void a_key_under_no_prefix_is_refused_and_leaves_no_byte(void **state)
     assert_int_equal(test_mem_live(), 0);
 }
 
+/* ---- several nodes ---- */
+
+static struct tly_prefix_plan plan_of(struct net *net, size_t node, const char *prefix)
+{
+    struct tly_prefix_plan plan;
+    assert_int_equal(tly_engine_prefix_plan(net_node(net, node), tly_slice_text(prefix), &plan), TLY_OK);
+    return plan;
+}
+
+static enum tly_result drop(struct net *net, size_t node, const char *prefix, uint64_t approval)
+{
+    struct tly_reply reply;
+    return net_change(net, node,
+                      (struct tly_prefix_wish){
+                          .op = TLY_PREFIX_DROP, .prefix = tly_slice_text(prefix), .approval = approval},
+                      &reply);
+}
+
+static struct net *three_nodes(void)
+{
+    struct net *net = net_new(MS);
+    struct tly_engine_config config = {.has_store = true};
+    net_add_with(net, config, 0);
+    net_add_with(net, config, 1);
+    net_add_with(net, config, 1);
+    net_run(net, 2 * S);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_peers_up(net, i), 2);
+    return net;
+}
+
+static bool has_key(struct net *net, size_t node, const char *key)
+{
+    return tly_ormap_find(net_node(net, node)->map, tly_slice_text(key)) != NULL;
+}
+
+static const struct tly_strategy *strategy_of(struct net *net, size_t node, const char *key)
+{
+    return tly_registry_find(net_node(net, node)->registry, tly_slice_text(key));
+}
+
+/* A prefix that is registered on one node comes to all that hold nothing under it, and to a node that is new. */
+static void what_one_node_registers_the_others_follow(void **state)
+{
+    (void)state;
+    struct net *net = three_nodes();
+    struct tly_reply reply;
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_PUT, "x:1", "v", &reply), TLY_OK);
+    net_run(net, 10 * S);
+    net_add(net, 1);
+    net_run(net, 10 * S);
+    for (size_t i = 0; i < 4; i++) {
+        assert_ptr_equal(strategy_of(net, i, "x:1"), tly_lww());
+        assert_true(has_key(net, i, "x:1"));
+        assert_int_equal(net_peers_up(net, i), 3);
+        assert_int_equal(net_digest(net, i), net_digest(net, 0));
+    }
+    net_free(net);
+}
+
+/* Nothing of what one node dropped comes back to it from the others, which are refused until their operator has said the same. */
+static void what_was_dropped_comes_back_from_nobody(void **state)
+{
+    (void)state;
+    struct net *net = three_nodes();
+    struct tly_reply reply;
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_PUT, "x:1", "v", &reply), TLY_OK);
+    net_run(net, 10 * S);
+    uint64_t approval = plan_of(net, 0, "x:").approval;
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(plan_of(net, i, "x:").approval, approval);
+    assert_int_equal(drop(net, 0, "x:", approval), TLY_OK);
+    assert_false(has_key(net, 0, "x:1"));
+    /* It comes from nobody, though both others have it and write on. */
+    net_add_to(net, 1, "ctr:a", 1);
+    net_run(net, 60 * S);
+    assert_false(has_key(net, 0, "x:1"));
+    assert_true(has_key(net, 1, "x:1") && has_key(net, 2, "x:1"));
+    assert_int_equal(net_peers_up(net, 0), 0);
+    assert_int_equal(net_peers_up(net, 1), 1);
+    /* The approval that one node gave is that of the others, as long as they hold the same. */
+    assert_int_equal(drop(net, 1, "x:", approval), TLY_OK);
+    assert_int_equal(drop(net, 2, "x:", approval), TLY_OK);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(has_key(net, i, "x:1"));
+        assert_int_equal(net_peers_up(net, i), 2);
+        assert_int_equal(net_read(net, i, "ctr:a"), 1);
+        assert_int_equal(net_digest(net, i), net_digest(net, 0));
+    }
+    net_free(net);
+}
+
+static void a_drop_needs_the_approval_of_what_goes(void **state)
+{
+    (void)state;
+    struct net *net = three_nodes();
+    struct tly_reply reply;
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_PUT, "x:1", "v", &reply), TLY_OK);
+    struct tly_prefix_plan plan = plan_of(net, 0, "x:");
+    assert_int_equal(plan.keys, 1);
+    assert_int_equal(drop(net, 0, "x:", 0), TLY_UNAPPROVED);
+    assert_int_equal(drop(net, 0, "x:", plan.approval + 1), TLY_APPROVAL_STALE);
+    assert_int_equal(ask(net, TLY_ASK_PUT, "x:1", "w", &reply), TLY_OK);
+    assert_int_equal(drop(net, 0, "x:", plan.approval), TLY_APPROVAL_STALE);
+    assert_true(has_key(net, 0, "x:1"));
+    plan = plan_of(net, 0, "x:");
+    assert_int_equal(drop(net, 0, "x:", plan.approval), TLY_OK);
+    /* It serves once. */
+    assert_int_equal(drop(net, 0, "x:", plan.approval), TLY_NO_PREFIX);
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_PUT, "x:1", "w", &reply), TLY_OK);
+    assert_int_equal(drop(net, 0, "x:", plan.approval), TLY_APPROVAL_STALE);
+    assert_int_equal(drop(net, 0, "y:", 1), TLY_NO_PREFIX);
+    assert_int_equal(drop(net, 0, "kv:", 0), TLY_PREFIX_BUILT_IN);
+    assert_int_equal(net_register(net, 0, "z:", "none"), TLY_NO_SUCH_STRATEGY);
+    net_free(net);
+}
+
+/* Two say different things of one prefix: neither is merged into the other, and either says what differs. */
+static void two_tables_that_differ_are_never_merged(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add(net, 0);
+    struct tly_reply reply;
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_OK);
+    assert_int_equal(net_register(net, 1, "x:", "epoch_max"), TLY_OK);
+    assert_int_equal(ask(net, TLY_ASK_PUT, "x:1", "v", &reply), TLY_OK);
+    assert_int_equal(tly_engine_join(net_node(net, 1), tly_slice_text("n0:1")), TLY_OK);
+    net_event(net, 1, (struct tly_event){.kind = TLY_TICK});
+    net_run(net, 60 * S);
+    assert_int_equal(net_peers_up(net, 0), 0);
+    assert_false(has_key(net, 1, "x:1"));
+    assert_ptr_equal(strategy_of(net, 1, "x:1"), tly_epoch_max());
+    assert_true(net_stats(net, 0).sessions_refused > 0 && net_stats(net, 1).sessions_refused > 0);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +315,10 @@ int main(void)
         cmocka_unit_test(the_longest_prefix_wins_and_neighbours_do_not_mix),
         cmocka_unit_test(a_failed_registration_leaves_the_table_as_it_was),
         cmocka_unit_test(a_key_under_no_prefix_is_refused_and_leaves_no_byte),
+        cmocka_unit_test(what_one_node_registers_the_others_follow),
+        cmocka_unit_test(what_was_dropped_comes_back_from_nobody),
+        cmocka_unit_test(a_drop_needs_the_approval_of_what_goes),
+        cmocka_unit_test(two_tables_that_differ_are_never_merged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

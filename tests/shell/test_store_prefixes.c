@@ -1,0 +1,408 @@
+/*
+ * Changes of the table of prefixes, engine and store together: killed or failed in every gap, the disk has the old table and what was
+ * under it, or the new one, with one row.
+ */
+#include "service/engine/engine.h"
+#include "service/shell/intent.h"
+#include "service/shell/libc_mem.h"
+#include "tests/shell/support_store.h"
+#include "tests/support/cmocka.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WALL UINT64_C(1700000000000000000)
+#define SECOND UINT64_C(1000000000)
+
+/* One node over its restarts. */
+struct node {
+    struct test_user user; /* its storage and faults only */
+    struct tly_engine *engine;
+    struct tly_store *store;
+    uint64_t mono, origin, number; /* number: of the last batch */
+    struct tly_store_report report;
+};
+
+static struct tly_time time_of(const struct node *node)
+{
+    return (struct tly_time){WALL + node->mono, node->mono};
+}
+
+static enum tly_result replay_batch(void *context, struct tly_slice batch)
+{
+    struct node *node = context;
+    return tly_engine_replay(node->engine, batch);
+}
+
+static void make_engine(struct node *node)
+{
+    struct tly_engine_config config = {.mem = tly_libc_mem(),
+                                       .seed = node->origin,
+                                       .name = tly_slice_text("n"),
+                                       .cluster = tly_slice_text("c"),
+                                       .lease = tly_store_identity(node->store)->lease,
+                                       .has_store = true,
+                                       .now = time_of(node)};
+    assert_int_equal(tly_engine_new(&config, &node->engine), TLY_OK);
+}
+
+static void come_up(struct node *node)
+{
+    char notice[512] = "";
+    struct tly_store_limits *limits = &node->user.limits;
+    node->mono += 60 * SECOND;
+    node->number = 0;
+    enum tly_result result = tly_store_open_limited(test_fault_storage(&node->user.faults), TLY_FSYNC_ALWAYS,
+                                                    limits, &node->store, notice, sizeof notice);
+    if (result != TLY_OK) fail_msg("%s", notice);
+    make_engine(node);
+    assert_int_equal(tly_store_equip(node->store, node->engine), TLY_OK);
+    result = tly_store_replay(node->store, replay_batch, node, notice, sizeof notice);
+    if (result != TLY_OK) fail_msg("%s: %s", tly_result_name(result), notice);
+    tly_engine_leave_out(node->engine, NULL, NULL);
+    uint64_t lease = WALL + node->mono + TLY_CLOCK_LEASE_NS;
+    result = tly_store_begin(node->store, "n", ++node->origin, lease, notice, sizeof notice);
+    if (result != TLY_OK) fail_msg("%s", notice);
+    assert_int_equal(tly_store_hold(node->store, node->engine), TLY_OK);
+    assert_int_equal(tly_engine_start(node->engine, node->origin, time_of(node)), TLY_OK);
+}
+
+static void begin(struct node *node)
+{
+    memset(node, 0, sizeof *node);
+    test_user_init(&node->user, NULL, TLY_FSYNC_ALWAYS);
+    node->user.limits.close_ms = 0; /* the dead do not come to an end; the others have come to it before */
+    come_up(node);
+}
+
+static void go_down(struct node *node, bool clean)
+{
+    tly_store_close(node->store, clean);
+    tly_engine_free(node->engine);
+}
+
+static void end(struct node *node)
+{
+    go_down(node, false);
+    test_faults_fini(&node->user.faults);
+}
+
+/* Hands over to the store all that there is. */
+static void hand_over(struct node *node)
+{
+    struct tly_event event = {.kind = TLY_TICK};
+    do {
+        struct tly_effects effects;
+        event.now = time_of(node);
+        assert_int_equal(tly_engine_step(node->engine, &event, &effects), TLY_OK);
+        for (size_t i = 0; i < effects.count; i++) {
+            const struct tly_effect *effect = &effects.list[i];
+            enum tly_result result = TLY_OK;
+            if (effect->kind == TLY_DO_APPEND)
+                result = tly_store_append(node->store, effect->number, effect->bytes);
+            if (effect->kind == TLY_DO_TABLE)
+                result = tly_store_table(node->store, effect->number, effect->bytes);
+            assert_int_equal(result, TLY_OK);
+            bool has_number = effect->kind == TLY_DO_APPEND || effect->kind == TLY_DO_TABLE;
+            if (has_number) node->number = effect->number;
+        }
+    } while (tly_engine_deadline(node->engine) == 0);
+}
+
+/* Until all is stored, or as many calls have failed as were to. False: that. */
+static bool wait_stored(struct node *node, size_t fired)
+{
+    struct pollfd news = {.fd = tly_store_wakeup_fd(node->store), .events = POLLIN};
+    for (;;) {
+        tly_store_poll(node->store, &node->report);
+        if (node->report.stored >= node->number && !node->report.failing) return true;
+        if (fired > 0 && test_faults_fired(&node->user.faults) >= fired) return false;
+        (void)poll(&news, 1, 10);
+    }
+}
+
+/* ---- asking ---- */
+
+static enum tly_result change(struct node *node, const struct tly_prefix_wish *wishes, size_t count,
+                              struct tly_reply *reply)
+{
+    struct tly_request request = {.kind = TLY_ASK_PREFIXES,
+                                  .bytes = tly_slice_text("test"),
+                                  .wishes = wishes,
+                                  .wish_count = count,
+                                  .now = time_of(node)};
+    return tly_engine_ask(node->engine, &request, reply);
+}
+
+static struct tly_prefix_wish to_register(const char *prefix, const char *strategy)
+{
+    return (struct tly_prefix_wish){
+        .op = TLY_PREFIX_REGISTER, .prefix = tly_slice_text(prefix), .strategy = tly_slice_text(strategy)};
+}
+
+static struct tly_prefix_wish to_drop(struct node *node, const char *prefix)
+{
+    struct tly_prefix_plan plan;
+    assert_int_equal(tly_engine_prefix_plan(node->engine, tly_slice_text(prefix), &plan), TLY_OK);
+    return (struct tly_prefix_wish){
+        .op = TLY_PREFIX_DROP, .prefix = tly_slice_text(prefix), .approval = plan.approval};
+}
+
+static void must_change(struct node *node, struct tly_prefix_wish wish)
+{
+    struct tly_reply reply;
+    assert_int_equal(change(node, &wish, 1, &reply), TLY_OK);
+}
+
+static enum tly_result put(struct node *node, const char *key, const char *value)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_PUT,
+                                  .key = tly_slice_text(key),
+                                  .bytes = tly_slice_text(value),
+                                  .now = time_of(node)};
+    return tly_engine_ask(node->engine, &request, &reply);
+}
+
+/* "" if there is none, "?" if the key is refused; else what it reads as, or the strategy that it has if that is not lww. */
+static const char *read_key(struct node *node, const char *key, char text[64])
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_READ, .key = tly_slice_text(key), .now = time_of(node)};
+    enum tly_result result = tly_engine_ask(node->engine, &request, &reply);
+    if (result == TLY_PREFIX_HELD) return "?";
+    if (reply.strategy != tly_lww()) return reply.strategy->name;
+    if (result == TLY_NOT_FOUND) return "";
+    (void)snprintf(text, 64, "%.*s", (int)reply.value.bytes.n, (const char *)reply.value.bytes.p);
+    return text;
+}
+
+static void assert_reads(struct node *node, const char *key, const char *expected)
+{
+    char text[64];
+    assert_string_equal(read_key(node, key, text), expected);
+}
+
+/* ---- what a restart finds ---- */
+
+static void what_was_registered_is_there_after_a_restart(void **state)
+{
+    (void)state;
+    struct node node;
+    begin(&node);
+    must_change(&node, to_register("x:", "lww"));
+    assert_int_equal(put(&node, "x:1", "one"), TLY_OK);
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    for (int i = 0; i < 3; i++) {
+        go_down(&node, i % 2 == 0);
+        come_up(&node);
+        assert_reads(&node, "x:1", "one");
+        assert_reads(&node, "y:1", "epoch_sum");
+    }
+    struct test_changes changes = test_user_changes(&node.user);
+    assert_true(changes.rows == 1 && changes.done == 1 && changes.intents == 0);
+    end(&node);
+}
+
+static void what_was_dropped_does_not_come_back_with_a_restart(void **state)
+{
+    (void)state;
+    struct node node;
+    begin(&node);
+    must_change(&node, to_register("x:", "lww"));
+    must_change(&node, to_register("x:keep:", "lww"));
+    assert_int_equal(put(&node, "x:1", "one"), TLY_OK);
+    assert_int_equal(put(&node, "x:keep:1", "kept"), TLY_OK);
+    hand_over(&node);
+    must_change(&node, to_drop(&node, "x:"));
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    go_down(&node, false);
+    come_up(&node);
+    assert_reads(&node, "x:1", "epoch_sum");
+    assert_reads(&node, "x:keep:1", "kept");
+    /* Registered anew, with keys of its own. */
+    must_change(&node, to_register("x:", "lww"));
+    assert_reads(&node, "x:1", "");
+    assert_int_equal(put(&node, "x:2", "two"), TLY_OK);
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    go_down(&node, true);
+    come_up(&node);
+    assert_reads(&node, "x:1", "");
+    assert_reads(&node, "x:2", "two");
+    assert_reads(&node, "x:keep:1", "kept");
+    struct test_changes changes = test_user_changes(&node.user);
+    assert_true(changes.rows == 4 && changes.done == 4 && changes.intents == 0);
+    end(&node);
+}
+
+/* ---- in every gap ---- */
+
+enum { REGISTER, DROP, BATCH, KINDS };
+static const char *const kinds[KINDS] = {"register", "drop", "batch"};
+
+/* "a:" is there with a key, "b:" is not. */
+static void prepare(struct node *node)
+{
+    begin(node);
+    must_change(node, to_register("a:", "lww"));
+    assert_int_equal(put(node, "a:1", "old"), TLY_OK);
+    hand_over(node);
+    assert_true(wait_stored(node, 0));
+}
+
+/* The change, and a write that only the new table takes. */
+static void make_change(struct node *node, size_t kind)
+{
+    struct tly_reply reply;
+    struct tly_prefix_wish wishes[2];
+    size_t count = 0;
+    if (kind != REGISTER) wishes[count++] = to_drop(node, "a:");
+    if (kind != DROP) wishes[count++] = to_register("b:", "lww");
+    assert_int_equal(change(node, wishes, count, &reply), TLY_OK);
+    if (kind != DROP) assert_int_equal(put(node, "b:1", "new"), TLY_OK);
+    hand_over(node);
+}
+
+/* Whether it is the new state; it is one of the two, whole. */
+static bool is_new(struct node *node, size_t kind)
+{
+    char a[64], b[64];
+    const char *a_is = read_key(node, "a:1", a), *b_is = read_key(node, "b:1", b);
+    bool drops = kind != REGISTER, registers = kind != DROP;
+    bool a_new = strcmp(a_is, "epoch_sum") == 0, b_new = strcmp(b_is, "epoch_sum") != 0;
+    if (!a_new) assert_string_equal(a_is, "old");
+    /* The write behind the change may be lost, as it was not acknowledged; never is it there without the change. */
+    if (b_new) assert_true(b_is[0] == '\0' || strcmp(b_is, "new") == 0);
+    if (drops && registers) assert_int_equal(a_new, b_new);
+    if (!drops) assert_false(a_new);
+    if (!registers) assert_false(b_new);
+    return drops ? a_new : b_new;
+}
+
+/* Killed in the k-th change of the disk; false: it was done before that. */
+static bool kill_at(size_t kind, size_t k, size_t *new_states)
+{
+    struct node node;
+    prepare(&node);
+    test_faults_set(&node.user.faults, (struct test_fault){TEST_CHANGE, TEST_DEATH, k, 1});
+    make_change(&node, kind);
+    bool done = wait_stored(&node, 1);
+    go_down(&node, false);
+    bool died = test_faults_clear(&node.user.faults) > 0;
+    come_up(&node);
+    bool now_new = is_new(&node, kind);
+    struct test_changes changes = test_user_changes(&node.user);
+    assert_int_equal(changes.intents, 0);
+    assert_int_equal(changes.done, 1 + (size_t)now_new);
+    assert_true(changes.rows <= 2 && changes.rows == changes.done + changes.discarded);
+    if (done) assert_true(now_new);
+    *new_states += now_new;
+    /* The next change succeeds, on what was found. */
+    must_change(&node, to_register("c:", "lww"));
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    go_down(&node, true);
+    come_up(&node);
+    assert_int_equal(is_new(&node, kind), now_new);
+    assert_int_equal(test_user_changes(&node.user).rows, changes.rows + 1);
+    end(&node);
+    return died;
+}
+
+static void killed_anywhere_it_is_the_old_or_the_new(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        size_t k = 0, new_states = 0;
+        while (kill_at(kind, k, &new_states))
+            k++;
+        print_message("  %-9s %zu kill points, the new state at %zu of them\n", kinds[kind], k, new_states);
+        assert_true(k >= 8 && new_states > 2 && new_states < k);
+    }
+}
+
+static bool fail_at(size_t kind, enum test_fault_kind how, size_t k)
+{
+    struct node node;
+    prepare(&node);
+    test_faults_set(&node.user.faults, (struct test_fault){TEST_CHANGE, how, k, 1});
+    make_change(&node, kind);
+    assert_true(wait_stored(&node, 0));
+    bool fired = test_faults_clear(&node.user.faults) > 0;
+    assert_true(is_new(&node, kind));
+    /* What of the change is left is made up for with the next write. */
+    assert_int_equal(put(&node, "kv:1", "x"), TLY_OK);
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    go_down(&node, false);
+    come_up(&node);
+    assert_true(is_new(&node, kind));
+    struct test_changes changes = test_user_changes(&node.user);
+    assert_true(changes.rows == 2 && changes.done == 2 && changes.intents == 0);
+    end(&node);
+    return fired;
+}
+
+static void failed_anywhere_it_is_made_up_for(void **state)
+{
+    (void)state;
+    static const enum test_fault_kind how[] = {TEST_EIO, TEST_SHORT, TEST_LATE};
+    for (size_t kind = 0; kind < KINDS; kind++)
+        for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
+            size_t k = 0;
+            while (fail_at(kind, how[i], k))
+                k++;
+            assert_true(k >= 8);
+        }
+}
+
+/* ---- an intent that cannot be read ---- */
+
+static void its_prefix_is_refused_and_others_go_on(void **state)
+{
+    (void)state;
+    struct node node;
+    prepare(&node);
+    must_change(&node, to_register("b:", "lww"));
+    assert_int_equal(put(&node, "b:1", "other"), TLY_OK);
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    go_down(&node, true);
+    struct tly_intent intent = tly_intent_of(TLY_CHANGE_DROP, "test");
+    assert_true(tly_intent_add_prefix(&intent, tly_slice_text("a:")));
+    char name[TLY_STORAGE_NAME_MAX + 1];
+    (void)snprintf(name, sizeof name, "intent/%s.%016llx", intent.id,
+                   (unsigned long long)tly_storage_revision_of(tly_slice_text("a:")));
+    test_user_write(&node.user, name, tly_slice_text("garbage"));
+    come_up(&node);
+    assert_reads(&node, "a:1", "?");
+    assert_int_equal(put(&node, "a:1", "new"), TLY_PREFIX_HELD);
+    assert_reads(&node, "b:1", "other");
+    assert_int_equal(put(&node, "b:1", "new"), TLY_OK);
+    struct tly_reply reply;
+    struct tly_prefix_wish wish = to_drop(&node, "a:");
+    assert_int_equal(change(&node, &wish, 1, &reply), TLY_PREFIX_HELD);
+    go_down(&node, true);
+    assert_true(test_user_has(&node.user, name));
+    /* Moved away, as one is told to: MANIFEST alone says what the state is. */
+    assert_int_equal(tly_storage_remove(node.user.faults.inner, name), TLY_OK);
+    come_up(&node);
+    assert_reads(&node, "a:1", "old");
+    end(&node);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_registered_is_there_after_a_restart),
+        cmocka_unit_test(what_was_dropped_does_not_come_back_with_a_restart),
+        cmocka_unit_test(killed_anywhere_it_is_the_old_or_the_new),
+        cmocka_unit_test(failed_anywhere_it_is_made_up_for),
+        cmocka_unit_test(its_prefix_is_refused_and_others_go_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
