@@ -12,6 +12,14 @@ static void assert_same(const struct tly_manifest *a, const struct tly_manifest 
     for (size_t i = 0; i < a->segment_count; i++)
         assert(a->segments[i].number == b->segments[i].number &&
                a->segments[i].bytes == b->segments[i].bytes);
+    assert(a->change_count == b->change_count && a->prefix_count == b->prefix_count);
+    for (size_t i = 0; i < a->change_count; i++)
+        assert(strcmp(a->changes[i], b->changes[i]) == 0);
+    for (size_t i = 0; i < a->prefix_count; i++) {
+        const struct tly_manifest_prefix *x = &a->prefixes[i], *y = &b->prefixes[i];
+        assert(tly_slice_equal(tly_manifest_prefix_of(x), tly_manifest_prefix_of(y)));
+        assert(x->word == y->word && x->from == y->from);
+    }
 }
 
 static void load(struct tly_slice input)
