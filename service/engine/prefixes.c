@@ -235,7 +235,6 @@ static enum tly_result draft_drop(struct draft *draft, const struct tly_prefix_w
     if (result != TLY_OK) return result;
     if (wish->approval == 0 && draft->reply->plan.keys > 0) return TLY_UNAPPROVED;
     if (wish->approval != 0 && wish->approval != draft->reply->plan.approval) return TLY_APPROVAL_STALE;
-    if (row.generation == TLY_GENERATION_MAX) return TLY_BAD_PREFIX;
     row.prefix = wish->prefix;
     row.strategy = NULL;
     row.generation++;

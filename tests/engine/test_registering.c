@@ -3,6 +3,8 @@
 #include "tests/engine/support_net.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
+#include "wire/pack.h"
+#include "wire/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,6 +310,127 @@ static void two_tables_that_differ_are_never_merged(void **state)
     net_free(net);
 }
 
+static struct tly_prefix_wish to_register(const char *prefix)
+{
+    return (struct tly_prefix_wish){
+        .op = TLY_PREFIX_REGISTER, .prefix = tly_slice_text(prefix), .strategy = tly_slice_text("lww")};
+}
+
+static enum tly_result change_all(struct net *net, const struct tly_prefix_wish *wishes, size_t count,
+                                  struct tly_reply *reply)
+{
+    struct tly_request request = {.kind = TLY_ASK_PREFIXES, .wishes = wishes, .wish_count = count};
+    return net_ask(net, 0, request, reply);
+}
+
+/* Of several wishes all are done, or none, and the reply says which could not be. */
+static void of_several_wishes_all_are_done_or_none(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_reply reply;
+    struct tly_prefix_wish wishes[TLY_TABLE_CHANGED_MAX + 1];
+    char names[TLY_TABLE_CHANGED_MAX + 1][8];
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 0);
+    for (size_t i = 0; i <= TLY_TABLE_CHANGED_MAX; i++) {
+        (void)snprintf(names[i], sizeof names[i], "p%zu:", i);
+        wishes[i] = to_register(names[i]);
+    }
+    size_t before = tly_engine_prefixes(net_node(net, 0));
+    assert_int_equal(change_all(net, wishes, TLY_TABLE_CHANGED_MAX + 1, &reply), TLY_BAD_PREFIX);
+    assert_int_equal(reply.wish_at, TLY_TABLE_CHANGED_MAX);
+    wishes[2] = to_register("p0:");
+    wishes[2].strategy = tly_slice_text("epoch_max");
+    assert_int_equal(change_all(net, wishes, 3, &reply), TLY_PREFIX_TAKEN);
+    assert_int_equal(reply.wish_at, 2);
+    wishes[2].strategy = wishes[0].strategy; /* as it is by then, which is nothing to do */
+    wishes[3] = (struct tly_prefix_wish){.op = TLY_PREFIX_DROP, .prefix = tly_slice_text("kv:")};
+    assert_int_equal(change_all(net, wishes, 4, &reply), TLY_PREFIX_BUILT_IN);
+    assert_int_equal(reply.wish_at, 3);
+    assert_int_equal(tly_engine_prefixes(net_node(net, 0)), before);
+    wishes[2] = to_register(names[2]);
+    wishes[3] = to_register(names[3]);
+    assert_int_equal(change_all(net, wishes, TLY_TABLE_CHANGED_MAX, &reply), TLY_OK);
+    assert_int_equal(tly_engine_prefixes(net_node(net, 0)), before + TLY_TABLE_CHANGED_MAX);
+    /* One prefix is changed once in a request. */
+    wishes[0].op = TLY_PREFIX_DROP;
+    wishes[1] = to_register(names[0]);
+    assert_int_equal(change_all(net, wishes, 2, &reply), TLY_PREFIX_TAKEN);
+    assert_ptr_equal(strategy_of(net, 0, "p0:1"), tly_lww());
+    net_free(net);
+}
+
+/* A prefix of its own for keys that are there and keep their strategy takes none of them away. */
+static void keys_that_keep_their_strategy_stay(void **state)
+{
+    (void)state;
+    struct net *net = three_nodes();
+    struct tly_reply reply;
+    assert_int_equal(ask(net, TLY_ASK_PUT, "kv:s:1", "v", &reply), TLY_OK);
+    net_run(net, 10 * S);
+    assert_int_equal(net_register(net, 0, "kv:s:", "lww"), TLY_OK);
+    assert_true(has_key(net, 0, "kv:s:1"));
+    net_run(net, 10 * S);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(has_key(net, i, "kv:s:1"));
+        assert_int_equal(net_peers_up(net, i), 2);
+        assert_int_equal(tly_engine_prefixes(net_node(net, i)), tly_engine_prefixes(net_node(net, 0)));
+    }
+    net_free(net);
+}
+
+/* Who was greeted with the old table is not listened to any more, from the next event on. */
+static void with_a_change_every_session_ends(void **state)
+{
+    (void)state;
+    struct net *net = three_nodes();
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_OK);
+    net_event(net, 0, (struct tly_event){.kind = TLY_TICK});
+    assert_int_equal(net_peers_up(net, 0), 0);
+    net_run(net, 10 * S);
+    assert_int_equal(net_peers_up(net, 0), 2);
+    net_free(net);
+}
+
+static void while_the_disk_refuses_nothing_is_changed(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 0);
+    net_event(net, 0, (struct tly_event){.kind = TLY_STORE_FAILED});
+    assert_int_equal(net_register(net, 0, "x:", "lww"), TLY_IO);
+    assert_ptr_equal(strategy_of(net, 0, "x:1"), tly_epoch_sum());
+    net_free(net);
+}
+
+/* Generations end; a drop that none is left for is refused. */
+static void the_last_generation_is_not_dropped(void **state)
+{
+    (void)state;
+    struct tly_mem mem = test_mem();
+    struct tly_engine_config config = {.mem = mem,
+                                       .name = tly_slice_text("n0"),
+                                       .cluster = tly_slice_text("test"),
+                                       .now = {NET_WALL_START, S}};
+    struct tly_engine *engine;
+    struct tly_reply reply;
+    struct tly_buf table;
+    tly_buf_init(&table, &mem, 1024);
+    tly_put_array(&table, 2);
+    tly_put_text(&table, tly_slice_text("x:"));
+    tly_put_uint(&table, TLY_LWW + UINT64_C(16) * TLY_GENERATION_MAX);
+    assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+    assert_int_equal(tly_engine_use_table(engine, tly_buf_slice(&table)), TLY_OK);
+    assert_int_equal(tly_engine_start(engine, 7, config.now), TLY_OK);
+    struct tly_prefix_wish wish = {.op = TLY_PREFIX_DROP, .prefix = tly_slice_text("x:")};
+    struct tly_request request = {
+        .kind = TLY_ASK_PREFIXES, .now = config.now, .wishes = &wish, .wish_count = 1};
+    assert_int_equal(tly_engine_ask(engine, &request, &reply), TLY_BAD_PREFIX);
+    tly_buf_fini(&table);
+    tly_engine_free(engine);
+    assert_int_equal(test_mem_live(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +442,11 @@ int main(void)
         cmocka_unit_test(what_was_dropped_comes_back_from_nobody),
         cmocka_unit_test(a_drop_needs_the_approval_of_what_goes),
         cmocka_unit_test(two_tables_that_differ_are_never_merged),
+        cmocka_unit_test(of_several_wishes_all_are_done_or_none),
+        cmocka_unit_test(keys_that_keep_their_strategy_stay),
+        cmocka_unit_test(with_a_change_every_session_ends),
+        cmocka_unit_test(while_the_disk_refuses_nothing_is_changed),
+        cmocka_unit_test(the_last_generation_is_not_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

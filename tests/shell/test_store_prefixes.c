@@ -7,6 +7,7 @@
 #include "service/shell/libc_mem.h"
 #include "tests/shell/support_store.h"
 #include "tests/support/cmocka.h"
+#include "wire/frame.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -239,6 +240,59 @@ static void what_was_dropped_does_not_come_back_with_a_restart(void **state)
     end(&node);
 }
 
+/* All that stands goes into a snapshot, and the log before it away. */
+static void compact(struct node *node)
+{
+    struct tly_image *image;
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf part;
+    bool done = false;
+    tly_buf_init(&part, &mem, TLY_FRAME_BODY_MAX);
+    assert_int_equal(tly_image_new(node->engine, &image), TLY_OK);
+    assert_int_equal(tly_store_image(node->store, TLY_IMAGE_BEGIN, tly_slice_of(NULL, 0)), TLY_OK);
+    while (!done) {
+        tly_buf_clear(&part);
+        assert_int_equal(tly_image_next(image, &part, &done), TLY_OK);
+        assert_int_equal(tly_store_image(node->store, TLY_IMAGE_BATCH, tly_buf_slice(&part)), TLY_OK);
+    }
+    tly_image_free(image);
+    tly_buf_fini(&part);
+    assert_int_equal(tly_store_image(node->store, TLY_IMAGE_END, tly_slice_of(NULL, 0)), TLY_OK);
+    struct pollfd news = {.fd = tly_store_wakeup_fd(node->store), .events = POLLIN};
+    for (;;) {
+        tly_store_poll(node->store, &node->report);
+        if (node->report.snapshots > 0) return;
+        assert_int_equal(node->report.snapshots_failed, 0);
+        (void)poll(&news, 1, 10);
+    }
+}
+
+/* Keys of a dropped prefix, and those that a prefix of their own took over, lie in a snapshot from before. */
+static void what_a_snapshot_has_of_a_dropped_prefix_is_passed_over(void **state)
+{
+    (void)state;
+    struct node node;
+    begin(&node);
+    must_change(&node, to_register("x:", "lww"));
+    assert_int_equal(put(&node, "x:1", "one"), TLY_OK);
+    assert_int_equal(put(&node, "kv:s:1", "kept"), TLY_OK);
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    compact(&node);
+    must_change(&node, to_drop(&node, "x:"));
+    must_change(&node, to_register("x:", "lww"));
+    must_change(&node, to_register("kv:s:", "lww"));
+    hand_over(&node);
+    assert_true(wait_stored(&node, 0));
+    for (int i = 0; i < 2; i++) {
+        go_down(&node, i % 2 == 0);
+        come_up(&node);
+        assert_reads(&node, "x:1", "");
+        assert_reads(&node, "kv:s:1", "kept");
+    }
+    end(&node);
+}
+
 /* ---- in every gap ---- */
 
 enum { REGISTER, DROP, BATCH, KINDS };
@@ -400,6 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_registered_is_there_after_a_restart),
         cmocka_unit_test(what_was_dropped_does_not_come_back_with_a_restart),
+        cmocka_unit_test(what_a_snapshot_has_of_a_dropped_prefix_is_passed_over),
         cmocka_unit_test(killed_anywhere_it_is_the_old_or_the_new),
         cmocka_unit_test(failed_anywhere_it_is_made_up_for),
         cmocka_unit_test(its_prefix_is_refused_and_others_go_on),
