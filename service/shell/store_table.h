@@ -31,6 +31,6 @@ struct tly_table_writer {
 
 /* Goes as far as it can with this change, which is the batch of that number. Not TLY_OK: it is to be called again with the same. */
 enum tly_result tly_table_write(struct tly_table_writer *t, uint64_t number,
-                                struct tly_slice change) TLY_MUST_CHECK;
+                                struct tly_slice bytes) TLY_MUST_CHECK;
 
 #endif

@@ -236,7 +236,7 @@ static void add_batch(struct batch **batches, size_t *count, struct tly_slice by
     *batches = realloc(*batches, (*count + 1) * sizeof **batches);
     assert_non_null(*batches);
     struct batch *batch = &(*batches)[(*count)++];
-    *batch = (struct batch){malloc(bytes.n), bytes.n};
+    *batch = (struct batch){malloc(bytes.n + 1), bytes.n};
     assert_non_null(batch->bytes);
     memcpy(batch->bytes, bytes.p, bytes.n);
 }
