@@ -79,6 +79,11 @@ size_t tly_ormap_count(const struct tly_ormap *map)
     return map->keys;
 }
 
+uint64_t tly_ormap_overlong(const struct tly_ormap *map)
+{
+    return map->overlong;
+}
+
 size_t tly_ormap_bytes(const struct tly_ormap *map)
 {
     return map->bytes;

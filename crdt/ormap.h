@@ -261,6 +261,8 @@ uint64_t *tly_entry_local(struct tly_entry *entry);
 enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **entry) TLY_MUST_CHECK;
 
 size_t tly_ormap_count(const struct tly_ormap *map);
+/* How many points of other lives came to stand beside TLY_FRONTIER_MAX others or more: a node that keeps the limit makes none. */
+uint64_t tly_ormap_overlong(const struct tly_ormap *map);
 /* Walks all entries: start with *cursor 0, ends with NULL. The order is fixed as long as nothing is written. */
 struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor);
 /* Where a walk comes to a key, if it is there: before it and the others of its hash. */

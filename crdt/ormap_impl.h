@@ -109,6 +109,7 @@ struct tly_ormap {
     size_t sorted_capacity;
     uint32_t own; /* TLY_NO_LIFE until one begins */
     uint32_t last_life;
+    uint64_t overlong;      /* points from elsewhere that a frontier had no room for */
     size_t removes;         /* REMOVEs that stand */
     uint64_t newest_remove; /* ts of the newest that ever stood */
     uint64_t lost;          /* the mark of every life that is not known (any more) */

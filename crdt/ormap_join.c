@@ -195,8 +195,12 @@ static enum tly_result receive(struct tly_ormap *map, const struct tly_seek *see
 static enum tly_result enter(struct tly_ormap *map, struct tly_slice key, struct entrant *entrant,
                              const struct tly_dot *dot, uint32_t life)
 {
-    if (entrant->place.entry != NULL)
-        return insert_or_tidy(map, &entrant->place, dot, &entrant->hearing, life);
+    if (entrant->place.entry != NULL) {
+        enum tly_result entered = insert_or_tidy(map, &entrant->place, dot, &entrant->hearing, life);
+        bool is_point = entrant->strategy->id == TLY_EPOCH_MAX && dot->op == TLY_PUT;
+        if (entered == TLY_OK && is_point && entrant->hearing.stays >= TLY_FRONTIER_MAX) map->overlong++;
+        return entered;
+    }
     enum tly_result result = tly_quick_begin(map, key, entrant->strategy, dot, life, &entrant->place);
     if (result != TLY_MORE) return result;
     result = need_for(map, key, entrant->strategy, dot, &entrant->place);

@@ -247,6 +247,18 @@ static enum tly_result apply_row(struct tly_engine *e, const struct sought_row *
     return result;
 }
 
+/* Each node stops at a limit; a frontier beyond it was made by one that does not, or by a hundred nodes at once. Told once a minute. */
+static void see_overlong(struct tly_engine *e)
+{
+    uint64_t overlong = tly_ormap_overlong(e->map), new_ones = overlong - e->overlong;
+    e->overlong = overlong;
+    e->stats.dots_overlong += new_ones;
+    if (new_ones == 0 || e->now.mono_ns < e->overlong_told_until) return;
+    e->overlong_told_until = e->now.mono_ns + 60 * NS_PER_S;
+    tly_fx_trace(e, TLY_TRACE_OVERLONG, "",
+                 tly_slice_text("a key holds more than 64; a higher value or a delete clears them"));
+}
+
 static enum tly_result join_row(struct tly_engine *e, const struct sought_row *sought, join_dot *join,
                                 enum tly_outcome *outcome, size_t *held)
 {
@@ -266,6 +278,7 @@ static enum tly_result join_row(struct tly_engine *e, const struct sought_row *s
     if (*outcome == TLY_MALFORMED) tly_fx_trace(e, TLY_TRACE_DOT_KEPT_OUT, "", tly_slice_of(NULL, 0));
     if (*outcome != TLY_APPLIED && *outcome != TLY_REPAIRED) return TLY_OK;
     if (seen.watched) tly_watch_after(e, row->key, seen, row->dot.version.origin);
+    if (row->strategy_id == TLY_EPOCH_MAX) see_overlong(e);
     tly_session_rewind(e, &row->dot);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     learn_of_cluster(e, row->key);

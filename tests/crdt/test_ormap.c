@@ -316,6 +316,7 @@ static void a_longer_frontier_from_a_peer_is_taken_whole(void **state)
     for (uint64_t i = 0; i < 65; i++)
         assert_int_equal(apply("m:a", put_of(10 + i, 5, 100, 1000 - i)), TLY_APPLIED);
     assert_int_equal(dots_of("m:a"), 65);
+    assert_int_equal(tly_ormap_overlong(map), 1);
     assert_true(read_now("m:a").epoch == 100 && read_now("m:a").count == 1000);
     assert_int_equal(put_max("m:a", 0, 0), TLY_FRONTIER_FULL);
     assert_int_equal(put_max("m:a", 101, 0), TLY_OK);

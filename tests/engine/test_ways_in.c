@@ -384,6 +384,35 @@ static void a_joiner_has_all_and_nothing_dominated(void **state)
     if (test_is_long()) claim_joiner_has_all(1000000);
 }
 
+/* Two that are parted, each with 40 values that no other of them replaces: together they are more than one node may make. */
+static void what_two_made_beyond_a_frontiers_room_is_taken_whole_and_told(void **state)
+{
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, S);
+    net_block(net, 0, 1, true);
+    net_block(net, 1, 0, true);
+    net_cut(net, 0, 1);
+    struct tly_request put = {.kind = TLY_ASK_PUT_MAX, .key = tly_slice_text("em:both")};
+    struct tly_reply reply;
+    for (uint64_t i = 0; i < 80; i++) {
+        put.epoch = 1000 - i;
+        assert_int_equal(net_ask(net, i / 40, put, &reply), TLY_OK);
+        net_run(net, MS);
+    }
+    assert_int_equal(net_stats(net, 0).dots_overlong + net_stats(net, 1).dots_overlong, 0);
+    net_block(net, 0, 1, false);
+    net_block(net, 1, 0, false);
+    net_run(net, 40 * S);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(net_stats(net, i).dots_overlong, 80 - TLY_FRONTIER_MAX);
+        assert_int_equal(net_ask(net, i, put, &reply), TLY_FRONTIER_FULL);
+    }
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +420,7 @@ int main(void)
         cmocka_unit_test(a_dot_is_the_same_by_repair),
         cmocka_unit_test(a_dot_is_the_same_by_snapshot),
         cmocka_unit_test(a_joiner_has_all_and_nothing_dominated),
+        cmocka_unit_test(what_two_made_beyond_a_frontiers_room_is_taken_whole_and_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
