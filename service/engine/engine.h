@@ -426,7 +426,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(dots_redundant, "Received dots that were known or dominated")                        \
     X(dots_stale, "Received dots dropped as stale")                                        \
     X(dots_malformed, "Received dots kept out as malformed")                               \
-    X(dots_overlong, "Received values of a frontier that had no room for more")             \
+    X(dots_overlong, "Received values of a frontier that had no room for more")            \
     X(dots_forged, "Received dots of our own life, dropped")                               \
     X(dots_repaired, "Dots let in though their mark said that they were here")             \
     X(archives_applied, "Archives applied")                                                \

@@ -15,8 +15,8 @@ enum { P1 = 1, P2 = 2 };
 static unsigned spoken;
 
 struct scene {
-    uint64_t generation; /* of the counts that peers send */
-    bool snapshots;      /* the peers know of them */
+    uint64_t generation, window; /* of the counts that peers send */
+    bool snapshots;              /* the peers know of them */
     struct tly_names *names;
     struct tly_parts *parts;
     struct tly_stream *out[3]; /* what the peers send, in version 2 */
@@ -164,8 +164,9 @@ static struct tly_mark_list list_of(const struct tly_mark *mark)
 /* In version 2; `flags` may say that a round starts where the last one ended. */
 static void say_part(struct scene *scene, uint64_t conn, unsigned flags, struct part part)
 {
-    struct tly_dot dot = {
-        .version = part.version, .op = TLY_PUT, .num = {0, scene->generation, (uint64_t)part.count, 0}};
+    struct tly_dot dot = {.version = part.version,
+                          .op = TLY_PUT,
+                          .num = {scene->window, scene->generation, (uint64_t)part.count, 0}};
     struct tly_part_head head = {.flags = flags, .start = list_of(part.start), .end = list_of(part.end)};
     tly_parts_begin(scene->parts, scene->out[conn], scene->names);
     if (part.version.ts != 0)
@@ -180,7 +181,8 @@ static void put_round(struct scene *scene, struct part part, struct tly_buf *out
     struct tly_round_writer *writer = tly_mem_new(&scene->mem, sizeof *writer);
     assert_non_null(writer);
     tly_round_writer_init(writer, &scene->mem);
-    struct tly_dot dot = {.version = part.version, .op = TLY_PUT, .num = {0, 0, (uint64_t)part.count, 0}};
+    struct tly_dot dot = {
+        .version = part.version, .op = TLY_PUT, .num = {scene->window, 0, (uint64_t)part.count, 0}};
     if (part.version.ts != 0)
         assert_true(tly_round_writer_add(writer, text(key_of(&part)), tly_epoch_sum(), &dot));
     tly_round_writer_finish(writer, part.flags, list_of(part.start), list_of(part.end), out);
@@ -383,6 +385,28 @@ static void marks_move_at_the_last_part_only(void **state)
     struct tly_mark end = {55, WALL - 100};
     say_round(&scene, P1, (struct part){TLY_ROUND_LAST, (struct tly_version){0, 0}, 0, NULL, &end});
     pass(&scene, 150 * MS);
+    assert_int_equal(said_to(&scene, P1, 55).told, WALL - 100);
+    scene_fini(&scene);
+}
+
+/* A window longer than any: it is kept out and counted, and the rest of the round goes in. */
+static void a_bad_dot_is_not_a_bad_peer(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    struct tly_mark end = {55, WALL - 100};
+    say_round(&scene, P1, (struct part){.flags = TLY_ROUND_FIRST, .version = {WALL - 300, 55}, .count = 2});
+    scene.window = UINT64_C(1) << 62;
+    say_round(&scene, P1, (struct part){.version = {WALL - 200, 55}, .count = 3});
+    scene.window = 0;
+    say_round(&scene, P1,
+              (struct part){.flags = TLY_ROUND_LAST, .version = {WALL - 100, 55}, .count = 4, .end = &end});
+    pass(&scene, 150 * MS);
+    assert_false(scene.closed[P1]);
+    assert_int_equal(stats_of(&scene).dots_malformed, 1);
+    assert_int_equal(stats_of(&scene).dots_applied, 2);
     assert_int_equal(said_to(&scene, P1, 55).told, WALL - 100);
     scene_fini(&scene);
 }
@@ -880,6 +904,7 @@ int main(void)
         cmocka_unit_test(a_dot_that_comes_late_below_what_was_sent_is_still_sent),
         cmocka_unit_test(nothing_goes_back_to_a_peer_in_the_middle_of_its_round),
         cmocka_unit_test(marks_move_at_the_last_part_only),
+        cmocka_unit_test(a_bad_dot_is_not_a_bad_peer),
         cmocka_unit_test(a_part_without_its_beginning_ends_the_session),
         cmocka_unit_test(a_second_hello_ends_the_session),
         cmocka_unit_test(a_new_life_takes_the_place_of_the_old_which_may_not_come_back),
