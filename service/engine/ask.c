@@ -61,6 +61,7 @@ static inline void resolve(struct tly_engine *e, const struct tly_check *check,
     if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
     if (asked->ask.rate->mode == TLY_CAPPED && !e->cluster_now.joined) tly_standing_look(e);
     asked->ask.hits = check->hits;
+    asked->ask.charging = check->charging;
     asked->ask.now_ns = e->cluster_ns;
     asked->ask.heat = e->heat;
     asked->ask.cluster = &e->cluster_now;

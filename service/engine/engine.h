@@ -256,6 +256,12 @@ struct tly_verdict {
     struct tly_slice name; /* of the named limit; empty for ad-hoc ones */
 };
 
+/*
+ * What is counted. ADMITTED: hits that were admitted. ALL: refused ones too, as Envoy's rate limit service counts; only windows of mode
+ * optimistic do. GIVE_BACK: the hits are taken from what the window has, down to nothing at most; nothing of a bucket.
+ */
+enum tly_charging { TLY_CHARGE_ADMITTED, TLY_CHARGE_ALL, TLY_GIVE_BACK };
+
 /* Either a named limit with its fields, or (limit empty) an ad-hoc rate with a key. */
 struct tly_check {
     struct tly_slice limit;
@@ -264,6 +270,7 @@ struct tly_check {
     struct tly_slice key;
     struct tly_rate rate;
     uint32_t hits; /* 0 peeks */
+    enum tly_charging charging;
 };
 
 enum tly_request_kind {

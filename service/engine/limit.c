@@ -108,17 +108,43 @@ TLY_ALWAYS_INLINE void tell_window(const struct tly_limit_ask *ask, const struct
     verdict->name = tly_slice_of(NULL, 0);
 }
 
+/* What a cap says must not be passed is not counted. */
+TLY_ALWAYS_INLINE bool charges_refused(const struct tly_limit_ask *ask)
+{
+    return ask->charging == TLY_CHARGE_ALL && ask->rate->mode == TLY_OPTIMISTIC;
+}
+
 TLY_ALWAYS_INLINE enum tly_result hit_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                              const struct tly_span *span, const struct tly_tally *tally,
                                              struct look *look)
 {
     look->ok = ask->hits <= look->room;
-    if (!look->ok || ask->hits == 0) return TLY_OK;
+    if ((!look->ok && !charges_refused(ask)) || ask->hits == 0) return TLY_OK;
     enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, tally, (int64_t)ask->hits);
     if (result != TLY_OK) return result;
     look->w.current += ask->hits;
     look->used += ask->hits;
-    look->room -= ask->hits;
+    look->room = left_of(look->room, ask->hits);
+    return TLY_OK;
+}
+
+/* The window that was asked about, with fewer hits in it. */
+static __attribute__((noinline)) enum tly_result give_back(struct tly_ormap *map,
+                                                           const struct tly_limit_ask *ask,
+                                                           const struct tly_span *span,
+                                                           const struct tly_tally *tally, struct look look,
+                                                           struct tly_verdict *verdict)
+{
+    uint64_t hits = ask->hits < look.w.current ? ask->hits : look.w.current;
+    look.ok = true;
+    if (hits > 0) {
+        enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, tally, -(int64_t)hits);
+        if (result != TLY_OK) return result;
+        look.w.current -= hits;
+        look.used = window_used(&look.w);
+        look.room = left_of(ask->rate->limit, look.used);
+    }
+    tell_window(ask, &look, verdict);
     return TLY_OK;
 }
 
@@ -148,7 +174,7 @@ static __attribute__((noinline)) enum tly_result judge_window(struct tly_ormap *
     look.room = judged.room;
     enum tly_result result = hit_window(map, ask, span, about->tally, &look);
     if (result != TLY_OK) return result;
-    if (look.ok && ask->hits > 0 && judged.hot != NULL)
+    if ((look.ok || charges_refused(ask)) && ask->hits > 0 && judged.hot != NULL)
         tly_hot_count(judged.hot, ask->hits, tly_clamp_add(current, (int64_t)ask->hits));
     tell_window(ask, &look, verdict);
     retry_soon(&look, ask, verdict);
@@ -169,6 +195,7 @@ static enum tly_result check_window(struct tly_ormap *map, const struct tly_limi
                              look.sliding ? units_of(tally.previous) : 0};
     look.used = window_used(&look.w);
     look.room = left_of(rate->limit, look.used);
+    if (ask->charging == TLY_GIVE_BACK) return give_back(map, ask, span, &tally, look, verdict);
     if (tly_judge_wants(ask, look.used, rate->limit)) {
         struct tly_heat_ask about = {map,
                                      &ask->seek,
@@ -297,8 +324,8 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     drain.room = left_of(bucket.tolerance, drain.debt) / bucket.emission;
     if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
         judge_bucket(map, ask, &tally, &bucket, &drain);
-    bool ok = hits <= drain.room;
-    if (ok && hits > 0) {
+    bool ok = hits <= drain.room || ask->charging == TLY_GIVE_BACK;
+    if (ok && hits > 0 && ask->charging != TLY_GIVE_BACK) {
         drain.debt += bucket.emission * hits;
         drain.room -= hits;
         bucket.tat = now_ns + drain.debt;

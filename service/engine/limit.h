@@ -32,6 +32,7 @@ struct tly_limit_ask {
     struct tly_seek seek;
     const struct tly_rate *rate; /* that tly_rate_check lets pass */
     uint32_t hits;
+    enum tly_charging charging;
     uint64_t now_ns;
     struct tly_heat *heat; /* NULL: nothing is projected, and a cap is not kept */
     const struct tly_cluster_now *cluster;

@@ -173,6 +173,11 @@ struct tly_log *tly_app_log(struct tly_app *app)
     return app->log;
 }
 
+struct tly_rls *tly_app_rls(struct tly_app *app)
+{
+    return app->rls;
+}
+
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply)
 {
     request->now = tly_app_read_time();
@@ -279,7 +284,7 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
         .store_snapshots_failed = app->report.snapshots_failed,
         .store_turn_max_ns = app->compact != NULL ? tly_compact_turn_max_ns(app->compact) : 0,
     };
-    uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests};
+    uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests, &stats->grpc_calls};
     for (size_t i = 0; i < DOOR_COUNT; i++) {
         struct tly_door_stats door = {0};
         if (app->doors[i] != NULL) tly_door_stats(app->doors[i], &door);
@@ -294,6 +299,7 @@ const char *tly_app_address(const struct tly_app *app, const char *door)
 {
     if (strcmp(door, "resp") == 0) return app->address[DOOR_RESP];
     if (strcmp(door, "http") == 0) return app->address[DOOR_HTTP];
+    if (strcmp(door, "grpc") == 0) return app->address[DOOR_GRPC];
     if (strcmp(door, "peers") == 0) return app->address[DOOR_COUNT];
     return "none";
 }

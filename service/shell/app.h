@@ -12,11 +12,14 @@
 
 struct event_base;
 struct tly_app;
+struct tly_rls;
 
 struct event_base *tly_app_base(struct tly_app *app);
 struct tly_engine *tly_app_engine(struct tly_app *app);
 const struct tly_config *tly_app_config(const struct tly_app *app);
 struct tly_log *tly_app_log(struct tly_app *app);
+/* Envoy's rate limit service (rls.h). */
+struct tly_rls *tly_app_rls(struct tly_app *app);
 
 /* Asks the engine; request->now is set here. Whatever changed is flushed at the end of this turn of the loop. */
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request,
@@ -51,7 +54,7 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size);
 
 /* Numbers of the doors and the store for INFO and /metrics. */
 struct tly_app_stats {
-    uint64_t resp_commands, http_requests;
+    uint64_t resp_commands, http_requests, grpc_calls;
     uint64_t clients_open, clients_accepted, clients_refused;
     uint64_t store_bytes, store_batches_stored, store_batches_synced;
     uint64_t store_snapshot_bytes, store_snapshots, store_snapshots_failed, store_turn_max_ns;

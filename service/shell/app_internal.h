@@ -11,11 +11,12 @@
 #include "service/shell/compact.h"
 #include "service/shell/door.h"
 #include "service/shell/net.h"
+#include "service/shell/rls_files.h"
 #include "service/shell/seeds.h"
 
 #define TLY_ADDRESS_TEXT_MAX 320
 
-enum { DOOR_RESP, DOOR_HTTP, DOOR_COUNT };
+enum { DOOR_RESP, DOOR_HTTP, DOOR_GRPC, DOOR_COUNT };
 
 struct tly_app {
     struct event_base *base;
@@ -25,7 +26,9 @@ struct tly_app {
     struct tly_store *store;     /* NULL: none */
     struct tly_compact *compact; /* NULL: no store */
     struct tly_net *net;
-    struct tly_seeds *seeds;                            /* NULL: none is looked up by name */
+    struct tly_seeds *seeds; /* NULL: none is looked up by name */
+    struct tly_rls *rls;
+    struct tly_rls_files *rls_files;                    /* NULL: there is no directory to look at */
     struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
     struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;

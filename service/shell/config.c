@@ -110,8 +110,8 @@ static bool set_http(struct tly_config *config, const char *value, const char **
 
 static bool set_grpc(struct tly_config *config, const char *value, const char **expected)
 {
-    *expected = "none, for this version has no gRPC door yet";
-    return strcmp(value, "none") == 0 && parse_listen(value, false, &config->grpc);
+    *expected = listen_form;
+    return parse_listen(value, true, &config->grpc);
 }
 
 static bool set_peers(struct tly_config *config, const char *value, const char **expected)
@@ -495,6 +495,29 @@ static void get_ipv6_prefix(const struct tly_config *config, char *value, size_t
     snprintf(value, size, "%" PRIu32, config->ipv6_prefix);
 }
 
+/* ---- Envoy's rate limit service ---- */
+
+static bool set_ratelimit(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a directory with files of envoyproxy/ratelimit, or none";
+    if (value[0] == '\0' || strlen(value) >= sizeof config->rls_place.root) return false;
+    config->rls_place = (struct tly_rls_place){.ignores_dot_files = true};
+    strlcpy(config->rls_place.root, strcmp(value, "none") == 0 ? "" : value, sizeof config->rls_place.root);
+    return true;
+}
+
+static void get_ratelimit(const struct tly_config *config, char *value, size_t size)
+{
+    const struct tly_rls_place *place = &config->rls_place;
+    const char *parts[] = {place->root[0] != '\0' ? place->root : "none", place->subdirectory,
+                           place->app_directory};
+    value[0] = '\0';
+    for (size_t i = 0; i < 3; i++) {
+        if (i > 0 && parts[i][0] != '\0') strlcat(value, "/", size);
+        strlcat(value, parts[i], size);
+    }
+}
+
 static bool set_log(struct tly_config *config, const char *value, const char **expected)
 {
     *expected = "error, warn, info or debug";
@@ -515,6 +538,7 @@ static const struct setting settings[] = {
     {"http", set_http, get_http},
     {"grpc", set_grpc, get_grpc},
     {"peers", set_peers, get_peers},
+    {"ratelimit", set_ratelimit, get_ratelimit},
     {"advertise", set_advertise, get_advertise},
     {"join", set_join, get_join},
     {"resolver", set_resolver, get_resolver},
@@ -612,6 +636,7 @@ void tly_config_init(struct tly_config *config)
         .ipv6_prefix = 64,
         .level = TLY_LEVEL_INFO,
     };
+    tly_rls_settings_init(&config->rls);
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int n = 0;
     if (state != NULL && state[0] == '/')

@@ -7,6 +7,7 @@
 
 #include "service/engine/engine.h"
 #include "service/shell/log.h"
+#include "service/shell/rls_settings.h"
 #include "service/shell/store.h"
 
 #define TLY_JOIN_MAX 64
@@ -48,6 +49,8 @@ struct tly_config {
     enum tly_client_ip client_ip;
     uint32_t trusted_hops; /* proxies on the way whose X-Forwarded-For is believed, at least 1 */
     uint32_t ipv6_prefix;  /* bits of an IPv6 address that make a client, 1 to 128 */
+    struct tly_rls_settings rls;
+    struct tly_rls_place rls_place;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

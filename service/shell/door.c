@@ -190,20 +190,28 @@ static void stop_listening(struct tly_door *door)
     door->unlink[0] = '\0';
 }
 
+static void drain(struct tly_client *client)
+{
+    const struct tly_protocol *protocol = client->door->protocol;
+    if (protocol->drain == NULL || !protocol->drain(client->state, client)) client->closing = true;
+    if (client->parked)
+        tly_client_resume(client);
+    else
+        tly_client_settle(client);
+}
+
 void tly_door_drain(struct tly_door *door)
 {
     door->draining = true;
     stop_listening(door);
     for (enum tly_waiting waiting = 0; waiting < TLY_FOR_END; waiting++) {
-        struct tly_client *next;
-        for (struct tly_client *client = TAILQ_FIRST(&door->waiting[waiting]); client != NULL;
-             client = next) {
+        /* Those that stay stand behind the last one then. */
+        struct tly_client *last = TAILQ_LAST(&door->waiting[waiting], tly_client_list), *client, *next;
+        bool is_last = last == NULL;
+        for (client = TAILQ_FIRST(&door->waiting[waiting]); !is_last; client = next) {
             next = TAILQ_NEXT(client, in_waiting);
-            client->closing = true;
-            if (client->parked)
-                tly_client_resume(client);
-            else
-                tly_client_settle(client);
+            is_last = client == last;
+            drain(client);
         }
     }
 }

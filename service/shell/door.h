@@ -50,6 +50,8 @@ struct tly_protocol {
      * said to keep the connection alive. True: there is more, for when the client has taken this. NULL: there are none.
      */
     bool (*wake)(void *state, struct tly_client *client, bool is_idle);
+    /* The door drains. True: the protocol sees to the connection's end itself. NULL: it ends once its answers are out. */
+    bool (*drain)(void *state, struct tly_client *client);
 };
 
 /* NULL: error says why. address (of size bytes) is where it listens, with the port that was chosen. */
@@ -99,5 +101,6 @@ const char *tly_client_peer(const struct tly_client *client);
 /* The protocols. */
 const struct tly_protocol *tly_resp_protocol(void);
 const struct tly_protocol *tly_http_protocol(void);
+const struct tly_protocol *tly_grpc_protocol(void);
 
 #endif

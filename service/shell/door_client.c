@@ -258,8 +258,9 @@ void tly_client_wake(struct tly_client *client, bool is_idle)
     size_t before = client->out.n;
     lend_out(client);
     client->has_more = client->door->protocol->wake(client->state, client, is_idle);
-    /* Who was told nothing goes on being idle. */
-    if (client->out.n != before || client->out.result != TLY_OK)
+    /* Who was told nothing goes on being idle, and is asked again when the time has passed once more. */
+    if (is_idle) wait_for(client, client->waiting, true);
+    if (client->out.n != before || client->out.result != TLY_OK || client->closing)
         tly_client_settle(client);
     else if (client->out.p != NULL && backlog(client) == 0)
         return_out(client);

@@ -117,8 +117,10 @@ static int run(struct tly_app *app, struct tly_rules *rules)
     else
         tly_rules_free(rules);
     if (started) {
-        printf("ready resp=%s http=%s peers=%s\n", app->address[DOOR_RESP], app->address[DOOR_HTTP],
+        printf("ready resp=%s http=%s peers=%s", app->address[DOOR_RESP], app->address[DOOR_HTTP],
                app->address[DOOR_COUNT]);
+        if (app->doors[DOOR_GRPC] != NULL) printf(" grpc=%s", app->address[DOOR_GRPC]);
+        printf("\n");
         fflush(stdout);
         tly_log(app->log, TLY_LEVEL_INFO, "tallyd %s is up as %s in cluster %s", TLY_VERSION,
                 app->config.name, app->config.cluster);

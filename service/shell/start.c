@@ -241,10 +241,22 @@ static bool start_seeds(struct tly_app *app, struct tly_config_error *error)
     return true;
 }
 
+/* Envoy's rate limit service is there whether a door leads to it or not. */
+static bool start_rls(struct tly_app *app, struct tly_config_error *error)
+{
+    struct tly_mem mem = tly_libc_mem();
+    app->rls = tly_rls_new(&mem, &app->config.rls);
+    if (app->rls == NULL) return fail(error, "cannot start", "out of memory");
+    if (app->config.rls_place.root[0] == '\0') return true;
+    app->rls_files = tly_rls_files_new(app, app->rls, &app->config.rls_place);
+    return app->rls_files != NULL || fail(error, "cannot start", "out of memory");
+}
+
 static bool open_doors(struct tly_app *app, struct tly_config_error *error)
 {
-    const struct tly_listen *listens[DOOR_COUNT] = {&app->config.resp, &app->config.http};
-    const struct tly_protocol *protocols[DOOR_COUNT] = {tly_resp_protocol(), tly_http_protocol()};
+    const struct tly_listen *listens[DOOR_COUNT] = {&app->config.resp, &app->config.http, &app->config.grpc};
+    const struct tly_protocol *protocols[DOOR_COUNT] = {tly_resp_protocol(), tly_http_protocol(),
+                                                        tly_grpc_protocol()};
     for (size_t i = 0; i < DOOR_COUNT; i++) {
         char why[512];
         if (listens[i]->kind == TLY_LISTEN_NONE) continue;
@@ -284,7 +296,7 @@ bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_conf
     tly_engine_use_rules(app->engine, rules);
     if (app->store != NULL && !read_store(app, error)) return false;
     if (!start_events(app, error) || !begin_life(app, error) || !start_seeds(app, error) ||
-        !open_doors(app, error))
+        !start_rls(app, error) || !open_doors(app, error))
         return false;
     tly_app_tick_soon(app);
     return true;
@@ -297,8 +309,10 @@ free_rules:
 
 void tly_app_reload(struct tly_app *app)
 {
+    if (app->rls_files != NULL) tly_rls_files_reload(app->rls_files);
     if (app->config.file[0] == '\0') {
-        tly_log(app->log, TLY_LEVEL_WARN, "nothing to reload: started without -f");
+        if (app->rls_files == NULL)
+            tly_log(app->log, TLY_LEVEL_WARN, "nothing to reload: started without -f");
         return;
     }
     struct tly_mem mem = tly_libc_mem();
@@ -392,6 +406,8 @@ void tly_app_close(struct tly_app *app)
     for (size_t i = 0; i < DOOR_COUNT; i++)
         tly_door_free(app->doors[i]);
     if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
+    tly_rls_files_free(app->rls_files);
+    tly_rls_free(app->rls);
     tly_compact_free(app->compact);
     tly_seeds_free(app->seeds);
     tly_net_free(app->net);

@@ -319,6 +319,68 @@ static void a_full_bucket_expires_after_the_skew_and_not_before(void **state)
     scene_free(&scene);
 }
 
+/* ---- what is counted ---- */
+
+static struct tly_verdict charge(struct scene *scene, const struct tly_rate *rate, uint32_t hits,
+                                 enum tly_charging charging)
+{
+    struct tly_verdict verdict;
+    struct tly_limit_ask ask = {.seek = tly_seek_of(scene->map, tly_slice_text("rl:k")),
+                                .rate = rate,
+                                .hits = hits,
+                                .charging = charging,
+                                .now_ns = START};
+    assert_int_equal(tly_limit_check(scene->map, &ask, &scene->span, &verdict), TLY_OK);
+    return verdict;
+}
+
+static void refused_hits_are_counted_when_all_are_charged(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new(1);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_FIXED_WINDOW};
+    assert_int_equal(charge(&scene, &rate, 8, TLY_CHARGE_ALL).code, TLY_CODE_OK);
+    struct tly_verdict verdict = charge(&scene, &rate, 5, TLY_CHARGE_ALL);
+    assert_int_equal(verdict.code, TLY_CODE_OVER);
+    assert_int_equal(verdict.used, 13);
+    assert_int_equal(verdict.remaining, 0);
+    assert_int_equal(charge(&scene, &rate, 1, TLY_CHARGE_ALL).used, 14);
+    /* Where only admitted hits are charged a refusal leaves no trace. */
+    assert_int_equal(charge(&scene, &rate, 1, TLY_CHARGE_ADMITTED).used, 14);
+    /* A cap is about what was counted, so what it refuses is not. */
+    rate.mode = TLY_CAPPED;
+    rate.cap = 5;
+    assert_int_equal(charge(&scene, &rate, 3, TLY_CHARGE_ALL).used, 14);
+    scene_free(&scene);
+}
+
+static void hits_are_given_back_down_to_nothing(void **state)
+{
+    (void)state;
+    static const enum tly_algorithm windows[] = {TLY_FIXED_WINDOW, TLY_SLIDING_WINDOW};
+    for (size_t i = 0; i < 2; i++) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = windows[i]};
+        assert_int_equal(charge(&scene, &rate, 3, TLY_GIVE_BACK).remaining, 10);
+        assert_int_equal(charge(&scene, &rate, 7, TLY_CHARGE_ADMITTED).remaining, 3);
+        assert_int_equal(charge(&scene, &rate, 4, TLY_GIVE_BACK).remaining, 7);
+        assert_int_equal(charge(&scene, &rate, UINT32_MAX, TLY_GIVE_BACK).remaining, 10);
+        assert_int_equal(charge(&scene, &rate, 10, TLY_CHARGE_ADMITTED).code, TLY_CODE_OK);
+        assert_int_equal(charge(&scene, &rate, 1, TLY_CHARGE_ADMITTED).code, TLY_CODE_OVER);
+        scene_free(&scene);
+    }
+}
+
+static void a_bucket_gives_nothing_back(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new(1);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    assert_int_equal(charge(&scene, &rate, 7, TLY_CHARGE_ALL).remaining, 3);
+    assert_int_equal(charge(&scene, &rate, 4, TLY_GIVE_BACK).remaining, 3);
+    scene_free(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +397,9 @@ int main(void)
         cmocka_unit_test_teardown(an_hour_apart_is_not_an_hour_of_refusals, nothing_is_left),
         cmocka_unit_test_teardown(great_numbers_do_not_overflow, nothing_is_left),
         cmocka_unit_test_teardown(a_full_bucket_expires_after_the_skew_and_not_before, nothing_is_left),
+        cmocka_unit_test_teardown(refused_hits_are_counted_when_all_are_charged, nothing_is_left),
+        cmocka_unit_test_teardown(hits_are_given_back_down_to_nothing, nothing_is_left),
+        cmocka_unit_test_teardown(a_bucket_gives_nothing_back, nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 #include "tests/shell/support_fake_app.h"
 
+#include "service/shell/rls.h"
+#include "service/shell/rls_yaml.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 
@@ -17,6 +19,7 @@ struct tly_app {
     uint64_t pending, stored;
     struct tly_app_stats stats;
     const char *reasons;
+    struct tly_rls *rls; /* NULL: until somebody gives one */
 };
 
 struct tly_app *fake_app_new(struct event_base *base)
@@ -45,6 +48,7 @@ struct tly_app *fake_app_new(struct event_base *base)
 void fake_app_free(struct tly_app *app)
 {
     tly_engine_check(app->engine);
+    tly_rls_free(app->rls);
     tly_engine_free(app->engine);
     tly_log_free(app->log);
     fclose(app->log_out);
@@ -104,7 +108,27 @@ void fake_app_clients(struct tly_app *app, uint64_t open)
     app->stats.clients_open = open;
 }
 
+void fake_app_rls(struct tly_app *app, const struct tly_rls_settings *settings, const char *yaml)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rls_error error;
+    struct tly_rls_config *config = NULL;
+    if (app->rls == NULL) app->rls = tly_rls_new(&mem, settings);
+    assert_non_null(app->rls);
+    if (yaml == NULL) return;
+    config = tly_rls_config_new(&mem);
+    assert_non_null(config);
+    if (!tly_rls_yaml_load(config, "config.test.yaml", tly_slice_text(yaml), false, &error))
+        fail_msg("%s", error.text);
+    tly_rls_use(app->rls, config);
+}
+
 /* ---- app.h ---- */
+
+struct tly_rls *tly_app_rls(struct tly_app *app)
+{
+    return app->rls;
+}
 
 struct event_base *tly_app_base(struct tly_app *app)
 {

@@ -68,22 +68,22 @@ static void close_lines(void *state)
 
 const struct tly_protocol *street_lines(void)
 {
-    static const struct tly_protocol lines = {
-        "lines", STREET_IN_MAX, STREET_IDLE_MS, open_lines, feed_lines, close_lines, NULL};
+    static const struct tly_protocol lines = {"lines",    STREET_IN_MAX, STREET_IDLE_MS, open_lines,
+                                              feed_lines, close_lines,   NULL,           NULL};
     return &lines;
 }
 
 const struct tly_protocol *street_patient_lines(void)
 {
-    static const struct tly_protocol lines = {"lines",    STREET_IN_MAX, 0,   open_lines,
-                                              feed_lines, close_lines,   NULL};
+    static const struct tly_protocol lines = {"lines",    STREET_IN_MAX, 0,    open_lines,
+                                              feed_lines, close_lines,   NULL, NULL};
     return &lines;
 }
 
 const struct tly_protocol *street_refusing(void)
 {
-    static const struct tly_protocol nothing = {"nothing",  STREET_IN_MAX, 0,   open_nothing,
-                                                feed_lines, close_lines,   NULL};
+    static const struct tly_protocol nothing = {"nothing",  STREET_IN_MAX, 0,    open_nothing,
+                                                feed_lines, close_lines,   NULL, NULL};
     return &nothing;
 }
 
