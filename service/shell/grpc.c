@@ -87,6 +87,7 @@ static void submit_trailers(struct tly_grpc_call *call)
     (void)nghttp2_submit_trailer(call->grpc->session, call->id, lines, n);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): nghttp2 says which parameters there are */
 static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *to, size_t size, uint32_t *flags,
                         nghttp2_data_source *source, void *context)
 {
@@ -199,6 +200,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): … here too */
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
                      const uint8_t *value, size_t value_n, uint8_t flags, void *context)
 {

@@ -121,6 +121,13 @@ tly_http_handler tly_http_run_export, tly_http_run_apply, tly_http_run_explain;
 tly_http_handler tly_http_run_sync, tly_http_run_snapshot;
 /* http_routes_prefixes.c */
 tly_http_handler tly_http_run_prefixes, tly_http_run_prefix;
+/* http_routes_rls.c */
+tly_http_handler tly_http_run_rls_json, tly_http_run_rls_health, tly_http_run_rls_config,
+    tly_http_run_rls_stats;
+/* metrics_rls.c: those of Envoy's rate limit service; nothing while it has no configuration. */
+void tly_http_put_rls_metrics(struct tly_buf *out, const struct tly_rls *rls);
+/* A label's value. */
+void tly_http_put_label(struct tly_buf *out, struct tly_slice text);
 /* metrics.c: Prometheus' text format 0.0.4 */
 tly_http_handler tly_http_run_metrics;
 

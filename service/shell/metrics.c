@@ -32,7 +32,7 @@ static void put_gauge(struct tly_buf *out, const char *name, const char *help, u
 }
 
 /* A label's value: backslash, quote and line end are escaped, what is no UTF-8 is replaced. */
-static void put_label(struct tly_buf *out, struct tly_slice text)
+void tly_http_put_label(struct tly_buf *out, struct tly_slice text)
 {
     bool is_text = tly_utf8_is_valid(text);
     for (size_t i = 0; i < text.n; i++) {
@@ -74,9 +74,9 @@ static void put_build(struct tly_buf *out, const struct tly_node_view *node)
     static const char begin[] = "tally_build_info{version=\"" TLY_VERSION "\",name=\"",
                       middle[] = "\",cluster=\"", end[] = "\"} 1\n";
     tly_buf_put(out, begin, sizeof begin - 1);
-    put_label(out, node->name);
+    tly_http_put_label(out, node->name);
     tly_buf_put(out, middle, sizeof middle - 1);
-    put_label(out, node->cluster);
+    tly_http_put_label(out, node->cluster);
     tly_buf_put(out, end, sizeof end - 1);
 }
 
@@ -120,6 +120,7 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
     put_gauge(out, "ready", "1 when the node is ready", reasons[0] == '\0');
     put_counter(out, "resp_commands_total", "Commands taken by the RESP door", stats.resp_commands);
     put_counter(out, "http_requests_total", "Requests taken by the HTTP door", stats.http_requests);
+    put_counter(out, "grpc_calls_total", "Calls taken by the gRPC door", stats.grpc_calls);
     put_gauge(out, "clients_open", "Connections of clients", stats.clients_open);
     put_counter(out, "clients_accepted_total", "Connections of clients accepted", stats.clients_accepted);
     put_counter(out, "clients_refused_total", "Connections of clients refused", stats.clients_refused);
@@ -212,7 +213,7 @@ static void put_peer(struct tly_buf *out, size_t metric, const struct tly_peer_v
     tly_buf_put(out, "tally_", 6);
     tly_buf_put(out, peer_metrics[metric].name, strlen(peer_metrics[metric].name));
     tly_buf_put(out, "{peer=\"", 7);
-    put_label(out, label_of(peer));
+    tly_http_put_label(out, label_of(peer));
     tly_buf_put(out, "\"} ", 3);
     if (peer_metrics[metric].is_ns) {
         put_ns(out, number);
@@ -247,4 +248,5 @@ void tly_http_run_metrics(struct tly_exchange *x)
     put_node(x->body, &node);
     put_app(x->body, x->app);
     put_peers(x->body, engine);
+    tly_http_put_rls_metrics(x->body, tly_app_rls(x->app));
 }

@@ -37,7 +37,7 @@ void tly_rls_settings_init(struct tly_rls_settings *settings)
 {
     *settings = (struct tly_rls_settings){
         .headers = {false, "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"},
-        .request_headers = {false, "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"},
+        .request_headers = {false, "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"},
         .near_ratio = 0.8f,
     };
 }

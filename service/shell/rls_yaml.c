@@ -308,7 +308,7 @@ static bool take_document(struct loader *loader, bool merges)
         return false;
     struct tly_rls_node *node =
         tly_rls_config_domain(loader->config, loader->file, domain, merges, loader->error);
-    return node != NULL && take_descriptors(loader, root, node, 1);
+    return node != NULL && (root == NULL || take_descriptors(loader, root, node, 1));
 }
 
 /* ---- the text ---- */

@@ -127,6 +127,9 @@ void fake_app_rls(struct tly_app *app, const struct tly_rls_settings *settings, 
 
 struct tly_rls *tly_app_rls(struct tly_app *app)
 {
+    struct tly_rls_settings settings;
+    tly_rls_settings_init(&settings);
+    if (app->rls == NULL) fake_app_rls(app, &settings, NULL);
     return app->rls;
 }
 
