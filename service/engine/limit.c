@@ -108,10 +108,14 @@ TLY_ALWAYS_INLINE void tell_window(const struct tly_limit_ask *ask, const struct
     verdict->name = tly_slice_of(NULL, 0);
 }
 
-/* What a cap says must not be passed is not counted. */
-TLY_ALWAYS_INLINE bool charges_refused(const struct tly_limit_ask *ask)
+/*
+ * Refused hits are counted when they are over what is known to be used. What a projection refuses may still fit, and what a cap says
+ * must not be passed is not counted either.
+ */
+TLY_ALWAYS_INLINE bool charges_refused(const struct tly_limit_ask *ask, uint64_t used)
 {
-    return ask->charging == TLY_CHARGE_ALL && ask->rate->mode == TLY_OPTIMISTIC;
+    return ask->charging == TLY_CHARGE_ALL && ask->rate->mode == TLY_OPTIMISTIC &&
+           ask->hits > left_of(ask->rate->limit, used);
 }
 
 TLY_ALWAYS_INLINE enum tly_result hit_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
@@ -119,7 +123,7 @@ TLY_ALWAYS_INLINE enum tly_result hit_window(struct tly_ormap *map, const struct
                                              struct look *look)
 {
     look->ok = ask->hits <= look->room;
-    if ((!look->ok && !charges_refused(ask)) || ask->hits == 0) return TLY_OK;
+    if ((!look->ok && !charges_refused(ask, look->used)) || ask->hits == 0) return TLY_OK;
     enum tly_result result = tly_tally_hit(map, &ask->seek, &span->pane, tally, (int64_t)ask->hits);
     if (result != TLY_OK) return result;
     look->w.current += ask->hits;
@@ -172,9 +176,10 @@ static __attribute__((noinline)) enum tly_result judge_window(struct tly_ormap *
     if (look.sliding) projected.previous += judged.ahead.previous;
     tly_judge_room(ask, left_of(judged.limit, window_used(&projected)), about->tally->entry == NULL, &judged);
     look.room = judged.room;
+    uint64_t before = look.used;
     enum tly_result result = hit_window(map, ask, span, about->tally, &look);
     if (result != TLY_OK) return result;
-    if ((look.ok || charges_refused(ask)) && ask->hits > 0 && judged.hot != NULL)
+    if (look.used != before && judged.hot != NULL)
         tly_hot_count(judged.hot, ask->hits, tly_clamp_add(current, (int64_t)ask->hits));
     tell_window(ask, &look, verdict);
     retry_soon(&look, ask, verdict);

@@ -284,11 +284,12 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
         .store_snapshots_failed = app->report.snapshots_failed,
         .store_turn_max_ns = app->compact != NULL ? tly_compact_turn_max_ns(app->compact) : 0,
     };
-    uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests, &stats->grpc_calls};
+    uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests, &stats->grpc_calls,
+                                      &stats->http_requests};
     for (size_t i = 0; i < DOOR_COUNT; i++) {
         struct tly_door_stats door = {0};
         if (app->doors[i] != NULL) tly_door_stats(app->doors[i], &door);
-        *requests[i] = door.requests;
+        *requests[i] += door.requests;
         stats->clients_open += door.open;
         stats->clients_accepted += door.accepted;
         stats->clients_refused += door.refused;

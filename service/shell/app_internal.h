@@ -16,7 +16,7 @@
 
 #define TLY_ADDRESS_TEXT_MAX 320
 
-enum { DOOR_RESP, DOOR_HTTP, DOOR_GRPC, DOOR_COUNT };
+enum { DOOR_RESP, DOOR_HTTP, DOOR_GRPC, DOOR_DEBUG, DOOR_COUNT };
 
 struct tly_app {
     struct event_base *base;

@@ -114,6 +114,12 @@ static bool set_grpc(struct tly_config *config, const char *value, const char **
     return parse_listen(value, true, &config->grpc);
 }
 
+static bool set_debug(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = listen_form;
+    return parse_listen(value, true, &config->debug);
+}
+
 static bool set_peers(struct tly_config *config, const char *value, const char **expected)
 {
     *expected = peers_form;
@@ -133,6 +139,11 @@ static void get_http(const struct tly_config *config, char *value, size_t size)
 static void get_grpc(const struct tly_config *config, char *value, size_t size)
 {
     write_listen(&config->grpc, value, size);
+}
+
+static void get_debug(const struct tly_config *config, char *value, size_t size)
+{
+    write_listen(&config->debug, value, size);
 }
 
 static void get_peers(const struct tly_config *config, char *value, size_t size)
@@ -537,6 +548,7 @@ static const struct setting settings[] = {
     {"resp", set_resp, get_resp},
     {"http", set_http, get_http},
     {"grpc", set_grpc, get_grpc},
+    {"debug", set_debug, get_debug},
     {"peers", set_peers, get_peers},
     {"ratelimit", set_ratelimit, get_ratelimit},
     {"advertise", set_advertise, get_advertise},

@@ -33,7 +33,7 @@ struct tly_config {
     char cluster[TLY_NAME_BYTES_MAX + 1];
     char secret[TLY_SECRET_BYTES_MAX + 1]; /* of the cluster; never shown */
     char data[TLY_CONFIG_TEXT_MAX];        /* directory; "": no store */
-    struct tly_listen resp, http, grpc, peers;
+    struct tly_listen resp, http, grpc, debug, peers;
     char advertise[TLY_ADDRESS_BYTES_MAX + 1]; /* "": the peers address */
     char join[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];
     size_t join_count;

@@ -3,6 +3,7 @@
 
 #include "crdt/version.h"
 #include "service/shell/libc_mem.h"
+#include "service/shell/rls_env.h"
 
 #include <event2/event.h>
 #include <malloc.h>
@@ -48,13 +49,14 @@ static int parse_options(int argc, char **argv, struct options *options)
     return EXIT_USAGE;
 }
 
-/* Defaults, then the file, then -o. */
+/* Defaults, then the environment of envoyproxy/ratelimit, then the file, then -o. */
 static bool configure(struct tly_config *config, const struct options *options, struct tly_rules **rules,
                       struct tly_config_error *error)
 {
     struct tly_mem mem = tly_libc_mem();
     tly_config_init(config);
     *rules = NULL;
+    if (!tly_rls_env(config, (const char *const *)environ, error)) return false;
     if (options->file != NULL && !tly_config_load(config, options->file, &mem, rules, error)) return false;
     bool good = true;
     for (size_t i = 0; i < options->assignment_count && good; i++)
@@ -106,6 +108,16 @@ static void hold_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &held, NULL);
 }
 
+static void tell_environment(struct tly_app *app)
+{
+    struct tly_rls_env_notes notes;
+    tly_rls_env_look((const char *const *)environ, &notes);
+    for (char *line = notes.text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        tly_log(app->log, TLY_LEVEL_INFO, "environment: %s", line);
+    }
+}
+
 static int run(struct tly_app *app, struct tly_rules *rules)
 {
     struct tly_config_error error = {"out of memory"};
@@ -117,9 +129,11 @@ static int run(struct tly_app *app, struct tly_rules *rules)
     else
         tly_rules_free(rules);
     if (started) {
+        tell_environment(app);
         printf("ready resp=%s http=%s peers=%s", app->address[DOOR_RESP], app->address[DOOR_HTTP],
                app->address[DOOR_COUNT]);
         if (app->doors[DOOR_GRPC] != NULL) printf(" grpc=%s", app->address[DOOR_GRPC]);
+        if (app->doors[DOOR_DEBUG] != NULL) printf(" debug=%s", app->address[DOOR_DEBUG]);
         printf("\n");
         fflush(stdout);
         tly_log(app->log, TLY_LEVEL_INFO, "tallyd %s is up as %s in cluster %s", TLY_VERSION,

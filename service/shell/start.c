@@ -254,9 +254,10 @@ static bool start_rls(struct tly_app *app, struct tly_config_error *error)
 
 static bool open_doors(struct tly_app *app, struct tly_config_error *error)
 {
-    const struct tly_listen *listens[DOOR_COUNT] = {&app->config.resp, &app->config.http, &app->config.grpc};
+    const struct tly_listen *listens[DOOR_COUNT] = {&app->config.resp, &app->config.http, &app->config.grpc,
+                                                    &app->config.debug};
     const struct tly_protocol *protocols[DOOR_COUNT] = {tly_resp_protocol(), tly_http_protocol(),
-                                                        tly_grpc_protocol()};
+                                                        tly_grpc_protocol(), tly_http_protocol()};
     for (size_t i = 0; i < DOOR_COUNT; i++) {
         char why[512];
         if (listens[i]->kind == TLY_LISTEN_NONE) continue;

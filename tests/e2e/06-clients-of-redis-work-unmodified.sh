@@ -4,17 +4,6 @@
 . "$TALLY_E2E/lib.sh"
 need node npm
 
-# npm ci installs exactly what the lock file says; it is done again when that changed.
-install_clients() {
-    local installed=$TALLY_E2E/node_modules/.package-lock.json
-    [ ! "$installed" -nt "$TALLY_E2E/package-lock.json" ] || return 0
-    (
-        flock 9
-        cd "$TALLY_E2E"
-        npm ci --no-audit --no-fund --loglevel=error >"$OLDPWD/npm.out" 2>&1 && touch "$installed"
-    ) 9<"$TALLY_E2E/package-lock.json"
-}
-
 install_clients || skip "npm ci failed: $(tail -n 1 npm.out)"
 start_node a
 expect_status 0 timeout 50 node "$TALLY_E2E/clients.mjs" "${resp_port[a]}"

@@ -10,8 +10,8 @@ set -Eeuo pipefail
 shopt -s inherit_errexit
 export PYTHONDONTWRITEBYTECODE=1
 
-# shellcheck disable=SC2034  # the port of the gRPC door is for scenes
-declare -A pid=() resp_port=() http_port=() peers_port=() grpc_port=()
+# shellcheck disable=SC2034  # some ports are for scenes
+declare -A pid=() resp_port=() http_port=() peers_port=() grpc_port=() debug_port=()
 # By how much the wall clock of a node is behind; of one that is not here, by nothing. For scenes.
 declare -A wall_back_ms=()
 # Processes other than nodes; what is left of them at the end is killed.
@@ -130,17 +130,19 @@ is_gone() {
     ! kill -0 "$1" 2>/dev/null
 }
 
-# "ready resp=… http=… peers=…", and grpc=… when that door is open, is the whole of what a node writes to stdout.
+# "ready resp=… http=… peers=…", and grpc=… and debug=… when those doors are open, is the whole of what a node writes to stdout.
 read_ready() {
     local line
     line=$(cat "$1/out")
-    [[ $line =~ ^ready\ resp=([^ ]+)\ http=([^ ]+)\ peers=([^ ]+)(\ grpc=([^ ]+))?$ ]] || return 1
+    [[ $line =~ ^ready\ resp=([^ ]+)\ http=([^ ]+)\ peers=([^ ]+)(\ grpc=([^ ]+))?(\ debug=([^ ]+))?$ ]] || return 1
     # A door may be closed, or be a socket in the file system: then there is no port.
     [[ ${BASH_REMATCH[1]} != *:[0-9]* ]] || resp_port[$1]=${BASH_REMATCH[1]##*:}
     [[ ${BASH_REMATCH[2]} != *:[0-9]* ]] || http_port[$1]=${BASH_REMATCH[2]##*:}
     [[ ${BASH_REMATCH[3]} != *:[0-9]* ]] || peers_port[$1]=${BASH_REMATCH[3]##*:}
     # shellcheck disable=SC2034
     [[ ${BASH_REMATCH[5]} != *:[0-9]* ]] || grpc_port[$1]=${BASH_REMATCH[5]##*:}
+    # shellcheck disable=SC2034
+    [[ ${BASH_REMATCH[7]} != *:[0-9]* ]] || debug_port[$1]=${BASH_REMATCH[7]##*:}
 }
 
 launch() {
@@ -220,6 +222,17 @@ expect_logged() {
 }
 
 # --- clients ---------------------------------------------------------------
+
+# npm ci installs exactly what the lock file says; it is done again when that changed.
+install_clients() {
+    local installed=$TALLY_E2E/node_modules/.package-lock.json
+    [ ! "$installed" -nt "$TALLY_E2E/package-lock.json" ] || return 0
+    (
+        flock 9
+        cd "$TALLY_E2E"
+        npm ci --no-audit --no-fund --loglevel=error >"$OLDPWD/npm.out" 2>&1 && touch "$installed"
+    ) 9<"$TALLY_E2E/package-lock.json"
+}
 
 # resp NAME ARGUMENT OF REDIS-CLI...
 resp() {

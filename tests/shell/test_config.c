@@ -62,6 +62,7 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"grpc", "none"},
         {"grpc", "127.0.0.1:7381"},
         {"grpc", "unix:/run/g.sock"},
+        {"debug", "127.0.0.1:6070"},
         {"ratelimit", "/srv/runtime/config"},
         {"ratelimit", "none"},
         {"peers", "10.0.0.1:7382"},

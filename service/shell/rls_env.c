@@ -1,0 +1,220 @@
+#include "service/shell/rls_env.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- looking them up ---- */
+
+/* NULL: not set; empty is not set, as there. */
+static const char *value_of(const char *const *environment, const char *name)
+{
+    size_t n = strlen(name);
+    for (; *environment != NULL; environment++)
+        if (strncmp(*environment, name, n) == 0 && (*environment)[n] == '=')
+            return (*environment)[n + 1] != '\0' ? *environment + n + 1 : NULL;
+    return NULL;
+}
+
+struct reader {
+    const char *const *environment;
+    struct tly_config_error *error;
+    bool failed;
+};
+
+static void fail(struct reader *reader, const char *name, const char *value, const char *expected)
+{
+    if (!reader->failed)
+        (void)snprintf(reader->error->text, sizeof reader->error->text, "environment: %s=%.200s: expected %s",
+                       name, value, expected);
+    reader->failed = true;
+}
+
+/* As Go's strconv.ParseBool. */
+static bool get_bool(struct reader *reader, const char *name, bool otherwise)
+{
+    static const char *const words[] = {"1", "t", "T", "true",  "TRUE",  "True",
+                                        "0", "f", "F", "false", "FALSE", "False"};
+    const char *value = value_of(reader->environment, name);
+    if (value == NULL) return otherwise;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(value, words[i]) == 0) return i < sizeof words / sizeof words[0] / 2;
+    fail(reader, name, value, "true or false");
+    return otherwise;
+}
+
+static void get_text(struct reader *reader, const char *name, char *to, size_t size)
+{
+    const char *value = value_of(reader->environment, name);
+    if (value != NULL && strlcpy(to, value, size) >= size) fail(reader, name, value, "less bytes");
+}
+
+static void get_ratio(struct reader *reader, float *ratio)
+{
+    const char *value = value_of(reader->environment, "NEAR_LIMIT_RATIO");
+    char *end;
+    if (value == NULL) return;
+    float number = strtof(value, &end);
+    if (*end != '\0' || !(number >= 0) || !(number <= 1)) {
+        fail(reader, "NEAR_LIMIT_RATIO", value, "a number from 0 to 1");
+        return;
+    }
+    *ratio = number;
+}
+
+/* Host and port of two variables go into the setting of a door. */
+static void get_listen(struct reader *reader, struct tly_config *config, const char *key,
+                       const char *host_name, const char *port_name, const char *port)
+{
+    char assignment[512];
+    struct tly_config_error error;
+    const char *host = value_of(reader->environment, host_name),
+               *set = value_of(reader->environment, port_name);
+    if (host == NULL) host = "0.0.0.0";
+    bool bare_v6 = strchr(host, ':') != NULL && host[0] != '[';
+    (void)snprintf(assignment, sizeof assignment, "%s%.250s%s:%.20s", bare_v6 ? "[" : "", host,
+                   bare_v6 ? "]" : "", set != NULL ? set : port);
+    if (!tly_config_put(config, key, assignment, &error))
+        fail(reader, set != NULL ? port_name : host_name, set != NULL ? set : host,
+             "an address and a port to listen on");
+}
+
+static void get_headers(struct reader *reader, const char *prefix, const char *switch_name,
+                        struct tly_rls_header_names *names)
+{
+    struct {
+        const char *name;
+        char *to;
+    } each[] = {{"LIMIT_HEADER", names->limit},
+                {"REMAINING_HEADER", names->remaining},
+                {"RESET_HEADER", names->reset}};
+    char name[64];
+    names->enabled = get_bool(reader, switch_name, names->enabled);
+    for (size_t i = 0; i < 3; i++) {
+        (void)snprintf(name, sizeof name, "%s%s", prefix, each[i].name);
+        get_text(reader, name, each[i].to, TLY_RLS_HEADER_NAME_MAX);
+    }
+}
+
+static void get_place(struct reader *reader, struct tly_rls_place *place)
+{
+    *place = (struct tly_rls_place){.root = "/srv/runtime_data/current", .app_directory = "config"};
+    get_text(reader, "RUNTIME_ROOT", place->root, sizeof place->root);
+    get_text(reader, "RUNTIME_SUBDIRECTORY", place->subdirectory, sizeof place->subdirectory);
+    get_text(reader, "RUNTIME_APPDIRECTORY", place->app_directory, sizeof place->app_directory);
+    place->ignores_dot_files = get_bool(reader, "RUNTIME_IGNOREDOTFILES", false);
+    place->merges_domains = get_bool(reader, "MERGE_DOMAIN_CONFIG", false);
+}
+
+/* logrus has more words for it. */
+static void get_level(struct reader *reader, struct tly_config *config)
+{
+    static const char *const words[][2] = {
+        {"trace", "debug"}, {"warning", "warn"}, {"fatal", "error"}, {"panic", "error"}};
+    const char *value = value_of(reader->environment, "LOG_LEVEL");
+    char lower[16] = "";
+    struct tly_config_error error;
+    if (value == NULL) return;
+    for (size_t i = 0; value[i] != '\0' && i + 1 < sizeof lower; i++)
+        lower[i] = (char)(value[i] >= 'A' && value[i] <= 'Z' ? value[i] + 'a' - 'A' : value[i]);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(lower, words[i][0]) == 0) (void)strlcpy(lower, words[i][1], sizeof lower);
+    if (!tly_config_put(config, "log", lower, &error))
+        fail(reader, "LOG_LEVEL", value, "a level such as info");
+}
+
+static void get_doors(struct reader *reader, struct tly_config *config)
+{
+    char path[256];
+    struct tly_config_error error;
+    const char *uds = value_of(reader->environment, "GRPC_UDS");
+    get_listen(reader, config, "http", "HOST", "PORT", "8080");
+    get_listen(reader, config, "debug", "DEBUG_HOST", "DEBUG_PORT", "6070");
+    if (uds == NULL) {
+        get_listen(reader, config, "grpc", "GRPC_HOST", "GRPC_PORT", "8081");
+        return;
+    }
+    (void)snprintf(path, sizeof path, "unix:%.200s", uds);
+    if (!tly_config_put(config, "grpc", path, &error)) fail(reader, "GRPC_UDS", uds, "a path of a socket");
+}
+
+static void refuse_tls(struct reader *reader)
+{
+    if (get_bool(reader, "GRPC_SERVER_USE_TLS", false))
+        fail(reader, "GRPC_SERVER_USE_TLS", "true",
+             "false, for this version has no TLS: let a proxy beside it end TLS");
+}
+
+static void check_type(struct reader *reader)
+{
+    const char *type = value_of(reader->environment, "CONFIG_TYPE");
+    if (type != NULL && strcmp(type, "FILE") != 0)
+        fail(reader, "CONFIG_TYPE", type, "FILE, for this version loads files only");
+}
+
+static bool is_meant(const char *const *environment)
+{
+    return value_of(environment, "RUNTIME_ROOT") != NULL ||
+           value_of(environment, "RUNTIME_SUBDIRECTORY") != NULL ||
+           value_of(environment, "CONFIG_TYPE") != NULL;
+}
+
+bool tly_rls_env(struct tly_config *config, const char *const *environment, struct tly_config_error *error)
+{
+    struct reader reader = {environment, error, false};
+    struct tly_rls_settings *rls = &config->rls;
+    if (!is_meant(environment)) return true;
+    check_type(&reader);
+    refuse_tls(&reader);
+    get_place(&reader, &config->rls_place);
+    get_doors(&reader, config);
+    get_level(&reader, config);
+    get_headers(&reader, "LIMIT_", "LIMIT_RESPONSE_HEADERS_ENABLED", &rls->headers);
+    get_headers(&reader, "LIMIT_REQUEST_", "LIMIT_REQUEST_HEADERS_ENABLED", &rls->request_headers);
+    rls->shadow = get_bool(&reader, "SHADOW_MODE", false);
+    rls->quota = get_bool(&reader, "QUOTA_MODE", false);
+    get_ratio(&reader, &rls->near_ratio);
+    get_text(&reader, "CACHE_KEY_PREFIX", rls->prefix, sizeof rls->prefix);
+    return !reader.failed;
+}
+
+/* ---- what is to be said ---- */
+
+static const struct {
+    const char *name;
+    bool is_prefix;
+    const char *why;
+} notes_of[] = {
+    {"REDIS_", true, "not needed: there is no Redis"},
+    {"MEMCACHE_", true, "not needed: there is no memcached"},
+    {"BACKEND_TYPE", false, "not needed: limits are counted here"},
+    {"LOCAL_CACHE_SIZE_IN_BYTES", false, "not needed: all counters are local"},
+    {"EXPIRATION_JITTER_MAX_SECONDS", false, "not needed: windows end by themselves"},
+    {"STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", false, "not supported: refused hits are counted"},
+    {"RUNTIME_WATCH_ROOT", false, "not needed: both the link and the files are looked at"},
+    {"USE_STATSD", false, "not supported: GET /metrics and /stats have the same numbers"},
+    {"STATSD_", true, "not supported: GET /metrics and /stats have the same numbers"},
+    {"USE_DOG_STATSD", true, "not supported: GET /metrics and /stats have the same numbers"},
+    {"USE_PROMETHEUS", false, "not needed: GET /metrics is always there"},
+    {"PROMETHEUS_", true, "not supported: GET /metrics of the HTTP door has them"},
+    {"TRACING_", true, "not supported"},
+    {"GRPC_MAX_CONNECTION_AGE", true, "not supported: connections end when they are idle"},
+};
+
+void tly_rls_env_look(const char *const *environment, struct tly_rls_env_notes *notes)
+{
+    size_t n = 0;
+    notes->text[0] = '\0';
+    for (const char *const *at = environment; is_meant(environment) && *at != NULL; at++) {
+        size_t name = strcspn(*at, "=");
+        for (size_t i = 0; i < sizeof notes_of / sizeof notes_of[0]; i++) {
+            size_t known = strlen(notes_of[i].name);
+            bool is_it =
+                strncmp(*at, notes_of[i].name, known) == 0 && (notes_of[i].is_prefix || name == known);
+            if (!is_it || n + name + 128 > sizeof notes->text) continue;
+            n += (size_t)snprintf(notes->text + n, sizeof notes->text - n, "%.*s: %s\n", (int)name, *at,
+                                  notes_of[i].why);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+/* The environment of envoyproxy/ratelimit. */
+#include "service/shell/rls_env.h"
+#include "tests/support/cmocka.h"
+
+#include <string.h>
+
+#define ENV(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static struct tly_config *read_env(const char *const *environment)
+{
+    static struct tly_config config;
+    struct tly_config_error error;
+    tly_config_init(&config);
+    if (!tly_rls_env(&config, environment, &error)) fail_msg("%s", error.text);
+    return &config;
+}
+
+static void expect_setting(const struct tly_config *config, const char *key, const char *value)
+{
+    char got[4096];
+    assert_true(tly_config_get(config, key, got, sizeof got));
+    assert_string_equal(got, value);
+}
+
+static void without_its_own_variables_nothing_is_looked_at(void **state)
+{
+    const struct tly_config *config = read_env(ENV("PORT=1", "HOST=h", "LOG_LEVEL=debug", "SHADOW_MODE=x"));
+    expect_setting(config, "http", "127.0.0.1:7380");
+    expect_setting(config, "grpc", "none");
+    expect_setting(config, "log", "info");
+    struct tly_rls_env_notes notes;
+    tly_rls_env_look(ENV("REDIS_URL=x"), &notes);
+    assert_string_equal(notes.text, "");
+}
+
+static void defaults_are_those_of_the_reference(void **state)
+{
+    const struct tly_config *config = read_env(ENV("RUNTIME_SUBDIRECTORY=ratelimit"));
+    expect_setting(config, "http", "0.0.0.0:8080");
+    expect_setting(config, "grpc", "0.0.0.0:8081");
+    expect_setting(config, "debug", "0.0.0.0:6070");
+    expect_setting(config, "ratelimit", "/srv/runtime_data/current/ratelimit/config");
+    assert_false(config->rls.headers.enabled || config->rls.shadow || config->rls.quota);
+    assert_false(config->rls_place.ignores_dot_files || config->rls_place.merges_domains);
+    assert_string_equal(config->rls.headers.limit, "RateLimit-Limit");
+    assert_string_equal(config->rls.request_headers.reset, "RateLimit-Reset");
+    assert_true(config->rls.near_ratio > 0.79f && config->rls.near_ratio < 0.81f);
+}
+
+static void every_variable_does_what_it_does_there(void **state)
+{
+    const struct tly_config *config = read_env(
+        ENV("RUNTIME_ROOT=/r", "RUNTIME_SUBDIRECTORY=s", "RUNTIME_APPDIRECTORY=a",
+            "RUNTIME_IGNOREDOTFILES=true", "MERGE_DOMAIN_CONFIG=1", "HOST=::1", "PORT=1",
+            "DEBUG_HOST=127.0.0.2", "DEBUG_PORT=2", "GRPC_HOST=[::1]", "GRPC_PORT=3", "LOG_LEVEL=WARNING",
+            "LIMIT_RESPONSE_HEADERS_ENABLED=T", "LIMIT_LIMIT_HEADER=l", "LIMIT_REMAINING_HEADER=m",
+            "LIMIT_RESET_HEADER=r", "LIMIT_REQUEST_HEADERS_ENABLED=true", "LIMIT_REQUEST_LIMIT_HEADER=ql",
+            "LIMIT_REQUEST_REMAINING_HEADER=qm", "LIMIT_REQUEST_RESET_HEADER=qr", "SHADOW_MODE=true",
+            "QUOTA_MODE=true", "NEAR_LIMIT_RATIO=0.5", "CACHE_KEY_PREFIX=p"));
+    expect_setting(config, "ratelimit", "/r/s/a");
+    expect_setting(config, "http", "[::1]:1");
+    expect_setting(config, "debug", "127.0.0.2:2");
+    expect_setting(config, "grpc", "[::1]:3");
+    expect_setting(config, "log", "warn");
+    assert_true(config->rls_place.ignores_dot_files && config->rls_place.merges_domains);
+    const struct tly_rls_settings *rls = &config->rls;
+    assert_true(rls->headers.enabled && rls->request_headers.enabled && rls->shadow && rls->quota);
+    assert_string_equal(rls->headers.limit, "l");
+    assert_string_equal(rls->headers.remaining, "m");
+    assert_string_equal(rls->headers.reset, "r");
+    assert_string_equal(rls->request_headers.limit, "ql");
+    assert_string_equal(rls->request_headers.remaining, "qm");
+    assert_string_equal(rls->request_headers.reset, "qr");
+    assert_string_equal(rls->prefix, "p");
+    assert_true(rls->near_ratio > 0.49f && rls->near_ratio < 0.51f);
+    config = read_env(ENV("RUNTIME_ROOT=/r", "GRPC_UDS=/run/r.sock", "GRPC_PORT=", "SHADOW_MODE="));
+    expect_setting(config, "grpc", "unix:/run/r.sock");
+    assert_false(config->rls.shadow);
+}
+
+static void what_is_wrong_is_named(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"PORT=http", "PORT=http: expected an address and a port"},
+        {"HOST=a b", "HOST=a b: expected an address and a port"},
+        {"GRPC_PORT=65536", "GRPC_PORT=65536: expected"},
+        {"DEBUG_PORT=-1", "DEBUG_PORT=-1: expected"},
+        {"SHADOW_MODE=maybe", "SHADOW_MODE=maybe: expected true or false"},
+        {"NEAR_LIMIT_RATIO=2", "NEAR_LIMIT_RATIO=2: expected a number from 0 to 1"},
+        {"NEAR_LIMIT_RATIO=nan", "NEAR_LIMIT_RATIO=nan: expected"},
+        {"LOG_LEVEL=loud", "LOG_LEVEL=loud: expected a level"},
+        {"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_TYPE=GRPC_XDS_SOTW: expected FILE"},
+        {"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_USE_TLS=true: expected false"},
+        {"LIMIT_RESET_HEADER=0123456789012345678901234567890123456789012345678901234567890123",
+         "expected less bytes"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct tly_config config;
+        struct tly_config_error error = {""};
+        tly_config_init(&config);
+        assert_false(tly_rls_env(&config, ENV("RUNTIME_ROOT=/r", wrong[i][0]), &error));
+        if (strstr(error.text, wrong[i][1]) == NULL) fail_msg("%s: %s", wrong[i][0], error.text);
+    }
+}
+
+static void what_is_not_needed_is_said(void **state)
+{
+    struct tly_rls_env_notes notes;
+    tly_rls_env_look(
+        ENV("RUNTIME_ROOT=/r", "REDIS_URL=secret@x", "MEMCACHE_HOST_PORT=y", "PATH=/bin", "USE_STATSD=true"),
+        &notes);
+    assert_string_equal(notes.text,
+                        "REDIS_URL: not needed: there is no Redis\n"
+                        "MEMCACHE_HOST_PORT: not needed: there is no memcached\n"
+                        "USE_STATSD: not supported: GET /metrics and /stats have the same numbers\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_its_own_variables_nothing_is_looked_at),
+        cmocka_unit_test(defaults_are_those_of_the_reference),
+        cmocka_unit_test(every_variable_does_what_it_does_there),
+        cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(what_is_not_needed_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
