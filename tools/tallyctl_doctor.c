@@ -128,6 +128,14 @@ static void look_at_clock(struct doctor *d)
              "cluster time is still %s off what this node uses", text);
 }
 
+static void look_at_limits(struct doctor *d)
+{
+    if (tly_ctl_int(d->now, "reloads_refused") > 0 && !tly_ctl_is_true(d->now, "limits_good"))
+        find(d, WRONG, "config",
+             "see the log for the line, set it right; tallyd -n -f FILE reads a file without taking it over",
+             "the file or config:limits could not be read when it changed, so older limits are in force");
+}
+
 /* ---- its peers ---- */
 
 static struct json_object *peer_before(const struct doctor *d, struct json_object *peer)
@@ -250,6 +258,7 @@ enum tly_ctl_exit tly_ctl_doctor(const struct tly_ctl *ctl, const struct tly_ctl
             look_at_store(&d);
             look_at_doors(&d);
             look_at_clock(&d);
+            look_at_limits(&d);
             look_at_peers(&d);
         }
         status = show(ctl, &d);

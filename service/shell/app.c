@@ -284,6 +284,14 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
         .store_snapshots_failed = app->report.snapshots_failed,
         .store_turn_max_ns = app->compact != NULL ? tly_compact_turn_max_ns(app->compact) : 0,
     };
+    struct tly_reload_stats reload = {.good = true};
+    if (app->reload != NULL) tly_reload_stats(app->reload, &reload);
+    stats->reloads = reload.taken;
+    stats->reloads_refused = reload.refused;
+    stats->reloaded_at_s = reload.taken_at_s;
+    stats->reload_good = reload.good;
+    stats->limits_from_file = reload.from_file;
+    stats->limits_from_key = reload.from_key;
     uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests, &stats->grpc_calls,
                                       &stats->http_requests};
     for (size_t i = 0; i < DOOR_COUNT; i++) {

@@ -59,6 +59,8 @@ struct tly_app_stats {
     uint64_t store_bytes, store_batches_stored, store_batches_synced;
     uint64_t store_snapshot_bytes, store_snapshots, store_snapshots_failed, store_turn_max_ns;
     bool has_store;
+    uint64_t reloads, reloads_refused, reloaded_at_s, limits_from_file, limits_from_key;
+    bool reload_good;
 };
 
 void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats);

@@ -11,6 +11,7 @@
 #include "service/shell/compact.h"
 #include "service/shell/door.h"
 #include "service/shell/net.h"
+#include "service/shell/reload.h"
 #include "service/shell/rls_files.h"
 #include "service/shell/seeds.h"
 
@@ -26,6 +27,7 @@ struct tly_app {
     struct tly_store *store;     /* NULL: none */
     struct tly_compact *compact; /* NULL: no store */
     struct tly_net *net;
+    struct tly_reload *reload;
     struct tly_seeds *seeds; /* NULL: none is looked up by name */
     struct tly_rls *rls;
     struct tly_rls_files *rls_files;                    /* NULL: there is no directory to look at */

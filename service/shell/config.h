@@ -70,6 +70,9 @@ bool tly_config_put(struct tly_config *config, const char *key, const char *valu
 /* Reads settings and limits from a YAML file into config and a new rules object; on error nothing changed. */
 bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem,
                      struct tly_rules **rules, struct tly_config_error *error);
+/* The same of a text that may set nothing but limits; errors name it `label`. */
+bool tly_config_parse_limits(const char *label, struct tly_slice text, const struct tly_mem *mem,
+                             struct tly_rules **rules, struct tly_config_error *error);
 /* What no single key can tell: combinations. */
 bool tly_config_check(const struct tly_config *config, struct tly_config_error *error);
 /* The value of a setting as it would be written; false: there is no such setting. */

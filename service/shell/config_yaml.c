@@ -25,6 +25,7 @@ struct loader {
     yaml_document_t document;
     struct tly_config config;
     struct tly_rules *rules;
+    bool only_limits;
     const yaml_node_t *on_partition; /* of the limit that is being read; NULL: not said */
     struct tly_config_error *error;
 };
@@ -306,6 +307,8 @@ static bool take_top_pair(struct loader *loader, void *into, const char *key, ya
     (void)into;
     char list[TLY_CONFIG_TEXT_MAX];
     if (strcmp(key, "limits") == 0) return take_limits(loader, value);
+    if (loader->only_limits)
+        return expect(loader, key_node, "limits alone: settings belong into a node's file");
     const char *text = list;
     if (strcmp(key, "join") == 0 && value->type == YAML_SEQUENCE_NODE) {
         if (!join_list(loader, value, list, sizeof list)) return false;
@@ -451,6 +454,19 @@ static uint8_t *read_file(const char *path, size_t *n, struct tly_config_error *
     return NULL;
 }
 
+/* The rules are freed unless all is well. */
+static bool load(struct loader *loader, const struct tly_mem *mem)
+{
+    loader->error->text[0] = '\0';
+    loader->rules = tly_rules_new(mem);
+    bool good = loader->rules != NULL && survey_text(loader) && load_text(loader);
+    if (good) return true;
+    if (loader->error->text[0] == '\0')
+        snprintf(loader->error->text, sizeof loader->error->text, "%.300s: out of memory", loader->path);
+    tly_rules_free(loader->rules);
+    return false;
+}
+
 bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem,
                      struct tly_rules **rules, struct tly_config_error *error)
 {
@@ -463,15 +479,20 @@ bool tly_config_load(struct tly_config *config, const char *path, const struct t
     uint8_t *bytes = read_file(path, &loader.text.n, error);
     if (bytes == NULL) return false;
     loader.text.p = bytes;
-    loader.rules = tly_rules_new(mem);
-    bool good = loader.rules != NULL && survey_text(&loader) && load_text(&loader);
+    bool good = load(&loader, mem);
     free(bytes);
-    if (!good) {
-        if (error->text[0] == '\0') snprintf(error->text, sizeof error->text, "%.300s: out of memory", path);
-        tly_rules_free(loader.rules);
-        return false;
-    }
+    if (!good) return false;
     *config = loader.config;
+    *rules = loader.rules;
+    return true;
+}
+
+bool tly_config_parse_limits(const char *label, struct tly_slice text, const struct tly_mem *mem,
+                             struct tly_rules **rules, struct tly_config_error *error)
+{
+    struct loader loader = {.path = label, .text = text, .only_limits = true, .error = error};
+    if (text.n == 0) loader.text = tly_slice_text("\n");
+    if (!load(&loader, mem)) return false;
     *rules = loader.rules;
     return true;
 }

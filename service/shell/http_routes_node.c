@@ -144,6 +144,8 @@ static void put_shell(struct tly_exchange *x, struct tly_json *json)
     tly_json_member_string(json, "fsync", fsync);
     tly_json_member_uint(json, "joins", tly_app_config(x->app)->join_count);
     tly_json_member_uint(json, "snapshots_failed", app.store_snapshots_failed);
+    tly_json_member_bool(json, "limits_good", app.reload_good);
+    tly_json_member_uint(json, "reloads_refused", app.reloads_refused);
     tly_json_member_uint(json, "clients_refused", app.clients_refused);
     tly_json_member_uint(json, "sessions_refused", engine.sessions_refused);
     tly_json_member_uint(json, "sessions_broken", engine.sessions_broken);

@@ -124,6 +124,15 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
     put_gauge(out, "clients_open", "Connections of clients", stats.clients_open);
     put_counter(out, "clients_accepted_total", "Connections of clients accepted", stats.clients_accepted);
     put_counter(out, "clients_refused_total", "Connections of clients refused", stats.clients_refused);
+    put_gauge(out, "config_limits_file", "Limits of the file", stats.limits_from_file);
+    put_gauge(out, "config_limits_key", "Limits of the key config:limits", stats.limits_from_key);
+    put_counter(out, "config_reloads_total", "Limits taken over while running", stats.reloads);
+    put_counter(out, "config_reloads_refused_total", "Limits that could not be read and changed nothing",
+                stats.reloads_refused);
+    put_gauge(out, "config_last_reload_successful",
+              "0 when the file or the key could not be read the last time", stats.reload_good);
+    put_gauge(out, "config_last_reload_success_timestamp_seconds",
+              "When limits were last taken over while running; 0: not yet", stats.reloaded_at_s);
     put_gauge(out, "has_store", "1 when there is a store", stats.has_store);
     put_gauge(out, "store_bytes", "Bytes of the store's log", stats.store_bytes);
     put_gauge(out, "store_snapshot_bytes", "Bytes of the store's snapshot; 0: there is none",

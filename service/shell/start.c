@@ -221,6 +221,14 @@ static void on_seeds(void *context, unsigned source, const struct tly_slice *add
 }
 
 /* Names are looked up, again and again, while the node runs. */
+static bool start_reloading(struct tly_app *app, struct tly_config_error *error)
+{
+    struct tly_reload_config config = {
+        .base = app->base, .log = app->log, .engine = app->engine, .config = &app->config};
+    app->reload = tly_reload_new(&config);
+    return app->reload != NULL || fail(error, "limits", "out of memory");
+}
+
 static bool start_seeds(struct tly_app *app, struct tly_config_error *error)
 {
     struct tly_seeds_config config = {
@@ -297,7 +305,7 @@ bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_conf
     tly_engine_use_rules(app->engine, rules);
     if (app->store != NULL && !read_store(app, error)) return false;
     if (!start_events(app, error) || !begin_life(app, error) || !start_seeds(app, error) ||
-        !start_rls(app, error) || !open_doors(app, error))
+        !start_rls(app, error) || !start_reloading(app, error) || !open_doors(app, error))
         return false;
     tly_app_tick_soon(app);
     return true;
@@ -311,23 +319,8 @@ free_rules:
 void tly_app_reload(struct tly_app *app)
 {
     if (app->rls_files != NULL) tly_rls_files_reload(app->rls_files);
-    if (app->config.file[0] == '\0') {
-        if (app->rls_files == NULL)
-            tly_log(app->log, TLY_LEVEL_WARN, "nothing to reload: started without -f");
-        return;
-    }
-    struct tly_mem mem = tly_libc_mem();
-    struct tly_config ignored = app->config;
-    struct tly_config_error error;
-    struct tly_rules *rules;
-    if (!tly_config_load(&ignored, app->config.file, &mem, &rules, &error)) {
-        tly_log(app->log, TLY_LEVEL_ERROR, "reload refused, the limits stay as they are: %s", error.text);
-        return;
-    }
-    tly_log(app->log, TLY_LEVEL_INFO,
-            "reloaded %zu limits from %s; other settings take effect at the next start",
-            tly_rules_count(rules), app->config.file);
-    tly_engine_use_rules(app->engine, rules);
+    bool has_file = app->config.file[0] != '\0';
+    if (app->reload != NULL && (has_file || app->rls_files == NULL)) tly_reload_file(app->reload);
 }
 
 /* ---- down ---- */
@@ -411,6 +404,7 @@ void tly_app_close(struct tly_app *app)
     tly_rls_free(app->rls);
     tly_compact_free(app->compact);
     tly_seeds_free(app->seeds);
+    tly_reload_free(app->reload);
     tly_net_free(app->net);
     struct event *events[] = {app->tick,   app->wakeup,  app->terminate, app->interrupt,
                               app->hangup, app->give_up, app->look};

@@ -298,6 +298,34 @@ static void what_is_no_file_is_refused_by_name(void **state)
     assert_string_equal(error.text, "/tmp: not a regular file");
 }
 
+static void a_text_of_limits_may_set_nothing_else(void **state)
+{
+    (void)state;
+    struct tly_config_error error;
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules;
+    assert_true(tly_config_parse_limits("k", tly_slice_text("limits: [{name: a, rate: 7/1s}]"), &mem, &rules,
+                                        &error));
+    assert_int_equal(tly_rules_count(rules), 1);
+    assert_int_equal(tly_rules_find(rules, tly_slice_text("a"))->rate.limit, 7);
+    tly_rules_free(rules);
+    assert_true(tly_config_parse_limits("k", tly_slice_of(NULL, 0), &mem, &rules, &error));
+    assert_int_equal(tly_rules_count(rules), 0);
+    tly_rules_free(rules);
+    static const char *const bad[][2] = {
+        {"limits: []\nname: x\n", "k:2:1: 'name'; expected limits alone: settings belong into a node's file"},
+        {"limits: [{name: a}]", "k:1:10: the limit has no rate"},
+        {"limits: {", NULL},
+        {"\xff", NULL},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(tly_config_parse_limits("k", tly_slice_text(bad[i][0]), &mem, &rules, &error));
+        if (bad[i][1] != NULL) assert_string_equal(error.text, bad[i][1]);
+        assert_non_null(strstr(error.text, "k:"));
+    }
+    assert_int_equal(test_mem_live(), 0);
+}
+
 /* Waiting for somebody to write into it would stop the loop at a reload. */
 static void a_pipe_is_refused_at_once(void **state)
 {
@@ -436,6 +464,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_sets_settings_and_limits, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_bad_file_is_refused_by_line_and_column, make_file, remove_file),
         cmocka_unit_test(what_is_no_file_is_refused_by_name),
+        cmocka_unit_test(a_text_of_limits_may_set_nothing_else),
         cmocka_unit_test_setup_teardown(a_pipe_is_refused_at_once, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_hostile_file_is_refused_by_its_bound, make_file, remove_file),
         cmocka_unit_test_setup_teardown(as_many_limits_as_there_may_be_are_loaded_and_one_more_is_refused,

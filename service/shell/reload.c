@@ -1,0 +1,203 @@
+#include "service/shell/reload.h"
+
+#include "service/shell/app_internal.h"
+#include "service/shell/filewatch.h"
+#include "service/shell/libc_mem.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tly_reload {
+    struct tly_reload_config with;
+    struct tly_mem mem;
+    struct tly_rules *file, *key; /* as last read; the engine's is made of both */
+    bool file_good, key_good;
+    struct tly_filewatch *filewatch; /* NULL: no file */
+    struct event *look;              /* at the key */
+    uint8_t *text;                   /* of the key, as last read */
+    size_t text_bytes;
+    uint64_t taken, refused, taken_at_s;
+};
+
+static bool add_all(struct tly_rules *into, const struct tly_rules *from)
+{
+    for (size_t i = 0; i < tly_rules_count(from); i++) {
+        const struct tly_rule *rule = tly_rules_at(from, i);
+        bool is_there = tly_rules_find(into, tly_slice_text(rule->name)) != NULL;
+        if (!is_there && tly_rules_add(into, rule) != TLY_OK) return false;
+    }
+    return true;
+}
+
+/* Of a name that both have, the first one's. NULL: no memory, or too many. */
+static struct tly_rules *both(const struct tly_reload *reload, const struct tly_rules *first,
+                              const struct tly_rules *second)
+{
+    struct tly_rules *rules = tly_rules_new(&reload->mem);
+    if (rules == NULL) return NULL;
+    if (add_all(rules, first) && add_all(rules, second)) return rules;
+    tly_rules_free(rules);
+    return NULL;
+}
+
+static void refuse(struct tly_reload *reload, bool *good, const char *why)
+{
+    *good = false;
+    reload->refused++;
+    tly_log(reload->with.log, TLY_LEVEL_ERROR, "reload refused, the limits stay as they are: %s", why);
+}
+
+/* What was read takes the place of what *source was; on failure it is freed. */
+static bool take(struct tly_reload *reload, struct tly_rules **source, bool *good, struct tly_rules *fresh)
+{
+    bool is_key = source == &reload->key;
+    struct tly_rules *rules = both(reload, is_key ? fresh : reload->key, is_key ? reload->file : fresh);
+    if (rules == NULL) {
+        refuse(reload, good, "no memory for them, or more than 4096 limits in all");
+        tly_rules_free(fresh);
+        return false;
+    }
+    tly_rules_free(*source);
+    *source = fresh;
+    *good = true;
+    reload->taken++;
+    reload->taken_at_s = tly_app_read_time().wall_ns / 1000000000;
+    tly_engine_use_rules(reload->with.engine, rules);
+    return true;
+}
+
+void tly_reload_file(struct tly_reload *reload)
+{
+    const struct tly_config *config = reload->with.config;
+    if (config->file[0] == '\0') {
+        tly_log(reload->with.log, TLY_LEVEL_WARN, "nothing to reload: started without -f");
+        return;
+    }
+    struct tly_config ignored = *config;
+    struct tly_config_error error;
+    struct tly_rules *fresh;
+    if (!tly_config_load(&ignored, config->file, &reload->mem, &fresh, &error)) {
+        refuse(reload, &reload->file_good, error.text);
+        return;
+    }
+    size_t count = tly_rules_count(fresh);
+    if (!take(reload, &reload->file, &reload->file_good, fresh)) return;
+    tly_log(reload->with.log, TLY_LEVEL_INFO,
+            "reloaded %zu limits from %s; other settings take effect at the next start", count, config->file);
+}
+
+static void on_file(void *context, bool exists)
+{
+    struct tly_reload *reload = context;
+    if (exists)
+        tly_reload_file(reload);
+    else
+        tly_log(reload->with.log, TLY_LEVEL_WARN, "%s is gone; the limits stay as they are",
+                reload->with.config->file);
+}
+
+/* ---- the key ---- */
+
+static void take_key(struct tly_reload *reload, struct tly_slice text)
+{
+    struct tly_config_error error;
+    struct tly_rules *fresh;
+    if (!tly_config_parse_limits(TLY_RELOAD_KEY, text, &reload->mem, &fresh, &error)) {
+        refuse(reload, &reload->key_good, error.text);
+        return;
+    }
+    size_t count = tly_rules_count(fresh);
+    if (take(reload, &reload->key, &reload->key_good, fresh))
+        tly_log(reload->with.log, TLY_LEVEL_INFO, "took %zu limits over from the key %s", count,
+                TLY_RELOAD_KEY);
+}
+
+static bool is_as_taken(const struct tly_reload *reload, struct tly_slice text)
+{
+    return tly_slice_equal(text, tly_slice_of(reload->text, reload->text_bytes));
+}
+
+/* What was refused is remembered as well: it is said once. */
+static void remember(struct tly_reload *reload, struct tly_slice text)
+{
+    uint8_t *copy = text.n > 0 ? malloc(text.n) : NULL;
+    if (copy == NULL && text.n > 0) return; /* looked at again in a second */
+    if (text.n > 0) memcpy(copy, text.p, text.n);
+    free(reload->text);
+    reload->text = copy;
+    reload->text_bytes = text.n;
+}
+
+/* No watcher: one would cost something in every write, for a key that is hardly ever written. */
+static void read_key(struct tly_reload *reload)
+{
+    struct tly_request request = {
+        .kind = TLY_ASK_READ, .key = tly_slice_text(TLY_RELOAD_KEY), .now = tly_app_read_time()};
+    struct tly_reply reply;
+    enum tly_result result = tly_engine_ask(reload->with.engine, &request, &reply);
+    if (result != TLY_OK && result != TLY_NOT_FOUND) return;
+    bool present = result == TLY_OK && reply.value.present;
+    struct tly_slice text = present ? reply.value.bytes : tly_slice_of(NULL, 0);
+    if (is_as_taken(reload, text)) return;
+    remember(reload, text);
+    take_key(reload, text);
+}
+
+static void on_look(int fd, short what, void *argument)
+{
+    (void)fd, (void)what;
+    read_key(argument);
+}
+
+/* ---- the object ---- */
+
+static bool begin(struct tly_reload *reload)
+{
+    const struct tly_reload_config *with = &reload->with;
+    struct tly_rules *none = tly_rules_new(&reload->mem);
+    reload->key = none;
+    if (none != NULL) reload->file = both(reload, tly_engine_rules(with->engine), none);
+    if (reload->file == NULL) return false;
+    if (with->config->file[0] != '\0')
+        reload->filewatch = tly_filewatch_new(with->base, with->config->file, on_file, reload);
+    if (with->config->file[0] != '\0' && reload->filewatch == NULL) return false;
+    static const struct timeval second = {.tv_sec = 1};
+    reload->look = event_new(with->base, -1, EV_PERSIST, on_look, reload);
+    return reload->look != NULL && event_add(reload->look, &second) == 0;
+}
+
+struct tly_reload *tly_reload_new(const struct tly_reload_config *config)
+{
+    struct tly_reload *reload = calloc(1, sizeof *reload);
+    if (reload == NULL) return NULL;
+    *reload =
+        (struct tly_reload){.with = *config, .mem = tly_libc_mem(), .file_good = true, .key_good = true};
+    if (!begin(reload)) {
+        tly_reload_free(reload);
+        return NULL;
+    }
+    read_key(reload);
+    return reload;
+}
+
+void tly_reload_free(struct tly_reload *reload)
+{
+    if (reload == NULL) return;
+    if (reload->look != NULL) event_free(reload->look);
+    free(reload->text);
+    tly_filewatch_free(reload->filewatch);
+    tly_rules_free(reload->file);
+    tly_rules_free(reload->key);
+    free(reload);
+}
+
+void tly_reload_stats(const struct tly_reload *reload, struct tly_reload_stats *stats)
+{
+    *stats = (struct tly_reload_stats){.taken = reload->taken,
+                                       .refused = reload->refused,
+                                       .good = reload->file_good && reload->key_good,
+                                       .taken_at_s = reload->taken_at_s,
+                                       .from_file = tly_rules_count(reload->file),
+                                       .from_key = tly_rules_count(reload->key)};
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The limits of three nodes change a hundred times while they are asked: by SIGHUP, by a file that is replaced, written in place, or reached by a
+# link that is turned, and by the key config:limits. No request fails, none sees two revisions, and what cannot be read changes nothing.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$TALLY_E2E/lib.sh"
+need redis-cli python3
+
+turns=${TALLY_RELOADS:-100}
+# As Kubernetes lays out a configmap.
+for name in a b c; do
+    mkdir -p "conf-$name/..0"
+    printf 'limits:\n  - {name: one, rate: 1000000/10s}\n  - {name: two, rate: 1000000/10s}\n' >"conf-$name/..0/tally.yaml"
+    ln -s ..0 "conf-$name/..data"
+    ln -s ..data/tally.yaml "conf-$name/tally.yaml"
+done
+start_node a -f conf-a/tally.yaml
+start_node b -f conf-b/tally.yaml -o join="$(addresses a)"
+start_node c -f conf-c/tally.yaml -o join="$(addresses a)"
+for name in a b c; do wait_until sees "$name" 2; done
+
+nodes=()
+for name in a b c; do nodes+=("$name:${http_port[$name]}:${pid[$name]}:conf-$name"); done
+python reload.py files "$turns" "${nodes[@]}"
+
+# What is broken is named with its place, counted once, and changes nothing; the next good one is taken.
+for name in a b c; do expect "what $name could not read" 0 "$(metric "$name" config_reloads_refused_total)"; done
+before=0
+has_refused() {
+    [ "$(metric a config_reloads_refused_total)" -gt "$before" ]
+}
+printf 'limits:\n  - {name: one, rate: 5 apples}\n' >conf-a/broken
+mv conf-a/broken conf-a/tally.yaml
+wait_until has_refused
+expect_logged a 'reload refused, the limits stay as they are: conf-a/tally.yaml:2:23: .5 apples.; expected units/window'
+expect "the last reload" 0 "$(metric a config_last_reload_successful)"
+expect "limits of a" 2 "$(metric a config_limits_file)"
+expect_like "the doctor" 'config' "$(ctl a doctor || true)"
+rm conf-a/tally.yaml
+expect_logged a 'conf-a/tally.yaml is gone; the limits stay as they are'
+printf 'limits:\n  - {name: one, rate: 5/10s}\n' >conf-a/good
+mv conf-a/good conf-a/tally.yaml
+has_taken() {
+    [ "$(metric a config_limits_file)" = 1 ]
+}
+wait_until has_taken
+expect "the last reload" 1 "$(metric a config_last_reload_successful)"
+
+# A limit of the cluster stands above that of a file, on every node, whoever wrote it.
+nodes=()
+for name in a b c; do nodes+=("$name:${http_port[$name]}:${resp_port[$name]}:"); done
+python reload.py key "$turns" "${nodes[@]}"
+resp b set config:limits 'name: x' >/dev/null
+expect_logged c 'config:limits:1:1: .name.; expected limits alone'
+resp b del config:limits >/dev/null
+is_back() {
+    [ "$(metric c config_limits_key)" = 0 ]
+}
+wait_until is_back
+stop_node a
+start_node a -f conf-a/tally.yaml
+expect "limits of a after a restart" 1 "$(metric a config_limits_file)"
