@@ -27,6 +27,7 @@ struct tly_grpc {
     size_t call_count, spare_count;
     uint64_t last_call_ns;
     bool spoke;        /* anything came */
+    bool is_heard;     /* the client has answered our PING */
     bool is_draining;  /* new calls go elsewhere: the client was told */
     bool is_last_told; /* … and which was the last one */
 };
@@ -247,9 +248,7 @@ static void tell_last(struct tly_grpc *grpc)
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     struct tly_grpc *grpc = context;
-    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && grpc->is_draining &&
-        !grpc->is_last_told)
-        tell_last(grpc);
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) grpc->is_heard = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     struct tly_grpc_call *call = call_of(session, frame->hd.stream_id);
     if (call == NULL) return 0;
@@ -413,6 +412,8 @@ static void say(struct tly_grpc *grpc)
     struct tly_buf *out = tly_client_out(grpc->client);
     const uint8_t *bytes;
     ssize_t n;
+    /* Not from within nghttp2: a call that came behind the client's answer would be run, though it was told that it is not. */
+    if (grpc->is_draining && grpc->is_heard && !grpc->is_last_told) tell_last(grpc);
     while ((n = nghttp2_session_mem_send(grpc->session, &bytes)) > 0)
         tly_buf_put(out, bytes, (size_t)n);
     bool is_over =
@@ -490,6 +491,7 @@ static bool drain(void *state, struct tly_client *client)
     (void)client;
     if (!grpc->spoke || grpc->is_draining) return grpc->is_draining;
     grpc->is_draining = true;
+    grpc->is_heard = false;
     bool told = nghttp2_submit_shutdown_notice(grpc->session) == 0 &&
                 nghttp2_submit_ping(grpc->session, NGHTTP2_FLAG_NONE, NULL) == 0;
     if (told) say(grpc);

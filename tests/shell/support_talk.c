@@ -30,6 +30,7 @@ struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
     talk->requests_before = no_door.stats.requests;
     talk->client.door = &no_door;
     TAILQ_INIT(&no_door.parked);
+    TAILQ_INIT(&no_door.streams);
     talk->client.id = 7;
     (void)snprintf(talk->client.peer, sizeof talk->client.peer, "192.0.2.7:53412");
     tly_buf_init(&talk->client.out, &mem, TLY_OUT_MAX);
@@ -102,6 +103,18 @@ struct tly_slice talk_say_cut(struct talk *talk, struct tly_slice bytes, size_t 
 {
     feed(talk, tly_slice_of(bytes.p, cut));
     feed(talk, tly_slice_of(bytes.p + cut, bytes.n - cut));
+    return answer(talk);
+}
+
+struct tly_slice talk_wake(struct talk *talk)
+{
+    (void)talk->protocol->wake(talk->state, &talk->client, true);
+    return answer(talk);
+}
+
+struct tly_slice talk_drain(struct talk *talk)
+{
+    if (!talk->protocol->drain(talk->state, &talk->client)) talk->client.closing = true;
     return answer(talk);
 }
 

@@ -17,6 +17,9 @@ const char *talk_say(struct talk *talk, const char *text);
 struct tly_slice talk_say_bytes(struct talk *talk, struct tly_slice bytes);
 /* The same bytes in two pieces, or one by one. */
 struct tly_slice talk_say_cut(struct talk *talk, struct tly_slice bytes, size_t cut);
+/* The connection has been silent for its time; the door drains. */
+struct tly_slice talk_wake(struct talk *talk);
+struct tly_slice talk_drain(struct talk *talk);
 /* Bytes given and not used yet. */
 size_t talk_left(const struct talk *talk);
 /* The protocol has ended the connection; what is said after that is not heard. */
