@@ -322,7 +322,7 @@ clean: ## remove build/
 
 SIM_SECONDS ?= 600
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check-mutants soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
+.PHONY: check-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -389,7 +389,7 @@ check-model: ## search the models of the design, and controls that must fail, wi
 	@tools/bootstrap test
 	@tests/model/check all
 
-check-long: check-kills ## check-kills, and check's tests with longer laws (TALLY_LONG=1), and under TSan and clang too
+check-long: check-kills check-guards ## check-kills, and check's tests with longer laws (TALLY_LONG=1), and under TSan and clang too
 	@tools/bootstrap test
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint
@@ -406,6 +406,10 @@ soak: ## check-sim for eight hours
 check-mutants: ## plant each fault that the simulator must find, and say which seed finds it
 	@tools/bootstrap test
 	@CC='$(CC)' MAKE='$(MAKE)' tools/faults sim
+
+check-guards: ## take away each guard that a test must miss: a length's cap, a checksum, a sync, an approval, …
+	@tools/bootstrap test
+	@CC='$(CC)' MAKE='$(MAKE)' tools/faults guards
 
 check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
 	@tools/bootstrap test

@@ -23,8 +23,7 @@ for name in a b c; do nodes+=("$name:${http_port[$name]}:${pid[$name]}:conf-$nam
 python reload.py files "$turns" "${nodes[@]}"
 
 # What is broken is named with its place, counted once, and changes nothing; the next good one is taken.
-for name in a b c; do expect "what $name could not read" 0 "$(metric "$name" config_reloads_refused_total)"; done
-before=0
+before=$(metric a config_reloads_refused_total)
 has_refused() {
     [ "$(metric a config_reloads_refused_total)" -gt "$before" ]
 }
