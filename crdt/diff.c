@@ -59,6 +59,7 @@ const char *tly_why(const struct tly_strategy *strategy, const struct tly_dot *a
     case TLY_LWW: return why_lww(a, b);
     case TLY_EPOCH_MAX: return why_epoch_max(a, b);
     case TLY_EPOCH_SUM: return why_epoch_sum(a, b);
+    case TLY_ESCROW: return "the newest sum of what a life gave, wished or voted is all of it";
     default: return "its strategy says so";
     }
 }

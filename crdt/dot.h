@@ -71,6 +71,7 @@ enum tly_op { TLY_PUT = 0, TLY_REMOVE = 1 };
  *     lww        num[0] deadline, ms since 1970 or 0          bytes: the value
  *     epoch_max  num[0] epoch, num[1] count (i64)
  *     epoch_sum  num[0] window, num[1] epoch, num[2] count (i64), num[3] aux (i64)
+ *     escrow     num[0] window, num[1] epoch, num[2] peer, num[3] units
  */
 struct tly_dot {
     struct tly_version version;

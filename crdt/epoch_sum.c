@@ -27,11 +27,16 @@ static int64_t clamp(wide sum)
     return (int64_t)sum;
 }
 
+bool tly_window_is_good(uint64_t window)
+{
+    uint64_t unit = window - TLY_WINDOW_CALENDAR;
+    bool calendar = window >= TLY_WINDOW_CALENDAR && unit >= 1 && unit <= TLY_CALENDAR_UNITS;
+    return calendar || window <= TLY_WINDOW_MS_MAX;
+}
+
 static enum tly_result check(const struct tly_dot *put)
 {
-    uint64_t window = put->num[TLY_SUM_WINDOW], unit = window - TLY_WINDOW_CALENDAR;
-    bool calendar = window >= TLY_WINDOW_CALENDAR && unit >= 1 && unit <= TLY_CALENDAR_UNITS;
-    return calendar || window <= TLY_WINDOW_MS_MAX ? TLY_OK : TLY_BAD_PAYLOAD;
+    return tly_window_is_good(put->num[TLY_SUM_WINDOW]) ? TLY_OK : TLY_BAD_PAYLOAD;
 }
 
 static bool slots_greater(const struct tly_dot *a, const struct tly_dot *b)
@@ -141,9 +146,8 @@ static bool calendar_expired(uint64_t window, uint64_t epoch, uint64_t now_ms, u
            now_ms - end_ms - ZONES_MS > skew_ms;
 }
 
-static bool expired(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms)
+bool tly_window_expired(uint64_t window, uint64_t epoch, uint64_t now_ms, uint64_t skew_ms)
 {
-    uint64_t window = put->num[TLY_SUM_WINDOW], epoch = put->num[TLY_SUM_EPOCH];
     if (window == 0) return false;
     if (window >= TLY_WINDOW_CALENDAR) return calendar_expired(window, epoch, now_ms, skew_ms);
     /* A window that never comes would else be held for ever. */
@@ -152,6 +156,11 @@ static bool expired(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms
     uint64_t passed = now_ms / window;
     if (epoch > passed || passed - epoch < 3) return false;
     return now_ms - (epoch + 3) * window > skew_ms;
+}
+
+static bool expired(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms)
+{
+    return tly_window_expired(put->num[TLY_SUM_WINDOW], put->num[TLY_SUM_EPOCH], now_ms, skew_ms);
 }
 
 static const struct tly_strategy strategy = {

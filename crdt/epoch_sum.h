@@ -22,4 +22,10 @@ enum { TLY_SUM_WINDOW = 0, TLY_SUM_EPOCH = 1, TLY_SUM_COUNT = 2, TLY_SUM_AUX = 3
 /* a + b, held at the ends of the range: a wrap would open a gate. */
 int64_t tly_clamp_add(int64_t a, int64_t b);
 
+/* Whether a window is one of the lengths above; 0 is. */
+bool tly_window_is_good(uint64_t window);
+
+/* Whether such an epoch of a window that is not 0 is over for good: ES13. */
+bool tly_window_expired(uint64_t window, uint64_t epoch, uint64_t now_ms, uint64_t skew_ms);
+
 #endif

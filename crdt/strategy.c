@@ -1,6 +1,7 @@
 #include "crdt/strategy.h"
 
-static const struct tly_strategy *(*const strategies[])(void) = {tly_lww, tly_epoch_max, tly_epoch_sum};
+static const struct tly_strategy *(*const strategies[])(void) = {tly_lww, tly_epoch_max, tly_epoch_sum,
+                                                                 tly_escrow};
 
 #define STRATEGY_COUNT (sizeof strategies / sizeof strategies[0])
 
@@ -15,6 +16,7 @@ const struct tly_strategy *tly_strategy_by_id(uint64_t id)
     case TLY_LWW: return tly_lww();
     case TLY_EPOCH_MAX: return tly_epoch_max();
     case TLY_EPOCH_SUM: return tly_epoch_sum();
+    case TLY_ESCROW: return tly_escrow();
     default: return NULL;
     }
 }

@@ -57,11 +57,12 @@ struct tly_strategy {
 };
 
 /* The numbers by which wire and disk know the strategies. */
-enum { TLY_LWW = 1, TLY_EPOCH_MAX = 2, TLY_EPOCH_SUM = 3 };
+enum { TLY_LWW = 1, TLY_EPOCH_MAX = 2, TLY_EPOCH_SUM = 3, TLY_ESCROW = 4 };
 
 const struct tly_strategy *tly_lww(void);
 const struct tly_strategy *tly_epoch_max(void);
 const struct tly_strategy *tly_epoch_sum(void);
+const struct tly_strategy *tly_escrow(void);
 
 /* The i-th strategy, or NULL past the end. */
 const struct tly_strategy *tly_strategy_at(size_t i);

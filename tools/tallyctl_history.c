@@ -17,6 +17,7 @@ static const struct form forms[] = {
     {TLY_LWW, {0}},
     {TLY_EPOCH_MAX, {"epoch", "count"}},
     {TLY_EPOCH_SUM, {"window", "epoch", "count", "aux"}},
+    {TLY_ESCROW, {"window", "epoch", "peer", "units"}},
 };
 
 static const struct form *form_of(const struct tly_strategy *strategy)
@@ -211,7 +212,8 @@ bool tly_history_write_read(const struct tly_strategy *strategy, const struct tl
     if (!value->present) return true;
     if (strategy->id == TLY_LWW) *out = new_text(value->bytes);
     if (strategy->id == TLY_EPOCH_MAX) *out = epoch_and_count(value);
-    if (strategy->id == TLY_EPOCH_SUM) *out = json_object_new_int64(value->count);
+    if (strategy->id == TLY_EPOCH_SUM || strategy->id == TLY_ESCROW)
+        *out = json_object_new_int64(value->count);
     return *out != NULL;
 }
 
@@ -232,6 +234,9 @@ void tly_history_describe(const struct tly_strategy *strategy, const struct tly_
         snprintf(text + n, size - (size_t)n, " until %s (%" PRIu64 ")", time, dot->num[0]);
     } else if (strategy->id == TLY_EPOCH_MAX) {
         snprintf(text, size, "put epoch %" PRIu64 " count %" PRId64, dot->num[0], (int64_t)dot->num[1]);
+    } else if (strategy->id == TLY_ESCROW) {
+        snprintf(text, size, "put window %" PRIu64 " epoch %" PRIu64 " peer %" PRIu64 " units %" PRIu64,
+                 dot->num[0], dot->num[1], dot->num[2], dot->num[3]);
     } else {
         snprintf(text, size, "put window %" PRIu64 " epoch %" PRIu64 " count %" PRId64 " aux %" PRId64,
                  dot->num[0], dot->num[1], (int64_t)dot->num[2], (int64_t)dot->num[3]);

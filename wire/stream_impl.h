@@ -127,6 +127,7 @@ static inline const struct layout *layout_of(const struct tly_strategy *strategy
         [TLY_LWW] = {1u << AUX, {AUX}},
         [TLY_EPOCH_MAX] = {1u << EPOCH | 1u << COUNT, {EPOCH, COUNT}},
         [TLY_EPOCH_SUM] = {1u << WINDOW | 1u << EPOCH | 1u << COUNT | 1u << AUX, {WINDOW, EPOCH, COUNT, AUX}},
+        [TLY_ESCROW] = {1u << WINDOW | 1u << EPOCH | 1u << COUNT | 1u << AUX, {WINDOW, EPOCH, COUNT, AUX}},
     };
     return &layouts[strategy->id];
 }

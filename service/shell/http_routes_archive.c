@@ -135,6 +135,7 @@ static const char *const words[][TLY_NUMS_MAX] = {
     [TLY_LWW] = {"deadline_ms"},
     [TLY_EPOCH_MAX] = {"epoch", "count"},
     [TLY_EPOCH_SUM] = {"window", "epoch", "count", "aux"},
+    [TLY_ESCROW] = {"window", "epoch", "peer", "units"},
 };
 
 static void put_payload(struct tly_json *json, const struct tly_strategy *strategy, const struct tly_dot *dot)

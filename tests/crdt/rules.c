@@ -55,12 +55,24 @@ static bool sum_rule(const struct tly_dot *p, const struct tly_dot *q)
     return !tie || (int64_t)p->num[3] > (int64_t)q->num[3];
 }
 
+/* EC1 to EC3, of two PUTs whose versions are in order */
+static bool escrow_rule(const struct tly_dot *p, const struct tly_dot *q)
+{
+    bool tie = p->version.ts == q->version.ts, is_vote = p->num[0] == UINT64_MAX - 1;
+    if (p->version.origin != q->version.origin || p->num[0] != q->num[0]) return false;
+    if (p->num[0] == 0 || p->num[0] == UINT64_MAX) return false;
+    if (is_vote) return !tie || p->num[2] > q->num[2];
+    if (p->num[2] != q->num[2] || p->num[1] < q->num[1]) return false;
+    return !tie || p->num[1] > q->num[1] || p->num[3] > q->num[3];
+}
+
 bool rule_dominates(const struct tly_strategy *strategy, const struct tly_dot *a, const struct tly_dot *b)
 {
     if (same(a, b)) return false;
     if (strategy->id == TLY_LWW) return lww_rule(a, b);
     if (!not_older(a, b) || (a->op == TLY_PUT && b->op == TLY_REMOVE)) return false;
     if (a->op == TLY_REMOVE) return true;
+    if (strategy->id == TLY_ESCROW) return escrow_rule(a, b);
     return strategy->id == TLY_EPOCH_MAX ? max_rule(a, b) : sum_rule(a, b);
 }
 
@@ -197,6 +209,21 @@ static void read_counter(const struct tly_dot *dots, size_t count, const struct 
     if (value->deadline_ms != 0 && value->deadline_ms <= at->now_ms) value->present = false;
 }
 
+/* EC4 */
+static void read_escrow(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                        struct tly_value *value)
+{
+    wide sum = 0;
+    bool is_window = at->window != 0 && at->window < UINT64_MAX - 1;
+    value->epoch = at->epoch;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t *num = dots[i].num;
+        value->present = value->present || dots[i].op == TLY_PUT;
+        if (is_window && num[0] == at->window && num[1] == at->epoch && num[2] != 0) sum += (int64_t)num[3];
+    }
+    value->count = held(sum);
+}
+
 struct tly_value rule_read(const struct tly_strategy *strategy, const struct tly_dot *dots, size_t count,
                            const struct tly_moment *at)
 {
@@ -206,6 +233,8 @@ struct tly_value rule_read(const struct tly_strategy *strategy, const struct tly
         read_lww(dots, count, at, &value);
     else if (strategy->id == TLY_EPOCH_MAX)
         read_max(dots, count, &value);
+    else if (strategy->id == TLY_ESCROW)
+        read_escrow(dots, count, at, &value);
     else if (at->window == 0)
         read_counter(dots, count, at, &value);
     else

@@ -14,9 +14,32 @@ static const uint64_t counts[] = {(uint64_t)INT64_MIN, UINT64_MAX, 0, 1, 7, INT6
 static const uint64_t deadlines[] = {0, 0, 1000, UINT64_MAX};
 static const uint64_t clock_ends[] = {1, UINT64_MAX - 1, UINT64_MAX};
 
+static const uint64_t rights[] = {0, 0, 7, 1000, 1000, (UINT64_C(1) << 63) + 3, UINT64_MAX - 1, UINT64_MAX};
+static const uint64_t units[] = {0, 1, 7, INT64_MAX};
+static const uint64_t stretches[] = {0xffffffff, UINT64_C(0x5555555500000000) + 0xaaaaaaaa, 1, UINT64_MAX - 1,
+                                     UINT64_C(0xfffffffeffffffff)};
+static const uint64_t lives[] = {1, 2, 3, UINT64_MAX};
+
 static uint64_t one_of(struct test_rng *rng, const uint64_t *items, size_t count)
 {
     return items[test_rng_below(rng, count)];
+}
+
+/* Of every kind, as tly_dot_check lets pass. */
+static void sample_rights(struct test_rng *rng, struct tly_dot *dot)
+{
+    dot->num[0] = one_of(rng, rights, COUNT_OF(rights));
+    dot->num[2] = one_of(rng, lives, COUNT_OF(lives));
+    if (dot->num[0] == UINT64_MAX - 1) return;
+    dot->num[1] = one_of(rng, epochs, COUNT_OF(epochs));
+    if (dot->num[0] == 0 || dot->num[0] == UINT64_MAX) {
+        do
+            dot->num[3] = one_of(rng, stretches, COUNT_OF(stretches));
+        while (dot->num[3] >> 32 >= (uint32_t)dot->num[3]);
+    } else {
+        dot->num[3] = one_of(rng, units, COUNT_OF(units));
+    }
+    if (dot->num[0] != 0 && test_rng_chance(rng, 25)) dot->num[2] = 0;
 }
 
 static void sample_payload(struct test_rng *rng, const struct tly_strategy *strategy, struct tly_dot *dot)
@@ -27,6 +50,8 @@ static void sample_payload(struct test_rng *rng, const struct tly_strategy *stra
     } else if (strategy->id == TLY_EPOCH_MAX) {
         dot->num[0] = one_of(rng, epochs, COUNT_OF(epochs));
         dot->num[1] = one_of(rng, counts, COUNT_OF(counts));
+    } else if (strategy->id == TLY_ESCROW) {
+        sample_rights(rng, dot);
     } else {
         dot->num[0] = one_of(rng, windows, COUNT_OF(windows));
         dot->num[1] = one_of(rng, epochs, COUNT_OF(epochs));

@@ -8,7 +8,7 @@
 #include "crdt/strategy.h"
 #include "tests/support/rng.h"
 
-#define SAMPLE_STRATEGIES 3
+#define SAMPLE_STRATEGIES 4
 
 /* Any dot that passes tly_dot_check, those of a fault or an attacker included: one version may carry two payloads. */
 struct tly_dot sample_dot(struct test_rng *rng, const struct tly_strategy *strategy);

@@ -3,6 +3,7 @@
  * included, and random sets.
  */
 #include "crdt/epoch_sum.h"
+#include "crdt/escrow.h"
 #include "tests/crdt/law.h"
 #include "tests/crdt/rules.h"
 #include "tests/crdt/world.h"
@@ -38,6 +39,28 @@ static const uint64_t auxes[] = {0, UINT64_MAX, MAX64};
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* Moves, wishes, standing gifts, what is taken over, votes: each beside one that differs in one word. */
+static const uint64_t rights_payloads[][TLY_NUMS_MAX] = {
+    {WINDOW, 0, 1, 5},
+    {WINDOW, 0, 1, MAX64},
+    {WINDOW, 1, 1, 0},
+    {WINDOW, 1, UINT64_MAX, 5},
+    {WINDOW, UINT64_MAX, 1, 5},
+    {WINDOW, 0, 0, 5},
+    {WINDOW, 1, 0, 4},
+    {WINDOW, 1, 0, 7},
+    {TLY_WINDOW_CALENDAR + 1, 1, 1, 5},
+    {TLY_WINDOW_CALENDAR + 1, 0, 1, 6},
+    {TLY_RIGHTS_STANDING, 0, 1, 0xffffffff},
+    {TLY_RIGHTS_STANDING, 1, 1, 0xffffffff},
+    {TLY_RIGHTS_STANDING, UINT64_MAX, UINT64_MAX, 1},
+    {TLY_RIGHTS_TAKEN, 0, 0, 0xffffffff},
+    {TLY_RIGHTS_TAKEN, 1, 1, 1},
+    {TLY_RIGHTS_VOTE, 0, 1, 0},
+    {TLY_RIGHTS_VOTE, 0, 2, 0},
+    {TLY_RIGHTS_VOTE, 0, UINT64_MAX, 0},
+};
+
 static size_t add_payloads(const struct tly_strategy *strategy, uint64_t ts, uint64_t origin, size_t n)
 {
     if (strategy->id == TLY_LWW)
@@ -48,6 +71,9 @@ static size_t add_payloads(const struct tly_strategy *strategy, uint64_t ts, uin
     else if (strategy->id == TLY_EPOCH_MAX)
         for (size_t i = 0; i < COUNT_OF(epochs) * COUNT_OF(counts); i++)
             universe[n++] = put_of(ts, origin, epochs[i % 3], counts[i / 3]);
+    else if (strategy->id == TLY_ESCROW)
+        for (size_t i = 0; i < COUNT_OF(rights_payloads); i++)
+            universe[n++] = shard_of(ts, origin, rights_payloads[i]);
     else
         for (size_t i = 0; i < 3 * 3 * 3 * 3; i++) {
             uint64_t num[] = {windows[i % 3], epochs[i / 3 % 3], counts[i / 9 % 3 + 2], auxes[i / 27]};
@@ -160,6 +186,21 @@ static void epoch_max_orders_as_written(void **state)
 static void epoch_sum_orders_as_written(void **state)
 {
     claim_as_written(2, "ES1 ES2 ES3");
+}
+
+/* Laws EC1, EC2, EC3 */
+static void escrow_orders_as_written(void **state)
+{
+    claim_as_written(3, "EC1 EC2 EC3");
+    size_t n = make_universe(tly_escrow()), standing = 0;
+    for (size_t i = 0; i < n * n; i++) {
+        const struct tly_dot *a = &universe[i / n], *b = &universe[i % n];
+        if (a->op == TLY_REMOVE || b->op == TLY_REMOVE) continue;
+        claim(a->version.origin == b->version.origin || !order[i / n][i % n]);
+        claim(!tly_rights_is_standing(b) || !order[i / n][i % n]);
+        standing += tly_rights_is_standing(b);
+    }
+    claim(standing > 0);
 }
 
 /* Law ES3: shards of two lives in a window never touch. */
@@ -315,6 +356,12 @@ static void epoch_sum_reads_as_written_in_any_order(void **state)
     claim_reads(2, "ES5 ES6 ES7 ES11");
 }
 
+/* Law EC4 */
+static void escrow_reads_as_written(void **state)
+{
+    claim_reads(3, "EC4");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,12 +371,14 @@ int main(void)
         cmocka_unit_test(lww_orders_as_written),
         cmocka_unit_test(epoch_max_orders_as_written),
         cmocka_unit_test(epoch_sum_orders_as_written),
+        cmocka_unit_test(escrow_orders_as_written),
         cmocka_unit_test(shards_of_two_lives_stand_side_by_side),
         cmocka_unit_test(join_is_associative_commutative_and_idempotent),
         cmocka_unit_test(join_leaves_the_maximal_dots_ascending),
         cmocka_unit_test(lww_reads_as_written),
         cmocka_unit_test(epoch_max_reads_as_written),
         cmocka_unit_test(epoch_sum_reads_as_written_in_any_order),
+        cmocka_unit_test(escrow_reads_as_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

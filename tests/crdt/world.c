@@ -10,13 +10,13 @@
 
 #define KEYS (SAMPLE_STRATEGIES * WORLD_KEYS)
 
-static const char *const keys[KEYS] = {"l:a", "m:a", "s:a", "l:b", "m:b", "s:b"};
+static const char *const keys[KEYS] = {"l:a", "m:a", "s:a", "e:a", "l:b", "m:b", "s:b", "e:b"};
 
 /* ---- keys and maps ---- */
 
 struct tly_registry *world_registry(const struct tly_mem *mem)
 {
-    static const char *const prefixes[] = {"l:", "m:", "s:"};
+    static const char *const prefixes[] = {"l:", "m:", "s:", "e:"};
     struct tly_registry *registry = tly_registry_new(mem);
     for (size_t i = 0; i < SAMPLE_STRATEGIES; i++) {
         struct tly_registry *next = NULL;
