@@ -185,6 +185,22 @@ static size_t pass_on(struct tly_piece *pieces, size_t count, const struct fact 
     return count;
 }
 
+/* Neighbours of one holder are one piece, as of the later fact: else a line that is shared out again and again falls to dust. */
+static size_t merge(struct tly_piece *pieces, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 1; i < count; i++) {
+        struct tly_piece *last = &pieces[kept];
+        if (pieces[i].life != last->life) {
+            pieces[++kept] = pieces[i];
+            continue;
+        }
+        last->stretch.end = pieces[i].stretch.end;
+        if (pieces[i].since_ms > last->since_ms) last->since_ms = pieces[i].since_ms;
+    }
+    return count > 0 ? kept + 1 : 0;
+}
+
 size_t tly_line_read(const struct tly_dot *dots, size_t count, uint64_t start_ms,
                      struct tly_piece pieces[TLY_LINE_PIECES_MAX])
 {
@@ -194,7 +210,7 @@ size_t tly_line_read(const struct tly_dot *dots, size_t count, uint64_t start_ms
     for (size_t i = 0; i < count && n > 0; i++) {
         if (!tly_rights_is_standing(&dots[i]) || dots[i].num[TLY_RIGHTS_EPOCH] > start_ms) continue;
         struct fact fact = fact_of(&dots[i]);
-        n = pass_on(pieces, n, &fact);
+        n = merge(pieces, pass_on(pieces, n, &fact));
     }
     return n;
 }

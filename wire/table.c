@@ -22,12 +22,22 @@ bool tly_table_from_word(uint64_t word, struct tly_prefix *prefix)
 
 /* ---- tables ---- */
 
+bool tly_table_is_implied(const struct tly_prefix *prefix)
+{
+    return prefix->strategy != NULL && prefix->strategy->id == TLY_ESCROW;
+}
+
 void tly_table_put(struct tly_buf *out, const struct tly_registry *registry)
 {
-    size_t count = tly_registry_count(registry);
-    tly_put_array(out, 2 * count);
+    size_t count = tly_registry_count(registry), said = 0;
     for (size_t i = 0; i < count; i++) {
         struct tly_prefix prefix = tly_registry_at(registry, i);
+        said += !tly_table_is_implied(&prefix);
+    }
+    tly_put_array(out, 2 * said);
+    for (size_t i = 0; i < count; i++) {
+        struct tly_prefix prefix = tly_registry_at(registry, i);
+        if (tly_table_is_implied(&prefix)) continue;
         tly_put_bytes(out, prefix.prefix);
         tly_put_uint(out, tly_table_word(&prefix));
     }

@@ -35,6 +35,11 @@ uint64_t tly_table_word(const struct tly_prefix *prefix);
 bool tly_table_from_word(uint64_t word, struct tly_prefix *prefix) TLY_MUST_CHECK;
 
 void tly_table_put(struct tly_buf *out, const struct tly_registry *registry);
+/*
+ * Whether a table need not name it. That of rights is the same on all nodes that know it, and one that does not would refuse who names it,
+ * also where no limit is hard.
+ */
+bool tly_table_is_implied(const struct tly_prefix *prefix);
 /* Checks that they ascend and passes over them; a malformed table fails the cursor. */
 struct tly_prefixes tly_table_get(struct tly_cursor *cursor);
 

@@ -59,12 +59,15 @@ static inline void resolve(struct tly_engine *e, const struct tly_check *check,
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
     if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
+    /* Whoever is asked to give must know the limit too. */
+    if (asked->rule == NULL && asked->ask.rate->mode == TLY_HARD) asked->result = TLY_BAD_RULE;
     if (asked->ask.rate->mode == TLY_CAPPED && !e->cluster_now.joined) tly_standing_look(e);
     asked->ask.hits = check->hits;
     asked->ask.charging = check->charging;
     asked->ask.now_ns = e->cluster_ns;
     asked->ask.heat = e->heat;
     asked->ask.cluster = &e->cluster_now;
+    asked->ask.rights = NULL;
 }
 
 static inline void seek(const struct tly_engine *e, struct asked *asked)
@@ -72,29 +75,36 @@ static inline void seek(const struct tly_engine *e, struct asked *asked)
     if (asked->result == TLY_OK) tly_seek_to(e->map, asked->ask.seek.key, &asked->ask.seek);
 }
 
+static inline enum tly_result check_one(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                        struct tly_verdict *verdict)
+{
+    if (ask->rate->mode == TLY_HARD) return tly_escrow_check(e, ask, verdict);
+    return tly_limit_check(e->map, ask, &e->span, verdict);
+}
+
 static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limit_ask *ask,
                                      struct tly_verdict *verdict)
 {
-    if (e->memory_max == 0) return tly_limit_check(e->map, ask, &e->span, verdict);
+    if (e->memory_max == 0) return check_one(e, ask, verdict);
     enum tly_result result;
     tly_room_for(e, ROOM_NEW_KEY);
     do
-        result = tly_limit_check(e->map, ask, &e->span, verdict);
+        result = check_one(e, ask, verdict);
     while (tly_room_retry(e, ask->seek.key, &result));
     tly_room_for(e, ROOM_FOR_ALL);
     return result;
 }
 
-/* What cannot be counted cannot be limited: on_full decides. */
+/* What cannot be counted cannot be limited: on_full decides, save of a hard limit, which nothing passes. */
 static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool shadow,
                         struct tly_verdict *verdict)
 {
-    bool refuses = e->on_full == TLY_ON_FULL_REFUSE && !shadow;
+    bool would = e->on_full == TLY_ON_FULL_REFUSE || rate->mode == TLY_HARD, refuses = would && !shadow;
     *verdict = (struct tly_verdict){
         .full = true,
         .reason = TLY_REASON_MEMORY,
         .mode = rate->mode,
-        .shadow = shadow && e->on_full == TLY_ON_FULL_REFUSE,
+        .shadow = shadow && would,
         .code = refuses ? TLY_CODE_OVER : TLY_CODE_OK,
         .limit = rate->limit,
         .remaining = refuses ? 0 : rate->limit,

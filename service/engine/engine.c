@@ -158,6 +158,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_names_free(e->names);
     tly_rules_free(e->rules);
     tly_heat_free(e->heat);
+    tly_escrow_fini(e);
     tly_ormap_free(e->map);
     tly_mem_free(&e->mem, e->examiner, sizeof *e->examiner);
     tly_registry_free(e->registry);
@@ -254,6 +255,7 @@ void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
     tly_rules_free(e->rules);
     e->rules = rules;
     memset(e->recent, 0, sizeof e->recent);
+    tly_escrow_use_rules(e);
 }
 
 const struct tly_rules *tly_engine_rules(const struct tly_engine *e)
@@ -344,6 +346,7 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
     tly_life_judge(e);
     tly_time_judge(e);
     tly_watch_tick(e);
+    tly_escrow_step(e);
     tly_acks_step(e);
     tly_standing_step(e, event->kind == TLY_TICK || event->kind == TLY_CLOSED);
     if (event->kind == TLY_TICK) tly_swim_next(e);
@@ -356,7 +359,7 @@ uint64_t tly_engine_deadline(const struct tly_engine *e)
     const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e), tly_swim_deadline(e),
                             tly_room_deadline(e),   tly_watch_deadline(e), tly_forget_deadline(e),
                             tly_repair_deadline(e), tly_snap_deadline(e),  tly_acks_deadline(e),
-                            tly_life_deadline(e)};
+                            tly_life_deadline(e),   tly_escrow_deadline(e)};
     uint64_t at = e->greets_anew ? 0 : TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

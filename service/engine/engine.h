@@ -217,6 +217,7 @@ struct tly_verdict;
     X(JOINING, "joining")     /* this node does not know yet what the others know */          \
     X(SHARE, "share")         /* members cannot be reached: only the others' part is there */ \
     X(PARTITION, "partition") /* members cannot be reached: nothing is admitted */            \
+    X(RIGHTS, "rights")       /* hard: what this node holds the rights to */                  \
     X(MEMORY, "memory_full")  /* the key is new and memory_max is reached */
 
 enum tly_reason {
@@ -245,6 +246,7 @@ struct tly_verdict {
     uint64_t own;       /* of used, what this node counted in this window */
     uint64_t ahead;     /* units that others have probably counted beyond used */
     uint64_t unheard;   /* of own, what not every member is known to have heard of */
+    uint64_t held;      /* hard: units of this window that this node holds the rights to, used ones included */
     uint64_t limit;     /* units; for a token bucket its burst */
     uint64_t remaining; /* never negative */
     uint64_t reset_ms;  /* until the count is back to nothing if nobody comes */
@@ -468,6 +470,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(dots_refused, "Received dots of settled lives, refused")                             \
     X(dots_ended, "Dots dropped because their deadline is past and known everywhere")      \
     X(removes_forgotten, "REMOVEs forgotten")                                              \
+    X(rights_given, "Units of hard limits whose rights were given to other nodes")         \
     X(lives_settled, "Lives settled")                                                      \
     X(lives_dropped, "Settled lives of which nothing is left")                             \
     X(members_forgotten, "Members declared forgotten here")                                \

@@ -18,6 +18,7 @@
  *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
  *     life.c      which life this node speaks as      standing.c  where it stands among the members, for limits
  *     prefixes.c  the table of prefixes
+ *     line.c      who holds the rights of hard limits escrow.c    those of one window: checks, wishes, gifts
  *
  *     a connection's states
  *
@@ -32,6 +33,7 @@
 #include "service/engine/budget.h"
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
+#include "service/engine/escrow.h"
 #include "service/engine/follower.h"
 #include "service/engine/lane.h"
 #include "service/engine/limit.h"
@@ -514,6 +516,7 @@ struct tly_engine {
     uint32_t names_max;                 /* the least that any peer holds */
     uint32_t table;                     /* what this node holds of each stream that it reads */
     struct tly_heat *heat;              /* keys near their limits */
+    struct escrow escrow;
     struct tly_cluster_now cluster_now; /* as of the last tick */
     uint64_t heard;                     /* by every member, of this life; if heard_known */
     bool heard_known;
@@ -853,6 +856,9 @@ void tly_lives_step(struct tly_engine *e);
 bool tly_image_holds(const struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */
 bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version);
+/* Whether a life that ended was this node's; and whether all that were are settled. */
+bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin);
+bool tly_lives_former_are_settled(struct tly_engine *e);
 /* Names to an install which lives were this node's. */
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
 

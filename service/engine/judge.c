@@ -65,6 +65,7 @@ void tly_judge_room(const struct tly_limit_ask *ask, uint64_t room, bool is_new,
 uint64_t tly_judge_bound(const struct tly_rate *rate, const struct tly_cluster_now *cluster, uint64_t limit,
                          uint64_t measured)
 {
+    if (rate->mode == TLY_HARD) return 0;
     if (rate->mode == TLY_CAPPED) {
         if (cluster->lost > 0 && rate->on_partition == TLY_PARTITION_OPEN) return TLY_BOUND_NONE;
         return times(cluster->members - 1 + cluster->ended, rate->cap, TLY_BOUND_NONE - 1);

@@ -200,6 +200,7 @@ static enum tly_result check_window(struct tly_ormap *map, const struct tly_limi
                              look.sliding ? units_of(tally.previous) : 0};
     look.used = window_used(&look.w);
     look.room = left_of(rate->limit, look.used);
+    if (ask->rights != NULL && *ask->rights < look.room) look.room = *ask->rights;
     if (ask->charging == TLY_GIVE_BACK) return give_back(map, ask, span, &tally, look, verdict);
     if (tly_judge_wants(ask, look.used, rate->limit)) {
         struct tly_heat_ask about = {map,

@@ -36,6 +36,7 @@ struct tly_limit_ask {
     uint64_t now_ns;
     struct tly_heat *heat; /* NULL: nothing is projected, and a cap is not kept */
     const struct tly_cluster_now *cluster;
+    const uint64_t *rights; /* hard: what this node may still count; NULL: what the limit leaves */
 };
 
 /*

@@ -227,14 +227,28 @@ enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ende
     return result == TLY_OK && has_ended ? tly_lives_close(e, old, tly_slice_text(e->name)) : result;
 }
 
+bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin)
+{
+    struct word word;
+    return word_get(e, origin, &word) && tly_slice_equal(word.node, tly_slice_text(e->name));
+}
+
+bool tly_lives_former_are_settled(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->forget.closed_count; i++) {
+        uint64_t origin = e->forget.closed[i].origin;
+        bool is_settled = tly_ormap_mark(e->map, origin) == UINT64_MAX;
+        if (!is_settled && tly_lives_was_ours(e, origin)) return false;
+    }
+    return true;
+}
+
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
 {
     enum tly_result result = TLY_OK;
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
-        struct word word;
         uint64_t origin = e->forget.closed[i].origin;
-        bool ours = word_get(e, origin, &word) && tly_slice_equal(word.node, tly_slice_text(e->name));
-        if (ours) result = tly_install_former(install, origin);
+        if (tly_lives_was_ours(e, origin)) result = tly_install_former(install, origin);
     }
     return result;
 }

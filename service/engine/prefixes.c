@@ -23,6 +23,7 @@ static const struct {
     {"", TLY_EPOCH_SUM},    {"rl:", TLY_EPOCH_SUM}, {"ctr:", TLY_EPOCH_SUM},
     {"em:", TLY_EPOCH_MAX}, {"kv:", TLY_LWW},       {"config:", TLY_LWW},
     {"policy:", TLY_LWW},   {"worker:", TLY_LWW},   {"sys:", TLY_LWW},
+    {TLY_RIGHTS_PREFIX, TLY_ESCROW},
 };
 
 static bool is_first(struct tly_slice prefix)
@@ -200,7 +201,8 @@ static enum tly_result draft_register(struct draft *draft, const struct tly_pref
 {
     const struct tly_registry *table = draft_table(draft);
     struct tly_prefix known = {0}, row = {wish->prefix, tly_strategy_by_name(wish->strategy), 0};
-    if (row.strategy == NULL) return TLY_NO_SUCH_STRATEGY;
+    /* Rights are under the prefix that all nodes know them by, and no other. */
+    if (row.strategy == NULL || tly_table_is_implied(&row)) return TLY_NO_SUCH_STRATEGY;
     bool is_known = tly_registry_get(table, wish->prefix, &known);
     if (is_known && known.strategy == row.strategy) return TLY_OK;
     if (is_known && known.strategy != NULL) return TLY_PREFIX_TAKEN;
@@ -443,6 +445,7 @@ bool tly_prefixes_differ(const struct tly_engine *e, struct tly_prefixes theirs,
     for (size_t i = 0; i < tly_registry_count(e->registry); i++) {
         struct tly_prefix ours = tly_registry_at(e->registry, i), home = {0};
         uint64_t word = 0;
+        if (tly_table_is_implied(&ours)) continue;
         bool is_known = their_row(theirs, ours.prefix, &word);
         (void)their_home(theirs, ours.prefix, &home);
         if (agree(&ours, word, is_known, home.strategy)) continue;

@@ -65,6 +65,9 @@ static void put_obstacle(struct text *text, const struct tly_verdict *verdict)
     case TLY_REASON_CAPPED:
         put_term(text, ", ", verdict->unheard, " of them not heard of by every member");
         break;
+    case TLY_REASON_RIGHTS:
+        put_term(text, ", of which this node holds the rights to ", verdict->held, "");
+        break;
     case TLY_REASON_JOINING: put(text, ", this node is still joining"); break;
     case TLY_REASON_SHARE: put(text, ", members cannot be reached: only the share of those that can"); break;
     case TLY_REASON_PARTITION: put(text, ", members cannot be reached: closed"); break;

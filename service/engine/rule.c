@@ -78,7 +78,7 @@ enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate)
 
 /* ---- modes ---- */
 
-static const char *const modes[] = {[TLY_OPTIMISTIC] = "optimistic", [TLY_CAPPED] = "capped"};
+static const char *const modes[] = {[TLY_OPTIMISTIC] = "optimistic", [TLY_CAPPED] = "capped", [TLY_HARD] = "hard"};
 
 static const char *const partitions[] = {
     [TLY_PARTITION_OPEN] = "open",
@@ -99,6 +99,12 @@ enum tly_result tly_mode_parse(struct tly_slice text, struct tly_rate *rate)
         rate->mode = TLY_OPTIMISTIC;
         rate->cap = 0;
         rate->on_partition = TLY_PARTITION_OPEN;
+        return TLY_OK;
+    }
+    if (tly_slice_equal(text, tly_slice_text(modes[TLY_HARD]))) {
+        rate->mode = TLY_HARD;
+        rate->cap = 0;
+        rate->on_partition = TLY_PARTITION_CLOSED;
         return TLY_OK;
     }
     if (!tly_slice_begins(text, capped)) return TLY_BAD_RULE;
@@ -128,9 +134,12 @@ const char *tly_on_partition_name(enum tly_on_partition on_partition)
                                                                            : "unknown";
 }
 
-/* The share of a cap would be nobody's bound. */
+/* The share of a cap would be nobody's bound; and rights are exact only where what is used does not come back by and by. */
 static bool mode_is_good(const struct tly_rate *rate)
 {
+    if (rate->mode == TLY_HARD)
+        return rate->cap == 0 && rate->algorithm == TLY_FIXED_WINDOW &&
+               rate->on_partition == TLY_PARTITION_CLOSED;
     if (rate->mode == TLY_OPTIMISTIC) return rate->cap == 0 && rate->on_partition <= TLY_PARTITION_CLOSED;
     return rate->mode == TLY_CAPPED && rate->cap > 0 && rate->cap <= TLY_LIMIT_MAX &&
            (rate->on_partition == TLY_PARTITION_CLOSED || rate->on_partition == TLY_PARTITION_OPEN);
@@ -307,6 +316,31 @@ enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field
     }
     *n = key.n;
     return key.n <= TLY_KEY_BYTES_MAX ? TLY_OK : TLY_BAD_KEY;
+}
+
+/* A part as it was before it was escaped; false: too long. */
+static bool take_part(struct tly_slice part, char *out, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < part.n; i++, n++) {
+        bool is_escaped = part.p[i] == '%' && part.n - i >= 3;
+        if (n + 1 >= size) return false;
+        out[n] = (char)(!is_escaped ? part.p[i] : part.p[i + 1] == '3' ? ':' : '%');
+        if (is_escaped) i += 2;
+    }
+    out[n] = '\0';
+    return true;
+}
+
+const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key)
+{
+    struct tly_slice begin = tly_slice_text("rl:n:");
+    char name[TLY_RULE_NAME_BYTES_MAX + 1];
+    if (!tly_slice_begins(key, begin)) return NULL;
+    struct tly_slice part = tly_slice_of(key.p + begin.n, key.n - begin.n);
+    const uint8_t *end = part.n > 0 ? memchr(part.p, ':', part.n) : NULL;
+    if (end != NULL) part.n = (size_t)(end - part.p);
+    return take_part(part, name, sizeof name) ? tly_rules_find(rules, tly_slice_text(name)) : NULL;
 }
 
 enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)

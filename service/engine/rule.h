@@ -25,9 +25,10 @@ const char *tly_algorithm_names(void);
 
 /*
  * How hard over several nodes.  optimistic: on what this node knows of the others, carried forward at their rates.  capped: besides,
- * what this node admitted and not every member has heard of stays below `cap`.
+ * what this node admitted and not every member has heard of stays below `cap`.  hard: a node counts only what it holds the rights to
+ * (escrow.h), so the limit is never passed.
  */
-enum tly_mode { TLY_OPTIMISTIC, TLY_CAPPED };
+enum tly_mode { TLY_OPTIMISTIC, TLY_CAPPED, TLY_HARD };
 
 /*
  * What becomes of it when members cannot be reached. open: it goes on; share: with the part of the limit that the reachable members
@@ -46,7 +47,7 @@ struct tly_rate {
     uint64_t cap; /* capped: at least 1; otherwise 0 */
 };
 
-/* "optimistic" or "capped: N"; sets mode, cap, and on_partition to what it is by default. */
+/* "optimistic", "capped: N" or "hard"; sets mode, cap, and on_partition to what it is by default. */
 enum tly_result tly_mode_parse(struct tly_slice text, struct tly_rate *rate) TLY_MUST_CHECK;
 const char *tly_mode_name(enum tly_mode mode);
 bool tly_on_partition_parse(struct tly_slice text, enum tly_on_partition *on_partition);
@@ -84,6 +85,8 @@ enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *ru
 const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name);
 size_t tly_rules_count(const struct tly_rules *rules);
 const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i);
+/* The rule under which a key counts that tly_rule_key wrote; NULL: there is none. */
+const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key);
 
 /*
  * The key under which a limit counts, in `out` of TLY_KEY_BYTES_MAX bytes:

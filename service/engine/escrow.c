@@ -1,0 +1,370 @@
+/*
+ * One window of one key.  What this node may still count is
+ *
+ *     its share of the line  +  what came  -  what it gave away  -  what it counted
+ *
+ * and each term is its own word or a gift that was given before it came.  Who has used half of what it holds, or had to refuse,
+ * says what it would like to hold; every other member gives part of what it has left, in the measure of that.
+ */
+#include "service/engine/impl.h"
+
+#define HOLDERS_MAX 64
+/* A wish that could not be met is looked at again after so long; one of which a part was, when that was heard. */
+#define AGAIN_NS (100 * NS_PER_MS)
+#define HEARD_NS (20 * NS_PER_MS)
+/* Keys whose wishes are known at once. */
+#define WANTS_MAX 4096
+
+__extension__ typedef unsigned __int128 wide;
+
+/* What somebody holds of one epoch. */
+struct holder {
+    uint64_t life;
+    uint64_t rights, spent, left, wish;
+};
+
+/* One epoch of one key. */
+struct slip {
+    struct tly_slice key; /* of the limit */
+    const struct tly_rate *rate;
+    struct tly_moment at;
+    uint64_t start_ms;
+};
+
+static struct slip slip_of(const struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate)
+{
+    uint64_t now_ms = e->cluster_ns / NS_PER_MS, epoch = now_ms / rate->window_ms;
+    struct tly_moment at = {.now_ms = now_ms, .window = rate->window_ms, .epoch = epoch};
+    return (struct slip){key, rate, at, epoch * rate->window_ms};
+}
+
+static bool rights_key(struct tly_slice limit, uint8_t out[TLY_KEY_BYTES_MAX], struct tly_slice *key)
+{
+    const size_t cut = strlen("rl:");
+    if (limit.n - cut > TLY_KEY_BYTES_MAX - TLY_RIGHTS_PREFIX_BYTES) return false;
+    memcpy(out, TLY_RIGHTS_PREFIX, TLY_RIGHTS_PREFIX_BYTES);
+    memcpy(out + TLY_RIGHTS_PREFIX_BYTES, limit.p + cut, limit.n - cut);
+    *key = tly_slice_of(out, TLY_RIGHTS_PREFIX_BYTES + limit.n - cut);
+    return true;
+}
+
+/* The dots about a key; none, if it is not here. */
+static const struct tly_dot *dots_of(struct tly_engine *e, struct tly_slice key, size_t *count)
+{
+    const struct tly_entry *entry = tly_ormap_find(e->map, key);
+    *count = 0;
+    return entry != NULL ? tly_entry_dots(e->map, entry, count) : NULL;
+}
+
+/* ---- what one holds ---- */
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_t count, struct holder *holder)
+{
+    struct tly_moved moved = tly_rights_moved(dots, count, &slip->at, holder->life);
+    holder->rights = minus(holder->rights + moved.in, moved.out);
+    holder->wish = moved.wish;
+}
+
+/* What this life counted; false: it has counted in a later epoch, and no longer knows. */
+static bool own_spent(struct tly_engine *e, const struct slip *slip, uint64_t *spent)
+{
+    const struct tly_entry *entry = tly_ormap_find(e->map, slip->key);
+    struct tly_dot own;
+    *spent = 0;
+    if (entry == NULL || !tly_ormap_own(e->map, entry, slip->at.window, &own)) return true;
+    if (own.num[1] == slip->at.epoch && (int64_t)own.num[2] > 0) *spent = own.num[2];
+    return own.num[1] <= slip->at.epoch;
+}
+
+static void look_at_self(struct tly_engine *e, const struct slip *slip, struct holder *self)
+{
+    uint8_t buffer[TLY_KEY_BYTES_MAX];
+    struct tly_slice key;
+    size_t count;
+    *self = (struct holder){.life = tly_ormap_origin(e->map)};
+    if (!tly_line_is_fit(e) || !rights_key(slip->key, buffer, &key)) return;
+    self->rights = tly_line_share(e, slip->start_ms, self->life, slip->rate->limit);
+    const struct tly_dot *dots = dots_of(e, key, &count);
+    put_moved(slip, dots, count, self);
+    if (!own_spent(e, slip, &self->spent)) self->rights = 0;
+    self->left = minus(self->rights, self->spent);
+}
+
+/* ---- wishes ---- */
+
+static bool put_word(struct tly_engine *e, const struct slip *slip, uint64_t peer, uint64_t units)
+{
+    uint8_t buffer[TLY_KEY_BYTES_MAX];
+    struct tly_slice key;
+    struct tly_dot dot = {.op = TLY_PUT, .num = {slip->at.window, slip->at.epoch, peer, units}};
+    if (!rights_key(slip->key, buffer, &key) || tly_ormap_put(e->map, key, &dot) != TLY_OK) return false;
+    tly_flush_soon(e, true);
+    return true;
+}
+
+/* Ahead of need: once half is used, or something had to be refused; and not again before the last wish was met. */
+static void wish(struct tly_engine *e, const struct slip *slip, const struct holder *self,
+                 const struct tly_verdict *verdict, uint32_t hits)
+{
+    uint64_t limit = slip->rate->limit;
+    bool refused = verdict->code == TLY_CODE_OVER, half = self->left <= self->rights / 2;
+    if (hits == 0 || hits > limit || !(refused || half)) return;
+    if (self->wish > self->rights || verdict->used >= limit || e->cluster_now.members < 2) return;
+    uint64_t more = self->spent > hits ? self->spent : hits;
+    uint64_t wanted = more > limit - self->rights ? limit : self->rights + more;
+    if (self->rights < limit) (void)put_word(e, slip, 0, wanted);
+}
+
+/* ---- checks ---- */
+
+static void tell(const struct slip *slip, const struct holder *self, const struct tly_limit_ask *ask,
+                 struct tly_verdict *verdict)
+{
+    uint64_t left_ms = slip->start_ms + slip->at.window - slip->at.now_ms;
+    verdict->is_judged = true;
+    verdict->own = self->spent;
+    verdict->held = self->rights;
+    verdict->ahead = verdict->unheard = 0;
+    if (verdict->code != TLY_CODE_OVER || ask->hits > minus(slip->rate->limit, verdict->used)) return;
+    verdict->reason = TLY_REASON_RIGHTS;
+    verdict->retry_after_ms = left_ms < AGAIN_NS / NS_PER_MS ? left_ms : AGAIN_NS / NS_PER_MS;
+}
+
+enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                 struct tly_verdict *verdict)
+{
+    struct slip slip = slip_of(e, ask->seek.key, ask->rate);
+    struct tly_limit_ask held = *ask;
+    struct holder self;
+    look_at_self(e, &slip, &self);
+    held.heat = NULL;
+    held.rights = &self.left;
+    enum tly_result result = tly_limit_check(e->map, &held, &e->span, verdict);
+    if (result != TLY_OK) return result;
+    if (ask->charging != TLY_CHARGE_ADMITTED) {
+        look_at_self(e, &slip, &self);
+    } else if (verdict->code == TLY_CODE_OK) {
+        self.spent += ask->hits;
+        self.left -= ask->hits;
+    }
+    tell(&slip, &self, ask, verdict);
+    wish(e, &slip, &self, verdict, ask->hits);
+    return TLY_OK;
+}
+
+/* ---- giving ---- */
+
+struct table {
+    struct holder holder[HOLDERS_MAX]; /* this node first */
+    size_t count;
+};
+
+static void add_holder(struct table *table, uint64_t life)
+{
+    if (table->count < HOLDERS_MAX) table->holder[table->count++] = (struct holder){.life = life};
+}
+
+static void put_spent(struct tly_engine *e, const struct slip *slip, struct table *table)
+{
+    size_t count;
+    const struct tly_dot *dots = dots_of(e, slip->key, &count);
+    for (size_t i = 0; i < count; i++)
+        for (size_t h = 1; h < table->count; h++) {
+            struct holder *holder = &table->holder[h];
+            bool counts = dots[i].op == TLY_PUT && dots[i].version.origin == holder->life &&
+                          dots[i].num[0] == slip->at.window && dots[i].num[1] == slip->at.epoch;
+            if (counts && (int64_t)dots[i].num[2] > 0) holder->spent = dots[i].num[2];
+        }
+}
+
+/* Those who can be reached, this node first: what each holds, as far as is known here. */
+static void look_at_all(struct tly_engine *e, const struct slip *slip, struct table *table)
+{
+    uint8_t buffer[TLY_KEY_BYTES_MAX];
+    struct tly_slice key;
+    size_t count;
+    table->count = 1;
+    look_at_self(e, slip, &table->holder[0]);
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (peer->origin != 0 && (peer->conn != NULL || tly_member_is_reachable(e, peer)))
+            add_holder(table, peer->origin);
+    }
+    for (size_t h = 1; h < table->count; h++)
+        table->holder[h].rights =
+            tly_line_share(e, slip->start_ms, table->holder[h].life, slip->rate->limit);
+    put_spent(e, slip, table);
+    if (!rights_key(slip->key, buffer, &key)) return;
+    const struct tly_dot *dots = dots_of(e, key, &count);
+    for (size_t h = 1; h < table->count; h++) {
+        struct holder *holder = &table->holder[h];
+        put_moved(slip, dots, count, holder);
+        holder->left = minus(holder->rights, holder->spent);
+    }
+}
+
+static bool is_richest(const struct table *table, const struct holder *asker)
+{
+    const struct holder *self = &table->holder[0];
+    for (size_t h = 1; h < table->count; h++) {
+        const struct holder *other = &table->holder[h];
+        if (other == asker) continue;
+        if (other->left > self->left || (other->left == self->left && other->life < self->life)) return false;
+    }
+    return true;
+}
+
+/*
+ * Of what is lacking everybody gives in the measure of what it has left, the richest the odd unit. Who is asked itself keeps as much
+ * as it would leave the other with.
+ */
+static uint64_t part_of(const struct table *table, const struct holder *asker)
+{
+    const struct holder *self = &table->holder[0];
+    if (asker->wish <= asker->rights || self->left <= asker->left) return 0;
+    uint64_t lacking = asker->wish - asker->rights, gap = self->left - asker->left;
+    wide all = 0;
+    for (size_t h = 0; h < table->count; h++)
+        if (&table->holder[h] != asker) all += table->holder[h].left;
+    wide part = (wide)lacking * self->left;
+    part = (part + (is_richest(table, asker) ? all - 1 : 0)) / all;
+    bool is_busy = self->spent > 0 || self->wish > self->rights;
+    uint64_t most = is_busy ? gap / 2 : gap - gap / 2;
+    return part < most ? (uint64_t)part : most;
+}
+
+static bool give(struct tly_engine *e, const struct slip *slip, struct table *table, struct holder *asker)
+{
+    uint8_t buffer[TLY_KEY_BYTES_MAX];
+    struct tly_slice key;
+    size_t count;
+    struct holder *self = &table->holder[0];
+    uint64_t part = part_of(table, asker);
+    if (part == 0 || !rights_key(slip->key, buffer, &key)) return false;
+    const struct tly_dot *dots = dots_of(e, key, &count);
+    uint64_t before = tly_rights_given(dots, count, &slip->at, self->life, asker->life);
+    if (part > INT64_MAX - before || !put_word(e, slip, asker->life, before + part)) return false;
+    self->left -= part;
+    self->rights -= part;
+    asker->rights += part;
+    asker->left += part;
+    e->stats.rights_given += part;
+    return true;
+}
+
+/* False: nobody lacks anything any more. */
+static bool give_to_all(struct tly_engine *e, const struct slip *slip, bool *gave)
+{
+    struct table table;
+    bool is_lacking = false;
+    look_at_all(e, slip, &table);
+    for (size_t h = 1; h < table.count; h++) {
+        struct holder *asker = &table.holder[h];
+        if (asker->wish <= asker->rights) continue;
+        if (give(e, slip, &table, asker)) *gave = true;
+        is_lacking = is_lacking || asker->wish > asker->rights;
+    }
+    return is_lacking;
+}
+
+/* ---- what is wanted ---- */
+
+static struct want *want_find(struct tly_engine *e, struct tly_slice key)
+{
+    for (size_t i = 0; i < e->escrow.want_count; i++) {
+        struct want *want = &e->escrow.wants[i];
+        if (tly_slice_equal(tly_slice_of(want->key, want->key_bytes), key)) return want;
+    }
+    return NULL;
+}
+
+static struct want *want_need(struct tly_engine *e, struct tly_slice key)
+{
+    struct escrow *escrow = &e->escrow;
+    struct want *want = want_find(e, key);
+    if (want != NULL || escrow->want_count == WANTS_MAX) return want;
+    void *wants =
+        tly_mem_reserve(&e->mem, escrow->wants, &escrow->want_capacity, escrow->want_count + 1, sizeof *want);
+    if (wants == NULL) return NULL; /* the next wish will be heard */
+    escrow->wants = wants;
+    want = &escrow->wants[escrow->want_count++];
+    *want = (struct want){.key_bytes = key.n, .at = TLY_NEVER};
+    memcpy(want->key, key.p, key.n);
+    return want;
+}
+
+void tly_escrow_learn(struct tly_engine *e, struct tly_slice key)
+{
+    struct tly_slice prefix = tly_slice_text(TLY_RIGHTS_PREFIX);
+    if (!tly_slice_begins(key, prefix)) return;
+    uint8_t limit[TLY_KEY_BYTES_MAX];
+    e->escrow.is_read = false;
+    e->escrow.is_used = true;
+    if (key.n == prefix.n) {
+        e->escrow.step_at = e->now.mono_ns;
+        return;
+    }
+    memcpy(limit, "rl:", 3);
+    memcpy(limit + 3, key.p + prefix.n, key.n - prefix.n);
+    struct want *want = want_need(e, tly_slice_of(limit, 3 + key.n - prefix.n));
+    uint64_t now = e->now.mono_ns;
+    if (want != NULL) want->at = want->not_before > now ? want->not_before : now;
+}
+
+/* False: it need not be looked at any more. */
+static bool look_at_want(struct tly_engine *e, struct want *want)
+{
+    uint8_t bytes[TLY_KEY_BYTES_MAX];
+    memcpy(bytes, want->key, want->key_bytes);
+    struct tly_slice key = tly_slice_of(bytes, want->key_bytes);
+    const struct tly_rule *rule = e->rules != NULL ? tly_rules_of_key(e->rules, key) : NULL;
+    bool gave = false;
+    if (rule == NULL || rule->rate.mode != TLY_HARD) return false;
+    struct slip slip = slip_of(e, key, &rule->rate);
+    bool is_lacking = give_to_all(e, &slip, &gave);
+    want->not_before = gave ? e->now.mono_ns + 2 * e->flush_ns + HEARD_NS : want->not_before;
+    want->at = gave ? want->not_before : e->now.mono_ns + AGAIN_NS;
+    return is_lacking || gave;
+}
+
+void tly_escrow_step(struct tly_engine *e)
+{
+    struct escrow *escrow = &e->escrow;
+    escrow->is_read = false;
+    tly_line_step(e);
+    for (size_t i = escrow->want_count; i-- > 0;) {
+        struct want *want = &escrow->wants[i];
+        if (e->now.mono_ns < want->at || look_at_want(e, want)) continue;
+        *want = escrow->wants[--escrow->want_count];
+    }
+}
+
+void tly_escrow_use_rules(struct tly_engine *e)
+{
+    for (size_t i = 0; e->rules != NULL && i < tly_rules_count(e->rules); i++)
+        if (tly_rules_at(e->rules, i)->rate.mode == TLY_HARD) {
+            e->escrow.is_used = true;
+            e->escrow.step_at = e->now.mono_ns;
+        }
+}
+
+uint64_t tly_escrow_deadline(const struct tly_engine *e)
+{
+    uint64_t at = e->escrow.is_used ? e->escrow.step_at : TLY_NEVER;
+    for (size_t i = 0; i < e->escrow.want_count; i++)
+        if (e->escrow.wants[i].at < at) at = e->escrow.wants[i].at;
+    return at;
+}
+
+void tly_escrow_fini(struct tly_engine *e)
+{
+    struct escrow *escrow = &e->escrow;
+    tly_mem_free(&e->mem, escrow->wants, escrow->want_capacity * sizeof *escrow->wants);
+    if (escrow->pieces != NULL)
+        tly_mem_free(&e->mem, escrow->pieces, TLY_LINE_PIECES_MAX * sizeof *escrow->pieces);
+}

@@ -1,0 +1,65 @@
+/*
+ * Hard limits: a node counts what it holds the rights to, so the limit is never passed, whatever the network does.  Of every
+ * window a node holds the units on its stretch of the line (crdt/escrow.h), and what others gave it of that window; it gives
+ * away what it has not used to those who wish for it.
+ *
+ *     line.c      who holds the line: its founding, its sharing out, what is taken over from lives that ended
+ *     escrow.c    one window of one key: checks, wishes, gifts
+ */
+#ifndef TALLY_SERVICE_ENGINE_ESCROW_H
+#define TALLY_SERVICE_ENGINE_ESCROW_H
+
+#include "crdt/escrow.h"
+#include "service/engine/limit.h"
+
+/* Rights lie under this; what is behind it is "" for the line, or a limit's key without its "rl:". */
+#define TLY_RIGHTS_PREFIX "sys:r:"
+#define TLY_RIGHTS_PREFIX_BYTES 6
+
+/* A limit's key that somebody wishes more of. */
+struct want {
+    uint8_t key[TLY_KEY_BYTES_MAX];
+    size_t key_bytes;
+    uint64_t at;         /* it is looked at then */
+    uint64_t not_before; /* something was given: that is to be heard first */
+};
+
+struct escrow {
+    struct tly_piece *pieces; /* the line, as of the class below; NULL: nobody asked yet */
+    size_t piece_count;
+    uint64_t class_ms; /* the newest fact that counts */
+    bool is_read;      /* in this step */
+    bool is_used;      /* a limit here is hard, or somebody else's is */
+    bool is_cut_off;   /* whoever holds the other half was not heard for long, and may think this node gone */
+    uint64_t step_at;
+    struct want *wants;
+    size_t want_count, want_capacity;
+};
+
+struct tly_engine;
+
+/* ---- line.c ---- */
+
+/* The line of windows that start then; *count 0: nobody holds anything, or there is no memory. Until something is written. */
+const struct tly_piece *tly_line_at(struct tly_engine *e, uint64_t start_ms, size_t *count);
+/* The units of such a limit that lie on what a life holds. */
+uint64_t tly_line_share(struct tly_engine *e, uint64_t start_ms, uint64_t life, uint64_t limit);
+/* Whether this node may count by rights now: it knows what it did, and nobody has reason to think it gone. */
+bool tly_line_is_fit(const struct tly_engine *e);
+/* Founds, shares out, takes over, when that is due. */
+void tly_line_step(struct tly_engine *e);
+
+/* ---- escrow.c ---- */
+
+/* A check of a hard limit, as tly_limit_check. */
+enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                 struct tly_verdict *verdict) TLY_MUST_CHECK;
+/* Such a key has changed. */
+void tly_escrow_learn(struct tly_engine *e, struct tly_slice key);
+/* New limits are in use. */
+void tly_escrow_use_rules(struct tly_engine *e);
+void tly_escrow_step(struct tly_engine *e);
+uint64_t tly_escrow_deadline(const struct tly_engine *e);
+void tly_escrow_fini(struct tly_engine *e);
+
+#endif

@@ -1,0 +1,15 @@
+/* A hard limit called "hard" on the nodes of a net. */
+#ifndef TALLY_TESTS_ENGINE_SUPPORT_HARD_H
+#define TALLY_TESTS_ENGINE_SUPPORT_HARD_H
+
+#include "tests/engine/support_net.h"
+
+#define MS UINT64_C(1000000)
+#define S (1000 * MS)
+
+/* From now on that node has it. */
+void hard_use(struct net *net, size_t node, uint64_t limit, uint64_t window_ms);
+/* Asks it, always for the same key. Its published bound is 0 every time. */
+struct tly_verdict hard_ask(struct net *net, size_t node, uint32_t hits);
+
+#endif
