@@ -29,6 +29,15 @@ static void print_inputs(struct json_object *limit)
            tly_ctl_text(in, "members"), tly_ctl_text(in, "lost"), tly_ctl_text(in, "ended_lives"));
     printf("  flush        %s ms; carried forward for %s ms\n", tly_ctl_text(in, "flush_ms"),
            tly_ctl_text(in, "horizon_ms"));
+    if (json_object_object_get_ex(in, "share", NULL)) {
+        bool founded = strcmp(tly_ctl_text(in, "founded"), "true") == 0;
+        bool counts = strcmp(tly_ctl_text(in, "counts"), "true") == 0;
+        printf("  rights       %s\n", !founded  ? "nobody's yet: every member and seed must have been met"
+                                      : !counts ? "not used: this node cannot tell what it did, or was long alone"
+                                                : "in use");
+        printf("  share        %s units of each window here, %s on all nodes that can be reached\n",
+               tly_ctl_text(in, "share"), tly_ctl_text(in, "share_here"));
+    }
     printf("  keys         %s near the limit or capped\n", tly_ctl_text(in, "watched_keys"));
 }
 

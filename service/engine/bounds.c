@@ -46,6 +46,7 @@ enum tly_result tly_engine_limit(struct tly_engine *e, struct tly_slice name, st
         .flush_ns = e->flush_ns,
         .horizon_ns = tly_standing_horizon(e),
     };
+    if (rule->rate.mode == TLY_HARD) tly_line_tell(e, view);
     /* What its keys begin with is its key without fields. */
     struct tly_rule bare = {.field_count = 0};
     struct tly_slice begin = {.p = e->key};

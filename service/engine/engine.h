@@ -577,6 +577,10 @@ struct tly_limit_view {
         ended;   /* members that count, those of them that cannot be reached, lives that ended lately */
     bool joined; /* this node knows what the others knew when they came to know it */
     uint64_t flush_ns, horizon_ns;
+    bool is_founded; /* hard: somebody holds the rights */
+    bool is_fit;     /* … this node may count by them now */
+    uint64_t share;  /* … units of each key and window that are this node's to begin with */
+    uint64_t share_here;  /* … and those of all that can be reached */
     size_t watched;       /* of its keys: those that came near the limit, or are capped */
     struct tly_slice key; /* of those, the one with that bound; empty: none */
     struct tly_hot *hot;  /* … for tly_engine_limit_other */

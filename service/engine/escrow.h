@@ -46,6 +46,8 @@ const struct tly_piece *tly_line_at(struct tly_engine *e, uint64_t start_ms, siz
 uint64_t tly_line_share(struct tly_engine *e, uint64_t start_ms, uint64_t life, uint64_t limit);
 /* Whether this node may count by rights now: it knows what it did, and nobody has reason to think it gone. */
 bool tly_line_is_fit(const struct tly_engine *e);
+/* Sets what a view of a hard limit says of the line. */
+void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view);
 /* Founds, shares out, takes over, when that is due. */
 void tly_line_step(struct tly_engine *e);
 

@@ -313,6 +313,20 @@ static bool is_cut_off(struct tly_engine *e)
     return heard < TLY_LINE_END / 2;
 }
 
+void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view)
+{
+    uint64_t limit = view->rule->rate.limit, window_ms = view->rule->rate.window_ms;
+    uint64_t start_ms = e->cluster_ns / NS_PER_MS / window_ms * window_ms;
+    struct parties parties;
+    look_at_members(e, &parties);
+    view->is_founded = is_founded(e);
+    view->is_fit = tly_line_is_fit(e);
+    view->share = tly_line_share(e, start_ms, tly_ormap_origin(e->map), limit);
+    for (size_t i = 0; i < parties.count; i++)
+        if (parties.party[i].here)
+            view->share_here += tly_line_share(e, start_ms, parties.party[i].life, limit);
+}
+
 /* ---- steps ---- */
 
 void tly_line_step(struct tly_engine *e)

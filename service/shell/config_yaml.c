@@ -181,7 +181,7 @@ static bool take_shadow(struct loader *loader, struct tly_rule *rule, const yaml
     return rule->shadow || strcmp(text, "false") == 0 || expect(loader, value, "true or false");
 }
 
-static const char mode_form[] = "optimistic, or a map {capped: UNITS} with at least 1";
+static const char mode_form[] = "optimistic, hard, or a map {capped: UNITS} with at least 1";
 
 /* The one pair of a map is read as it would be written in a text. */
 static bool mode_text(struct loader *loader, const yaml_node_t *value, char text[64])
@@ -221,6 +221,8 @@ static bool set_on_partition(struct loader *loader, struct tly_rule *rule)
     bool capped = rule->rate.mode == TLY_CAPPED;
     const char *expected = capped ? "closed or open" : "open, share or closed";
     if (value == NULL) return true;
+    if (rule->rate.mode == TLY_HARD)
+        return fail(loader, value, "on_partition goes with optimistic and capped only: a hard limit holds anyhow");
     const char *text = text_of(loader, value, expected);
     if (text == NULL) return false;
     bool known = tly_on_partition_parse(tly_slice_text(text), &rule->rate.on_partition);
@@ -267,6 +269,8 @@ static bool take_limit(struct loader *loader, const yaml_node_t *node)
         return fail(loader, node, "another limit has this name");
     if (rule.rate.burst != 0 && rule.rate.algorithm != TLY_TOKEN_BUCKET)
         return fail(loader, node, "burst goes with algorithm: token_bucket only");
+    if (rule.rate.mode == TLY_HARD && rule.rate.algorithm != TLY_FIXED_WINDOW)
+        return fail(loader, node, "mode: hard goes with algorithm: fixed_window only");
     if (tly_rate_check(&rule.rate) != TLY_OK)
         return fail(loader, node,
                     "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");

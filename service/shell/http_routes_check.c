@@ -98,6 +98,8 @@ static bool get_mode(struct json_object *value, struct asked *asked, struct faul
     struct tly_slice text;
     asked->has_mode = true;
     bool is_mode = tly_json_get_text(value, &text) && tly_mode_parse(text, &asked->check.rate) == TLY_OK;
+    /* Hard limits are those that every node knows. */
+    is_mode = is_mode && asked->check.rate.mode != TLY_HARD;
     return is_mode || fail(fault, "mode: \"optimistic\" or \"capped: UNITS\"");
 }
 

@@ -48,10 +48,21 @@ void tly_http_run_limits(struct tly_exchange *x)
 
 static const char *formula_of(const struct tly_rule *rule)
 {
+    if (rule->rate.mode == TLY_HARD)
+        return "0: a node counts only what it holds the rights to, and all rights of a window are the limit";
     if (rule->rate.mode == TLY_CAPPED)
         return "(members - 1 + ended_lives) * cap; none while lost > 0 and on_partition is open";
     return "the sum of unseen over the others, of the key where it is greatest, + lost * limit; "
            "at most (members - 1) * limit";
+}
+
+/* Of each window, before any are given to others or come from them. */
+static void put_rights(struct tly_json *json, const struct tly_limit_view *view)
+{
+    tly_json_member_bool(json, "founded", view->is_founded);
+    tly_json_member_bool(json, "counts", view->is_fit);
+    tly_json_member_uint(json, "share", view->share);
+    tly_json_member_uint(json, "share_here", view->share_here);
 }
 
 static void put_inputs(struct tly_json *json, const struct tly_limit_view *view)
@@ -65,6 +76,7 @@ static void put_inputs(struct tly_json *json, const struct tly_limit_view *view)
     tly_json_member_uint(json, "flush_ms", view->flush_ns / 1000000);
     tly_json_member_uint(json, "horizon_ms", view->horizon_ns / 1000000);
     tly_json_member_uint(json, "watched_keys", view->watched);
+    if (view->rule->rate.mode == TLY_HARD) put_rights(json, view);
     tly_json_close(json, '}');
 }
 

@@ -142,7 +142,7 @@ static void run_copied(const struct history *history, unsigned cuts)
 static void churn(struct tly_ormap *map, size_t strategy, uint64_t ts, uint64_t origin)
 {
     for (size_t i = 0; i < FILLERS; i++) {
-        char key[] = {"lms"[strategy], ':', 'f', 'i', 'l', 'l', (char)('0' + i)};
+        char key[] = {"lmse"[strategy], ':', 'f', 'i', 'l', 'l', (char)('0' + i)};
         struct tly_dot remove = remove_of(ts + FILLERS - i, origin);
         claim(world_apply(map, tly_slice_of(key, sizeof key), &remove) == TLY_APPLIED);
     }
@@ -234,6 +234,11 @@ static const struct pair pairs[] = {
     {.strategy = 2, .num = {{WINDOW, 0, MIN64, MAX64}, {WINDOW, UINT64_MAX, MAX64, MIN64}}},
     {.strategy = 2, .num = {{WINDOW, 1, 3, 1}, {CALENDAR, 1, 2, 9}}},
     {.strategy = 2, .num = {{WINDOW, 1, 3, 1}, {0, 1, 2, 9}}},
+    {.usual = true, .strategy = 3, .num = {{WINDOW, 1, 7, 3}, {WINDOW, 2, 7, 1}}},
+    {.strategy = 3, .num = {{WINDOW, 1, 7, 3}, {WINDOW, 1, 7, 5}}},
+    {.strategy = 3, .num = {{WINDOW, 1, 7, 3}, {WINDOW, 1, 0, 5}}},
+    {.strategy = 3, .num = {{0, 1, 7, 0xffffffff}, {UINT64_MAX, 1, 0, 0xffffffff}}},
+    {.strategy = 3, .num = {{UINT64_MAX - 1, 0, 7, 0}, {UINT64_MAX - 1, 0, 8, 0}}},
 };
 
 #define PAIRS (sizeof pairs / sizeof pairs[0])
@@ -439,6 +444,12 @@ static void random_histories_of_epoch_sum_are_their_joins(void **state)
     run_random(2);
 }
 
+/* Laws L1, L2, L3, L4 */
+static void random_histories_of_escrow_are_their_joins(void **state)
+{
+    run_random(3);
+}
+
 #define scene(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -452,6 +463,7 @@ int main(void)
         scene(random_histories_of_lww_are_their_joins),
         scene(random_histories_of_epoch_max_are_their_joins),
         scene(random_histories_of_epoch_sum_are_their_joins),
+        scene(random_histories_of_escrow_are_their_joins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,7 +96,7 @@ static void shake(struct world *world, size_t node, struct test_rng *rng)
     } else if (what < 6) {
         struct tly_hit hit = {.window = test_rng_below(rng, 2) * 1000, .epoch = 1, .units = 1};
         if (hit.window == 0) hit.epoch = test_rng_below(rng, 2);
-        world_hit(map, world_key(2 + 3 * test_rng_below(rng, WORLD_KEYS)), hit);
+        world_hit(map, world_key(2 + SAMPLE_STRATEGIES * test_rng_below(rng, WORLD_KEYS)), hit);
     } else if (what < 7) {
         world_seal(world, node);
     } else if (what < 8) {

@@ -126,6 +126,7 @@ static void a_deleted_value_comes_back_on_no_path(void **state)
 {
     for (size_t key = 0; key < SAMPLE_STRATEGIES; key++) {
         struct tly_dot old = {.version = {40, 11}, .num = {key == 0 ? 0 : 1, key == 0 ? 0 : 1}};
+        if (key == 3) old.num[3] = 1;
         (void)world_apply(world.node[RELAY], world_key(key), &old);
         tly_clock_observe(tly_ormap_clock(world.node[RELAY]), 100);
         assert_int_equal(tly_ormap_remove(world.node[RELAY], world_key(key)), TLY_OK);
@@ -144,7 +145,7 @@ static void a_deleted_value_comes_back_on_no_path(void **state)
 static void a_node_back_on_an_older_disk_revives_nothing(void **state)
 {
     for (size_t key = 0; key < SAMPLE_STRATEGIES; key++) {
-        struct tly_dot value = {.num = {key == 1, 0, key == 2 ? 5 : 0}};
+        struct tly_dot value = {.num = {key == 1 || key == 3, 0, key == 2 || key == 3 ? 5 : 0}};
         claim(world_write(&world, RELAY, key, &value) == TLY_OK);
         world_settle(&world);
         struct tly_ormap *old = world_copy(&world.mem, world.registry, world.node[D], 0, NULL);

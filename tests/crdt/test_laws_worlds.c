@@ -157,6 +157,26 @@ static void sum_remove(struct world *world, size_t node)
     put_or_remove(world, node, 2, (struct tly_dot){.op = TLY_REMOVE});
 }
 
+static void right_moved(struct world *world, size_t node)
+{
+    put_or_remove(world, node, 3, (struct tly_dot){.num = {WINDOW, 1, 7, 5}});
+}
+
+static void right_moved_later(struct world *world, size_t node)
+{
+    put_or_remove(world, node, 3, (struct tly_dot){.num = {WINDOW, 2, 7, 1}});
+}
+
+static void stretch_given(struct world *world, size_t node)
+{
+    put_or_remove(world, node, 3, (struct tly_dot){.num = {0, 5, 7, 9}});
+}
+
+static void rights_remove(struct world *world, size_t node)
+{
+    put_or_remove(world, node, 3, (struct tly_dot){.op = TLY_REMOVE});
+}
+
 static const struct {
     size_t strategy;
     write_step *write[WRITES];
@@ -164,7 +184,9 @@ static const struct {
               {1, {max_high, max_low, max_remove}},
               {2, {hit_one, counter_add, sum_remove}},
               {2, {hit_one, hit_two, sum_remove}},
-              {2, {counter_set, counter_add, sum_remove}}};
+              {2, {counter_set, counter_add, sum_remove}},
+              {3, {right_moved, right_moved_later, rights_remove}},
+              {3, {right_moved, stretch_given, rights_remove}}};
 
 #define TABLES (sizeof tables / sizeof tables[0])
 
@@ -315,6 +337,12 @@ static void random_worlds_of_epoch_sum_settle_to_the_twin(void **state)
     run_random(2, "epoch_sum");
 }
 
+/* Laws L2, L3, L4, L5, L6, L7 */
+static void random_worlds_of_escrow_settle_to_the_twin(void **state)
+{
+    run_random(3, "escrow");
+}
+
 /* ---- what was admitted is what is read ---- */
 
 /* Hits by hand: epoch 0 is the plain counter, 1 and more are windows. */
@@ -405,6 +433,7 @@ int main(void)
         scene(random_worlds_of_lww_settle_to_the_twin),
         scene(random_worlds_of_epoch_max_settle_to_the_twin),
         scene(random_worlds_of_epoch_sum_settle_to_the_twin),
+        scene(random_worlds_of_escrow_settle_to_the_twin),
         scene(hits_are_counted_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
