@@ -27,7 +27,6 @@ static void the_shares_of_all_are_the_limit(void **state)
     uint64_t sum = 0;
     for (size_t i = 0; i < 3; i++) {
         uint64_t held = hard_ask(net, i, 0).held;
-        print_message("node %zu holds %zu\n", i, (size_t)held);
         assert_true(held >= 300 && held <= 400);
         sum += held;
     }
@@ -51,11 +50,207 @@ static void low_limits_work(void **state)
     net_free(net);
 }
 
+
+static uint64_t shares(struct net *net, size_t nodes)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < nodes; i++)
+        sum += hard_ask(net, i, 0).held;
+    return sum;
+}
+
+/* As much as it gets, one by one, with time in between. */
+static uint64_t hammer(struct net *net, size_t node, size_t times, uint64_t gap_ns)
+{
+    uint64_t admitted = 0;
+    for (size_t i = 0; i < times; i++) {
+        admitted += hard_ask(net, node, 1).code == TLY_CODE_OK;
+        net_run(net, gap_ns);
+    }
+    return admitted;
+}
+
+/* One node is asked ten times as often as each other, more than there is in all: 95 % of it is admitted. */
+static void what_is_there_is_used_though_one_is_asked_ten_times_as_often(void **state)
+{
+    static const uint64_t limits[] = {100, 1000};
+    for (size_t l = 0; l < 2; l++) {
+        struct net *net = cluster(5, limits[l], 1000);
+        for (size_t window = 0; window < 6; window++) {
+            uint64_t admitted = 0;
+            run_to_window(net, S);
+            for (size_t i = 0; i < 198; i++) {
+                uint32_t hits = (uint32_t)(limits[l] / 100);
+                admitted += hard_ask(net, window % 5, hits).code == TLY_CODE_OK ? hits : 0;
+                if (i % 10 == 9)
+                    for (size_t j = 0; j < 5; j++)
+                        if (j != window % 5) admitted += hard_ask(net, j, hits).code == TLY_CODE_OK ? hits : 0;
+                net_run(net, 5 * MS);
+            }
+            if (admitted > limits[l] || admitted < limits[l] / 100 * 95)
+                fail_msg("window %zu: %zu of %zu", window, (size_t)admitted, (size_t)limits[l]);
+        }
+        net_free(net);
+    }
+}
+
+/* It says what it gave, and falls when the other has it; whatever becomes of it, in this window it counts no more of that. */
+static void a_giver_killed_after_giving_never_spends_that_right(void **state)
+{
+    for (size_t how = 0; how < 3; how++) {
+        struct net *net = net_new(2 * MS);
+        for (size_t i = 0; i < 2; i++) {
+            (void)net_add_with(net, (struct tly_engine_config){.has_store = true}, i == 0 ? 0 : 1);
+            hard_use(net, i, 10, 10000);
+        }
+        net_run(net, 20 * S);
+        run_to_window(net, 10 * S);
+        assert_int_equal(hard_ask(net, 0, 0).held, 5);
+        uint64_t admitted = hammer(net, 1, 20, 50 * MS);
+        assert_true(admitted > 5 && net_stats(net, 0).rights_given >= admitted - 5);
+        uint64_t life = net_stats(net, 0).rights_given > 0 ? 100 : 0;
+        if (how == 0) {
+            net_event(net, 0, (struct tly_event){.kind = TLY_LEAVE});
+            net_run(net, 50 * MS);
+        }
+        net_kill(net, 0);
+        if (how == 0)
+            net_go_on(net, 0, life, 2);
+        else
+            net_restart(net, 0, 7000, how == 1 ? SIZE_MAX : 0);
+        hard_use(net, 0, 10, 10000);
+        net_run(net, 500 * MS);
+        admitted += hammer(net, 0, 20, 20 * MS);
+        if (admitted > 10) fail_msg("way %zu: %zu of 10", how, (size_t)admitted);
+        assert_true(how > 0 || admitted == 10); /* after a clean stop it knows what it has left */
+        net_free(net);
+    }
+}
+
+/* A life that ended without a word has nothing to begin with; its node takes over what that held for windows that it cannot have begun. */
+static void who_fell_takes_over_what_it_held(void **state)
+{
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        struct tly_engine_config config = {.has_store = true, .max_skew_ns = 20 * S};
+        (void)net_add_with(net, config, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 1000);
+    }
+    net_run(net, 20 * S);
+    assert_int_equal(shares(net, 3), 900);
+    net_kill(net, 2);
+    net_run(net, S);
+    net_revive(net, 2, 7000, 1);
+    hard_use(net, 2, 900, 1000);
+    net_run(net, S);
+    run_to_window(net, S);
+    assert_true(shares(net, 3) <= 600);
+    net_run(net, 5 * S);
+    run_to_window(net, S);
+    assert_true(hard_ask(net, 2, 0).held > 150); /* of the others' */
+    net_run(net, 60 * S);
+    run_to_window(net, S);
+    assert_int_equal(shares(net, 3), 900);
+    net_free(net);
+}
+
+static void a_part_that_is_cut_off_goes_on_with_its_share(void **state)
+{
+    struct net *net = cluster(3, 900, 1000);
+    net_block(net, 2, 0, true);
+    net_block(net, 2, 1, true);
+    net_run(net, 20 * S);
+    run_to_window(net, S);
+    uint64_t alone = hammer(net, 2, 450, MS), others = hammer(net, 0, 450, MS);
+    assert_true(alone >= 290 && alone <= 310);
+    assert_true(alone + others <= 900 && others > 400);
+    net_free(net);
+}
+
+/* Who held most of it was not heard for half of forget_after: by then they may think this one gone. */
+static void the_lesser_part_holds_back_before_it_is_forgotten(void **state)
+{
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        (void)net_add_with(net, (struct tly_engine_config){.forget_after_ms = 120000}, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 1000);
+    }
+    net_run(net, 20 * S);
+    net_block(net, 2, 0, true);
+    net_block(net, 2, 1, true);
+    net_run(net, 40 * S);
+    assert_true(hard_ask(net, 2, 0).held > 0);
+    net_run(net, 40 * S);
+    assert_int_equal(hard_ask(net, 2, 0).held, 0);
+    assert_true(hard_ask(net, 0, 0).held > 0 && hard_ask(net, 1, 0).held > 0);
+    net_free(net);
+}
+
+/* Two that were told of each other do not each begin alone. */
+static void nobody_founds_before_all_have_met(void **state)
+{
+    struct net *net = net_new(2 * MS);
+    net_block(net, 0, 1, true);
+    for (size_t i = 0; i < 2; i++) {
+        (void)net_add(net, i == 0 ? 2 : 1);
+        hard_use(net, i, 10, 1000);
+    }
+    net_run(net, 60 * S);
+    assert_int_equal(shares(net, 2), 0);
+    struct tly_verdict verdict = hard_ask(net, 0, 1);
+    assert_int_equal(verdict.code, TLY_CODE_OVER);
+    assert_int_equal(verdict.reason, TLY_REASON_RIGHTS);
+    net_block(net, 0, 1, false);
+    net_run(net, 60 * S);
+    run_to_window(net, S);
+    assert_int_equal(shares(net, 2), 10);
+    net_free(net);
+}
+
+/* A reset forgets what was counted, and leaves to each what it held. */
+static void a_reset_gives_the_window_anew(void **state)
+{
+    struct net *net = cluster(2, 10, 10000);
+    run_to_window(net, 10 * S);
+    uint64_t admitted = hammer(net, 0, 30, 20 * MS);
+    assert_int_equal(admitted, 10);
+    struct tly_request request = {.kind = TLY_ASK_REMOVE, .key = tly_slice_text("rl:n:hard:me")};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 1, request, &reply), TLY_OK);
+    net_run(net, 200 * MS);
+    admitted = hammer(net, 1, 30, 20 * MS) + hammer(net, 0, 30, 20 * MS);
+    assert_int_equal(admitted, 10);
+    request.key = tly_slice_text("sys:r:n:hard:me");
+    assert_int_equal(net_ask(net, 1, request, &reply), TLY_READ_ONLY);
+    net_free(net);
+}
+
+/* A hard limit must be known to whoever is asked to give: one of a request is not. */
+static void a_rate_that_comes_with_a_request_is_not_hard(void **state)
+{
+    struct net *net = cluster(1, 10, 1000);
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = {.key = tly_slice_text("k"), .hits = 1}};
+    struct tly_reply reply;
+    assert_int_equal(tly_mode_parse(tly_slice_text("hard"), &request.check.rate), TLY_OK);
+    request.check.rate.limit = request.check.rate.window_ms = 1000;
+    request.check.rate.algorithm = TLY_FIXED_WINDOW;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_BAD_RULE);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_shares_of_all_are_the_limit),
         cmocka_unit_test(low_limits_work),
+        cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
+        cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
+        cmocka_unit_test(who_fell_takes_over_what_it_held),
+        cmocka_unit_test(a_part_that_is_cut_off_goes_on_with_its_share),
+        cmocka_unit_test(the_lesser_part_holds_back_before_it_is_forgotten),
+        cmocka_unit_test(nobody_founds_before_all_have_met),
+        cmocka_unit_test(a_reset_gives_the_window_anew),
+        cmocka_unit_test(a_rate_that_comes_with_a_request_is_not_hard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
