@@ -186,7 +186,7 @@ static size_t all_from(const struct scene *scene, size_t depth)
 static void no_small_history_makes_two_hold_the_same(void **state)
 {
     struct scene scene = founded();
-    size_t cases = all_from(&scene, law_is_full() ? 6 : 4);
+    size_t cases = all_from(&scene, law_is_full() ? 7 : 5);
     claim(cases > 1000);
     law_covered("EC5 EC6", "escrow", 0, cases);
 }
