@@ -321,8 +321,9 @@ clean: ## remove build/
 # thing and ends with the counts.
 
 SIM_SECONDS ?= 600
+HARD_SEEDS ?= 10000
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
+.PHONY: check-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -410,6 +411,11 @@ check-mutants: ## plant each fault that the simulator must find, and say which s
 check-guards: ## take away each guard that a test must miss: a length's cap, a checksum, a sync, an approval, …
 	@tools/bootstrap test
 	@CC='$(CC)' MAKE='$(MAKE)' tools/faults guards
+
+check-hard: ## ten thousand ways to break a hard limit: cuts, falls, lost disks, joins, clocks (HARD_SEEDS)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release build/release/tests/engine/test_hard_random
+	@TALLY_SEEDS=$(HARD_SEEDS) build/release/tests/engine/test_hard_random
 
 check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
 	@tools/bootstrap test

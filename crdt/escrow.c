@@ -12,7 +12,8 @@ bool tly_rights_is_standing(const struct tly_dot *dot)
 
 static bool is_move(const struct tly_dot *dot)
 {
-    return dot->op == TLY_PUT && !tly_rights_is_standing(dot) && dot->num[TLY_RIGHTS_WINDOW] != TLY_RIGHTS_VOTE;
+    return dot->op == TLY_PUT && !tly_rights_is_standing(dot) &&
+           dot->num[TLY_RIGHTS_WINDOW] != TLY_RIGHTS_VOTE;
 }
 
 static enum tly_result check(const struct tly_dot *put)

@@ -21,6 +21,20 @@ static void print_bound(struct json_object *limit)
                units > 0 ? 100 * (double)bound / (double)units : 0.0);
 }
 
+/* Of a hard limit. */
+static void print_rights(struct json_object *in)
+{
+    const char *state = "in use";
+    if (!json_object_object_get_ex(in, "share", NULL)) return;
+    if (strcmp(tly_ctl_text(in, "counts"), "true") != 0)
+        state = "not used: this node cannot tell what it did, or was alone for long";
+    if (strcmp(tly_ctl_text(in, "founded"), "true") != 0)
+        state = "nobody's yet: every member and seed must have been met";
+    printf("  rights       %s\n", state);
+    printf("  share        %s units of each window here, %s on all nodes that can be reached\n",
+           tly_ctl_text(in, "share"), tly_ctl_text(in, "share_here"));
+}
+
 static void print_inputs(struct json_object *limit)
 {
     struct json_object *in = NULL;
@@ -29,15 +43,7 @@ static void print_inputs(struct json_object *limit)
            tly_ctl_text(in, "members"), tly_ctl_text(in, "lost"), tly_ctl_text(in, "ended_lives"));
     printf("  flush        %s ms; carried forward for %s ms\n", tly_ctl_text(in, "flush_ms"),
            tly_ctl_text(in, "horizon_ms"));
-    if (json_object_object_get_ex(in, "share", NULL)) {
-        bool founded = strcmp(tly_ctl_text(in, "founded"), "true") == 0;
-        bool counts = strcmp(tly_ctl_text(in, "counts"), "true") == 0;
-        printf("  rights       %s\n", !founded  ? "nobody's yet: every member and seed must have been met"
-                                      : !counts ? "not used: this node cannot tell what it did, or was long alone"
-                                                : "in use");
-        printf("  share        %s units of each window here, %s on all nodes that can be reached\n",
-               tly_ctl_text(in, "share"), tly_ctl_text(in, "share_here"));
-    }
+    print_rights(in);
     printf("  keys         %s near the limit or capped\n", tly_ctl_text(in, "watched_keys"));
 }
 

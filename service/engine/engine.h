@@ -240,16 +240,16 @@ struct tly_verdict {
     enum tly_verdict_code code;
     enum tly_reason reason;
     enum tly_mode mode;
-    uint64_t bound;     /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
-    uint64_t used;      /* units that are known, these hits among them if they were admitted */
-    bool is_judged;     /* the key is watched, for it was near its limit or is capped; only then is known: */
-    uint64_t own;       /* of used, what this node counted in this window */
-    uint64_t ahead;     /* units that others have probably counted beyond used */
-    uint64_t unheard;   /* of own, what not every member is known to have heard of */
-    uint64_t held;      /* hard: units of this window that this node holds the rights to, used ones included */
-    uint64_t limit;     /* units; for a token bucket its burst */
-    uint64_t remaining; /* never negative */
-    uint64_t reset_ms;  /* until the count is back to nothing if nobody comes */
+    uint64_t bound;   /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
+    uint64_t used;    /* units that are known, these hits among them if they were admitted */
+    bool is_judged;   /* the key is watched, for it was near its limit or is capped; only then is known: */
+    uint64_t own;     /* of used, what this node counted in this window */
+    uint64_t ahead;   /* units that others have probably counted beyond used */
+    uint64_t unheard; /* of own, what not every member is known to have heard of */
+    uint64_t held;    /* hard: units of this window that this node holds the rights to, used ones included */
+    uint64_t limit;   /* units; for a token bucket its burst */
+    uint64_t remaining;      /* never negative */
+    uint64_t reset_ms;       /* until the count is back to nothing if nobody comes */
     uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */
     uint64_t window_ms;
     enum tly_algorithm algorithm;
@@ -577,9 +577,9 @@ struct tly_limit_view {
         ended;   /* members that count, those of them that cannot be reached, lives that ended lately */
     bool joined; /* this node knows what the others knew when they came to know it */
     uint64_t flush_ns, horizon_ns;
-    bool is_founded; /* hard: somebody holds the rights */
-    bool is_fit;     /* … this node may count by them now */
-    uint64_t share;  /* … units of each key and window that are this node's to begin with */
+    bool is_founded;      /* hard: somebody holds the rights */
+    bool is_fit;          /* … this node may count by them now */
+    uint64_t share;       /* … units of each key and window that are this node's to begin with */
     uint64_t share_here;  /* … and those of all that can be reached */
     size_t watched;       /* of its keys: those that came near the limit, or are capped */
     struct tly_slice key; /* of those, the one with that bound; empty: none */

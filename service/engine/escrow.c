@@ -63,7 +63,8 @@ static uint64_t minus(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_t count, struct holder *holder)
+static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_t count,
+                      struct holder *holder)
 {
     struct tly_moved moved = tly_rights_moved(dots, count, &slip->at, holder->life);
     holder->rights = minus(holder->rights + moved.in, moved.out);
@@ -196,8 +197,7 @@ static void look_at_all(struct tly_engine *e, const struct slip *slip, struct ta
             add_holder(table, peer->origin);
     }
     for (size_t h = 1; h < table->count; h++)
-        table->holder[h].rights =
-            tly_line_share(e, slip->start_ms, table->holder[h].life, slip->rate->limit);
+        table->holder[h].rights = tly_line_share(e, slip->start_ms, table->holder[h].life, slip->rate->limit);
     put_spent(e, slip, table);
     if (!rights_key(slip->key, buffer, &key)) return;
     const struct tly_dot *dots = dots_of(e, key, &count);

@@ -511,11 +511,11 @@ struct tly_engine {
     struct tly_buf part;
     struct tly_round_writer writer;
     struct tly_parts *parts;
-    struct columns columns;             /* NULL until a snapshot needs them */
-    struct tly_names *names;            /* of all that is sent in streams */
-    uint32_t names_max;                 /* the least that any peer holds */
-    uint32_t table;                     /* what this node holds of each stream that it reads */
-    struct tly_heat *heat;              /* keys near their limits */
+    struct columns columns;  /* NULL until a snapshot needs them */
+    struct tly_names *names; /* of all that is sent in streams */
+    uint32_t names_max;      /* the least that any peer holds */
+    uint32_t table;          /* what this node holds of each stream that it reads */
+    struct tly_heat *heat;   /* keys near their limits */
     struct escrow escrow;
     struct tly_cluster_now cluster_now; /* as of the last tick */
     uint64_t heard;                     /* by every member, of this life; if heard_known */

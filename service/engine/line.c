@@ -232,7 +232,8 @@ static bool is_richest(const struct parties *parties)
     const struct party *self = &parties->party[0];
     for (size_t i = 1; i < parties->count; i++) {
         const struct party *party = &parties->party[i];
-        if (party->here && (party->held > self->held || (party->held == self->held && party->life < self->life)))
+        if (party->here &&
+            (party->held > self->held || (party->held == self->held && party->life < self->life)))
             return false;
     }
     return true;
@@ -248,7 +249,8 @@ static bool give_stretch(struct tly_engine *e, uint64_t life, uint64_t width)
         count--;
     if (count == 0) return false;
     struct tly_piece piece = pieces[count - 1];
-    if (piece.stretch.end - piece.stretch.begin > width) piece.stretch.begin = piece.stretch.end - (uint32_t)width;
+    if (piece.stretch.end - piece.stretch.begin > width)
+        piece.stretch.begin = piece.stretch.end - (uint32_t)width;
     if (piece.since_ms > from_ms) from_ms = piece.since_ms;
     return put_fact(e, TLY_RIGHTS_STANDING, from_ms, life, tly_stretch_pack(piece.stretch));
 }
@@ -263,7 +265,8 @@ static bool share_out(struct tly_engine *e, struct parties *parties)
         here += parties->party[i].here;
     }
     uint64_t equal = all / here;
-    if (poor == NULL || !is_richest(parties) || self->held <= equal || poor->held >= equal / 4 * 3) return false;
+    if (poor == NULL || !is_richest(parties) || self->held <= equal || poor->held >= equal / 4 * 3)
+        return false;
     uint64_t excess = self->held - equal, lacking = equal - poor->held;
     return give_stretch(e, poor->life, excess < lacking ? excess : lacking);
 }

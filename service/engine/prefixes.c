@@ -20,10 +20,11 @@ static const struct {
     const char *prefix;
     uint64_t strategy;
 } first_prefixes[] = {
-    {"", TLY_EPOCH_SUM},    {"rl:", TLY_EPOCH_SUM}, {"ctr:", TLY_EPOCH_SUM},
-    {"em:", TLY_EPOCH_MAX}, {"kv:", TLY_LWW},       {"config:", TLY_LWW},
-    {"policy:", TLY_LWW},   {"worker:", TLY_LWW},   {"sys:", TLY_LWW},
-    {TLY_RIGHTS_PREFIX, TLY_ESCROW},
+    {"", TLY_EPOCH_SUM},     {"rl:", TLY_EPOCH_SUM},
+    {"ctr:", TLY_EPOCH_SUM}, {"em:", TLY_EPOCH_MAX},
+    {"kv:", TLY_LWW},        {"config:", TLY_LWW},
+    {"policy:", TLY_LWW},    {"worker:", TLY_LWW},
+    {"sys:", TLY_LWW},       {TLY_RIGHTS_PREFIX, TLY_ESCROW},
 };
 
 static bool is_first(struct tly_slice prefix)

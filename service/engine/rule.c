@@ -78,7 +78,8 @@ enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate)
 
 /* ---- modes ---- */
 
-static const char *const modes[] = {[TLY_OPTIMISTIC] = "optimistic", [TLY_CAPPED] = "capped", [TLY_HARD] = "hard"};
+static const char *const modes[] = {
+    [TLY_OPTIMISTIC] = "optimistic", [TLY_CAPPED] = "capped", [TLY_HARD] = "hard"};
 
 static const char *const partitions[] = {
     [TLY_PARTITION_OPEN] = "open",

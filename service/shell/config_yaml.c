@@ -222,7 +222,8 @@ static bool set_on_partition(struct loader *loader, struct tly_rule *rule)
     const char *expected = capped ? "closed or open" : "open, share or closed";
     if (value == NULL) return true;
     if (rule->rate.mode == TLY_HARD)
-        return fail(loader, value, "on_partition goes with optimistic and capped only: a hard limit holds anyhow");
+        return fail(loader, value,
+                    "on_partition goes with optimistic and capped only: a hard limit holds anyhow");
     const char *text = text_of(loader, value, expected);
     if (text == NULL) return false;
     bool known = tly_on_partition_parse(tly_slice_text(text), &rule->rate.on_partition);

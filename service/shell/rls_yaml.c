@@ -198,7 +198,8 @@ static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml
     if (has_text(key, "algorithm")) {
         good = tly_algorithm_parse(text, &extras->algorithm);
     } else if (has_text(key, "mode")) {
-        good = tly_mode_parse(text, extras) == TLY_OK && extras->mode != TLY_HARD; /* which every node must know */
+        good = tly_mode_parse(text, extras) == TLY_OK &&
+               extras->mode != TLY_HARD; /* which every node must know */
     } else if (has_text(key, "on_partition")) {
         good = tly_on_partition_parse(text, &extras->on_partition);
     } else if (has_text(key, "burst")) {

@@ -48,7 +48,8 @@ static struct view view_of(const struct scene *scene, size_t life)
 }
 
 /* Said with a version above all that its life knows. */
-static void say(struct scene *scene, size_t life, uint64_t window, uint64_t epoch, uint64_t peer, uint64_t units)
+static void say(struct scene *scene, size_t life, uint64_t window, uint64_t epoch, uint64_t peer,
+                uint64_t units)
 {
     uint64_t ts = scene->last_ts[life] + 1;
     claim(scene->count < FACTS_MAX);
@@ -255,20 +256,22 @@ static void nobody_gives_what_another_holds(void **state)
     hear(&scene, 2, 1);
     struct view before = view_of(&scene, 2);
     uint64_t all = tly_stretch_pack((struct tly_stretch){0, TLY_LINE_END});
-    say(&scene, 2, TLY_RIGHTS_STANDING, 0, 3, all);        /* of what it does not hold */
-    say(&scene, 2, TLY_RIGHTS_TAKEN, 0, 0, all);           /* a second beginning */
-    say(&scene, 2, TLY_RIGHTS_TAKEN, 0, 999, all);         /* from a life that holds nothing */
+    say(&scene, 2, TLY_RIGHTS_STANDING, 0, 3, all);          /* of what it does not hold */
+    say(&scene, 2, TLY_RIGHTS_TAKEN, 0, 0, all);             /* a second beginning */
+    say(&scene, 2, TLY_RIGHTS_TAKEN, 0, 999, all);           /* from a life that holds nothing */
     say(&scene, 2, TLY_RIGHTS_STANDING, UINT64_MAX, 1, all); /* for a time that does not come */
     struct view after = view_of(&scene, 2);
     assert_int_equal(after.count, before.count + 4);
     for (size_t life = 0; life < LIVES; life++)
-        assert_int_equal(share_of(&after, life_of(life), 5000, 100), share_of(&before, life_of(life), 5000, 100));
+        assert_int_equal(share_of(&after, life_of(life), 5000, 100),
+                         share_of(&before, life_of(life), 5000, 100));
 }
 
 /* Law EC7: of what a REMOVE took back nothing can be told, so there is nothing. */
 static void under_a_remove_nobody_holds_anything(void **state)
 {
-    struct tly_dot dots[] = {remove_of(5, 9), {{7, 2}, TLY_PUT, {WINDOW, 1, 1, 5}, {0}},
+    struct tly_dot dots[] = {remove_of(5, 9),
+                             {{7, 2}, TLY_PUT, {WINDOW, 1, 1, 5}, {0}},
                              {{8, 1}, TLY_PUT, {TLY_RIGHTS_TAKEN, 0, 0, 1}, {0}}};
     struct tly_moment at = {.window = WINDOW, .epoch = 1};
     assert_int_equal(tly_line_read(dots, 3, 5000, pieces), 0);
@@ -280,7 +283,8 @@ static void under_a_remove_nobody_holds_anything(void **state)
 /* Law EC7: a life that gave in a later epoch has no more of an earlier one, of which it said what it gave only until then. */
 static void who_went_on_holds_nothing_of_before(void **state)
 {
-    struct tly_dot dots[] = {{{5, 1}, TLY_PUT, {WINDOW, 1, 2, 5}, {0}}, {{6, 1}, TLY_PUT, {WINDOW, 2, 2, 1}, {0}}};
+    struct tly_dot dots[] = {{{5, 1}, TLY_PUT, {WINDOW, 1, 2, 5}, {0}},
+                             {{6, 1}, TLY_PUT, {WINDOW, 2, 2, 1}, {0}}};
     struct tly_moment at = {.window = WINDOW, .epoch = 1};
     assert_int_equal(tly_join(tly_escrow(), dots, 2), 1);
     assert_int_equal(tly_rights_moved(dots, 1, &at, 1).out, INT64_MAX);
@@ -292,11 +296,16 @@ static void who_went_on_holds_nothing_of_before(void **state)
 static void rights_are_checked_at_the_edge(void **state)
 {
     static const uint64_t bad[][TLY_NUMS_MAX] = {
-        {TLY_RIGHTS_STANDING, 1, 0, 5},          {TLY_RIGHTS_STANDING, 1, 2, 0},
-        {TLY_RIGHTS_STANDING, 1, 2, UINT64_C(5) << 32}, {TLY_RIGHTS_STANDING, 1, 2, UINT64_C(5) << 32 | 5},
-        {TLY_RIGHTS_TAKEN, 1, 2, UINT64_C(5) << 32},    {TLY_RIGHTS_VOTE, 0, 0, 0},
-        {TLY_RIGHTS_VOTE, 1, 2, 0},              {TLY_RIGHTS_VOTE, 0, 2, 1},
-        {WINDOW, 1, 2, (uint64_t)INT64_MAX + 1}, {TLY_WINDOW_CALENDAR, 1, 2, 1},
+        {TLY_RIGHTS_STANDING, 1, 0, 5},
+        {TLY_RIGHTS_STANDING, 1, 2, 0},
+        {TLY_RIGHTS_STANDING, 1, 2, UINT64_C(5) << 32},
+        {TLY_RIGHTS_STANDING, 1, 2, UINT64_C(5) << 32 | 5},
+        {TLY_RIGHTS_TAKEN, 1, 2, UINT64_C(5) << 32},
+        {TLY_RIGHTS_VOTE, 0, 0, 0},
+        {TLY_RIGHTS_VOTE, 1, 2, 0},
+        {TLY_RIGHTS_VOTE, 0, 2, 1},
+        {WINDOW, 1, 2, (uint64_t)INT64_MAX + 1},
+        {TLY_WINDOW_CALENDAR, 1, 2, 1},
         {TLY_WINDOW_MS_MAX + 1, 1, 2, 1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

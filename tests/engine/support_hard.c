@@ -22,8 +22,8 @@ struct tly_verdict hard_ask(struct net *net, size_t node, uint32_t hits)
     struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
     struct tly_request request = {.kind = TLY_ASK_CHECK};
     struct tly_reply reply;
-    request.check = (struct tly_check){
-        .limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
     claim(net_ask(net, node, request, &reply) == TLY_OK);
     claim(reply.verdict.bound == 0 && reply.verdict.mode == TLY_HARD);
     return reply.verdict;

@@ -50,7 +50,6 @@ static void low_limits_work(void **state)
     net_free(net);
 }
 
-
 static uint64_t shares(struct net *net, size_t nodes)
 {
     uint64_t sum = 0;
@@ -84,7 +83,8 @@ static void what_is_there_is_used_though_one_is_asked_ten_times_as_often(void **
                 admitted += hard_ask(net, window % 5, hits).code == TLY_CODE_OK ? hits : 0;
                 if (i % 10 == 9)
                     for (size_t j = 0; j < 5; j++)
-                        if (j != window % 5) admitted += hard_ask(net, j, hits).code == TLY_CODE_OK ? hits : 0;
+                        if (j != window % 5)
+                            admitted += hard_ask(net, j, hits).code == TLY_CODE_OK ? hits : 0;
                 net_run(net, 5 * MS);
             }
             if (admitted > limits[l] || admitted < limits[l] / 100 * 95)

@@ -237,17 +237,20 @@ static void no_window_admits_more_than_its_limit(void **state)
     uint64_t first = test_seed_first(), n = seeds();
     for (uint64_t seed = first; seed < first + n; seed++)
         run_seed(seed);
-    print_message("%zu seeds from %zu: %zu windows, %zu of them full; %zu checks, %zu refused; %zu units admitted, "
-                  "%zu units moved\n",
-                  (size_t)n, (size_t)first, (size_t)sum.windows, (size_t)sum.full, (size_t)sum.asked,
-                  (size_t)sum.refused, (size_t)sum.admitted, (size_t)sum.given);
-    print_message("    %zu falls, %zu clean stops, %zu empty disks, %zu that lost their end, %zu joins, %zu cuts, "
-                  "%zu links gone silent, %zu steps of a clock\n",
-                  (size_t)sum.falls, (size_t)sum.clean_stops, (size_t)sum.empty_disks, (size_t)sum.lost_batches,
-                  (size_t)sum.joins, (size_t)sum.cuts, (size_t)sum.holes, (size_t)sum.steps);
+    print_message(
+        "%zu seeds from %zu: %zu windows, %zu of them full; %zu checks, %zu refused; %zu units admitted, "
+        "%zu units moved\n",
+        (size_t)n, (size_t)first, (size_t)sum.windows, (size_t)sum.full, (size_t)sum.asked,
+        (size_t)sum.refused, (size_t)sum.admitted, (size_t)sum.given);
+    print_message(
+        "    %zu falls, %zu clean stops, %zu empty disks, %zu that lost their end, %zu joins, %zu cuts, "
+        "%zu links gone silent, %zu steps of a clock\n",
+        (size_t)sum.falls, (size_t)sum.clean_stops, (size_t)sum.empty_disks, (size_t)sum.lost_batches,
+        (size_t)sum.joins, (size_t)sum.cuts, (size_t)sum.holes, (size_t)sum.steps);
     if (n < 100) return;
     assert_true(sum.full > n && sum.given > n && sum.refused > n);
-    assert_true(sum.falls > n / 4 && sum.clean_stops > n / 4 && sum.empty_disks > n / 20 && sum.lost_batches > n / 20);
+    assert_true(sum.falls > n / 4 && sum.clean_stops > n / 4 && sum.empty_disks > n / 20 &&
+                sum.lost_batches > n / 20);
     assert_true(sum.joins > n / 4 && sum.cuts > n && sum.holes > n / 4 && sum.steps > n);
 }
 
