@@ -14,6 +14,7 @@
 /* Of the limit; percent. */
 #define TARGET_OVER 0.3
 #define TARGET_USED 98.0
+#define TARGET_USED_HARD 95.0
 
 /* How a case differs from the reference; 0: not. */
 struct variant {
@@ -21,7 +22,7 @@ struct variant {
     uint64_t rate, flush_ms, delay_ms;
     unsigned skew;
     enum { FIXED, SLIDING, BUCKET } algorithm;
-    bool capped;
+    bool capped, hard;
     enum tly_overshoot_fault fault;
 };
 
@@ -76,6 +77,15 @@ static const struct group groups[] = {
       {.capped = true, .fault = TLY_FAULT_CLOCKS},
       {.capped = true, .fault = TLY_FAULT_CUT},
       {.capped = true, .fault = TLY_FAULT_RESTART}}},
+    {"hard",
+     NULL,
+     6,
+     {{.hard = true},
+      {.hard = true, .skew = 10},
+      {.hard = true, .fault = TLY_FAULT_BURSTS},
+      {.hard = true, .fault = TLY_FAULT_CLOCKS},
+      {.hard = true, .fault = TLY_FAULT_CUT},
+      {.hard = true, .fault = TLY_FAULT_RESTART}}},
 };
 
 static struct tly_overshoot_plan plan_of(const struct variant *variant)
@@ -92,6 +102,10 @@ static struct tly_overshoot_plan plan_of(const struct variant *variant)
         .fault = variant->fault,
         .seed = 1,
     };
+    if (variant->hard) {
+        plan.limit.mode = TLY_HARD;
+        plan.limit.on_partition = TLY_PARTITION_CLOSED;
+    }
     if (!variant->capped) return plan;
     plan.limit.mode = TLY_CAPPED;
     plan.limit.cap = CAP;
@@ -127,7 +141,8 @@ static const char *verdict_on(const struct tly_overshoot_plan *plan, const struc
     bool calm = plan->fault == TLY_FAULT_NONE || plan->fault == TLY_FAULT_CLOCKS;
     if (!calm) return "";
     bool over = mean(result->over_sum, result) > TARGET_OVER,
-         under = mean(result->used_sum, result) < TARGET_USED;
+         under = mean(result->used_sum, result) <
+                 (plan->limit.mode == TLY_HARD ? TARGET_USED_HARD : TARGET_USED);
     return over ? "over its target" : under ? "admits too little" : "";
 }
 
@@ -137,6 +152,8 @@ static void check(const struct tly_overshoot_plan *plan, const struct tly_oversh
     if (plan->limit.mode == TLY_CAPPED && result->most > most)
         tly_bench_fail("capped, seed %zu: %zu admitted, %zu may be", (size_t)plan->seed, (size_t)result->most,
                        (size_t)most);
+    if (plan->limit.mode == TLY_HARD && result->most > LIMIT)
+        tly_bench_fail("hard, seed %zu: %zu admitted", (size_t)plan->seed, (size_t)result->most);
     if (result->used_sum == 0) tly_bench_fail("%s", "nothing was admitted");
 }
 
@@ -234,9 +251,10 @@ static void run_variant(const struct group *group, const struct variant *variant
 {
     struct tly_overshoot_plan plan = plan_of(variant);
     struct tly_overshoot plain, result;
-    plan.plain = true;
-    tly_overshoot_run(&plan, &plain);
-    plan.plain = false;
+    struct tly_overshoot_plan view = plan;
+    view.plain = true;
+    if (plan.limit.mode == TLY_HARD) view.limit.mode = TLY_OPTIMISTIC;
+    tly_overshoot_run(&view, &plain);
     tly_overshoot_run(&plan, &result);
     check(&plan, &result);
     print_row(&plan, &plain, &result);

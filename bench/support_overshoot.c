@@ -2,6 +2,7 @@
 
 #include "bench/support.h"
 #include "tests/engine/support_net.h"
+#include "tests/support/mem.h"
 
 #include <stdlib.h>
 
@@ -63,6 +64,18 @@ static void set_rates(struct world *w)
     }
 }
 
+/* A hard limit is one that every node knows by name. */
+static void use_limit(struct world *w, size_t node)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rule rule = {.name = "k", .rate = w->plan->limit};
+    if (w->plan->limit.mode != TLY_HARD) return;
+    struct tly_rules *rules = tly_rules_new(&mem);
+    if (rules == NULL) tly_bench_fail("%s", "no memory");
+    tly_bench_must(tly_rules_add(rules, &rule), "adding a limit");
+    tly_engine_use_rules(net_node(w->net, node), rules);
+}
+
 static void make_nodes(struct world *w)
 {
     const struct tly_overshoot_plan *plan = w->plan;
@@ -73,6 +86,7 @@ static void make_nodes(struct world *w)
         if (plan->fault == TLY_FAULT_CLOCKS)
             net_shift_wall(w->net, i, (int64_t)tly_bench_below(&w->seed, S) - (int64_t)(S / 2));
         (void)net_add_with(w->net, config, i == 0 ? 0 : 1);
+        use_limit(w, i);
     }
     net_run(w->net, SETTLE_NS);
 }
@@ -127,8 +141,10 @@ static void begin_fault(struct world *w)
 static void end_fault(struct world *w)
 {
     if (w->plan->fault == TLY_FAULT_CUT) cut(w, false);
-    if (w->plan->fault == TLY_FAULT_RESTART)
+    if (w->plan->fault == TLY_FAULT_RESTART) {
         net_restart(w->net, w->dead, 1000 + tly_bench_below(&w->seed, UINT64_C(1) << 40), 0);
+        use_limit(w, w->dead);
+    }
     w->dead = SIZE_MAX;
     w->heal_at = UINT64_MAX;
     w->fault_at = net_now(w->net) + w->window_ns + tly_bench_below(&w->seed, 4 * w->window_ns);
@@ -202,6 +218,7 @@ static void ask(struct world *w, size_t node)
     struct tly_reply reply;
     request.check.key = tly_slice_text("k");
     request.check.rate = w->plan->limit;
+    if (w->plan->limit.mode == TLY_HARD) request.check.limit = request.check.key;
     request.check.hits = 1;
     tly_bench_must(net_ask(w->net, node, request, &reply), "asking");
     uint64_t now_ns = node_ns(w, node), number = now_ns / w->window_ns;

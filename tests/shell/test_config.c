@@ -236,7 +236,7 @@ static const char *const bad_files[][2] = {
     {"limits:\n  - {name: api, rate: 1/s, mode: hard}\n",
      "mode: hard goes with algorithm: fixed_window only"},
     {"limits:\n  - {name: api, rate: 1/s, algorithm: fixed_window, mode: hard, on_partition: open}\n",
-     ":2:77: on_partition goes with optimistic and capped only"},
+     ":2:79: on_partition goes with optimistic and capped only"},
     {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 0}}\n",
      ":2:34: a map; expected optimistic, hard, or a map"},
     {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 5, x: 1}}\n", ":2:34: a map; expected optimistic"},
