@@ -141,8 +141,8 @@ static const char *verdict_on(const struct tly_overshoot_plan *plan, const struc
     bool calm = plan->fault == TLY_FAULT_NONE || plan->fault == TLY_FAULT_CLOCKS;
     if (!calm) return "";
     bool over = mean(result->over_sum, result) > TARGET_OVER,
-         under = mean(result->used_sum, result) <
-                 (plan->limit.mode == TLY_HARD ? TARGET_USED_HARD : TARGET_USED);
+         under =
+             mean(result->used_sum, result) < (plan->limit.mode == TLY_HARD ? TARGET_USED_HARD : TARGET_USED);
     return over ? "over its target" : under ? "admits too little" : "";
 }
 
