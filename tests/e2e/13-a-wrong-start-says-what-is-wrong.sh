@@ -65,7 +65,7 @@ done <<'END'
 4:16|sliding_window|limits:\n  - name: api\n    rate: 5/m\n    algorithm: guess\n
 4:5|rate.*once|limits:\n  - name: api\n    rate: 5/m\n    rate: 6/m\n
 4:5|this name|limits:\n  - name: api\n    rate: 5/m\n  - name: api\n    rate: 6/m\n
-4:11|optimistic|limits:\n  - name: api\n    rate: 5/m\n    mode: hard\n
+4:11|optimistic|limits:\n  - name: api\n    rate: 5/m\n    mode: soft\n
 2:5|anchor|limits:\n  - &a {name: api, rate: 5/m}\n  - *a\n
 3:1||limits:\n  - {name: api\n
 2:1||limits:\n\t- name: api\n
