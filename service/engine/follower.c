@@ -186,6 +186,18 @@ bool tly_follower_is_behind(const struct tly_follower *follower)
     return tly_follower_is_due(follower, UINT64_MAX);
 }
 
+uint64_t tly_follower_surely_has(const struct tly_follower *follower, uint64_t own)
+{
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.state >= TLY_LIFE_SETTLED || life.origin == own) continue;
+        uint64_t word = reach_of(follower, i, life.origin).word;
+        if (word < life.last && word < least) least = word;
+    }
+    return least;
+}
+
 uint64_t tly_follower_lag(const struct tly_follower *follower)
 {
     uint64_t lag = 0;

@@ -235,6 +235,21 @@ static void ripen(struct tly_engine *e)
     f->f_next_at = e->now.mono_ns;
 }
 
+/*
+ * A member may have said its number before it knew of some life, so F alone does not say that all have what that life removed before. Who
+ * meets this node again is told so by the floors; who is linked with it now would take a mark over what has gone.
+ */
+static uint64_t ripe_for_all(const struct tly_engine *e)
+{
+    uint64_t least = e->forget.f_ripe;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        if (conn->state == CONN_UP && !conn->below)
+            lower(&least, tly_follower_surely_has(&conn->follower, conn->peer->origin));
+    }
+    return least;
+}
+
 /* ---- members that are gone ---- */
 
 static enum tly_result forget_member(struct tly_engine *e, struct tly_slice name)
@@ -303,7 +318,7 @@ static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
     struct tly_ended ended = {
-        .upto = f->f_ripe,
+        .upto = ripe_for_all(e),
         .now_ms = tly_forget_now_ms(e),
         .skew_ns = tly_ormap_clock(e->map)->max_skew_ns,
         .is_counter = tly_limit_is_counter,
@@ -333,6 +348,11 @@ static void begin_anew_if_closed(struct tly_engine *e)
         tly_conn_end(e, e->conns[i], "resync", "the node has begun a new life");
 }
 
+bool tly_forget_is_held(const struct tly_engine *e)
+{
+    return tly_image_holds(e) || tly_snap_holds(e);
+}
+
 void tly_forget_tick(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
@@ -342,7 +362,7 @@ void tly_forget_tick(struct tly_engine *e)
     begin_anew_if_closed(e);
     if (tly_flush_seal(e) != TLY_OK) return;
     /* What goes unheard by the own disk leaves there what it had replaced, under marks that say otherwise. */
-    bool may_go = !tly_image_holds(e) && tly_flush_to_disk(e);
+    bool may_go = !tly_forget_is_held(e) && tly_flush_to_disk(e);
     if (may_go) sweep_ended(e);
     if (!has_work(e)) return;
     ripen(e);
@@ -352,7 +372,7 @@ void tly_forget_tick(struct tly_engine *e)
     forget_who_is_gone(e);
     if (f->resync) tly_snap_resync(e);
     if (!may_go) return;
-    struct tly_forgotten forgotten = tly_ormap_forget(e->map, f->f_ripe, TLY_FORGET_RECORDS);
+    struct tly_forgotten forgotten = tly_ormap_forget(e->map, ripe_for_all(e), TLY_FORGET_RECORDS);
     e->stats.removes_forgotten += forgotten.dropped;
     if (!forgotten.done) f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS / 10;
 }

@@ -852,7 +852,7 @@ void tly_lives_learn_all(struct tly_engine *e);
 enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended) TLY_MUST_CHECK;
 /* Settles, retires and drops what can be. Everything is sealed. */
 void tly_lives_step(struct tly_engine *e);
-/* Whether an image is being made, so that nothing may be forgotten, nor a life retired: it would not say so. */
+/* Whether an image is being made. */
 bool tly_image_holds(const struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */
 bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version);
@@ -865,6 +865,8 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 /* forget.c */
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
 void tly_forget_tick(struct tly_engine *e);
+/* An image is being made or a snapshot given, so nothing may be forgotten, nor a life retired: it would not say so. */
+bool tly_forget_is_held(const struct tly_engine *e);
 /* A key that may be another's number has come, or was here at the start. */
 void tly_forget_learn(struct tly_engine *e, struct tly_slice key);
 uint64_t tly_forget_deadline(const struct tly_engine *e);
@@ -961,6 +963,8 @@ void tly_snap_fini(struct tly_engine *e, struct snap_in *in);
 void tly_snap_put_aside(struct tly_engine *e, struct conn *conn);
 /* Nothing of the kind may go on. */
 void tly_snap_drop_aside(struct tly_engine *e);
+/* Whether one is being given, or was cut off and may go on: what it said of the lives at its start has to be true of all its chunks. */
+bool tly_snap_holds(const struct tly_engine *e);
 void tly_snap_tick(struct tly_engine *e);
 uint64_t tly_snap_deadline(const struct tly_engine *e);
 /* One batch that tly_snap_next made, read back. */

@@ -389,7 +389,7 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
         settle(e, closed, &word);
         bool by_all =
-            word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin) && !tly_image_holds(e);
+            word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin) && !tly_forget_is_held(e);
         if (by_all) tly_ormap_retire_life(e->map, closed->origin, word.version);
         life = life_of(e, closed->origin);
         if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts)
@@ -429,5 +429,5 @@ void tly_lives_step(struct tly_engine *e)
         if (f->closed[i].origin == tly_ormap_origin(e->map)) continue; /* a new one begins when it may */
         if (!step_life(e, &f->closed[i])) f->closed[i] = f->closed[--f->closed_count];
     }
-    if (!tly_image_holds(e)) drop_oldest(e);
+    if (!tly_forget_is_held(e)) drop_oldest(e);
 }

@@ -539,6 +539,15 @@ uint64_t tly_snap_deadline(const struct tly_engine *e)
     return at;
 }
 
+bool tly_snap_holds(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->conn_count; i++)
+        if (e->conns[i]->out.active) return true;
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->aside != NULL) return true;
+    return false;
+}
+
 /* Goes on with what was put aside, from where the peer says; whatever it is, it is not kept any longer. False: a new one begins. */
 static bool resume(struct tly_engine *e, struct conn *conn, const struct tly_cold *asked)
 {
