@@ -13,6 +13,8 @@ struct tly_install {
     size_t life_count, life_capacity;
     uint64_t *former;
     size_t former_count, former_capacity;
+    bool *unsure; /* by number of life in the map: dots of it went that the source does not know to be gone */
+    size_t unsure_count;
     struct tly_bounds bounds;
 };
 
@@ -41,6 +43,7 @@ void tly_install_free(struct tly_install *install)
     tly_ormap_free(install->staged);
     tly_mem_free(&mem, install->lives, install->life_capacity * sizeof *install->lives);
     tly_mem_free(&mem, install->former, install->former_capacity * sizeof *install->former);
+    tly_mem_free(&mem, install->unsure, install->unsure_count * sizeof *install->unsure);
     tly_mem_free(&mem, install, sizeof *install);
 }
 
@@ -197,6 +200,13 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
            !was_deleted(install, tly_entry_key(entry), dot);
 }
 
+/* Nobody can tell whether a dot that goes was deleted: who has it, and need not be brought up itself, must be free to say it again. */
+static void note_dropped(struct tly_install *install, const struct tly_dot *dot)
+{
+    if (dot->version.ts <= tly_install_known(install, dot->version.origin)) return;
+    install->unsure[tly_map_life_find(install->map, dot->version.origin)] = true;
+}
+
 static enum tly_result keep_dots(struct tly_install *install, const struct tly_entry *entry,
                                  struct tly_installed *report)
 {
@@ -209,6 +219,7 @@ static enum tly_result keep_dots(struct tly_install *install, const struct tly_e
         if (stands(install->staged, key, &dot)) continue;
         if (!stays(install, entry, &dot)) {
             report->dropped++;
+            note_dropped(install, &dot);
             continue;
         }
         enum tly_outcome outcome;
@@ -232,7 +243,12 @@ static enum tly_result keep_local_words(struct tly_install *install, struct tly_
 static enum tly_result keep_what_stays(struct tly_install *install, struct tly_installed *report)
 {
     enum tly_result result = TLY_OK;
-    size_t cursor = 0;
+    size_t cursor = 0, lives = install->map->life_count;
+    if (install->unsure == NULL && lives > 0) {
+        install->unsure = tly_mem_zeroed(&install->map->given, lives * sizeof *install->unsure);
+        if (install->unsure == NULL) return TLY_NOMEM;
+        install->unsure_count = lives;
+    }
     for (struct tly_entry *entry; (entry = tly_ormap_each(install->map, &cursor)) != NULL;) {
         result = keep_dots(install, entry, report);
         if (result == TLY_OK) result = keep_local_words(install, entry);
@@ -357,6 +373,18 @@ static enum tly_result restart_shard(struct tly_install *install, struct tly_sli
     return count_hit(install->staged, key, &before);
 }
 
+/*
+ * What nobody had heard and is older than what was forgotten there is said anew, with a version above that: who has not forgotten it yet
+ * would drop it, and all others keep it.
+ */
+static enum tly_result renew_shard(struct tly_install *install, struct tly_slice key,
+                                   const struct tly_dot *own)
+{
+    struct tly_hit nothing = {
+        .window = own->num[TLY_SUM_WINDOW], .epoch = own->num[TLY_SUM_EPOCH], .keeps_aux = true};
+    return count_hit(install->staged, key, &nothing);
+}
+
 /* What the own life counted stays, save where the snapshot brings a REMOVE. */
 static enum tly_result restart_own(struct tly_install *install)
 {
@@ -366,8 +394,11 @@ static enum tly_result restart_own(struct tly_install *install)
     struct tly_scan scan = tly_scan_of(map, map->own, tly_install_known(install, tly_ormap_origin(map)));
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
-        if (stands(install->staged, scanned.key, &scanned.dot) && brings_remove(install, scanned.key))
+        if (!stands(install->staged, scanned.key, &scanned.dot)) continue;
+        if (brings_remove(install, scanned.key))
             result = restart_shard(install, scanned.key, &scanned.dot);
+        else if (scanned.dot.version.ts <= install->bounds.forgotten)
+            result = renew_shard(install, scanned.key, &scanned.dot);
     }
     return result;
 }
@@ -439,7 +470,19 @@ static enum tly_result take_their_lives(struct tly_install *install)
     return result;
 }
 
-/* A life that the source has dropped, and of which nothing stays here either, must not be waited for here for ever. */
+/* What was known here of a life, number i: no more than there, if dots of it have gone that the source never had. */
+static struct tly_life life_here(const struct tly_install *install, size_t i)
+{
+    struct tly_life life = tly_ormap_life_kept(install->map, i);
+    bool unsure = i < install->unsure_count && install->unsure[i];
+    if (!unsure || life.origin == tly_ormap_origin(install->map) || life.state >= TLY_LIFE_SETTLED)
+        return life;
+    uint64_t known = tly_install_known(install, life.origin);
+    if (life.mark > known) life.mark = known;
+    return life;
+}
+
+/* A life that the source has dropped, or never had, and of which nothing stays here either, must not be waited for here for ever. */
 static bool is_dropped_there(const struct tly_install *install, const struct tly_life *life)
 {
     return life_of(install, life->origin) == NULL && life->mark <= install->bounds.lost &&
@@ -452,7 +495,7 @@ static enum tly_result take_lives(struct tly_install *install)
     struct tly_ormap *staged = install->staged;
     enum tly_result result = take_their_lives(install);
     for (size_t i = 0; result == TLY_OK && i < map->life_count; i++) {
-        struct tly_life life = tly_ormap_life_kept(map, i);
+        struct tly_life life = life_here(install, i);
         if (life.origin != 0 && !is_dropped_there(install, &life)) result = take_life(staged, &life);
     }
     tly_map_raise_bounds(staged, tly_ormap_bounds(map));
@@ -490,6 +533,8 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
 {
     *report = (struct tly_installed){0};
     install->staged->registry = install->map->registry;
+    /* What is made from now on stands above all that was forgotten there, as what a member makes does by its number. */
+    tly_clock_observe(&install->staged->clock, install->bounds.forgotten);
     enum tly_result result = tly_ormap_seal(install->map);
     if (result == TLY_OK) result = keep_what_stays(install, report);
     if (result == TLY_OK) result = take_own(install);

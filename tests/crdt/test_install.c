@@ -131,6 +131,47 @@ static void what_was_deleted_and_forgotten_goes_and_what_is_new_stays(void **sta
     assert_int_equal(tly_ormap_digest(world.node[0]), tly_ormap_digest(world.node[1]));
 }
 
+/* What a third node counted goes here, for nobody can tell whether it was deleted; that one can, and must be free to say it again. */
+static void a_mark_does_not_outlive_what_it_stood_for(void **state)
+{
+    hit(1, "s:a", 0, 0, 5);
+    sync_nodes(1, 2);
+    put_text(0, "l:a", "x");
+    for (size_t i = 0; i < 10; i++)
+        put_text(0, "l:a", "until its clock is ahead");
+    remove_key(0, "l:a");
+    forget_all(0);
+    claim(tly_ormap_bounds(world.node[0]).forgotten > tly_ormap_mark(world.node[2], 2));
+    install(0, 2, 0);
+    assert_int_equal(report.dropped, 1);
+    assert_int_equal(read_at(2, "s:a", 0, 0), 0);
+    assert_int_equal(tly_ormap_mark(world.node[2], 2), 0);
+    sync_nodes(1, 2);
+    assert_int_equal(read_at(2, "s:a", 0, 0), 5);
+    assert_int_equal(tly_ormap_mark(world.node[2], 2), tly_ormap_mark(world.node[1], 2));
+}
+
+/* … but up to where the source had it. */
+static void a_mark_falls_to_that_of_the_source(void **state)
+{
+    hit(1, "s:a", 0, 0, 5);
+    sync_nodes(1, 0);
+    uint64_t known = tly_ormap_mark(world.node[0], 2);
+    hit(1, "s:a", 0, 0, 2);
+    put_text(1, "l:b", "unheard by the source");
+    sync_nodes(1, 2);
+    for (size_t i = 0; i < 10; i++)
+        put_text(0, "l:a", "until its clock is ahead");
+    remove_key(0, "l:a");
+    forget_all(0);
+    install(0, 2, 0);
+    assert_int_equal(report.dropped, 2);
+    assert_int_equal(read_at(2, "s:a", 0, 0), 5);
+    assert_int_equal(tly_ormap_mark(world.node[2], 2), known);
+    sync_nodes(1, 2);
+    assert_int_equal(read_at(2, "s:a", 0, 0), 7);
+}
+
 static void joining_alone_would_revive(void **state)
 {
     put_text(0, "l:a", "x");
@@ -256,6 +297,35 @@ static void own_counts_survive_sealed_or_not(void **state)
     assert_int_equal(read_at(0, "s:a", 0, 0), 16);
 }
 
+/* Somebody may not have forgotten yet what the source has: there it would be below that. */
+static void own_counts_older_than_what_was_forgotten_are_said_anew(void **state)
+{
+    hit(0, "s:a", 0, 0, 5);
+    sync_nodes(0, 2);
+    hit(1, "s:a", 0, 0, 7);
+    hit(1, "s:b", 10, 4, 3);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    for (size_t i = 0; i < 10; i++)
+        put_text(0, "l:a", "until its clock is ahead");
+    remove_key(0, "s:a");
+    sync_nodes(0, 2);
+    forget_all(0);
+    uint64_t forgotten = tly_ormap_bounds(world.node[0]).forgotten;
+    claim(forgotten > tly_ormap_mark(world.node[1], 2));
+    install(0, 1, 0);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    size_t count;
+    assert_true(world_dots(world.node[1], key("s:a"), &count)[0].version.ts > forgotten);
+    assert_true(world_dots(world.node[1], key("s:b"), &count)[0].version.ts > forgotten);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    forget_all(2);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(read_at(i, "s:a", 0, 0), 7);
+        assert_int_equal(read_at(i, "s:b", 10, 4), 3);
+    }
+}
+
 static void a_remove_in_the_snapshot_restarts_own_counts(void **state)
 {
     hit(1, "s:a", 1000, 6, 2);
@@ -379,6 +449,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scene(what_was_deleted_and_forgotten_goes_and_what_is_new_stays),
+        scene(a_mark_does_not_outlive_what_it_stood_for),
+        scene(a_mark_falls_to_that_of_the_source),
         scene(joining_alone_would_revive),
         scene(floors_ends_of_lives_and_the_lost_mark_come_with_it),
         scene(nothing_is_seen_of_it_before_it_is_whole),
@@ -386,6 +458,7 @@ int main(void)
         scene(without_memory_the_map_is_as_it_was),
         scene(a_source_with_an_old_disk_revives_nothing),
         scene(own_counts_survive_sealed_or_not),
+        scene(own_counts_older_than_what_was_forgotten_are_said_anew),
         scene(a_remove_in_the_snapshot_restarts_own_counts),
         scene(a_settled_life_that_lives_must_begin_anew_first),
         scene(what_nobody_had_heard_is_carried_over_and_nothing_else),

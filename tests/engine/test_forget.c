@@ -12,14 +12,13 @@
 
 static uint64_t lives = 1000;
 
-static const struct tly_engine_config stored = {
-    .has_store = true, .tombstone_grace_ms = GRACE_MS, .forget_after_ms = 600000};
-
 static struct net *some_nodes(size_t count)
 {
     struct net *net = net_new(MS / 2);
+    struct tly_engine_config config = {
+        .has_store = true, .tombstone_grace_ms = GRACE_MS, .forget_after_ms = 600000};
     for (size_t i = 0; i < count; i++)
-        net_add_with(net, stored, i == 0 ? 2 : 1);
+        net_add_with(net, config, i == 0 ? 2 : 1);
     net_run(net, 3 * S);
     return net;
 }
@@ -405,109 +404,6 @@ static void a_life_made_for_nothing_holds_nothing_up(void **state)
     net_free(net);
 }
 
-static void put_large(struct net *net, size_t node, size_t count)
-{
-    struct test_rng rng = test_rng_of(1);
-    for (size_t i = 0; i < count; i++) {
-        char key[24];
-        uint8_t bytes[2000];
-        struct tly_reply reply;
-        (void)snprintf(key, sizeof key, "kv:large:%zu", i);
-        for (size_t j = 0; j < sizeof bytes; j++)
-            bytes[j] = (uint8_t)test_rng_next(&rng);
-        struct tly_request request = {
-            .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_of(bytes, sizeof bytes)};
-        assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
-    }
-}
-
-/*
- * n2 was forgotten, and removes something in a life that nobody has heard of when the others say their numbers: those are above that REMOVE, so
- * by them alone n1 may forget it as soon as it has it, and n0 would never get it.
- */
-static void what_a_linked_node_has_not_got_is_not_forgotten(void **state)
-{
-    struct net *net = some_nodes(3);
-    put(net, 0, "kv:x", "x");
-    net_run(net, S);
-    block_all(net, 2, 3, true);
-    put(net, 0, "kv:first", "x");
-    del(net, 0, "kv:first");
-    forget_member(net, 0, "n2");
-    for (size_t i = 0; net_stats(net, 1).removes_forgotten == 0; i++) {
-        assert_true(i < 100);
-        net_run(net, S);
-    }
-    uint64_t before = origin_of(net, 2);
-    net_block(net, 1, 2, false);
-    for (size_t i = 0; origin_of(net, 2) == before; i++) {
-        assert_true(i < 60000);
-        net_run(net, MS);
-    }
-    net_block(net, 1, 2, true);
-    put(net, 0, "kv:second", "x");
-    del(net, 0, "kv:second");
-    net_run(net, MS);
-    del(net, 2, "kv:x");
-    net_run(net, MS);
-    for (size_t i = 0; i < 2; i++)
-        net_add_to(net, i, "counter:later", 1);
-    net_run(net, 5 * GRACE);
-    assert_int_equal(removes(net, 1), 0);
-    net_block(net, 1, 2, false);
-    for (size_t i = 0; net_stats(net, 2).snapshots_installed == 0; i++) {
-        assert_true(i < 60000);
-        net_run(net, MS);
-    }
-    net_hole(net, 1, 0, true);
-    net_run(net, GRACE + 2 * S); /* so that F has been known for the grace, and the link still stands */
-    assert_false(holds(net, 1, "kv:x"));
-    assert_true(holds(net, 0, "kv:x"));
-    assert_int_equal(removes(net, 1), 1); /* n0 has not said that it has it */
-    net_hole(net, 1, 0, false);
-    net_run(net, 5 * GRACE);
-    for (size_t i = 0; i < 3; i++) {
-        assert_false(holds(net, i, "kv:x"));
-        assert_int_equal(removes(net, i), 0);
-    }
-    claim_equal(net, 3);
-    net_free(net);
-}
-
-/* What is forgotten behind the start of a snapshot would be missing there without a word, and its floor, too. */
-static void while_a_snapshot_is_given_nothing_is_forgotten(void **state)
-{
-    struct net *net = some_nodes(2);
-    struct tly_forget_view source, joiner;
-    put_large(net, 0, 100);
-    put(net, 0, "kv:first", "x");
-    del(net, 0, "kv:first");
-    net_run(net, 10 * GRACE);
-    assert_int_equal(removes(net, 0), 0);
-    put(net, 0, "kv:x", "x");
-    net_run(net, S);
-    del(net, 0, "kv:x");
-    net_run(net, GRACE / 2); /* both have said their numbers by now */
-    net_thin(net, 2000, 4096);
-    size_t third = net_add_with(net, stored, 1);
-    size_t waited = 0;
-    for (; net_stats(net, 0).snapshots_sent == 0; waited++) {
-        assert_true(waited < 300);
-        assert_int_equal(removes(net, 0), 1);
-        net_run(net, S);
-    }
-    assert_true(waited > 5 * GRACE_MS / 1000); /* else the grace had not passed in any case */
-    net_thin(net, 0, 0);
-    net_run(net, 20 * S);
-    assert_int_equal(removes(net, 0), 0);
-    tly_engine_forgetting(net_node(net, 0), &source);
-    tly_engine_forgetting(net_node(net, third), &joiner);
-    assert_int_equal(source.forgotten, joiner.forgotten);
-    assert_false(holds(net, third, "kv:x"));
-    claim_equal(net, 3);
-    net_free(net);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,8 +419,6 @@ int main(void)
         cmocka_unit_test(nothing_goes_that_the_own_disk_was_not_handed),
         cmocka_unit_test(who_said_nothing_yet_is_asked),
         cmocka_unit_test(a_life_made_for_nothing_holds_nothing_up),
-        cmocka_unit_test(while_a_snapshot_is_given_nothing_is_forgotten),
-        cmocka_unit_test(what_a_linked_node_has_not_got_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SYNC_NS SIM_S
+#define LEASE_RETRY_NS (100 * SIM_MS) /* while the disk fails */
 #define SLICES 4 /* of an image in one turn */
 #define SLICE_GAP SIM_MS
 
@@ -241,7 +242,9 @@ void sim_disk_event(struct sim *sim, const struct sim_event *event)
     case SIM_EV_IMAGE: image_turn(sim, event->node); break;
     case SIM_EV_LEASED:
         if (node->disk_fails) {
-            sim_disk_lease(sim, event->node, event->b);
+            struct sim_event again = of_process(sim, event->node, SIM_EV_LEASED);
+            again.b = event->b;
+            sim_push(sim, LEASE_RETRY_NS, again);
             break;
         }
         if (event->b > node->disk.lease) node->disk.lease = event->b;

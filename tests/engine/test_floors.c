@@ -1,0 +1,241 @@
+/* What a node forgets, seen by those that are linked with it, or being brought up by it, or that come from the other side of a cut. */
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
+
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+#define GRACE_MS 5000
+#define GRACE (GRACE_MS * MS)
+
+static const struct tly_engine_config stored = {
+    .has_store = true, .tombstone_grace_ms = GRACE_MS, .forget_after_ms = 600000};
+
+static struct net *some_nodes(size_t count)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < count; i++)
+        net_add_with(net, stored, i == 0 ? 2 : 1);
+    net_run(net, 3 * S);
+    return net;
+}
+
+static void put(struct net *net, size_t node, const char *key, const char *value)
+{
+    struct tly_reply reply;
+    struct tly_request request = {
+        .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_text(value)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static bool holds(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_READ, .key = tly_slice_text(key)};
+    return net_ask(net, node, request, &reply) == TLY_OK;
+}
+
+static void del(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_REMOVE, .key = tly_slice_text(key)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static void forget_member(struct net *net, size_t node, const char *name)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static size_t removes(struct net *net, size_t node)
+{
+    struct tly_forget_view view;
+    tly_engine_forgetting(net_node(net, node), &view);
+    return view.removes;
+}
+
+static void block_all(struct net *net, size_t node, size_t count, bool blocked)
+{
+    for (size_t i = 0; i < count; i++)
+        if (i != node) net_block(net, node, i, blocked);
+}
+
+static void claim_equal(struct net *net, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        assert_int_equal(net_digest(net, i), net_digest(net, 0));
+}
+
+static uint64_t origin_of(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, node), false, &view);
+    return view.origin;
+}
+
+static void put_large(struct net *net, size_t node, size_t count)
+{
+    struct test_rng rng = test_rng_of(1);
+    for (size_t i = 0; i < count; i++) {
+        char key[24];
+        uint8_t bytes[2000];
+        struct tly_reply reply;
+        (void)snprintf(key, sizeof key, "kv:large:%zu", i);
+        for (size_t j = 0; j < sizeof bytes; j++)
+            bytes[j] = (uint8_t)test_rng_next(&rng);
+        struct tly_request request = {
+            .kind = TLY_ASK_PUT, .key = tly_slice_text(key), .bytes = tly_slice_of(bytes, sizeof bytes)};
+        assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    }
+}
+
+/*
+ * n2 was forgotten, and removes something in a life that nobody has heard of when the others say their numbers: those are above that REMOVE, so
+ * by them alone n1 may forget it as soon as it has it, and n0 would never get it.
+ */
+static void what_a_linked_node_has_not_got_is_not_forgotten(void **state)
+{
+    struct net *net = some_nodes(3);
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    block_all(net, 2, 3, true);
+    put(net, 0, "kv:first", "x");
+    del(net, 0, "kv:first");
+    forget_member(net, 0, "n2");
+    for (size_t i = 0; net_stats(net, 1).removes_forgotten == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    uint64_t before = origin_of(net, 2);
+    net_block(net, 1, 2, false);
+    for (size_t i = 0; origin_of(net, 2) == before; i++) {
+        assert_true(i < 60000);
+        net_run(net, MS);
+    }
+    net_block(net, 1, 2, true);
+    put(net, 0, "kv:second", "x");
+    del(net, 0, "kv:second");
+    net_run(net, MS);
+    del(net, 2, "kv:x");
+    net_run(net, MS);
+    for (size_t i = 0; i < 2; i++)
+        net_add_to(net, i, "counter:later", 1);
+    net_run(net, 5 * GRACE);
+    assert_int_equal(removes(net, 1), 0);
+    net_block(net, 1, 2, false);
+    for (size_t i = 0; net_stats(net, 2).snapshots_installed == 0; i++) {
+        assert_true(i < 60000);
+        net_run(net, MS);
+    }
+    net_hole(net, 1, 0, true);
+    net_run(net, GRACE + 2 * S); /* so that F has been known for the grace, and the link still stands */
+    assert_false(holds(net, 1, "kv:x"));
+    assert_true(holds(net, 0, "kv:x"));
+    assert_int_equal(removes(net, 1), 1); /* n0 has not said that it has it */
+    net_hole(net, 1, 0, false);
+    net_run(net, 5 * GRACE);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(holds(net, i, "kv:x"));
+        assert_int_equal(removes(net, i), 0);
+    }
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* What is forgotten behind the start of a snapshot would be missing there without a word, and its floor, too. */
+static void while_a_snapshot_is_given_nothing_is_forgotten(void **state)
+{
+    struct net *net = some_nodes(2);
+    struct tly_forget_view source, joiner;
+    put_large(net, 0, 100);
+    put(net, 0, "kv:first", "x");
+    del(net, 0, "kv:first");
+    net_run(net, 10 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    del(net, 0, "kv:x");
+    net_run(net, GRACE / 2); /* both have said their numbers by now */
+    net_thin(net, 2000, 4096);
+    size_t third = net_add_with(net, stored, 1);
+    size_t waited = 0;
+    for (; net_stats(net, 0).snapshots_sent == 0; waited++) {
+        assert_true(waited < 300);
+        assert_int_equal(removes(net, 0), 1);
+        net_run(net, S);
+    }
+    assert_true(waited > 5 * GRACE_MS / 1000); /* else the grace had not passed in any case */
+    net_thin(net, 0, 0);
+    net_run(net, 20 * S);
+    assert_int_equal(removes(net, 0), 0);
+    tly_engine_forgetting(net_node(net, 0), &source);
+    tly_engine_forgetting(net_node(net, third), &joiner);
+    assert_int_equal(source.forgotten, joiner.forgotten);
+    assert_false(holds(net, third, "kv:x"));
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+static void cut_in_halves(struct net *net, bool cut)
+{
+    for (size_t a = 0; a < 2; a++)
+        for (size_t b = 2; b < 4; b++)
+            net_block(net, a, b, cut);
+}
+
+/*
+ * n1 counts, in a life that began behind a cut, and n0 hears it; on the other side both are forgotten, and so is something newer. When they
+ * come back n0 gives up what it had heard of that life, and so must not say any more that it has it.
+ */
+static void what_was_heard_of_an_unknown_life_is_heard_again(void **state)
+{
+    struct net *net = some_nodes(4);
+    net_add_to(net, 0, "counter:all", 1);
+    net_run(net, S);
+    cut_in_halves(net, true);
+    net_kill(net, 1);
+    net_run(net, S);
+    net_revive(net, 1, 77, 1);
+    net_run(net, 5 * S);
+    net_add_to(net, 1, "counter:all", 5);
+    net_run(net, S);
+    assert_int_equal(net_read(net, 0, "counter:all"), 6);
+    forget_member(net, 2, "n0");
+    net_run(net, 2 * S);
+    forget_member(net, 2, "n1");
+    net_run(net, 2 * S);
+    put(net, 2, "kv:first", "x");
+    del(net, 2, "kv:first");
+    for (size_t i = 0; net_stats(net, 2).removes_forgotten == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    cut_in_halves(net, false);
+    net_block(net, 1, 2, true);
+    net_block(net, 1, 3, true); /* n0 comes first, while n1 is there to say it again */
+    for (size_t i = 0; net_stats(net, 0).snapshots_installed == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    net_block(net, 1, 2, false);
+    net_block(net, 1, 3, false);
+    net_run(net, 100 * S);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(net_read(net, i, "counter:all"), 6);
+    claim_equal(net, 4);
+    net_free(net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(while_a_snapshot_is_given_nothing_is_forgotten),
+        cmocka_unit_test(what_a_linked_node_has_not_got_is_not_forgotten),
+        cmocka_unit_test(what_was_heard_of_an_unknown_life_is_heard_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
