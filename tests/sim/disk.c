@@ -8,7 +8,7 @@
 
 #define SYNC_NS SIM_S
 #define LEASE_RETRY_NS (100 * SIM_MS) /* while the disk fails */
-#define SLICES 4 /* of an image in one turn */
+#define SLICES 4                      /* of an image in one turn */
 #define SLICE_GAP SIM_MS
 
 /* ---- batches ---- */
