@@ -163,6 +163,15 @@ static bool expired(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms
     return tly_window_expired(put->num[TLY_SUM_WINDOW], put->num[TLY_SUM_EPOCH], now_ms, skew_ms);
 }
 
+bool tly_sum_is_ahead(const struct tly_dot *put, uint64_t now_ms)
+{
+    uint64_t window = put->num[TLY_SUM_WINDOW], epoch = put->num[TLY_SUM_EPOCH];
+    if (window == 0 || epoch == 0) return false;
+    if (window < TLY_WINDOW_CALENDAR) return epoch - 1 > now_ms / window;
+    uint64_t start_ms = tly_calendar_start_ms(window - TLY_WINDOW_CALENDAR, epoch - 1);
+    return start_ms != UINT64_MAX && start_ms > now_ms && start_ms - now_ms > ZONES_MS;
+}
+
 static const struct tly_strategy strategy = {
     .name = "epoch_sum",
     .id = TLY_EPOCH_SUM,

@@ -19,6 +19,12 @@ enum { TLY_SUM_WINDOW = 0, TLY_SUM_EPOCH = 1, TLY_SUM_COUNT = 2, TLY_SUM_AUX = 3
 /* In aux of a plain counter: "the deadline is lifted", as against 0, "nothing said". */
 #define TLY_DEADLINE_NONE INT64_MAX
 
+/*
+ * Whether what its origin counts at this time would be read nowhere: a shard's epoch never falls, and what is counted more than one window
+ * before it is added to that.
+ */
+bool tly_sum_is_ahead(const struct tly_dot *put, uint64_t now_ms);
+
 /* a + b, held at the ends of the range: a wrap would open a gate. */
 int64_t tly_clamp_add(int64_t a, int64_t b);
 

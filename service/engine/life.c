@@ -9,10 +9,13 @@
  *
  * Nothing waits meanwhile: what is written goes to disk and peers at once, under a life of which nobody else can have
  * anything.  Only the announcement of this node waits, so that one that is not written to leaves no trace of the other life.
- * Who knows no other node and was told of none has nobody to ask, and goes on at once. If the first that it meets knows more
+ * Who knows no other node and was told of none has nobody to ask, and goes on at once, unless its clock was set back (a shard's epoch never
+ * falls: in the windows that come again it would count what it admits where nobody reads it). If the first that it meets knows more
  * all the same, what it made since the start becomes its next life's, but for its counts, which cannot be told from those before.
  */
 #include "service/engine/impl.h"
+
+#include "crdt/epoch_sum.h"
 
 /* After the first peer has spoken, for what it says of the others; and how long all are waited for. */
 #define SETTLE_NS (NS_PER_S / 2)
@@ -20,6 +23,7 @@
 #define AGAIN_NS (60 * NS_PER_S)
 
 static const char knows_more[] = "a peer knows more of this life than this node does";
+static const char was_set_back[] = "its clock was set back behind windows that it has counted in";
 static const char not_asked[] = "not every member could be asked whether its life went on elsewhere";
 
 uint64_t tly_life_spoken(const struct tly_engine *e)
@@ -50,6 +54,30 @@ static bool all_have_spoken(const struct tly_engine *e)
     return true;
 }
 
+static bool is_count(const struct tly_strategy *strategy, const struct tly_dot *dot)
+{
+    return strategy->own_shards && dot->op == TLY_PUT;
+}
+
+static size_t life_at(const struct tly_engine *e, uint64_t origin)
+{
+    size_t i = 0;
+    while (tly_ormap_life(e->map, i).origin != origin)
+        i++;
+    return i;
+}
+
+/* A life that counted in windows that are yet to come would admit without end until they do. */
+static bool is_ahead_of_time(struct tly_engine *e, uint64_t origin)
+{
+    struct tly_scan scan = tly_scan_of(e->map, life_at(e, origin), 0);
+    for (struct tly_scanned scanned; tly_scan_next(e->map, &scan, &scanned);)
+        if (is_count(scanned.strategy, &scanned.dot) &&
+            tly_sum_is_ahead(&scanned.dot, e->cluster_ns / NS_PER_MS))
+            return true;
+    return false;
+}
+
 static enum tly_result take_up(struct tly_engine *e, uint64_t origin)
 {
     enum tly_result result = tly_ormap_begin_life(e->map, origin);
@@ -77,7 +105,9 @@ enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_
     e->life.until = e->now.mono_ns + ASK_NS;
     tly_lives_learn_all(e);
     tly_member_learn_all(e);
-    if (has_seeds || knows_others(e)) return tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    bool is_alone = !has_seeds && !knows_others(e), goes_on = is_alone && !is_ahead_of_time(e, origin);
+    if (is_alone && !goes_on) e->life.until = e->now.mono_ns;
+    if (!goes_on) return tly_ormap_begin_life(e->map, tly_random(e) | 1);
     e->life.kept = 0;
     e->life.went_on = true;
     return tly_member_announce(e, false);
@@ -148,11 +178,6 @@ enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char 
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }
 
-static bool is_count(const struct tly_strategy *strategy, const struct tly_dot *dot)
-{
-    return strategy->own_shards && dot->op == TLY_PUT;
-}
-
 static bool is_disowned(void *context, struct tly_slice key, const struct tly_strategy *strategy,
                         const struct tly_dot *put)
 {
@@ -176,21 +201,13 @@ static enum tly_result hand_down(struct tly_engine *e, const struct tly_scanned 
     return tly_ormap_apply(e->map, tly_slice_of(e->key, scanned->key.n), &dot, &outcome);
 }
 
-static size_t own_life_at(const struct tly_engine *e)
-{
-    size_t i = 0;
-    while (tly_ormap_life(e->map, i).origin != tly_ormap_origin(e->map))
-        i++;
-    return i;
-}
-
 /* Nothing that was made in this life since the start stays in it. What peers have of it comes again. */
 static enum tly_result disown(struct tly_engine *e)
 {
     uint64_t heir = tly_random(e) | 1;
     enum tly_result result = tly_ormap_seal(e->map);
     if (result != TLY_OK) return result;
-    struct tly_scan scan = tly_scan_of(e->map, own_life_at(e), e->life.known_to);
+    struct tly_scan scan = tly_scan_of(e->map, life_at(e, tly_ormap_origin(e->map)), e->life.known_to);
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(e->map, &scan, &scanned);)
         if (!is_count(scanned.strategy, &scanned.dot)) result = hand_down(e, &scanned, heir);
     if (result != TLY_OK) return result;
@@ -240,8 +257,10 @@ static bool has_grown(const struct tly_engine *e)
 static enum tly_result judge_kept(struct tly_engine *e)
 {
     if (e->life.is_ahead || has_grown(e)) return tly_life_another(e, knows_more, e->life.is_held);
-    if (is_settled(e) && all_have_spoken(e)) return go_on(e);
-    return e->now.mono_ns >= e->life.until ? tly_life_another(e, not_asked, false) : TLY_OK;
+    bool is_over = e->now.mono_ns >= e->life.until, all_spoke = is_settled(e) && all_have_spoken(e);
+    if (!is_over && !all_spoke) return TLY_OK;
+    if (is_ahead_of_time(e, e->life.kept)) return tly_life_another(e, was_set_back, false);
+    return all_spoke ? go_on(e) : tly_life_another(e, not_asked, false);
 }
 
 void tly_life_judge(struct tly_engine *e)

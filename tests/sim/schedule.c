@@ -21,6 +21,7 @@ enum move {
     MOVE_BACKUP,   /* a: its disk is copied */
     MOVE_RESTORE,  /* a goes on with the copy */
     MOVE_CLONE,    /* b goes on with a copy of the disk of a */
+    MOVE_SET_BACK, /* a: its clock, by b seconds */
     MOVE_END
 };
 
@@ -82,6 +83,14 @@ static const struct step slow_and_forgotten[] = {
     {60000, MOVE_UNCLOG, 2, 0}, {60000, MOVE_UNCLOG, 2, 1}, {90000, MOVE_END, 0, 0},
 };
 
+static const struct step set_back_while_down[] = {
+    {40000, MOVE_STOP, 0, 0},
+    {40001, MOVE_SET_BACK, 0, 25},
+    {70000, MOVE_STOP, 1, 0},
+    {70001, MOVE_SET_BACK, 1, 90},
+    {120000, MOVE_END, 0, 0},
+};
+
 static const struct schedule schedules[] = {
     {"crash-during-compaction", 3, 1000, crash_during_compaction},
     {"paused-for-minutes", 3, 1000, paused_for_minutes},
@@ -89,6 +98,7 @@ static const struct schedule schedules[] = {
     {"cloned-disk", 3, 1000, cloned_disk},
     {"restored-backup", 3, 1000, restored_backup},
     {"slow-and-forgotten", 3, 1000, slow_and_forgotten},
+    {"set-back-while-down", 2, 1000, set_back_while_down},
     {"two-snapshots-in-a-row", 3, 1000, two_snapshots_in_a_row},
 };
 
@@ -197,6 +207,7 @@ static void take(struct sim *sim, const struct step *step)
     case MOVE_BACKUP:
     case MOVE_RESTORE:
     case MOVE_CLONE: move_disk(sim, step); break;
+    case MOVE_SET_BACK: sim->nodes[step->a].offset_ns -= (int64_t)(step->b * SIM_S); break;
     case MOVE_END: break;
     }
 }

@@ -167,9 +167,8 @@ struct sim_node {
     struct sim_floors floors;
     uint64_t brought; /* times that others brought what is forgotten */
     struct sim_window windows[SIM_KEYS_MAX];
-    uint64_t newest_epoch[SIM_KEYS_MAX]; /* of each, of all its processes */
-    int64_t seen[SIM_KEYS_MAX];          /* of each counter, by a client of this process */
-    uint64_t watched;                    /* print of what it holds of the watched key */
+    int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
+    uint64_t watched;           /* print of what it holds of the watched key */
 };
 
 /* Faults that are left out, by their number from 1 on. */

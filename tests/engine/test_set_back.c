@@ -1,0 +1,122 @@
+/* A clock that was set back while a node was down: the windows that come again have their limit, and no more. */
+#include "crdt/epoch_sum.h"
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+#define LIMIT 5
+
+static uint64_t origin_of(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, node), false, &view);
+    return view.origin;
+}
+
+/* Of many checks in one window so many are admitted. */
+static unsigned admitted(struct net *net)
+{
+    unsigned sum = 0;
+    for (unsigned i = 0; i < 20 * LIMIT; i++)
+        sum += net_check(net, 0, "k", "5/1s", TLY_FIXED_WINDOW);
+    return sum;
+}
+
+static struct net *nodes_of(size_t count)
+{
+    const struct tly_engine_config config = {.has_store = true};
+    struct net *net = net_new(MS);
+    for (size_t i = 0; i < count; i++)
+        net_add_with(net, config, i == 0 ? 0 : 1);
+    net_run(net, 2 * S);
+    return net;
+}
+
+/* It stops cleanly in a window in which it admitted what it may, and comes back `back_ns` earlier; the life that it speaks as then. */
+static uint64_t come_back(struct net *net, uint64_t back_ns, unsigned joins)
+{
+    uint64_t origin = origin_of(net, 0);
+    assert_int_equal(admitted(net), LIMIT);
+    net_run(net, S / 10);
+    net_kill(net, 0);
+    net_shift_wall(net, 0, -(int64_t)back_ns);
+    net_go_on(net, 0, origin, joins);
+    net_run(net, S / 10);
+    return origin;
+}
+
+static void alone_it_begins_another_life(void **state)
+{
+    struct net *net = nodes_of(1);
+    uint64_t before = come_back(net, 10 * S, 0);
+    assert_int_not_equal(origin_of(net, 0), before);
+    for (unsigned i = 0; i < 15; i++) {
+        assert_in_range(admitted(net), 0, LIMIT);
+        net_run(net, S);
+    }
+    net_free(net);
+}
+
+static void with_another_it_begins_another_life(void **state)
+{
+    struct net *net = nodes_of(2);
+    net_shift_wall(net, 1, -(int64_t)(10 * S));
+    uint64_t before = come_back(net, 10 * S, 2);
+    for (unsigned i = 0; i < 15; i++) {
+        assert_in_range(admitted(net), 0, LIMIT);
+        net_run(net, S);
+    }
+    assert_int_not_equal(origin_of(net, 0), before);
+    net_free(net);
+}
+
+/* What was counted in the window before is still read. */
+static void by_less_than_a_window_its_life_goes_on(void **state)
+{
+    struct net *net = nodes_of(1);
+    uint64_t before = come_back(net, S / 2, 0);
+    assert_int_equal(origin_of(net, 0), before);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_in_range(admitted(net), 0, LIMIT);
+        net_run(net, S);
+    }
+    net_free(net);
+}
+
+static void what_is_counted_where_nobody_reads_it_is_ahead(void **state)
+{
+    const uint64_t day = TLY_WINDOW_CALENDAR + 3, day_ms = 86400000, zones_ms = 54000000;
+    const struct {
+        uint64_t window, epoch, now_ms;
+        bool ahead;
+    } cases[] = {
+        {1000, 5, 5000, false},
+        {1000, 6, 5000, false},
+        {1000, 7, 5999, true},
+        {1000, 7, 6000, false},
+        {1000, 0, 0, false},
+        {0, UINT64_MAX, 0, false},
+        {TLY_WINDOW_MS_MAX, UINT64_MAX, UINT64_MAX, true},
+        {1000, UINT64_MAX, 5000, true},
+        {day, 10, 9 * day_ms - zones_ms, false},
+        {day, 10, 9 * day_ms - zones_ms - 1, true},
+        {day, 11, 9 * day_ms, true},
+        {day, UINT64_MAX, 9 * day_ms, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tly_dot put = {.op = TLY_PUT, .num = {cases[i].window, cases[i].epoch}};
+        assert_int_equal(tly_sum_is_ahead(&put, cases[i].now_ms), cases[i].ahead);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alone_it_begins_another_life),
+        cmocka_unit_test(with_another_it_begins_another_life),
+        cmocka_unit_test(by_less_than_a_window_its_life_goes_on),
+        cmocka_unit_test(what_is_counted_where_nobody_reads_it_is_ahead),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
