@@ -21,6 +21,8 @@ enum move {
     MOVE_BACKUP,   /* a: its disk is copied */
     MOVE_RESTORE,  /* a goes on with the copy */
     MOVE_CLONE,    /* b goes on with a copy of the disk of a */
+    MOVE_BLOCK,    /* a, b: no link between them */
+    MOVE_UNBLOCK,  /* a, b */
     MOVE_SET_BACK, /* a: its clock, by b seconds */
     MOVE_END
 };
@@ -84,11 +86,16 @@ static const struct step slow_and_forgotten[] = {
 };
 
 static const struct step set_back_while_down[] = {
-    {40000, MOVE_STOP, 0, 0},
-    {40001, MOVE_SET_BACK, 0, 25},
-    {70000, MOVE_STOP, 1, 0},
-    {70001, MOVE_SET_BACK, 1, 90},
-    {120000, MOVE_END, 0, 0},
+    {40000, MOVE_STOP, 0, 0},      {40001, MOVE_SET_BACK, 0, 25}, {70000, MOVE_STOP, 1, 0},
+    {70001, MOVE_SET_BACK, 1, 90}, {120000, MOVE_END, 0, 0},
+};
+
+/* n1 begins a life behind a cut; on the other side both are forgotten. n0 comes back first. */
+static const struct step a_life_that_nobody_knew[] = {
+    {20000, MOVE_BLOCK, 0, 2},    {20000, MOVE_BLOCK, 0, 3},    {20000, MOVE_BLOCK, 1, 2},
+    {20000, MOVE_BLOCK, 1, 3},    {30000, MOVE_KILL, 1, 0},     {50000, MOVE_FORGET, 2, 0},
+    {55000, MOVE_FORGET, 2, 1},   {80000, MOVE_UNBLOCK, 0, 2},  {80000, MOVE_UNBLOCK, 0, 3},
+    {110000, MOVE_UNBLOCK, 1, 2}, {110000, MOVE_UNBLOCK, 1, 3}, {130000, MOVE_END, 0, 0},
 };
 
 static const struct schedule schedules[] = {
@@ -98,6 +105,7 @@ static const struct schedule schedules[] = {
     {"cloned-disk", 3, 1000, cloned_disk},
     {"restored-backup", 3, 1000, restored_backup},
     {"slow-and-forgotten", 3, 1000, slow_and_forgotten},
+    {"a-life-that-nobody-knew", 4, 1000, a_life_that_nobody_knew},
     {"set-back-while-down", 2, 1000, set_back_while_down},
     {"two-snapshots-in-a-row", 3, 1000, two_snapshots_in_a_row},
 };
@@ -207,6 +215,11 @@ static void take(struct sim *sim, const struct step *step)
     case MOVE_BACKUP:
     case MOVE_RESTORE:
     case MOVE_CLONE: move_disk(sim, step); break;
+    case MOVE_BLOCK:
+    case MOVE_UNBLOCK:
+        sim_block(sim, step->a, step->b, step->move == MOVE_BLOCK);
+        sim_block(sim, step->b, step->a, step->move == MOVE_BLOCK);
+        break;
     case MOVE_SET_BACK: sim->nodes[step->a].offset_ns -= (int64_t)(step->b * SIM_S); break;
     case MOVE_END: break;
     }

@@ -28,6 +28,12 @@ struct table {
     size_t capacity, count;
 };
 
+/* A life, and the node that speaks or spoke as it. */
+struct lived {
+    size_t node;
+    uint64_t origin;
+};
+
 struct sim_twin {
     struct twin_dot *dots;
     size_t count, dots_capacity;
@@ -36,6 +42,8 @@ struct sim_twin {
     struct table by_version, by_key;
     struct tly_version *installs; /* ts: the newest that was forgotten then */
     size_t install_count, installs_capacity;
+    struct lived *lived;
+    size_t lived_count, lived_capacity;
 };
 
 struct sim_twin *sim_twin_new(void)
@@ -56,6 +64,7 @@ void sim_twin_free(struct sim_twin *twin)
     free(twin->by_version.slots);
     free(twin->by_key.slots);
     free(twin->installs);
+    free(twin->lived);
     free(twin);
 }
 
@@ -211,12 +220,24 @@ static void learn(struct sim *sim, size_t node, const struct tly_row *row)
     tell_dot(sim, what, &row->dot);
 }
 
+static void note_life(struct sim *sim, size_t node)
+{
+    struct sim_twin *twin = sim->twin;
+    struct tly_node_view self;
+    tly_engine_node(sim->nodes[node].engine, false, &self);
+    for (size_t i = twin->lived_count; i-- > 0;)
+        if (twin->lived[i].node == node && twin->lived[i].origin == self.origin) return;
+    twin->lived = sim_grow(twin->lived, &twin->lived_capacity, twin->lived_count, sizeof *twin->lived);
+    twin->lived[twin->lived_count++] = (struct lived){node, self.origin};
+}
+
 void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
 {
     static struct tly_round round; /* large */
     struct tly_slice body = {0};
     sim_claim(sim, tly_batch_rows(batch, &body) == TLY_OK, "n%zu gives its disk what is no batch", node);
     if (body.n == 0) return;
+    note_life(sim, node);
     sim_claim(sim, tly_round_get(body, &round) == TLY_OK, "n%zu gives its disk what is no round", node);
     struct tly_rows rows = tly_rows_of(&round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
@@ -321,17 +342,20 @@ static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it,
     }
 }
 
-/* What a life had made before it installed a snapshot goes, up to the newest REMOVE which was forgotten by then. */
+/* What a node had made in any of its lives before it installed a snapshot goes, up to the newest REMOVE which was forgotten by then. */
 void sim_twin_installed(struct sim *sim, size_t node)
 {
     struct sim_twin *twin = sim->twin;
-    struct tly_node_view self;
     struct tly_forget_view forgetting;
-    tly_engine_node(sim->nodes[node].engine, false, &self);
     tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
-    twin->installs =
-        sim_grow(twin->installs, &twin->installs_capacity, twin->install_count, sizeof *twin->installs);
-    twin->installs[twin->install_count++] = (struct tly_version){forgetting.forgotten, self.origin};
+    note_life(sim, node);
+    for (size_t i = 0; i < twin->lived_count; i++) {
+        if (twin->lived[i].node != node) continue;
+        twin->installs =
+            sim_grow(twin->installs, &twin->installs_capacity, twin->install_count, sizeof *twin->installs);
+        twin->installs[twin->install_count++] =
+            (struct tly_version){forgetting.forgotten, twin->lived[i].origin};
+    }
 }
 
 static bool went_at_install(const struct sim_twin *twin, struct tly_version version)
