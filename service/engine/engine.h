@@ -13,6 +13,7 @@
 #define TALLY_SERVICE_ENGINE_ENGINE_H
 
 #include "crdt/ormap.h"
+#include "service/engine/histogram.h"
 #include "service/engine/raw.h"
 #include "service/engine/rule.h"
 #include "service/engine/watch.h"
@@ -604,6 +605,8 @@ bool tly_engine_limit_other(const struct tly_engine *engine, const struct tly_li
                             struct tly_limit_other *other);
 
 void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
+/* How old the newest of a peer's own dots was, by cluster time, when it was joined here: one for each part that brought any. */
+const struct tly_histogram *tly_engine_staleness(const struct tly_engine *engine);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);
 
 /* What one key holds, as it is. */

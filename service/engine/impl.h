@@ -528,6 +528,7 @@ struct tly_engine {
 
     /* Points beyond what a frontier has room for, as of the last row; and until when no more is said of it. */
     uint64_t overlong, overlong_told_until;
+    struct tly_histogram staleness;
 };
 
 /* effects.c */

@@ -128,6 +128,17 @@ static enum tly_result join(struct tly_engine *e, struct conn *conn, const struc
     return result;
 }
 
+/* By the last row of the peer's own life: others may have been here before. */
+static void note_staleness(struct tly_engine *e, const struct conn *conn, const struct tly_part *part)
+{
+    for (size_t i = part->row_count; i-- > 0;) {
+        struct tly_version version = part->rows[i].dot.version;
+        if (version.origin != conn->peer->origin) continue;
+        tly_histogram_add(&e->staleness, e->cluster_ns > version.ts ? e->cluster_ns - version.ts : 0, 1);
+        return;
+    }
+}
+
 enum tly_result tly_part_mark(struct tly_engine *e, struct conn *conn, struct tly_mark mark)
 {
     tell_followers(e, conn, mark.origin, EXPECTED);
@@ -172,6 +183,7 @@ static enum tly_result take_rows(struct tly_engine *e, struct conn *conn, const 
     }
     bool urgent = false;
     if (result == TLY_OK) result = join(e, conn, part, &urgent);
+    if (result == TLY_OK && !conn->held_back) note_staleness(e, conn, part);
     if (result == TLY_OK && (part->flags & TLY_PART_LAST) != 0) result = end_round(e, conn, part);
     if (result == TLY_OK) tly_flush_learned(e, conn, urgent);
     return result;

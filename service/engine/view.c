@@ -1,5 +1,10 @@
 #include "service/engine/impl.h"
 
+const struct tly_histogram *tly_engine_staleness(const struct tly_engine *e)
+{
+    return &e->staleness;
+}
+
 void tly_engine_stats(const struct tly_engine *e, struct tly_stats *stats)
 {
     *stats = e->stats;

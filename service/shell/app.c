@@ -294,10 +294,13 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
     stats->limits_from_key = reload.from_key;
     uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests, &stats->grpc_calls,
                                       &stats->http_requests};
+    struct tly_histogram *latency[DOOR_COUNT] = {&stats->resp_latency, &stats->http_latency,
+                                                 &stats->grpc_latency, &stats->http_latency};
     for (size_t i = 0; i < DOOR_COUNT; i++) {
         struct tly_door_stats door = {0};
         if (app->doors[i] != NULL) tly_door_stats(app->doors[i], &door);
         *requests[i] += door.requests;
+        tly_histogram_join(latency[i], &door.latency);
         stats->clients_open += door.open;
         stats->clients_accepted += door.accepted;
         stats->clients_refused += door.refused;

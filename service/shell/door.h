@@ -71,6 +71,8 @@ void tly_door_wake(struct tly_door *door);
 
 struct tly_door_stats {
     uint64_t open, accepted, refused, timed_out, requests;
+    struct tly_histogram
+        latency; /* from when a request could be read until its answer was handed to the socket, if at once */
 };
 void tly_door_stats(const struct tly_door *door, struct tly_door_stats *stats);
 

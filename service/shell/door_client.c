@@ -228,6 +228,13 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
     return n;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd, (void)what;
@@ -237,6 +244,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
         return;
     }
     struct tly_slice in;
+    struct tly_door_stats *stats = &client->door->stats; /* the client may go */
+    uint64_t requests = stats->requests, begun = now_ns();
     ssize_t n = receive(client, &in);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n < 0) {
@@ -246,6 +255,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     if (n == 0) client->ended = client->closing = true;
     if (n > 0) feed(client, in);
     tly_client_settle(client);
+    if (stats->requests > requests)
+        tly_histogram_add(&stats->latency, now_ns() - begun, stats->requests - requests);
 }
 
 void tly_client_wake(struct tly_client *client, bool is_idle)

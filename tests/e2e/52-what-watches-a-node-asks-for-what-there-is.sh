@@ -18,8 +18,8 @@ expect "what promtool has to say" '' "$output"
 grep -o '^tally_[a-z_]*' metrics.txt | sort -u >said.txt
 
 expect_status 0 promtool check rules "$examples/alerts.yaml"
-expect_like "rules" 'SUCCESS: 9 rules found' "$output"
-expect "panels" 12 "$(python3 -c 'import json, sys; print(len(json.load(sys.stdin)["panels"]))' <"$examples/grafana.json")"
+expect_like "rules" 'SUCCESS: 10 rules found' "$output"
+expect "panels" 14 "$(python3 -c 'import json, sys; print(len(json.load(sys.stdin)["panels"]))' <"$examples/grafana.json")"
 for file in alerts.yaml grafana.json; do
     grep -o 'tally_[a-z_]*' "$examples/$file" | sort -u >asked.txt
     comm -23 asked.txt said.txt >unknown.txt

@@ -11,6 +11,12 @@ SAMPLE = re.compile(rf"^({NAME})({LABELS})? (-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]
 HEAD = re.compile(rf"^# (HELP|TYPE) ({NAME}) (.+)$")
 
 
+def family_of(name, told):
+    """A histogram is said in three series."""
+    base = re.sub(r"_(bucket|sum|count)$", "", name)
+    return base if told.get((base, "TYPE")) == "histogram" else name
+
+
 def main():
     text = sys.stdin.buffer.read().decode()
     check("it ends with a line's end", text.endswith("\n"))
@@ -18,7 +24,7 @@ def main():
     for line in text.splitlines():
         head, sample = HEAD.match(line), SAMPLE.match(line)
         check(f"neither comment nor sample: {line}", head or sample)
-        name = head[2] if head else sample[1]
+        name = head[2] if head else family_of(sample[1], told)
         if name != family:
             check(f"the lines of {name} do not stand together", name not in finished)
             finished.add(family)
@@ -30,7 +36,7 @@ def main():
             continue
         check(f"no HELP and TYPE before {line}", (name, "HELP") in told and (name, "TYPE") in told)
         check(f"a counter is called _total: {line}", (told[name, "TYPE"] == "counter") == name.endswith("_total"))
-        series = name + (sample[2] or "")
+        series = sample[1] + (sample[2] or "")
         check(f"twice: {series}", series not in seen)
         seen.add(series)
         print(series, sample[3])
