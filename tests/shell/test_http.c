@@ -373,6 +373,16 @@ static size_t name_bytes(const char *text)
     return n;
 }
 
+/* One of a histogram: steps, or their sum, or how many. */
+static bool is_of_histogram(const char *name, const char *family)
+{
+    size_t n = strlen(family);
+    const char *rest = name + n;
+    return strncmp(name, family, n) == 0 &&
+           (strncmp(rest, "_bucket{", 8) == 0 || strncmp(rest, "_sum", 4) == 0 ||
+            strncmp(rest, "_count", 6) == 0);
+}
+
 /* Text format 0.0.4: HELP and TYPE once for each family, before its samples; a counter's name ends in _total. */
 static void metrics_are_well_formed(void **state)
 {
@@ -380,7 +390,7 @@ static void metrics_are_well_formed(void **state)
     struct answer answer = get(scene, "/metrics");
     assert_string_equal(header_of(&answer, "Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
     char *text = strdup(answer.body), *save = NULL, family[128] = "", kind[16] = "";
-    size_t samples = 0, families = 0;
+    size_t samples = 0, families = 0, histograms = 0;
     for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
         if (strncmp(line, "# HELP ", 7) == 0) {
             (void)snprintf(family, sizeof family, "%.*s", (int)name_bytes(line + 7), line + 7);
@@ -389,7 +399,12 @@ static void metrics_are_well_formed(void **state)
         } else if (strncmp(line, "# TYPE ", 7) == 0) {
             assert_int_equal(strncmp(line + 7, family, strlen(family)), 0);
             (void)snprintf(kind, sizeof kind, "%s", line + 8 + strlen(family));
-            assert_true(strcmp(kind, "gauge") == 0 || strcmp(kind, "counter") == 0);
+            assert_true(strcmp(kind, "gauge") == 0 || strcmp(kind, "counter") == 0 ||
+                        strcmp(kind, "histogram") == 0);
+            histograms += strcmp(kind, "histogram") == 0;
+        } else if (strcmp(kind, "histogram") == 0) {
+            assert_true(is_of_histogram(line, family));
+            assert_true(isdigit((unsigned char)strrchr(line, ' ')[1]));
         } else {
             size_t n = name_bytes(line);
             assert_true(n == strlen(family) && strncmp(line, family, n) == 0 &&
@@ -399,7 +414,7 @@ static void metrics_are_well_formed(void **state)
             samples++;
         }
     }
-    assert_true(samples == families && samples > 30);
+    assert_true(samples + histograms == families && samples > 30 && histograms == 2);
     free(text);
 }
 
