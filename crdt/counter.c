@@ -26,11 +26,7 @@ enum tly_result tly_counter_get(struct tly_ormap *map, struct tly_slice key, uin
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
 
-/*
- * Above every generation that whoever wrote this REMOVE knew: a SET's lies less than 2^16 above its clock. The low bits are no
- * origin's, so nodes that count on after the same REMOVE count together.
- */
-static uint64_t generation_after(uint64_t remove_ts)
+uint64_t tly_counter_after(uint64_t remove_ts)
 {
     uint64_t block = remove_ts >> 16, last = UINT64_MAX >> 16;
     return (block + 2 < last ? block + 2 : last) << 16;
@@ -44,7 +40,7 @@ uint64_t tly_counter_generation(struct tly_ormap *map, const struct tly_entry *e
     for (size_t i = 0; i < count; i++) {
         uint64_t candidate = 0;
         if (dots[i].op == TLY_REMOVE)
-            candidate = generation_after(dots[i].version.ts);
+            candidate = tly_counter_after(dots[i].version.ts);
         else if (dots[i].num[TLY_SUM_WINDOW] == 0)
             candidate = dots[i].num[TLY_SUM_EPOCH];
         if (candidate > generation) generation = candidate;
@@ -52,8 +48,7 @@ uint64_t tly_counter_generation(struct tly_ormap *map, const struct tly_entry *e
     return generation;
 }
 
-/* The least number above `floor` whose low 16 bits are the origin's; 0 at the end of numbers. */
-static uint64_t generation_above(uint64_t floor, uint64_t origin)
+uint64_t tly_counter_above(uint64_t floor, uint64_t origin)
 {
     if (floor > UINT64_MAX - 0x20000) return 0;
     uint64_t generation = ((floor + 1) & ~UINT64_C(0xffff)) | (origin & 0xffff);
@@ -89,7 +84,7 @@ enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int
     uint64_t floor = clock->last > clock->now.wall_ns ? clock->last : clock->now.wall_ns;
     const struct tly_entry *entry = tly_ormap_find(map, key);
     uint64_t highest = entry != NULL ? tly_counter_generation(map, entry) : 0;
-    uint64_t generation = generation_above(highest > floor ? highest : floor, tly_ormap_origin(map));
+    uint64_t generation = tly_counter_above(highest > floor ? highest : floor, tly_ormap_origin(map));
     /* A generation of our own that the wall has not reached is a few µs old: it is set again, lest many of them outrun the clock. */
     if (highest > clock->now.wall_ns && is_ours_alone(map, entry, highest)) generation = highest;
     if (generation == 0) return TLY_CLOCK_END;

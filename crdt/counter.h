@@ -13,6 +13,13 @@
  * were counting to begin again below it, what is counted after the delete would not be read.
  */
 uint64_t tly_counter_generation(struct tly_ormap *map, const struct tly_entry *entry);
+/*
+ * Above every generation that whoever wrote this REMOVE knew: a SET's lies less than 2^16 above its clock. The low bits are no
+ * origin's, so nodes that count on after the same REMOVE count together.
+ */
+uint64_t tly_counter_after(uint64_t remove_ts);
+/* The least number above `floor` whose low 16 bits are the origin's; 0 at the end of numbers. */
+uint64_t tly_counter_above(uint64_t floor, uint64_t origin);
 
 /*
  * Adds to a counter; an absent one counts from 0, one past its deadline starts a new generation. *value is the sum

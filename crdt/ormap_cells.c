@@ -161,6 +161,59 @@ void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const str
     memcpy((uint8_t *)place->entry + tly_entry_cells_offset(place->entry), aside, room->cells_bytes);
 }
 
+/* ---- an entry under another strategy ---- */
+
+uint32_t tly_map_write_block(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
+                             const struct tly_dot *dots, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct tly_cell cell = {.dot = dots[i], .life = tly_map_life_find(map, dots[i].version.origin)};
+        bytes += tly_cell_size(strategy, &cell);
+    }
+    uint32_t ref = tly_arena_new(&map->arena, &map->mem, tly_entry_size(key.n, false, bytes));
+    if (ref == 0) return 0;
+    struct tly_entry *entry = tly_entry_make(tly_arena_at(&map->arena, ref), strategy, key);
+    struct pen pen = {.next = (uint8_t *)entry + tly_entry_cells_offset(entry)};
+    for (size_t i = 0; i < count; i++) {
+        struct tly_cell cell = {.dot = dots[i], .life = tly_map_life_find(map, dots[i].version.origin)};
+        write_cell(&pen, strategy, &cell);
+    }
+    if (pen.last != NULL) tly_cell_mark_last(pen.last, true);
+    set_held(entry, pen.last != NULL);
+    return ref;
+}
+
+/* Whether a dot of this version and kind is the entry's. */
+static bool has_version(const struct tly_ormap *map, const struct tly_entry *entry, const struct tly_dot *dot)
+{
+    struct tly_cells cells = tly_map_cells(map, entry);
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);)
+        if (cell.dot.op == dot->op && tly_version_compare(cell.dot.version, dot->version) == 0) return true;
+    return false;
+}
+
+void tly_map_use_block(struct tly_ormap *map, struct tly_place *place, uint32_t ref)
+{
+    struct tly_entry *next = tly_arena_at(&map->arena, ref);
+    struct tly_version kept = {0};
+    tly_map_touch(map, place->entry);
+    struct tly_cells cells = tly_map_cells(map, place->entry);
+    for (struct tly_cell cell; tly_map_next(map, &cells, &cell);) {
+        /* Cells ascend by version: two of one version, which nobody but a forger makes, keep one record. */
+        bool stays = has_version(map, next, &cell.dot) && tly_version_compare(kept, cell.dot.version) != 0;
+        if (stays)
+            kept = cell.dot.version;
+        else
+            lose_record(map, place->hash, &cell);
+    }
+    tly_arena_free(&map->arena, &map->mem, place->slot->ref);
+    map->known = NULL;
+    map->changes++;
+    place->slot->ref = ref;
+    place->entry = next;
+}
+
 /* An entry that lost cells moves to a smaller block if it pays and there is memory. */
 static void fit(struct tly_ormap *map, struct tly_place *place)
 {

@@ -8,7 +8,7 @@
  *     ormap_quick.c  the usual changes, which ask nothing that is not needed
  *     ormap_order.c  in which order shards are sealed         ormap_tally.c  windows, as checks want them
  *     forget.c       floors, the ends of lives                prints.c       fingerprints
- *     ormap_sums.c   what others counted, kept beside their shards
+ *     ormap_sums.c   what others counted, kept beside their shards    ormap_convert.c  keys under another strategy
  */
 #ifndef TALLY_CRDT_ORMAP_IMPL_H
 #define TALLY_CRDT_ORMAP_IMPL_H
@@ -268,6 +268,14 @@ bool tly_map_make_room(struct tly_ormap *map, const struct tly_place *place, con
 /* The entry may move: place is set anew. */
 void tly_map_carry_out(struct tly_ormap *map, struct tly_place *place, const struct tly_plan *plan,
                        const struct tly_room *room);
+/*
+ * Makes a block with these dots, sealed and ascending, for an entry that is there with dots of the same versions and others; 0: no
+ * memory. The lives are known.
+ */
+uint32_t tly_map_write_block(struct tly_ormap *map, struct tly_slice key, const struct tly_strategy *strategy,
+                             const struct tly_dot *dots, size_t count);
+/* Puts it in the place of that entry, whose other dots go with their records. Cannot fail. */
+void tly_map_use_block(struct tly_ormap *map, struct tly_place *place, uint32_t ref);
 typedef bool tly_goes(void *context, const struct tly_dot *dot);
 /*
  * Takes cells out where they lie: what goes by the plan, which brings in nothing fresh, and the dots for which goes() holds

@@ -41,7 +41,9 @@
     X(PREFIX_BUILT_IN, "prefix_built_in", "the prefix is one of those that every node has")                  \
     X(PREFIX_HELD, "prefix_held", "a change of the prefix was not finished and cannot be read")              \
     X(UNAPPROVED, "unapproved", "keys would be lost: that needs the approval of what they are now")          \
-    X(APPROVAL_STALE, "approval_stale", "it is no longer what was approved")
+    X(APPROVAL_STALE, "approval_stale", "it is no longer what was approved")                                 \
+    X(PREFIXES_NEST, "prefixes_nest", "one of these prefixes begins with another: one after the other")      \
+    X(BUSY, "busy", "a snapshot is on its way to the disk: again in a moment")
 
 enum tly_result {
 #define TLY_RESULT_ENUM(name, word, text) TLY_##name,

@@ -198,10 +198,11 @@ static const struct tly_ctl_verb verbs[] = {
      tly_ctl_forget,
      {{0}}},
     {"prefix",
-     "list | register PREFIX STRATEGY ... | drop PREFIX [--approve A]",
+     "list | register PREFIX STRATEGY ... | migrate PREFIX STRATEGY [--approve A] | drop PREFIX [--approve A]",
      "which prefixes have which strategy, and changes of that",
      "  list             all of them\n"
      "  register         give prefixes their strategy: lww, epoch_max or epoch_sum; all of them, or none\n"
+     "  migrate          the prefix and what its keys say to another strategy; without --approve it is only said what would be lost\n"
      "  drop             the prefix and all keys under it, on this node; without --approve it is only said what would be lost\n"
      "  --approve A      what was said then; it serves once, and on each node that holds the same\n"
      "Other nodes follow by themselves if they have nothing under the prefix; until then they are not spoken with.\n"

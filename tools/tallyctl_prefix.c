@@ -40,16 +40,29 @@ static enum tly_ctl_exit show_list(struct json_object *json)
     return TLY_CTL_DONE;
 }
 
-/* What has to be said yes to. */
-static enum tly_ctl_exit show_plan(struct json_object *json)
+/* What has to be said yes to; `change`: the words that ask for it. */
+static void show_approval(struct json_object *json, const char *change, const char *strategy)
 {
-    const char *prefix = tly_ctl_text(json, "prefix");
-    tly_ctl_print_plain(prefix);
-    printf(
-        ": %s keys would be lost. To approve that, as long as they are what they are now:\n  tallyctl prefix drop ",
-        tly_ctl_text(json, "keys"));
-    tly_ctl_print_plain(prefix);
+    printf(" To approve that, as long as they are what they are now:\n  tallyctl prefix %s ", change);
+    tly_ctl_print_plain(tly_ctl_text(json, "prefix"));
+    if (strategy[0] != '\0') printf(" %s", strategy);
     printf(" --approve %s\n", tly_ctl_text(json, "approval"));
+}
+
+static enum tly_ctl_exit show_drop_plan(struct json_object *json)
+{
+    tly_ctl_print_plain(tly_ctl_text(json, "prefix"));
+    printf(": %s keys would be lost.", tly_ctl_text(json, "keys"));
+    show_approval(json, "drop", "");
+    return TLY_CTL_NO;
+}
+
+static enum tly_ctl_exit show_migrate_plan(struct json_object *json)
+{
+    tly_ctl_print_plain(tly_ctl_text(json, "prefix"));
+    printf(": of %s keys %s would be lost, or something of what they say.", tly_ctl_text(json, "keys"),
+           tly_ctl_text(json, "lost"));
+    show_approval(json, "migrate", tly_ctl_text(json, "strategy"));
     return TLY_CTL_NO;
 }
 
@@ -95,18 +108,34 @@ static enum tly_ctl_exit register_all(const struct tly_ctl *ctl, char **words, s
     return post(ctl, changes);
 }
 
-static enum tly_ctl_exit drop(const struct tly_ctl *ctl, const char *prefix, const char *approval)
+/* What would be lost, and what approves of it. */
+static enum tly_ctl_exit ask_plan(const struct tly_ctl *ctl, const char *prefix, const char *strategy)
 {
-    if (approval == NULL) {
-        char *path = tly_ctl_key_path(PATH "/", prefix);
-        if (path == NULL) return no_memory();
-        struct tly_ctl_request request = {.method = "GET", .path = path};
-        enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_plan);
+    char *path = tly_ctl_key_path(PATH "/", prefix), *whole = path;
+    if (path != NULL && strategy != NULL) {
+        char *escaped = tly_ctl_key_path("?strategy=", strategy);
+        size_t size = escaped != NULL ? strlen(path) + strlen(escaped) + 1 : 0;
+        whole = size > 0 ? malloc(size) : NULL;
+        if (whole != NULL) (void)snprintf(whole, size, "%s%s", path, escaped);
+        free(escaped);
         free(path);
-        return status;
     }
+    if (whole == NULL) return no_memory();
+    struct tly_ctl_request request = {.method = "GET", .path = whole};
+    enum tly_ctl_exit status =
+        tly_ctl_ask_and_show(ctl, &request, strategy != NULL ? show_migrate_plan : show_drop_plan);
+    free(whole);
+    return status;
+}
+
+/* A drop; with a strategy, a migration. */
+static enum tly_ctl_exit change_one(const struct tly_ctl *ctl, const char *prefix, const char *strategy,
+                                    const char *approval)
+{
+    if (approval == NULL) return ask_plan(ctl, prefix, strategy);
     struct json_object *changes = json_object_new_array();
-    if (changes != NULL && !add_change(changes, "drop", prefix, NULL, approval)) {
+    const char *op = strategy != NULL ? "migrate" : "drop";
+    if (changes != NULL && !add_change(changes, op, prefix, strategy, approval)) {
         json_object_put(changes);
         changes = NULL;
     }
@@ -118,12 +147,15 @@ enum tly_ctl_exit tly_ctl_prefix(const struct tly_ctl *ctl, const struct tly_ctl
     const char *what = args->words[0], *approval = args->option[0];
     char **rest = args->words + 1;
     size_t count = args->count - 1;
-    bool drops = strcmp(what, "drop") == 0;
-    if (approval != NULL && !drops) return tly_ctl_misused("prefix", "--approve is for drop");
-    if (drops && count == 1) return drop(ctl, rest[0], approval);
+    bool drops = strcmp(what, "drop") == 0, migrates = strcmp(what, "migrate") == 0;
+    if (approval != NULL && !drops && !migrates)
+        return tly_ctl_misused("prefix", "--approve is for drop and migrate");
+    if (drops && count == 1) return change_one(ctl, rest[0], NULL, approval);
     if (drops) return tly_ctl_misused("prefix", "drop takes one prefix");
+    if (migrates && count == 2) return change_one(ctl, rest[0], rest[1], approval);
+    if (migrates) return tly_ctl_misused("prefix", "migrate takes a prefix and a strategy");
     if (strcmp(what, "register") == 0) return register_all(ctl, rest, count);
     if (strcmp(what, "list") == 0 && count == 0)
         return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = PATH}, show_list);
-    return tly_ctl_misused("prefix", "list, register or drop, not \"%.40s\" so", what);
+    return tly_ctl_misused("prefix", "list, register, migrate or drop, not \"%.40s\" so", what);
 }

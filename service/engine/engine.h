@@ -124,6 +124,7 @@ enum tly_effect_kind {
     TLY_DO_CLOSE,  /* conn: once what was sent is out; a TLY_CLOSED may follow and is ignored */
     TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
     TLY_DO_TABLE, /* number, bytes: a change of the table of prefixes (wire/table.h), in the order of the batches and numbered with them */
+    TLY_DO_TABLE_ROWS, /* number, bytes: a batch that belongs to the next TLY_DO_TABLE, and counts with it or not at all */
     TLY_DO_LEASE, /* number: make this lease durable */
     TLY_DO_WATCH, /* some watcher has something to read */
     TLY_DO_ACKED, /* somebody who waits (acked.h) is done */
@@ -292,21 +293,23 @@ enum tly_request_kind {
     TLY_ASK_FORGET,  /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
     TLY_ASK_PREFIXES /* wishes, all or none, bytes: who wants it; wish_at: of those, which could not be.
                         TLY_NO_SUCH_STRATEGY, TLY_PREFIX_TAKEN, TLY_BAD_PREFIX, TLY_NO_PREFIX, TLY_PREFIX_BUILT_IN, TLY_PREFIX_HELD,
-                        TLY_UNAPPROVED and TLY_APPROVAL_STALE (plan), TLY_IO: the disk refuses */
+                        TLY_UNAPPROVED and TLY_APPROVAL_STALE (plan), TLY_PREFIXES_NEST, TLY_BUSY, TLY_TOO_LARGE: to migrate in one
+                        piece, TLY_IO: the disk refuses */
 };
 
 /* What is to become of a prefix. */
-enum tly_prefix_op { TLY_PREFIX_REGISTER, TLY_PREFIX_DROP };
+enum tly_prefix_op { TLY_PREFIX_REGISTER, TLY_PREFIX_DROP, TLY_PREFIX_MIGRATE };
 
 struct tly_prefix_wish {
     enum tly_prefix_op op;
     struct tly_slice prefix;
-    struct tly_slice strategy; /* its name; to register */
+    struct tly_slice strategy; /* its name; to register, and to migrate */
     uint64_t approval;         /* of the plan, as long as there are keys; 0: none was given */
 };
 
 struct tly_prefix_plan {
-    size_t keys;       /* that would be lost */
+    size_t keys;       /* that there are */
+    size_t lost;       /* of these, keys that would be lost, or something of what they say */
     uint64_t approval; /* what has to be given; alike on all nodes on which this prefix holds the same */
 };
 
@@ -372,8 +375,10 @@ struct tly_prefix_view {
 /* In byte order. */
 size_t tly_engine_prefixes(const struct tly_engine *engine);
 struct tly_prefix_view tly_engine_prefix(const struct tly_engine *engine, size_t i);
-/* What dropping it would lose: a walk over all keys. TLY_NO_PREFIX; errors as of sealing. */
+/* What dropping it would lose, or with a strategy's name migrating to that: a walk over all keys. TLY_NO_PREFIX, TLY_NO_SUCH_STRATEGY,
+   and errors of the change. */
 enum tly_result tly_engine_prefix_plan(struct tly_engine *engine, struct tly_slice prefix,
+                                       struct tly_slice strategy,
                                        struct tly_prefix_plan *plan) TLY_MUST_CHECK;
 
 /* ---- exports ---- */

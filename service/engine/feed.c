@@ -1,6 +1,7 @@
 #include "service/engine/feed.h"
 
 #include "service/engine/feed_internal.h"
+#include "wire/table.h"
 
 /* Lives that followers may add; the rest is left for nodes. */
 #define LIVES_MAX (TLY_ORIGINS_MAX / 2)
@@ -123,16 +124,31 @@ static enum tly_result get_question(struct tly_feed *feed, struct tly_slice ques
     return tly_feed_ask_get(frame.body, &feed->ask);
 }
 
+uint64_t tly_feed_scope_now(const struct tly_feed *feed)
+{
+    uint64_t scope = tly_feed_scope(&feed->ask);
+    const struct tly_registry *registry = feed->e->registry;
+    for (size_t i = 0; i < tly_registry_count(registry); i++) {
+        struct tly_prefix row = tly_registry_at(registry, i);
+        /* What was registered once and never changed was under another prefix with the same strategy, or was not there. */
+        if (row.generation < 2) continue;
+        for (size_t at = 0; at < row.prefix.n; at++)
+            scope = (scope ^ row.prefix.p[at]) * UINT64_C(0x100000001b3);
+        scope = (scope ^ tly_table_word(&row)) * UINT64_C(0x100000001b3);
+    }
+    return scope;
+}
+
 static enum tly_result get_cursor(struct tly_feed *feed)
 {
     feed->is_readable = true;
     if (feed->ask.cursor.n == 0) {
-        feed->cursor.base.scope = tly_feed_scope(&feed->ask);
+        feed->cursor.base.scope = tly_feed_scope_now(feed);
         return TLY_OK;
     }
     enum tly_result result = tly_feed_cursor_get(feed->ask.cursor, &feed->cursor);
     if (result != TLY_OK && result != TLY_UNKNOWN_FRAME) return result;
-    feed->is_readable = result == TLY_OK && feed->cursor.base.scope == tly_feed_scope(&feed->ask);
+    feed->is_readable = result == TLY_OK && feed->cursor.base.scope == tly_feed_scope_now(feed);
     return TLY_OK;
 }
 

@@ -44,7 +44,7 @@ static size_t page_bytes(const struct tly_feed_ask *ask)
 static struct tly_feed_base base_of(const struct tly_feed *feed)
 {
     const struct tly_engine *e = feed->e;
-    return (struct tly_feed_base){tly_ormap_origin(e->map), tly_feed_scope(&feed->ask), e->late.session,
+    return (struct tly_feed_base){tly_ormap_origin(e->map), tly_feed_scope_now(feed), e->late.session,
                                   e->late.count};
 }
 

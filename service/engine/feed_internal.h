@@ -17,6 +17,8 @@ struct tly_feed {
     struct tly_buf *out;
 };
 
+/* Of the question, and of prefixes that mean another thing than once: no change brings up who has what was before. */
+uint64_t tly_feed_scope_now(const struct tly_feed *feed);
 /* Has the follower stand where the cursor says. */
 enum tly_result tly_feed_follow(struct tly_feed *feed) TLY_MUST_CHECK;
 /* The next part of its round, or that there is nothing; with the answer before it. */

@@ -446,7 +446,8 @@ struct tly_engine {
     size_t number_capacity;
     struct tly_ormap *map;
     struct tly_registry *registry;
-    struct tly_buf table_news; /* changes of it that the disk has not got yet, each as bin */
+    struct tly_buf table_news; /* changes of it that the disk has not got yet: kind of effect, bytes */
+    size_t table_handed;       /* bytes of that which it has */
     bool greets_anew;          /* … and that no peer has heard of */
     struct held_prefix held[TLY_HELD_MAX];
     size_t held_count;
@@ -618,7 +619,13 @@ static inline bool tly_is_left_out(const struct tly_engine *e, struct tly_slice 
     return e->leaves_out != NULL && e->leaves_out(e->leaves_context, key);
 }
 
-/* prefixes.c */
+/* prefixes.c, prefixes_migrate.c, prefixes_peers.c */
+/*
+ * Batches that one change can bring: the disk stores none of them before it has them all, and so many and more it may be behind. And
+ * bytes of changes that wait.
+ */
+#define TLY_TABLE_PARTS_MAX (TLY_BATCHES_MAX / 2)
+#define TLY_TABLE_NEWS_MAX ((TLY_TABLE_PARTS_MAX + 4) * TLY_FRAME_BODY_MAX)
 /* The table that every node begins with. */
 enum tly_result tly_prefixes_init(struct tly_engine *e) TLY_MUST_CHECK;
 enum tly_result tly_prefixes_ask(struct tly_engine *e, const struct tly_request *request,

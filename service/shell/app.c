@@ -40,7 +40,8 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
                     "store: a batch does not fit into memory; nothing more becomes durable");
         break;
     case TLY_DO_TABLE:
-        if (tly_store_table(app->store, effect->number, effect->bytes) != TLY_OK)
+    case TLY_DO_TABLE_ROWS:
+        if (tly_store_table(app->store, effect) != TLY_OK)
             tly_log(
                 app->log, TLY_LEVEL_ERROR,
                 "store: a change of the table of prefixes does not fit into memory; nothing more becomes durable");

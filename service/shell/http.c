@@ -160,11 +160,13 @@ static int status_of(enum tly_result result)
     case TLY_PREFIX_BUILT_IN:
     case TLY_UNAPPROVED:
     case TLY_APPROVAL_STALE:
+    case TLY_PREFIXES_NEST:
     case TLY_OVERFLOW:
     case TLY_FRONTIER_FULL: return 409;
     case TLY_FULL: return 507;
     case TLY_NOMEM:
     case TLY_PREFIX_HELD:
+    case TLY_BUSY:
     case TLY_CLOCK_END: return 503;
     default: return 500;
     }

@@ -41,15 +41,27 @@ static void put_prefixes(struct tly_exchange *x)
     tly_http_put_text(x, "\n");
 }
 
-static void put_plan(struct tly_json *json, struct tly_slice prefix, const struct tly_prefix_plan *plan)
+static void put_plan(struct tly_json *json, struct tly_slice prefix, struct tly_slice strategy,
+                     const struct tly_prefix_plan *plan)
 {
     char approval[APPROVAL_DIGITS + 1];
     (void)snprintf(approval, sizeof approval, "%016" PRIx64, plan->approval);
     tly_json_open(json, '{');
     tly_json_member_text(json, "prefix", prefix);
+    if (strategy.n > 0) tly_json_member_text(json, "strategy", strategy);
     tly_json_member_uint(json, "keys", plan->keys);
+    tly_json_member_uint(json, "lost", plan->lost);
     tly_json_member_string(json, "approval", approval);
     tly_json_close(json, '}');
+}
+
+/* ?strategy=: the name of one has no letter that is escaped. */
+static struct tly_slice get_strategy(struct tly_slice query)
+{
+    struct tly_slice name, value;
+    for (size_t at = 0; tly_http_query_next(query, &at, &name, &value);)
+        if (tly_http_is(name, "strategy")) return value;
+    return tly_slice_of(NULL, 0);
 }
 
 void tly_http_run_prefix(struct tly_exchange *x)
@@ -61,14 +73,16 @@ void tly_http_run_prefix(struct tly_exchange *x)
         tly_http_problem(x, 400, "bad_path", "the path has a malformed escape");
         return;
     }
-    enum tly_result result = tly_engine_prefix_plan(tly_app_engine(x->app), tly_slice_of(bytes, n), &plan);
+    struct tly_slice strategy = get_strategy(x->request->query);
+    enum tly_result result =
+        tly_engine_prefix_plan(tly_app_engine(x->app), tly_slice_of(bytes, n), strategy, &plan);
     if (result != TLY_OK) {
         tly_http_problem_of(x, result);
         return;
     }
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
-    put_plan(&json, tly_slice_of(bytes, n), &plan);
+    put_plan(&json, tly_slice_of(bytes, n), strategy, &plan);
     tly_http_put_text(x, "\n");
 }
 
@@ -85,6 +99,17 @@ static bool get_approval(struct tly_slice text, uint64_t *approval)
     return *approval != 0;
 }
 
+static bool get_op(struct tly_slice text, enum tly_prefix_op *op)
+{
+    static const char *const words[] = {
+        [TLY_PREFIX_REGISTER] = "register", [TLY_PREFIX_DROP] = "drop", [TLY_PREFIX_MIGRATE] = "migrate"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        *op = (enum tly_prefix_op)i;
+        if (tly_slice_equal(text, tly_slice_text(words[i]))) return true;
+    }
+    return false;
+}
+
 static const char *get_member(const char *name, struct json_object *value, struct tly_prefix_wish *wish)
 {
     struct tly_slice text;
@@ -97,9 +122,7 @@ static const char *get_member(const char *name, struct json_object *value, struc
         if (!get_approval(text, &wish->approval))
             return "approval: 16 hex digits, as GET of the prefix gives them";
     } else if (strcmp(name, "op") == 0) {
-        bool drops = tly_slice_equal(text, tly_slice_text("drop"));
-        if (!drops && !tly_slice_equal(text, tly_slice_text("register"))) return "op: register or drop";
-        wish->op = drops ? TLY_PREFIX_DROP : TLY_PREFIX_REGISTER;
+        if (!get_op(text, &wish->op)) return "op: register, migrate or drop";
     } else {
         return "a change has op, prefix, strategy and approval, and no other member";
     }
@@ -120,8 +143,8 @@ static const char *get_wish(struct json_object *object, struct tly_prefix_wish *
         const char *why = get_member(json_object_iter_peek_name(&at), json_object_iter_peek_value(&at), wish);
         if (why != NULL) return why;
     }
-    if (wish->op == TLY_PREFIX_REGISTER && wish->strategy.p == NULL)
-        return "to register, a strategy has to be named";
+    if (wish->op != TLY_PREFIX_DROP && wish->strategy.p == NULL)
+        return "to register or migrate, a strategy has to be named";
     return NULL;
 }
 
@@ -145,9 +168,14 @@ static void refuse(struct tly_exchange *x, enum tly_result result, const struct 
 {
     int n = (int)(wish->prefix.n < 64 ? wish->prefix.n : 64);
     if (result == TLY_UNAPPROVED || result == TLY_APPROVAL_STALE)
-        tly_http_problem(
-            x, 409, tly_result_name(result), "%.*s: %s: %zu keys would be lost; to approve that: %016" PRIx64,
-            n, (const char *)wish->prefix.p, tly_result_text(result), reply->plan.keys, reply->plan.approval);
+        tly_http_problem(x, 409, tly_result_name(result),
+                         "%.*s: %s: of %zu keys %zu would be lost; to approve that: %016" PRIx64, n,
+                         (const char *)wish->prefix.p, tly_result_text(result), reply->plan.keys,
+                         reply->plan.lost, reply->plan.approval);
+    else if (result == TLY_TOO_LARGE)
+        tly_http_problem(x, 413, tly_result_name(result),
+                         "%.*s: it holds more than can be migrated in one piece", n,
+                         (const char *)wish->prefix.p);
     else if (result == TLY_IO)
         tly_http_problem(x, 503, "store", "the disk refuses, so nothing is changed: see /readyz");
     else

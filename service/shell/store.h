@@ -28,6 +28,7 @@ enum tly_fsync { TLY_FSYNC_ALWAYS, TLY_FSYNC_INTERVAL, TLY_FSYNC_NEVER };
 #define TLY_FSYNC_INTERVAL_MS 1000
 
 struct tly_engine;
+struct tly_effect;
 struct tly_store;
 struct tly_kept_intent;
 
@@ -74,9 +75,11 @@ const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size
  */
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
                                  struct tly_slice batch) TLY_MUST_CHECK;
-/* A change of the table of prefixes (wire/table.h) in the place of a batch; it is stored and synced at once, under an intent. */
-enum tly_result tly_store_table(struct tly_store *store, uint64_t number,
-                                struct tly_slice change) TLY_MUST_CHECK;
+/*
+ * A change of the table of prefixes (TLY_DO_TABLE) in the place of a batch; it is stored and synced at once, under an intent. Batches
+ * that belong to it (TLY_DO_TABLE_ROWS) come before it and are stored with it.
+ */
+enum tly_result tly_store_table(struct tly_store *store, const struct tly_effect *effect) TLY_MUST_CHECK;
 /* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */
 void tly_store_lease(struct tly_store *store, uint64_t lease);
 

@@ -1,5 +1,8 @@
 #include "service/shell/store_table.h"
 
+#include "service/shell/libc_mem.h"
+#include "wire/frame.h"
+#include "wire/pack.h"
 #include "wire/table.h"
 
 #include <assert.h>
@@ -73,7 +76,69 @@ static void list_table(struct tly_table_writer *t, const struct tly_table_change
     memcpy(m->prefixes, next, count * sizeof *next);
     m->prefix_count = count;
     tly_manifest_add_change(m, t->intent.id);
-    m->is_changed = true;
+}
+
+/* The new table, published with the segment to come; while it is not, the manifest has the old one, whoever saves it. */
+static enum tly_result publish(struct tly_table_writer *t, const struct tly_table_change *change)
+{
+    struct tly_manifest *m = t->snapshot->manifest;
+    struct tly_manifest_prefix before[TLY_PREFIXES_MAX];
+    size_t count = m->prefix_count;
+    memcpy(before, m->prefixes, count * sizeof *before);
+    list_table(t, change);
+    enum tly_result result = tly_journal_write(t->snapshot->journal);
+    if (result == TLY_OK) return TLY_OK;
+    memcpy(m->prefixes, before, count * sizeof *before);
+    m->prefix_count = count;
+    tly_manifest_drop_change(m, t->intent.id);
+    return fail(t, result, tly_journal_error(t->snapshot->journal));
+}
+
+/* ---- the batches of a change ---- */
+
+void tly_table_writer_init(struct tly_table_writer *t, struct tly_snapshot_writer *snapshot)
+{
+    struct tly_mem mem = tly_libc_mem();
+    *t = (struct tly_table_writer){.snapshot = snapshot};
+    tly_buf_init(&t->rows, &mem, SIZE_MAX);
+}
+
+void tly_table_writer_fini(struct tly_table_writer *t)
+{
+    tly_buf_fini(&t->rows);
+}
+
+enum tly_result tly_table_add_rows(struct tly_table_writer *t, struct tly_slice batch)
+{
+    size_t before = t->rows.n;
+    tly_put_bytes(&t->rows, batch);
+    enum tly_result result = t->rows.result;
+    if (result == TLY_OK) return TLY_OK;
+    t->rows.n = before;
+    t->rows.result = TLY_OK;
+    return fail(t, result, "");
+}
+
+static enum tly_result put_rows(struct tly_table_writer *t, uint64_t number)
+{
+    struct tly_slice rows = tly_buf_slice(&t->rows);
+    while (t->rows_put < rows.n) {
+        struct tly_cursor cursor = tly_cursor_of(tly_slice_of(rows.p + t->rows_put, rows.n - t->rows_put));
+        struct tly_slice batch = tly_get_bytes(&cursor, TLY_FRAME_BODY_MAX);
+        assert(cursor.result == TLY_OK);
+        enum tly_result result = tly_journal_put(t->snapshot->journal, number, batch);
+        if (result != TLY_OK) return fail(t, result, tly_journal_error(t->snapshot->journal));
+        t->rows_put = rows.n - tly_cursor_left(&cursor);
+    }
+    return TLY_OK;
+}
+
+static void forget_rows(struct tly_table_writer *t)
+{
+    struct tly_mem mem = t->rows.mem;
+    tly_buf_fini(&t->rows);
+    tly_buf_init(&t->rows, &mem, SIZE_MAX);
+    t->rows_put = 0;
 }
 
 /* ---- the steps ---- */
@@ -87,23 +152,30 @@ static enum tly_result finish(struct tly_table_writer *t, uint64_t number)
     else
         s->heal_due = true;
     s->sweep_due = true;
+    forget_rows(t);
     t->intent = (struct tly_intent){0};
     t->step = TLY_TABLE_BEGINS;
     t->published++;
     return TLY_OK;
 }
 
-static enum tly_result take_step(struct tly_table_writer *t, const struct tly_table_change *change)
+static enum tly_result cut(struct tly_table_writer *t)
 {
     struct tly_journal *journal = t->snapshot->journal;
-    enum tly_result result = TLY_OK;
+    enum tly_result result = tly_journal_cut(journal, &t->from);
+    return result == TLY_OK ? TLY_OK : fail(t, result, tly_journal_error(journal));
+}
+
+static enum tly_result take_step(struct tly_table_writer *t, uint64_t number,
+                                 const struct tly_table_change *change)
+{
     switch (t->step) {
     case TLY_TABLE_BEGINS: return write_intent(t, change);
-    case TLY_TABLE_INTENT: result = tly_journal_cut(journal, &t->from); break;
-    case TLY_TABLE_CUT: list_table(t, change); break;
-    case TLY_TABLE_LISTED: result = tly_journal_write(journal); break;
+    case TLY_TABLE_INTENT: return cut(t);
+    case TLY_TABLE_CUT: return put_rows(t, number);
+    case TLY_TABLE_ROWS: break;
     }
-    return result == TLY_OK ? TLY_OK : fail(t, result, tly_journal_error(journal));
+    return publish(t, change);
 }
 
 enum tly_result tly_table_write(struct tly_table_writer *t, uint64_t number, struct tly_slice bytes)
@@ -112,9 +184,9 @@ enum tly_result tly_table_write(struct tly_table_writer *t, uint64_t number, str
     enum tly_result result = tly_table_change_get(bytes, &change);
     if (result != TLY_OK) return fail(t, result, "");
     for (;;) {
-        result = take_step(t, &change);
+        result = take_step(t, number, &change);
         if (result != TLY_OK) return result;
-        if (t->step == TLY_TABLE_LISTED) return finish(t, number);
+        if (t->step == TLY_TABLE_ROWS) return finish(t, number);
         t->step++;
     }
 }

@@ -17,11 +17,13 @@
 /* What the thread gets to end by itself after close_ms. */
 #define GRACE_MS 200
 
-/* A batch of the log; or a step of a snapshot, or a change of the table of prefixes, that comes between two. */
+/* A batch of the log; or a step of a snapshot, or something of a change of the table of prefixes, that comes between two. */
+enum batch_kind { LOGGED, IMAGE, TABLE_ROWS, TABLE };
+
 struct batch {
     struct batch *next;
-    bool is_image, is_table;
-    enum tly_store_image what;
+    enum batch_kind kind;
+    enum tly_store_image what; /* of IMAGE */
     uint64_t number;
     size_t n;
     uint8_t bytes[];
@@ -162,18 +164,26 @@ static void step_snapshot(struct tly_writer *w, const struct batch *batch)
     w->taken_image_bytes += batch->n;
 }
 
-/* TLY_OK also when not all was taken in, because the journal has enough for now. */
+/* TLY_MORE: the journal has enough for now. Of a change of the table nothing may be written before it is all there. */
+static enum tly_result take_in(struct tly_writer *w, const struct batch *batch)
+{
+    struct tly_slice bytes = tly_slice_of(batch->bytes, batch->n);
+    if (batch->kind == TABLE_ROWS) return tly_table_add_rows(&w->table, bytes);
+    if (batch->kind == TABLE) return tly_table_write(&w->table, batch->number, bytes);
+    enum tly_result result = tly_journal_put(w->config.journal, batch->number, bytes);
+    return result == TLY_FULL ? TLY_MORE : result;
+}
+
+/* TLY_OK also when not all was taken in. */
 static enum tly_result feed_journal(struct tly_writer *w)
 {
     for (struct batch *batch; (batch = w->taken.first) != NULL; queue_drop_first(&w->taken)) {
-        if (batch->is_image) {
+        if (batch->kind == IMAGE) {
             step_snapshot(w, batch);
             continue;
         }
-        struct tly_slice bytes = tly_slice_of(batch->bytes, batch->n);
-        enum tly_result result = batch->is_table ? tly_table_write(&w->table, batch->number, bytes)
-                                                 : tly_journal_put(w->config.journal, batch->number, bytes);
-        if (result != TLY_OK) return result == TLY_FULL ? TLY_OK : result;
+        enum tly_result result = take_in(w, batch);
+        if (result != TLY_OK) return result == TLY_MORE ? TLY_OK : result;
         w->taken_in_bytes += batch->n;
     }
     return TLY_OK;
@@ -427,6 +437,7 @@ static void free_writer(struct tly_writer *w)
 {
     queue_free(&w->queue);
     queue_free(&w->taken);
+    tly_table_writer_fini(&w->table);
     (void)pthread_cond_destroy(&w->ended);
     (void)pthread_cond_destroy(&w->changed);
     (void)pthread_mutex_destroy(&w->mutex);
@@ -497,7 +508,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
         .sweep_due = config->sweep_due,
         .heal_due = config->heal_due,
     };
-    w->table.snapshot = &w->snapshot;
+    tly_table_writer_init(&w->table, &w->snapshot);
     make_report(w, &w->report);
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;
     if (!init_condition(&w->changed)) goto destroy_mutex;
@@ -566,13 +577,13 @@ static struct batch *new_batch(struct tly_slice bytes)
 
 /* What has a number goes to the disk in that order. */
 static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struct tly_slice bytes,
-                                    bool is_table)
+                                    enum batch_kind kind)
 {
     if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
     struct batch *batch = new_batch(bytes);
     if (batch == NULL) return TLY_NOMEM;
     batch->number = number;
-    batch->is_table = is_table;
+    batch->kind = kind;
 
     lock(w);
     bool fits = bytes.n <= w->config.limits.waiting_bytes - w->waiting_bytes;
@@ -589,12 +600,13 @@ static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struc
 
 enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
 {
-    return add_numbered(w, number, bytes, false);
+    return add_numbered(w, number, bytes, LOGGED);
 }
 
-enum tly_result tly_writer_table(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
+enum tly_result tly_writer_table(struct tly_writer *w, const struct tly_effect *effect)
 {
-    return add_numbered(w, number, bytes, true);
+    enum batch_kind kind = effect->kind == TLY_DO_TABLE ? TABLE : TABLE_ROWS;
+    return add_numbered(w, effect->number, effect->bytes, kind);
 }
 
 enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what, struct tly_slice bytes)
@@ -602,7 +614,7 @@ enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what
     if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
     struct batch *batch = new_batch(bytes);
     if (batch == NULL) return TLY_NOMEM;
-    batch->is_image = true;
+    batch->kind = IMAGE;
     batch->what = what;
 
     lock(w);

@@ -259,6 +259,7 @@ void net_event(struct net *net, size_t node, struct tly_event event)
             assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);
             if (!net->nodes[node].store_held) stored = effect->number;
             break;
+        case TLY_DO_TABLE_ROWS:
         case TLY_DO_TABLE: /* it has its place among them */
             add_batch(&net->nodes[node].batches, &net->nodes[node].batch_count, tly_slice_of("", 0));
             stored = effect->number;

@@ -675,6 +675,39 @@ static void fifty_prefixes_come_in_one_snapshot(void **state)
 }
 
 /* Few keys of many are wanted: no answer takes long to find, and all are found. */
+/* No round says that a prefix was dropped, so who has its keys begins anew. */
+static void after_a_prefix_was_dropped_it_starts_cold(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(1);
+    struct follow f = {0};
+    struct tly_reply reply;
+    struct tly_prefix_plan plan;
+    assert_int_equal(net_register(net, 0, "x:", "epoch_sum"), TLY_OK);
+    net_add_to(net, 0, "x:1", 5);
+    net_add_to(net, 0, "ctr:1", 7);
+    follow_begin(&f, net, 0);
+    claim_equal(&f, net, 0);
+    assert_int_equal(f.answers[TLY_FEED_COLD_START], 0);
+    assert_int_equal(follow_read(&f, "x:1"), 5);
+    assert_int_equal(
+        tly_engine_prefix_plan(net_node(net, 0), tly_slice_text("x:"), tly_slice_text(""), &plan), TLY_OK);
+    struct tly_prefix_wish wish = {
+        .op = TLY_PREFIX_DROP, .prefix = tly_slice_text("x:"), .approval = plan.approval};
+    assert_int_equal(net_change(net, 0, wish, &reply), TLY_OK);
+    net_run(net, 200 * MS);
+    claim_equal(&f, net, 0);
+    assert_int_equal(f.answers[TLY_FEED_COLD_START], 1);
+    assert_int_equal(follow_read(&f, "ctr:1"), 7);
+    net_add_to(net, 0, "x:1", 1);
+    net_run(net, 200 * MS);
+    claim_equal(&f, net, 0);
+    assert_int_equal(f.answers[TLY_FEED_COLD_START], 1);
+    assert_int_equal(follow_read(&f, "x:1"), 1);
+    follow_end(&f);
+    net_free(net);
+}
+
 static void a_page_that_finds_nothing_goes_on(void **state)
 {
     struct net *net = some_nodes(1);
@@ -879,6 +912,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_goes_on_by_chunk_and_is_never_a_mix),
         cmocka_unit_test(killed_between_batch_and_cursor_it_loses_and_doubles_nothing),
         cmocka_unit_test(fifty_prefixes_come_in_one_snapshot),
+        cmocka_unit_test(after_a_prefix_was_dropped_it_starts_cold),
         cmocka_unit_test(a_page_that_finds_nothing_goes_on),
         cmocka_unit_test(a_question_that_somebody_made_up_harms_nobody),
         cmocka_unit_test(what_a_later_version_says_more_is_passed_over),

@@ -172,7 +172,9 @@ static void a_key_under_no_prefix_is_refused_and_leaves_no_byte(void **state)
 static struct tly_prefix_plan plan_of(struct net *net, size_t node, const char *prefix)
 {
     struct tly_prefix_plan plan;
-    assert_int_equal(tly_engine_prefix_plan(net_node(net, node), tly_slice_text(prefix), &plan), TLY_OK);
+    assert_int_equal(
+        tly_engine_prefix_plan(net_node(net, node), tly_slice_text(prefix), tly_slice_text(""), &plan),
+        TLY_OK);
     return plan;
 }
 

@@ -48,6 +48,7 @@ static void do_effect(struct sim *sim, size_t i, const struct tly_effect *effect
         sim_twin_learn(sim, i, effect->bytes);
         sim_disk_append(sim, i, effect->number, effect->bytes);
         break;
+    case TLY_DO_TABLE_ROWS:
     case TLY_DO_TABLE: sim_claim(sim, false, "nobody here changes the table of prefixes"); break;
     case TLY_DO_LEASE: sim_disk_lease(sim, i, effect->number); break;
     case TLY_DO_WATCH:
