@@ -2,6 +2,7 @@
 
 #include "tests/support/cmocka.h"
 
+#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,4 +270,19 @@ struct test_changes test_user_changes(struct test_user *user)
     free(text);
     free((void *)(uintptr_t)log.p);
     return changes;
+}
+
+/* ---- directories ---- */
+
+static int remove_one(const char *path, const struct stat *is, int kind, struct FTW *at)
+{
+    (void)is;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+int test_remove_tree(const char *path)
+{
+    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -67,4 +67,7 @@ struct tly_slice test_user_read(struct test_user *user, const char *name);
 void test_user_write(struct test_user *user, const char *name, struct tly_slice bytes);
 bool test_user_has(struct test_user *user, const char *name);
 
+/* A directory and all in it, links not followed; 0, or what remove() or nftw() gave. */
+int test_remove_tree(const char *path);
+
 #endif

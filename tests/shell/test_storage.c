@@ -1,11 +1,11 @@
 /* The contract of storage.h, once for every backend; and what is special about a directory. */
 #include "service/shell/storage.h"
+#include "tests/shell/support_store.h"
 #include "tests/support/cmocka.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,19 +54,11 @@ static int make_memory(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *is, int kind, struct FTW *at)
-{
-    (void)is;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static int end_place(void **state)
 {
     struct place *place = *state;
     tly_storage_close(place->s);
-    int failed = place->path[0] != '\0' ? nftw(place->path, remove_one, 16, FTW_DEPTH | FTW_PHYS) : 0;
+    int failed = place->path[0] != '\0' ? test_remove_tree(place->path) : 0;
     free(place);
     return failed;
 }

@@ -3,11 +3,11 @@
  * that is to be had: what is durable is not the question here, and syncing would take minutes.
  */
 #include "service/shell/storage.h"
+#include "tests/shell/support_store.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -47,19 +47,11 @@ static int make_place(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *is, int kind, struct FTW *at)
-{
-    (void)is;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static int end_place(void **state)
 {
     struct place *place = *state;
     tly_storage_close(place->s);
-    int failed = nftw(place->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    int failed = test_remove_tree(place->path);
     free(place);
     return failed;
 }

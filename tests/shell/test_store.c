@@ -5,20 +5,11 @@
 #include "tests/support/cmocka.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static char path[64];
-
-static int remove_one(const char *name, const struct stat *is, int kind, struct FTW *at)
-{
-    (void)is;
-    (void)kind;
-    (void)at;
-    return remove(name);
-}
 
 static int make_directory(void **state)
 {
@@ -30,7 +21,7 @@ static int make_directory(void **state)
 static int remove_directory(void **state)
 {
     (void)state;
-    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return test_remove_tree(path);
 }
 
 static void append_many(struct test_user *user, size_t count)
