@@ -1,6 +1,10 @@
 #include "tests/shell/support_store.h"
 
+#include "service/engine/engine.h"
+#include "service/shell/libc_mem.h"
 #include "tests/support/cmocka.h"
+#include "wire/frame.h"
+#include "wire/table.h"
 
 #include <ftw.h>
 #include <poll.h>
@@ -173,6 +177,26 @@ void test_user_poll(struct test_user *user)
         fail_msg("no news; stored %llu of %llu, failing: %s", (unsigned long long)user->report.stored,
                  (unsigned long long)user->number, user->report.error);
     take_report(user);
+}
+
+static void give_table(struct test_user *user, enum tly_effect_kind kind, struct tly_slice bytes)
+{
+    struct tly_effect effect = {.kind = kind, .number = ++user->number, .bytes = bytes};
+    assert_int_equal(tly_store_table(user->store, &effect), TLY_OK);
+}
+
+void test_user_table(struct test_user *user, const struct tly_table_change *change,
+                     const struct tly_registry *table, size_t batches)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf body;
+    uint8_t bytes[512];
+    for (size_t i = 0; i < batches; i++)
+        give_table(user, TLY_DO_TABLE_ROWS, test_batch(++user->last_id, bytes));
+    tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
+    tly_table_change_put(&body, change, table);
+    give_table(user, TLY_DO_TABLE, tly_buf_slice(&body));
+    tly_buf_fini(&body);
 }
 
 void test_user_wait_stored(struct test_user *user)

@@ -37,6 +37,11 @@ void test_user_open(struct test_user *user);
 void test_user_close(struct test_user *user, bool clean);
 
 void test_user_append(struct test_user *user);
+struct tly_table_change;
+struct tly_registry;
+/* A change of the table of prefixes, with so many batches that belong to it. */
+void test_user_table(struct test_user *user, const struct tly_table_change *change,
+                     const struct tly_registry *table, size_t batches);
 /* What was given to the store up to now is reported stored, resp. synced, within ten seconds. */
 void test_user_wait_stored(struct test_user *user);
 void test_user_wait_synced(struct test_user *user);

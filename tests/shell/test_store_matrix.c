@@ -11,18 +11,27 @@
  *
  * And death at each change that a writer, and the stop behind it, makes to the disk, with what was not synced kept or lost.
  */
+#include "service/shell/libc_mem.h"
 #include "service/shell/manifest.h"
 #include "service/shell/segment.h"
 #include "tests/shell/support_store.h"
 #include "tests/support/cmocka.h"
+#include "wire/table.h"
 
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 
-enum writer { START, LOG, ROLL, LEASE, SNAPSHOT, WRITERS };
+enum writer { START, LOG, ROLL, LEASE, SNAPSHOT, DROP, MIGRATE, BATCH, WRITERS };
 
-static const char *const writer_names[WRITERS] = {"start", "log", "roll", "lease", "snapshot"};
+static const char *const writer_names[WRITERS] = {"start",    "log",  "roll",    "lease",
+                                                  "snapshot", "drop", "migrate", "batch"};
+
+/* A change of the table of prefixes. */
+static bool is_table(enum writer writer)
+{
+    return writer >= DROP;
+}
 
 static const struct {
     const char *name;
@@ -49,45 +58,45 @@ static const struct {
 static const char *const expected[OPS][KINDS][WRITERS] = {
     /* put */
     {
-        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP},
-        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP},
-        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP},
-        {WAITED, NO, WAITED, WAITED, WAITED},
+        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {WAITED, NO, WAITED, WAITED, WAITED, WAITED, WAITED, WAITED},
     },
     /* append */
     {
-        {NO, RETRIED, RETRIED, NO, GIVEN_UP},
-        {NO, RETRIED, RETRIED, NO, GIVEN_UP},
-        {NO, RETRIED, RETRIED, NO, GIVEN_UP},
-        {NO, WAITED, WAITED, NO, WAITED},
+        {NO, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {NO, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {NO, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {NO, WAITED, WAITED, NO, WAITED, WAITED, WAITED, WAITED},
     },
     /* sync */
     {
-        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP},
-        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP},
-        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP},
-        {WAITED, WAITED, WAITED, NO, WAITED},
+        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {WAITED, WAITED, WAITED, NO, WAITED, WAITED, WAITED, WAITED},
     },
     /* list */
     {
-        {REFUSED, NO, NO, NO, LATER},
-        {REFUSED, NO, NO, NO, LATER},
-        {REFUSED, NO, NO, NO, LATER},
-        {WAITED, NO, NO, NO, WAITED},
+        {REFUSED, NO, NO, NO, LATER, LATER, LATER, LATER},
+        {REFUSED, NO, NO, NO, LATER, LATER, LATER, LATER},
+        {REFUSED, NO, NO, NO, LATER, LATER, LATER, LATER},
+        {WAITED, NO, NO, NO, WAITED, WAITED, WAITED, WAITED},
     },
     /* read */
     {
-        {REFUSED, NO, RETRIED, NO, GIVEN_UP},
-        {REFUSED, NO, RETRIED, NO, GIVEN_UP},
-        {REFUSED, NO, RETRIED, NO, GIVEN_UP},
-        {WAITED, NO, WAITED, NO, WAITED},
+        {REFUSED, NO, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {REFUSED, NO, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {REFUSED, NO, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {WAITED, NO, WAITED, NO, WAITED, WAITED, WAITED, WAITED},
     },
     /* remove */
     {
-        {LATER, NO, RETRIED, NO, GIVEN_UP},
-        {LATER, NO, RETRIED, NO, GIVEN_UP},
-        {LATER, NO, RETRIED, NO, GIVEN_UP},
-        {WAITED, NO, WAITED, NO, WAITED},
+        {LATER, NO, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {LATER, NO, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {LATER, NO, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED},
+        {WAITED, NO, WAITED, NO, WAITED, WAITED, WAITED, WAITED},
     },
 };
 
@@ -131,6 +140,29 @@ static bool start(struct test_user *user)
     return done;
 }
 
+/* The first of a batch is registered, the second dropped, the third migrated. */
+static void change_table(struct test_user *user, enum writer writer)
+{
+    static const char *const names[] = {"a:", "b:", "c:"};
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_registry *table = tly_registry_new(&mem);
+    struct tly_table_change change = {.kind = writer == DROP      ? TLY_TABLE_DROP
+                                              : writer == MIGRATE ? TLY_TABLE_MIGRATE
+                                                                  : TLY_TABLE_BATCH,
+                                      .actor = tly_slice_text("test")};
+    assert_non_null(table);
+    for (size_t i = 0; i < (writer == BATCH ? 3 : 1); i++) {
+        struct tly_registry *next;
+        struct tly_prefix row = {tly_slice_text(names[i]), writer == DROP || i == 1 ? NULL : tly_lww(), 2};
+        assert_int_equal(tly_registry_set(table, &row, &next), TLY_OK);
+        tly_registry_free(table);
+        table = next;
+        change.changed[change.changed_count++] = (struct tly_table_changed){row.prefix, false};
+    }
+    test_user_table(user, &change, table, writer == DROP ? 0 : 3);
+    tly_registry_free(table);
+}
+
 /* With the fault in force from its beginning; false: the start was refused. */
 static bool work(struct test_user *user, enum writer writer)
 {
@@ -155,6 +187,12 @@ static bool work(struct test_user *user, enum writer writer)
     case SNAPSHOT:
         test_user_image(user);
         (void)test_user_wait_snapshots(user, 1);
+        break;
+    case DROP:
+    case MIGRATE:
+    case BATCH:
+        change_table(user, writer);
+        test_user_wait_stored(user);
         break;
     case WRITERS: break;
     }
@@ -296,8 +334,32 @@ static void work_till_death(struct test_user *user, enum writer writer)
         while (!user->report.failing && user->report.snapshots + user->report.snapshots_failed == 0)
             test_user_poll(user);
         break;
+    case DROP:
+    case MIGRATE:
+    case BATCH:
+        change_table(user, writer);
+        while (!user->report.failing && user->report.stored < user->number)
+            test_user_poll(user);
+        break;
     case WRITERS: break;
     }
+}
+
+/* The table is there with all that belongs to it, or neither. */
+static bool has_table(struct test_user *user)
+{
+    static struct tly_manifest manifest;
+    char error[512];
+    assert_int_equal(tly_manifest_load(user->faults.inner, &manifest, error, sizeof error), TLY_OK);
+    return manifest.prefix_count > 0;
+}
+
+/* How many batches must be there. */
+static uint64_t stored_ids(const struct test_user *user, enum writer writer, uint64_t before)
+{
+    if (writer == START) return before;
+    if (!is_table(writer)) return user->id_at_open + user->report.stored;
+    return user->report.stored >= user->number ? user->last_id : user->id_at_open;
 }
 
 /* Dies at change number k of the writer's, and the power with it; false: it has no so many. */
@@ -312,7 +374,8 @@ static bool die_at(enum writer writer, size_t k, unsigned percent)
     uint64_t before = user.last_id;
     test_faults_set(&user.faults, (struct test_fault){TEST_CHANGE, TEST_DEATH, k, 1});
     work_till_death(&user, writer);
-    uint64_t stored = writer == START ? before : user.id_at_open + user.report.stored;
+    uint64_t stored = stored_ids(&user, writer, before);
+    bool is_told = is_table(writer) && user.report.stored >= user.number;
     uint64_t leased = user.report.leased, given = user.last_id;
     test_user_close(&user, true);
     bool died = test_faults_clear(&user.faults) > 0;
@@ -327,6 +390,11 @@ static bool die_at(enum writer writer, size_t k, unsigned percent)
             writer_names[writer], k, percent, (unsigned long long)user.id_at_open, (unsigned long long)stored,
             (unsigned long long)lease);
     if (died && writer != START) assert_false(may_continue && user.id_at_open < given);
+    if (is_told) assert_true(has_table(&user));
+    if (writer == MIGRATE || writer == BATCH) {
+        assert_true(user.id_at_open == before || user.id_at_open == given);
+        assert_int_equal(has_table(&user), user.id_at_open == given);
+    }
     assert_whole(&user);
     test_user_fini(&user);
     return died;
@@ -336,7 +404,7 @@ static void death_at_every_change_of_every_writer_leaves_the_old_or_the_new(void
 {
     (void)state;
     static const unsigned percents[] = {0, 50, 100};
-    static const size_t least[WRITERS] = {5, 3, 20, 2, 12};
+    static const size_t least[WRITERS] = {5, 3, 20, 2, 12, 8, 8, 8};
     print_message("  kill points  %5u %% %5u %% %5u %% of the unsynced left\n", percents[0], percents[1],
                   percents[2]);
     for (size_t w = 0; w < WRITERS; w++) {
