@@ -378,6 +378,17 @@ static void correct_word(struct tly_engine *e, const struct closed_life *closed)
     (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
 }
 
+/*
+ * What stood beyond the mark when the word was written may have been replaced since, even by who wrote it, so that no node has just that any
+ * more: then all agree once more on what is left.
+ */
+static bool is_outdated(struct tly_engine *e, const struct tly_life *life, const struct word *word)
+{
+    if (word->state != WORD_SETTLED || life->origin == 0 || life->mark >= word->mark) return false;
+    struct tly_beyond beyond = tly_ormap_beyond(e->map, life->origin, life->mark);
+    return beyond.print != word->print || beyond.newest != word->mark;
+}
+
 /* False: nothing of it is left to remember. */
 static bool step_life(struct tly_engine *e, struct closed_life *closed)
 {
@@ -385,7 +396,8 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     correct_word(e, closed);
     bool known = word_get(e, closed->origin, &word);
     struct tly_life life = life_of(e, closed->origin);
-    if (known && word.state == WORD_CLOSED && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
+    bool is_open = known && (word.state == WORD_CLOSED || is_outdated(e, &life, &word));
+    if (is_open && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
     if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
         settle(e, closed, &word);
         bool by_all =

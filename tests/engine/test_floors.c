@@ -187,6 +187,20 @@ static void cut_in_halves(struct net *net, bool cut)
             net_block(net, a, b, cut);
 }
 
+/* … while n1 is still there for it to hear from. */
+static void heal_n0_first(struct net *net)
+{
+    cut_in_halves(net, false);
+    net_block(net, 1, 2, true);
+    net_block(net, 1, 3, true);
+    for (size_t i = 0; net_stats(net, 0).snapshots_installed == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    net_block(net, 1, 2, false);
+    net_block(net, 1, 3, false);
+}
+
 /*
  * n1 counts, in a life that began behind a cut, and n0 hears it; on the other side both are forgotten, and so is something newer. When they
  * come back n0 gives up what it had heard of that life, and so must not say any more that it has it.
@@ -214,18 +228,56 @@ static void what_was_heard_of_an_unknown_life_is_heard_again(void **state)
         assert_true(i < 100);
         net_run(net, S);
     }
-    cut_in_halves(net, false);
-    net_block(net, 1, 2, true);
-    net_block(net, 1, 3, true); /* n0 comes first, while n1 is there to say it again */
-    for (size_t i = 0; net_stats(net, 0).snapshots_installed == 0; i++) {
-        assert_true(i < 100);
-        net_run(net, S);
-    }
-    net_block(net, 1, 2, false);
-    net_block(net, 1, 3, false);
+    heal_n0_first(net);
     net_run(net, 100 * S);
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(net_read(net, i, "counter:all"), 6);
+    claim_equal(net, 4);
+    net_free(net);
+}
+
+static enum tly_life_state state_of(struct net *net, size_t node, uint64_t origin)
+{
+    const struct tly_engine *e = net_node(net, node);
+    for (size_t i = 0; i < tly_engine_lives(e); i++)
+        if (tly_engine_life(e, i).origin == origin) return tly_engine_life(e, i).state;
+    return TLY_LIFE_RETIRED;
+}
+
+/*
+ * A life ends of which dots stand beyond all marks, its own number (sys:stable:) among them. Who writes that it is settled removes that number,
+ * and so what the word says is no longer what anybody has.
+ */
+static void a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced(void **state)
+{
+    struct net *net = some_nodes(4);
+    cut_in_halves(net, true);
+    net_kill(net, 1);
+    net_run(net, S);
+    net_revive(net, 1, 77, 1);
+    net_run(net, 5 * S);
+    forget_member(net, 2, "n0");
+    net_run(net, 2 * S);
+    forget_member(net, 2, "n1");
+    net_run(net, 2 * S);
+    put(net, 2, "kv:first", "x");
+    del(net, 2, "kv:first");
+    for (size_t i = 0; net_stats(net, 2).removes_forgotten == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    /* Newer than what was forgotten on the other side, so that it stays. */
+    put(net, 1, "kv:new", "x");
+    put(net, 1, "kv:gone", "x");
+    del(net, 1, "kv:gone");
+    net_run(net, 2 * S);
+    heal_n0_first(net);
+    net_run(net, 200 * S);
+    for (size_t i = 0; i < 4; i++) {
+        assert_in_range(state_of(net, i, 77), TLY_LIFE_SETTLED, TLY_LIFE_RETIRED);
+        assert_true(holds(net, i, "kv:new"));
+        assert_int_equal(removes(net, i), 0);
+    }
     claim_equal(net, 4);
     net_free(net);
 }
@@ -236,6 +288,7 @@ int main(void)
         cmocka_unit_test(while_a_snapshot_is_given_nothing_is_forgotten),
         cmocka_unit_test(what_a_linked_node_has_not_got_is_not_forgotten),
         cmocka_unit_test(what_was_heard_of_an_unknown_life_is_heard_again),
+        cmocka_unit_test(a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
