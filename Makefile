@@ -323,7 +323,7 @@ clean: ## remove build/
 SIM_SECONDS ?= 600
 HARD_SEEDS ?= 10000
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
+.PHONY: check-sim check-sim-alike coverage-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -400,6 +400,19 @@ check-sim: ## live through bad days on every core for SIM_SECONDS (600), new see
 	@$(MAKE) --no-print-directory VARIANT=release build/release$(CLANG)/tallysim
 	@tests/sim/run build/release$(CLANG) seeds
 	@tests/sim/run build/release$(CLANG) campaign $(SIM_SECONDS)
+
+check-sim-alike: ## the simulator's seeds take the same course in builds by gcc and by clang
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release CC=gcc build/release/tallysim
+	@$(MAKE) --no-print-directory VARIANT=release CC=clang build/release-clang/tallysim
+	@tests/sim/run build/release alike build/release-clang
+
+coverage-sim: ## what a campaign of SIM_SECONDS (600) comes through of crdt/, wire/ and service/engine/
+	@tools/bootstrap test
+	@find build/cov -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) --no-print-directory VARIANT=cov CC=gcc build/cov/tallysim
+	@tests/sim/run build/cov campaign $(SIM_SECONDS)
+	@tools/coverage build/cov
 
 soak: ## check-sim for eight hours
 	@$(MAKE) --no-print-directory check-sim SIM_SECONDS=28800

@@ -108,8 +108,7 @@ static _Noreturn void live_in_child(const struct sim_wish *wish, int to, FILE *s
     if (!wish->trace) (void)dup2(fileno(said), STDOUT_FILENO);
     sim_live(wish, &sums);
     bool all = write(to, &sums, sizeof sums) == (ssize_t)sizeof sums;
-    (void)fflush(stdout);
-    _exit(all ? 0 : 1);
+    exit(all ? 0 : 1); /* not _exit: what was reached is written down by a build for coverage */
 }
 
 static void begin(const struct sim_wish *wish, struct job *job)
@@ -221,6 +220,45 @@ uint64_t sim_campaign(const struct sim_campaign *campaign, struct sim_sums *sums
             (void)fflush(stdout);
         }
     }
+}
+
+/* ---- marks ---- */
+
+/* Rare branches that so many seeds must have come through; each has a number that it raises. */
+static const size_t marks[] = {
+    SIM_STAT_checks_over,
+    SIM_STAT_dots_stale,
+    SIM_STAT_dots_expired,
+    SIM_STAT_dots_refused,
+    SIM_STAT_dots_ended,
+    SIM_STAT_refutations,
+    SIM_STAT_verdicts,
+    SIM_STAT_pauses,
+    SIM_STAT_removes_forgotten,
+    SIM_STAT_lives_settled,
+    SIM_STAT_members_forgotten,
+    SIM_STAT_cold_starts_floor,
+    SIM_STAT_cold_starts_forgotten,
+    SIM_STAT_snapshots_installed,
+    SIM_STAT_units_carried,
+    SIM_STAT_repairs_audited,
+};
+
+uint64_t sim_marks_missed(const struct sim_sums *sums)
+{
+    uint64_t missed = 0;
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        if (sums->stats[marks[i]] > 0) continue;
+        printf("a mark was never hit: %s\n", stat_names[marks[i]]);
+        missed++;
+    }
+    for (size_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        if (sums->faults[i] > 0) continue;
+        printf("never went wrong: %s\n", sim_fault_words[i]);
+        missed++;
+    }
+    printf("marks: %zu, never hit: %" PRIu64 "\n", sizeof marks / sizeof marks[0] + SIM_FAULT_COUNT, missed);
+    return missed;
 }
 
 /* ---- report ---- */

@@ -43,6 +43,8 @@ bool sim_holds(const struct sim_wish *wish, struct sim_sums *sums, char *said, s
 /* The number of seeds that failed. */
 uint64_t sim_campaign(const struct sim_campaign *campaign, struct sim_sums *sums);
 void sim_report(const struct sim_sums *sums, double cpu_s);
+/* How many of the marks, which a campaign of some hundred seeds must hit, were not; says which. */
+uint64_t sim_marks_missed(const struct sim_sums *sums);
 /* Searches for less that fails like this, and says how to live through it again; false: it does not fail. */
 bool sim_shrink(struct sim_wish *wish);
 

@@ -10,7 +10,7 @@
 
 struct options {
     struct sim_campaign campaign;
-    bool shrink;
+    bool shrink, marks;
 };
 
 static double cpu_s(void)
@@ -41,6 +41,7 @@ static void help(void)
         "  --nodes N        whatever the seed says\n"
         "  --schedule NAME  one written by hand in place of chance; --schedules names them\n"
         "  --skip A-B,C     leave those faults out; a trace numbers them\n"
+        "  --marks          end with 1 also when a rare branch was never come through\n"
         "  --shrink         search for less of --seed that fails\n"
         "  --trace          tell all that happens\n"
         "  --watch KEY      tell what each node holds of it whenever that changes (to look may change the course)\n"
@@ -90,23 +91,15 @@ static void skip_all(const char *text, struct sim_skips *skips)
 }
 
 static const struct option names[] = {
-    {"seed", required_argument, NULL, 's'},
-    {"count", required_argument, NULL, 'c'},
-    {"until-failure", no_argument, NULL, 'u'},
-    {"go-on", no_argument, NULL, 'g'},
-    {"seconds", required_argument, NULL, 'S'},
-    {"jobs", required_argument, NULL, 'j'},
-    {"minutes", required_argument, NULL, 'm'},
-    {"nodes", required_argument, NULL, 'n'},
-    {"skip", required_argument, NULL, 'k'},
-    {"shrink", no_argument, NULL, 'r'},
-    {"trace", no_argument, NULL, 't'},
-    {"watch", required_argument, NULL, 'w'},
-    {"schedule", required_argument, NULL, 'y'},
-    {"schedules", no_argument, NULL, 'Y'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
-    {0},
+    {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
+    {"until-failure", no_argument, NULL, 'u'}, {"go-on", no_argument, NULL, 'g'},
+    {"seconds", required_argument, NULL, 'S'}, {"jobs", required_argument, NULL, 'j'},
+    {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
+    {"skip", required_argument, NULL, 'k'},    {"shrink", no_argument, NULL, 'r'},
+    {"marks", no_argument, NULL, 'M'},         {"trace", no_argument, NULL, 't'},
+    {"watch", required_argument, NULL, 'w'},   {"schedule", required_argument, NULL, 'y'},
+    {"schedules", no_argument, NULL, 'Y'},     {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},          {0},
 };
 
 static void take(struct options *options, int c)
@@ -123,6 +116,7 @@ static void take(struct options *options, int c)
     case 'm': wish->minutes = number_of(optarg, 1000000); break;
     case 'n': wish->nodes = number_of(optarg, SIM_NODES_MAX); break;
     case 'k': skip_all(optarg, &wish->skips); break;
+    case 'M': options->marks = true; break;
     case 'r': options->shrink = true; break;
     case 't': wish->trace = true; break;
     case 'w': wish->watched = optarg; break;
@@ -160,5 +154,6 @@ int main(int argc, char **argv)
     else
         failed = sim_campaign(&options.campaign, &sums);
     sim_report(&sums, cpu_s());
-    return failed > 0 ? 1 : 0;
+    uint64_t missed = options.marks ? sim_marks_missed(&sums) : 0;
+    return failed + missed > 0 ? 1 : 0;
 }
