@@ -1,6 +1,7 @@
 #include "crdt/entry.h"
 
 #include "crdt/cell.h"
+#include "crdt/index.h"
 
 size_t tly_cell_size(const struct tly_strategy *strategy, const struct tly_cell *cell)
 {
@@ -77,6 +78,12 @@ struct tly_slice tly_entry_key(const struct tly_entry *entry)
 const struct tly_strategy *tly_entry_strategy(const struct tly_entry *entry)
 {
     return tly_strategy_by_id(entry->flags & TLY_ENTRY_STRATEGY);
+}
+
+size_t tly_entry_bytes(const struct tly_entry *entry)
+{
+    size_t cells = tly_entry_is_held(entry) ? tly_entry_cells_size(entry, tly_entry_strategy(entry)) : 0;
+    return tly_entry_cells_offset(entry) + cells + sizeof(struct tly_slot);
 }
 
 bool tly_entry_is_unsealed(const struct tly_entry *entry)

@@ -252,6 +252,9 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
 /* The entry's dots ascending by version, an unsealed one with its last version (ts 0: none yet). Borrowed. */
 const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_entry *entry, size_t *count);
 
+/* Bytes that it takes in the table, its place in the index among them. */
+size_t tly_entry_bytes(const struct tly_entry *entry);
+
 /* Whether something was counted into it since its last sealing. */
 bool tly_entry_is_unsealed(const struct tly_entry *entry);
 

@@ -17,8 +17,8 @@
  *     snapshot.c  snapshots, given and taken         lane.c      what may go now, and in which order
  *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
  *     life.c      which life this node speaks as      standing.c  where it stands among the members, for limits
- *     prefixes.c  the table of prefixes
  *     line.c      who holds the rights of hard limits escrow.c    those of one window: checks, wishes, gifts
+ *     prefixes.c  the table of prefixes               keys.c     walking over keys
  *
  *     a connection's states
  *
@@ -660,6 +660,9 @@ void tly_room_tick(struct tly_engine *e);
 uint64_t tly_room_deadline(const struct tly_engine *e);
 
 /* watch.c */
+/* A number that differs when what is read differs; 0: the key reads as absent. */
+uint64_t tly_read_sum(struct tly_engine *e, const struct tly_value *value);
+
 /* What a key read as before something happens to it. A value. */
 struct tly_before {
     bool watched;

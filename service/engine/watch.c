@@ -81,8 +81,7 @@ static bool is_watched(const struct tly_engine *e, struct tly_slice key)
     return i < e->watch_count;
 }
 
-/* A number that differs when what is read differs; 0: the key reads as absent. */
-static uint64_t sum_of(struct tly_engine *e, const struct tly_value *value)
+uint64_t tly_read_sum(struct tly_engine *e, const struct tly_value *value)
 {
     if (!value->present) return 0;
     struct tly_slice bytes = value->bytes;
@@ -106,7 +105,7 @@ struct tly_before tly_watch_before(struct tly_engine *e, struct tly_slice key)
 {
     if (!is_watched(e, key)) return (struct tly_before){0};
     struct tly_value value = read_now(e, key, NULL);
-    return (struct tly_before){true, sum_of(e, &value)};
+    return (struct tly_before){true, tly_read_sum(e, &value)};
 }
 
 static void clear(struct tly_watch *watch)
@@ -165,7 +164,7 @@ void tly_watch_after(struct tly_engine *e, struct tly_slice key, struct tly_befo
 {
     if (!before.watched) return;
     struct tly_value value = read_now(e, key, NULL);
-    if (sum_of(e, &value) == before.sum) return;
+    if (tly_read_sum(e, &value) == before.sum) return;
     struct changed change = {.before = before.sum, .origin = origin};
     uint64_t hash = tly_hash(&e->hash_key, key);
     for (size_t i = 0; i < e->watch_count; i++)
@@ -208,7 +207,7 @@ bool tly_watch_next(struct tly_engine *e, struct tly_watch *watch, struct tly_ch
         struct changed oldest = take(watch);
         change->key = tly_slice_of(watch->told, oldest.key_bytes);
         change->value = read_now(e, change->key, &change->strategy);
-        if (sum_of(e, &change->value) == oldest.before) continue;
+        if (tly_read_sum(e, &change->value) == oldest.before) continue;
         change->origin = oldest.origin;
         change->local = oldest.origin == tly_ormap_origin(e->map);
         return true;

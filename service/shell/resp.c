@@ -12,6 +12,7 @@ static void *open_session(struct tly_app *app, struct tly_client *client)
     resp->proto = 2;
     resp->since_ns = tly_app_now(app).mono_ns;
     tly_buf_init(&resp->scratch, &mem, TLY_RESP_LINE_BYTES_MAX);
+    tly_resp_multi_init(&resp->multi, &mem);
     return resp;
 }
 
@@ -20,6 +21,7 @@ static void close_session(void *state)
     struct tly_resp *resp = state;
     struct tly_mem mem = resp->scratch.mem;
     tly_ack_free(resp->ack);
+    tly_resp_multi_end(&resp->multi);
     tly_buf_fini(&resp->scratch);
     tly_mem_free(&mem, resp, sizeof *resp);
 }
@@ -70,23 +72,36 @@ static const struct tly_resp_command *find(struct tly_resp *resp, struct tly_sli
     return resp->last;
 }
 
-static void run(struct tly_resp *resp, const struct tly_resp_request *request)
+/* What is not known or has too few words spoils a transaction. */
+static void refuse(struct tly_resp *resp, const struct tly_resp_request *request,
+                   const struct tly_resp_command *command)
+{
+    resp->multi.is_broken = true;
+    if (command != NULL && command->run == tly_resp_run_exec) {
+        tly_resp_put_error(
+            resp->out,
+            "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+        tly_resp_multi_end(&resp->multi);
+    } else if (command != NULL) {
+        tly_resp_put_arity(resp, command->name);
+    } else if (is_other_tongue(request)) {
+        tly_resp_put_error(resp->out, "ERR Protocol error: possible cross protocol request");
+        tly_client_close(resp->client);
+    } else {
+        put_unknown_command(resp, request->arg, request->count);
+    }
+}
+
+/* `bytes` are those of the request. */
+static void run(struct tly_resp *resp, const struct tly_resp_request *request, const uint8_t *bytes)
 {
     tly_client_count_request(resp->client);
     const struct tly_resp_command *command = find(resp, request->arg[0]);
     if (request->is_inline && is_other_tongue(request)) command = NULL;
-    if (command == NULL) {
-        if (is_other_tongue(request)) {
-            tly_resp_put_error(resp->out, "ERR Protocol error: possible cross protocol request");
-            tly_client_close(resp->client);
-        } else {
-            put_unknown_command(resp, request->arg, request->count);
-        }
-    } else if (!fits(command, request->count)) {
-        tly_resp_put_arity(resp, command->name);
-    } else {
+    if (command == NULL || !fits(command, request->count))
+        refuse(resp, request, command);
+    else if (!tly_resp_multi_queue(resp, command, tly_slice_of(bytes, request->bytes)))
         command->run(resp, request->arg, request->count);
-    }
 }
 
 /* Whether the session goes on; *used grows by what was taken. */
@@ -102,7 +117,7 @@ static bool take_one(struct tly_resp *resp, struct tly_slice in, struct tly_resp
         return false;
     }
     *used += request->bytes;
-    if (request->count > 0) run(resp, request);
+    if (request->count > 0) run(resp, request, in.p);
     return !tly_client_is_closing(resp->client) && resp->ack == NULL;
 }
 

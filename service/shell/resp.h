@@ -14,7 +14,18 @@
 #define TLY_RESP_NAME_BYTES_MAX 63
 #define TLY_RESP_COMMAND_BYTES_MAX 16
 
+/* Keys that one connection may watch, with ten bytes for each. */
+#define TLY_RESP_WATCHED_BYTES_MAX 65536u
+
 struct tly_resp_command;
+
+/* A transaction, and the keys that are watched for it (resp_multi.c). Without them it holds no memory. */
+struct tly_resp_multi {
+    bool is_open;
+    bool is_broken; /* something could not be queued: EXEC does nothing */
+    size_t requests;
+    struct tly_buf queue, watched;
+};
 
 /* One connection. */
 struct tly_resp {
@@ -31,13 +42,23 @@ struct tly_resp {
     const struct tly_resp_command *last; /* the command of the request before, and how it was written */
     uint8_t last_name[TLY_RESP_COMMAND_BYTES_MAX];
     size_t last_name_n;
+    struct tly_resp_multi multi;
     struct tly_ack *ack; /* WAIT waits for it; NULL: there is none */
 };
 
 /* A request and its answer: arg[0] is the command's name. */
 typedef void tly_resp_handler(struct tly_resp *resp, const struct tly_slice *arg, size_t count);
 
-enum { TLY_RESP_WRITE = 1, TLY_RESP_READ = 2, TLY_RESP_FAST = 4, TLY_RESP_ADMIN = 8, TLY_RESP_SESSION = 16 };
+/* The last two: in a transaction it is done at once; in a transaction it is refused. */
+enum {
+    TLY_RESP_WRITE = 1,
+    TLY_RESP_READ = 2,
+    TLY_RESP_FAST = 4,
+    TLY_RESP_ADMIN = 8,
+    TLY_RESP_SESSION = 16,
+    TLY_RESP_UNQUEUED = 32,
+    TLY_RESP_ALONE = 64
+};
 
 struct tly_resp_command {
     char name[TLY_RESP_COMMAND_BYTES_MAX]; /* upper case, zeros behind it */
@@ -86,7 +107,18 @@ bool tly_resp_deadline(const struct tly_resp *resp, int64_t number, struct tly_r
                        int64_t *deadline_ms);
 void tly_resp_put_bad_expire(struct tly_resp *resp, const char *command);
 
+/* resp_multi.c */
+void tly_resp_multi_init(struct tly_resp_multi *multi, const struct tly_mem *mem);
+/* Forgets the transaction and what is watched, and gives the memory back. */
+void tly_resp_multi_end(struct tly_resp_multi *multi);
+/* Whether a request, whose bytes these are, was queued, or refused with an error; false: it is to be run. */
+bool tly_resp_multi_queue(struct tly_resp *resp, const struct tly_resp_command *command,
+                          struct tly_slice request);
+
 /* ---- the handlers, by file ---- */
+
+tly_resp_handler tly_resp_run_discard, tly_resp_run_exec, tly_resp_run_multi, tly_resp_run_unwatch,
+    tly_resp_run_watch;
 
 /* resp_commands_session.c */
 tly_resp_handler tly_resp_run_auth, tly_resp_run_client, tly_resp_run_echo, tly_resp_run_hello,
@@ -104,6 +136,8 @@ tly_resp_handler tly_resp_run_decr, tly_resp_run_decrby, tly_resp_run_incr, tly_
 /* resp_commands_key.c */
 tly_resp_handler tly_resp_run_del, tly_resp_run_exists, tly_resp_run_get, tly_resp_run_getdel,
     tly_resp_run_mget, tly_resp_run_type;
+/* resp_commands_scan.c */
+tly_resp_handler tly_resp_run_flushdb, tly_resp_run_keys, tly_resp_run_memory, tly_resp_run_scan;
 /* resp_commands_raw.c */
 tly_resp_handler tly_resp_run_tly_getraw, tly_resp_run_tly_setraw;
 /* resp_commands_set.c */
@@ -111,8 +145,9 @@ tly_resp_handler tly_resp_run_psetex, tly_resp_run_set, tly_resp_run_setex;
 /* resp_commands_expire.c */
 tly_resp_handler tly_resp_run_expire, tly_resp_run_expireat, tly_resp_run_persist, tly_resp_run_pexpire,
     tly_resp_run_pexpireat, tly_resp_run_pttl, tly_resp_run_ttl;
+/* resp_commands_throttle.c */
+tly_resp_handler tly_resp_run_cl_throttle, tly_resp_run_throttle;
 /* resp_commands_limit.c */
-tly_resp_handler tly_resp_run_cl_throttle, tly_resp_run_tly_check, tly_resp_run_tly_peek,
-    tly_resp_run_tly_reset;
+tly_resp_handler tly_resp_run_tly_check, tly_resp_run_tly_peek, tly_resp_run_tly_reset;
 
 #endif

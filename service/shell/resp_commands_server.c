@@ -176,7 +176,7 @@ static const char *setting_name(size_t i, bool *is_ours)
 static bool matches_any(const char *name, const struct tly_slice *patterns, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (tly_glob(patterns[i], tly_slice_text(name))) return true;
+        if (tly_glob_fold(patterns[i], tly_slice_text(name))) return true;
     return false;
 }
 

@@ -61,6 +61,7 @@ void tly_resp_run_select(struct tly_resp *resp, const struct tly_slice *arg, siz
 void tly_resp_run_reset(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     (void)arg, (void)count;
+    tly_resp_multi_end(&resp->multi);
     resp->proto = 2;
     resp->name[0] = '\0';
     tly_resp_put_simple(resp->out, "RESET");
@@ -207,11 +208,12 @@ static void client_info(struct tly_resp *resp, const struct tly_slice *arg)
     char line[512];
     uint64_t age_ns = tly_app_now(resp->app).mono_ns - resp->since_ns;
     (void)snprintf(line, sizeof line,
-                   "id=%llu addr=%s laddr=%s name=%s age=%llu idle=0 flags=N db=0 sub=0 psub=0 multi=-1 "
+                   "id=%llu addr=%s laddr=%s name=%s age=%llu idle=0 flags=N db=0 sub=0 psub=0 multi=%lld "
                    "cmd=client resp=%d lib-name=%s lib-ver=%s\n",
                    (unsigned long long)tly_client_id(resp->client), tly_client_peer(resp->client),
                    tly_app_address(resp->app, "resp"), resp->name, (unsigned long long)(age_ns / 1000000000),
-                   resp->proto, resp->lib_name, resp->lib_version);
+                   resp->multi.is_open ? (long long)resp->multi.requests : -1LL, resp->proto, resp->lib_name,
+                   resp->lib_version);
     tly_resp_put_verbatim(resp->out, resp->proto, tly_slice_text(line));
 }
 

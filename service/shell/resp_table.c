@@ -5,6 +5,8 @@
 #define F TLY_RESP_FAST
 #define A TLY_RESP_ADMIN
 #define S TLY_RESP_SESSION
+#define U TLY_RESP_UNQUEUED
+#define X TLY_RESP_ALONE
 
 /* Sorted by name, for it is searched by halves. A module's command has no arity: CL.THROTTLE has words of its own. */
 static const struct tly_resp_command commands[] = {
@@ -19,11 +21,15 @@ static const struct tly_resp_command commands[] = {
     {"DECR", 2, W | F, 1, 1, tly_resp_run_decr, "Takes one off a counter.", "string"},
     {"DECRBY", 3, W | F, 1, 1, tly_resp_run_decrby, "Takes a number off a counter.", "string"},
     {"DEL", -2, W, 1, -1, tly_resp_run_del, "Deletes keys.", "generic"},
+    {"DISCARD", 1, S | F | U, 0, 0, tly_resp_run_discard, "Forgets what MULTI has queued.", "transactions"},
     {"ECHO", 2, S | F, 0, 0, tly_resp_run_echo, "Answers with what it was given.", "connection"},
+    {"EXEC", 1, S | U, 0, 0, tly_resp_run_exec, "Runs what MULTI has queued, at once.", "transactions"},
     {"EXISTS", -2, R | F, 1, -1, tly_resp_run_exists, "How many of the keys exist.", "generic"},
     {"EXPIRE", -3, W | F, 1, 1, tly_resp_run_expire, "Sets a key's deadline, seconds from now.", "generic"},
     {"EXPIREAT", -3, W | F, 1, 1, tly_resp_run_expireat, "Sets a key's deadline, seconds since 1970.",
      "generic"},
+    {"FLUSHALL", -1, W, 0, 0, tly_resp_run_flushdb, "Deletes all keys.", "server"},
+    {"FLUSHDB", -1, W, 0, 0, tly_resp_run_flushdb, "Deletes all keys.", "server"},
     {"GET", 2, R | F, 1, 1, tly_resp_run_get, "Reads a key.", "string"},
     {"GETDEL", 2, W | F, 1, 1, tly_resp_run_getdel, "Reads a key and deletes it.", "string"},
     {"HELLO", -1, S | F, 0, 0, tly_resp_run_hello, "Chooses the protocol and introduces both sides.",
@@ -31,7 +37,10 @@ static const struct tly_resp_command commands[] = {
     {"INCR", 2, W | F, 1, 1, tly_resp_run_incr, "Adds one to a counter.", "string"},
     {"INCRBY", 3, W | F, 1, 1, tly_resp_run_incrby, "Adds a number to a counter.", "string"},
     {"INFO", -1, R, 0, 0, tly_resp_run_info, "Figures about the server.", "server"},
+    {"KEYS", 2, R, 0, 0, tly_resp_run_keys, "The keys that match a pattern, if there are few.", "generic"},
+    {"MEMORY", -2, R, 0, 0, tly_resp_run_memory, "What a key takes in memory: USAGE key.", "server"},
     {"MGET", -2, R | F, 1, -1, tly_resp_run_mget, "Reads keys.", "string"},
+    {"MULTI", 1, S | F | U, 0, 0, tly_resp_run_multi, "Queues what follows, up to EXEC.", "transactions"},
     {"PERSIST", 2, W | F, 1, 1, tly_resp_run_persist, "Lifts a key's deadline.", "generic"},
     {"PEXPIRE", -3, W | F, 1, 1, tly_resp_run_pexpire, "Sets a key's deadline, milliseconds from now.",
      "generic"},
@@ -41,11 +50,15 @@ static const struct tly_resp_command commands[] = {
     {"PSETEX", 4, W, 1, 1, tly_resp_run_psetex, "Sets a key with a deadline, milliseconds from now.",
      "string"},
     {"PTTL", 2, R | F, 1, 1, tly_resp_run_pttl, "Milliseconds to a key's deadline.", "generic"},
-    {"QUIT", -1, S | F, 0, 0, tly_resp_run_quit, "Ends the connection.", "connection"},
-    {"RESET", 1, S | F, 0, 0, tly_resp_run_reset, "Makes the connection as good as new.", "connection"},
+    {"QUIT", -1, S | F | U, 0, 0, tly_resp_run_quit, "Ends the connection.", "connection"},
+    {"RESET", 1, S | F | U, 0, 0, tly_resp_run_reset, "Makes the connection as good as new.", "connection"},
+    {"SCAN", -2, R, 0, 0, tly_resp_run_scan,
+     "A page of the keys: cursor [MATCH pattern] [COUNT n] [TYPE type].", "generic"},
     {"SELECT", 2, S | F, 0, 0, tly_resp_run_select, "Chooses the database; there is one, 0.", "connection"},
     {"SET", -3, W, 1, 1, tly_resp_run_set, "Sets a key.", "string"},
     {"SETEX", 4, W, 1, 1, tly_resp_run_setex, "Sets a key with a deadline, seconds from now.", "string"},
+    {"THROTTLE", -1, W | F, 1, 1, tly_resp_run_throttle,
+     "Checks a token bucket: key max_burst count_per_period period [quantity].", "limit"},
     {"TIME", 1, R | F, 0, 0, tly_resp_run_time, "The server's time.", "server"},
     {"TLY.CHECK", -2, W | F, 0, 0, tly_resp_run_tly_check,
      "Checks a named limit: limit [field value]… [HITS n].", "limit"},
@@ -56,8 +69,11 @@ static const struct tly_resp_command commands[] = {
     {"TTL", 2, R | F, 1, 1, tly_resp_run_ttl, "Seconds to a key's deadline.", "generic"},
     {"TYPE", 2, R | F, 1, 1, tly_resp_run_type, "What a key holds: string, or none.", "generic"},
     {"UNLINK", -2, W | F, 1, -1, tly_resp_run_del, "Deletes keys.", "generic"},
-    {"WAIT", 3, S, 0, 0, tly_resp_run_wait, "Waits until other nodes have what was written: nodes, ms.",
+    {"UNWATCH", 1, S | F, 0, 0, tly_resp_run_unwatch, "Forgets the keys that are watched.", "transactions"},
+    {"WAIT", 3, S | X, 0, 0, tly_resp_run_wait, "Waits until other nodes have what was written: nodes, ms.",
      "generic"},
+    {"WATCH", -2, S | F | U, 1, -1, tly_resp_run_watch,
+     "EXEC does nothing if one of the keys reads otherwise by then.", "transactions"},
 };
 
 const struct tly_resp_command *tly_resp_commands(size_t *count)

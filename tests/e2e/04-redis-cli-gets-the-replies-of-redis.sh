@@ -63,6 +63,18 @@ get kv:s | "text"
 incr kv:s | (error) %
 unlink kv:s | (integer) 1
 dbsize | (integer) %
+scan 0 match nosuch:* count 1000 | 1) "0"\n2) (empty %
+scan x | (error) ERR invalid cursor
+scan 0 count 0 | (error) ERR syntax error
+scan 0 count x | (error) ERR value is not an integer or out of range
+keys nosuch:* | (empty %
+memory usage nothing | (nil)
+exec | (error) ERR EXEC without MULTI
+discard | (error) ERR DISCARD without MULTI
+multi | OK
+watch c | OK
+unwatch | OK
+exec x | (error) EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command
 incr | (error) ERR wrong number of arguments for 'incr' command
 nosuch a b | (error) ERR unknown command 'nosuch', with args beginning with: 'a' 'b' 
 auth secret | (error) ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?
@@ -166,6 +178,23 @@ expect "what it counted" 10000 "$(resp a get piped)"
 # shellcheck disable=SC2016
 expect "a pipeline of several kinds" "+PONG +OK \$1 8 :9 +OK " \
     "$(talk '*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$1\r\np\r\n$1\r\n8\r\n*2\r\n$3\r\nGET\r\n$1\r\np\r\nincr p\r\nquit\r\n' | tr -d '\r' | tr '\n' ' ')"
+
+# Transactions, over one connection.
+# shellcheck disable=SC2016
+transaction='MULTI\r\nINCR tx\r\nEXPIRE tx 100\r\nEXEC\r\nMULTI\r\nINCR\r\nEXEC\r\nWATCH tx\r\nINCR tx\r\nMULTI\r\nDEL tx\r\nEXEC\r\nGET tx\r\nQUIT\r\n'
+# shellcheck disable=SC2016
+expect "a transaction" "+OK +QUEUED +QUEUED *2 :1 :1 +OK -ERR wrong number of arguments for 'incr' command -EXECABORT Transaction discarded because of previous errors. +OK :2 +OK +QUEUED *-1 \$1 2 +OK " \
+    "$(talk "$transaction" | tr -d '\r' | tr '\n' ' ')"
+
+# Every key once, while others are written.
+for ((i = 0; i < 3000; i++)); do printf 'INCR scanned:%d\r\n' "$i"; done | redis-cli -p "${resp_port[a]}" --pipe >/dev/null
+for ((i = 0; i < 20000; i++)); do printf 'INCR beside:%d\r\n' "$i"; done | redis-cli -p "${resp_port[a]}" --pipe >/dev/null &
+helpers+=($!)
+redis-cli -p "${resp_port[a]}" --scan --pattern 'scanned:*' >scanned.out
+wait "${helpers[-1]}"
+expect "keys that a scan sees" 3000 "$(wc -l <scanned.out)"
+expect "and different ones" 3000 "$(sort -u scanned.out | wc -l)"
+expect_like "throttle" "^1 10 9 6 0 \$" "$(resp a throttle crab 10 100 600 | tr '\n' ' ')"
 
 # As a person types, with telnet.
 # shellcheck disable=SC2016

@@ -22,6 +22,14 @@ async function speakByIoredis() {
   assert.match(replies[3][0].message, /^(ERR|WRONGTYPE)/);
   assert.deepEqual(await redis.call("cl.throttle", "io:user", 15, 30, 60), [0, 16, 15, -1, 2]);
   await assert.rejects(redis.call("nosuch"), /unknown command/);
+  const done = await redis.multi().incr("io:t").expire("io:t", 100).get("io:t").exec();
+  assert.deepEqual(done, [[null, 1], [null, 1], [null, "1"]]);
+  await redis.watch("io:t");
+  await redis.incr("io:t");
+  assert.equal(await redis.multi().del("io:t").exec(), null);
+  const seen = [];
+  for await (const keys of redis.scanStream({ match: "io:t*", count: 100 })) seen.push(...keys);
+  assert.deepEqual(seen, ["io:t"]);
   const many = await Promise.all(Array.from({ length: 1000 }, () => redis.incr("io:many")));
   assert.deepEqual(many, Array.from({ length: 1000 }, (_, i) => i + 1));
   assert.match(await redis.info(), /loading:0/);
@@ -46,6 +54,11 @@ async function speakByNodeRedis(protocol) {
   assert.equal(await client.get(c), null);
   const replies = await Promise.all([client.incr(c), client.incr(c), client.get(c), client.del(c)]);
   assert.deepEqual(replies, [1, 2, "2", 1]);
+  assert.deepEqual(await client.multi().incr(c).expire(c, 100).get(c).exec(), [1, 1, "1"]);
+  const seen = [];
+  for await (const keys of client.scanIterator({ MATCH: c, COUNT: 100 })) seen.push(...keys);
+  assert.deepEqual(seen, [c]);
+  assert.equal(await client.del(c), 1);
   const throttled = await client.sendCommand(["CL.THROTTLE", `node${protocol}:user`, "15", "30", "60"]);
   assert.deepEqual(throttled, [0, 16, 15, -1, 2]);
   const settings = await client.configGet("maxmemory");

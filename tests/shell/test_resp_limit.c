@@ -1,4 +1,4 @@
-/* CL.THROTTLE as redis-cell, and the named limits. */
+/* CL.THROTTLE as redis-cell, THROTTLE as throttlecrab, and the named limits. */
 #include "tests/shell/support_resp.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -99,6 +99,74 @@ static void random_throttles_follow_redis_cells_formulas(void **state)
     claim(limited > 1000 && limited < 9000);
 }
 
+static void throttle_is_throttlecrabs(void **state)
+{
+    struct scene *scene = *state;
+#define BAD "-ERR Rate limit check failed: "
+    CONVERSE({"THROTTLE u 5 1 1 6", "*5\r\n:0\r\n:5\r\n:5\r\n:0\r\n:1\r\n"},
+             {"THROTTLE u 5 1 1", "*5\r\n:1\r\n:5\r\n:4\r\n:1\r\n:0\r\n"},
+             {"THROTTLE u 5 1 1 0", "*5\r\n:1\r\n:5\r\n:4\r\n:1\r\n:0\r\n"},
+             {"throttle u 5 1 1 4", "*5\r\n:1\r\n:5\r\n:0\r\n:5\r\n:0\r\n"},
+             {"THROTTLE u 5 1 1", "*5\r\n:0\r\n:5\r\n:0\r\n:5\r\n:1\r\n"});
+    fake_app_advance(scene->app, 2500);
+    CONVERSE({"THROTTLE u 5 1 1 2", "*5\r\n:1\r\n:5\r\n:0\r\n:5\r\n:0\r\n"},
+             {"THROTTLE u 5 1 1", "*5\r\n:0\r\n:5\r\n:0\r\n:5\r\n:1\r\n"},
+             {"THROTTLE", "-ERR wrong number of arguments for 'throttle' command\r\n"},
+             {"THROTTLE u 5 1 1 1 1", "-ERR wrong number of arguments for 'throttle' command\r\n"},
+             {"THROTTLE u x 1 1", "-ERR invalid max_burst\r\n"},
+             {"THROTTLE u 5 1.5 1", "-ERR invalid count_per_period\r\n"},
+             {"THROTTLE u 5 1 9223372036854775808", "-ERR invalid period\r\n"},
+             {"THROTTLE u 5 1 1 \"\"", "-ERR invalid quantity\r\n"},
+             {"THROTTLE u 5 1 1 -1", BAD "negative quantity: -1\r\n"},
+             {"THROTTLE u 0 1 1", BAD "invalid rate limit parameters\r\n"},
+             {"THROTTLE u 5 0 1", BAD "invalid rate limit parameters\r\n"},
+             {"THROTTLE u 5 1 -1", BAD "invalid rate limit parameters\r\n"},
+             {"THROTTLE u 5 1 9223372036854775807", BAD "invalid rate limit parameters\r\n"},
+             {"THROTTLE u 9223372036854775807 1 1000000", BAD "invalid rate limit parameters\r\n"},
+             /* One bucket, whichever command asks. */
+             {"DEL u", ":1\r\n"}, {"CL.THROTTLE u 4 1 1 5", "*5\r\n:0\r\n:5\r\n:0\r\n:-1\r\n:5\r\n"},
+             {"THROTTLE u 5 1 1", "*5\r\n:0\r\n:5\r\n:0\r\n:5\r\n:1\r\n"});
+}
+
+/* Its formula: a request passes if tat + increment - emission * (max_burst - 1) is not later than now, tat being one emission ago at first. */
+static void crab_throttle(int64_t *stored, int64_t now, const int64_t arg[4], char *answer)
+{
+    int64_t emission = arg[2] * 1000000000 / arg[1], tolerance = emission * (arg[0] - 1),
+            idle = now - emission, tat = *stored > idle ? *stored : idle, next = tat + emission * arg[3],
+            early = next - tolerance - now;
+    bool allowed = early <= 0;
+    if (allowed && arg[3] > 0) *stored = next;
+    if (allowed) tat = next;
+    int64_t room = tolerance - (tat - now);
+    (void)sprintf(answer, "*5\r\n:%d\r\n:%" PRId64 "\r\n:%" PRId64 "\r\n:%" PRId64 "\r\n:%" PRId64 "\r\n",
+                  allowed, arg[0], room < 0 ? 0 : room / emission,
+                  (tat + emission - now + 999999999) / 1000000000,
+                  allowed ? 0 : (early + 999999999) / 1000000000);
+}
+
+static void random_throttles_follow_throttlecrabs_formula(void **state)
+{
+    struct scene *scene = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    int64_t tat[8] = {0};
+    size_t allowed = 0;
+    for (size_t i = 0; i < 10000; i++) {
+        size_t key = (size_t)test_rng_below(&rng, 8);
+        const int64_t arg[4] = {(int64_t)(1 + key * 3), (int64_t)(1 + key * 7), (int64_t)(1 + key * key),
+                                (int64_t)test_rng_below(&rng, 5)};
+        char said[128], expected[160];
+        (void)snprintf(said, sizeof said, "THROTTLE k%zu %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\r\n",
+                       key, arg[0], arg[1], arg[2], arg[3]);
+        crab_throttle(&tat[key], (int64_t)tly_app_now(scene->app).wall_ns, arg, expected);
+        const char *answer = talk_say(scene->talk, said);
+        if (strcmp(answer, expected) != 0) print_message("%zu: %s%s%s", i, said, answer, expected);
+        claim(strcmp(answer, expected) == 0);
+        allowed += answer[5] == '1';
+        fake_app_advance(scene->app, test_rng_below(&rng, 200));
+    }
+    claim(allowed > 1000 && allowed < 9000);
+}
+
 static void named_limits_are_checked_peeked_and_reset(void **state)
 {
     struct scene *scene = *state;
@@ -153,6 +221,8 @@ int main(void)
         SCENE(throttle_has_redis_cells_errors),
         SCENE(deleting_a_key_resets_its_throttle),
         SCENE(random_throttles_follow_redis_cells_formulas),
+        SCENE(throttle_is_throttlecrabs),
+        SCENE(random_throttles_follow_throttlecrabs_formula),
         SCENE(named_limits_are_checked_peeked_and_reset),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),

@@ -1,0 +1,181 @@
+/* CL.THROTTLE and THROTTLE: token buckets whose size comes with the request. */
+#include "service/shell/resp.h"
+
+/* Both read numbers as Rust does: a plus sign and leading zeros are allowed. */
+static bool get_rust_int(struct tly_slice text, int64_t *number)
+{
+    bool negative = text.n > 0 && text.p[0] == '-';
+    size_t i = negative || (text.n > 0 && text.p[0] == '+');
+    if (i == text.n) return false;
+    int64_t value = 0;
+    for (; i < text.n; i++) {
+        int digit = text.p[i] - '0';
+        if (digit < 0 || digit > 9 || __builtin_mul_overflow(value, 10, &value)) return false;
+        if (__builtin_add_overflow(value, negative ? -digit : digit, &value)) return false;
+    }
+    *number = value;
+    return true;
+}
+
+struct throttle {
+    int64_t max_burst, count, period_s, quantity;
+};
+
+static int64_t seconds_up(uint64_t ms)
+{
+    return (int64_t)(ms / 1000 + (ms % 1000 != 0));
+}
+
+/* A bucket of `burst` units; both commands know it by the same key. */
+static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const struct throttle *throttle,
+                           uint64_t burst, struct tly_reply *reply)
+{
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check.key = key};
+    request.check.rate = (struct tly_rate){
+        .limit = (uint64_t)throttle->count,
+        .window_ms = (uint64_t)throttle->period_s * 1000,
+        .burst = burst,
+        .algorithm = TLY_TOKEN_BUCKET,
+    };
+    request.check.hits = (uint32_t)throttle->quantity;
+    return tly_app_ask(resp->app, &request, reply);
+}
+
+/* ---- CL.THROTTLE, as redis-cell ---- */
+
+static bool get_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count,
+                         struct throttle *throttle)
+{
+    int64_t number[4] = {0, 0, 0, 1};
+    for (size_t i = 2; i < count; i++) {
+        if (get_rust_int(arg[i], &number[i - 2])) continue;
+        tly_resp_put_error(resp->out, "Cell error: Couldn't parse as integer: %.*s",
+                           (int)(arg[i].n < 128 ? arg[i].n : 128), (const char *)arg[i].p);
+        return false;
+    }
+    *throttle = (struct throttle){number[0], number[1], number[2], number[3]};
+    return true;
+}
+
+/* NULL: it can be computed with. */
+static const char *throttle_fault(const struct throttle *throttle)
+{
+    if (throttle->count == 0 || throttle->period_s == 0) return "Zero rates are not supported";
+    if (throttle->max_burst < 0 || throttle->count < 0 || throttle->period_s < 0 || throttle->quantity < 0)
+        return "Negative numbers are not supported";
+    if (throttle->max_burst == INT64_MAX || throttle->period_s > INT64_MAX / 1000 ||
+        throttle->quantity > UINT32_MAX)
+        return "Number too large";
+    return NULL;
+}
+
+static void put_throttled(struct tly_buf *out, const struct tly_verdict *verdict)
+{
+    bool limited = verdict->code == TLY_CODE_OVER;
+    bool has_retry = limited && verdict->retry_after_ms != UINT64_MAX;
+    tly_resp_put_array(out, 5);
+    tly_resp_put_int(out, limited);
+    tly_resp_put_uint(out, verdict->limit);
+    tly_resp_put_uint(out, verdict->remaining);
+    tly_resp_put_int(out, has_retry ? seconds_up(verdict->retry_after_ms) : -1);
+    tly_resp_put_int(out, seconds_up(verdict->reset_ms));
+}
+
+void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    if (count != 5 && count != 6) {
+        tly_resp_put_error(resp->out, "Cell error: Usage: cl.throttle <key> <max_burst> <count per period> "
+                                      "<period> [<quantity>]");
+        return;
+    }
+    struct throttle throttle;
+    if (!get_throttle(resp, arg, count, &throttle)) return;
+    const char *fault = throttle_fault(&throttle);
+    if (fault != NULL) {
+        tly_resp_put_error(resp->out, "Cell error: %s", fault);
+        return;
+    }
+    struct tly_reply reply;
+    enum tly_result result = ask(resp, arg[1], &throttle, (uint64_t)throttle.max_burst + 1, &reply);
+    if (result == TLY_OK)
+        put_throttled(resp->out, &reply.verdict);
+    else
+        tly_resp_put_result(resp, result);
+}
+
+/* ---- THROTTLE, as throttlecrab ---- */
+
+static bool get_crab(struct tly_resp *resp, const struct tly_slice *arg, size_t count,
+                     struct throttle *throttle)
+{
+    static const char *const names[] = {"max_burst", "count_per_period", "period", "quantity"};
+    int64_t number[4] = {0, 0, 0, 1};
+    for (size_t i = 2; i < count; i++) {
+        if (get_rust_int(arg[i], &number[i - 2])) continue;
+        tly_resp_put_error(resp->out, "ERR invalid %s", names[i - 2]);
+        return false;
+    }
+    *throttle = (struct throttle){number[0], number[1], number[2], number[3]};
+    return true;
+}
+
+/* False: it cannot be computed with; the error is written. */
+static bool is_crab(struct tly_resp *resp, const struct throttle *throttle)
+{
+    if (throttle->quantity < 0) {
+        tly_resp_put_error(resp->out, "ERR Rate limit check failed: negative quantity: %lld",
+                           (long long)throttle->quantity);
+        return false;
+    }
+    bool fits = throttle->max_burst > 0 && throttle->count > 0 && throttle->period_s > 0 &&
+                throttle->period_s <= INT64_MAX / 1000 && throttle->quantity <= UINT32_MAX;
+    if (!fits) tly_resp_put_error(resp->out, "ERR Rate limit check failed: invalid rate limit parameters");
+    return fits;
+}
+
+/*
+ * It knows no "never": hits that can never pass are told to come back when the bucket of an endless burst would take them, as its formula
+ * has it, (quantity - max_burst) emissions after the bucket is full.
+ */
+static int64_t never_s(const struct throttle *throttle, uint64_t reset_ms)
+{
+    uint64_t beyond = (uint64_t)(throttle->quantity - throttle->max_burst);
+    uint64_t emission_ns = (uint64_t)throttle->period_s * 1000000000 / (uint64_t)throttle->count, ns;
+    if (__builtin_mul_overflow(beyond, emission_ns, &ns)) return INT64_MAX / 1000;
+    return seconds_up(reset_ms + ns / 1000000 + (ns % 1000000 != 0));
+}
+
+/* The opposite of CL.THROTTLE's first, and its last two the other way round. */
+static void put_crab(struct tly_buf *out, const struct throttle *throttle, const struct tly_verdict *verdict)
+{
+    bool allowed = verdict->code == TLY_CODE_OK;
+    uint64_t retry_ms = verdict->retry_after_ms;
+    tly_resp_put_array(out, 5);
+    tly_resp_put_int(out, allowed);
+    tly_resp_put_int(out, throttle->max_burst);
+    tly_resp_put_uint(out, verdict->remaining);
+    tly_resp_put_int(out, seconds_up(verdict->reset_ms));
+    if (allowed)
+        tly_resp_put_int(out, 0);
+    else
+        tly_resp_put_int(out, retry_ms == UINT64_MAX ? never_s(throttle, verdict->reset_ms)
+                                                     : seconds_up(retry_ms));
+}
+
+void tly_resp_run_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    if (count != 5 && count != 6) {
+        tly_resp_put_arity(resp, "throttle");
+        return;
+    }
+    struct throttle throttle;
+    if (!get_crab(resp, arg, count, &throttle) || !is_crab(resp, &throttle)) return;
+    struct tly_reply reply;
+    enum tly_result result = ask(resp, arg[1], &throttle, (uint64_t)throttle.max_burst, &reply);
+    if (result == TLY_OK)
+        put_crab(resp->out, &throttle, &reply.verdict);
+    else if (result == TLY_BAD_RULE)
+        tly_resp_put_error(resp->out, "ERR Rate limit check failed: invalid rate limit parameters");
+    else
+        tly_resp_put_result(resp, result);
+}
