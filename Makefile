@@ -25,6 +25,7 @@ DOCDIR ?= $(PREFIX)/share/doc/tally
 INSTALL ?= install
 PKG_CONFIG ?= pkg-config
 CLANG_TIDY ?= clang-tidy
+OBJCOPY ?= objcopy
 # How many states of a function the path-sensitive checks look at; clang's own default is 225000, which takes four times as long.
 TIDY_STATES ?= $(if $(TALLY_LONG),225000,50000)
 FUZZ_SECONDS ?= 30
@@ -108,13 +109,15 @@ FLAGS_crdt := $(PURE) $(call pkg_cflags,$(PKG_crdt))
 FLAGS_wire := $(PURE) $(call pkg_cflags,$(PKG_wire))
 FLAGS_engine := $(PURE) $(call pkg_cflags,$(PKG_engine))
 FLAGS_shell := $(HOSTED) $(call pkg_cflags,$(PKG_shell))
+# It goes into a shared object too, and is the one part of that which names data of libc (stderr).
+FLAGS_library := $(FLAGS_shell) -fPIC
 FLAGS_top := $(HOSTED) $(call pkg_cflags,$(PKG_all))
 # A test is handed a state that most have no use for, and libFuzzer's entry has no header.
 FLAGS_tests := $(FLAGS_top) -Wno-unused-parameter
 FLAGS_fuzz := $(FLAGS_top) -Wno-missing-prototypes
 
 layer_of = $(or $(if $(filter crdt/%,$1),crdt),$(if $(filter wire/%,$1),wire),$(if \
-    $(filter service/engine/%,$1),engine),$(if $(filter service/shell/%,$1),shell),$(if \
+    $(filter service/engine/%,$1),engine),$(if $(filter service/shell/%,$1),shell)$(if $(filter service/library/%,$1),library),$(if \
     $(filter tests/fuzz/%,$1),fuzz),$(if $(filter tests/%,$1),tests),top)
 flags_of = $(FLAGS_$(call layer_of,$1))
 
@@ -122,6 +125,7 @@ LIBS_crdt := $(call pkg_libs,$(PKG_crdt))
 LIBS_wire := $(call pkg_libs,$(PKG_wire))
 LIBS_engine := $(call pkg_libs,$(PKG_engine))
 LIBS_shell := $(call pkg_libs,$(PKG_shell)) -lm -pthread
+LIBS_library := $(LIBS_shell)
 LIBS_ctl := $(call pkg_libs,$(PKG_ctl))
 LIBS_tools := $(call pkg_libs,$(PKG_link))
 LIBS_test := $(call pkg_libs,$(PKG_test))
@@ -137,6 +141,7 @@ SRC_wire := $(call sources,wire)
 SRC_engine := $(call sources,service/engine)
 SRC_main := $(wildcard service/shell/main.c)
 SRC_shell := $(filter-out $(SRC_main),$(call sources,service/shell))
+SRC_library := $(call sources,service/library)
 SRC_ctl := $(wildcard tools/tallyctl*.c)
 SRC_linkmain := $(wildcard tools/link/main.c)
 SRC_link := $(filter-out $(SRC_linkmain),$(wildcard tools/link/*.c))
@@ -148,14 +153,14 @@ SRC_sim := $(wildcard tests/sim/*.c)
 SRC_bench_support := $(wildcard bench/support*.c)
 SRC_bench := $(filter-out $(SRC_bench_support),$(wildcard bench/*.c))
 
-TEST_LAYERS := crdt wire engine shell tools
+TEST_LAYERS := crdt wire engine shell library tools
 $(foreach l,$(TEST_LAYERS),\
     $(eval SRC_test_$l := $(wildcard tests/$l/test_*.c))\
     $(eval SRC_helpers_$l := $(filter-out $(SRC_test_$l),$(wildcard tests/$l/*.c))))
 SRC_tests := $(foreach l,$(TEST_LAYERS),$(SRC_test_$l))
 SRC_helpers := $(foreach l,$(TEST_LAYERS),$(SRC_helpers_$l))
 
-SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_main) $(SRC_ctl) $(SRC_link) $(SRC_linkmain) $(SRC_support) \
+SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_library) $(SRC_main) $(SRC_ctl) $(SRC_link) $(SRC_linkmain) $(SRC_support) \
     $(SRC_helpers) $(SRC_tests) $(SRC_preload) $(SRC_replay) $(SRC_fuzz) $(SRC_sim) $(SRC_bench_support) $(SRC_bench)
 OBJECTS := $(call objects,$(SOURCES))
 
@@ -163,12 +168,18 @@ LIB_crdt := $(B)/libtally_crdt.a
 LIB_wire := $(B)/libtally_wire.a
 LIB_engine := $(B)/libtally_engine.a
 LIB_shell := $(B)/libtally_shell.a
+# What programs link with: one object with the names of its header alone, and the same as a shared object.
+LIB_tally := $(B)/libtally.a
+# A sanitizer's objects cannot be shared.
+SO_MAJOR := 0
+SO_tally := $(if $(filter release debug,$(VARIANT)),$(B)/libtally.so.$(SO_MAJOR))
 LIBRARIES := $(LIB_crdt) $(LIB_wire) $(LIB_engine) $(LIB_shell)
 # A layer's library and those below it, in the order the linker reads them.
 STACK_crdt := $(LIB_crdt)
 STACK_wire := $(LIB_wire) $(STACK_crdt)
 STACK_engine := $(LIB_engine) $(STACK_wire)
 STACK_shell := $(LIB_shell) $(STACK_engine)
+STACK_library := $(LIB_tally)
 STACK_tools := $(B)/tools/link.a
 
 TESTS := $(call programs,$(SRC_tests))
@@ -181,7 +192,7 @@ TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 # ---------------------------------------------------------------- how it is made
 
 .PHONY: all libs tests scenes fuzzers bench-programs FORCE
-all: libs $(BINARIES) ## the libraries, tallyd, tallyctl and tally-link (the default)
+all: libs $(BINARIES) $(LIB_tally) $(SO_tally) ## the libraries, tallyd, tallyctl and tally-link (the default)
 libs: $(LIBRARIES) ## the libraries alone
 tests: all $(TESTS) $(FUZZERS) $(B)/tallysim ## all, and the test programs
 scenes: all $(PRELOADS) ## all, and what scenes load into it
@@ -195,7 +206,7 @@ quoted = '$(subst ','\'',$1)'
 $(B)/flags: FORCE
 	@$(call require,build,$(PKG_build))mkdir -p $(@D)
 	@printf '%s\n' $(call quoted,$(CC) $(CC_VERSION) $(COMMON) $(CPPFLAGS) $(CFLAGS)) \
-	    $(call quoted,$(foreach l,crdt wire engine shell tests fuzz top,$(FLAGS_$l))) >$@.new
+	    $(call quoted,$(foreach l,crdt wire engine shell library tests fuzz top,$(FLAGS_$l))) >$@.new
 	@if [ -f $@ ] && head -n 2 $@ | cmp -s - $@.new && { [ -z '$(WERROR)' ] || grep -q '^werror$$' $@; }; \
 	    then rm -f $@.new; else $(if $(WERROR),echo werror >>$@.new;) mv $@.new $@; fi
 
@@ -224,6 +235,16 @@ $(eval $(call archive,$(B)/tools/link.a,$(call objects,$(SRC_link))))
 $(eval $(call archive,$(B)/tests/support.a,$(call objects,$(SRC_support))))
 $(eval $(call archive,$(B)/bench/support.a,$(call objects,$(SRC_bench_support))))
 $(foreach l,$(TEST_LAYERS),$(eval $(call archive,$(B)/tests/$l/helpers.a,$(call objects,$(SRC_helpers_$l)))))
+
+$(LIB_tally): $(call objects,$(SRC_library)) $(STACK_shell)
+	$(call say,AR,$@)
+	$(Q)$(CC) -r -nostdlib -o $(@:.a=.o) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+	$(Q)$(OBJCOPY) -w --keep-global-symbol='tally_*' $(@:.a=.o) && rm -f $@ && ar rcsD $@ $(@:.a=.o)
+
+$(B)/libtally.so.$(SO_MAJOR): $(call objects,$(SRC_library)) $(STACK_shell) service/library/exports
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared $(OPT_$(VARIANT)) -Wl,-z,relro,-z,now,-z,defs,-z,text -Wl,--as-needed -Wl,-soname,$(@F) \
+	    -Wl,--version-script=service/library/exports $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_shell)
 
 define link
 	$(call say,LINK,$@)
@@ -466,9 +487,11 @@ MANUALS := $(wildcard man/*.[1-8])
 DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md)
 EXAMPLES := $(wildcard tools/examples/*)
 manual_dir = $(MANDIR)/man$(subst .,,$(suffix $1))
+VERSION := $(shell sed -n 's/^\#define TLY_VERSION "\(.*\)"/\1/p' crdt/version.h)
 INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl $(BINDIR)/tally-link \
     $(addprefix $(LIBDIR)/,$(notdir $(LIB_crdt) $(LIB_wire) $(LIB_engine))) \
-    $(addprefix $(INCLUDEDIR)/,$(PUBLIC)) $(addprefix $(DOCDIR)/,$(DOCS)) \
+    $(addprefix $(LIBDIR)/,libtally.a $(notdir $(SO_tally)) $(if $(SO_tally),libtally.so) pkgconfig/libtally.pc) \
+    $(dir $(INCLUDEDIR))tally.h $(addprefix $(INCLUDEDIR)/,$(PUBLIC)) $(addprefix $(DOCDIR)/,$(DOCS)) \
     $(patsubst tools/%,$(DOCDIR)/%,$(EXAMPLES)) \
     $(foreach m,$(MANUALS),$(call manual_dir,$m)/$(notdir $m))
 
@@ -477,6 +500,12 @@ install: all ## under $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 755 $(B)/tallyd $(DESTDIR)$(SBINDIR)
 	$(INSTALL) -m 755 $(B)/tallyctl $(B)/tally-link $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 $(LIB_crdt) $(LIB_wire) $(LIB_engine) $(DESTDIR)$(LIBDIR)
+	$(INSTALL) -m 644 $(LIB_tally) $(DESTDIR)$(LIBDIR)
+	$(if $(SO_tally),$(INSTALL) -m 644 $(SO_tally) $(DESTDIR)$(LIBDIR) && ln -sf $(notdir $(SO_tally)) $(DESTDIR)$(LIBDIR)/libtally.so)
+	$(INSTALL) -m 644 service/library/tally.h $(DESTDIR)$(dir $(INCLUDEDIR))
+	sed -e 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(patsubst %/,%,$(dir $(INCLUDEDIR))),' \
+	    -e 's,@VERSION@,$(VERSION),; s,@PACKAGES@,$(PKG_shell),' service/library/libtally.pc.in \
+	    >$(DESTDIR)$(LIBDIR)/pkgconfig/libtally.pc
 	$(foreach h,$(PUBLIC),$(INSTALL) -m 644 $h $(DESTDIR)$(INCLUDEDIR)/$h &&) :
 	$(foreach m,$(MANUALS),$(INSTALL) -m 644 $m $(DESTDIR)$(call manual_dir,$m) &&) :
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(DOCDIR)

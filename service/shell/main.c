@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
@@ -108,6 +109,15 @@ static void hold_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &held, NULL);
 }
 
+/* Every client and peer is a descriptor. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void tell_environment(struct tly_app *app)
 {
     struct tly_rls_env_notes notes;
@@ -121,6 +131,7 @@ static void tell_environment(struct tly_app *app)
 static int run(struct tly_app *app, struct tly_rules *rules)
 {
     struct tly_config_error error = {"out of memory"};
+    raise_descriptors();
     app->log = tly_log_new(stderr, app->config.level);
     app->base = event_base_new();
     bool started = app->log != NULL && app->base != NULL && watch_signals(app);

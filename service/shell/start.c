@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define DRAIN_S 4
@@ -29,15 +28,6 @@ static bool fail(struct tly_config_error *error, const char *what, const char *w
 }
 
 /* ---- up ---- */
-
-/* Every client and peer is a descriptor. */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static bool open_store(struct tly_app *app, struct tly_config_error *error)
 {
@@ -293,7 +283,6 @@ static bool start_events(struct tly_app *app, struct tly_config_error *error)
 
 bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_config_error *error)
 {
-    raise_descriptors();
     for (size_t i = 0; i <= DOOR_COUNT; i++)
         strlcpy(app->address[i], "none", sizeof app->address[i]);
     app->started_ns = tly_app_read_time().mono_ns;
