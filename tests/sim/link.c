@@ -254,6 +254,7 @@ void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
     int end;
     struct conn *conn = find_end(sim->net, node, id, &end);
     if (conn == NULL || bytes.n == 0) return;
+    sim_hostile_hears(bytes);
     sim->net->bytes += bytes.n;
     struct pipe *pipe = &conn->pipe[end];
     /* Now and then a frame comes in pieces. */
@@ -263,6 +264,11 @@ void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
     pipe->told = not_taken(pipe) + 1;
     tell_queued(sim, conn, end);
     plan_arrivals(sim, conn, end);
+}
+
+uint64_t sim_net_id(struct sim *sim)
+{
+    return sim->net->next_accept++;
 }
 
 void sim_close(struct sim *sim, size_t node, uint64_t id)

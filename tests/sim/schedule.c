@@ -23,6 +23,7 @@ enum move {
     MOVE_CLONE,    /* b goes on with a copy of the disk of a */
     MOVE_BLOCK,    /* a, b: no link between them */
     MOVE_UNBLOCK,  /* a, b */
+    MOVE_HARM,     /* a: a hostile peer, so many times (b), four a second */
     MOVE_SET_BACK, /* a: its clock, by b seconds */
     MOVE_END
 };
@@ -80,6 +81,12 @@ static const struct step restored_backup[] = {
     {100000, MOVE_END, 0, 0},
 };
 
+/* Of a clean stop: its life would be gone on with. */
+static const struct step restored_clean_backup[] = {
+    {30000, MOVE_STOP, 1, 0},    {30200, MOVE_BACKUP, 1, 0}, {50000, MOVE_COMPACT, 1, 0},
+    {70000, MOVE_RESTORE, 1, 0}, {100000, MOVE_END, 0, 0},
+};
+
 static const struct step slow_and_forgotten[] = {
     {30000, MOVE_CLOG, 2, 0},   {30000, MOVE_CLOG, 2, 1},   {35000, MOVE_FORGET, 0, 2},
     {60000, MOVE_UNCLOG, 2, 0}, {60000, MOVE_UNCLOG, 2, 1}, {90000, MOVE_END, 0, 0},
@@ -98,14 +105,22 @@ static const struct step a_life_that_nobody_knew[] = {
     {110000, MOVE_UNBLOCK, 1, 2}, {110000, MOVE_UNBLOCK, 1, 3}, {130000, MOVE_END, 0, 0},
 };
 
+static const struct step a_hostile_peer[] = {
+    {10000, MOVE_HARM, 0, 100}, {35000, MOVE_HARM, 1, 60}, {50000, MOVE_KILL, 2, 0},
+    {52000, MOVE_HARM, 2, 60},  {68000, MOVE_CUT, 0, 1},   {69000, MOVE_HARM, 0, 60},
+    {90000, MOVE_END, 0, 0},
+};
+
 static const struct schedule schedules[] = {
     {"crash-during-compaction", 3, 1000, crash_during_compaction},
     {"paused-for-minutes", 3, 1000, paused_for_minutes},
     {"compaction-at-the-edge-of-a-follower", 2, 1000, compaction_at_the_edge_of_a_follower},
     {"cloned-disk", 3, 1000, cloned_disk},
     {"restored-backup", 3, 1000, restored_backup},
+    {"restored-clean-backup", 3, 1000, restored_clean_backup},
     {"slow-and-forgotten", 3, 1000, slow_and_forgotten},
     {"a-life-that-nobody-knew", 4, 1000, a_life_that_nobody_knew},
+    {"a-hostile-peer", 3, 1000, a_hostile_peer},
     {"set-back-while-down", 2, 1000, set_back_while_down},
     {"two-snapshots-in-a-row", 3, 1000, two_snapshots_in_a_row},
 };
@@ -188,6 +203,14 @@ static void move_disk(struct sim *sim, const struct step *step)
     start_soon(sim, to);
 }
 
+static void harm(struct sim *sim, size_t node, size_t times)
+{
+    for (size_t i = 0; i < times; i++) {
+        sim_hostile(sim, node);
+        sim_run(sim, sim->now + 250 * SIM_MS);
+    }
+}
+
 static void take(struct sim *sim, const struct step *step)
 {
     sim_tell(sim, "step at %llu ms: %d of n%zu, n%zu", (unsigned long long)step->at_ms, (int)step->move,
@@ -220,6 +243,7 @@ static void take(struct sim *sim, const struct step *step)
         sim_block(sim, step->a, step->b, step->move == MOVE_BLOCK);
         sim_block(sim, step->b, step->a, step->move == MOVE_BLOCK);
         break;
+    case MOVE_HARM: harm(sim, step->a, step->b); break;
     case MOVE_SET_BACK: sim->nodes[step->a].offset_ns -= (int64_t)(step->b * SIM_S); break;
     case MOVE_END: break;
     }

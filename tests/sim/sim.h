@@ -6,6 +6,7 @@
  *     link.c    connections: delay, rate, cuts, clogs, partitions    disk.c   what of a node outlives its process
  *     load.c    clients, and what they were told                     fault.c  what goes wrong, and how often
  *     twin.c    every dot that anybody ever published                check.c  what must hold, and check_*.c, one thing each
+ *     hostile.c a peer that means harm                               schedule.c  days written by hand
  *
  * Over it campaign.c lives through many seeds, and shrink.c searches for the least of one that fails.
  */
@@ -253,6 +254,8 @@ void sim_net_free(struct sim_net *net);
 void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice address);
 void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes);
 void sim_close(struct sim *sim, size_t node, uint64_t id);
+/* For a connection that no link carries. */
+uint64_t sim_net_id(struct sim *sim);
 void sim_net_event(struct sim *sim, const struct sim_event *event);
 /* All connections of a node end; silent: the others are not told. */
 void sim_tear_node(struct sim *sim, size_t node, bool silent);
@@ -324,6 +327,12 @@ void sim_fault(struct sim *sim);
 void sim_heal(struct sim *sim, const struct sim_event *event);
 /* The end of all trouble: a core is mended, the others stay away for good. */
 void sim_mend(struct sim *sim);
+
+/* ---- hostile.c ---- */
+
+/* Something that harms, said to a node by a peer that is none. */
+void sim_hostile(struct sim *sim, size_t node);
+void sim_hostile_hears(struct tly_slice bytes);
 
 /* ---- schedule.c ---- */
 
