@@ -7,6 +7,10 @@ static const struct tly_grpc_method methods[] = {
     {"/grpc.health.v1.Health/Check", .run = tly_grpc_health_check},
     {"/grpc.health.v1.Health/Watch", .goes_on = true, .run = tly_grpc_health_watch,
      .look = tly_grpc_health_look},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", .takes_many = true,
+     .run = tly_grpc_reflect},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", .takes_many = true,
+     .run = tly_grpc_reflect},
 };
 
 const struct tly_grpc_method *tly_grpc_method_at(size_t i)

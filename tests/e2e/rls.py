@@ -126,6 +126,58 @@ def health(service):
     claim("after that", OK, service.one(("many", "health")).code)
 
 
+def reflection(service):
+    """The real protobuf library makes messages of what is described, and speaks with them."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    for version in "v1", "v1alpha":
+        call = caller(service.channel, f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", ReflectionResponse,
+                      "stream_stream")
+
+        def ask(*requests):
+            return list(call(iter(requests), timeout=PATIENCE_S))
+
+        listed = [s.name for s in ask(ReflectionRequest(list_services="*"))[0].list_services_response.service]
+        claim("services", ["envoy.service.ratelimit.v3.RateLimitService", "grpc.health.v1.Health",
+                           "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"], listed)
+        files, wanted = {}, listed + ["envoy.service.ratelimit.v3.RateLimitService.ShouldRateLimit",
+                                      "envoy.service.ratelimit.v3.RateLimitResponse.RateLimit.Unit"]
+        answers = ask(*[ReflectionRequest(file_containing_symbol=name) for name in wanted])
+        claim("answers", len(wanted), len(answers))
+        waiting = [answer.file_descriptor_response.file_descriptor_proto[0] for answer in answers]
+        while waiting:
+            file = descriptor_pb2.FileDescriptorProto.FromString(waiting.pop())
+            files[file.name] = file
+            for name in file.dependency:
+                if name not in files:
+                    waiting.append(ask(ReflectionRequest(file_by_filename=name))[0].file_descriptor_response.file_descriptor_proto[0])
+        claim("files", 9, len(files))
+        for bad in (ReflectionRequest(file_containing_symbol="envoy.service"), ReflectionRequest(file_by_filename="x.proto"),
+                    ReflectionRequest(file_containing_symbol="grpc.health.v1.Health.Nothing")):
+            claim(f"{bad}", 5, ask(bad)[0].error_response.error_code)
+        claim("nothing asked", 12, ask(ReflectionRequest())[0].error_response.error_code)
+        pool, added = descriptor_pool.DescriptorPool(), set()
+
+        def add(name):
+            if name in added:
+                return
+            added.add(name)
+            for needed in files[name].dependency:
+                add(needed)
+            pool.AddSerializedFile(files[name].SerializeToString())
+
+        for name in files:
+            add(name)
+        prefix = "envoy.service.ratelimit.v3.RateLimit"
+        request_type, response_type = (message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName(prefix + name))
+                                       for name in ("Request", "Response"))
+        made = request_type(domain="acme")
+        made.descriptors.add().entries.add(key="many", value="reflection")
+        answer = caller(service.channel, SHOULD_RATE_LIMIT, response_type)(made, timeout=PATIENCE_S)
+        claim("asked with what was described", ("OK", 1000000), (
+            answer.Code.Name(answer.overall_code), answer.statuses[0].current_limit.requests_per_unit))
+        claim("method", "ShouldRateLimit", pool.FindServiceByName(prefix + "Service").methods[0].name)
+
+
 def watch_to_the_end(service):
     """Says when it watches, and wants to be told of the end."""
     watch = caller(service.channel, "/grpc.health.v1.Health/Watch", HealthResponse, "unary_stream")
