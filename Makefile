@@ -150,6 +150,7 @@ SRC_preload := $(wildcard tests/e2e/*.c)
 SRC_replay := $(wildcard tests/fuzz/replay_main.c)
 SRC_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
 SRC_sim := $(wildcard tests/sim/*.c)
+SRC_codec := $(wildcard tests/codec/*.c)
 SRC_bench_support := $(wildcard bench/support*.c)
 SRC_bench := $(filter-out $(SRC_bench_support),$(wildcard bench/*.c))
 
@@ -161,7 +162,7 @@ SRC_tests := $(foreach l,$(TEST_LAYERS),$(SRC_test_$l))
 SRC_helpers := $(foreach l,$(TEST_LAYERS),$(SRC_helpers_$l))
 
 SOURCES := $(SRC_crdt) $(SRC_wire) $(SRC_engine) $(SRC_shell) $(SRC_library) $(SRC_main) $(SRC_ctl) $(SRC_link) $(SRC_linkmain) $(SRC_support) \
-    $(SRC_helpers) $(SRC_tests) $(SRC_preload) $(SRC_replay) $(SRC_fuzz) $(SRC_sim) $(SRC_bench_support) $(SRC_bench)
+    $(SRC_helpers) $(SRC_tests) $(SRC_preload) $(SRC_replay) $(SRC_fuzz) $(SRC_sim) $(SRC_codec) $(SRC_bench_support) $(SRC_bench)
 OBJECTS := $(call objects,$(SOURCES))
 
 LIB_crdt := $(B)/libtally_crdt.a
@@ -186,6 +187,7 @@ TESTS := $(call programs,$(SRC_tests))
 FUZZERS := $(call programs,$(SRC_fuzz))
 BENCHES := $(call programs,$(SRC_bench))
 BINARIES := $(if $(SRC_main),$(B)/tallyd) $(if $(SRC_ctl),$(B)/tallyctl) $(if $(SRC_linkmain),$(B)/tally-link)
+CODEC := $(B)/tests/codec/codec
 PRELOADS := $(patsubst %.c,$(B)/%.so,$(SRC_preload))
 TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 
@@ -195,7 +197,7 @@ TIDIED := $(patsubst %.c,$(B)/%.tidy,$(SOURCES))
 all: libs $(BINARIES) $(LIB_tally) $(SO_tally) ## the libraries, tallyd, tallyctl and tally-link (the default)
 libs: $(LIBRARIES) ## the libraries alone
 tests: all $(TESTS) $(FUZZERS) $(B)/tallysim ## all, and the test programs
-scenes: all $(PRELOADS) ## all, and what scenes load into it
+scenes: all $(PRELOADS) $(CODEC) ## all, and what scenes load into it, or run beside it
 fuzzers: $(FUZZERS)
 bench-programs: all $(BENCHES)
 
@@ -286,6 +288,9 @@ $(filter-out $(VIRTUAL),$(BENCHES)): $(B)/%: $(B)/%.o $(B)/bench/support.a $(STA
 $(VIRTUAL): $(B)/%: $(B)/%.o $(B)/bench/support.a $(B)/tests/engine/helpers.a $(B)/tests/support.a $(STACK_shell)
 	$(call link,$(LIBS_test) $(LIBS_shell))
 
+$(CODEC): $(B)/%: $(B)/%.o $(STACK_shell)
+	$(call link,$(LIBS_shell))
+
 # Loaded into a program that is tested, whatever that was made with.
 $(PRELOADS): $(B)/%.so: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -306,7 +311,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 # ---------------------------------------------------------------- to use it
 
 BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-thinlink \
-    bench-overshoot
+    bench-overshoot bench-grpc
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
 	@tools/bootstrap build
@@ -322,6 +327,7 @@ bench-memory: ## memory per counter, beside a redis-server
 bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, recovery
 bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
+bench-grpc: ## the gRPC door, beside nghttpd and nginx, under h2load
 bench-overshoot: ## by how much a limit is passed over several nodes, beside what is published, in virtual time
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
 bench $(BENCH_EACH):
@@ -344,7 +350,7 @@ clean: ## remove build/
 SIM_SECONDS ?= 600
 HARD_SEEDS ?= 10000
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check-sim-alike coverage-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-long lint format fuzz coverage
+.PHONY: check-sim check-sim-alike coverage-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-codec check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -403,6 +409,11 @@ check-joiner: ## a snapshot of a million keys under 10,000 writes/s, its link cu
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release all
 	@TALLY_JOINER_KEYS=1000000 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 62
+
+check-codec: ## our protobuf and a real one on a million messages, half of them damaged (minutes)
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release scenes
+	@tests/codec/compare build/release$(CLANG)/tests/codec/codec 1000000
 
 check-fuzz: ## replay the fuzz corpora with this VARIANT
 	$(CHECK) -v '$(VARIANT)$(CLANG)' corpora

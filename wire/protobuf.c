@@ -2,8 +2,6 @@
 
 enum { GROUP_BEGIN = 3, GROUP_END = 4 };
 
-#define NUMBER_MAX ((UINT32_C(1) << 29) - 1)
-
 struct tly_pb tly_pb_of(struct tly_slice message)
 {
     static const uint8_t none[1];
@@ -37,27 +35,41 @@ static bool get_fixed(struct tly_pb *pb, size_t n, uint64_t *value)
     return true;
 }
 
+/* Tags and lengths have five bytes at most; of a tag the bits beyond the 32nd are dropped, and a length is less than 2 GiB. */
+static bool get_short(struct tly_pb *pb, bool is_length, uint32_t *value)
+{
+    *value = 0;
+    for (unsigned shift = 0; shift < 35 && pb->at < pb->end; shift += 7) {
+        uint8_t byte = *pb->at++;
+        if (shift == 28 && is_length && byte >= 8) break;
+        *value |= (uint32_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) return true;
+    }
+    pb->bad = true;
+    return false;
+}
+
 static bool get_bytes(struct tly_pb *pb, struct tly_slice *bytes)
 {
-    uint64_t n;
-    if (!get_varint(pb, &n)) return false;
+    uint32_t n;
+    if (!get_short(pb, true, &n)) return false;
     if (n > (size_t)(pb->end - pb->at)) {
         pb->bad = true;
         return false;
     }
-    *bytes = tly_slice_of(pb->at, (size_t)n);
+    *bytes = tly_slice_of(pb->at, n);
     pb->at += n;
     return true;
 }
 
-/* A tag has 32 bits, and no field has the number 0. */
+/* No field has the number 0. */
 static bool get_tag(struct tly_pb *pb, uint32_t *number, unsigned *type)
 {
-    uint64_t tag;
-    if (!get_varint(pb, &tag)) return false;
-    *number = (uint32_t)(tag >> 3);
+    uint32_t tag;
+    if (!get_short(pb, false, &tag)) return false;
+    *number = tag >> 3;
     *type = tag & 7;
-    if (tag > UINT32_MAX || *number == 0 || *number > NUMBER_MAX) pb->bad = true;
+    if (*number == 0) pb->bad = true;
     return !pb->bad;
 }
 
