@@ -39,7 +39,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *context)
         uint64_t patience_ns = patience_ms(door, waiting) * UINT64_C(1000000);
         struct tly_client *client;
         while (patience_ns != 0 && (client = TAILQ_FIRST(&door->waiting[waiting])) != NULL &&
-               now - client->since_ns >= patience_ns) {
+               client->since_ns + patience_ns <= now) {
             if (waiting == TLY_FOR_REQUEST && client->is_stream && !client->closing) {
                 tly_client_wake(client, true);
                 continue;

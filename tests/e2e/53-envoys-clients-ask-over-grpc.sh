@@ -35,7 +35,7 @@ sed 's/requests_per_unit: 2}/requests_per_unit: 3}/' rules-1/acme.yaml >rules-2/
 ln -s rules-1 rules
 
 start_node a -o grpc=127.0.0.1:0 -o ratelimit="$PWD/rules"
-for case in rules transport parallel health reflection; do
+for case in rules transport parallel health reflection idle; do
     expect_status 0 rls "127.0.0.1:${grpc_port[a]}" "$case"
     expect "what $case has to say" '' "$output"
 done

@@ -31,7 +31,7 @@ export RUNTIME_ROOT=$PWD/current RUNTIME_SUBDIRECTORY=ratelimit RUNTIME_WATCH_RO
 start_node a -o log=info
 expect_logged a 'environment: REDIS_URL: not needed: there is no Redis'
 expect_logged a 'environment: USE_STATSD: not supported: GET /metrics and /stats have the same numbers'
-expect_status 0 timeout 60 node "$TALLY_E2E/rls.mjs" "127.0.0.1:${grpc_port[a]}"
+expect_status 0 timeout 100 node "$TALLY_E2E/rls.mjs" "127.0.0.1:${grpc_port[a]}"
 expect "what the client from Node has to say" '' "$output"
 
 # The second listener shows what the reference's debug port does.

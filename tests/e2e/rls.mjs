@@ -23,7 +23,7 @@ const Request = root.lookupType("Request"), Response = root.lookupType("Response
 const HealthRequest = root.lookupType("HealthRequest"), HealthResponse = root.lookupType("HealthResponse");
 
 const address = process.argv[2], OK = 1, OVER = 2;
-const client = new grpc.Client(address, grpc.credentials.createInsecure(), { "grpc.keepalive_time_ms": 200, "grpc.keepalive_permit_without_calls": 1 });
+const client = new grpc.Client(address, grpc.credentials.createInsecure());
 const deadline = () => ({ deadline: Date.now() + 60000 });
 
 const encode = (type) => (m) => (Buffer.isBuffer(m) ? m : Buffer.from(type.encode(type.create(m)).finish()));

@@ -126,6 +126,20 @@ def health(service):
     claim("after that", OK, service.one(("many", "health")).code)
 
 
+def idle(service):
+    """A connection that says nothing for longer than the door looks after it is there afterwards, and so is the door."""
+    claim("before", OK, service.one(("many", "idle")).code)
+    other = Service(sys.argv[1])
+    call = caller(other.channel, "/grpc.health.v1.Health/Watch", HealthResponse, "unary_stream")(HealthRequest(), timeout=3)
+    claim("watched", 1, next(call).status)
+    try:
+        next(call)
+        sys.exit("a deadline passed and nothing ended")
+    except grpc.RpcError as error:
+        claim("watched until the deadline", grpc.StatusCode.DEADLINE_EXCEEDED, error.code())
+    claim("afterwards", OK, service.one(("many", "idle")).code)
+
+
 def reflection(service):
     """The real protobuf library makes messages of what is described, and speaks with them."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
