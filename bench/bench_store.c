@@ -65,6 +65,7 @@ static void step(struct world *w, enum tly_event_kind kind, uint64_t number)
         const struct tly_effect *effect = &effects.list[i];
         if (effect->kind == TLY_DO_APPEND)
             tly_bench_must(tly_store_append(w->store, effect->number, effect->bytes), "an append");
+        if (tly_effect_is_change(effect)) tly_bench_must(tly_store_change(w->store, effect), "a change");
     }
 }
 

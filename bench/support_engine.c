@@ -39,7 +39,8 @@ static uint64_t step(struct tly_engine *engine, enum tly_event_kind kind, uint64
     uint64_t batch = 0;
     tly_bench_must(tly_engine_step(engine, &event, &effects), "stepping an engine");
     for (size_t i = 0; i < effects.count; i++)
-        if (effects.list[i].kind == TLY_DO_APPEND) batch = effects.list[i].number;
+        if (effects.list[i].kind == TLY_DO_APPEND || tly_effect_is_change(&effects.list[i]))
+            batch = effects.list[i].number;
     return batch;
 }
 

@@ -197,6 +197,7 @@ static bool append_all(struct tly_engine *engine, struct tly_store *store, const
     for (size_t i = 0; result == TLY_OK && i < effects.count; i++) {
         const struct tly_effect *effect = &effects.list[i];
         if (effect->kind == TLY_DO_APPEND) result = tly_store_append(store, effect->number, effect->bytes);
+        if (tly_effect_is_change(effect)) result = tly_store_change(store, effect);
     }
     if (result != TLY_OK) tly_ctl_complain("cannot store it: %s", tly_result_text(result));
     return result == TLY_OK;

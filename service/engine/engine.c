@@ -328,6 +328,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         break;
     case TLY_LEASED: tly_clock_leased(tly_ormap_clock(e->map), event->number); break;
     case TLY_STORE_FAILED: e->store_failing = true; break;
+    case TLY_INSTALL_FAILED: tly_snap_dump_again(e); break;
     case TLY_LEAVE: on_leave(e); break;
     }
 }

@@ -106,6 +106,7 @@ enum tly_event_kind {
     TLY_QUEUED, /* conn, number: bytes handed over that the socket has not taken yet; told when it shrank */
     TLY_STORED, /* number: every batch up to this one is as durable as the fsync setting promises */
     TLY_LEASED, /* number: this lease is durable */
+    TLY_INSTALL_FAILED, /* a snapshot that was to replace all on the disk was given up: it is to be given anew */
     TLY_STORE_FAILED, /* the disk refuses: nothing more becomes durable until TLY_STORED says otherwise */
     TLY_LEAVE         /* say goodbye to all peers and stop dialling */
 };
@@ -125,6 +126,9 @@ enum tly_effect_kind {
     TLY_DO_APPEND, /* number, bytes: one batch for the store, numbered from 1 */
     TLY_DO_TABLE, /* number, bytes: a change of the table of prefixes (wire/table.h), in the order of the batches and numbered with them */
     TLY_DO_TABLE_ROWS, /* number, bytes: a batch that belongs to the next TLY_DO_TABLE, and counts with it or not at all */
+    TLY_DO_INSTALL_FIRST,
+    TLY_DO_INSTALL,
+    TLY_DO_INSTALL_LAST, /* number, bytes: batches of a snapshot that replaces all before its first, once it has its last */
     TLY_DO_LEASE, /* number: make this lease durable */
     TLY_DO_WATCH, /* some watcher has something to read */
     TLY_DO_ACKED, /* somebody who waits (acked.h) is done */
@@ -179,6 +183,12 @@ struct tly_effect {
     struct tly_slice bytes;
     struct tly_trace trace;
 };
+
+/* Whether it is something of a change of many steps, for the disk. */
+static inline bool tly_effect_is_change(const struct tly_effect *effect)
+{
+    return effect->kind >= TLY_DO_TABLE && effect->kind <= TLY_DO_INSTALL_LAST;
+}
 
 struct tly_effects {
     const struct tly_effect *list;

@@ -210,7 +210,7 @@ static void flush_peers(struct tly_engine *e)
 
 static bool disk_wants(const struct tly_engine *e)
 {
-    return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX &&
+    return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX && e->now.mono_ns >= e->dump_at &&
            (tly_prefixes_wait(e) || e->dump.active || tly_ormap_is_unsealed(e->map) ||
             tly_follower_is_behind(&e->disk));
 }
@@ -218,6 +218,7 @@ static bool disk_wants(const struct tly_engine *e)
 /* A batch of the whole map, which replaces all that the disk has; in one piece, without rounds between. */
 static void dump_some(struct tly_engine *e)
 {
+    bool is_first = !e->dump.begun;
     (void)tly_snap_next(e, &e->dump, TLY_BATCH_BYTES);
     if (e->body.result != TLY_OK) {
         e->dump = (struct snap_out){.active = true, .number = ++e->snapshots};
@@ -225,7 +226,10 @@ static void dump_some(struct tly_engine *e)
         tly_buf_clear(&e->body);
         return;
     }
-    tly_fx_add(e, TLY_DO_APPEND, 0, ++e->batch, tly_buf_slice(&e->body));
+    enum tly_effect_kind kind = is_first         ? TLY_DO_INSTALL_FIRST
+                                : e->dump.active ? TLY_DO_INSTALL
+                                                 : TLY_DO_INSTALL_LAST;
+    tly_fx_add(e, kind, 0, ++e->batch, tly_buf_slice(&e->body));
     tly_buf_clear(&e->body);
     e->stats.batches++;
     if (e->dump.active) return;
@@ -341,7 +345,7 @@ void tly_flush_tick(struct tly_engine *e)
 uint64_t tly_flush_deadline(const struct tly_engine *e)
 {
     if (disk_wants(e)) return 0;
-    uint64_t at = TLY_NEVER;
+    uint64_t at = e->dump_at > e->now.mono_ns ? e->dump_at : TLY_NEVER;
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
         if (conn->state == CONN_UP) at = earlier(at, earlier(conn->flush_at, conn->ack_at));

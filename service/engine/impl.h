@@ -473,6 +473,7 @@ struct tly_engine {
     struct forgetting forget;
     struct late_dots late;
     struct snap_out dump;          /* to the disk */
+    uint64_t dump_at;              /* nothing goes there before this: the last one failed */
     struct snap_in redump;         /* from the disk */
     struct snap_in coming;         /* from a peer */
     struct tly_hash_key print_key; /* follows from the cluster's name and secret */
@@ -946,6 +947,8 @@ enum tly_result tly_columns_get(struct tly_engine *e, struct tly_slice body,
 /* snapshot.c */
 /* Writes the disk anew, as a whole; peers hear nothing before it is stored. */
 void tly_snap_dump(struct tly_engine *e);
+/* The one before could not be stored: again, in a while. */
+void tly_snap_dump_again(struct tly_engine *e);
 /* After a HELLO was accepted: sees whether rounds can bring the peer up. False: the connection was ended. */
 bool tly_snap_greeted(struct tly_engine *e, struct conn *conn, const struct tly_hello *hello);
 enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, struct tly_slice body,

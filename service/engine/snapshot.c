@@ -252,6 +252,16 @@ void tly_snap_dump(struct tly_engine *e)
     if (tly_follower_catch_up(&e->disk) != TLY_OK) tly_follower_reset(&e->disk);
 }
 
+void tly_snap_dump_again(struct tly_engine *e)
+{
+    if (e->held_batch <= e->stored) return;
+    /* What was promised with what is lost will be with what comes in its place, and nobody waits for the former any more. */
+    e->ticket_count = 0;
+    e->stored = e->batch;
+    tly_snap_dump(e);
+    e->dump_at = e->now.mono_ns + NS_PER_S;
+}
+
 /* ---- taking ---- */
 
 static void count_cold_start(struct tly_engine *e, enum tly_cold_start why)

@@ -39,9 +39,12 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
             tly_log(app->log, TLY_LEVEL_ERROR,
                     "store: a batch does not fit into memory; nothing more becomes durable");
         break;
+    case TLY_DO_INSTALL_FIRST:
+    case TLY_DO_INSTALL:
+    case TLY_DO_INSTALL_LAST:
     case TLY_DO_TABLE:
     case TLY_DO_TABLE_ROWS:
-        if (tly_store_table(app->store, effect) != TLY_OK)
+        if (tly_store_change(app->store, effect) != TLY_OK)
             tly_log(
                 app->log, TLY_LEVEL_ERROR,
                 "store: a change of the table of prefixes does not fit into memory; nothing more becomes durable");
@@ -128,6 +131,7 @@ void tly_app_on_store(int fd, short what, void *argument)
     struct tly_store_report report;
     tly_store_poll(app->store, &report);
     bool was_failing = app->report.failing;
+    uint64_t installs_failed = app->report.installs_failed, was_stored = app->report.stored;
     if (report.changes_left && !app->report.changes_left)
         tly_log(app->log, TLY_LEVEL_WARN,
                 "a change is done, but its intent or its row in audit.log is not: with the "
@@ -141,7 +145,11 @@ void tly_app_on_store(int fd, short what, void *argument)
     } else if (was_failing && !report.failing) {
         tly_log(app->log, TLY_LEVEL_WARN, "store works again");
     }
-    if (!report.failing) {
+    if (report.installs_failed > installs_failed) {
+        struct tly_event again = {.kind = TLY_INSTALL_FAILED};
+        tly_app_step(app, &again);
+    }
+    if (!report.failing || report.stored > was_stored) {
         struct tly_event stored = {.kind = TLY_STORED, .number = report.stored};
         tly_app_step(app, &stored);
     }

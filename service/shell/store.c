@@ -572,9 +572,9 @@ enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struc
     return store->writer != NULL ? tly_writer_append(store->writer, number, batch) : TLY_IO;
 }
 
-enum tly_result tly_store_table(struct tly_store *store, const struct tly_effect *effect)
+enum tly_result tly_store_change(struct tly_store *store, const struct tly_effect *effect)
 {
-    return store->writer != NULL ? tly_writer_table(store->writer, effect) : TLY_IO;
+    return store->writer != NULL ? tly_writer_change(store->writer, effect) : TLY_IO;
 }
 
 enum tly_result tly_store_image(struct tly_store *store, enum tly_store_image what, struct tly_slice batch)

@@ -76,10 +76,11 @@ const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
                                  struct tly_slice batch) TLY_MUST_CHECK;
 /*
- * A change of the table of prefixes (TLY_DO_TABLE) in the place of a batch; it is stored and synced at once, under an intent. Batches
- * that belong to it (TLY_DO_TABLE_ROWS) come before it and are stored with it.
+ * Something of a change of many steps, in the place of a batch; it is stored and synced at once, under an intent. A change of the
+ * table of prefixes (TLY_DO_TABLE): batches that belong to it (TLY_DO_TABLE_ROWS) come before it and are stored with it. A snapshot that
+ * replaces all before (TLY_DO_INSTALL…).
  */
-enum tly_result tly_store_table(struct tly_store *store, const struct tly_effect *effect) TLY_MUST_CHECK;
+enum tly_result tly_store_change(struct tly_store *store, const struct tly_effect *effect) TLY_MUST_CHECK;
 /* Makes a lease durable (MANIFEST), sooner or later; reported by poll. */
 void tly_store_lease(struct tly_store *store, uint64_t lease);
 
@@ -103,6 +104,7 @@ struct tly_store_report {
     uint64_t snapshots, snapshots_failed; /* published, and given up, since the start */
     uint64_t snapshot_bytes;              /* of the one in use */
     char snapshot_error[256];             /* why the last one was given up */
+    uint64_t installs_failed;             /* snapshots that were to replace all, and are to be given anew */
     bool changes_left; /* a change is done, and its intent is still there: finished with the next write */
     char change_error[200]; /* why that failed; "": it did not */
 };

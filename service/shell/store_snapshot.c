@@ -89,20 +89,21 @@ enum tly_result tly_snapshot_give_way(struct tly_snapshot_writer *s)
     return publish_awaited(s);
 }
 
-static enum tly_result begin_intent(struct tly_snapshot_writer *s)
+static enum tly_result begin_intent(struct tly_snapshot_writer *s, enum tly_change_kind kind,
+                                    const char *actor)
 {
     enum tly_result result = publish_awaited(s);
     if (result != TLY_OK) return result;
-    s->intent = tly_intent_of(TLY_CHANGE_COMPACT, "node");
+    s->intent = tly_intent_of(kind, actor);
     return tly_intent_write(s->storage, &s->intent);
 }
 
-void tly_snapshot_begin(struct tly_snapshot_writer *s)
+void tly_snapshot_begin(struct tly_snapshot_writer *s, enum tly_change_kind kind, const char *actor)
 {
     uint8_t header[TLY_SEGMENT_HEADER_BYTES];
     struct tly_mem mem = tly_libc_mem();
     tly_snapshot_drop(s);
-    enum tly_result result = begin_intent(s);
+    enum tly_result result = begin_intent(s, kind, actor);
     if (result != TLY_OK) {
         fail(s, result, tly_storage_error(s->storage));
         return;

@@ -36,7 +36,7 @@ struct tly_snapshot_writer {
 };
 
 /* Each does nothing unless one was begun; what fails ends it, removes the file, and is told by `failed` and `error`. */
-void tly_snapshot_begin(struct tly_snapshot_writer *s);
+void tly_snapshot_begin(struct tly_snapshot_writer *s, enum tly_change_kind kind, const char *actor);
 void tly_snapshot_put(struct tly_snapshot_writer *s, struct tly_slice batch);
 void tly_snapshot_end(struct tly_snapshot_writer *s);
 void tly_snapshot_drop(struct tly_snapshot_writer *s);

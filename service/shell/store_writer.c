@@ -1,5 +1,6 @@
 #include "service/shell/store_writer.h"
 
+#include "service/shell/store_install.h"
 #include "service/shell/store_snapshot.h"
 #include "service/shell/store_table.h"
 #include "wire/frame.h"
@@ -18,12 +19,13 @@
 #define GRACE_MS 200
 
 /* A batch of the log; or a step of a snapshot, or something of a change of the table of prefixes, that comes between two. */
-enum batch_kind { LOGGED, IMAGE, TABLE_ROWS, TABLE };
+enum batch_kind { LOGGED, IMAGE, CHANGE };
 
 struct batch {
     struct batch *next;
     enum batch_kind kind;
-    enum tly_store_image what; /* of IMAGE */
+    enum tly_store_image what;   /* of IMAGE */
+    enum tly_effect_kind effect; /* of CHANGE */
     uint64_t number;
     size_t n;
     uint8_t bytes[];
@@ -68,6 +70,9 @@ struct tly_writer {
     size_t taken_image_bytes;
     struct tly_snapshot_writer snapshot;
     struct tly_table_writer table;
+    struct tly_install_writer install;
+    uint64_t
+        install_gap; /* from when that has failed until it begins anew nothing behind this is reported stored */
     struct retry log, lease, heal;
     uint64_t sync_at_ns; /* NEVER: nothing is to be synced */
     bool knows_of_stop;
@@ -156,7 +161,7 @@ static bool has_log_work(const struct tly_writer *w)
 static void step_snapshot(struct tly_writer *w, const struct batch *batch)
 {
     switch (batch->what) {
-    case TLY_IMAGE_BEGIN: tly_snapshot_begin(&w->snapshot); break;
+    case TLY_IMAGE_BEGIN: tly_snapshot_begin(&w->snapshot, TLY_CHANGE_COMPACT, "node"); break;
     case TLY_IMAGE_BATCH: tly_snapshot_put(&w->snapshot, tly_slice_of(batch->bytes, batch->n)); break;
     case TLY_IMAGE_END: tly_snapshot_end(&w->snapshot); break;
     case TLY_IMAGE_DROP: tly_snapshot_drop(&w->snapshot); break;
@@ -164,12 +169,29 @@ static void step_snapshot(struct tly_writer *w, const struct batch *batch)
     w->taken_image_bytes += batch->n;
 }
 
+/* Behind a snapshot that failed nothing is stored. Once it is given anew what came between counts no more. */
+static enum tly_result step_install(struct tly_writer *w, const struct batch *batch)
+{
+    uint64_t failed = w->install.failed;
+    enum tly_result result =
+        tly_install_write(&w->install, batch->effect, batch->number, tly_slice_of(batch->bytes, batch->n));
+    if (w->install.failed != failed) w->install_gap = batch->number - 1;
+    return result;
+}
+
+static enum tly_result step_change(struct tly_writer *w, const struct batch *batch)
+{
+    struct tly_slice bytes = tly_slice_of(batch->bytes, batch->n);
+    if (batch->effect == TLY_DO_TABLE_ROWS) return tly_table_add_rows(&w->table, bytes);
+    if (batch->effect == TLY_DO_TABLE) return tly_table_write(&w->table, batch->number, bytes);
+    return step_install(w, batch);
+}
+
 /* TLY_MORE: the journal has enough for now. Of a change of the table nothing may be written before it is all there. */
 static enum tly_result take_in(struct tly_writer *w, const struct batch *batch)
 {
     struct tly_slice bytes = tly_slice_of(batch->bytes, batch->n);
-    if (batch->kind == TABLE_ROWS) return tly_table_add_rows(&w->table, bytes);
-    if (batch->kind == TABLE) return tly_table_write(&w->table, batch->number, bytes);
+    if (batch->kind == CHANGE) return step_change(w, batch);
     enum tly_result result = tly_journal_put(w->config.journal, batch->number, bytes);
     return result == TLY_FULL ? TLY_MORE : result;
 }
@@ -221,8 +243,9 @@ static void write_log(struct tly_writer *w)
     do {
         w->table.error[0] = '\0';
         if (write_group(w) != TLY_OK) {
-            const char *why =
-                w->table.error[0] != '\0' ? w->table.error : tly_journal_error(w->config.journal);
+            const char *why = w->table.error[0] != '\0'    ? w->table.error
+                              : w->install.file.is_awaited ? tly_storage_error(w->config.storage)
+                                                           : tly_journal_error(w->config.journal);
             note_failure(&w->log, &w->config.limits, why);
             return;
         }
@@ -239,7 +262,9 @@ static void heal(struct tly_writer *w)
     if (!w->snapshot.heal_due || !has_log_work(w) || (w->heal.failing && now_ns() < w->heal.at_ns)) return;
     struct tly_healed healed;
     /* One change is under way at a time. */
-    const char *live = w->table.intent.id[0] != '\0' ? w->table.intent.id : w->snapshot.intent.id;
+    const char *live = w->table.intent.id[0] != '\0'          ? w->table.intent.id
+                       : w->install.file.intent.id[0] != '\0' ? w->install.file.intent.id
+                                                              : w->snapshot.intent.id;
     enum tly_result result = tly_intents_heal(w->config.storage, w->config.manifest, live, &healed);
     w->snapshot.heal_due = result != TLY_OK || healed.left > 0;
     if (result != TLY_OK)
@@ -292,6 +317,11 @@ static void explain_failure(const struct tly_writer *w, char *error, size_t size
                        "removed?): nothing is stored here any more; stop one of the two");
     else if (retry->failing)
         (void)snprintf(error, size, "%s; tried again: free space, or mend the disk", retry->why);
+    else if (w->install.has_failed)
+        (void)snprintf(
+            error, size,
+            "the snapshot that a peer gave cannot be stored: %.120s; tried again: free space, or mend the disk",
+            w->install.file.error);
     else if (w->lost > 0)
         (void)snprintf(
             error, size,
@@ -312,10 +342,14 @@ static void make_report(const struct tly_writer *w, struct tly_store_report *rep
     const struct tly_journal *journal = w->config.journal;
     bool is_always = w->config.fsync == TLY_FSYNC_ALWAYS;
     memset(report, 0, sizeof *report);
-    report->synced = at_most(tly_journal_synced(journal), w->whole_up_to);
-    report->stored = is_always ? report->synced : at_most(tly_journal_written(journal), w->whole_up_to);
+    bool has_gap = w->install.has_failed && !w->install.is_open;
+    uint64_t limit = has_gap ? at_most(w->whole_up_to, w->install_gap) : w->whole_up_to;
+    report->synced = at_most(tly_journal_synced(journal), limit);
+    report->stored = is_always ? report->synced : at_most(tly_journal_written(journal), limit);
+    report->installs_failed = w->install.failed;
     report->leased = w->config.manifest->lease;
-    report->failing = w->log.failing || w->lease.failing || w->lost > 0 || w->config.manifest->is_taken;
+    report->failing = w->log.failing || w->lease.failing || w->lost > 0 || w->install.has_failed ||
+                      w->config.manifest->is_taken;
     report->bytes = tly_journal_bytes(journal);
     report->segments = w->config.manifest->segment_count;
     report->snapshots = w->snapshot.published;
@@ -336,7 +370,7 @@ static void wake(const struct tly_writer *w)
 static bool is_same_report(const struct tly_store_report *a, const struct tly_store_report *b)
 {
     return a->stored == b->stored && a->synced == b->synced && a->leased == b->leased &&
-           a->bytes == b->bytes && a->snapshots == b->snapshots &&
+           a->installs_failed == b->installs_failed && a->bytes == b->bytes && a->snapshots == b->snapshots &&
            a->snapshots_failed == b->snapshots_failed && a->changes_left == b->changes_left &&
            strcmp(a->change_error, b->change_error) == 0 && a->failing == b->failing &&
            strcmp(a->error, b->error) == 0;
@@ -423,7 +457,8 @@ static void work_until_stopped(struct tly_writer *w)
         if (!w->config.manifest->is_taken) heal(w);
         if (!w->config.manifest->is_taken) write_log(w);
         if (!w->config.manifest->is_taken) write_manifest(w, lease);
-        if (!w->config.manifest->is_taken) tly_snapshot_settle(&w->snapshot);
+        /* A sweep takes for left over what MANIFEST does not name yet. */
+        if (!w->config.manifest->is_taken && !w->install.is_open) tly_snapshot_settle(&w->snapshot);
         lock(w);
         w->waiting_bytes -= w->taken_in_bytes;
         w->image_bytes -= w->taken_image_bytes;
@@ -457,9 +492,11 @@ static void *run(void *argument)
     struct tly_writer *w = argument;
     lock(w);
     work_until_stopped(w);
-    bool is_clean = w->wants_clean && w->lost == 0 && !w->config.manifest->is_taken && is_all_durable(w);
+    bool is_whole = w->lost == 0 && !w->install.is_open && !w->install.has_failed;
+    bool is_clean = w->wants_clean && is_whole && !w->config.manifest->is_taken && is_all_durable(w);
     unlock(w);
     tly_snapshot_drop(&w->snapshot);
+    tly_install_writer_drop(&w->install);
     if (is_clean) set_clean_mark(w);
     lock(w);
     w->has_ended = true;
@@ -509,6 +546,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
         .heal_due = config->heal_due,
     };
     tly_table_writer_init(&w->table, &w->snapshot);
+    tly_install_writer_init(&w->install, &w->snapshot);
     make_report(w, &w->report);
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;
     if (!init_condition(&w->changed)) goto destroy_mutex;
@@ -577,13 +615,14 @@ static struct batch *new_batch(struct tly_slice bytes)
 
 /* What has a number goes to the disk in that order. */
 static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struct tly_slice bytes,
-                                    enum batch_kind kind)
+                                    struct batch like)
 {
     if (bytes.n > TLY_FRAME_BODY_MAX) return TLY_TOO_LARGE;
     struct batch *batch = new_batch(bytes);
     if (batch == NULL) return TLY_NOMEM;
     batch->number = number;
-    batch->kind = kind;
+    batch->kind = like.kind;
+    batch->effect = like.effect;
 
     lock(w);
     bool fits = bytes.n <= w->config.limits.waiting_bytes - w->waiting_bytes;
@@ -600,13 +639,13 @@ static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struc
 
 enum tly_result tly_writer_append(struct tly_writer *w, uint64_t number, struct tly_slice bytes)
 {
-    return add_numbered(w, number, bytes, LOGGED);
+    return add_numbered(w, number, bytes, (struct batch){.kind = LOGGED});
 }
 
-enum tly_result tly_writer_table(struct tly_writer *w, const struct tly_effect *effect)
+enum tly_result tly_writer_change(struct tly_writer *w, const struct tly_effect *effect)
 {
-    enum batch_kind kind = effect->kind == TLY_DO_TABLE ? TABLE : TABLE_ROWS;
-    return add_numbered(w, effect->number, effect->bytes, kind);
+    struct batch like = {.kind = CHANGE, .effect = effect->kind};
+    return add_numbered(w, effect->number, effect->bytes, like);
 }
 
 enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what, struct tly_slice bytes)

@@ -32,7 +32,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config);
 /* As the functions of the store with these names. */
 enum tly_result tly_writer_append(struct tly_writer *writer, uint64_t number,
                                   struct tly_slice bytes) TLY_MUST_CHECK;
-enum tly_result tly_writer_table(struct tly_writer *writer, const struct tly_effect *effect) TLY_MUST_CHECK;
+enum tly_result tly_writer_change(struct tly_writer *writer, const struct tly_effect *effect) TLY_MUST_CHECK;
 enum tly_result tly_writer_image(struct tly_writer *writer, enum tly_store_image what,
                                  struct tly_slice bytes) TLY_MUST_CHECK;
 void tly_writer_lease(struct tly_writer *writer, uint64_t lease);

@@ -254,6 +254,9 @@ void net_event(struct net *net, size_t node, struct tly_event event)
         case TLY_DO_DIAL: do_dial(net, node, effect->conn, effect->bytes); break;
         case TLY_DO_SEND: do_send(net, node, effect->conn, effect->bytes); break;
         case TLY_DO_CLOSE: do_close(net, node, effect->conn); break;
+        case TLY_DO_INSTALL_FIRST:
+        case TLY_DO_INSTALL:
+        case TLY_DO_INSTALL_LAST:
         case TLY_DO_APPEND:
             add_batch(&net->nodes[node].batches, &net->nodes[node].batch_count, effect->bytes);
             assert_int_equal(effect->number, net->nodes[node].batch_count - net->nodes[node].batches_before);

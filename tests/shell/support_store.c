@@ -22,6 +22,7 @@ void test_user_init(struct test_user *user, const char *path, enum tly_fsync fsy
     if (inner == NULL) fail_msg("%s", error);
     test_faults_init(&user->faults, inner);
     user->fsync = fsync;
+    user->gives_anew = true;
     user->limits = (struct tly_store_limits){
         .segment_bytes = 1000,
         .waiting_bytes = 1 << 20,
@@ -98,7 +99,7 @@ enum tly_result test_user_try_open(struct test_user *user)
 {
     char *to = user->notice;
     user->notice[0] = '\0';
-    user->number = user->id_at_open = 0;
+    user->number = user->id_at_open = user->given_anew = 0;
     user->image_parts = 0;
     memset(&user->report, 0, sizeof user->report);
     enum tly_result result = tly_store_open_limited(test_fault_storage(&user->faults), user->fsync,
@@ -158,6 +159,38 @@ void test_user_image(struct test_user *user)
     put_image(user, TLY_IMAGE_END, 0);
 }
 
+static void give_change(struct test_user *user, enum tly_effect_kind kind, struct tly_slice bytes)
+{
+    struct tly_effect effect = {.kind = kind, .number = ++user->number, .bytes = bytes};
+    assert_int_equal(tly_store_change(user->store, &effect), TLY_OK);
+}
+
+void test_user_install_first(struct test_user *user)
+{
+    uint8_t bytes[512];
+    give_change(user, TLY_DO_INSTALL_FIRST, image_batch(user->last_id, bytes));
+}
+
+void test_user_install_part(struct test_user *user)
+{
+    uint8_t bytes[512];
+    give_change(user, TLY_DO_INSTALL, image_batch(user->last_id, bytes));
+}
+
+void test_user_install_rest(struct test_user *user)
+{
+    uint8_t bytes[512];
+    for (size_t i = 2; i < TEST_IMAGE_PARTS; i++)
+        test_user_install_part(user);
+    give_change(user, TLY_DO_INSTALL_LAST, image_batch(user->last_id, bytes));
+}
+
+void test_user_install(struct test_user *user)
+{
+    test_user_install_first(user);
+    test_user_install_rest(user);
+}
+
 static void take_report(struct test_user *user)
 {
     struct tly_store_report before = user->report;
@@ -167,6 +200,10 @@ static void take_report(struct test_user *user)
     assert_int_equal(user->report.failing, user->report.error[0] != '\0');
     if (!user->report.failing) return;
     user->was_failing = true;
+    if (user->gives_anew && user->report.installs_failed > user->given_anew) {
+        user->given_anew = user->report.installs_failed;
+        test_user_install(user);
+    }
     (void)snprintf(user->last_error, sizeof user->last_error, "%s", user->report.error);
 }
 
@@ -179,12 +216,6 @@ void test_user_poll(struct test_user *user)
     take_report(user);
 }
 
-static void give_table(struct test_user *user, enum tly_effect_kind kind, struct tly_slice bytes)
-{
-    struct tly_effect effect = {.kind = kind, .number = ++user->number, .bytes = bytes};
-    assert_int_equal(tly_store_table(user->store, &effect), TLY_OK);
-}
-
 void test_user_table(struct test_user *user, const struct tly_table_change *change,
                      const struct tly_registry *table, size_t batches)
 {
@@ -192,10 +223,10 @@ void test_user_table(struct test_user *user, const struct tly_table_change *chan
     struct tly_buf body;
     uint8_t bytes[512];
     for (size_t i = 0; i < batches; i++)
-        give_table(user, TLY_DO_TABLE_ROWS, test_batch(++user->last_id, bytes));
+        give_change(user, TLY_DO_TABLE_ROWS, test_batch(++user->last_id, bytes));
     tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
     tly_table_change_put(&body, change, table);
-    give_table(user, TLY_DO_TABLE, tly_buf_slice(&body));
+    give_change(user, TLY_DO_TABLE, tly_buf_slice(&body));
     tly_buf_fini(&body);
 }
 

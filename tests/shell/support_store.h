@@ -23,6 +23,8 @@ struct test_user {
     uint64_t number;     /* of the last batch in this life */
     uint64_t id_at_open; /* the last id that replay found */
     size_t image_parts;  /* that it found before that */
+    bool gives_anew;     /* installs that fail */
+    uint64_t given_anew; /* so many were */
     char notice[512];
 };
 
@@ -37,6 +39,12 @@ void test_user_open(struct test_user *user);
 void test_user_close(struct test_user *user, bool clean);
 
 void test_user_append(struct test_user *user);
+/* Hands over what replaces all up to now, in two steps. What is given up is given anew by test_user_poll. */
+void test_user_install_first(struct test_user *user);
+void test_user_install_part(struct test_user *user);
+void test_user_install_rest(struct test_user *user);
+void test_user_install(struct test_user *user);
+
 struct tly_table_change;
 struct tly_registry;
 /* A change of the table of prefixes, with so many batches that belong to it. */

@@ -156,6 +156,7 @@ static void hand_over(struct run *run)
         const struct tly_effect *effect = &effects.list[i];
         if (effect->kind == TLY_DO_APPEND)
             claim(tly_store_append(run->store, effect->number, effect->bytes) == TLY_OK);
+        if (tly_effect_is_change(effect)) claim(tly_store_change(run->store, effect) == TLY_OK);
         if (effect->kind == TLY_DO_LEASE) tly_store_lease(run->store, effect->number);
     }
 }

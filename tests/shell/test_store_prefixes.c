@@ -102,10 +102,10 @@ static void hand_over(struct node *node)
             enum tly_result result = TLY_OK;
             if (effect->kind == TLY_DO_APPEND)
                 result = tly_store_append(node->store, effect->number, effect->bytes);
-            bool is_table = effect->kind == TLY_DO_TABLE || effect->kind == TLY_DO_TABLE_ROWS;
-            if (is_table) result = tly_store_table(node->store, effect);
+            bool is_change = tly_effect_is_change(effect);
+            if (is_change) result = tly_store_change(node->store, effect);
             assert_int_equal(result, TLY_OK);
-            if (effect->kind == TLY_DO_APPEND || is_table) node->number = effect->number;
+            if (effect->kind == TLY_DO_APPEND || is_change) node->number = effect->number;
         }
     } while (tly_engine_deadline(node->engine) == 0);
 }

@@ -41,6 +41,9 @@ static void do_effect(struct sim *sim, size_t i, const struct tly_effect *effect
     case TLY_DO_DIAL: sim_dial(sim, i, effect->conn, effect->bytes); break;
     case TLY_DO_SEND: sim_send(sim, i, effect->conn, effect->bytes); break;
     case TLY_DO_CLOSE: sim_close(sim, i, effect->conn); break;
+    case TLY_DO_INSTALL_FIRST:
+    case TLY_DO_INSTALL:
+    case TLY_DO_INSTALL_LAST:
     case TLY_DO_APPEND:
         if (sim->watched != NULL)
             sim_tell(sim, "n%zu appends batch %llu, %zu bytes", i, (unsigned long long)effect->number,
