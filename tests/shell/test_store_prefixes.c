@@ -485,6 +485,91 @@ static void failed_anywhere_it_is_made_up_for(void **state)
         }
 }
 
+/* ---- one that is parked while another comes ---- */
+
+/* Where a word first stands in the audit log, from `from` on; its size: nowhere. */
+static size_t find_row(struct tly_slice rows, size_t from, const char *word)
+{
+    for (size_t i = from; i + strlen(word) <= rows.n; i++)
+        if (memcmp(rows.p + i, word, strlen(word)) == 0) return i;
+    return rows.n;
+}
+
+/* The second change, and writes under its prefix and under another; they are answered while the first hangs. */
+static void come_second(struct node *node)
+{
+    must_change(node, to_register("c:", "lww"));
+    assert_int_equal(put(node, "c:1", "second"), TLY_OK);
+    assert_int_equal(put(node, "kv:1", "beside"), TLY_OK);
+    assert_reads(node, "kv:1", "beside");
+    hand_over(node);
+}
+
+static void claim_both_are_done(struct node *node, size_t kind)
+{
+    assert_true(is_new(node, kind));
+    assert_reads(node, "c:1", "second");
+    assert_reads(node, "kv:1", "beside");
+    struct test_changes changes = test_user_changes(&node->user);
+    assert_true(changes.rows == 4 && changes.done == 4 && changes.intents == 0);
+    struct tly_slice rows = test_user_read(&node->user, "audit.log");
+    size_t first = 0;
+    for (int i = 0; i < 3; i++)
+        first = find_row(rows, first + (i > 0), "\"kind\":");
+    size_t second = find_row(rows, first + 1, "\"kind\":");
+    char word[32];
+    (void)snprintf(word, sizeof word, "\"kind\":\"%s\"", kinds[kind].name);
+    assert_int_equal(find_row(rows, 0, word), kind == REGISTER ? find_row(rows, 0, "\"kind\":") : first);
+    assert_int_equal(find_row(rows, second, "\"kind\":\"register\""), second);
+    free((void *)(uintptr_t)rows.p);
+}
+
+/* Parked at the k-th change of the disk; false: it has no so many. */
+static bool park_at(size_t kind, size_t k)
+{
+    struct node node;
+    prepare(&node, kind);
+    node.user.limits.close_ms = 10000;
+    test_faults_set(&node.user.faults, (struct test_fault){TEST_CHANGE, TEST_HANG, k, 1});
+    uint64_t stored = node.report.stored;
+    make_change(&node, kind);
+    struct pollfd news = {.fd = tly_store_wakeup_fd(node.store), .events = POLLIN};
+    bool hangs = false;
+    for (;;) {
+        hangs = test_faults_fired(&node.user.faults) > 0;
+        tly_store_poll(node.store, &node.report);
+        if (hangs || node.report.stored >= node.number) break;
+        (void)poll(&news, 1, 1);
+    }
+    if (hangs) {
+        come_second(&node);
+        tly_store_poll(node.store, &node.report);
+        assert_true(node.report.stored >= stored && node.report.stored < node.number);
+        test_faults_release(&node.user.faults);
+    }
+    (void)test_faults_clear(&node.user.faults);
+    if (hangs) {
+        assert_true(wait_stored(&node, 0));
+        go_down(&node, false);
+        come_up(&node);
+        claim_both_are_done(&node, kind);
+    }
+    end(&node);
+    return hangs;
+}
+
+static void who_comes_while_one_is_parked_waits_its_turn_and_others_do_not(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        size_t k = 0;
+        while (park_at(kind, k))
+            k++;
+        print_message("  %-9s parked at %zu changes of the disk\n", kinds[kind].name, k);
+        assert_true(k >= 8);
+    }
+}
+
 /* MANIFEST is saved for other reasons meanwhile, and must not have the new table before its rows are there. */
 static void while_its_rows_cannot_be_written_it_is_not_published(void **state)
 {
@@ -572,6 +657,7 @@ int main(void)
         cmocka_unit_test(what_a_snapshot_has_of_a_dropped_prefix_is_passed_over),
         cmocka_unit_test(killed_anywhere_it_is_the_old_or_the_new),
         cmocka_unit_test(failed_anywhere_it_is_made_up_for),
+        cmocka_unit_test(who_comes_while_one_is_parked_waits_its_turn_and_others_do_not),
         cmocka_unit_test(while_its_rows_cannot_be_written_it_is_not_published),
         cmocka_unit_test(rows_that_find_no_room_are_not_written_alone),
         cmocka_unit_test(its_prefix_is_refused_and_others_go_on),
