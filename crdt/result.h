@@ -39,7 +39,7 @@
     X(NO_PREFIX, "no_prefix", "no such prefix is registered")                                                \
     X(NO_SUCH_STRATEGY, "no_such_strategy", "there is no strategy of that name")                             \
     X(PREFIX_BUILT_IN, "prefix_built_in", "the prefix is one of those that every node has")                  \
-    X(PREFIX_HELD, "prefix_held", "a change of the prefix was not finished and cannot be read")              \
+    X(PREFIX_HELD, "prefix_held", "a change of the prefix cannot be read: tallyctl prefix list says which")  \
     X(UNAPPROVED, "unapproved", "keys would be lost: that needs the approval of what they are now")          \
     X(APPROVAL_STALE, "approval_stale", "it is no longer what was approved")                                 \
     X(PREFIXES_NEST, "prefixes_nest", "one of these prefixes begins with another: one after the other")      \

@@ -16,8 +16,23 @@ static enum tly_ctl_exit no_memory(void)
 
 static const char *note_of(struct json_object *row)
 {
-    if (tly_ctl_is_true(row, "held")) return "refused: a change of it was not finished and cannot be read";
+    if (tly_ctl_is_true(row, "held")) return "refused, see below";
     return tly_ctl_is_true(row, "built_in") ? "built in" : NULL;
+}
+
+/* Which change is in the way, why, and what can be done. */
+static void show_held(struct json_object *row)
+{
+    fputs("\n\"", stdout);
+    tly_ctl_print_plain(tly_ctl_text(row, "prefix"));
+    fputs("\" is refused: a change of it was not finished and cannot be read: ", stdout);
+    tly_ctl_print_plain(tly_ctl_text(row, "held_by"));
+    fputs(": ", stdout);
+    tly_ctl_print_plain(tly_ctl_text(row, "held_why"));
+    fputs(
+        "\nMake that readable in the data directory, or start the version of tallyd that wrote it; if neither can be, move it\n"
+        "away: the prefix then is as MANIFEST has it, which is as it was before the change, or as it is after it.  Then restart.\n",
+        stdout);
 }
 
 static enum tly_ctl_exit show_list(struct json_object *json)
@@ -36,6 +51,10 @@ static enum tly_ctl_exit show_list(struct json_object *json)
         at[3] = note_of(row);
     }
     tly_ctl_table(stdout, cells, count + 1, COLUMNS);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *row = json_object_array_get_idx(json, i);
+        if (tly_ctl_is_true(row, "held")) show_held(row);
+    }
     free(cells);
     return TLY_CTL_DONE;
 }

@@ -1,6 +1,7 @@
 #include "service/shell/app_internal.h"
 
 #include "crdt/version.h"
+#include "service/shell/intent.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -279,6 +280,14 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
         add_reason(text, size, "clock",
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
     add_dispute(text, size, &view);
+}
+
+const struct tly_kept_intent *tly_app_kept(const struct tly_app *app, struct tly_slice prefix)
+{
+    const struct tly_kept_intent *kept;
+    for (size_t i = 0; app->store != NULL && (kept = tly_store_kept(app->store, i)) != NULL; i++)
+        if (tly_kept_intent_is_about(kept, prefix)) return kept;
+    return NULL;
 }
 
 void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)

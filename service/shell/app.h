@@ -65,6 +65,9 @@ struct tly_app_stats {
 };
 
 void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats);
+struct tly_kept_intent;
+/* The change that cannot be read and because of which a prefix is refused (intent.h); NULL: there is none. */
+const struct tly_kept_intent *tly_app_kept(const struct tly_app *app, struct tly_slice prefix);
 /* The listening addresses as the "ready" line shows them: "127.0.0.1:7379"; "none". */
 const char *tly_app_address(const struct tly_app *app, const char *door);
 

@@ -1,6 +1,7 @@
 /* /v1/prefixes: which prefixes have which strategy, and changes of that: all of one request, or none. */
 #include "service/shell/http.h"
 
+#include "service/shell/intent.h"
 #include "service/shell/libc_mem.h"
 #include "wire/table.h"
 
@@ -12,7 +13,8 @@
 
 /* ---- what there is ---- */
 
-static void put_prefix(struct tly_json *json, const struct tly_prefix_view *view)
+static void put_prefix(struct tly_json *json, const struct tly_prefix_view *view,
+                       const struct tly_kept_intent *kept)
 {
     tly_json_open(json, '{');
     tly_json_member_text(json, "prefix", view->prefix);
@@ -24,6 +26,10 @@ static void put_prefix(struct tly_json *json, const struct tly_prefix_view *view
     tly_json_member_uint(json, "generation", view->generation);
     tly_json_member_bool(json, "built_in", view->is_built_in);
     tly_json_member_bool(json, "held", view->is_held);
+    if (kept != NULL) {
+        tly_json_member_string(json, "held_by", kept->name);
+        tly_json_member_string(json, "held_why", kept->why);
+    }
     tly_json_close(json, '}');
 }
 
@@ -35,7 +41,7 @@ static void put_prefixes(struct tly_exchange *x)
     tly_json_open(&json, '[');
     for (size_t i = 0; i < tly_engine_prefixes(engine); i++) {
         struct tly_prefix_view view = tly_engine_prefix(engine, i);
-        put_prefix(&json, &view);
+        put_prefix(&json, &view, view.is_held ? tly_app_kept(x->app, view.prefix) : NULL);
     }
     tly_json_close(&json, ']');
     tly_http_put_text(x, "\n");

@@ -218,6 +218,13 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
     *stats = app->stats;
 }
 
+const struct tly_kept_intent *tly_app_kept(const struct tly_app *app, struct tly_slice prefix)
+{
+    (void)app;
+    (void)prefix;
+    return NULL;
+}
+
 const char *tly_app_address(const struct tly_app *app, const char *door)
 {
     (void)app;
