@@ -486,6 +486,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(dots_refused, "Received dots of settled lives, refused")                             \
     X(dots_ended, "Dots dropped because their deadline is past and known everywhere")      \
     X(removes_forgotten, "REMOVEs forgotten")                                              \
+    X(rights_taken, "Parts of hard limits taken over from lives that ended")               \
     X(rights_given, "Units of hard limits whose rights were given to other nodes")         \
     X(lives_settled, "Lives settled")                                                      \
     X(lives_dropped, "Settled lives of which nothing is left")                             \

@@ -7,12 +7,14 @@
  * Each names itself, or whom the one it named names, down to the least; and once it has named another it founds nothing any more
  * unless all come to name it. So two that know of each other never both found. A gift is for windows that its giver has not begun.
  * What a life held that ended is taken over by the next life of its node, once it is settled, so that all it said is known here; and for
- * windows that it cannot have begun.
+ * windows that it cannot have begun.  Of a node that was forgotten the life takes it that was given something first of all that live.
  */
 #include "service/engine/impl.h"
 
 #define EVERY_NS NS_PER_S
 #define MEMBERS_MAX 256
+/* Who holds more of the line may take over from the rest, which holds back; and of two halves neither is more. */
+#define GREATER_PART (TLY_LINE_END / 2 + TLY_LINE_END / 64)
 
 /* A member, as far as the line is concerned. */
 struct party {
@@ -273,18 +275,69 @@ static bool share_out(struct tly_engine *e, struct parties *parties)
 
 /* ---- taking over ---- */
 
-/* Of what such a life holds the first piece that is one of this node's former lives'. */
-static bool take_over(struct tly_engine *e)
+static bool is_settled(const struct tly_engine *e, uint64_t life)
+{
+    return tly_ormap_mark(e->map, life) == UINT64_MAX;
+}
+
+/* Its node is gone for good, by the member list, and did not come back as another life. */
+static bool was_forgotten(const struct tly_engine *e, uint64_t life)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->member_origin == life) return e->peers[i]->state == MEMBER_FORGOTTEN;
+    return false;
+}
+
+/*
+ * Of all that were ever given something and are not settled, this life was the first. Whoever was before it is known: what made it
+ * so was said by one that came earlier still, and is settled, or is one of them.
+ */
+static bool is_first(struct tly_engine *e)
 {
     size_t count;
-    uint64_t from_ms = (e->cluster_ns + tly_ormap_clock(e->map)->max_skew_ns) / NS_PER_MS;
+    const struct tly_dot *dots = line_dots(e, &count);
+    for (size_t i = 0; i < count; i++) {
+        bool is_taken = dots[i].num[TLY_RIGHTS_WINDOW] == TLY_RIGHTS_TAKEN;
+        uint64_t to = is_taken ? dots[i].version.origin : dots[i].num[TLY_RIGHTS_PEER];
+        if (tly_rights_is_standing(&dots[i]) && !is_settled(e, to)) return to == tly_ormap_origin(e->map);
+    }
+    return false;
+}
+
+/* Those that can be reached hold more than half of the line: then whoever cannot reach any of them holds back. */
+static bool is_greater_part(const struct parties *parties)
+{
+    uint64_t here = 0;
+    for (size_t i = 0; i < parties->count; i++)
+        here += parties->party[i].here ? parties->party[i].held : 0;
+    return here > GREATER_PART;
+}
+
+/* From when on what that life holds may be this one's; 0: not at all. */
+static uint64_t heir_from(struct tly_engine *e, const struct parties *parties, uint64_t life)
+{
+    uint64_t ns = e->cluster_ns + tly_ormap_clock(e->map)->max_skew_ns;
+    if (life == 0 || life == tly_ormap_origin(e->map) || !is_settled(e, life)) return 0;
+    if (tly_lives_was_ours(e, life)) return ns / NS_PER_MS;
+    if (!was_forgotten(e, life) || !is_first(e) || !is_greater_part(parties)) return 0;
+    /* It may live on unheard for so long, until it holds back. */
+    return (ns + e->forget.forget_after_ns / 2) / NS_PER_MS;
+}
+
+/* The first piece that nobody can use any more, of a former life of this node, or of a node that was forgotten. */
+static bool take_over(struct tly_engine *e, const struct parties *parties)
+{
+    size_t count;
     const struct tly_piece *pieces = tly_line_at(e, UINT64_MAX, &count);
     if (!e->cluster_now.joined || !tly_lives_former_are_settled(e)) return false;
     for (size_t i = 0; i < count; i++) {
-        uint64_t life = pieces[i].life;
-        if (life == 0 || life == tly_ormap_origin(e->map) || !tly_lives_was_ours(e, life)) continue;
-        if (pieces[i].since_ms > from_ms) from_ms = pieces[i].since_ms;
-        return put_fact(e, TLY_RIGHTS_TAKEN, from_ms, life, tly_stretch_pack(pieces[i].stretch));
+        struct tly_piece piece = pieces[i];
+        uint64_t from_ms = heir_from(e, parties, piece.life);
+        if (from_ms == 0) continue;
+        if (piece.since_ms > from_ms) from_ms = piece.since_ms;
+        bool took = put_fact(e, TLY_RIGHTS_TAKEN, from_ms, piece.life, tly_stretch_pack(piece.stretch));
+        e->stats.rights_taken += took;
+        return took;
     }
     return false;
 }
@@ -313,7 +366,7 @@ static bool is_cut_off(struct tly_engine *e)
     for (size_t i = 0; i < count; i++)
         if (silence_of(e, pieces[i].life) < e->forget.forget_after_ns / 2)
             heard += pieces[i].stretch.end - pieces[i].stretch.begin;
-    return heard < TLY_LINE_END / 2;
+    return heard < TLY_LINE_END - GREATER_PART;
 }
 
 void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view)
@@ -344,7 +397,7 @@ void tly_line_step(struct tly_engine *e)
         found(e, &parties);
         return;
     }
-    for (size_t i = 0; i < MEMBERS_MAX && take_over(e); i++)
+    for (size_t i = 0; i < MEMBERS_MAX && take_over(e, &parties); i++)
         continue;
     look_at_members(e, &parties);
     for (size_t i = 0; i < MEMBERS_MAX && share_out(e, &parties); i++)

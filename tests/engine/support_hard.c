@@ -4,7 +4,7 @@
 #include "tests/support/mem.h"
 #include "tests/support/rng.h"
 
-void hard_use(struct net *net, size_t node, uint64_t limit, uint64_t window_ms)
+struct tly_rules *hard_rules(uint64_t limit, uint64_t window_ms)
 {
     struct tly_mem mem = test_mem();
     struct tly_rules *rules = tly_rules_new(&mem);
@@ -14,7 +14,12 @@ void hard_use(struct net *net, size_t node, uint64_t limit, uint64_t window_ms)
     rule.rate.window_ms = window_ms;
     rule.rate.algorithm = TLY_FIXED_WINDOW;
     claim(tly_rules_add(rules, &rule) == TLY_OK);
-    tly_engine_use_rules(net_node(net, node), rules);
+    return rules;
+}
+
+void hard_use(struct net *net, size_t node, uint64_t limit, uint64_t window_ms)
+{
+    tly_engine_use_rules(net_node(net, node), hard_rules(limit, window_ms));
 }
 
 struct tly_verdict hard_ask(struct net *net, size_t node, uint32_t hits)

@@ -7,6 +7,8 @@
 #define MS UINT64_C(1000000)
 #define S (1000 * MS)
 
+/* For an engine, that owns them. */
+struct tly_rules *hard_rules(uint64_t limit, uint64_t window_ms);
 /* From now on that node has it. */
 void hard_use(struct net *net, size_t node, uint64_t limit, uint64_t window_ms);
 /* Asks it, always for the same key. Its published bound is 0 every time. */

@@ -1,6 +1,7 @@
 /* Hard limits: whatever the network does, no window admits more than its limit; and as much as there is, while all are there. */
 #include "tests/engine/support_hard.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 
 static struct net *cluster(size_t nodes, uint64_t limit, uint64_t window_ms)
 {
@@ -186,6 +187,143 @@ static void the_lesser_part_holds_back_before_it_is_forgotten(void **state)
     net_free(net);
 }
 
+/* A node that stops cleanly and goes on with its life, its wall set back by so much meanwhile. */
+static void go_on_earlier(struct net *net, uint64_t back_ns)
+{
+    net_event(net, 0, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 50 * MS);
+    net_kill(net, 0);
+    net_shift_wall(net, 0, -(int64_t)back_ns);
+    net_go_on(net, 0, 100, 0);
+    hard_use(net, 0, 10, 1000);
+    net_run(net, 100 * MS);
+}
+
+/* It is back in a window that it has counted in, and knows only what it counted in a later one. */
+static void a_window_that_comes_back_is_not_counted_twice(void **state)
+{
+    struct net *net = net_new(MS);
+    (void)net_add_with(net, (struct tly_engine_config){.has_store = true, .max_skew_ns = 5 * S}, 0);
+    hard_use(net, 0, 10, 1000);
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < 3; i++) {
+        run_to_window(net, S);
+        net_run(net, 300 * MS);
+        assert_int_equal(hammer(net, 0, 20, MS), 10);
+    }
+    go_on_earlier(net, 2 * S);
+    assert_int_equal(hammer(net, 0, 20, MS), 0);
+    net_run(net, 4 * S);
+    assert_int_equal(hammer(net, 0, 20, MS), 10);
+    net_free(net);
+}
+
+/* Its clock ran ahead when it fell, so it had counted in windows that come only now. */
+static void what_a_fast_clock_counted_is_not_counted_again(void **state)
+{
+    struct net *net = net_new(MS);
+    for (size_t i = 0; i < 2; i++) {
+        if (i == 1) net_shift_wall(net, 1, (int64_t)(40 * S));
+        struct tly_engine_config config = {.has_store = true, .max_skew_ns = 60 * S};
+        (void)net_add_with(net, config, i == 0 ? 0 : 1);
+        hard_use(net, i, 10, 30000);
+    }
+    net_run(net, 40 * S);
+    net_run(net, 30 * S - (NET_WALL_START + net_now(net) + 40 * S) % (30 * S));
+    uint64_t counted = hammer(net, 1, 20, MS), window = (NET_WALL_START + net_now(net) + 40 * S) / (30 * S);
+    assert_true(counted >= 5);
+    net_kill(net, 1);
+    net_shift_wall(net, 1, 0);
+    net_revive(net, 1, 7000, 1);
+    hard_use(net, 1, 10, 30000);
+    while ((NET_WALL_START + net_now(net)) / (30 * S) <= window) {
+        bool is_that = (NET_WALL_START + net_now(net)) / (30 * S) == window;
+        for (size_t node = 0; is_that && node < 2; node++)
+            counted += hard_ask(net, node, 1).code == TLY_CODE_OK;
+        net_run(net, 500 * MS);
+    }
+    assert_true(counted <= 10);
+    net_free(net);
+}
+
+/* They meet over a line that is slower than their windows: none begins before it knows what the other does. */
+static void two_that_meet_do_not_both_found(void **state)
+{
+    struct net *net = net_new(200 * MS);
+    uint64_t founded = 0;
+    for (size_t i = 0; i < 2; i++) {
+        (void)net_add(net, i == 0 ? 2 : 1);
+        hard_use(net, i, 10, 20);
+    }
+    for (size_t i = 0; i < 1000; i++) {
+        uint64_t sum = shares(net, 2);
+        assert_true(sum <= 10);
+        founded += sum > 0;
+        net_run(net, 10 * MS);
+    }
+    assert_true(founded > 0);
+    net_free(net);
+}
+
+static void forget(struct net *net, size_t node, const char *name)
+{
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static struct net *forgetful(size_t nodes)
+{
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < nodes; i++) {
+        struct tly_engine_config config = {.forget_after_ms = 40000, .max_skew_ns = 5 * S};
+        (void)net_add_with(net, config, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 1000);
+    }
+    net_run(net, 20 * S);
+    run_to_window(net, S);
+    assert_int_equal(shares(net, nodes), 900);
+    return net;
+}
+
+/* What a forgotten node held is the others' again, once it must have held back, also if it lives. */
+static void what_a_forgotten_node_held_comes_back(void **state)
+{
+    for (size_t lives = 0; lives < 2; lives++) {
+        struct net *net = forgetful(3);
+        if (lives == 0) net_kill(net, 2);
+        net_block(net, 2, 0, true);
+        net_block(net, 2, 1, true);
+        net_run(net, 2 * S);
+        forget(net, 0, "n2");
+        net_run(net, 10 * S);
+        run_to_window(net, S);
+        assert_int_equal(shares(net, 2), 600);
+        for (size_t i = 0; i < 60; i++) {
+            net_run(net, S);
+            assert_true(shares(net, lives == 0 ? 2 : 3) <= 900);
+        }
+        run_to_window(net, S);
+        assert_int_equal(shares(net, 2), 900);
+        net_free(net);
+    }
+}
+
+/* Of two halves neither takes what the other may still use. */
+static void a_half_takes_nothing_from_the_other(void **state)
+{
+    struct net *net = forgetful(2);
+    net_block(net, 0, 1, true);
+    net_run(net, 2 * S);
+    forget(net, 0, "n1");
+    forget(net, 1, "n0");
+    net_run(net, 120 * S);
+    run_to_window(net, S);
+    assert_int_equal(shares(net, 2), 900);
+    assert_int_equal(hard_ask(net, 0, 0).held, 450);
+    net_free(net);
+}
+
 /* Two that were told of each other do not each begin alone. */
 static void nobody_founds_before_all_have_met(void **state)
 {
@@ -238,6 +376,59 @@ static void a_rate_that_comes_with_a_request_is_not_hard(void **state)
     net_free(net);
 }
 
+static void tick(struct tly_engine *engine, struct tly_time now)
+{
+    struct tly_effects effects;
+    (void)!tly_engine_step(engine, &(struct tly_event){.kind = TLY_TICK, .now = now}, &effects);
+}
+
+/* Whether one more is admitted; not where there is no memory for it. */
+static bool admits_one(struct tly_engine *engine, struct tly_time now)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_check check = {.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 1};
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .now = now, .check = check};
+    struct tly_reply reply;
+    enum tly_result result = tly_engine_ask(engine, &request, &reply);
+    assert_true(result == TLY_OK || result == TLY_NOMEM);
+    return result == TLY_OK && reply.verdict.code == TLY_CODE_OK;
+}
+
+/* Founding, counting and refusing, with an allocation that fails on the way: less at first, and never more. */
+static void without_memory_less_is_admitted_and_never_more(void **state)
+{
+    size_t failures = 0;
+    bool failed = true;
+    for (size_t n = 0; failed; n++) {
+        struct test_failing failing = {.countdown = SIZE_MAX};
+        struct tly_engine_config config = {.mem = test_failing_mem(&failing),
+                                           .name = tly_slice_text("n0"),
+                                           .address = tly_slice_text("n0:1"),
+                                           .now = {NET_WALL_START + 3 * S, S}};
+        struct tly_engine *engine;
+        uint64_t admitted = 0;
+        assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+        assert_int_equal(tly_engine_start(engine, 7, config.now), TLY_OK);
+        tly_engine_use_rules(engine, hard_rules(3, 10000));
+        failing = (struct test_failing){.countdown = n};
+        struct tly_time now = config.now;
+        for (size_t i = 0; i < 30; i++) {
+            now.wall_ns += 500 * MS;
+            now.mono_ns += 500 * MS;
+            tick(engine, now);
+            bool begun = now.wall_ns / (10 * S) > config.now.wall_ns / (10 * S);
+            if (begun) admitted += admits_one(engine, now);
+        }
+        failed = failing.failed;
+        failures += failed;
+        if (admitted != 3) fail_msg("the allocation number %zu: %zu of 3", n, (size_t)admitted);
+        tly_engine_check(engine);
+        tly_engine_free(engine);
+        assert_int_equal(test_mem_live(), 0);
+    }
+    assert_true(failures > 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,8 +439,14 @@ int main(void)
         cmocka_unit_test(who_fell_takes_over_what_it_held),
         cmocka_unit_test(a_part_that_is_cut_off_goes_on_with_its_share),
         cmocka_unit_test(the_lesser_part_holds_back_before_it_is_forgotten),
+        cmocka_unit_test(a_window_that_comes_back_is_not_counted_twice),
+        cmocka_unit_test(what_a_fast_clock_counted_is_not_counted_again),
+        cmocka_unit_test(two_that_meet_do_not_both_found),
+        cmocka_unit_test(what_a_forgotten_node_held_comes_back),
+        cmocka_unit_test(a_half_takes_nothing_from_the_other),
         cmocka_unit_test(nobody_founds_before_all_have_met),
         cmocka_unit_test(a_reset_gives_the_window_anew),
+        cmocka_unit_test(without_memory_less_is_admitted_and_never_more),
         cmocka_unit_test(a_rate_that_comes_with_a_request_is_not_hard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
