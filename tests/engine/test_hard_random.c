@@ -251,7 +251,7 @@ static void run_seed(uint64_t seed)
 static uint64_t seeds(void)
 {
     const char *text = getenv("TALLY_SEEDS");
-    return text != NULL ? strtoull(text, NULL, 10) : test_is_long() ? 2000 : 50;
+    return text != NULL ? strtoull(text, NULL, 10) : test_is_long() ? 2000 : 30;
 }
 
 static void no_window_admits_more_than_its_limit(void **state)
@@ -270,7 +270,7 @@ static void no_window_admits_more_than_its_limit(void **state)
         (size_t)sum.falls, (size_t)sum.clean_stops, (size_t)sum.empty_disks, (size_t)sum.lost_batches,
         (size_t)sum.joins, (size_t)sum.cuts, (size_t)sum.holes, (size_t)sum.steps, (size_t)sum.forgotten,
         (size_t)sum.taken);
-    if (n < 50) return;
+    if (n < 30) return;
     assert_true(sum.full > n && sum.given > n && sum.refused > n);
     assert_true(sum.falls > n / 4 && sum.clean_stops > n / 4 && sum.empty_disks > n / 20 &&
                 sum.lost_batches > n / 20);
