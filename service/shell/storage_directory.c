@@ -62,6 +62,8 @@ static const char *advice_for(int reason)
     case EACCES:
     case EPERM: return ": let the user that runs tallyd read and write it, or give another data directory";
     case EROFS: return ": the file system is read-only: mount it writable, or give another data directory";
+    case ENOSPC:
+    case EDQUOT: return ": free space there, or give another data directory";
     case ENOTDIR: return ": give a directory as data directory, not a file";
     default: return "";
     }

@@ -77,6 +77,16 @@ for fsync in interval always; do
     expect_status 0 "$tallyctl" store check a/data
 done
 
+# --- full at the start: the mark of the clean stop cannot be taken away, so it does not start, and says what to do ---
+
+fill_disk
+expect_status 1 timeout 20 "$tallyd" -o name=a -o data="$PWD/a/data" -o resp=none -o http=none -o peers=none
+expect_like "what it says" "No space left on device: free space there" "$output"
+rm a/data/ballast
+start_node a
+expect "what was there" 2 "$(resp a get always:before)"
+stop_node a
+
 # --- read-only ---
 
 mount -o remount,ro a/data
