@@ -310,7 +310,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-thinlink \
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-http bench-thinlink \
     bench-overshoot bench-grpc
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
@@ -327,6 +327,7 @@ bench-memory: ## memory per counter, beside a redis-server
 bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, recovery
 bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
+bench-http: ## the check path of the HTTP door, beside nginx
 bench-grpc: ## the gRPC door, beside nghttpd and nginx, under h2load
 bench-overshoot: ## by how much a limit is passed over several nodes, beside what is published, in virtual time
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
@@ -350,7 +351,7 @@ clean: ## remove build/
 SIM_SECONDS ?= 600
 HARD_SEEDS ?= 10000
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
-.PHONY: check-sim check-sim-alike coverage-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-joiner check-codec check-long lint format fuzz coverage
+.PHONY: check-sim check-sim-alike coverage-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-idle check-joiner check-codec check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
 check: ## everything that must pass: unit, corpora, models, the simulator's seeds, some planted faults, e2e (release and asan), lint
 	@tools/bootstrap test
@@ -404,6 +405,11 @@ check-hole: ## a peer that hears nothing for a minute at 50,000 writes/s, anothe
 	@$(MAKE) --no-print-directory VARIANT=release all
 	@TALLY_HOLE_S=60 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 60
 	@TALLY_FREEZE_S=120 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 61
+
+check-idle: ## 10,000 idle connections at each door, and what each costs
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory VARIANT=release all
+	@TALLY_IDLE=10000 TALLY_SCENE_S=600 tests/e2e/run build/release$(CLANG) 58
 
 check-joiner: ## a snapshot of a million keys under 10,000 writes/s, its link cut twice (minutes)
 	@tools/bootstrap test

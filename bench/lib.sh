@@ -2,7 +2,8 @@
 # bench/lib.sh: servers for a benchmark, and a directory, which end with it. The caller has set `build`.
 
 dir=$(mktemp -d)
-declare -A pid endpoint
+# What a tallyd said when it was ready is in said[SIDE].
+declare -A pid endpoint said
 : "${build:?}"
 
 fail() {
@@ -61,6 +62,8 @@ start_tally() {
         >"$dir/$side.ready" 2>"$dir/$side.log" &
     pid[$side]=$!
     read -r -t 10 ready <"$dir/$side.ready" || fail "tallyd does not start: $(tail -n 1 "$dir/$side.log")"
+    # shellcheck disable=SC2034  # it is the caller's
+    said[$side]=$ready
     resp=${ready#*resp=}
     resp=${resp%% *}
     case $resp in
@@ -75,4 +78,13 @@ stop_server() {
     kill "${pid[$1]}"
     wait "${pid[$1]}" 2>/dev/null || :
     unset "pid[$1]"
+}
+
+# cpu_ticks SIDE: what the process has used, in ticks. The name in the second field may hold anything.
+cpu_ticks() {
+    local stat
+    stat=$(<"/proc/${pid[$1]}/stat")
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    echo $((${12} + ${13}))
 }

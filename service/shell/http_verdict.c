@@ -22,6 +22,12 @@ static void quote(struct tly_slice name, char *text, size_t size)
     text[n] = '\0';
 }
 
+/* A structured field's integer has fifteen digits; what is more is as good as endless. */
+static uint64_t sf_int(uint64_t number)
+{
+    return number < UINT64_C(999999999999999) ? number : UINT64_C(999999999999999);
+}
+
 /*
  * On a refusal t is no later than Retry-After: what a client is told to wait for is when the same hits could pass, and
  * not when all units are back.
@@ -34,8 +40,9 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
     if (retry_s == 0) retry_s = 1;
     if (has_retry && reset_s > retry_s) reset_s = retry_s;
     quote(verdict->name.n > 0 ? verdict->name : tly_slice_text("default"), name, sizeof name);
-    tly_http_add_header(x, "RateLimit: %s;r=%" PRIu64 ";t=%" PRIu64, name, verdict->remaining, reset_s);
-    tly_http_add_header(x, "RateLimit-Policy: %s;q=%" PRIu64 ";w=%" PRIu64, name, verdict->limit,
-                        seconds_up(verdict->window_ms));
+    tly_http_add_header(x, "RateLimit: %s;r=%" PRIu64 ";t=%" PRIu64, name, sf_int(verdict->remaining),
+                        sf_int(reset_s));
+    tly_http_add_header(x, "RateLimit-Policy: %s;q=%" PRIu64 ";w=%" PRIu64, name, sf_int(verdict->limit),
+                        sf_int(seconds_up(verdict->window_ms)));
     if (has_retry) tly_http_add_header(x, "Retry-After: %" PRIu64, retry_s);
 }
