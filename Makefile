@@ -502,7 +502,7 @@ coverage: ## unit tests and corpora with gcov; a table of lines covered
 PUBLIC := $(filter-out %_internal.h,$(wildcard crdt/*.h wire/*.h service/engine/*.h))
 MANUALS := $(wildcard man/*.[1-8])
 DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md)
-EXAMPLES := $(wildcard tools/examples/*)
+EXAMPLES := $(sort $(shell find tools/examples -type f))
 manual_dir = $(MANDIR)/man$(subst .,,$(suffix $1))
 VERSION := $(shell sed -n 's/^\#define TLY_VERSION "\(.*\)"/\1/p' crdt/version.h)
 INSTALLED := $(SBINDIR)/tallyd $(BINDIR)/tallyctl $(BINDIR)/tally-link \
@@ -526,9 +526,10 @@ install: all ## under $(DESTDIR)$(PREFIX)
 	$(foreach h,$(PUBLIC),$(INSTALL) -m 644 $h $(DESTDIR)$(INCLUDEDIR)/$h &&) :
 	$(foreach m,$(MANUALS),$(INSTALL) -m 644 $m $(DESTDIR)$(call manual_dir,$m) &&) :
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(DOCDIR)
-	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(DOCDIR)/examples
+	$(foreach e,$(EXAMPLES),$(INSTALL) -m 644 $e $(DESTDIR)$(patsubst tools/%,$(DOCDIR)/%,$e) &&) :
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR) $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(sort $(dir $(PUBLIC)))) \
+	-find $(DESTDIR)$(DOCDIR) -depth -type d -empty -delete
+	-rmdir $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(sort $(dir $(PUBLIC)))) \
 	    $(DESTDIR)$(INCLUDEDIR)/service $(DESTDIR)$(INCLUDEDIR)

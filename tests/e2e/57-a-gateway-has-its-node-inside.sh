@@ -7,7 +7,7 @@ root=$TALLY_E2E/../..
 variant=$(basename "$TALLY_BUILD")
 clang=$(case $variant in *-clang) echo clang ;; *) echo gcc ;; esac)
 
-make -s -C "$root" VARIANT="${variant%-clang}" CC="$clang" PREFIX="$PWD/installed" install >make.out 2>&1 || fail "make install: $(tail -n 3 make.out)"
+env -u MAKEFLAGS -u MAKELEVEL make -s -C "$root" VARIANT="${variant%-clang}" CC="$clang" PREFIX="$PWD/installed" install >make.out 2>&1 || fail "make install: $(tail -n 3 make.out)"
 export PKG_CONFIG_PATH=$PWD/installed/lib/pkgconfig LD_LIBRARY_PATH=$PWD/installed/lib
 expect "the version that pkg-config knows" "$("$TALLY_BUILD/tallyd" -V | cut -d' ' -f2)" "$(pkg-config --modversion libtally)"
 
