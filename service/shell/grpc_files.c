@@ -224,7 +224,7 @@ static void put_file(struct tly_buf *out, size_t file)
             depth++;
             tly_pb_put_text(out, 1, row->name);
         }
-        if (row->kind == END) tly_pb_end(out, open[--depth]);
+        if (row->kind == END && depth > 0) tly_pb_end(out, open[--depth]);
         if (row->kind == NEEDS) tly_pb_put_text(out, 3, row->name);
         if (row->kind == FIELD || row->kind == MANY) put_field(out, row);
         if (row->kind == VALUE) put_value(out, row);

@@ -46,6 +46,7 @@ static struct call *call_of(struct peer *peer, int32_t id)
     return &peer->call[id / 2 % CALLS_MAX];
 }
 
+/* NOLINTNEXTLINE(readability-function-size): nghttp2 says which parameters there are */
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
                      const uint8_t *value, size_t value_n, uint8_t flags, void *context)
 {
@@ -89,6 +90,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): … here too */
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *to, size_t size, uint32_t *flags,
                          nghttp2_data_source *source, void *context)
 {

@@ -96,10 +96,11 @@ static void too_many_descriptors_are_no_request(void **state)
 {
     struct scene *scene = begin(state);
     for (size_t count = TLY_RLS_DESCRIPTORS_MAX; count <= TLY_RLS_DESCRIPTORS_MAX + 1; count++) {
-        char body[1024] = "{\"domain\":\"d\",\"descriptors\":[{}";
+        char body[1024];
+        size_t n = (size_t)snprintf(body, sizeof body, "{\"domain\":\"d\",\"descriptors\":[{}");
         for (size_t i = 1; i < count; i++)
-            strcat(body, ",{}");
-        strcat(body, "]}");
+            n += (size_t)snprintf(body + n, sizeof body - n, ",{}");
+        (void)snprintf(body + n, sizeof body - n, "]}");
         assert_int_equal(post(scene, "/json", body).status, count <= TLY_RLS_DESCRIPTORS_MAX ? 200 : 400);
     }
 }

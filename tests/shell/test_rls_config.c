@@ -565,12 +565,13 @@ static void an_alias_of_itself_comes_to_an_end(void **state)
 
 static void what_is_deep_is_refused(void **state)
 {
-    char yaml[4096] = "domain: a\ndescriptors: ";
+    char yaml[4096];
+    size_t n = (size_t)snprintf(yaml, sizeof yaml, "domain: a\ndescriptors: ");
     for (int i = 0; i < TLY_RLS_DEPTH_MAX + 1; i++)
-        strcat(yaml, "[{key: k, descriptors: ");
-    strcat(yaml, "[]");
+        n += (size_t)snprintf(yaml + n, sizeof yaml - n, "[{key: k, descriptors: ");
+    n += (size_t)snprintf(yaml + n, sizeof yaml - n, "[]");
     for (int i = 0; i < TLY_RLS_DEPTH_MAX + 1; i++)
-        strcat(yaml, "}]");
+        n += (size_t)snprintf(yaml + n, sizeof yaml - n, "}]");
     expect_refused(yaml, "more than 16 descriptors in each other");
     memset(yaml, '[', 200);
     yaml[200] = '\0';
