@@ -6,12 +6,18 @@
 
 #include <assert.h>
 
+struct former {
+    uint64_t origin;
+    uint8_t noted[TLY_NOTED_BYTES_MAX];
+    size_t noted_bytes;
+};
+
 struct tly_install {
     struct tly_ormap *map;
     struct tly_ormap *staged; /* has no own life, and no marks until the end: everything may come in */
     struct tly_life *lives;   /* as the source had them */
     size_t life_count, life_capacity;
-    uint64_t *former;
+    struct former *former;
     size_t former_count, former_capacity;
     bool *unsure; /* by number of life in the map: dots of it went that the source does not know to be gone */
     size_t unsure_count;
@@ -77,13 +83,16 @@ enum tly_result tly_install_add(struct tly_install *install, struct tly_slice ke
     return tly_ormap_apply(install->staged, key, dot, outcome);
 }
 
-enum tly_result tly_install_former(struct tly_install *install, uint64_t origin)
+enum tly_result tly_install_former(struct tly_install *install, uint64_t origin, struct tly_slice noted)
 {
+    assert(noted.n <= TLY_NOTED_BYTES_MAX);
     void *former = tly_mem_reserve(&install->map->given, install->former, &install->former_capacity,
                                    install->former_count + 1, sizeof *install->former);
     if (former == NULL) return TLY_NOMEM;
     install->former = former;
-    install->former[install->former_count++] = origin;
+    struct former *new = &install->former[install->former_count++];
+    *new = (struct former){.origin = origin, .noted_bytes = noted.n};
+    if (noted.n > 0) memcpy(new->noted, noted.p, noted.n);
     return TLY_OK;
 }
 
@@ -185,7 +194,7 @@ static bool was_deleted(struct tly_install *install, struct tly_slice key, const
 static bool is_own(const struct tly_install *install, uint64_t origin)
 {
     for (size_t i = 0; i < install->former_count; i++)
-        if (install->former[i] == origin) return true;
+        if (install->former[i].origin == origin) return true;
     return origin == tly_ormap_origin(install->map);
 }
 
@@ -346,14 +355,27 @@ static enum tly_result carry_life(struct tly_install *install, uint64_t origin, 
     return result;
 }
 
+/* Unless that was done before. */
+static enum tly_result carry_once(struct tly_install *install, const struct former *former, uint64_t mark,
+                                  struct tly_installed *report)
+{
+    struct tly_slice noted = tly_slice_of(former->noted, former->noted_bytes);
+    if (noted.n > 0 && tly_ormap_find(install->staged, noted) != NULL) return TLY_OK;
+    size_t before = report->carried;
+    enum tly_result result = carry_life(install, former->origin, mark, report);
+    if (result != TLY_OK || noted.n == 0 || report->carried == before) return result;
+    struct tly_dot note = {.op = TLY_PUT};
+    return tly_ormap_put(install->staged, noted, &note);
+}
+
 static enum tly_result carry_over(struct tly_install *install, struct tly_installed *report)
 {
     enum tly_result result = TLY_OK;
     if (install->staged->own == TLY_NO_LIFE) return TLY_OK;
     for (size_t i = 0; result == TLY_OK && i < install->former_count; i++) {
         uint64_t mark;
-        if (is_settled(install, install->former[i], &mark))
-            result = carry_life(install, install->former[i], mark, report);
+        if (is_settled(install, install->former[i].origin, &mark))
+            result = carry_once(install, &install->former[i], mark, report);
     }
     return result;
 }

@@ -33,9 +33,12 @@ enum tly_result tly_install_add(struct tly_install *install, struct tly_slice ke
 
 /*
  * This life was this node's own once, and what it counted is this node's own too. If the snapshot has it settled, what it counted and nobody heard is carried over: own - theirs
- * is exact then, and is counted into the own life of now. TLY_NOMEM.
+ * is exact then, and is counted into the own life of now, once: that it was is noted under this key (a register, of
+ * TLY_NOTED_BYTES_MAX at most; empty: nowhere), for an older disk may still have it all. TLY_NOMEM.
  */
-enum tly_result tly_install_former(struct tly_install *install, uint64_t origin) TLY_MUST_CHECK;
+#define TLY_NOTED_BYTES_MAX 40
+enum tly_result tly_install_former(struct tly_install *install, uint64_t origin,
+                                   struct tly_slice noted) TLY_MUST_CHECK;
 
 struct tly_installed {
     size_t kept;    /* local dots that stay beside the snapshot's */

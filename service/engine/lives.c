@@ -7,9 +7,13 @@
 
 #include "wire/pack.h"
 
+#include <assert.h>
+
 #define PREFIX "sys:closed:"
 #define PREFIX_BYTES 11
 #define KEY_BYTES (PREFIX_BYTES + 20)
+#define CARRIED "sys:carried:"
+#define CARRIED_BYTES (sizeof CARRIED - 1 + 20)
 #define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
 /* Who does not have the lowest name leaves the word to that one for so long. */
 #define WORD_PATIENCE_NS (10 * NS_PER_S)
@@ -243,12 +247,22 @@ bool tly_lives_former_are_settled(struct tly_engine *e)
     return true;
 }
 
+/* Under sys:carried:ORIGIN stands that what this life had counted alone was carried over. */
+static enum tly_result name_former(struct tly_install *install, uint64_t origin)
+{
+    uint8_t key[CARRIED_BYTES];
+    static_assert(CARRIED_BYTES <= TLY_NOTED_BYTES_MAX, "the key has room");
+    memcpy(key, CARRIED, sizeof CARRIED - 1);
+    put_decimal(key + sizeof CARRIED - 1, origin);
+    return tly_install_former(install, origin, tly_slice_of(key, sizeof key));
+}
+
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
 {
     enum tly_result result = TLY_OK;
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
         uint64_t origin = e->forget.closed[i].origin;
-        if (tly_lives_was_ours(e, origin)) result = tly_install_former(install, origin);
+        if (tly_lives_was_ours(e, origin)) result = name_former(install, origin);
     }
     return result;
 }

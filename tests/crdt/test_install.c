@@ -4,6 +4,8 @@
 #include "tests/crdt/world.h"
 #include "tests/support/cmocka.h"
 
+#define NOTED "l:noted"
+
 static struct world world;
 static struct tly_installed report;
 
@@ -94,7 +96,7 @@ static struct tly_install *staged(size_t from, size_t to)
 static void install(size_t from, size_t to, uint64_t former)
 {
     struct tly_install *install = staged(from, to);
-    if (former != 0) claim(tly_install_former(install, former) == TLY_OK);
+    if (former != 0) claim(tly_install_former(install, former, key(NOTED)) == TLY_OK);
     claim(tly_install_finish(install, &report) == TLY_OK);
     tly_install_free(install);
     tly_ormap_check(world.node[to]);
@@ -383,6 +385,28 @@ static void what_nobody_had_heard_is_carried_over_and_nothing_else(void **state)
     assert_int_equal(read_at(1, "s:a", 0, 0), 11);
 }
 
+/* The disk of before comes back: it has the former life's counts once more. */
+static void what_was_carried_over_once_is_not_again(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    struct tly_dot old = world_dots(world.node[1], key("s:a"), &(size_t){0})[0];
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 5);
+    sync_nodes(1, 0);
+    assert_int_equal(read_at(0, "s:a", 0, 0), 15);
+    claim(world_apply(world.node[2], key("s:a"), &old) == TLY_APPLIED);
+    claim(tly_ormap_begin_life(world.node[2], 33) == TLY_OK);
+    install(0, 2, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(2, "s:a", 0, 0), 15);
+}
+
 static void of_a_life_that_is_not_settled_the_dots_themselves_stay(void **state)
 {
     hit(1, "s:a", 0, 0, 10);
@@ -462,6 +486,7 @@ int main(void)
         scene(a_remove_in_the_snapshot_restarts_own_counts),
         scene(a_settled_life_that_lives_must_begin_anew_first),
         scene(what_nobody_had_heard_is_carried_over_and_nothing_else),
+        scene(what_was_carried_over_once_is_not_again),
         scene(of_a_life_that_is_not_settled_the_dots_themselves_stay),
         scene(of_a_deleted_key_nothing_is_carried_over),
         scene(of_an_older_generation_nothing_is_carried_over),

@@ -111,6 +111,12 @@ static const struct step a_hostile_peer[] = {
     {90000, MOVE_END, 0, 0},
 };
 
+/* What a life counted alone is carried over; then the disk of before that comes back, and counts it again if nothing says that it was. */
+static const struct step carried_twice[] = {
+    {20000, MOVE_KEEP_OUT, 2, 0}, {40000, MOVE_FORGET, 0, 2},   {70000, MOVE_BACKUP, 2, 0},
+    {71000, MOVE_LET_IN, 2, 0},   {120000, MOVE_RESTORE, 2, 0}, {160000, MOVE_END, 0, 0},
+};
+
 static const struct schedule schedules[] = {
     {"crash-during-compaction", 3, 1000, crash_during_compaction},
     {"paused-for-minutes", 3, 1000, paused_for_minutes},
@@ -121,6 +127,7 @@ static const struct schedule schedules[] = {
     {"slow-and-forgotten", 3, 1000, slow_and_forgotten},
     {"a-life-that-nobody-knew", 4, 1000, a_life_that_nobody_knew},
     {"a-hostile-peer", 3, 1000, a_hostile_peer},
+    {"carried-twice", 3, 1000, carried_twice},
     {"set-back-while-down", 2, 1000, set_back_while_down},
     {"two-snapshots-in-a-row", 3, 1000, two_snapshots_in_a_row},
 };
