@@ -1,5 +1,6 @@
 #include "service/engine/impl.h"
 
+#include "crdt/calendar.h"
 #include "crdt/counter.h"
 
 /* ---- time ---- */
@@ -35,10 +36,9 @@ static const struct tly_rule *find_rule(struct tly_engine *e, struct tly_slice n
     return found;
 }
 
-/* The key under which a check counts, written to `out`, and its rule. */
-static enum tly_result find_key(struct tly_engine *e, const struct tly_check *check,
-                                uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
-                                struct tly_slice *key)
+enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
+                            uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
+                            struct tly_slice *key)
 {
     enum tly_result result;
     *rule = NULL;
@@ -54,7 +54,7 @@ static enum tly_result find_key(struct tly_engine *e, const struct tly_check *ch
 static inline void resolve(struct tly_engine *e, const struct tly_check *check,
                            uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
 {
-    asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
+    asked->result = tly_ask_key(e, check, out, &asked->rule, &asked->ask.seek.key);
     if (asked->result != TLY_OK) return;
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
@@ -215,8 +215,32 @@ static enum tly_result ask_reset(struct tly_engine *e, const struct tly_check *c
 {
     const struct tly_rule *rule;
     struct tly_slice key;
-    enum tly_result result = find_key(e, check, e->key, &rule, &key);
+    enum tly_result result = tly_ask_key(e, check, e->key, &rule, &key);
     return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
+}
+
+enum tly_result tly_ask_refund(struct tly_engine *e, const struct tly_check *check, uint64_t at_ns,
+                               uint64_t *units)
+{
+    struct asked asked;
+    *units = 0;
+    resolve(e, check, e->key, &asked);
+    if (asked.result != TLY_OK) return asked.result;
+    seek(e, &asked);
+    return tly_limit_refund(e->map, &asked.ask, at_ns, units);
+}
+
+static enum tly_result ask_refund(struct tly_engine *e, const struct tly_request *request,
+                                  struct tly_reply *reply)
+{
+    uint64_t at_ms = request->number > 0 ? (uint64_t)request->number : 0;
+    uint64_t at_ns = at_ms == 0 ? e->cluster_ns : at_ms > TLY_LAST_MS ? UINT64_MAX : at_ms * NS_PER_MS;
+    enum tly_result result = tly_ask_refund(e, &request->check, at_ns, &reply->refunded);
+    if (result != TLY_OK) return result;
+    struct tly_checked peek = {.check = request->check};
+    tly_ask_peek(e, request->now, &peek, 1);
+    reply->verdict = peek.verdict;
+    return peek.result;
 }
 
 /* ---- keys ---- */
@@ -275,7 +299,10 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_PUT: return strategy->id == TLY_LWW ? put_raw(e, request, strategy) : TLY_WRONG_STRATEGY;
     case TLY_ASK_PUT_RAW: return put_raw(e, request, strategy);
     case TLY_ASK_CHECK:
+    case TLY_ASK_CHECK_ALL:
+    case TLY_ASK_CHECK_EACH:
     case TLY_ASK_RESET:
+    case TLY_ASK_REFUND:
     case TLY_ASK_READ:
     case TLY_ASK_APPLY:
     case TLY_ASK_FORGET:
@@ -312,6 +339,8 @@ static enum tly_result ask_other(struct tly_engine *e, const struct tly_request 
     *reply = (struct tly_reply){0};
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
     if (request->kind == TLY_ASK_PREFIXES) return tly_prefixes_ask(e, request, reply);
+    if (request->kind == TLY_ASK_CHECK_ALL || request->kind == TLY_ASK_CHECK_EACH)
+        return tly_ask_several(e, request, &reply->is_over);
 
     enum tly_result result;
     if (request->kind == TLY_ASK_APPLY) {
@@ -319,6 +348,8 @@ static enum tly_result ask_other(struct tly_engine *e, const struct tly_request 
         result = tly_archive_apply(e, request->bytes, rows_max, &reply->applied);
     } else if (request->kind == TLY_ASK_RESET) {
         result = ask_reset(e, &request->check);
+    } else if (request->kind == TLY_ASK_REFUND) {
+        result = ask_refund(e, request, reply);
     } else {
         if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
         reply->strategy = tly_registry_find(e->registry, request->key);

@@ -287,9 +287,16 @@ struct tly_check {
     enum tly_charging charging;
 };
 
+/* Limits in one check. */
+#define TLY_CHECK_ALL_MAX 64
+
 enum tly_request_kind {
     TLY_ASK_CHECK, /* check -> verdict, and nothing else of the reply; TLY_NO_LIMIT, TLY_BAD_RULE, TLY_BAD_KEY */
-    TLY_ASK_RESET,   /* check: forgets what was counted; TLY_NOT_FOUND */
+    /* checked, checked_count -> each one's result and verdict; is_over: one of them refuses. All are charged, or none. */
+    TLY_ASK_CHECK_ALL,
+    TLY_ASK_CHECK_EACH, /* … whichever admits is charged */
+    TLY_ASK_RESET,      /* check: forgets what was counted; TLY_NOT_FOUND */
+    TLY_ASK_REFUND, /* check: gives back its hits, charged at number (ms since 1970; 0: now) -> refunded; verdict: as of a peek */
     TLY_ASK_READ,    /* key -> value, strategy; TLY_NOT_FOUND */
     TLY_ASK_ADD,     /* key, number -> value.count: a counter */
     TLY_ASK_SET,     /* key, number, deadline_ms: a counter */
@@ -332,8 +339,14 @@ struct tly_request {
     uint64_t epoch;
     uint64_t deadline_ms; /* ms since 1970; 0: none */
     struct tly_check check;
-    const struct tly_prefix_wish *wishes;
-    size_t wish_count;
+    union {
+        const struct tly_prefix_wish *wishes;
+        struct tly_checked *checked;
+    };
+    union {
+        size_t wish_count;
+        size_t checked_count; /* 1 to TLY_CHECK_ALL_MAX */
+    };
 };
 
 /* Dots that one archive may bring: they are joined at once, and the node does nothing else meanwhile. */
@@ -354,6 +367,8 @@ struct tly_reply {
     const struct tly_strategy *strategy; /* of the key; NULL: none registered */
     size_t wish_at;
     struct tly_prefix_plan plan;
+    bool is_over;
+    uint64_t refunded;
 };
 
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */

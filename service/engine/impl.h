@@ -924,6 +924,21 @@ enum tly_result tly_repair_take(struct tly_engine *e, struct conn *conn, struct 
                                 const struct tly_round *round) TLY_MUST_CHECK;
 void tly_repair_forget_seen(struct tly_engine *e, struct repair *repair);
 
+/* ask.c */
+/* The key under which a check counts, written to `out`, and its rule; NULL: it is ad hoc. */
+enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
+                            uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
+                            struct tly_slice *key) TLY_MUST_CHECK;
+/* Gives back the hits of a check that were charged then; how many. */
+enum tly_result tly_ask_refund(struct tly_engine *e, const struct tly_check *check, uint64_t at_ns,
+                               uint64_t *units) TLY_MUST_CHECK;
+
+/* ask_several.c */
+/* Looks at all of them as they are now. Nothing is counted, in the statistics neither. */
+void tly_ask_peek(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count);
+enum tly_result tly_ask_several(struct tly_engine *e, const struct tly_request *request,
+                                bool *is_over) TLY_MUST_CHECK;
+
 /* near.c */
 enum tly_result tly_near_init(struct tly_engine *e) TLY_MUST_CHECK;
 /* Whether it matters which limits are nearly reached: some peer's budget is used up. */

@@ -263,17 +263,18 @@ static void note_bucket(struct tly_entry *entry, const struct bucket *bucket)
 }
 
 static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                        const struct tly_tally *tally, const struct bucket *bucket)
+                                        const struct tly_tally *tally, const struct bucket *bucket,
+                                        int64_t units)
 {
     struct tly_entry *entry = tally->entry;
     if (entry != NULL && tly_entry_local(entry) != NULL &&
-        tly_tally_counter_hit(map, &ask->seek, tally, ask->hits, (int64_t)bucket->tat)) {
+        tly_tally_counter_hit(map, &ask->seek, tally, units, (int64_t)bucket->tat)) {
         note_bucket(entry, bucket);
         return TLY_OK;
     }
     enum tly_result result = tly_seek_need(map, &ask->seek, &entry);
     if (result != TLY_OK) return result;
-    struct tly_hit hit = {.epoch = tally->generation, .units = ask->hits, .aux = (int64_t)bucket->tat};
+    struct tly_hit hit = {.epoch = tally->generation, .units = units, .aux = (int64_t)bucket->tat};
     result = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM ? TLY_OK : TLY_WRONG_STRATEGY;
     if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
     if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
@@ -335,7 +336,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
         drain.debt += bucket.emission * hits;
         drain.room -= hits;
         bucket.tat = now_ns + drain.debt;
-        enum tly_result result = take_from_bucket(map, ask, &tally, &bucket);
+        enum tly_result result = take_from_bucket(map, ask, &tally, &bucket, hits);
         if (result != TLY_OK) return result;
         if (drain.judged.hot != NULL) tly_hot_count(drain.judged.hot, hits, (int64_t)bucket.tat);
     }
@@ -360,6 +361,55 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 {
     if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
     return check_window(map, ask, span, verdict);
+}
+
+/* ---- giving back ---- */
+
+/* What the window before charged still weighs in a sliding one. */
+static enum tly_result refund_window(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                     uint64_t *units)
+{
+    uint64_t length = ask->rate->window_ms, now = ask->now_ns / NS_PER_MS / length;
+    uint64_t epoch = at_ns / NS_PER_MS / length;
+    bool is_before = epoch + 1 == now && ask->rate->algorithm == TLY_SLIDING_WINDOW;
+    struct tly_tally tally;
+    *units = 0;
+    if (epoch != now && !is_before) return TLY_OK;
+    struct tly_pane pane = tly_pane_of(length, now);
+    tly_tally_of(map, &ask->seek, &pane, &tally);
+    uint64_t charged = units_of(is_before ? tally.previous : tally.current);
+    uint64_t back = ask->hits < charged ? ask->hits : charged;
+    if (back == 0) return TLY_OK;
+    struct tly_hit hit = {.window = length, .epoch = epoch, .units = -(int64_t)back};
+    enum tly_result result = is_before ? tly_ormap_hit(map, &tally.entry, &hit)
+                                       : tly_tally_hit(map, &ask->seek, &pane, &tally, hit.units);
+    if (result == TLY_OK) *units = back;
+    return result;
+}
+
+static enum tly_result refund_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                     uint64_t *units)
+{
+    struct tly_tally tally;
+    tly_tally_counter(map, &ask->seek, &tally);
+    struct bucket bucket = read_bucket(map, &tally, ask->rate, ask->now_ns);
+    uint64_t debt = max_u64(bucket.tat, ask->now_ns) - ask->now_ns, charged = debt / bucket.emission;
+    uint64_t back = ask->hits < charged ? ask->hits : charged;
+    *units = 0;
+    /* By then it has all come back by itself. */
+    bool is_over = at_ns < ask->now_ns && ask->now_ns - at_ns >= bucket.tolerance;
+    if (back == 0 || is_over) return TLY_OK;
+    bucket.tat = ask->now_ns + debt - back * bucket.emission;
+    enum tly_result result = take_from_bucket(map, ask, &tally, &bucket, -(int64_t)back);
+    if (result == TLY_OK) *units = back;
+    return result;
+}
+
+enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                 uint64_t *units)
+{
+    if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return refund_bucket(map, ask, at_ns, units);
+    return refund_window(map, ask, at_ns, units);
 }
 
 /* ---- learning from elsewhere, ending ---- */
@@ -401,7 +451,14 @@ void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct
     uint64_t *local = entry != NULL ? tly_entry_local(entry) : NULL;
     if (local == NULL || local[TLY_BUCKET_EMISSION] == 0) return;
     int64_t taken;
-    if (__builtin_sub_overflow((int64_t)dot->num[TLY_SUM_COUNT], units_before, &taken) || taken <= 0) return;
+    if (__builtin_sub_overflow((int64_t)dot->num[TLY_SUM_COUNT], units_before, &taken) || taken == 0) return;
+    if (taken < 0) {
+        /* It gave back. */
+        wide back = (wide)local[TLY_BUCKET_EMISSION] * (0 - (uint64_t)taken);
+        uint64_t debt = max_u64(now_ns, local[TLY_BUCKET_TAT]) - now_ns;
+        local[TLY_BUCKET_TAT] = now_ns + (back > debt ? 0 : debt - (uint64_t)back);
+        return;
+    }
     /* An hour apart must not become an hour of refusals. */
     uint64_t most = now_ns + 2 * local[TLY_BUCKET_TOLERANCE];
     wide tat = max_u64(now_ns, local[TLY_BUCKET_TAT]) + (wide)local[TLY_BUCKET_EMISSION] * (uint64_t)taken;

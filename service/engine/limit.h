@@ -46,6 +46,13 @@ struct tly_limit_ask {
 enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask, struct tly_span *span,
                                 struct tly_verdict *verdict) TLY_MUST_CHECK;
 
+/*
+ * Gives back up to ask->hits units of those that were charged at `at_ns`: never more than that window, or the bucket, has charged, and
+ * none if that is no longer of any account. *units: how many. Errors as of tly_limit_check; nothing was given back then.
+ */
+enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                 uint64_t *units) TLY_MUST_CHECK;
+
 /* Whether a limit counts under this key. */
 bool tly_limit_is_limit(struct tly_slice key);
 /* … or else, with window 0, a plain counter. */

@@ -193,7 +193,9 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     request->now = tly_app_read_time();
     enum tly_result result = tly_engine_ask(app->engine, request, reply);
     if (request->kind != TLY_ASK_READ) tly_app_tick_soon(app);
-    if (request->kind != TLY_ASK_READ && request->kind != TLY_ASK_CHECK) app->took_writes = true;
+    bool is_check = request->kind == TLY_ASK_CHECK || request->kind == TLY_ASK_CHECK_ALL ||
+                    request->kind == TLY_ASK_CHECK_EACH;
+    if (request->kind != TLY_ASK_READ && !is_check) app->took_writes = true;
     return result;
 }
 

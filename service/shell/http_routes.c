@@ -7,6 +7,8 @@ static const struct tly_http_route routes[] = {
     {"/check/", true, TLY_HTTP_ANY, tly_http_run_forward, "LIMIT?FIELD=VALUE",
      "200 or 429 for a proxy; &hits=N, &deny=403"},
     {"/v1/check", false, TLY_HTTP_POST, tly_http_run_check, "", "POST one check, or up to 1000"},
+    {"/v1/refund", false, TLY_HTTP_POST, tly_http_run_refund, "", "POST a check: its hits are given back"},
+    {"/v1/reset", false, TLY_HTTP_POST, tly_http_run_reset, "", "POST a check: what it counted is forgotten"},
     {"/v1/counters/", true, READ | TLY_HTTP_POST | TLY_HTTP_PUT | TLY_HTTP_DELETE, tly_http_run_counter,
      "KEY", "read, change (POST), set as bytes (PUT) or delete a key"},
     {"/v1/watch", false, TLY_HTTP_GET, tly_http_run_watch, "",

@@ -1,4 +1,7 @@
-/* POST /v1/check: one check, or up to TLY_HTTP_CHECKS_MAX in an array or in {"checks": […]}. */
+/*
+ * POST /v1/check: one check, of one limit or several, or up to CHECKS_MAX of them in an array or in {"checks": […]}; /v1/refund and
+ * /v1/reset.
+ */
 #include "service/shell/http.h"
 
 #include <stdarg.h>
@@ -191,6 +194,142 @@ static enum tly_result ask(struct tly_exchange *x, const struct tly_check *check
     return result == TLY_OK && reply->verdict.code == TLY_CODE_UNKNOWN ? TLY_NO_LIMIT : result;
 }
 
+/* ---- several limits in one check ---- */
+
+struct several {
+    struct asked asked[TLY_CHECK_ALL_MAX];
+    struct tly_checked checked[TLY_CHECK_ALL_MAX];
+    size_t count;
+    bool charges_each;
+};
+
+static bool get_charge(struct json_object *value, struct several *several, struct fault *fault)
+{
+    struct tly_slice text;
+    bool is_text = tly_json_get_text(value, &text);
+    several->charges_each = is_text && tly_slice_equal(text, tly_slice_text("all"));
+    return several->charges_each || (is_text && tly_slice_equal(text, tly_slice_text("none_if_over"))) ||
+           fail(fault, "charge: \"none_if_over\" or \"all\"");
+}
+
+/* {"limits": [CHECK, …], "charge": "all"} */
+static bool get_several(struct json_object *object, struct several *several, struct fault *fault)
+{
+    struct json_object *limits = NULL, *charge = NULL;
+    (void)json_object_object_get_ex(object, "limits", &limits);
+    bool has_charge = json_object_object_get_ex(object, "charge", &charge);
+    several->charges_each = false;
+    several->count = json_object_is_type(limits, json_type_array) ? json_object_array_length(limits) : 0;
+    if (several->count == 0 || several->count > TLY_CHECK_ALL_MAX)
+        return fail(fault, "limits: an array of 1 to %d checks", TLY_CHECK_ALL_MAX);
+    if (json_object_object_length(object) != 1 + has_charge)
+        return fail(fault, "beside \"limits\" there is only \"charge\"");
+    if (has_charge && !get_charge(charge, several, fault)) return false;
+    for (size_t i = 0; i < several->count; i++) {
+        if (!get_check(json_object_array_get_idx(limits, i), &several->asked[i], fault)) return false;
+        several->checked[i] = (struct tly_checked){.check = several->asked[i].check};
+    }
+    return true;
+}
+
+static bool is_several(struct json_object *object)
+{
+    return json_object_is_type(object, json_type_object) && json_object_object_get_ex(object, "limits", NULL);
+}
+
+static enum tly_result ask_several(struct tly_exchange *x, struct several *several, bool *is_over)
+{
+    struct tly_request request = {.kind = several->charges_each ? TLY_ASK_CHECK_EACH : TLY_ASK_CHECK_ALL,
+                                  .checked = several->checked,
+                                  .checked_count = several->count};
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(x->app, &request, &reply);
+    *is_over = result == TLY_OK && reply.is_over;
+    return result;
+}
+
+static void put_fault(struct tly_json *json, const char *code, const char *detail)
+{
+    tly_json_open(json, '{');
+    tly_json_member_string(json, "code", code);
+    tly_json_member_string(json, "detail", detail);
+    tly_json_close(json, '}');
+}
+
+static void put_several(struct tly_json *json, const struct several *several, bool is_over)
+{
+    tly_json_open(json, '{');
+    tly_json_member_string(json, "code", code_word(is_over ? TLY_CODE_OVER : TLY_CODE_OK));
+    tly_json_key(json, "limits");
+    tly_json_open(json, '[');
+    for (size_t i = 0; i < several->count; i++) {
+        const struct tly_checked *checked = &several->checked[i];
+        if (checked->result == TLY_OK)
+            put_verdict(json, &checked->verdict, checked->check.hits);
+        else
+            put_fault(json, tly_result_name(checked->result), tly_result_text(checked->result));
+    }
+    tly_json_close(json, ']');
+    tly_json_close(json, '}');
+}
+
+/* The one that counts: of those that refuse the one to wait for longest, else the one with the least left. */
+static const struct tly_verdict *deciding(const struct several *several)
+{
+    const struct tly_verdict *chosen = NULL;
+    for (size_t i = 0; i < several->count; i++) {
+        const struct tly_verdict *verdict = &several->checked[i].verdict;
+        if (several->checked[i].result != TLY_OK) continue;
+        bool over = verdict->code == TLY_CODE_OVER;
+        bool chosen_over = chosen != NULL && chosen->code == TLY_CODE_OVER;
+        bool is_worse = chosen == NULL || (over && !chosen_over) ||
+                        (over == chosen_over && (over ? verdict->retry_after_ms > chosen->retry_after_ms
+                                                      : verdict->remaining < chosen->remaining));
+        if (is_worse) chosen = verdict;
+    }
+    return chosen;
+}
+
+static void check_several(struct tly_exchange *x, struct json_object *object)
+{
+    struct several several;
+    struct fault fault;
+    bool is_over;
+    if (!get_several(object, &several, &fault)) {
+        tly_http_problem(x, 400, "bad_check", "%s", fault.text);
+        return;
+    }
+    enum tly_result result = ask_several(x, &several, &is_over);
+    if (result != TLY_OK) {
+        tly_http_problem_of(x, result);
+        return;
+    }
+    struct tly_json json = tly_json_of(x->body);
+    const struct tly_verdict *verdict = deciding(&several);
+    x->type = TLY_HTTP_JSON;
+    x->status = is_over ? 429 : 200;
+    put_several(&json, &several, is_over);
+    tly_http_put_text(x, "\n");
+    if (verdict != NULL) tly_http_add_limit_headers(x, verdict);
+}
+
+/* In its place among many. */
+static void put_several_result(struct tly_exchange *x, struct tly_json *json, struct json_object *object)
+{
+    struct several several;
+    struct fault fault;
+    bool is_over, is_check = get_several(object, &several, &fault);
+    enum tly_result result = is_check ? ask_several(x, &several, &is_over) : TLY_BAD_MESSAGE;
+    if (!is_check)
+        put_fault(json, "bad_check", fault.text);
+    else if (result != TLY_OK)
+        put_fault(json, tly_result_name(result), tly_result_text(result));
+    else
+        put_several(json, &several, is_over);
+}
+
+/* ---- one check, many checks ---- */
+
 static void check_one(struct tly_exchange *x, struct json_object *object)
 {
     struct asked asked;
@@ -219,16 +358,18 @@ static void put_result(struct tly_exchange *x, struct tly_json *json, struct jso
     struct asked asked;
     struct fault fault;
     struct tly_reply reply;
+    if (is_several(object)) {
+        put_several_result(x, json, object);
+        return;
+    }
     bool is_check = get_check(object, &asked, &fault);
     enum tly_result result = is_check ? ask(x, &asked.check, &reply) : TLY_BAD_MESSAGE;
     if (result == TLY_OK) {
         put_verdict(json, &reply.verdict, asked.check.hits);
         return;
     }
-    tly_json_open(json, '{');
-    tly_json_member_string(json, "code", is_check ? tly_result_name(result) : "bad_check");
-    tly_json_member_string(json, "detail", is_check ? tly_result_text(result) : fault.text);
-    tly_json_close(json, '}');
+    put_fault(json, is_check ? tly_result_name(result) : "bad_check",
+              is_check ? tly_result_text(result) : fault.text);
 }
 
 static void check_many(struct tly_exchange *x, struct json_object *array)
@@ -263,7 +404,73 @@ void tly_http_run_check(struct tly_exchange *x)
     else if (json_object_object_get_ex(object, "checks", &checks) &&
              json_object_is_type(checks, json_type_array) && json_object_object_length(object) == 1)
         check_many(x, checks);
+    else if (is_several(object))
+        check_several(x, object);
     else
         check_one(x, object);
+    (void)json_object_put(object);
+}
+
+/* ---- giving back ---- */
+
+/* The check that the body is, one of one limit; NULL: the answer says what is wrong. Else it is to be put back. */
+static struct json_object *get_only_check(struct tly_exchange *x, struct asked *asked, uint64_t *at_ms)
+{
+    const char *error;
+    struct fault fault = {"at_ms: ms since 1970"};
+    struct json_object *object = tly_json_parse(x->request, &x->body->mem, &error), *at = NULL;
+    *at_ms = 0;
+    if (object == NULL) {
+        tly_http_problem(x, 400, "bad_json", "%s", error);
+        return NULL;
+    }
+    bool good = !json_object_is_type(object, json_type_object) ||
+                !json_object_object_get_ex(object, "at_ms", &at) || tly_json_get_uint(at, INT64_MAX, at_ms);
+    if (good && at != NULL) json_object_object_del(object, "at_ms");
+    if (good && get_check(object, asked, &fault)) return object;
+    tly_http_problem(x, 400, "bad_check", "%s", fault.text);
+    (void)json_object_put(object);
+    return NULL;
+}
+
+void tly_http_run_refund(struct tly_exchange *x)
+{
+    struct asked asked;
+    uint64_t at_ms;
+    struct json_object *object = get_only_check(x, &asked, &at_ms);
+    if (object == NULL) return;
+    struct tly_request request = {.kind = TLY_ASK_REFUND, .check = asked.check, .number = (int64_t)at_ms};
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(x->app, &request, &reply);
+    if (result == TLY_OK) {
+        struct tly_json json = tly_json_of(x->body);
+        x->type = TLY_HTTP_JSON;
+        tly_json_open(&json, '{');
+        tly_json_member_uint(&json, "refunded", reply.refunded);
+        tly_json_member_uint(&json, "limit", reply.verdict.limit);
+        tly_json_member_uint(&json, "remaining", reply.verdict.remaining);
+        tly_json_close(&json, '}');
+        tly_http_put_text(x, "\n");
+    } else {
+        tly_http_problem_of(x, result);
+    }
+    (void)json_object_put(object);
+}
+
+void tly_http_run_reset(struct tly_exchange *x)
+{
+    struct asked asked;
+    uint64_t at_ms;
+    struct json_object *object = get_only_check(x, &asked, &at_ms);
+    if (object == NULL) return;
+    struct tly_request request = {.kind = TLY_ASK_RESET, .check = asked.check};
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(x->app, &request, &reply);
+    if (result == TLY_OK || result == TLY_NOT_FOUND) {
+        x->type = TLY_HTTP_JSON;
+        tly_http_put_text(x, result == TLY_OK ? "{\"reset\":true}\n" : "{\"reset\":false}\n");
+    } else {
+        tly_http_problem_of(x, result);
+    }
     (void)json_object_put(object);
 }

@@ -6,22 +6,41 @@ struct named {
     struct tly_check check;
 };
 
-/* Reads LIMIT [FIELD VALUE]… [HITS n]; false, with the error written, when it is not that. */
-static bool get_named(struct tly_resp *resp, const struct tly_slice *arg, size_t count, struct named *named)
+/* Whether nothing more of a limit stands here: the next one does, or what becomes of all of them, or nothing. */
+static bool ends_limit(const struct tly_slice *arg, size_t count, size_t at)
 {
-    named->check = (struct tly_check){.limit = arg[1], .fields = named->field, .hits = 1};
-    if (count % 2 != 0) {
+    return at >= count || tly_resp_is(arg[at], "AND") ||
+           (at + 2 == count && tly_resp_is(arg[at], "CHARGE") && tly_resp_is(arg[at + 1], "ALL"));
+}
+
+static bool get_hits(struct tly_resp *resp, struct tly_slice text, struct named *named)
+{
+    int64_t hits;
+    if (!tly_resp_get_int(text, &hits) || hits < 0 || hits > UINT32_MAX) {
+        tly_resp_put_not_int(resp);
+        return false;
+    }
+    named->check.hits = (uint32_t)hits;
+    return true;
+}
+
+/* Reads LIMIT [FIELD VALUE]… [HITS n] from *at on; false, with the error written, when it is not that. */
+static bool get_limit(struct tly_resp *resp, const struct tly_slice *arg, size_t count, size_t *at,
+                      struct named *named)
+{
+    size_t i = *at;
+    if (i >= count) {
         tly_resp_put_syntax_error(resp);
         return false;
     }
-    for (size_t i = 2; i < count; i += 2) {
-        int64_t hits;
-        if (i + 2 == count && tly_resp_is(arg[i], "HITS")) {
-            if (!tly_resp_get_int(arg[i + 1], &hits) || hits < 0 || hits > UINT32_MAX) {
-                tly_resp_put_not_int(resp);
-                return false;
-            }
-            named->check.hits = (uint32_t)hits;
+    named->check = (struct tly_check){.limit = arg[i++], .fields = named->field, .hits = 1};
+    for (; !ends_limit(arg, count, i); i += 2) {
+        if (i + 1 == count) {
+            tly_resp_put_syntax_error(resp);
+            return false;
+        }
+        if (tly_resp_is(arg[i], "HITS") && ends_limit(arg, count, i + 2)) {
+            if (!get_hits(resp, arg[i + 1], named)) return false;
         } else if (named->check.field_count == TLY_RULE_FIELDS_MAX) {
             tly_resp_put_error(resp->out, "ERR a limit has at most %d fields", TLY_RULE_FIELDS_MAX);
             return false;
@@ -29,7 +48,17 @@ static bool get_named(struct tly_resp *resp, const struct tly_slice *arg, size_t
             named->field[named->check.field_count++] = (struct tly_field){arg[i], arg[i + 1]};
         }
     }
+    *at = i;
     return true;
+}
+
+/* One limit, and nothing behind it. */
+static bool get_named(struct tly_resp *resp, const struct tly_slice *arg, size_t count, struct named *named)
+{
+    size_t at = 1;
+    if (!get_limit(resp, arg, count, &at, named)) return false;
+    if (at < count) tly_resp_put_syntax_error(resp);
+    return at == count;
 }
 
 static const char *code_word(enum tly_verdict_code code)
@@ -93,10 +122,53 @@ static void ask_named(struct tly_resp *resp, const struct tly_check *check)
         tly_resp_put_result(resp, result);
 }
 
+/* LIMIT… AND LIMIT… [CHARGE ALL]: the answer is a verdict for each, in order. */
+static void check_several(struct tly_resp *resp, const struct tly_slice *arg, size_t count, size_t at,
+                          const struct named *first)
+{
+    struct named named[TLY_CHECK_ALL_MAX];
+    struct tly_checked checked[TLY_CHECK_ALL_MAX];
+    size_t n = 0;
+    named[n++] = *first;
+    named[0].check.fields = named[0].field;
+    while (at < count && tly_resp_is(arg[at], "AND")) {
+        at++;
+        if (n == TLY_CHECK_ALL_MAX) {
+            tly_resp_put_error(resp->out, "ERR at most %d limits in one check", TLY_CHECK_ALL_MAX);
+            return;
+        }
+        if (!get_limit(resp, arg, count, &at, &named[n++])) return;
+    }
+    for (size_t i = 0; i < n; i++)
+        checked[i] = (struct tly_checked){.check = named[i].check};
+    struct tly_request request = {
+        .kind = at < count ? TLY_ASK_CHECK_EACH : TLY_ASK_CHECK_ALL, .checked = checked, .checked_count = n};
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(resp->app, &request, &reply);
+    if (result != TLY_OK) {
+        tly_resp_put_result(resp, result);
+        return;
+    }
+    tly_resp_put_array(resp->out, n);
+    for (size_t i = 0; i < n; i++) {
+        struct tly_checked *one = &checked[i];
+        if (one->result == TLY_NO_LIMIT) one->verdict.name = one->check.limit;
+        if (one->result == TLY_OK || one->result == TLY_NO_LIMIT)
+            put_verdict(resp, &one->verdict, one->check.hits);
+        else
+            tly_resp_put_result(resp, one->result);
+    }
+}
+
 void tly_resp_run_tly_check(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     struct named named;
-    if (get_named(resp, arg, count, &named)) ask_named(resp, &named.check);
+    size_t at = 1;
+    if (!get_limit(resp, arg, count, &at, &named)) return;
+    if (at < count)
+        check_several(resp, arg, count, at, &named);
+    else
+        ask_named(resp, &named.check);
 }
 
 void tly_resp_run_tly_peek(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
@@ -115,4 +187,26 @@ void tly_resp_run_tly_reset(struct tly_resp *resp, const struct tly_slice *arg, 
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
     tly_resp_put_done(resp, result);
+}
+
+/* … [AT ms]: when it was charged. */
+void tly_resp_run_tly_refund(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    struct named named;
+    struct tly_request request = {.kind = TLY_ASK_REFUND};
+    struct tly_reply reply;
+    if (count > 3 && tly_resp_is(arg[count - 2], "AT")) {
+        if (!tly_resp_get_int(arg[count - 1], &request.number) || request.number < 0) {
+            tly_resp_put_not_int(resp);
+            return;
+        }
+        count -= 2;
+    }
+    if (!get_named(resp, arg, count, &named)) return;
+    request.check = named.check;
+    enum tly_result result = tly_app_ask(resp->app, &request, &reply);
+    if (result == TLY_OK)
+        tly_resp_put_uint(resp->out, reply.refunded);
+    else
+        tly_resp_put_result(resp, result);
 }

@@ -8,6 +8,22 @@
 static const char *const tenant[] = {"tenant", NULL};
 static const char *const usual[] = {"ip", "host", "path", "method", "scheme", NULL};
 
+/* How many units the named limit has left for these fields, asked without counting. */
+static uint64_t left(struct scene *scene, const char *limit, const struct tly_field *fields, size_t count)
+{
+    struct tly_request request = {
+        .kind = TLY_ASK_CHECK,
+        .check = {.limit = tly_slice_text(limit), .fields = fields, .field_count = count}};
+    struct tly_reply reply;
+    assert_int_equal(tly_app_ask(scene->app, &request, &reply), TLY_OK);
+    return reply.verdict.remaining;
+}
+
+static struct tly_field field(const char *name, const char *value)
+{
+    return (struct tly_field){tly_slice_text(name), tly_slice_text(value)};
+}
+
 /* ---- POST /v1/check ---- */
 
 static void an_ad_hoc_check_needs_no_rule(void **state)
@@ -177,6 +193,64 @@ static void a_thousand_checks_are_taken_and_one_more_is_not(void **state)
     free(text);
 }
 
+#define SEVERAL(hits, more)                                                           \
+    "{\"limits\":[{\"limit\":\"api\",\"key\":{\"tenant\":\"t1\"},\"hits\":" hits "}," \
+    "{\"key\":\"all\",\"rate\":\"9/10s\",\"hits\":" hits "}]" more "}"
+
+static void several_limits_are_charged_all_or_none(void **state)
+{
+    struct scene *scene = *state;
+    fake_app_limit(scene->app, "api", "5/10s", TLY_FIXED_WINDOW, tenant);
+    struct tly_field t1 = field("tenant", "t1");
+    struct answer answer = post(scene, "/v1/check", SEVERAL("3", ""));
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(strncmp(answer.body, "{\"code\":\"ok\",\"limits\":[{\"code\":\"ok\"", 35), 0);
+    assert_string_equal(header_of(&answer, "RateLimit"), "\"api\";r=2;t=10");
+    answer = post(scene, "/v1/check", SEVERAL("3", ""));
+    assert_int_equal(answer.status, 429);
+    assert_int_equal(strncmp(answer.body, "{\"code\":\"over\",\"limits\":[{\"code\":\"over\"", 39), 0);
+    assert_non_null(strstr(answer.body, "{\"code\":\"ok\",\"limit\":9,\"remaining\":6,"));
+    assert_string_equal(header_of(&answer, "RateLimit"), "\"api\";r=2;t=10");
+    assert_string_equal(header_of(&answer, "Retry-After"), "10");
+    assert_int_equal(left(scene, "api", &t1, 1), 2);
+    answer = post(scene, "/v1/check", "[" SEVERAL("2", "") "," SEVERAL("1", ",\"charge\":\"all\"") "]");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body, "{\"code\":\"ok\",\"limit\":9,\"remaining\":3,"));
+    assert_int_equal(left(scene, "api", &t1, 1), 0);
+    assert_int_equal(post(scene, "/v1/check", SEVERAL("0", "")).status, 200);
+    assert_problem(post(scene, "/v1/check", SEVERAL("1", ",\"charge\":\"some\"")), 400, "bad_check");
+    assert_problem(post(scene, "/v1/check", SEVERAL("1", ",\"hits\":1")), 400, "bad_check");
+    assert_problem(post(scene, "/v1/check", "{\"limits\":[]}"), 400, "bad_check");
+    assert_problem(post(scene, "/v1/check", "{\"limits\":[{\"limits\":[]}]}"), 400, "bad_check");
+    assert_problem(post(scene, "/v1/check", "{\"limits\":[{\"key\":\"\",\"rate\":\"1/s\"}]}"), 400,
+                   "bad_key");
+    answer = post(scene, "/v1/check", "{\"limits\":[{\"limit\":\"nope\"}]}");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body, "\"limits\":[{\"code\":\"no_limit\""));
+}
+
+static void what_was_charged_is_given_back_or_forgotten(void **state)
+{
+    struct scene *scene = *state;
+    fake_app_limit(scene->app, "api", "5/10s", TLY_FIXED_WINDOW, tenant);
+    (void)post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":\"t1\"},\"hits\":4}");
+#define OF_T1 "{\"limit\":\"api\",\"key\":{\"tenant\":\"t1\"},\"hits\":3"
+    assert_string_equal(post(scene, "/v1/refund", OF_T1 "}").body,
+                        "{\"refunded\":3,\"limit\":5,\"remaining\":4}\n");
+    assert_string_equal(post(scene, "/v1/refund", OF_T1 ",\"at_ms\":1}").body,
+                        "{\"refunded\":0,\"limit\":5,\"remaining\":4}\n");
+    assert_string_equal(post(scene, "/v1/refund", OF_T1 "}").body,
+                        "{\"refunded\":1,\"limit\":5,\"remaining\":5}\n");
+    assert_problem(post(scene, "/v1/refund", OF_T1 ",\"at_ms\":-1}"), 400, "bad_check");
+    assert_problem(post(scene, "/v1/refund", "[]"), 400, "bad_check");
+    assert_problem(post(scene, "/v1/refund", "x"), 400, "bad_json");
+    assert_problem(post(scene, "/v1/refund", "{\"limit\":\"nope\"}"), 404, "no_limit");
+    (void)post(scene, "/v1/check", OF_T1 "}");
+    assert_string_equal(post(scene, "/v1/reset", OF_T1 "}").body, "{\"reset\":true}\n");
+    assert_string_equal(post(scene, "/v1/reset", OF_T1 "}").body, "{\"reset\":false}\n");
+    assert_problem(post(scene, "/v1/reset", "{\"limit\":\"nope\"}"), 404, "no_limit");
+}
+
 /* ---- /check/LIMIT ---- */
 
 static void a_proxy_gets_an_empty_200_or_a_429(void **state)
@@ -251,22 +325,6 @@ static void the_query_is_decoded(void **state)
     assert_problem(get(scene, "/check/l/x?hits=4294967296"), 400, "bad_query");
     assert_problem(get(scene, "/check/l/x?deny=500"), 400, "bad_query");
     assert_problem(get(scene, "/check/nope"), 404, "no_limit");
-}
-
-/* How many units the named limit has left for these fields, asked without counting. */
-static uint64_t left(struct scene *scene, const char *limit, const struct tly_field *fields, size_t count)
-{
-    struct tly_request request = {
-        .kind = TLY_ASK_CHECK,
-        .check = {.limit = tly_slice_text(limit), .fields = fields, .field_count = count}};
-    struct tly_reply reply;
-    assert_int_equal(tly_app_ask(scene->app, &request, &reply), TLY_OK);
-    return reply.verdict.remaining;
-}
-
-static struct tly_field field(const char *name, const char *value)
-{
-    return (struct tly_field){tly_slice_text(name), tly_slice_text(value)};
 }
 
 static void fields_come_from_query_then_header(void **state)
@@ -392,6 +450,8 @@ int main(void)
         SCENE(what_the_engine_refuses_has_its_code),
         SCENE(many_checks_are_answered_in_order),
         SCENE(a_thousand_checks_are_taken_and_one_more_is_not),
+        SCENE(several_limits_are_charged_all_or_none),
+        SCENE(what_was_charged_is_given_back_or_forgotten),
         SCENE(a_proxy_gets_an_empty_200_or_a_429),
         SCENE(a_refusal_tells_when_to_come_back),
         SCENE(any_method_is_a_check),

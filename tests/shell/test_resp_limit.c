@@ -195,6 +195,34 @@ static void named_limits_are_checked_peeked_and_reset(void **state)
         {"TLY.CHECK api tenant t1 route /x", VERDICT(OK, "1", "0", NONE, OF_USED("0", "1"))});
 }
 
+static void several_limits_are_one_check(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL};
+    fake_app_limit(scene->app, "api", "2/10s", TLY_FIXED_WINDOW, fields);
+    fake_app_limit(scene->app, "org", "2/10s", TLY_FIXED_WINDOW, fields);
+    static const char both[] = "TLY.CHECK api tenant t1 AND org tenant and hits 2";
+    static const char *const said[] = {"*2\r\n", "\r\nok\r\n", "\r\norg\r\n"};
+    char line[256];
+    (void)snprintf(line, sizeof line, "%s\r\n", both);
+    const char *answer = talk_say(scene->talk, line);
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(strstr(answer, said[i]));
+    assert_null(strstr(answer, "over"));
+    answer = talk_say(scene->talk, line);
+    assert_non_null(strstr(answer, "\r\nover\r\n"));
+    CONVERSE({"TLY.REFUND api tenant t1", ":1\r\n"}, {"TLY.REFUND api tenant t1", ":0\r\n"});
+    (void)snprintf(line, sizeof line, "%s CHARGE ALL\r\n", both);
+    answer = talk_say(scene->talk, line);
+    assert_non_null(strstr(answer, "\r\nover\r\n"));
+    CONVERSE(
+        {"TLY.REFUND api tenant t1 HITS 5 AT 1", ":0\r\n"}, {"TLY.REFUND api tenant t1 HITS 5", ":1\r\n"},
+        {"TLY.REFUND org tenant and HITS 1", ":1\r\n"}, {"TLY.REFUND nope", "-ERR no limit of that name\r\n"},
+        {"TLY.REFUND api AT x", NOT_INT}, {"TLY.CHECK api AND", "-ERR syntax error\r\n"},
+        {"TLY.CHECK api CHARGE", "-ERR syntax error\r\n"}, {"TLY.PEEK api AND org", "-ERR syntax error\r\n"},
+        {"TLY.CHECK api AND org tenant a b", "-ERR syntax error\r\n"});
+}
+
 static void a_limit_that_is_not_there_is_unknown(void **state)
 {
     CONVERSE({"TLY.CHECK nope",
@@ -224,6 +252,7 @@ int main(void)
         SCENE(throttle_is_throttlecrabs),
         SCENE(random_throttles_follow_throttlecrabs_formula),
         SCENE(named_limits_are_checked_peeked_and_reset),
+        SCENE(several_limits_are_one_check),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),
     };

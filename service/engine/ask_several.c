@@ -1,0 +1,145 @@
+/*
+ * Several limits in one check: user and organisation and all together.  First all of them are looked at; only if each has room are they
+ * charged, so a refusal costs none of them anything.  What shares a count is looked at with what stands before it.
+ */
+#include "service/engine/impl.h"
+
+#include <assert.h>
+
+void tly_ask_peek(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count)
+{
+    struct tly_stats before = e->stats;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t hits = checks[i].check.hits;
+        checks[i].check.hits = 0;
+        tly_engine_checks(e, now, &checks[i], 1);
+        checks[i].check.hits = hits;
+    }
+    e->stats = before;
+}
+
+/* What of a check has to be known beside its verdict. */
+struct member {
+    struct tly_slice key;
+    uint8_t bytes[TLY_KEY_BYTES_MAX];
+    const struct tly_rule *rule;
+    const struct tly_rate *rate;
+    uint64_t wanted; /* hits, those before it on the same count among them */
+    bool fits;
+};
+
+static bool shares_count(const struct member *a, const struct member *b)
+{
+    if (!tly_slice_equal(a->key, b->key)) return false;
+    bool buckets = a->rate->algorithm == TLY_TOKEN_BUCKET;
+    if (buckets != (b->rate->algorithm == TLY_TOKEN_BUCKET)) return false;
+    return buckets || a->rate->window_ms == b->rate->window_ms;
+}
+
+/* Of a check that could be looked at. A limit that does not exist refuses nothing. */
+static void see(struct tly_engine *e, const struct tly_checked *checks, struct member *members, size_t i)
+{
+    struct member *m = &members[i];
+    const struct tly_check *check = &checks[i].check;
+    *m = (struct member){.wanted = check->hits, .fits = true};
+    if (tly_ask_key(e, check, m->bytes, &m->rule, &m->key) != TLY_OK) return;
+    m->rate = m->rule != NULL ? &m->rule->rate : &check->rate;
+    for (size_t j = 0; j < i; j++)
+        if (members[j].rate != NULL && shares_count(&members[j], m)) m->wanted += checks[j].check.hits;
+    bool is_shadow = m->rule != NULL && m->rule->shadow;
+    m->fits = is_shadow || m->wanted <= checks[i].verdict.remaining;
+}
+
+static bool was_charged(const struct tly_checked *checked)
+{
+    const struct tly_verdict *verdict = &checked->verdict;
+    return checked->result == TLY_OK && verdict->code == TLY_CODE_OK && !verdict->full && !verdict->shadow;
+}
+
+static enum tly_result give_back(struct tly_engine *e, struct tly_checked *checks, size_t count)
+{
+    enum tly_result first = TLY_OK;
+    for (size_t i = count; i-- > 0;) {
+        uint64_t units;
+        if (!was_charged(&checks[i])) continue;
+        enum tly_result result = tly_ask_refund(e, &checks[i].check, e->cluster_ns, &units);
+        if (first == TLY_OK) first = result;
+        e->stats.checks_ok--;
+    }
+    return first;
+}
+
+/*
+ * Looking and charging happen at one moment, so what fits is admitted. Only memory can still be short, and a share of what is left over
+ * may be counted by the hit.
+ */
+static enum tly_result charge(struct tly_engine *e, const struct tly_request *request, bool *is_over)
+{
+    for (size_t i = 0; i < request->checked_count; i++) {
+        struct tly_checked *checked = &request->checked[i];
+        tly_engine_checks(e, request->now, checked, 1);
+        bool is_there = checked->result == TLY_OK || checked->result == TLY_NO_LIMIT;
+        if (is_there && checked->verdict.code != TLY_CODE_OVER) continue;
+        *is_over = is_there;
+        enum tly_result undone = give_back(e, request->checked, i);
+        return undone != TLY_OK ? undone : is_there ? TLY_OK : checked->result;
+    }
+    return TLY_OK;
+}
+
+/* More than one check can ask for. */
+static void refuse_by_hand(struct tly_engine *e, uint64_t wanted, struct tly_verdict *verdict)
+{
+    verdict->code = TLY_CODE_OVER;
+    verdict->reason = TLY_REASON_LIMIT;
+    verdict->retry_after_ms = wanted > verdict->limit ? UINT64_MAX : verdict->reset_ms;
+    e->stats.checks_over++;
+}
+
+/* Those that refuse say so in their own words; the others say what they have. */
+static enum tly_result refuse(struct tly_engine *e, const struct tly_request *request,
+                              const struct member *members)
+{
+    for (size_t i = 0; i < request->checked_count; i++) {
+        struct tly_checked *checked = &request->checked[i];
+        if (members[i].fits) continue;
+        if (members[i].wanted > UINT32_MAX) {
+            refuse_by_hand(e, members[i].wanted, &checked->verdict);
+            continue;
+        }
+        uint32_t hits = checked->check.hits;
+        checked->check.hits = (uint32_t)members[i].wanted;
+        tly_engine_checks(e, request->now, checked, 1);
+        enum tly_result undone = give_back(e, checked, 1);
+        checked->check.hits = hits;
+        if (undone != TLY_OK) return undone;
+    }
+    return TLY_OK;
+}
+
+static enum tly_result ask_all(struct tly_engine *e, const struct tly_request *request, bool *is_over)
+{
+    struct member members[TLY_CHECK_ALL_MAX];
+    struct tly_checked *checks = request->checked;
+    size_t count = request->checked_count;
+    tly_ask_peek(e, request->now, checks, count);
+    for (size_t i = 0; i < count; i++)
+        if (checks[i].result != TLY_OK && checks[i].result != TLY_NO_LIMIT) return checks[i].result;
+    for (size_t i = 0; i < count; i++) {
+        see(e, checks, members, i);
+        *is_over = *is_over || !members[i].fits;
+    }
+    return *is_over ? refuse(e, request, members) : charge(e, request, is_over);
+}
+
+enum tly_result tly_ask_several(struct tly_engine *e, const struct tly_request *request, bool *is_over)
+{
+    size_t count = request->checked_count;
+    assert(count > 0 && count <= TLY_CHECK_ALL_MAX);
+    *is_over = false;
+    if (request->kind == TLY_ASK_CHECK_ALL) return ask_all(e, request, is_over);
+    tly_engine_checks(e, request->now, request->checked, count);
+    for (size_t i = 0; i < count; i++)
+        *is_over = *is_over || request->checked[i].verdict.code == TLY_CODE_OVER;
+    return TLY_OK;
+}
