@@ -30,10 +30,11 @@ struct member {
 
 static bool shares_count(const struct member *a, const struct member *b)
 {
+    enum tly_algorithm kind = a->rate->algorithm, other = b->rate->algorithm;
     if (!tly_slice_equal(a->key, b->key)) return false;
-    bool buckets = a->rate->algorithm == TLY_TOKEN_BUCKET;
-    if (buckets != (b->rate->algorithm == TLY_TOKEN_BUCKET)) return false;
-    return buckets || a->rate->window_ms == b->rate->window_ms;
+    if (kind == TLY_QUOTA || other == TLY_QUOTA) return kind == other && a->rate->unit == b->rate->unit;
+    if (kind == TLY_TOKEN_BUCKET || other == TLY_TOKEN_BUCKET) return kind == other;
+    return a->rate->window_ms == b->rate->window_ms;
 }
 
 /* Of a check that could be looked at. A limit that does not exist refuses nothing. */

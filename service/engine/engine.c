@@ -256,6 +256,8 @@ void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
     e->rules = rules;
     memset(e->recent, 0, sizeof e->recent);
     tly_escrow_use_rules(e);
+    /* It may be of a zone that is gone, in whose place another may lie. */
+    e->span = (struct tly_span){0};
 }
 
 const struct tly_rules *tly_engine_rules(const struct tly_engine *e)

@@ -32,7 +32,16 @@ static void find_span(struct tly_span *span, uint64_t length_ms, uint64_t now_ms
 {
     if (span->pane.window == length_ms && now_ms - span->start_ms < length_ms) return;
     uint64_t epoch = now_ms / length_ms;
-    *span = (struct tly_span){epoch * length_ms, tly_pane_of(length_ms, epoch)};
+    *span = (struct tly_span){.start_ms = epoch * length_ms, .pane = tly_pane_of(length_ms, epoch)};
+}
+
+static void find_unit(struct tly_span *span, const struct tly_rate *rate, uint64_t now_ms)
+{
+    uint64_t window = TLY_WINDOW_CALENDAR + rate->unit;
+    bool is_same = span->pane.window == window && span->zone == rate->zone;
+    if (is_same && now_ms >= span->start_ms && now_ms < span->end_ms) return;
+    struct tly_unit_span unit = tly_zone_span(rate->zone, rate->unit, now_ms);
+    *span = (struct tly_span){unit.start_ms, tly_pane_of(window, unit.number), unit.end_ms, rate->zone};
 }
 
 /* Units that are used now: previous * (1 - elapsed / length) + current, rounded up. */
@@ -103,7 +112,7 @@ TLY_ALWAYS_INLINE void tell_window(const struct tly_limit_ask *ask, const struct
     verdict->remaining = look->room;
     verdict->reset_ms = window_reset(&look->w, look->sliding);
     verdict->retry_after_ms = look->ok ? 0 : refused_for(&look->w, ask, look->sliding);
-    verdict->window_ms = rate->window_ms;
+    verdict->window_ms = look->w.length;
     verdict->is_judged = verdict->shadow = verdict->full = false;
     verdict->name = tly_slice_of(NULL, 0);
 }
@@ -187,16 +196,17 @@ static __attribute__((noinline)) enum tly_result judge_window(struct tly_ormap *
     return TLY_OK;
 }
 
-static enum tly_result check_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                    struct tly_span *span, struct tly_verdict *verdict)
+/* Of a window that begins and ends so. */
+TLY_ALWAYS_INLINE enum tly_result check_span(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                             const struct tly_span *span, uint64_t length_ms,
+                                             struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
     uint64_t now_ms = ask->now_ns / NS_PER_MS;
     struct tly_tally tally;
-    find_span(span, rate->window_ms, now_ms);
     tly_tally_of(map, &ask->seek, &span->pane, &tally);
     struct look look = {.sliding = rate->algorithm == TLY_SLIDING_WINDOW};
-    look.w = (struct window){rate->window_ms, now_ms - span->start_ms, units_of(tally.current),
+    look.w = (struct window){length_ms, now_ms - span->start_ms, units_of(tally.current),
                              look.sliding ? units_of(tally.previous) : 0};
     look.used = window_used(&look.w);
     look.room = left_of(rate->limit, look.used);
@@ -215,6 +225,22 @@ static enum tly_result check_window(struct tly_ormap *map, const struct tly_limi
     enum tly_result result = hit_window(map, ask, span, &tally, &look);
     if (result == TLY_OK) tell_window(ask, &look, verdict);
     return result;
+}
+
+static enum tly_result check_window(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                    struct tly_span *span, struct tly_verdict *verdict)
+{
+    find_span(span, ask->rate->window_ms, ask->now_ns / NS_PER_MS);
+    return check_span(map, ask, span, ask->rate->window_ms, verdict);
+}
+
+static __attribute__((noinline)) enum tly_result check_quota(struct tly_ormap *map,
+                                                             const struct tly_limit_ask *ask,
+                                                             struct tly_span *span,
+                                                             struct tly_verdict *verdict)
+{
+    find_unit(span, ask->rate, ask->now_ns / NS_PER_MS);
+    return check_span(map, ask, span, span->end_ms - span->start_ms, verdict);
 }
 
 /* ---- the token bucket ---- */
@@ -359,32 +385,51 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
 enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_ask *ask, struct tly_span *span,
                                 struct tly_verdict *verdict)
 {
-    if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
-    return check_window(map, ask, span, verdict);
+    enum tly_algorithm algorithm = ask->rate->algorithm;
+    if (algorithm < TLY_TOKEN_BUCKET) return check_window(map, ask, span, verdict);
+    return algorithm == TLY_QUOTA ? check_quota(map, ask, span, verdict) : check_bucket(map, ask, verdict);
 }
 
 /* ---- giving back ---- */
 
-/* What the window before charged still weighs in a sliding one. */
+/* Gives back to a window; before: to the one before it, which weighs in a sliding one. */
+static enum tly_result refund_span(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                   const struct tly_pane *pane, bool before, uint64_t *units)
+{
+    struct tly_tally tally;
+    tly_tally_of(map, &ask->seek, pane, &tally);
+    uint64_t charged = units_of(before ? tally.previous : tally.current);
+    uint64_t back = ask->hits < charged ? ask->hits : charged;
+    if (back == 0) return TLY_OK;
+    struct tly_hit hit = {.window = pane->window, .epoch = pane->epoch - before, .units = -(int64_t)back};
+    enum tly_result result = before ? tly_ormap_hit(map, &tally.entry, &hit)
+                                    : tly_tally_hit(map, &ask->seek, pane, &tally, hit.units);
+    if (result == TLY_OK) *units = back;
+    return result;
+}
+
 static enum tly_result refund_window(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
                                      uint64_t *units)
 {
     uint64_t length = ask->rate->window_ms, now = ask->now_ns / NS_PER_MS / length;
     uint64_t epoch = at_ns / NS_PER_MS / length;
     bool is_before = epoch + 1 == now && ask->rate->algorithm == TLY_SLIDING_WINDOW;
-    struct tly_tally tally;
     *units = 0;
     if (epoch != now && !is_before) return TLY_OK;
     struct tly_pane pane = tly_pane_of(length, now);
-    tly_tally_of(map, &ask->seek, &pane, &tally);
-    uint64_t charged = units_of(is_before ? tally.previous : tally.current);
-    uint64_t back = ask->hits < charged ? ask->hits : charged;
-    if (back == 0) return TLY_OK;
-    struct tly_hit hit = {.window = length, .epoch = epoch, .units = -(int64_t)back};
-    enum tly_result result = is_before ? tly_ormap_hit(map, &tally.entry, &hit)
-                                       : tly_tally_hit(map, &ask->seek, &pane, &tally, hit.units);
-    if (result == TLY_OK) *units = back;
-    return result;
+    return refund_span(map, ask, &pane, is_before, units);
+}
+
+static enum tly_result refund_quota(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                    uint64_t *units)
+{
+    const struct tly_rate *rate = ask->rate;
+    struct tly_unit_span span = tly_zone_span(rate->zone, rate->unit, ask->now_ns / NS_PER_MS);
+    uint64_t at_ms = at_ns / NS_PER_MS;
+    *units = 0;
+    if (at_ms < span.start_ms || at_ms >= span.end_ms) return TLY_OK;
+    struct tly_pane pane = tly_pane_of(TLY_WINDOW_CALENDAR + rate->unit, span.number);
+    return refund_span(map, ask, &pane, false, units);
 }
 
 static enum tly_result refund_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
@@ -409,6 +454,7 @@ enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_a
                                  uint64_t *units)
 {
     if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return refund_bucket(map, ask, at_ns, units);
+    if (ask->rate->algorithm == TLY_QUOTA) return refund_quota(map, ask, at_ns, units);
     return refund_window(map, ask, at_ns, units);
 }
 

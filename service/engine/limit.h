@@ -3,6 +3,7 @@
  *
  *     fixed_window     current + hits <= limit
  *     sliding_window   previous * (1 - elapsed/window) + current + hits <= limit
+ *     quota            as fixed_window, in a unit of the calendar in a time zone
  *     token_bucket     max(now, TAT) + emission * hits - tolerance <= now      (GCRA, ITU-T I.371)
  *
  * Windows are aligned to the epoch of the wall clock.  Refused hits are never stored.
@@ -17,6 +18,8 @@
 struct tly_span {
     uint64_t start_ms;
     struct tly_pane pane;
+    uint64_t end_ms;             /* of a unit of the calendar; of no other it is set */
+    const struct tly_zone *zone; /* … and of this zone */
 };
 
 /* The cluster as this node sees it now. A value. */

@@ -9,6 +9,7 @@ static const char *const algorithms[] = {
     [TLY_SLIDING_WINDOW] = "sliding_window",
     [TLY_FIXED_WINDOW] = "fixed_window",
     [TLY_TOKEN_BUCKET] = "token_bucket",
+    [TLY_QUOTA] = "quota",
 };
 
 #define ALGORITHM_COUNT (sizeof algorithms / sizeof algorithms[0])
@@ -30,7 +31,7 @@ const char *tly_algorithm_name(enum tly_algorithm algorithm)
 
 const char *tly_algorithm_names(void)
 {
-    return "sliding_window, fixed_window, token_bucket";
+    return "sliding_window, fixed_window, token_bucket, quota";
 }
 
 /* Takes digits off the front; false: there are none, or the number is too great. */
@@ -49,16 +50,41 @@ static bool take_number(struct tly_slice *text, uint64_t *number)
     return true;
 }
 
-/* ms in a unit; 0: no unit of that name. */
-static uint64_t unit_ms(struct tly_slice name)
+#define DAY_MS UINT64_C(86400000)
+
+static const struct unit {
+    const char *name;
+    uint64_t ms;   /* the longest one */
+    unsigned unit; /* of the calendar; 0: none */
+} units[] = {
+    {"ms", 1, 0},
+    {"s", 1000, 0},
+    {"m", 60000, TLY_UNIT_MINUTE},
+    {"h", 3600000, TLY_UNIT_HOUR},
+    {"d", DAY_MS, TLY_UNIT_DAY},
+    {"w", 7 * DAY_MS, TLY_UNIT_WEEK},
+    {"mo", 31 * DAY_MS, TLY_UNIT_MONTH},
+    {"y", 366 * DAY_MS, TLY_UNIT_YEAR},
+};
+
+/* NULL: no unit of that name. */
+static const struct unit *unit_of(struct tly_slice name)
 {
-    static const struct {
-        const char *name;
-        uint64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (tly_slice_equal(name, tly_slice_text(units[i].name))) return units[i].ms;
-    return 0;
+        if (tly_slice_equal(name, tly_slice_text(units[i].name))) return &units[i];
+    return NULL;
+}
+
+/* They are not all of one length, so there is no other window of so many of them. */
+static bool has_length(unsigned unit)
+{
+    return unit < TLY_UNIT_MONTH;
+}
+
+const char *tly_unit_name(unsigned unit)
+{
+    static const char *const names[] = {"none", "minute", "hour", "day", "week", "month", "year"};
+    return unit <= TLY_UNIT_YEAR ? names[unit] : "unknown";
 }
 
 enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate)
@@ -68,11 +94,13 @@ enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate)
     text = tly_slice_of(text.p + 1, text.n - 1);
     bool counted = text.n > 0 && text.p[0] >= '0' && text.p[0] <= '9';
     if (counted && !take_number(&text, &number)) return TLY_BAD_RULE;
-    uint64_t unit = unit_ms(text);
-    if (unit == 0 || number == 0 || number > WINDOW_MS_MAX / unit) return TLY_BAD_RULE;
+    const struct unit *unit = unit_of(text);
+    if (unit == NULL || number == 0 || number > WINDOW_MS_MAX / unit->ms) return TLY_BAD_RULE;
+    if (number > 1 && !has_length(unit->unit)) return TLY_BAD_RULE;
     if (limit == 0 || limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
     rate->limit = limit;
-    rate->window_ms = number * unit;
+    rate->window_ms = number * unit->ms;
+    rate->unit = number == 1 ? unit->unit : 0;
     return TLY_OK;
 }
 
@@ -151,7 +179,8 @@ enum tly_result tly_rate_check(const struct tly_rate *rate)
     if (!mode_is_good(rate)) return TLY_BAD_RULE;
     if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
     if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
-    if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;
+    if ((size_t)rate->algorithm >= ALGORITHM_COUNT || rate->unit > TLY_UNIT_YEAR) return TLY_BAD_RULE;
+    if (rate->algorithm == TLY_QUOTA ? rate->unit == 0 : !has_length(rate->unit)) return TLY_BAD_RULE;
     if (rate->algorithm != TLY_TOKEN_BUCKET) return rate->burst == 0 ? TLY_OK : TLY_BAD_RULE;
     uint64_t window_ns = rate->window_ms * NS_PER_MS, burst = rate->burst != 0 ? rate->burst : rate->limit;
     if (rate->limit > window_ns) return TLY_BAD_RULE;
@@ -161,10 +190,17 @@ enum tly_result tly_rate_check(const struct tly_rate *rate)
 
 /* ---- rules ---- */
 
+struct kept_zone {
+    char name[TLY_ZONE_NAME_BYTES_MAX + 1];
+    struct tly_zone *zone;
+};
+
 struct tly_rules {
     struct tly_mem mem;
     struct tly_rule *rules; /* ascending by name */
     size_t count, capacity;
+    struct kept_zone *zones;
+    size_t zone_count, zone_capacity;
 };
 
 struct tly_rules *tly_rules_new(const struct tly_mem *mem)
@@ -178,8 +214,42 @@ void tly_rules_free(struct tly_rules *rules)
 {
     if (rules == NULL) return;
     struct tly_mem mem = rules->mem;
+    for (size_t i = 0; i < rules->zone_count; i++)
+        tly_zone_free(rules->zones[i].zone);
+    tly_mem_free(&mem, rules->zones, rules->zone_capacity * sizeof *rules->zones);
     tly_mem_free(&mem, rules->rules, rules->capacity * sizeof *rules->rules);
     tly_mem_free(&mem, rules, sizeof *rules);
+}
+
+const struct tly_zone *tly_rules_zone(const struct tly_rules *rules, const char *name)
+{
+    for (size_t i = 0; i < rules->zone_count; i++)
+        if (strcmp(rules->zones[i].name, name) == 0) return rules->zones[i].zone;
+    return NULL;
+}
+
+const char *tly_rules_zone_name(const struct tly_rules *rules, const struct tly_zone *zone)
+{
+    for (size_t i = 0; i < rules->zone_count; i++)
+        if (rules->zones[i].zone == zone) return rules->zones[i].name;
+    return "UTC";
+}
+
+const struct tly_zone *tly_rules_keep_zone(struct tly_rules *rules, const char *name, struct tly_zone *zone)
+{
+    size_t n = strlen(name) < TLY_ZONE_NAME_BYTES_MAX ? strlen(name) : TLY_ZONE_NAME_BYTES_MAX;
+    void *grown = tly_mem_reserve(&rules->mem, rules->zones, &rules->zone_capacity, rules->zone_count + 1,
+                                  sizeof *rules->zones);
+    if (grown == NULL) {
+        tly_zone_free(zone);
+        return NULL;
+    }
+    rules->zones = grown;
+    struct kept_zone *kept = &rules->zones[rules->zone_count++];
+    memcpy(kept->name, name, n);
+    kept->name[n] = '\0';
+    kept->zone = zone;
+    return zone;
 }
 
 /* Where the name stands, or would. */

@@ -8,6 +8,7 @@
 #include "crdt/dot.h"
 #include "crdt/mem.h"
 #include "crdt/result.h"
+#include "service/engine/zone.h"
 
 #define TLY_RULE_NAME_BYTES_MAX 64
 #define TLY_RULE_FIELDS_MAX 8
@@ -15,12 +16,13 @@
 #define TLY_RULES_MAX 4096
 #define TLY_LIMIT_MAX INT64_MAX
 
-enum tly_algorithm { TLY_SLIDING_WINDOW, TLY_FIXED_WINDOW, TLY_TOKEN_BUCKET };
+/* In this order they are told apart on the way of a check: windows of one length come first. */
+enum tly_algorithm { TLY_SLIDING_WINDOW, TLY_FIXED_WINDOW, TLY_TOKEN_BUCKET, TLY_QUOTA };
 
 /* "sliding_window", …; false: no such algorithm. */
 bool tly_algorithm_parse(struct tly_slice text, enum tly_algorithm *algorithm);
 const char *tly_algorithm_name(enum tly_algorithm algorithm);
-/* All names, for error messages: "sliding_window, fixed_window, token_bucket". */
+/* All names, for error messages: "sliding_window, fixed_window, token_bucket, quota". */
 const char *tly_algorithm_names(void);
 
 /*
@@ -44,7 +46,9 @@ struct tly_rate {
     enum tly_algorithm algorithm;
     enum tly_mode mode;
     enum tly_on_partition on_partition;
-    uint64_t cap; /* capped: at least 1; otherwise 0 */
+    unsigned unit;               /* TLY_UNIT_... that the window is one of; 0: none. What a quota goes by */
+    uint64_t cap;                /* capped: at least 1; otherwise 0 */
+    const struct tly_zone *zone; /* of a quota; NULL: UTC */
 };
 
 /* "optimistic", "capped: N" or "hard"; sets mode, cap, and on_partition to what it is by default. */
@@ -54,10 +58,12 @@ bool tly_on_partition_parse(struct tly_slice text, enum tly_on_partition *on_par
 const char *tly_on_partition_name(enum tly_on_partition on_partition);
 
 /*
- * Reads "100/10s", "5/m", "1000/500ms", "10/2h", "1/1d": units / [number] ms|s|m|h|d. Sets limit and window_ms.
- * TLY_OK or TLY_BAD_RULE. The window is 1 ms to 366 days.
+ * Reads "100/10s", "5/m", "1000/500ms", "10/2h", "1/1d": units / [number] ms|s|m|h|d|w|mo|y. Sets limit, window_ms (the
+ * greatest that it can be) and unit. TLY_OK or TLY_BAD_RULE. The window is 1 ms to 366 days, or one month or year.
  */
 enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate) TLY_MUST_CHECK;
+/* "month". */
+const char *tly_unit_name(unsigned unit);
 /* Whether the numbers can be computed with: TLY_OK or TLY_BAD_RULE. */
 enum tly_result tly_rate_check(const struct tly_rate *rate) TLY_MUST_CHECK;
 
@@ -80,6 +86,13 @@ struct tly_rules;
 
 struct tly_rules *tly_rules_new(const struct tly_mem *mem);
 void tly_rules_free(struct tly_rules *rules);
+/* A zone that was read, which the rules own from now on, whatever becomes of it; NULL: no memory. */
+#define TLY_ZONE_NAME_BYTES_MAX 64
+const struct tly_zone *tly_rules_keep_zone(struct tly_rules *rules, const char *name, struct tly_zone *zone);
+/* One of these; NULL: not kept. */
+const struct tly_zone *tly_rules_zone(const struct tly_rules *rules, const char *name);
+/* The name of such a zone; "UTC" for NULL. */
+const char *tly_rules_zone_name(const struct tly_rules *rules, const struct tly_zone *zone);
 /* TLY_OK, TLY_BAD_RULE (a name twice, an empty name, a bad rate), TLY_FULL, TLY_NOMEM. */
 enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *rule) TLY_MUST_CHECK;
 const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name);

@@ -4,6 +4,7 @@
  * place, and every error names it.
  */
 #include "service/shell/config.h"
+#include "service/shell/zonefile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,8 @@ struct loader {
     struct tly_config config;
     struct tly_rules *rules;
     bool only_limits;
-    const yaml_node_t *on_partition; /* of the limit that is being read; NULL: not said */
+    const yaml_node_t *on_partition, *zone; /* of the limit that is being read; NULL: not said */
+    const struct tly_mem *mem;
     struct tly_config_error *error;
 };
 
@@ -142,7 +144,8 @@ static bool take_key(struct loader *loader, struct tly_rule *rule, const yaml_no
 
 static bool take_rate(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
 {
-    static const char expected[] = "units/window, such as 100/10s, 5/m or 1000/500ms (1 ms to 366 days)";
+    static const char expected[] =
+        "units/window, such as 100/10s, 5/m, 1000/500ms or, for a quota, 1000000/mo (1 ms to 366 days)";
     const char *text = text_of(loader, value, expected);
     if (text == NULL) return false;
     if (tly_rate_parse(tly_slice_text(text), &rule->rate) == TLY_OK) return true;
@@ -157,6 +160,22 @@ static bool take_algorithm(struct loader *loader, struct tly_rule *rule, const y
     if (text == NULL) return false;
     return tly_algorithm_parse(tly_slice_text(text), &rule->rate.algorithm) ||
            expect(loader, value, expected);
+}
+
+static bool take_zone(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    static const char expected[] = "a time zone that this machine has a file of, such as Europe/Berlin";
+    const char *text = text_of(loader, value, expected);
+    struct tly_zone *zone;
+    if (text == NULL) return false;
+    loader->zone = value;
+    rule->rate.zone = tly_rules_zone(loader->rules, text);
+    if (rule->rate.zone != NULL) return true;
+    enum tly_result result = tly_zonefile_read(loader->mem, text, &zone);
+    if (result == TLY_OK) rule->rate.zone = tly_rules_keep_zone(loader->rules, text, zone);
+    if (rule->rate.zone != NULL) return true;
+    return result == TLY_OK || result == TLY_NOMEM ? fail(loader, value, tly_result_text(TLY_NOMEM))
+                                                   : expect(loader, value, expected);
 }
 
 static bool take_burst(struct loader *loader, struct tly_rule *rule, const yaml_node_t *value)
@@ -243,6 +262,7 @@ static const struct {
 } rule_keys[] = {
     {"name", take_name},   {"key", take_key},       {"rate", take_rate}, {"algorithm", take_algorithm},
     {"burst", take_burst}, {"shadow", take_shadow}, {"mode", take_mode}, {"on_partition", take_on_partition},
+    {"zone", take_zone},
 };
 
 static bool take_rule_pair(struct loader *loader, void *into, const char *key, yaml_node_t *key_node,
@@ -253,13 +273,22 @@ static bool take_rule_pair(struct loader *loader, void *into, const char *key, y
     if (is_later(key))
         return expect(loader, key_node, "a limit without it: this version does not support it yet");
     return expect(loader, key_node,
-                  "a key of a limit: name, key, rate, algorithm, burst, shadow, mode or on_partition");
+                  "a key of a limit: name, key, rate, algorithm, burst, zone, shadow, mode or on_partition");
+}
+
+static bool unit_fits(struct loader *loader, const yaml_node_t *node, const struct tly_rate *rate)
+{
+    if (rate->algorithm == TLY_QUOTA && rate->unit == 0)
+        return fail(loader, node, "a quota is of one m, h, d, w, mo or y, such as 1000000/mo");
+    if (rate->algorithm != TLY_QUOTA && rate->unit >= TLY_UNIT_MONTH)
+        return fail(loader, node, "a month or a year goes with algorithm: quota only");
+    return true;
 }
 
 static bool take_limit(struct loader *loader, const yaml_node_t *node)
 {
     struct tly_rule rule = {.name = ""};
-    loader->on_partition = NULL;
+    loader->on_partition = loader->zone = NULL;
     if (node->type != YAML_MAPPING_NODE)
         return expect(loader, node,
                       "a limit: a map with name, rate and perhaps key, algorithm, burst, shadow");
@@ -272,6 +301,9 @@ static bool take_limit(struct loader *loader, const yaml_node_t *node)
         return fail(loader, node, "burst goes with algorithm: token_bucket only");
     if (rule.rate.mode == TLY_HARD && rule.rate.algorithm != TLY_FIXED_WINDOW)
         return fail(loader, node, "mode: hard goes with algorithm: fixed_window only");
+    if (loader->zone != NULL && rule.rate.algorithm != TLY_QUOTA)
+        return fail(loader, loader->zone, "zone goes with algorithm: quota only");
+    if (!unit_fits(loader, node, &rule.rate)) return false;
     if (tly_rate_check(&rule.rate) != TLY_OK)
         return fail(loader, node,
                     "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");
@@ -475,7 +507,7 @@ static bool load(struct loader *loader, const struct tly_mem *mem)
 bool tly_config_load(struct tly_config *config, const char *path, const struct tly_mem *mem,
                      struct tly_rules **rules, struct tly_config_error *error)
 {
-    struct loader loader = {.path = path, .config = *config, .error = error};
+    struct loader loader = {.path = path, .config = *config, .mem = mem, .error = error};
     error->text[0] = '\0';
     if (strlcpy(loader.config.file, path, sizeof loader.config.file) >= sizeof loader.config.file) {
         snprintf(error->text, sizeof error->text, "%.300s...: the path is too long", path);

@@ -1,7 +1,7 @@
 /* GET /v1/limits, and /v1/limits/NAME: how hard a limit is now. */
 #include "service/shell/http.h"
 
-static void put_rule(struct tly_json *json, const struct tly_rule *rule)
+static void put_rule(struct tly_json *json, const struct tly_rules *rules, const struct tly_rule *rule)
 {
     const struct tly_rate *rate = &rule->rate;
     tly_json_member_string(json, "name", rule->name);
@@ -14,6 +14,10 @@ static void put_rule(struct tly_json *json, const struct tly_rule *rule)
     tly_json_member_uint(json, "window_ms", rate->window_ms);
     if (rate->burst != 0) tly_json_member_uint(json, "burst", rate->burst);
     tly_json_member_string(json, "algorithm", tly_algorithm_name(rate->algorithm));
+    if (rate->algorithm == TLY_QUOTA) {
+        tly_json_member_string(json, "unit", tly_unit_name(rate->unit));
+        tly_json_member_string(json, "zone", tly_rules_zone_name(rules, rate->zone));
+    }
     tly_json_member_string(json, "mode", tly_mode_name(rate->mode));
     if (rate->mode == TLY_CAPPED) tly_json_member_uint(json, "cap", rate->cap);
     tly_json_member_string(json, "on_partition", tly_on_partition_name(rate->on_partition));
@@ -37,7 +41,7 @@ void tly_http_run_limits(struct tly_exchange *x)
     size_t count = rules != NULL ? tly_rules_count(rules) : 0;
     for (size_t i = 0; i < count; i++) {
         tly_json_open(&json, '{');
-        put_rule(&json, tly_rules_at(rules, i));
+        put_rule(&json, rules, tly_rules_at(rules, i));
         tly_json_close(&json, '}');
     }
     tly_json_close(&json, ']');
@@ -98,7 +102,7 @@ static void put_view(struct tly_exchange *x, const struct tly_limit_view *view)
     struct tly_limit_other other;
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '{');
-    put_rule(&json, view->rule);
+    put_rule(&json, tly_engine_rules(tly_app_engine(x->app)), view->rule);
     tly_http_put_bound(&json, view->bound);
     tly_json_member_string(&json, "formula", formula_of(view->rule));
     put_inputs(&json, view);

@@ -137,6 +137,29 @@ static void a_reload_is_what_the_next_check_goes_by(void **state)
     net_free(net);
 }
 
+static void changed_units_keep_the_count(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    struct tly_request ask = {.kind = TLY_ASK_CHECK, .check = {.limit = tly_slice_text("r"), .hits = 3}};
+    struct tly_reply reply;
+    static const uint64_t limits_then[] = {10, 20, 7}, left[] = {7, 14, 0};
+    for (size_t i = 0; i < 3; i++) {
+        struct tly_mem mem = test_mem();
+        struct tly_rules *rules = tly_rules_new(&mem);
+        struct tly_rule rule = {.name = "r", .rate = {limits_then[i], 86400000, 0, TLY_FIXED_WINDOW}};
+        assert_non_null(rules);
+        assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+        tly_engine_use_rules(net_node(net, 0), rules);
+        if (i == 2) ask.check.hits = 1;
+        assert_int_equal(net_ask(net, 0, ask, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.remaining, left[i]);
+        assert_int_equal(reply.verdict.used, i == 0 ? 3 : i == 1 ? 6 : 7);
+    }
+    net_free(net);
+}
+
 /* A hit is told to the peers, whichever way it was asked for. */
 static void what_is_checked_at_once_is_heard_by_the_peer(void **state)
 {
@@ -185,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_at_once_are_decided_as_one_by_one),
         cmocka_unit_test(a_reload_is_what_the_next_check_goes_by),
+        cmocka_unit_test(changed_units_keep_the_count),
         cmocka_unit_test(what_is_checked_at_once_is_heard_by_the_peer),
         cmocka_unit_test(a_limit_on_a_key_that_is_no_counter_is_an_error),
     };

@@ -256,6 +256,13 @@ static const char *const bad_files[][2] = {
     {"name: a\n---\n", ":2:1: a second document; expected one"},
     {"limits:\n  - {name: api, rate: 1/s, match: {plan: free}}\n",
      ":2:28: 'match'; expected a limit without it: this version does not support it yet"},
+    {"limits:\n  - {name: api, rate: 1/mo}\n", ":2:5: a month or a year goes with algorithm: quota only"},
+    {"limits:\n  - {name: api, rate: 1/2d, algorithm: quota}\n",
+     ":2:5: a quota is of one m, h, d, w, mo or y"},
+    {"limits:\n  - {name: api, rate: 1/d, zone: UTC}\n", ":2:34: "},
+    {"limits:\n  - {name: api, rate: 1/d, algorithm: quota, zone: Nowhere/Atall}\n",
+     ":2:52: 'Nowhere/Atall'; expected a time zone that this machine has a file of"},
+    {"limits:\n  - {name: api, rate: 1/d, algorithm: quota, zone: ../../../etc/passwd}\n", ":2:52: '../"},
     {"limits:\n  - {name: api, rate: 1/s, cardinality_max: 5}\n",
      ":2:28: 'cardinality_max'; expected a limit with"},
     {"limits:\n  - {name: api, rate: 1/s, mode: [hard]}\n", ":2:34: a list; expected optimistic"},
@@ -287,6 +294,56 @@ static void a_bad_file_is_refused_by_line_and_column(void **state)
         assert_value(&config, "flush_ms", "10");
         assert_null(rules);
     }
+}
+
+/* A file of the tz database that has a rule only, as "Here" in a directory of its own. */
+static void write_zone(char directory[64], char file[80])
+{
+    uint8_t bytes[108] = {0};
+    for (size_t part = 0; part < 2; part++) {
+        uint8_t *at = bytes + part * 54;
+        memcpy(at, "TZif2", 5);
+        at[39] = 1;
+        at[43] = 4;
+    }
+    (void)snprintf(directory, 64, "/tmp/test_config_zones.XXXXXX");
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(file, 80, "%s/Here", directory);
+    FILE *zone = fopen(file, "w");
+    assert_non_null(zone);
+    assert_int_equal(fwrite(bytes, 1, sizeof bytes, zone), sizeof bytes);
+    assert_true(fputs("\nCET-1CEST,M3.5.0,M10.5.0/3\n", zone) >= 0);
+    assert_int_equal(fclose(zone), 0);
+}
+
+static void a_quota_has_a_zone_of_this_machine(void **state)
+{
+    (void)state;
+    char directory[64], file[80];
+    struct tly_config config = fresh();
+    struct tly_config_error error;
+    struct tly_rules *rules = NULL;
+    struct tly_mem mem = test_mem();
+    write_zone(directory, file);
+    assert_int_equal(setenv("TZDIR", directory, 1), 0);
+    write_file("limits:\n"
+               "  - {name: a, rate: 5/mo, algorithm: quota, zone: Here}\n"
+               "  - {name: b, rate: 5/y, zone: Here, algorithm: quota}\n"
+               "  - {name: c, rate: 5/d, algorithm: quota}\n");
+    assert_true(tly_config_load(&config, path, &mem, &rules, &error));
+    const struct tly_rule *a = tly_rules_at(rules, 0), *b = tly_rules_at(rules, 1),
+                          *c = tly_rules_at(rules, 2);
+    assert_non_null(a->rate.zone);
+    assert_ptr_equal(a->rate.zone, b->rate.zone);
+    assert_null(c->rate.zone);
+    assert_string_equal(tly_rules_zone_name(rules, a->rate.zone), "Here");
+    assert_string_equal(tly_rules_zone_name(rules, NULL), "UTC");
+    assert_int_equal(a->rate.unit, TLY_UNIT_MONTH);
+    assert_int_equal(tly_zone_offset(a->rate.zone, 1782864000), 7200);
+    tly_rules_free(rules);
+    assert_int_equal(unsetenv("TZDIR"), 0);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(rmdir(directory), 0);
 }
 
 static void what_is_no_file_is_refused_by_name(void **state)
@@ -467,6 +524,7 @@ int main(void)
         cmocka_unit_test(a_bad_setting_says_what_was_expected_and_changes_nothing),
         cmocka_unit_test_setup_teardown(a_file_sets_settings_and_limits, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_bad_file_is_refused_by_line_and_column, make_file, remove_file),
+        cmocka_unit_test_setup_teardown(a_quota_has_a_zone_of_this_machine, make_file, remove_file),
         cmocka_unit_test(what_is_no_file_is_refused_by_name),
         cmocka_unit_test(a_text_of_limits_may_set_nothing_else),
         cmocka_unit_test_setup_teardown(a_pipe_is_refused_at_once, make_file, remove_file),
