@@ -36,9 +36,10 @@ static const struct tly_rule *find_rule(struct tly_engine *e, struct tly_slice n
     return found;
 }
 
-enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
-                            uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
-                            struct tly_slice *key)
+/* The key under which a check counts, written to `out`, and its rule. */
+static inline enum tly_result find_key(struct tly_engine *e, const struct tly_check *check,
+                                       uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
+                                       struct tly_slice *key)
 {
     enum tly_result result;
     *rule = NULL;
@@ -50,11 +51,18 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
     return result;
 }
 
+enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
+                            uint8_t out[TLY_KEY_BYTES_MAX], const struct tly_rule **rule,
+                            struct tly_slice *key)
+{
+    return find_key(e, check, out, rule, key);
+}
+
 /* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
-static inline void resolve(struct tly_engine *e, const struct tly_check *check,
+TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
                            uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
 {
-    asked->result = tly_ask_key(e, check, out, &asked->rule, &asked->ask.seek.key);
+    asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
     if (asked->result != TLY_OK) return;
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;

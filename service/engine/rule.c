@@ -179,8 +179,9 @@ enum tly_result tly_rate_check(const struct tly_rate *rate)
     if (!mode_is_good(rate)) return TLY_BAD_RULE;
     if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
     if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
-    if ((size_t)rate->algorithm >= ALGORITHM_COUNT || rate->unit > TLY_UNIT_YEAR) return TLY_BAD_RULE;
-    if (rate->algorithm == TLY_QUOTA ? rate->unit == 0 : !has_length(rate->unit)) return TLY_BAD_RULE;
+    if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;
+    bool is_quota = rate->algorithm == TLY_QUOTA;
+    if (is_quota ? rate->unit - 1 >= TLY_UNIT_YEAR : !has_length(rate->unit)) return TLY_BAD_RULE;
     if (rate->algorithm != TLY_TOKEN_BUCKET) return rate->burst == 0 ? TLY_OK : TLY_BAD_RULE;
     uint64_t window_ns = rate->window_ms * NS_PER_MS, burst = rate->burst != 0 ? rate->burst : rate->limit;
     if (rate->limit > window_ns) return TLY_BAD_RULE;
