@@ -311,6 +311,9 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_CHECK_EACH:
     case TLY_ASK_RESET:
     case TLY_ASK_REFUND:
+    case TLY_ASK_RESERVE:
+    case TLY_ASK_COMMIT:
+    case TLY_ASK_CANCEL:
     case TLY_ASK_READ:
     case TLY_ASK_APPLY:
     case TLY_ASK_FORGET:
@@ -358,6 +361,8 @@ static enum tly_result ask_other(struct tly_engine *e, const struct tly_request 
         result = ask_reset(e, &request->check);
     } else if (request->kind == TLY_ASK_REFUND) {
         result = ask_refund(e, request, reply);
+    } else if (request->kind >= TLY_ASK_RESERVE && request->kind <= TLY_ASK_CANCEL) {
+        result = tly_hold_ask(e, request, reply);
     } else {
         if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
         reply->strategy = tly_registry_find(e->registry, request->key);

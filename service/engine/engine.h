@@ -287,6 +287,22 @@ struct tly_check {
     enum tly_charging charging;
 };
 
+/* Reservations of one node at a time, how long one may last, and its id: printable ASCII without spaces. */
+#define TLY_HOLDS_MAX 65536
+#define TLY_HOLD_MS_MAX INT64_C(86400000)
+#define TLY_HOLD_ID_BYTES_MAX 64
+
+enum tly_hold_state { TLY_HOLD_NONE, TLY_HOLD_OPEN, TLY_HOLD_COMMITTED, TLY_HOLD_CANCELLED, TLY_HOLD_RETURNED };
+/* "open". */
+const char *tly_hold_word(enum tly_hold_state state);
+
+struct tly_hold_view {
+    struct tly_slice id;
+    enum tly_hold_state state; /* NONE: the check was refused */
+    uint64_t charged;          /* hits, now */
+    uint64_t end_ms;           /* ms since 1970 */
+};
+
 /* Limits in one check. */
 #define TLY_CHECK_ALL_MAX 64
 
@@ -297,6 +313,13 @@ enum tly_request_kind {
     TLY_ASK_CHECK_EACH, /* … whichever admits is charged */
     TLY_ASK_RESET,      /* check: forgets what was counted; TLY_NOT_FOUND */
     TLY_ASK_REFUND, /* check: gives back its hits, charged at number (ms since 1970; 0: now) -> refunded; verdict: as of a peek */
+    /*
+     * check, number: ms, bytes: an id of one's own, or empty -> verdict and, if it admits, hold: what was charged is given back after
+     * that time unless it is settled before. The same id again: the same hold, nothing is charged. TLY_FULL: too many.
+     */
+    TLY_ASK_RESERVE,
+    TLY_ASK_COMMIT,  /* bytes: an id, number: hits it came to -> hold. Again: the same. TLY_NO_HOLD */
+    TLY_ASK_CANCEL,  /* bytes: an id -> hold; the same */
     TLY_ASK_READ,    /* key -> value, strategy; TLY_NOT_FOUND */
     TLY_ASK_ADD,     /* key, number -> value.count: a counter */
     TLY_ASK_SET,     /* key, number, deadline_ms: a counter */
@@ -369,6 +392,7 @@ struct tly_reply {
     struct tly_prefix_plan plan;
     bool is_over;
     uint64_t refunded;
+    struct tly_hold_view hold;
 };
 
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
@@ -495,6 +519,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(refutations, "Times this node contradicted what was said of it")                     \
     X(pauses, "Times this node found that it had been stopped for a while")                \
     X(checks_refused_full, "Checks refused because the store was full")                    \
+    X(holds_returned, "Reservations that nobody settled, given back at their end")         \
     X(writes_refused_full, "Writes refused because the store was full")                    \
     X(dots_held_back, "Received dots left out until there is room for them")               \
     X(rounds_held_back, "Received parts of rounds that did not fit whole")                 \

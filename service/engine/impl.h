@@ -419,6 +419,12 @@ struct held_prefix {
     uint8_t bytes[TLY_PREFIX_BYTES_MAX], n;
 };
 
+/* When a reservation ends. */
+struct hold_end {
+    uint64_t end_ms;
+    uint8_t n, id[TLY_HOLD_ID_BYTES_MAX];
+};
+
 struct tly_engine {
     struct tly_mem mem; /* what was given, with every byte counted */
     struct tly_hash_key hash_key;
@@ -455,6 +461,9 @@ struct tly_engine {
     void *leaves_context;
     struct tly_rules *rules;
     struct tly_stats stats;
+    struct hold_end *holds; /* a heap: no other ends before the first */
+    size_t hold_count, hold_capacity;
+    uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
 
     struct conn **conns;
     size_t conn_count, conn_capacity;
@@ -932,6 +941,15 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
 /* Gives back the hits of a check that were charged then; how many. */
 enum tly_result tly_ask_refund(struct tly_engine *e, const struct tly_check *check, uint64_t at_ns,
                                uint64_t *units) TLY_MUST_CHECK;
+
+/* hold.c */
+enum tly_result tly_hold_ask(struct tly_engine *e, const struct tly_request *request,
+                             struct tly_reply *reply) TLY_MUST_CHECK;
+/* A key has come, or was here at the start, that may be a reservation of this node's. */
+void tly_hold_learn(struct tly_engine *e, struct tly_slice key);
+/* Returns what is past its end. */
+void tly_hold_tick(struct tly_engine *e);
+uint64_t tly_hold_deadline(const struct tly_engine *e);
 
 /* ask_several.c */
 /* Looks at all of them as they are now. Nothing is counted, in the statistics neither. */

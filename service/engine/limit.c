@@ -2,6 +2,7 @@
 
 #include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
+#include "service/engine/bucket.h"
 #include "service/engine/judge.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -245,10 +246,6 @@ static __attribute__((noinline)) enum tly_result check_quota(struct tly_ormap *m
 
 /* ---- the token bucket ---- */
 
-struct bucket {
-    uint64_t tat, emission, tolerance;
-};
-
 /* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
 static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, uint64_t tolerance,
                           uint64_t now_ns)
@@ -266,12 +263,11 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
     return debt == 0 ? 0 : now_ns + debt;
 }
 
-/* Of an entry that may not be there. */
-static struct bucket read_bucket(struct tly_ormap *map, const struct tly_tally *tally,
+struct tly_bucket tly_bucket_read(struct tly_ormap *map, const struct tly_tally *tally,
                                  const struct tly_rate *rate, uint64_t now_ns)
 {
     uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
-    struct bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
+    struct tly_bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
     bucket.tolerance = bucket.emission * burst;
     if (tally->entry == NULL || tly_entry_strategy(tally->entry)->id != TLY_EPOCH_SUM) return bucket;
     const uint64_t *local = tly_entry_local(tally->entry);
@@ -280,7 +276,7 @@ static struct bucket read_bucket(struct tly_ormap *map, const struct tly_tally *
     return bucket;
 }
 
-static void note_bucket(struct tly_entry *entry, const struct bucket *bucket)
+static void note_bucket(struct tly_entry *entry, const struct tly_bucket *bucket)
 {
     uint64_t *local = tly_entry_local(entry);
     local[TLY_BUCKET_TAT] = bucket->tat;
@@ -288,8 +284,8 @@ static void note_bucket(struct tly_entry *entry, const struct bucket *bucket)
     local[TLY_BUCKET_TOLERANCE] = bucket->tolerance;
 }
 
-static enum tly_result take_from_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                        const struct tly_tally *tally, const struct bucket *bucket,
+enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                        const struct tly_tally *tally, const struct tly_bucket *bucket,
                                         int64_t units)
 {
     struct tly_entry *entry = tally->entry;
@@ -320,7 +316,7 @@ struct drain {
 };
 
 static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                                   const struct tly_tally *tally, const struct bucket *bucket,
+                                                   const struct tly_tally *tally, const struct tly_bucket *bucket,
                                                    struct drain *drain)
 {
     struct tly_pane pane = {.epoch = tally->generation};
@@ -336,7 +332,7 @@ static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const 
     drain->is_judged = true;
 }
 
-static uint64_t bucket_retry(const struct bucket *bucket, const struct drain *drain, uint32_t hits)
+static uint64_t bucket_retry(const struct tly_bucket *bucket, const struct drain *drain, uint32_t hits)
 {
     wide wanted = (wide)bucket->emission * hits;
     if (wanted > bucket->tolerance) return NEVER;
@@ -351,7 +347,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     uint64_t now_ns = ask->now_ns;
     struct tly_tally tally;
     tly_tally_counter(map, &ask->seek, &tally);
-    struct bucket bucket = read_bucket(map, &tally, ask->rate, now_ns);
+    struct tly_bucket bucket = tly_bucket_read(map, &tally, ask->rate, now_ns);
     struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns,
                           .limit = bucket.tolerance / bucket.emission};
     drain.room = left_of(bucket.tolerance, drain.debt) / bucket.emission;
@@ -362,7 +358,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
         drain.debt += bucket.emission * hits;
         drain.room -= hits;
         bucket.tat = now_ns + drain.debt;
-        enum tly_result result = take_from_bucket(map, ask, &tally, &bucket, hits);
+        enum tly_result result = tly_bucket_take(map, ask, &tally, &bucket, hits);
         if (result != TLY_OK) return result;
         if (drain.judged.hot != NULL) tly_hot_count(drain.judged.hot, hits, (int64_t)bucket.tat);
     }
@@ -388,74 +384,6 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
     enum tly_algorithm algorithm = ask->rate->algorithm;
     if (algorithm < TLY_TOKEN_BUCKET) return check_window(map, ask, span, verdict);
     return algorithm == TLY_QUOTA ? check_quota(map, ask, span, verdict) : check_bucket(map, ask, verdict);
-}
-
-/* ---- giving back ---- */
-
-/* Gives back to a window; before: to the one before it, which weighs in a sliding one. */
-static enum tly_result refund_span(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                   const struct tly_pane *pane, bool before, uint64_t *units)
-{
-    struct tly_tally tally;
-    tly_tally_of(map, &ask->seek, pane, &tally);
-    uint64_t charged = units_of(before ? tally.previous : tally.current);
-    uint64_t back = ask->hits < charged ? ask->hits : charged;
-    if (back == 0) return TLY_OK;
-    struct tly_hit hit = {.window = pane->window, .epoch = pane->epoch - before, .units = -(int64_t)back};
-    enum tly_result result = before ? tly_ormap_hit(map, &tally.entry, &hit)
-                                    : tly_tally_hit(map, &ask->seek, pane, &tally, hit.units);
-    if (result == TLY_OK) *units = back;
-    return result;
-}
-
-static enum tly_result refund_window(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
-                                     uint64_t *units)
-{
-    uint64_t length = ask->rate->window_ms, now = ask->now_ns / NS_PER_MS / length;
-    uint64_t epoch = at_ns / NS_PER_MS / length;
-    bool is_before = epoch + 1 == now && ask->rate->algorithm == TLY_SLIDING_WINDOW;
-    *units = 0;
-    if (epoch != now && !is_before) return TLY_OK;
-    struct tly_pane pane = tly_pane_of(length, now);
-    return refund_span(map, ask, &pane, is_before, units);
-}
-
-static enum tly_result refund_quota(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
-                                    uint64_t *units)
-{
-    const struct tly_rate *rate = ask->rate;
-    struct tly_unit_span span = tly_zone_span(rate->zone, rate->unit, ask->now_ns / NS_PER_MS);
-    uint64_t at_ms = at_ns / NS_PER_MS;
-    *units = 0;
-    if (at_ms < span.start_ms || at_ms >= span.end_ms) return TLY_OK;
-    struct tly_pane pane = tly_pane_of(TLY_WINDOW_CALENDAR + rate->unit, span.number);
-    return refund_span(map, ask, &pane, false, units);
-}
-
-static enum tly_result refund_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
-                                     uint64_t *units)
-{
-    struct tly_tally tally;
-    tly_tally_counter(map, &ask->seek, &tally);
-    struct bucket bucket = read_bucket(map, &tally, ask->rate, ask->now_ns);
-    uint64_t debt = max_u64(bucket.tat, ask->now_ns) - ask->now_ns, charged = debt / bucket.emission;
-    uint64_t back = ask->hits < charged ? ask->hits : charged;
-    *units = 0;
-    /* By then it has all come back by itself. */
-    bool is_over = at_ns < ask->now_ns && ask->now_ns - at_ns >= bucket.tolerance;
-    if (back == 0 || is_over) return TLY_OK;
-    bucket.tat = ask->now_ns + debt - back * bucket.emission;
-    enum tly_result result = take_from_bucket(map, ask, &tally, &bucket, -(int64_t)back);
-    if (result == TLY_OK) *units = back;
-    return result;
-}
-
-enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
-                                 uint64_t *units)
-{
-    if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return refund_bucket(map, ask, at_ns, units);
-    if (ask->rate->algorithm == TLY_QUOTA) return refund_quota(map, ask, at_ns, units);
-    return refund_window(map, ask, at_ns, units);
 }
 
 /* ---- learning from elsewhere, ending ---- */

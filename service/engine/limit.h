@@ -56,6 +56,9 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
                                  uint64_t *units) TLY_MUST_CHECK;
 
+/* Counts ask->hits units whatever the limit says: they were spent. Errors as of tly_limit_check. */
+enum tly_result tly_limit_charge(struct tly_ormap *map, const struct tly_limit_ask *ask) TLY_MUST_CHECK;
+
 /* Whether a limit counts under this key. */
 bool tly_limit_is_limit(struct tly_slice key);
 /* … or else, with window 0, a plain counter. */

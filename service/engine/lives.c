@@ -212,6 +212,7 @@ void tly_lives_learn_all(struct tly_engine *e)
         struct tly_slice key = tly_entry_key(entry);
         if (tly_is_closed_key(key)) tly_lives_learn(e, key);
         tly_forget_learn(e, key);
+        tly_hold_learn(e, key);
     }
     remember_ended(e);
 }

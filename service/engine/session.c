@@ -170,6 +170,7 @@ static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
     if (tly_is_closed_key(key)) tly_lives_learn(e, key);
     tly_forget_learn(e, key);
     tly_escrow_learn(e, key);
+    tly_hold_learn(e, key);
 }
 
 static void count_outcome(struct tly_engine *e, enum tly_outcome outcome)

@@ -527,7 +527,7 @@ bool tly_config_load(struct tly_config *config, const char *path, const struct t
 bool tly_config_parse_limits(const char *label, struct tly_slice text, const struct tly_mem *mem,
                              struct tly_rules **rules, struct tly_config_error *error)
 {
-    struct loader loader = {.path = label, .text = text, .only_limits = true, .error = error};
+    struct loader loader = {.path = label, .text = text, .only_limits = true, .mem = mem, .error = error};
     if (text.n == 0) loader.text = tly_slice_text("\n");
     if (!load(&loader, mem)) return false;
     *rules = loader.rules;
