@@ -25,8 +25,8 @@
 struct hold {
     uint64_t state; /* enum tly_hold_state */
     uint64_t end_ms, charged_ns;
-    uint64_t hits;    /* that were charged when it was made */
-    uint64_t settled; /* … and in the end */
+    uint64_t hits;               /* that were charged when it was made */
+    uint64_t settled;            /* … and in the end */
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* of an ad-hoc limit */
 };
@@ -191,9 +191,11 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
         .now_ns = e->cluster_ns,
     };
     uint64_t units;
-    if (ask.hits == 0) return TLY_OK;
+    /* A hard limit is not passed, whatever was spent. */
+    if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
     tly_seek_to(e->map, key, &ask.seek);
-    return is_more ? tly_limit_charge(e->map, &ask) : tly_limit_refund(e->map, &ask, hold->charged_ns, &units);
+    return is_more ? tly_limit_charge(e->map, &ask)
+                   : tly_limit_refund(e->map, &ask, hold->charged_ns, &units);
 }
 
 /* TLY_NOT_FOUND; one that is settled already stays as it is. */
@@ -222,8 +224,7 @@ void tly_hold_tick(struct tly_engine *e)
     while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms) {
         struct hold hold;
         struct hold_end end = e->holds[0];
-        enum tly_result result =
-            settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
+        enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;

@@ -264,7 +264,7 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
 }
 
 struct tly_bucket tly_bucket_read(struct tly_ormap *map, const struct tly_tally *tally,
-                                 const struct tly_rate *rate, uint64_t now_ns)
+                                  const struct tly_rate *rate, uint64_t now_ns)
 {
     uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
     struct tly_bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
@@ -285,8 +285,7 @@ static void note_bucket(struct tly_entry *entry, const struct tly_bucket *bucket
 }
 
 enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                        const struct tly_tally *tally, const struct tly_bucket *bucket,
-                                        int64_t units)
+                                const struct tly_tally *tally, const struct tly_bucket *bucket, int64_t units)
 {
     struct tly_entry *entry = tally->entry;
     if (entry != NULL && tly_entry_local(entry) != NULL &&
@@ -316,8 +315,8 @@ struct drain {
 };
 
 static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
-                                                   const struct tly_tally *tally, const struct tly_bucket *bucket,
-                                                   struct drain *drain)
+                                                   const struct tly_tally *tally,
+                                                   const struct tly_bucket *bucket, struct drain *drain)
 {
     struct tly_pane pane = {.epoch = tally->generation};
     struct tly_tally told = *tally;

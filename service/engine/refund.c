@@ -14,6 +14,14 @@ static uint64_t debt_of(const struct tly_bucket *bucket, uint64_t now_ns)
     return bucket->tat > now_ns ? bucket->tat - now_ns : 0;
 }
 
+static uint64_t own_units(const struct tly_ormap *map, const struct tly_tally *tally,
+                          const struct tly_pane *pane)
+{
+    struct tly_dot own;
+    if (tally->entry == NULL || !tly_ormap_own(map, tally->entry, pane->window, &own)) return 0;
+    return own.num[TLY_SUM_EPOCH] == pane->epoch ? units_of((int64_t)own.num[TLY_SUM_COUNT]) : 0;
+}
+
 /* Gives back to a window; before: to the one before it, which weighs in a sliding one. */
 static enum tly_result refund_span(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                    const struct tly_pane *pane, bool before, uint64_t *units)
@@ -21,6 +29,8 @@ static enum tly_result refund_span(struct tly_ormap *map, const struct tly_limit
     struct tly_tally tally;
     tly_tally_of(map, &ask->seek, pane, &tally);
     uint64_t charged = units_of(before ? tally.previous : tally.current);
+    /* What another has used of its rights this node cannot give it back. */
+    if (ask->rate->mode == TLY_HARD) charged = own_units(map, &tally, pane);
     uint64_t back = ask->hits < charged ? ask->hits : charged;
     if (back == 0) return TLY_OK;
     struct tly_hit hit = {.window = pane->window, .epoch = pane->epoch - before, .units = -(int64_t)back};

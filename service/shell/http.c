@@ -144,10 +144,12 @@ static int status_of(enum tly_result result)
     case TLY_OK: return 200;
     case TLY_NOT_FOUND:
     case TLY_NO_LIMIT:
+    case TLY_NO_HOLD:
     case TLY_NO_PREFIX:
     case TLY_NO_STRATEGY: return 404;
     case TLY_READ_ONLY: return 403;
     case TLY_BAD_KEY:
+    case TLY_BAD_ID:
     case TLY_BAD_PREFIX:
     case TLY_NO_SUCH_STRATEGY:
     case TLY_BAD_RULE:

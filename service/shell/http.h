@@ -98,7 +98,8 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
 bool tly_http_said(const struct tly_exchange *x, const char *name, char *text, struct tly_slice *value);
 
 /* http_routes_check.c, http_routes_forward.c */
-tly_http_handler tly_http_run_check, tly_http_run_refund, tly_http_run_reset, tly_http_run_forward;
+tly_http_handler tly_http_run_check, tly_http_run_refund, tly_http_run_reset, tly_http_run_reserve,
+    tly_http_run_commit, tly_http_run_cancel, tly_http_run_forward;
 /* http_routes_counter.c */
 tly_http_handler tly_http_run_counter;
 /* The members that say what a key holds: value, value_base64, or epoch and count; and deadline_ms. */

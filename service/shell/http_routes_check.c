@@ -1,27 +1,12 @@
-/*
- * POST /v1/check: one check, of one limit or several, or up to CHECKS_MAX of them in an array or in {"checks": […]}; /v1/refund and
- * /v1/reset.
- */
-#include "service/shell/http.h"
+/* POST /v1/check: one check, of one limit or several, or up to CHECKS_MAX of them in an array or in {"checks": […]}. */
+#include "service/shell/http_check.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 #define CHECKS_MAX 1000
 
-/* A check as it was asked for. Its texts borrow from the JSON object. */
-struct asked {
-    struct tly_field field[TLY_RULE_FIELDS_MAX];
-    struct tly_check check;
-    bool has_rate, has_key, has_mode, has_on_partition;
-    enum tly_on_partition on_partition; /* goes into the rate last: a mode brings its own */
-};
-
-struct fault {
-    char text[256];
-};
-
-__attribute__((format(printf, 2, 3))) static bool fail(struct fault *fault, const char *format, ...)
+bool tly_http_fail(struct tly_http_fault *fault, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -32,15 +17,15 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct fault *fault, cons
 
 /* ---- reading ---- */
 
-static bool get_fields(struct json_object *object, struct asked *asked, struct fault *fault)
+static bool get_fields(struct json_object *object, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     struct json_object_iterator at = json_object_iter_begin(object), end = json_object_iter_end(object);
     for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
         struct json_object *value = json_object_iter_peek_value(&at);
         if (asked->check.field_count == TLY_RULE_FIELDS_MAX)
-            return fail(fault, "key: a limit has at most %d fields", TLY_RULE_FIELDS_MAX);
+            return tly_http_fail(fault, "key: a limit has at most %d fields", TLY_RULE_FIELDS_MAX);
         if (!json_object_is_type(value, json_type_string) && !json_object_is_type(value, json_type_int))
-            return fail(fault, "key: a field's value is a string or a whole number");
+            return tly_http_fail(fault, "key: a field's value is a string or a whole number");
         const char *text = json_object_get_string(value);
         size_t n = json_object_is_type(value, json_type_string) ? (size_t)json_object_get_string_len(value)
                                                                 : strlen(text);
@@ -51,72 +36,74 @@ static bool get_fields(struct json_object *object, struct asked *asked, struct f
     return true;
 }
 
-static bool get_key(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_key(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     if (json_object_is_type(value, json_type_object)) return get_fields(value, asked, fault);
     asked->has_key = true;
     return tly_json_get_text(value, &asked->check.key) ||
-           fail(fault, "key: the fields of a named limit as an object, or a string");
+           tly_http_fail(fault, "key: the fields of a named limit as an object, or a string");
 }
 
-static bool get_limit(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_limit(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     bool is_name = tly_json_get_text(value, &asked->check.limit) && asked->check.limit.n > 0;
-    return is_name || fail(fault, "limit: the name of a limit");
+    return is_name || tly_http_fail(fault, "limit: the name of a limit");
 }
 
-static bool get_rate(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_rate(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     struct tly_slice text;
     asked->has_rate = true;
     bool is_rate = tly_json_get_text(value, &text) && tly_rate_parse(text, &asked->check.rate) == TLY_OK;
-    return is_rate || fail(fault, "rate: a text like \"100/10s\", \"5/m\" or \"1000/500ms\"");
+    return is_rate || tly_http_fail(fault, "rate: a text like \"100/10s\", \"5/m\" or \"1000/500ms\"");
 }
 
-static bool get_algorithm(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_algorithm(struct json_object *value, struct tly_http_asked *asked,
+                          struct tly_http_fault *fault)
 {
     struct tly_slice text;
     bool is_known =
         tly_json_get_text(value, &text) && tly_algorithm_parse(text, &asked->check.rate.algorithm);
-    return is_known || fail(fault, "algorithm: one of %s", tly_algorithm_names());
+    return is_known || tly_http_fail(fault, "algorithm: one of %s", tly_algorithm_names());
 }
 
-static bool get_burst(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_burst(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     return tly_json_get_uint(value, TLY_LIMIT_MAX, &asked->check.rate.burst) ||
-           fail(fault, "burst: a whole number of units");
+           tly_http_fail(fault, "burst: a whole number of units");
 }
 
-static bool get_hits(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_hits(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     uint64_t hits;
     if (!tly_json_get_uint(value, UINT32_MAX, &hits))
-        return fail(fault, "hits: a whole number from 0 to 4294967295");
+        return tly_http_fail(fault, "hits: a whole number from 0 to 4294967295");
     asked->check.hits = (uint32_t)hits;
     return true;
 }
 
-static bool get_mode(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_mode(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault)
 {
     struct tly_slice text;
     asked->has_mode = true;
     bool is_mode = tly_json_get_text(value, &text) && tly_mode_parse(text, &asked->check.rate) == TLY_OK;
     /* Hard limits are those that every node knows. */
     is_mode = is_mode && asked->check.rate.mode != TLY_HARD;
-    return is_mode || fail(fault, "mode: \"optimistic\" or \"capped: UNITS\"");
+    return is_mode || tly_http_fail(fault, "mode: \"optimistic\" or \"capped: UNITS\"");
 }
 
-static bool get_on_partition(struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_on_partition(struct json_object *value, struct tly_http_asked *asked,
+                             struct tly_http_fault *fault)
 {
     struct tly_slice text;
     asked->has_on_partition = true;
     bool is_known = tly_json_get_text(value, &text) && tly_on_partition_parse(text, &asked->on_partition);
-    return is_known || fail(fault, "on_partition: \"open\", \"share\" or \"closed\"");
+    return is_known || tly_http_fail(fault, "on_partition: \"open\", \"share\" or \"closed\"");
 }
 
 static const struct {
     const char *name;
-    bool (*get)(struct json_object *value, struct asked *asked, struct fault *fault);
+    bool (*get)(struct json_object *value, struct tly_http_asked *asked, struct tly_http_fault *fault);
 } members[] = {
     {"limit", get_limit}, {"key", get_key},
     {"hits", get_hits},   {"rate", get_rate},
@@ -124,20 +111,22 @@ static const struct {
     {"mode", get_mode},   {"on_partition", get_on_partition},
 };
 
-static bool get_member(const char *name, struct json_object *value, struct asked *asked, struct fault *fault)
+static bool get_member(const char *name, struct json_object *value, struct tly_http_asked *asked,
+                       struct tly_http_fault *fault)
 {
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (strcmp(name, members[i].name) == 0) return members[i].get(value, asked, fault);
-    return fail(
+    return tly_http_fail(
         fault,
         "no such member: \"%.64s\"; there are limit, key, hits, rate, burst, algorithm, mode, on_partition",
         name);
 }
 
-static bool get_check(struct json_object *object, struct asked *asked, struct fault *fault)
+bool tly_http_get_check(struct json_object *object, struct tly_http_asked *asked,
+                        struct tly_http_fault *fault)
 {
-    *asked = (struct asked){.check = {.rate = {.algorithm = TLY_SLIDING_WINDOW}, .hits = 1}};
-    if (!json_object_is_type(object, json_type_object)) return fail(fault, "a check is an object");
+    *asked = (struct tly_http_asked){.check = {.rate = {.algorithm = TLY_SLIDING_WINDOW}, .hits = 1}};
+    if (!json_object_is_type(object, json_type_object)) return tly_http_fail(fault, "a check is an object");
     struct json_object_iterator at = json_object_iter_begin(object), end = json_object_iter_end(object);
     for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
         if (!get_member(json_object_iter_peek_name(&at), json_object_iter_peek_value(&at), asked, fault))
@@ -145,10 +134,11 @@ static bool get_check(struct json_object *object, struct asked *asked, struct fa
 
     bool is_named = asked->check.limit.n > 0;
     if (is_named && (asked->has_rate || asked->has_key || asked->has_mode || asked->has_on_partition))
-        return fail(fault, "a named limit has its own rate and mode, and its key is an object of fields");
+        return tly_http_fail(fault,
+                             "a named limit has its own rate and mode, and its key is an object of fields");
     if (asked->has_on_partition) asked->check.rate.on_partition = asked->on_partition;
     if (!is_named && !(asked->has_rate && asked->has_key))
-        return fail(fault, "either \"limit\" with the fields of its key, or \"key\" and \"rate\"");
+        return tly_http_fail(fault, "either \"limit\" with the fields of its key, or \"key\" and \"rate\"");
     return true;
 }
 
@@ -161,8 +151,7 @@ static const char *code_word(enum tly_verdict_code code)
     return words[code];
 }
 
-/* retry_after_ms is -1 when these hits can never pass. */
-static void put_verdict(struct tly_json *json, const struct tly_verdict *verdict, uint64_t hits)
+void tly_http_put_verdict(struct tly_json *json, const struct tly_verdict *verdict, uint64_t hits)
 {
     bool never = verdict->retry_after_ms == UINT64_MAX;
     char why[TLY_WHY_BYTES_MAX];
@@ -197,23 +186,23 @@ static enum tly_result ask(struct tly_exchange *x, const struct tly_check *check
 /* ---- several limits in one check ---- */
 
 struct several {
-    struct asked asked[TLY_CHECK_ALL_MAX];
+    struct tly_http_asked asked[TLY_CHECK_ALL_MAX];
     struct tly_checked checked[TLY_CHECK_ALL_MAX];
     size_t count;
     bool charges_each;
 };
 
-static bool get_charge(struct json_object *value, struct several *several, struct fault *fault)
+static bool get_charge(struct json_object *value, struct several *several, struct tly_http_fault *fault)
 {
     struct tly_slice text;
     bool is_text = tly_json_get_text(value, &text);
     several->charges_each = is_text && tly_slice_equal(text, tly_slice_text("all"));
     return several->charges_each || (is_text && tly_slice_equal(text, tly_slice_text("none_if_over"))) ||
-           fail(fault, "charge: \"none_if_over\" or \"all\"");
+           tly_http_fail(fault, "charge: \"none_if_over\" or \"all\"");
 }
 
 /* {"limits": [CHECK, …], "charge": "all"} */
-static bool get_several(struct json_object *object, struct several *several, struct fault *fault)
+static bool get_several(struct json_object *object, struct several *several, struct tly_http_fault *fault)
 {
     struct json_object *limits = NULL, *charge = NULL;
     (void)json_object_object_get_ex(object, "limits", &limits);
@@ -221,12 +210,13 @@ static bool get_several(struct json_object *object, struct several *several, str
     several->charges_each = false;
     several->count = json_object_is_type(limits, json_type_array) ? json_object_array_length(limits) : 0;
     if (several->count == 0 || several->count > TLY_CHECK_ALL_MAX)
-        return fail(fault, "limits: an array of 1 to %d checks", TLY_CHECK_ALL_MAX);
+        return tly_http_fail(fault, "limits: an array of 1 to %d checks", TLY_CHECK_ALL_MAX);
     if (json_object_object_length(object) != 1 + has_charge)
-        return fail(fault, "beside \"limits\" there is only \"charge\"");
+        return tly_http_fail(fault, "beside \"limits\" there is only \"charge\"");
     if (has_charge && !get_charge(charge, several, fault)) return false;
     for (size_t i = 0; i < several->count; i++) {
-        if (!get_check(json_object_array_get_idx(limits, i), &several->asked[i], fault)) return false;
+        if (!tly_http_get_check(json_object_array_get_idx(limits, i), &several->asked[i], fault))
+            return false;
         several->checked[i] = (struct tly_checked){.check = several->asked[i].check};
     }
     return true;
@@ -265,7 +255,7 @@ static void put_several(struct tly_json *json, const struct several *several, bo
     for (size_t i = 0; i < several->count; i++) {
         const struct tly_checked *checked = &several->checked[i];
         if (checked->result == TLY_OK)
-            put_verdict(json, &checked->verdict, checked->check.hits);
+            tly_http_put_verdict(json, &checked->verdict, checked->check.hits);
         else
             put_fault(json, tly_result_name(checked->result), tly_result_text(checked->result));
     }
@@ -293,7 +283,7 @@ static const struct tly_verdict *deciding(const struct several *several)
 static void check_several(struct tly_exchange *x, struct json_object *object)
 {
     struct several several;
-    struct fault fault;
+    struct tly_http_fault fault;
     bool is_over;
     if (!get_several(object, &several, &fault)) {
         tly_http_problem(x, 400, "bad_check", "%s", fault.text);
@@ -317,7 +307,7 @@ static void check_several(struct tly_exchange *x, struct json_object *object)
 static void put_several_result(struct tly_exchange *x, struct tly_json *json, struct json_object *object)
 {
     struct several several;
-    struct fault fault;
+    struct tly_http_fault fault;
     bool is_over, is_check = get_several(object, &several, &fault);
     enum tly_result result = is_check ? ask_several(x, &several, &is_over) : TLY_BAD_MESSAGE;
     if (!is_check)
@@ -332,10 +322,10 @@ static void put_several_result(struct tly_exchange *x, struct tly_json *json, st
 
 static void check_one(struct tly_exchange *x, struct json_object *object)
 {
-    struct asked asked;
-    struct fault fault;
+    struct tly_http_asked asked;
+    struct tly_http_fault fault;
     struct tly_reply reply;
-    if (!get_check(object, &asked, &fault)) {
+    if (!tly_http_get_check(object, &asked, &fault)) {
         tly_http_problem(x, 400, "bad_check", "%s", fault.text);
         return;
     }
@@ -347,7 +337,7 @@ static void check_one(struct tly_exchange *x, struct json_object *object)
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
     x->status = reply.verdict.code == TLY_CODE_OVER ? 429 : 200;
-    put_verdict(&json, &reply.verdict, asked.check.hits);
+    tly_http_put_verdict(&json, &reply.verdict, asked.check.hits);
     tly_http_put_text(x, "\n");
     tly_http_add_limit_headers(x, &reply.verdict);
 }
@@ -355,17 +345,17 @@ static void check_one(struct tly_exchange *x, struct json_object *object)
 /* Each is decided for itself; one that cannot be is an object with code and detail in its place. */
 static void put_result(struct tly_exchange *x, struct tly_json *json, struct json_object *object)
 {
-    struct asked asked;
-    struct fault fault;
+    struct tly_http_asked asked;
+    struct tly_http_fault fault;
     struct tly_reply reply;
     if (is_several(object)) {
         put_several_result(x, json, object);
         return;
     }
-    bool is_check = get_check(object, &asked, &fault);
+    bool is_check = tly_http_get_check(object, &asked, &fault);
     enum tly_result result = is_check ? ask(x, &asked.check, &reply) : TLY_BAD_MESSAGE;
     if (result == TLY_OK) {
-        put_verdict(json, &reply.verdict, asked.check.hits);
+        tly_http_put_verdict(json, &reply.verdict, asked.check.hits);
         return;
     }
     put_fault(json, is_check ? tly_result_name(result) : "bad_check",
@@ -408,69 +398,5 @@ void tly_http_run_check(struct tly_exchange *x)
         check_several(x, object);
     else
         check_one(x, object);
-    (void)json_object_put(object);
-}
-
-/* ---- giving back ---- */
-
-/* The check that the body is, one of one limit; NULL: the answer says what is wrong. Else it is to be put back. */
-static struct json_object *get_only_check(struct tly_exchange *x, struct asked *asked, uint64_t *at_ms)
-{
-    const char *error;
-    struct fault fault = {"at_ms: ms since 1970"};
-    struct json_object *object = tly_json_parse(x->request, &x->body->mem, &error), *at = NULL;
-    *at_ms = 0;
-    if (object == NULL) {
-        tly_http_problem(x, 400, "bad_json", "%s", error);
-        return NULL;
-    }
-    bool good = !json_object_is_type(object, json_type_object) ||
-                !json_object_object_get_ex(object, "at_ms", &at) || tly_json_get_uint(at, INT64_MAX, at_ms);
-    if (good && at != NULL) json_object_object_del(object, "at_ms");
-    if (good && get_check(object, asked, &fault)) return object;
-    tly_http_problem(x, 400, "bad_check", "%s", fault.text);
-    (void)json_object_put(object);
-    return NULL;
-}
-
-void tly_http_run_refund(struct tly_exchange *x)
-{
-    struct asked asked;
-    uint64_t at_ms;
-    struct json_object *object = get_only_check(x, &asked, &at_ms);
-    if (object == NULL) return;
-    struct tly_request request = {.kind = TLY_ASK_REFUND, .check = asked.check, .number = (int64_t)at_ms};
-    struct tly_reply reply;
-    enum tly_result result = tly_app_ask(x->app, &request, &reply);
-    if (result == TLY_OK) {
-        struct tly_json json = tly_json_of(x->body);
-        x->type = TLY_HTTP_JSON;
-        tly_json_open(&json, '{');
-        tly_json_member_uint(&json, "refunded", reply.refunded);
-        tly_json_member_uint(&json, "limit", reply.verdict.limit);
-        tly_json_member_uint(&json, "remaining", reply.verdict.remaining);
-        tly_json_close(&json, '}');
-        tly_http_put_text(x, "\n");
-    } else {
-        tly_http_problem_of(x, result);
-    }
-    (void)json_object_put(object);
-}
-
-void tly_http_run_reset(struct tly_exchange *x)
-{
-    struct asked asked;
-    uint64_t at_ms;
-    struct json_object *object = get_only_check(x, &asked, &at_ms);
-    if (object == NULL) return;
-    struct tly_request request = {.kind = TLY_ASK_RESET, .check = asked.check};
-    struct tly_reply reply;
-    enum tly_result result = tly_app_ask(x->app, &request, &reply);
-    if (result == TLY_OK || result == TLY_NOT_FOUND) {
-        x->type = TLY_HTTP_JSON;
-        tly_http_put_text(x, result == TLY_OK ? "{\"reset\":true}\n" : "{\"reset\":false}\n");
-    } else {
-        tly_http_problem_of(x, result);
-    }
     (void)json_object_put(object);
 }

@@ -210,3 +210,72 @@ void tly_resp_run_tly_refund(struct tly_resp *resp, const struct tly_slice *arg,
     else
         tly_resp_put_result(resp, result);
 }
+
+/* ---- reservations ---- */
+
+/* Whether the arguments end with this word and a value, which is taken off. */
+static bool take_option(const struct tly_slice *arg, size_t *count, const char *name, struct tly_slice *value)
+{
+    if (*count < 4 || !tly_resp_is(arg[*count - 2], name)) return false;
+    *value = arg[*count - 1];
+    *count -= 2;
+    return true;
+}
+
+static void put_reserved(struct tly_resp *resp, const struct tly_reply *reply, uint64_t hits)
+{
+    tly_resp_put_array(resp->out, 2);
+    if (reply->hold.state != TLY_HOLD_NONE)
+        tly_resp_put_bulk(resp->out, reply->hold.id);
+    else
+        tly_resp_put_null(resp->out, resp->proto);
+    put_verdict(resp, &reply->verdict, hits);
+}
+
+/* … [TTL ms] [ID id] */
+void tly_resp_run_tly_reserve(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    struct named named;
+    struct tly_request request = {.kind = TLY_ASK_RESERVE, .number = 60000};
+    struct tly_reply reply;
+    struct tly_slice ttl;
+    (void)take_option(arg, &count, "ID", &request.bytes);
+    if (take_option(arg, &count, "TTL", &ttl) && !tly_resp_get_int(ttl, &request.number)) {
+        tly_resp_put_not_int(resp);
+        return;
+    }
+    if (!get_named(resp, arg, count, &named)) return;
+    request.check = named.check;
+    enum tly_result result = tly_app_ask(resp->app, &request, &reply);
+    if (result == TLY_OK)
+        put_reserved(resp, &reply, named.check.hits);
+    else
+        tly_resp_put_result(resp, result);
+}
+
+static void settle(struct tly_resp *resp, struct tly_request *request)
+{
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(resp->app, request, &reply);
+    if (result == TLY_OK)
+        tly_resp_put_uint(resp->out, reply.hold.charged);
+    else
+        tly_resp_put_result(resp, result);
+}
+
+void tly_resp_run_tly_commit(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    struct tly_request request = {.kind = TLY_ASK_COMMIT, .bytes = arg[1]};
+    (void)count;
+    if (!tly_resp_get_int(arg[2], &request.number))
+        tly_resp_put_not_int(resp);
+    else
+        settle(resp, &request);
+}
+
+void tly_resp_run_tly_cancel(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    struct tly_request request = {.kind = TLY_ASK_CANCEL, .bytes = arg[1]};
+    (void)count;
+    settle(resp, &request);
+}

@@ -251,6 +251,41 @@ static void what_was_charged_is_given_back_or_forgotten(void **state)
     assert_problem(post(scene, "/v1/reset", "{\"limit\":\"nope\"}"), 404, "no_limit");
 }
 
+static void what_is_reserved_is_settled_once(void **state)
+{
+    struct scene *scene = *state;
+#define RESERVE(more) "{\"key\":\"k\",\"rate\":\"9/10s\",\"hits\":5" more "}"
+    struct answer answer = post(scene, "/v1/reserve", RESERVE(",\"id\":\"a\",\"ttl_ms\":1000"));
+    assert_int_equal(answer.status, 200);
+    assert_ptr_equal(strstr(answer.body,
+                            "{\"id\":\"a\",\"state\":\"open\",\"charged\":5,\"end_ms\":1767225601000,"
+                            "\"verdict\":{\"code\":\"ok\",\"limit\":9,\"remaining\":4,"),
+                     answer.body);
+    answer = post(scene, "/v1/reserve", RESERVE(""));
+    assert_int_equal(answer.status, 429);
+    assert_ptr_equal(strstr(answer.body, "{\"verdict\":{\"code\":\"over\""), answer.body);
+    assert_non_null(header_of(&answer, "Retry-After"));
+    answer = post(scene, "/v1/commit", "{\"id\":\"a\",\"hits\":2}");
+    assert_int_equal(answer.status, 200);
+    assert_ptr_equal(strstr(answer.body, "{\"id\":\"a\",\"state\":\"committed\",\"charged\":2,"),
+                     answer.body);
+    answer = post(scene, "/v1/cancel", "{\"id\":\"a\"}");
+    assert_non_null(strstr(answer.body, "\"committed\",\"charged\":2"));
+    answer = post(scene, "/v1/reserve", RESERVE(""));
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body, "\"remaining\":2,"));
+    assert_problem(post(scene, "/v1/cancel", "{\"id\":\"b\"}"), 404, "no_reservation");
+    assert_problem(post(scene, "/v1/cancel", "{\"id\":\"b\",\"hits\":1}"), 400, "bad_settling");
+    assert_problem(post(scene, "/v1/commit", "{\"id\":\"b\"}"), 400, "bad_settling");
+    assert_problem(post(scene, "/v1/commit", "{\"id\":\"b c\",\"hits\":1}"), 400, "bad_id");
+    assert_problem(post(scene, "/v1/reserve", RESERVE(",\"ttl_ms\":0")), 400, "bad_check");
+    assert_problem(post(scene, "/v1/reserve", RESERVE(",\"id\":5")), 400, "bad_check");
+    assert_problem(post(scene, "/v1/reserve", RESERVE(",\"at_ms\":5")), 400, "bad_check");
+    assert_problem(post(scene, "/v1/refund", RESERVE(",\"id\":\"x\"")), 400, "bad_check");
+    assert_problem(post(scene, "/v1/reserve", "[]"), 400, "bad_check");
+    assert_problem(post(scene, "/v1/commit", "x"), 400, "bad_json");
+}
+
 /* ---- /check/LIMIT ---- */
 
 static void a_proxy_gets_an_empty_200_or_a_429(void **state)
@@ -452,6 +487,7 @@ int main(void)
         SCENE(a_thousand_checks_are_taken_and_one_more_is_not),
         SCENE(several_limits_are_charged_all_or_none),
         SCENE(what_was_charged_is_given_back_or_forgotten),
+        SCENE(what_is_reserved_is_settled_once),
         SCENE(a_proxy_gets_an_empty_200_or_a_429),
         SCENE(a_refusal_tells_when_to_come_back),
         SCENE(any_method_is_a_check),

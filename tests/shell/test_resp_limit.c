@@ -223,6 +223,23 @@ static void several_limits_are_one_check(void **state)
         {"TLY.CHECK api AND org tenant a b", "-ERR syntax error\r\n"});
 }
 
+static void a_reservation_is_settled_by_its_id(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL};
+    fake_app_limit(scene->app, "api", "9/10s", TLY_FIXED_WINDOW, fields);
+    const char *answer = talk_say(scene->talk, "TLY.RESERVE api tenant t HITS 5 TTL 1000 ID one\r\n");
+    assert_ptr_equal(strstr(answer, "*2\r\n$3\r\none\r\n"), answer);
+    answer = talk_say(scene->talk, "TLY.RESERVE api tenant t HITS 5\r\n");
+    assert_ptr_equal(strstr(answer, "*2\r\n$-1\r\n"), answer);
+    CONVERSE({"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.CANCEL one", ":7\r\n"},
+             {"TLY.REFUND api tenant t HITS 9", ":7\r\n"}, {"TLY.COMMIT one x", NOT_INT},
+             {"TLY.CANCEL two", "-ERR this node has no reservation of that id\r\n"},
+             {"TLY.RESERVE api TTL x", NOT_INT}, {"TLY.RESERVE nope", "-ERR no limit of that name\r\n"});
+    answer = talk_say(scene->talk, "TLY.RESERVE api tenant t HITS 5\r\n");
+    assert_ptr_equal(strstr(answer, "*2\r\n$32\r\n"), answer);
+}
+
 static void a_limit_that_is_not_there_is_unknown(void **state)
 {
     CONVERSE({"TLY.CHECK nope",
@@ -253,6 +270,7 @@ int main(void)
         SCENE(random_throttles_follow_throttlecrabs_formula),
         SCENE(named_limits_are_checked_peeked_and_reset),
         SCENE(several_limits_are_one_check),
+        SCENE(a_reservation_is_settled_by_its_id),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),
     };

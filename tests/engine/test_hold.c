@@ -1,0 +1,220 @@
+/* Reservations: charged first, settled once, or returned at their end. */
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+#define TTL_MS 5000
+
+static const struct tly_rate day = {.limit = 100, .window_ms = 86400000, .algorithm = TLY_FIXED_WINDOW};
+static const struct tly_rate slow = {.limit = 100, .window_ms = 86400000, .algorithm = TLY_TOKEN_BUCKET};
+
+static struct tly_check of(struct tly_rate rate, uint32_t hits)
+{
+    return (struct tly_check){.key = tly_slice_text("k"), .rate = rate, .hits = hits};
+}
+
+static struct tly_reply ask(struct net *net, enum tly_request_kind kind, const char *id, int64_t number,
+                            enum tly_result expected)
+{
+    struct tly_request request = {.kind = kind, .bytes = tly_slice_text(id), .number = number};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), expected);
+    return reply;
+}
+
+static struct tly_hold_view reserve(struct net *net, const char *id, struct tly_rate rate, uint32_t hits)
+{
+    struct tly_request request = {
+        .kind = TLY_ASK_RESERVE, .check = of(rate, hits), .bytes = tly_slice_text(id), .number = TTL_MS};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    return reply.hold;
+}
+
+static uint64_t used(struct net *net, size_t node, struct tly_rate rate)
+{
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = of(rate, 0)};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    return reply.verdict.used;
+}
+
+static struct net *alone(void)
+{
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    return net;
+}
+
+static void what_is_settled_is_settled_once(void **state)
+{
+    (void)state;
+    static const struct tly_rate *const rates[] = {&day, &slow};
+    for (size_t i = 0; i < 2; i++) {
+        struct net *net = alone();
+        struct tly_rate rate = *rates[i];
+        assert_int_equal(reserve(net, "less", rate, 10).state, TLY_HOLD_OPEN);
+        assert_int_equal(reserve(net, "more", rate, 10).charged, 10);
+        assert_int_equal(reserve(net, "none", rate, 10).state, TLY_HOLD_OPEN);
+        assert_int_equal(used(net, 0, rate), 30);
+        assert_int_equal(ask(net, TLY_ASK_COMMIT, "less", 4, TLY_OK).hold.charged, 4);
+        assert_int_equal(used(net, 0, rate), 24);
+        /* A commit above the estimate counts. */
+        assert_int_equal(ask(net, TLY_ASK_COMMIT, "more", 15, TLY_OK).hold.charged, 15);
+        assert_int_equal(used(net, 0, rate), 29);
+        assert_int_equal(ask(net, TLY_ASK_CANCEL, "none", 0, TLY_OK).hold.state, TLY_HOLD_CANCELLED);
+        assert_int_equal(used(net, 0, rate), 19);
+        /* Again, and otherwise: as it was settled. */
+        struct tly_hold_view again = ask(net, TLY_ASK_CANCEL, "less", 0, TLY_OK).hold;
+        assert_int_equal(again.state, TLY_HOLD_COMMITTED);
+        assert_int_equal(again.charged, 4);
+        (void)ask(net, TLY_ASK_COMMIT, "more", 1, TLY_OK);
+        (void)ask(net, TLY_ASK_COMMIT, "none", 50, TLY_OK);
+        (void)reserve(net, "less", rate, 10);
+        net_run(net, 2 * TTL_MS * MS);
+        assert_int_equal(used(net, 0, rate), 19);
+        net_free(net);
+    }
+}
+
+static void a_reservation_that_is_made_again_is_the_same(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    uint64_t end_ms = reserve(net, "id", day, 10).end_ms;
+    net_run(net, 1000 * MS);
+    struct tly_hold_view again = reserve(net, "id", day, 10);
+    assert_int_equal(again.end_ms, end_ms);
+    assert_int_equal(again.state, TLY_HOLD_OPEN);
+    assert_int_equal(used(net, 0, day), 10);
+    struct tly_hold_view one = reserve(net, "", day, 1);
+    char id[TLY_HOLD_ID_BYTES_MAX + 1] = {0};
+    assert_int_equal(one.id.n, 32);
+    memcpy(id, one.id.p, one.id.n);
+    (void)reserve(net, "", day, 1);
+    assert_int_equal(used(net, 0, day), 12);
+    (void)ask(net, TLY_ASK_CANCEL, id, 0, TLY_OK);
+    assert_int_equal(used(net, 0, day), 11);
+    net_free(net);
+}
+
+static void what_nobody_settles_is_returned_at_its_end(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    (void)reserve(net, "a", day, 10);
+    net_run(net, 1000 * MS);
+    (void)reserve(net, "b", day, 20);
+    net_run(net, (TTL_MS - 1001) * MS);
+    assert_int_equal(used(net, 0, day), 30);
+    net_run(net, 2 * MS);
+    assert_int_equal(used(net, 0, day), 20);
+    assert_int_equal(ask(net, TLY_ASK_COMMIT, "a", 7, TLY_OK).hold.state, TLY_HOLD_RETURNED);
+    net_run(net, 1000 * MS);
+    assert_int_equal(used(net, 0, day), 0);
+    struct tly_stats stats = net_stats(net, 0);
+    assert_int_equal(stats.holds_returned, 2);
+    net_free(net);
+}
+
+static void many_end_in_their_order(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    char id[16];
+    for (size_t i = 0; i < 50; i++) {
+        (void)snprintf(id, sizeof id, "id-%zu", i);
+        struct tly_request request = {.kind = TLY_ASK_RESERVE,
+                                      .check = of(day, 1),
+                                      .bytes = tly_slice_text(id),
+                                      .number = (int64_t)(100 * (1 + i * 37 % 50))};
+        struct tly_reply reply;
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    }
+    for (size_t left = 50; left-- > 0;) {
+        net_run(net, 100 * MS);
+        assert_int_equal(used(net, 0, day), left);
+    }
+    net_free(net);
+}
+
+/* Killed with two open and one settled, and back under a new life. */
+static void a_crash_returns_once_what_was_open(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_engine_config config = {.has_store = true};
+    net_add_with(net, config, 0);
+    net_add_with(net, config, 1);
+    net_run(net, 1000 * MS);
+    (void)reserve(net, "open", day, 10);
+    (void)reserve(net, "late", day, 20);
+    (void)reserve(net, "done", day, 40);
+    (void)ask(net, TLY_ASK_COMMIT, "done", 30, TLY_OK);
+    net_run(net, 1000 * MS);
+    assert_int_equal(used(net, 1, day), 60);
+    net_restart(net, 0, 77, SIZE_MAX);
+    net_run(net, 1000 * MS);
+    assert_int_equal(used(net, 0, day), 60);
+    assert_int_equal(ask(net, TLY_ASK_COMMIT, "late", 5, TLY_OK).hold.charged, 5);
+    assert_int_equal(ask(net, TLY_ASK_COMMIT, "done", 1, TLY_OK).hold.charged, 30);
+    net_run(net, TTL_MS * MS);
+    assert_int_equal(used(net, 0, day), 35);
+    net_run(net, 1000 * MS);
+    assert_int_equal(used(net, 1, day), 35);
+    net_free(net);
+}
+
+static void what_is_refused_or_wrong_holds_nothing(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    assert_int_equal(reserve(net, "id", day, 101).state, TLY_HOLD_NONE);
+    (void)ask(net, TLY_ASK_CANCEL, "id", 0, TLY_NO_HOLD);
+    (void)ask(net, TLY_ASK_COMMIT, "", 0, TLY_BAD_ID);
+    (void)ask(net, TLY_ASK_COMMIT, "a b", 0, TLY_BAD_ID);
+    struct tly_request request = {.kind = TLY_ASK_RESERVE, .check = of(day, 1)};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_BAD_RULE);
+    request.number = TLY_HOLD_MS_MAX + 1;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_BAD_RULE);
+    request.number = 1;
+    request.check = (struct tly_check){.limit = tly_slice_text("nobody"), .hits = 1};
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_NO_LIMIT);
+    assert_int_equal(used(net, 0, day), 0);
+    net_free(net);
+}
+
+/* Only the node that made it can settle it. */
+static void another_node_does_not_know_it(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, 1000 * MS);
+    (void)reserve(net, "id", day, 10);
+    net_run(net, 1000 * MS);
+    struct tly_request request = {.kind = TLY_ASK_CANCEL, .bytes = tly_slice_text("id")};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 1, request, &reply), TLY_NO_HOLD);
+    assert_int_equal(used(net, 1, day), 10);
+    net_free(net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_settled_is_settled_once),
+        cmocka_unit_test(a_reservation_that_is_made_again_is_the_same),
+        cmocka_unit_test(what_nobody_settles_is_returned_at_its_end),
+        cmocka_unit_test(many_end_in_their_order),
+        cmocka_unit_test(a_crash_returns_once_what_was_open),
+        cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
+        cmocka_unit_test(another_node_does_not_know_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
