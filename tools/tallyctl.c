@@ -88,6 +88,18 @@ static const struct tly_ctl_verb verbs[] = {
      2,
      tly_ctl_limit,
      {{0}}},
+    {"replay",
+     "ACCESS.LOG -f FILE [--status N]",
+     "what limits would have refused of an access log",
+     "ACCESS.LOG is in the common or combined format, or JSON, an object a line; - is standard input. Every limit of FILE is asked\n"
+     "for every line, by itself, in the log's own time, as one node would; fields of its key are what the line says: ip, user,\n"
+     "method, path, host, agent, referer, or a member of the JSON. Beside it stands what was refused then.\n"
+     "  -f FILE          the limits to try, as tallyd reads them\n"
+     "  --status N       what a refusal has in the log; default 429\n",
+     1,
+     1,
+     tly_ctl_replay,
+     {{.name = "file", .value = "a file", .letter = 'f'}, {.name = "status", .value = "a number"}}},
     {"export",
      "[PREFIX] [--store DIR] [-o FILE]",
      "all dots, or those of keys with a prefix, into a file",

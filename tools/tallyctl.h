@@ -23,6 +23,8 @@
  *     tallyctl_explain.c   explain
  *     tallyctl_edit.c      get -o, update
  *     tallyctl_prefix.c    prefix
+ *     tallyctl_replay.c    replay
+ *     tallyctl_accesslog.c lines of access logs
  */
 #ifndef TALLY_TOOLS_TALLYCTL_H
 #define TALLY_TOOLS_TALLYCTL_H
@@ -175,6 +177,7 @@ enum tly_ctl_exit tly_ctl_forget(const struct tly_ctl *ctl, const struct tly_ctl
 enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_limit(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_replay(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_export(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_backup(const struct tly_ctl *ctl, const struct tly_ctl_args *args);

@@ -60,7 +60,7 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
 
 /* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
 TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
-                           uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
+                               uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
 {
     asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
     if (asked->result != TLY_OK) return;

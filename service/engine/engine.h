@@ -292,7 +292,13 @@ struct tly_check {
 #define TLY_HOLD_MS_MAX INT64_C(86400000)
 #define TLY_HOLD_ID_BYTES_MAX 64
 
-enum tly_hold_state { TLY_HOLD_NONE, TLY_HOLD_OPEN, TLY_HOLD_COMMITTED, TLY_HOLD_CANCELLED, TLY_HOLD_RETURNED };
+enum tly_hold_state {
+    TLY_HOLD_NONE,
+    TLY_HOLD_OPEN,
+    TLY_HOLD_COMMITTED,
+    TLY_HOLD_CANCELLED,
+    TLY_HOLD_RETURNED
+};
 /* "open". */
 const char *tly_hold_word(enum tly_hold_state state);
 
