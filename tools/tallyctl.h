@@ -24,6 +24,7 @@
  *     tallyctl_edit.c      get -o, update
  *     tallyctl_prefix.c    prefix
  *     tallyctl_replay.c    replay
+ *     tallyctl_why.c       why, top
  *     tallyctl_accesslog.c lines of access logs
  */
 #ifndef TALLY_TOOLS_TALLYCTL_H
@@ -177,6 +178,8 @@ enum tly_ctl_exit tly_ctl_forget(const struct tly_ctl *ctl, const struct tly_ctl
 enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_limit(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_why(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_top(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_replay(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_export(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_apply(const struct tly_ctl *ctl, const struct tly_ctl_args *args);

@@ -137,6 +137,7 @@ static void answer_refused(struct tly_engine *e, const struct asked *asked, enum
         return;
     }
     e->stats.checks_over++;
+    tly_why_note(e, &asked->ask, verdict);
     verdict->shadow = shadow;
     if (shadow) verdict->code = TLY_CODE_OK;
 }

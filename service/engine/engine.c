@@ -143,6 +143,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_mem_free(&e->mem, e->holds, e->hold_capacity * sizeof *e->holds);
+    tly_why_fini(e);
     tly_watch_fini(e);
     tly_mem_free(&e->mem, e->forget.closed, e->forget.closed_capacity * sizeof *e->forget.closed);
     tly_snap_fini(e, &e->redump);

@@ -418,6 +418,31 @@ struct tly_checked {
 void tly_engine_checks(struct tly_engine *engine, struct tly_time now, struct tly_checked *checks,
                        size_t count);
 
+/* ---- what was refused ---- */
+
+struct tly_refusal_shard {
+    uint64_t origin, window, epoch;
+    int64_t units, before; /* of that epoch, and of the one before it */
+};
+
+/* A key that was refused, as of the last time. Good until the next request. */
+struct tly_refusal_view {
+    struct tly_slice key;
+    uint64_t at_ms; /* since 1970 */
+    uint64_t times; /* since it is remembered */
+    uint32_t hits;
+    const struct tly_verdict *verdict; /* then, without a name */
+    const struct tly_refusal_shard *shards;
+    size_t shard_count;
+    uint64_t shards_ms; /* when the shards were so */
+};
+
+/* Of the key of a limit. TLY_NOT_FOUND: it was not refused, or others were since; TLY_BAD_KEY. */
+enum tly_result tly_engine_why(struct tly_engine *engine, struct tly_slice key,
+                               struct tly_refusal_view *view) TLY_MUST_CHECK;
+/* One after another of those that are remembered, in no order; false: there are no more. */
+bool tly_engine_refused(struct tly_engine *engine, size_t *cursor, struct tly_refusal_view *view);
+
 /* ---- the table of prefixes ---- */
 
 struct tly_prefix_view {

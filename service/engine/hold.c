@@ -46,7 +46,7 @@ static struct tly_slice key_of(const struct tly_engine *e, struct tly_slice id, 
     memcpy(key + n, e->name, name);
     n += name;
     key[n++] = ':';
-    memcpy(key + n, id.p, id.n);
+    if (id.n > 0) memcpy(key + n, id.p, id.n);
     return tly_slice_of(key, n + id.n);
 }
 
@@ -206,7 +206,7 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     if (!read(e, id, hold)) return TLY_NOT_FOUND;
     if (hold->state != TLY_HOLD_OPEN) return TLY_OK;
     /* They lie in the dot that is replaced. */
-    memcpy(limit, hold->limit.p, hold->limit.n);
+    if (hold->limit.n > 0) memcpy(limit, hold->limit.p, hold->limit.n);
     memcpy(key, hold->key.p, hold->key.n);
     hold->limit.p = limit;
     hold->key.p = key;

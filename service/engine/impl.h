@@ -419,6 +419,19 @@ struct held_prefix {
     uint8_t bytes[TLY_PREFIX_BYTES_MAX], n;
 };
 
+#define TLY_REFUSALS_KEPT 256
+#define TLY_REFUSAL_SHARDS_MAX 16
+
+/* Why a key was refused the last time. */
+struct refusal {
+    uint8_t key[TLY_KEY_BYTES_MAX];
+    size_t key_bytes, shard_count;
+    uint64_t at_ms, times, shards_ms;
+    uint32_t hits;
+    struct tly_verdict verdict;
+    struct tly_refusal_shard shards[TLY_REFUSAL_SHARDS_MAX];
+};
+
 /* When a reservation ends. */
 struct hold_end {
     uint64_t end_ms;
@@ -461,7 +474,8 @@ struct tly_engine {
     void *leaves_context;
     struct tly_rules *rules;
     struct tly_stats stats;
-    struct hold_end *holds; /* a heap: no other ends before the first */
+    struct refusal *refusals[TLY_REFUSALS_KEPT]; /* NULL: none was there */
+    struct hold_end *holds;                      /* a heap: no other ends before the first */
     size_t hold_count, hold_capacity;
     uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
 
@@ -950,6 +964,10 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key);
 /* Returns what is past its end. */
 void tly_hold_tick(struct tly_engine *e);
 uint64_t tly_hold_deadline(const struct tly_engine *e);
+
+/* why.c */
+void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);
+void tly_why_fini(struct tly_engine *e);
 
 /* ask_several.c */
 /* Looks at all of them as they are now. Nothing is counted, in the statistics neither. */

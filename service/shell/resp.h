@@ -148,6 +148,8 @@ tly_resp_handler tly_resp_run_expire, tly_resp_run_expireat, tly_resp_run_persis
 /* resp_commands_throttle.c */
 tly_resp_handler tly_resp_run_cl_throttle, tly_resp_run_throttle;
 /* resp_commands_limit.c */
-tly_resp_handler tly_resp_run_tly_check, tly_resp_run_tly_peek, tly_resp_run_tly_reset, tly_resp_run_tly_refund, tly_resp_run_tly_reserve, tly_resp_run_tly_commit, tly_resp_run_tly_cancel;
+tly_resp_handler tly_resp_run_tly_check, tly_resp_run_tly_peek, tly_resp_run_tly_reset,
+    tly_resp_run_tly_refund, tly_resp_run_tly_reserve, tly_resp_run_tly_commit, tly_resp_run_tly_cancel,
+    tly_resp_run_tly_why;
 
 #endif

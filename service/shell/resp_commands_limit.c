@@ -279,3 +279,35 @@ void tly_resp_run_tly_cancel(struct tly_resp *resp, const struct tly_slice *arg,
     (void)count;
     settle(resp, &request);
 }
+
+/* ---- why ---- */
+
+/* KEY: a map of when, how often, and the verdict then; null when it was not refused lately. */
+void tly_resp_run_tly_why(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    uint8_t key[TLY_KEY_BYTES_MAX];
+    struct tly_refusal_view view;
+    struct tly_slice whole = {.p = key};
+    (void)count;
+    bool is_whole = tly_slice_begins(arg[1], tly_slice_text("rl:"));
+    enum tly_result result = is_whole ? TLY_OK : tly_adhoc_key(arg[1], key, &whole.n);
+    if (result == TLY_OK)
+        result = tly_engine_why(tly_app_engine(resp->app), is_whole ? arg[1] : whole, &view);
+    if (result == TLY_NOT_FOUND) {
+        tly_resp_put_null(resp->out, resp->proto);
+        return;
+    }
+    if (result != TLY_OK) {
+        tly_resp_put_result(resp, result);
+        return;
+    }
+    tly_resp_put_map(resp->out, resp->proto, 4);
+    tly_resp_put_text(resp->out, "at_ms");
+    tly_resp_put_uint(resp->out, view.at_ms);
+    tly_resp_put_text(resp->out, "times");
+    tly_resp_put_uint(resp->out, view.times);
+    tly_resp_put_text(resp->out, "hits");
+    tly_resp_put_uint(resp->out, view.hits);
+    tly_resp_put_text(resp->out, "verdict");
+    put_verdict(resp, view.verdict, view.hits);
+}

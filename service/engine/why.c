@@ -1,0 +1,104 @@
+/*
+ * Why hits were refused, for whoever asks afterwards: of the keys that were refused last, the verdict then, and what each life had counted.
+ * A key has one place, by its hash; the one that was refused last has it.  How often counts from when the key took its place.
+ */
+#include "service/engine/impl.h"
+
+#include "crdt/epoch_sum.h"
+
+/* Who counted how much is looked up no more often than this; the verdict is that of the last refusal. */
+#define SHARDS_EVERY_MS 100
+
+static struct refusal **place_of(struct tly_engine *e, uint32_t hash)
+{
+    return &e->refusals[hash % TLY_REFUSALS_KEPT];
+}
+
+/* What of a dot counts in the window that the verdict is of; a bucket's is what was ever taken. */
+static void note_shards(struct tly_engine *e, const struct tly_limit_ask *ask, struct refusal *refusal)
+{
+    struct tly_entry *entry = tly_ormap_find(e->map, ask->seek.key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    refusal->shard_count = 0;
+    for (size_t i = 0; i < count && refusal->shard_count < TLY_REFUSAL_SHARDS_MAX; i++) {
+        if (dots[i].op != TLY_PUT) continue;
+        int64_t units = (int64_t)dots[i].num[TLY_SUM_COUNT], before = (int64_t)dots[i].num[TLY_SUM_AUX];
+        refusal->shards[refusal->shard_count++] = (struct tly_refusal_shard){
+            .origin = dots[i].version.origin,
+            .window = dots[i].num[TLY_SUM_WINDOW],
+            .epoch = dots[i].num[TLY_SUM_EPOCH],
+            .units = units,
+            .before = dots[i].num[TLY_SUM_WINDOW] != 0 ? before : 0,
+        };
+    }
+    refusal->shards_ms = e->cluster_ns / NS_PER_MS;
+}
+
+static bool is_of(const struct refusal *refusal, struct tly_slice key)
+{
+    return refusal != NULL && tly_slice_equal(tly_slice_of(refusal->key, refusal->key_bytes), key);
+}
+
+/* Without memory it is not remembered. */
+void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict)
+{
+    struct refusal **place = place_of(e, ask->seek.hash), *refusal = *place;
+    uint64_t now_ms = e->cluster_ns / NS_PER_MS;
+    bool is_same = is_of(refusal, ask->seek.key);
+    if (refusal == NULL) *place = refusal = tly_mem_zeroed(&e->mem, sizeof *refusal);
+    if (refusal == NULL) return;
+    if (!is_same) {
+        memcpy(refusal->key, ask->seek.key.p, ask->seek.key.n);
+        refusal->key_bytes = ask->seek.key.n;
+        refusal->times = 0;
+        refusal->shards_ms = 0;
+    }
+    refusal->times++;
+    refusal->hits = ask->hits;
+    refusal->at_ms = now_ms;
+    refusal->verdict = *verdict;
+    refusal->verdict.name = tly_slice_of(NULL, 0);
+    if (now_ms - refusal->shards_ms >= SHARDS_EVERY_MS) note_shards(e, ask, refusal);
+}
+
+void tly_why_fini(struct tly_engine *e)
+{
+    for (size_t i = 0; i < TLY_REFUSALS_KEPT; i++)
+        tly_mem_free(&e->mem, e->refusals[i], sizeof *e->refusals[i]);
+}
+
+static void tell(const struct refusal *refusal, struct tly_refusal_view *view)
+{
+    *view = (struct tly_refusal_view){
+        .key = tly_slice_of(refusal->key, refusal->key_bytes),
+        .at_ms = refusal->at_ms,
+        .times = refusal->times,
+        .hits = refusal->hits,
+        .verdict = &refusal->verdict,
+        .shards = refusal->shards,
+        .shard_count = refusal->shard_count,
+        .shards_ms = refusal->shards_ms,
+    };
+}
+
+enum tly_result tly_engine_why(struct tly_engine *e, struct tly_slice key, struct tly_refusal_view *view)
+{
+    if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
+    struct tly_seek seek = tly_seek_of(e->map, key);
+    const struct refusal *refusal = *place_of(e, seek.hash);
+    if (!is_of(refusal, key)) return TLY_NOT_FOUND;
+    tell(refusal, view);
+    return TLY_OK;
+}
+
+bool tly_engine_refused(struct tly_engine *e, size_t *cursor, struct tly_refusal_view *view)
+{
+    while (*cursor < TLY_REFUSALS_KEPT) {
+        const struct refusal *refusal = e->refusals[(*cursor)++];
+        if (refusal == NULL) continue;
+        tell(refusal, view);
+        return true;
+    }
+    return false;
+}

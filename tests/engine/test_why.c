@@ -1,0 +1,94 @@
+/* A refusal is explained afterwards. */
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+
+static struct tly_verdict check(struct net *net, size_t node, const char *key, uint32_t hits)
+{
+    struct tly_request request = {
+        .kind = TLY_ASK_CHECK,
+        .check = {.key = tly_slice_text(key), .rate = {.limit = 10, .window_ms = 86400000}, .hits = hits}};
+    struct tly_reply reply;
+    request.check.rate.algorithm = TLY_FIXED_WINDOW;
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    return reply.verdict;
+}
+
+static enum tly_result why(struct net *net, const char *key, struct tly_refusal_view *view)
+{
+    return tly_engine_why(net_node(net, 0), tly_slice_text(key), view);
+}
+
+static void a_refusal_is_explained_afterwards(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_refusal_view view;
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, 1000 * MS);
+    (void)check(net, 0, "k", 6);
+    (void)check(net, 1, "k", 3);
+    net_run(net, 1000 * MS);
+    assert_int_equal(why(net, "rl:a:k", &view), TLY_NOT_FOUND);
+    struct tly_verdict then = check(net, 0, "k", 2);
+    assert_int_equal(then.code, TLY_CODE_OVER);
+    uint64_t at_ms = net_time(net, 0).wall_ns / MS;
+    net_run(net, 5000 * MS);
+    assert_int_equal(why(net, "rl:a:k", &view), TLY_OK);
+    assert_int_equal(view.at_ms, at_ms);
+    assert_int_equal(view.times, 1);
+    assert_int_equal(view.hits, 2);
+    assert_int_equal(view.verdict->reason, then.reason);
+    assert_int_equal(view.verdict->bound, then.bound);
+    assert_int_equal(view.verdict->used, 9);
+    int64_t sum = 0;
+    for (size_t i = 0; i < view.shard_count; i++)
+        sum += view.shards[i].units;
+    assert_int_equal(view.shard_count, 2);
+    assert_int_equal(sum, 9);
+    for (size_t i = 0; i < 4; i++)
+        (void)check(net, 0, "k", 2);
+    (void)check(net, 0, "k", 0);
+    assert_int_equal(why(net, "rl:a:k", &view), TLY_OK);
+    assert_int_equal(view.times, 5);
+    assert_int_equal(why(net, "", &view), TLY_BAD_KEY);
+    net_free(net);
+}
+
+/* However many keys are refused, those that are remembered are bounded and say what is so. */
+static void many_refusals_take_each_others_place(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_refusal_view view;
+    size_t cursor = 0, kept = 0;
+    char key[32];
+    net_add(net, 0);
+    for (size_t i = 0; i < 2000; i++) {
+        (void)snprintf(key, sizeof key, "key-%zu", i);
+        (void)check(net, 0, key, 11);
+    }
+    while (tly_engine_refused(net_node(net, 0), &cursor, &view)) {
+        assert_true(tly_slice_begins(view.key, tly_slice_text("rl:a:key-")));
+        assert_int_equal(view.times, 1);
+        assert_int_equal(view.shard_count, 0);
+        kept++;
+    }
+    assert_true(kept > 200 && kept <= 256);
+    assert_int_equal(why(net, "rl:a:key-1999", &view), TLY_OK);
+    net_free(net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_refusal_is_explained_afterwards),
+        cmocka_unit_test(many_refusals_take_each_others_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
