@@ -266,6 +266,7 @@ static bool share_out(struct tly_engine *e, struct parties *parties)
         all += parties->party[i].here ? parties->party[i].held : 0;
         here += parties->party[i].here;
     }
+    if (here == 0) return false;
     uint64_t equal = all / here;
     if (poor == NULL || !is_richest(parties) || self->held <= equal || poor->held >= equal / 4 * 3)
         return false;

@@ -63,9 +63,10 @@ static void set_timer(struct event *timer, unsigned ms)
 /* The directory in which this path stands. */
 static int watch_directory_of(const struct tly_filewatch *watch, char *path)
 {
-    char *slash = strrchr(path, '/'), *end = slash == path ? slash + 1 : slash;
-    if (slash != NULL) *end = '\0';
-    return inotify_add_watch(watch->inotify, slash != NULL ? path : ".", DIRECTORY_EVENTS);
+    char *slash = strrchr(path, '/');
+    if (slash == NULL) return inotify_add_watch(watch->inotify, ".", DIRECTORY_EVENTS);
+    slash[slash == path ? 1 : 0] = '\0';
+    return inotify_add_watch(watch->inotify, path, DIRECTORY_EVENTS);
 }
 
 /* That of the path, and that of what it leads to, which may be another each time. */

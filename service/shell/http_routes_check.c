@@ -209,10 +209,14 @@ static bool get_several(struct json_object *object, struct several *several, str
     bool has_charge = json_object_object_get_ex(object, "charge", &charge);
     several->charges_each = false;
     several->count = json_object_is_type(limits, json_type_array) ? json_object_array_length(limits) : 0;
-    if (several->count == 0 || several->count > TLY_CHECK_ALL_MAX)
-        return tly_http_fail(fault, "limits: an array of 1 to %d checks", TLY_CHECK_ALL_MAX);
-    if (json_object_object_length(object) != 1 + has_charge)
-        return tly_http_fail(fault, "beside \"limits\" there is only \"charge\"");
+    if (several->count == 0 || several->count > TLY_CHECK_ALL_MAX) {
+        (void)tly_http_fail(fault, "limits: an array of 1 to %d checks", TLY_CHECK_ALL_MAX);
+        return false;
+    }
+    if (json_object_object_length(object) != 1 + has_charge) {
+        (void)tly_http_fail(fault, "beside \"limits\" there is only \"charge\"");
+        return false;
+    }
     if (has_charge && !get_charge(charge, several, fault)) return false;
     for (size_t i = 0; i < several->count; i++) {
         if (!tly_http_get_check(json_object_array_get_idx(limits, i), &several->asked[i], fault))
