@@ -348,7 +348,7 @@ static void remove_all(const struct world *w)
 {
     DIR *directory = opendir(w->directory);
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
-        if (entry->d_type == DT_REG) (void)unlinkat(dirfd(directory), entry->d_name, 0);
+        (void)unlinkat(dirfd(directory), entry->d_name, entry->d_type == DT_DIR ? AT_REMOVEDIR : 0);
     if (directory != NULL) (void)closedir(directory);
     if (rmdir(w->directory) != 0) fprintf(stderr, "cannot remove %s\n", w->directory);
 }
