@@ -164,6 +164,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
 /* What keys under sys: say is acted upon. */
 static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
 {
+    if (!tly_slice_begins(key, tly_slice_text("sys:"))) return;
     if (tly_is_member_key(key)) tly_member_learn(e, key);
     /* Before the life begins the disk is being read: then all is learned at the start. */
     if (tly_ormap_origin(e->map) == 0) return;
