@@ -1,7 +1,7 @@
 #include "service/shell/app_internal.h"
+#include "service/shell/intent.h"
 
 #include "crdt/version.h"
-#include "service/shell/intent.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -141,8 +141,6 @@ void tly_app_on_store(int fd, short what, void *argument)
     if (app->compact != NULL) tly_compact_report(app->compact, &report);
     if (report.failing && !was_failing) {
         tly_log(app->log, TLY_LEVEL_ERROR, "store fails: %s", report.error);
-        struct tly_event failed = {.kind = TLY_STORE_FAILED};
-        tly_app_step(app, &failed);
     } else if (was_failing && !report.failing) {
         tly_log(app->log, TLY_LEVEL_WARN, "store works again");
     }
@@ -153,6 +151,11 @@ void tly_app_on_store(int fd, short what, void *argument)
     if (!report.failing || report.stored > was_stored) {
         struct tly_event stored = {.kind = TLY_STORED, .number = report.stored};
         tly_app_step(app, &stored);
+    }
+    /* Behind what was stored: that a batch still fitted does not mean that the disk works. */
+    if (report.failing) {
+        struct tly_event failed = {.kind = TLY_STORE_FAILED};
+        tly_app_step(app, &failed);
     }
     struct tly_event leased = {.kind = TLY_LEASED, .number = report.leased};
     tly_app_step(app, &leased);

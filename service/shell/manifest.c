@@ -7,8 +7,10 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define MARK "tally manifest"
+#define RESERVE_BYTES 32768
 #define FIELDS 12 /* each earlier format has one less */
 
 static_assert(TLY_SEGMENTS_MAX * 19 + TLY_PREFIXES_MAX * (TLY_PREFIX_BYTES_MAX + 20) + 1024 <
@@ -268,4 +270,12 @@ enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manife
     tly_buf_fini(&body);
     tly_buf_fini(&frame);
     return result;
+}
+
+/* Of random bytes: what some file systems compress would keep no room. */
+enum tly_result tly_manifest_reserve(struct tly_storage *storage)
+{
+    uint8_t bytes[RESERVE_BYTES];
+    arc4random_buf(bytes, sizeof bytes);
+    return tly_storage_put(storage, TLY_RESERVE_NAME, tly_slice_of(bytes, sizeof bytes));
 }

@@ -21,6 +21,7 @@
 
 #define TLY_MANIFEST_FORMAT 4
 #define TLY_MANIFEST_NAME "MANIFEST"
+#define TLY_RESERVE_NAME "reserve"
 #define TLY_SEGMENTS_MAX 4096
 #define TLY_CHANGES_MAX 16
 #define TLY_CHANGE_ID_BYTES 27 /* a ULID and its end */
@@ -84,6 +85,10 @@ const struct tly_manifest_prefix *tly_manifest_home(const struct tly_manifest *m
 
 /* Durable with TLY_OK, otherwise tried again by calling it again. TLY_STALE: somebody else wrote it; is_taken from then on. */
 enum tly_result tly_manifest_save(struct tly_storage *storage, struct tly_manifest *manifest) TLY_MUST_CHECK;
+/*
+ * Puts the reserve there: bytes that are given up on a disk that is full, so that MANIFEST can be replaced once more. Durable with TLY_OK.
+ */
+enum tly_result tly_manifest_reserve(struct tly_storage *storage) TLY_MUST_CHECK;
 /* Whether it is still as it was saved last: TLY_OK, TLY_STALE (and is_taken), TLY_IO, TLY_NOMEM. */
 enum tly_result tly_manifest_verify(struct tly_storage *storage,
                                     struct tly_manifest *manifest) TLY_MUST_CHECK;

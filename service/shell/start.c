@@ -172,28 +172,46 @@ static void tell_kept(const struct tly_app *app)
             kept->name, kept->why);
 }
 
+/* On a full disk too, under a life that nobody on it knows of; *origin is that then. */
+static bool begin_store(struct tly_app *app, uint64_t from, uint64_t *origin, struct tly_config_error *error)
+{
+    char why[512];
+    enum tly_result result =
+        tly_store_begin(app->store, app->config.name, *origin, from + TLY_CLOCK_LEASE_NS, why, sizeof why);
+    bool is_full = result == TLY_FULL;
+    if (is_full) {
+        tly_log(
+            app->log, TLY_LEVEL_ERROR,
+            "data: %s; the node starts all the same, as a new life, and stores nothing before there is space",
+            why);
+        *origin = random_u64();
+        result = tly_store_begin_full(app->store, *origin, why, sizeof why);
+    }
+    if (result != TLY_OK) return fail(error, "data", why);
+    tell_kept(app);
+    if (tly_store_hold(app->store, app->engine) != TLY_OK)
+        return fail(error, "data",
+                    "more changes were not finished and cannot be read than prefixes can be refused");
+    if (is_full) return true;
+    struct tly_event leased = {
+        .kind = TLY_LEASED, .now = tly_app_read_time(), .number = from + TLY_CLOCK_LEASE_NS};
+    struct tly_effects none;
+    result = tly_engine_step(app->engine, &leased, &none);
+    return result == TLY_OK || fail(error, "cannot start", tly_result_text(result));
+}
+
 /* The earlier life goes on after a clean stop; the lease is durable before the first version is given. */
 static bool begin_life(struct tly_app *app, struct tly_config_error *error)
 {
     const struct tly_identity *identity = app->store != NULL ? tly_store_identity(app->store) : NULL;
-    bool goes_on = identity != NULL && identity->may_continue && identity->origin != 0;
-    uint64_t origin = goes_on ? identity->origin : random_u64();
+    bool may_go_on = identity != NULL && identity->may_continue && identity->origin != 0;
+    uint64_t earlier = may_go_on ? identity->origin : random_u64(), origin = earlier;
     struct tly_time now = tly_app_read_time();
     if (identity != NULL) {
         uint64_t from = identity->lease > now.wall_ns ? identity->lease : now.wall_ns;
-        char why[512];
-        if (tly_store_begin(app->store, app->config.name, origin, from + TLY_CLOCK_LEASE_NS, why,
-                            sizeof why) != TLY_OK)
-            return fail(error, "data", why);
-        tell_kept(app);
-        if (tly_store_hold(app->store, app->engine) != TLY_OK)
-            return fail(error, "data",
-                        "more changes were not finished and cannot be read than prefixes can be refused");
-        struct tly_event leased = {.kind = TLY_LEASED, .now = now, .number = from + TLY_CLOCK_LEASE_NS};
-        struct tly_effects none;
-        enum tly_result taken = tly_engine_step(app->engine, &leased, &none);
-        if (taken != TLY_OK) return fail(error, "cannot start", tly_result_text(taken));
+        if (!begin_store(app, from, &origin, error)) return false;
     }
+    bool goes_on = may_go_on && origin == earlier;
     enum tly_result result = goes_on ? tly_engine_resume(app->engine, origin, app->config.join_count > 0, now)
                                      : tly_engine_start(app->engine, origin, now);
     for (size_t i = 0; i < app->config.join_count && result == TLY_OK; i++)

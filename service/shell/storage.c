@@ -152,6 +152,11 @@ enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t s
     return leave(s, s->ops->identity(s->self, text, size));
 }
 
+bool tly_storage_is_full(const struct tly_storage *s)
+{
+    return !s->refused && s->ops->is_full != NULL && s->ops->is_full(s->self);
+}
+
 const char *tly_storage_error(const struct tly_storage *s)
 {
     return s->refused ? "a name of letters, digits, '.', '_' and '-' was expected, not beginning with '.'"

@@ -47,6 +47,7 @@ struct tly_storage_ops {
     /* Tells one incarnation of a place from a copy of it. */
     enum tly_result (*identity)(void *self, char *text, size_t size);
     const char *(*error)(const void *self);
+    bool (*is_full)(const void *self); /* NULL: it never is */
 };
 
 /* Takes `self` over. NULL: no memory (self is closed). */
@@ -89,6 +90,9 @@ enum tly_result tly_storage_lock(struct tly_storage *s, char *holder, size_t hol
 enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t size) TLY_MUST_CHECK;
 /* Why the last call failed, with the path; "" if it did not. */
 const char *tly_storage_error(const struct tly_storage *s);
+
+/* Whether that was for want of space alone. */
+bool tly_storage_is_full(const struct tly_storage *s);
 
 /* A directory, made if absent (mode 0700). NULL: error says why. */
 struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size);

@@ -39,6 +39,7 @@ struct directory {
     struct appended appended[APPENDED];
     uint64_t appends;
     char error[512];
+    bool is_full; /* that is why */
 };
 
 /* Where an object is: its directory, open, and its name there. */
@@ -74,6 +75,7 @@ static enum tly_result fail(struct directory *d, const char *name, const char *w
 {
     int reason = errno;
     char why[200];
+    d->is_full = reason == ENOSPC || reason == EDQUOT;
     (void)snprintf(why, sizeof why, "%s%s", strerror(reason), advice_for(reason));
     (void)fail_because(d, name, what, why);
     return reason == ENOENT ? TLY_NOT_FOUND : TLY_IO;
@@ -631,6 +633,12 @@ static void close_directory(void *self)
     free(d);
 }
 
+static bool is_full(const void *self)
+{
+    const struct directory *d = self;
+    return d->error[0] != '\0' && d->is_full;
+}
+
 static const struct tly_storage_ops directory_ops = {
     .close = close_directory,
     .put = put,
@@ -647,6 +655,7 @@ static const struct tly_storage_ops directory_ops = {
     .lock = lock,
     .identity = identity,
     .error = error_of,
+    .is_full = is_full,
 };
 
 /* A name that was just made outlives a power cut once its parent is synced; where that is not permitted, so be it. */

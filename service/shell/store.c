@@ -483,6 +483,20 @@ static enum tly_result write_identity(struct tly_store *store, struct text error
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
 }
 
+/*
+ * On a full disk the reserve makes room for taking the mark of a clean stop away. Without that mark whoever starts next begins a new
+ * life in any case, so the identity can wait: TLY_FULL.
+ */
+static enum tly_result write_identity_somehow(struct tly_store *store, bool was_clean, struct text error)
+{
+    enum tly_result result = write_identity(store, error);
+    if (result != TLY_IO || !tly_storage_is_full(store->storage)) return result;
+    if (!was_clean) return TLY_FULL;
+    /* If there is none, error says why there is no identity. */
+    if (tly_storage_remove(store->storage, TLY_RESERVE_NAME) != TLY_OK) return result;
+    return write_identity(store, error);
+}
+
 /* Changes that an earlier process did not come to the end of. */
 static enum tly_result heal(struct tly_store *store, struct text error)
 {
@@ -529,6 +543,7 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     assert(store->is_replayed && store->writer == NULL && store->journal == NULL);
     struct tly_manifest *m = &store->manifest;
     struct text text = {error, size};
+    bool was_clean = m->clean;
     (void)snprintf(m->name, sizeof m->name, "%s", name);
     (void)snprintf(m->place, sizeof m->place, "%s", store->place);
     m->origin = store->identity.origin = origin;
@@ -539,11 +554,25 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
         return TLY_NOMEM;
     }
     enum tly_result result = heal(store, text); /* by MANIFEST as it was found */
-    if (result == TLY_OK) result = write_identity(store, text);
+    if (result == TLY_OK) result = write_identity_somehow(store, was_clean, text);
     if (result != TLY_OK) return result;
     /* What a crash left does no harm: if it cannot be removed now, it goes later. */
     store->sweep_due = tly_store_sweep(store->storage, m, true) != TLY_OK;
     return start_writer(store, text);
+}
+
+enum tly_result tly_store_begin_full(struct tly_store *store, uint64_t origin, char *error, size_t size)
+{
+    struct tly_manifest *m = &store->manifest;
+    struct text text = {error, size};
+    uint64_t lease = m->lease;
+    m->origin = store->identity.origin = origin;
+    m->lease = store->identity.lease; /* what the disk has */
+    m->is_changed = true;
+    store->sweep_due = true;
+    enum tly_result result = start_writer(store, text);
+    if (result == TLY_OK) tly_store_lease(store, lease);
+    return result;
 }
 
 const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size_t i)

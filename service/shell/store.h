@@ -4,6 +4,7 @@
  *     DIR/LOCK        flock for the daemon's life, the holder's pid inside
  *     DIR/MANIFEST    name, origin, lease, clean-stop mark, revision, which snapshot and log segments are the state; replaced
  *                     atomically
+ *     DIR/reserve     made by a clean stop; given up for room for MANIFEST when a start finds the disk full
  *     DIR/log-N.tly   a header, then frames of the wire, each one batch; segments roll at 64 MiB
  *     DIR/snap-N.tly  the same: what the log before log-N.tly came to
  *     DIR/intent/     changes of many steps that are under way (intent.h); DIR/audit.log: what became of them
@@ -59,9 +60,18 @@ typedef enum tly_result tly_take_batch(void *context, struct tly_slice batch);
 enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, void *context, char *notice,
                                  size_t size) TLY_MUST_CHECK;
 
-/* Durably takes the clean-stop mark away and writes the identity, then starts the writer. Once, after replay. */
+/*
+ * Durably takes the clean-stop mark away and writes the identity, then starts the writer. Once, after replay. TLY_FULL: there was no space for
+ * the identity, and no mark; tly_store_begin_full may follow.
+ */
 enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint64_t origin, uint64_t lease,
                                 char *error, size_t size) TLY_MUST_CHECK;
+/*
+ * Starts the writer all the same: it fails, and is done with what was asked for once there is space. The life has to be a new one, for
+ * a restart before that goes on with the one that the disk knows of.
+ */
+enum tly_result tly_store_begin_full(struct tly_store *store, uint64_t origin, char *error,
+                                     size_t size) TLY_MUST_CHECK;
 
 /* After begin: the engine refuses the prefixes that a kept intent is about. */
 enum tly_result tly_store_hold(const struct tly_store *store, struct tly_engine *engine) TLY_MUST_CHECK;

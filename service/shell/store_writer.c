@@ -437,10 +437,14 @@ static bool has_ended_writing(const struct tly_writer *w)
     return w->config.manifest->is_taken || is_all_durable(w);
 }
 
-/* If it cannot be set, the next start begins a new life. */
+/*
+ * If it cannot be set, the next start begins a new life. There is no mark without the reserve: what gives the space to take the mark
+ * away again should the disk be full by then.
+ */
 static void set_clean_mark(const struct tly_writer *w)
 {
     struct tly_manifest *m = w->config.manifest;
+    if (tly_manifest_reserve(w->config.storage) != TLY_OK) return;
     m->segments[m->segment_count - 1].bytes = tly_journal_size(w->config.journal);
     m->clean = true;
     (void)!tly_manifest_save(w->config.storage, m);

@@ -4,10 +4,6 @@
 . "$TALLY_E2E/lib.sh"
 need redis-cli
 
-life() {
-    http "$1" /v1/cluster | json origin
-}
-
 counted() {
     [ "$(metric a resp_commands_total)" -ge "$1" ]
 }

@@ -4,10 +4,6 @@
 . "$TALLY_E2E/lib.sh"
 need redis-cli
 
-life() {
-    http "$1" /v1/cluster | json origin
-}
-
 # goes_on NAME OTHER LIFE: the other one has it announced, which it is not while it is in question.
 goes_on() {
     http "$1" /v1/peers | grep -Eq '"state" *: *"alive"' && [ "$(life "$2")" = "$3" ]

@@ -79,15 +79,45 @@ for fsync in interval always; do
     expect_status 0 "$tallyctl" store check a/data
 done
 
-# --- full at the start: the mark of the clean stop cannot be taken away, so it does not start, and says what to do ---
+# --- full at the start: what the clean stop left for that gives room to take its mark away ---
 
-fill_disk
-expect_status 1 timeout 20 "$tallyd" -o name=a -o data="$PWD/a/data" -o resp=none -o http=none -o peers=none
-expect_like "what it says" "No space left on device: free space there" "$output"
-rm a/data/ballast
+says_full() {
+    wait_until is_failing 1
+    expect "readyz" 503 "$(http_status a /readyz)"
+    expect_like "what it says" "store: .*No space left on device.*free space" "$(http a /readyz)"
+    expect "a check all the same" 200 "$(check_once "$1")"
+}
+
 start_node a
-expect "what was there" 2 "$(resp a get always:before)"
+expect "incr" 3 "$(resp a incr always:before)"
+before=$(life a)
 stop_node a
+fill_disk
+start_node a
+expect "the life goes on" "$before" "$(life a)"
+expect "what was there" 3 "$(resp a get always:before)"
+expect "a check all the same" 200 "$(check_once "starved")"
+kill_node a
+
+# After a kill there is no mark, and nothing left: a life begins that only itself knows of until there is space.
+fill_disk
+start_node a
+says_full killed
+expect_logged a "No space left on device: free space there.*starts all the same"
+expect_unlike "the life" "^$before\$" "$(life a)"
+expect "what was there" 3 "$(resp a get always:before)"
+expect "a write all the same" 4 "$(resp a incr always:before)"
+# A small batch fits into what the log's last block has left: that does not make it well.
+says_full still
+rm a/data/ballast
+wait_until is_failing 0
+expect "readyz" 200 "$(http_status a /readyz)"
+expect "incr" 5 "$(resp a incr always:before)"
+kill_node a
+start_node a
+expect "what was counted" 5 "$(resp a get always:before)"
+stop_node a
+expect_status 0 "$tallyctl" store check a/data
 
 # --- read-only ---
 

@@ -318,6 +318,11 @@ start_cluster() {
     for name in "${names[@]}"; do wait_until sees "$name" $((${#names[@]} - 1)); done
 }
 
+# life NAME: the origin under which it counts now.
+life() {
+    http "$1" /v1/cluster | json origin
+}
+
 digest() {
     http "$1" '/v1/cluster?digest=1' | sed -n 's/.*"digest" *: *"\([0-9a-f]*\)".*/\1/p'
 }

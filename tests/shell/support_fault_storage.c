@@ -362,6 +362,12 @@ static const char *error_of(const void *self)
     return h->failed ? h->error : tly_storage_error(h->faults->inner);
 }
 
+static bool is_full(const void *self)
+{
+    const struct handle *h = self;
+    return h->failed && h->faults->fault.kind == TEST_ENOSPC;
+}
+
 static void close_handle(void *self)
 {
     struct handle *h = self;
@@ -388,6 +394,7 @@ static const struct tly_storage_ops fault_ops = {
     .lock = lock_storage,
     .identity = identity,
     .error = error_of,
+    .is_full = is_full,
 };
 
 struct tly_storage *test_fault_storage(struct test_faults *faults)

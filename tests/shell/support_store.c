@@ -112,6 +112,8 @@ enum tly_result test_user_try_open(struct test_user *user)
     if (result == TLY_OK) {
         char error[512] = "";
         result = tly_store_begin(user->store, "gw1", TEST_ORIGIN, TEST_LEASE, error, sizeof error);
+        if (result == TLY_FULL && user->begins_full)
+            result = tly_store_begin_full(user->store, TEST_ORIGIN + 1, error, sizeof error);
         if (result != TLY_OK) (void)snprintf(to, sizeof user->notice, "%s", error);
     }
     if (result == TLY_OK) return TLY_OK;

@@ -24,6 +24,7 @@ struct test_user {
     uint64_t id_at_open; /* the last id that replay found */
     size_t image_parts;  /* that it found before that */
     bool gives_anew;     /* installs that fail */
+    bool begins_full;    /* with TEST_ORIGIN + 1, when there is no space for the identity */
     uint64_t given_anew; /* so many were */
     char notice[512];
 };

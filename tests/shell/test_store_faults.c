@@ -184,6 +184,83 @@ static void while_it_fails_nothing_is_reported_stored_and_the_reason_is(void **s
     test_user_fini(&user);
 }
 
+static void the_reserve_makes_room_to_take_the_mark_away(void **state)
+{
+    (void)state;
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+    user.begins_full = true; /* and does not have to */
+    test_user_open(&user);
+    test_user_append(&user);
+    test_user_wait_stored(&user);
+    test_user_close(&user, true);
+    assert_true(test_user_has(&user, TLY_RESERVE_NAME));
+    test_faults_set(&user.faults, (struct test_fault){TEST_PUT, TEST_ENOSPC, 0, 1});
+    test_user_open(&user);
+    assert_int_equal(test_faults_clear(&user.faults), 1);
+    assert_true(tly_store_identity(user.store)->may_continue);
+    assert_int_equal(tly_store_identity(user.store)->origin, TEST_ORIGIN);
+    assert_false(test_user_has(&user, TLY_RESERVE_NAME));
+    test_user_close(&user, false);
+    test_user_open(&user);
+    assert_false(tly_store_identity(user.store)->may_continue);
+    test_user_fini(&user);
+}
+
+/* Else a life that went on would begin where others know that it was another's turn. */
+static void with_a_mark_that_cannot_be_taken_away_nothing_begins(void **state)
+{
+    (void)state;
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+    user.begins_full = true;
+    test_user_open(&user);
+    test_user_append(&user);
+    test_user_wait_stored(&user);
+    test_user_close(&user, true);
+    test_faults_set(&user.faults, (struct test_fault){TEST_PUT, TEST_ENOSPC, 0, SIZE_MAX});
+    for (int i = 0; i < 2; i++) { /* with the reserve, and without: twice each */
+        assert_int_equal(test_user_try_open(&user), TLY_IO);
+        assert_non_null(strstr(user.notice, "No space left on device"));
+    }
+    assert_int_equal(test_faults_clear(&user.faults), 4);
+    test_user_open(&user);
+    assert_true(tly_store_identity(user.store)->may_continue);
+    assert_int_equal(user.id_at_open, 1);
+    test_user_fini(&user);
+}
+
+static void without_a_mark_a_life_begins_on_a_full_disk(void **state)
+{
+    (void)state;
+    static struct tly_manifest manifest;
+    char error[512];
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+    user.begins_full = true;
+    test_user_open(&user);
+    test_user_append(&user);
+    test_user_wait_stored(&user);
+    test_user_close(&user, false);
+    test_faults_set(&user.faults, (struct test_fault){TEST_PUT, TEST_ENOSPC, 0, SIZE_MAX});
+    test_user_open(&user);
+    test_user_wait_failing(&user, true);
+    assert_non_null(strstr(user.last_error, "No space left on device"));
+    assert_int_equal(tly_manifest_load(user.faults.inner, &manifest, error, sizeof error), TLY_OK);
+    assert_true(manifest.origin == TEST_ORIGIN && !manifest.clean);
+    test_user_append(&user);
+    (void)test_faults_clear(&user.faults);
+    test_user_wait_stored(&user);
+    test_user_wait_failing(&user, false);
+    assert_int_equal(user.report.leased, TEST_LEASE);
+    assert_int_equal(tly_manifest_load(user.faults.inner, &manifest, error, sizeof error), TLY_OK);
+    assert_int_equal(manifest.origin, TEST_ORIGIN + 1);
+    test_user_close(&user, false);
+    test_user_open(&user);
+    assert_int_equal(user.id_at_open, 2);
+    test_user_fini(&user);
+}
+
 static void assert_is_told(enum tly_fsync mode, enum test_fault_op op)
 {
     struct test_user user;
@@ -372,6 +449,9 @@ int main(void)
         cmocka_unit_test(what_a_failed_sync_covered_is_written_again),
         cmocka_unit_test(a_file_whose_sync_failed_is_never_synced_again),
         cmocka_unit_test(while_it_fails_nothing_is_reported_stored_and_the_reason_is),
+        cmocka_unit_test(the_reserve_makes_room_to_take_the_mark_away),
+        cmocka_unit_test(with_a_mark_that_cannot_be_taken_away_nothing_begins),
+        cmocka_unit_test(without_a_mark_a_life_begins_on_a_full_disk),
         cmocka_unit_test(every_failure_is_told_until_it_is_over),
         cmocka_unit_test(a_lease_that_cannot_be_written_is_not_reported_and_tried_again),
         cmocka_unit_test(a_close_while_the_disk_fails_leaves_no_clean_mark),

@@ -53,13 +53,14 @@ static const struct {
 #define GIVEN_UP "given up"
 #define LATER "later"
 #define WAITED "waited"
+#define MADE_ROOM "reserve"
 
 /* By operation and kind, the writers in their order. */
 static const char *const expected[OPS][KINDS][WRITERS] = {
     /* put */
     {
         {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
-        {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
+        {MADE_ROOM, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
         {REFUSED, NO, RETRIED, RETRIED, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
         {WAITED, NO, WAITED, WAITED, WAITED, WAITED, WAITED, WAITED, WAITED},
     },
@@ -73,7 +74,7 @@ static const char *const expected[OPS][KINDS][WRITERS] = {
     /* sync */
     {
         {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
-        {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
+        {MADE_ROOM, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
         {REFUSED, RETRIED, RETRIED, NO, GIVEN_UP, RETRIED, RETRIED, RETRIED, RETRIED},
         {WAITED, WAITED, WAITED, NO, WAITED, WAITED, WAITED, WAITED, WAITED},
     },
@@ -273,8 +274,10 @@ static const char *outcome_of(enum writer writer, enum test_fault_op op, enum te
     if (kind == TEST_HANG) patience_end(&patience);
     uint64_t given_up = is_done ? user.report.snapshots_failed : 0;
     bool fired = test_faults_clear(&user.faults) > 0;
+    bool made_room = is_done && !test_user_has(&user, TLY_RESERVE_NAME);
     const char *outcome = !fired              ? NO
                           : !is_done          ? REFUSED
+                          : made_room         ? MADE_ROOM
                           : user.was_failing  ? RETRIED
                           : given_up > 0      ? GIVEN_UP
                           : kind == TEST_HANG ? WAITED
