@@ -443,6 +443,20 @@ enum tly_result tly_engine_why(struct tly_engine *engine, struct tly_slice key,
 /* One after another of those that are remembered, in no order; false: there are no more. */
 bool tly_engine_refused(struct tly_engine *engine, size_t *cursor, struct tly_refusal_view *view);
 
+/*
+ * Who hears of refusals: TLY_DO_WATCH says that there are some, as to a watcher (watch.h), and then they are read.  Nothing is kept for
+ * a hearer but its mark: a key that was refused often is told once, as of the last time, and who is so late that refusals were
+ * forgotten meanwhile is told that.
+ */
+/* A hearer more; *mark is where it begins. TLY_OK, TLY_FULL (there are TLY_WATCHERS_MAX). */
+enum tly_result tly_engine_hear(struct tly_engine *engine, uint64_t *mark) TLY_MUST_CHECK;
+void tly_engine_unhear(struct tly_engine *engine);
+/* A refusal, good until the next request; NULL: some before the next one are forgotten. False: no more for now. */
+typedef bool tly_refusal_each(void *context, const struct tly_refusal_view *view);
+/* Tells those that are later than the mark, oldest first; the mark behind the last that was told. */
+uint64_t tly_engine_refusals_since(struct tly_engine *engine, uint64_t mark, tly_refusal_each *each,
+                                   void *context);
+
 /* ---- the table of prefixes ---- */
 
 struct tly_prefix_view {
@@ -607,8 +621,8 @@ struct tly_node_view {
     size_t keys, lives, bytes;
     size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
     bool full;                      /* new keys were refused, at most a minute ago */
-    size_t watchers;
-    size_t peers_held_back; /* whose dots do not all fit */
+    size_t watchers;                /* of changes and of refusals */
+    size_t peers_held_back;         /* whose dots do not all fit */
     size_t log_records;
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */
     bool clock_covered;

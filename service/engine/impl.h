@@ -424,6 +424,8 @@ struct held_prefix {
 
 /* Why a key was refused the last time. */
 struct refusal {
+    struct refusal *older, *newer; /* by when they were last refused */
+    uint64_t number;               /* of all refusals */
     uint8_t key[TLY_KEY_BYTES_MAX];
     size_t key_bytes, shard_count;
     uint64_t at_ms, times, shards_ms;
@@ -475,7 +477,10 @@ struct tly_engine {
     struct tly_rules *rules;
     struct tly_stats stats;
     struct refusal *refusals[TLY_REFUSALS_KEPT]; /* NULL: none was there */
-    struct hold_end *holds;                      /* a heap: no other ends before the first */
+    struct refusal *refusals_newest;
+    uint64_t refusal_number, refusal_lost; /* the last one, and the last one that another took the place of */
+    size_t hearers;                        /* of refusals */
+    struct hold_end *holds;                /* a heap: no other ends before the first */
     size_t hold_count, hold_capacity;
     uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
 

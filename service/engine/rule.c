@@ -404,15 +404,20 @@ static bool take_part(struct tly_slice part, char *out, size_t size)
     return true;
 }
 
-const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key)
+bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MAX + 1])
 {
     struct tly_slice begin = tly_slice_text("rl:n:");
-    char name[TLY_RULE_NAME_BYTES_MAX + 1];
-    if (!tly_slice_begins(key, begin)) return NULL;
+    if (!tly_slice_begins(key, begin)) return false;
     struct tly_slice part = tly_slice_of(key.p + begin.n, key.n - begin.n);
     const uint8_t *end = part.n > 0 ? memchr(part.p, ':', part.n) : NULL;
     if (end != NULL) part.n = (size_t)(end - part.p);
-    return take_part(part, name, sizeof name) ? tly_rules_find(rules, tly_slice_text(name)) : NULL;
+    return take_part(part, name, TLY_RULE_NAME_BYTES_MAX + 1);
+}
+
+const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key)
+{
+    char name[TLY_RULE_NAME_BYTES_MAX + 1];
+    return tly_rule_name_of_key(key, name) ? tly_rules_find(rules, tly_slice_text(name)) : NULL;
 }
 
 enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)

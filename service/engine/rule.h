@@ -100,6 +100,8 @@ size_t tly_rules_count(const struct tly_rules *rules);
 const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i);
 /* The rule under which a key counts that tly_rule_key wrote; NULL: there is none. */
 const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key);
+/* The name in such a key, whether there still is that rule or not; false: no rule made it. */
+bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MAX + 1]);
 
 /*
  * The key under which a limit counts, in `out` of TLY_KEY_BYTES_MAX bytes:

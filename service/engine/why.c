@@ -1,10 +1,14 @@
 /*
  * Why hits were refused, for whoever asks afterwards: of the keys that were refused last, the verdict then, and what each life had counted.
  * A key has one place, by its hash; the one that was refused last has it.  How often counts from when the key took its place.
+ *
+ * Places hang in a chain, the one that was refused last at its end: whoever hears of refusals reads from its mark to the end.
  */
 #include "service/engine/impl.h"
 
 #include "crdt/epoch_sum.h"
+
+#include <assert.h>
 
 /* Who counted how much is looked up no more often than this; the verdict is that of the last refusal. */
 #define SHARDS_EVERY_MS 100
@@ -40,6 +44,33 @@ static bool is_of(const struct refusal *refusal, struct tly_slice key)
     return refusal != NULL && tly_slice_equal(tly_slice_of(refusal->key, refusal->key_bytes), key);
 }
 
+static void unchain(struct tly_engine *e, struct refusal *refusal)
+{
+    if (refusal->older != NULL) refusal->older->newer = refusal->newer;
+    if (refusal->newer != NULL) refusal->newer->older = refusal->older;
+    if (e->refusals_newest == refusal) e->refusals_newest = refusal->older;
+    refusal->older = refusal->newer = NULL;
+}
+
+static void chain(struct tly_engine *e, struct refusal *refusal)
+{
+    refusal->number = ++e->refusal_number;
+    refusal->older = e->refusals_newest;
+    if (e->refusals_newest != NULL) e->refusals_newest->newer = refusal;
+    e->refusals_newest = refusal;
+    if (e->hearers > 0) e->watch_news = true;
+}
+
+/* The key that stood there is forgotten. */
+static void take_place(struct tly_engine *e, struct refusal *refusal, struct tly_slice key)
+{
+    if (refusal->number > e->refusal_lost) e->refusal_lost = refusal->number;
+    memcpy(refusal->key, key.p, key.n);
+    refusal->key_bytes = key.n;
+    refusal->times = 0;
+    refusal->shards_ms = 0;
+}
+
 /* Without memory it is not remembered. */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict)
 {
@@ -48,12 +79,9 @@ void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const s
     bool is_same = is_of(refusal, ask->seek.key);
     if (refusal == NULL) *place = refusal = tly_mem_zeroed(&e->mem, sizeof *refusal);
     if (refusal == NULL) return;
-    if (!is_same) {
-        memcpy(refusal->key, ask->seek.key.p, ask->seek.key.n);
-        refusal->key_bytes = ask->seek.key.n;
-        refusal->times = 0;
-        refusal->shards_ms = 0;
-    }
+    if (!is_same) take_place(e, refusal, ask->seek.key);
+    unchain(e, refusal);
+    chain(e, refusal);
     refusal->times++;
     refusal->hits = ask->hits;
     refusal->at_ms = now_ms;
@@ -101,4 +129,36 @@ bool tly_engine_refused(struct tly_engine *e, size_t *cursor, struct tly_refusal
         return true;
     }
     return false;
+}
+
+/* ---- hearing of them ---- */
+
+enum tly_result tly_engine_hear(struct tly_engine *e, uint64_t *mark)
+{
+    if (e->hearers == TLY_WATCHERS_MAX) return TLY_FULL;
+    e->hearers++;
+    *mark = e->refusal_number;
+    return TLY_OK;
+}
+
+void tly_engine_unhear(struct tly_engine *e)
+{
+    assert(e->hearers > 0);
+    e->hearers--;
+}
+
+uint64_t tly_engine_refusals_since(struct tly_engine *e, uint64_t mark, tly_refusal_each *each, void *context)
+{
+    const struct refusal *refusal = e->refusals_newest;
+    if (refusal == NULL || refusal->number <= mark) return mark;
+    if (e->refusal_lost > mark) (void)each(context, NULL);
+    while (refusal->older != NULL && refusal->older->number > mark)
+        refusal = refusal->older;
+    struct tly_refusal_view view;
+    for (bool goes_on = true; refusal != NULL && goes_on; refusal = refusal->newer) {
+        mark = refusal->number;
+        tell(refusal, &view);
+        goes_on = each(context, &view);
+    }
+    return mark;
 }

@@ -92,7 +92,7 @@ void tly_client_go_on(struct tly_client *client);
  * tly_door_resume, and when it is closing; then the answer has to be what it is by then.
  */
 void tly_client_park(struct tly_client *client);
-/* From now on the connection takes no request and is woken to say more. */
+/* From now on the connection is woken to say more; it takes requests as before, if the protocol does. */
 void tly_client_stream(struct tly_client *client);
 /* To be called for every request, for tly_door_stats. */
 void tly_client_count_request(struct tly_client *client);

@@ -26,5 +26,7 @@ bool tly_http_get_check(struct json_object *object, struct tly_http_asked *asked
                         struct tly_http_fault *fault);
 /* An object; retry_after_ms is -1 when these hits can never pass. */
 void tly_http_put_verdict(struct tly_json *json, const struct tly_verdict *verdict, uint64_t hits);
+/* Why a key was refused. */
+void tly_http_put_refusal(struct tly_json *json, const struct tly_refusal_view *view);
 
 #endif

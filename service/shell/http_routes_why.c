@@ -12,7 +12,7 @@ static void put_shard(struct tly_json *json, const struct tly_refusal_shard *sha
     tly_json_close(json, '}');
 }
 
-static void put_refusal(struct tly_json *json, const struct tly_refusal_view *view)
+void tly_http_put_refusal(struct tly_json *json, const struct tly_refusal_view *view)
 {
     tly_json_open(json, '{');
     tly_json_member_text(json, "key", view->key);
@@ -55,7 +55,7 @@ void tly_http_run_why(struct tly_exchange *x)
     } else {
         struct tly_json json = tly_json_of(x->body);
         x->type = TLY_HTTP_JSON;
-        put_refusal(&json, &view);
+        tly_http_put_refusal(&json, &view);
         tly_http_put_text(x, "\n");
     }
 }
@@ -68,7 +68,7 @@ void tly_http_run_refused(struct tly_exchange *x)
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '[');
     while (tly_engine_refused(tly_app_engine(x->app), &cursor, &view))
-        put_refusal(&json, &view);
+        tly_http_put_refusal(&json, &view);
     tly_json_close(&json, ']');
     tly_http_put_text(x, "\n");
 }

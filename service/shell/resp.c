@@ -13,6 +13,7 @@ static void *open_session(struct tly_app *app, struct tly_client *client)
     resp->since_ns = tly_app_now(app).mono_ns;
     tly_buf_init(&resp->scratch, &mem, TLY_RESP_LINE_BYTES_MAX);
     tly_resp_multi_init(&resp->multi, &mem);
+    tly_resp_subs_init(&resp->subs, &mem);
     return resp;
 }
 
@@ -22,6 +23,7 @@ static void close_session(void *state)
     struct tly_mem mem = resp->scratch.mem;
     tly_ack_free(resp->ack);
     tly_resp_multi_end(&resp->multi);
+    tly_resp_subs_end(resp);
     tly_buf_fini(&resp->scratch);
     tly_mem_free(&mem, resp, sizeof *resp);
 }
@@ -92,6 +94,19 @@ static void refuse(struct tly_resp *resp, const struct tly_resp_request *request
     }
 }
 
+/* In RESP2 an answer could be taken for something that was heard. */
+static bool is_deaf(struct tly_resp *resp, const struct tly_resp_command *command)
+{
+    if (resp->subs.count == 0 || resp->proto == 3 || (command->flags & TLY_RESP_HEARING) != 0) return false;
+    char name[TLY_RESP_COMMAND_BYTES_MAX];
+    tly_resp_lower(command->name, name);
+    tly_resp_put_error(resp->out,
+                       "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+                       "are allowed in this context",
+                       name);
+    return true;
+}
+
 /* `bytes` are those of the request. */
 static void run(struct tly_resp *resp, const struct tly_resp_request *request, const uint8_t *bytes)
 {
@@ -100,7 +115,8 @@ static void run(struct tly_resp *resp, const struct tly_resp_request *request, c
     if (request->is_inline && is_other_tongue(request)) command = NULL;
     if (command == NULL || !fits(command, request->count))
         refuse(resp, request, command);
-    else if (!tly_resp_multi_queue(resp, command, tly_slice_of(bytes, request->bytes)))
+    else if (!is_deaf(resp, command) &&
+             !tly_resp_multi_queue(resp, command, tly_slice_of(bytes, request->bytes)))
         command->run(resp, request->arg, request->count);
 }
 
@@ -134,6 +150,14 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     return used;
 }
 
+static bool wake(void *state, struct tly_client *client, bool is_idle)
+{
+    (void)is_idle;
+    struct tly_resp *resp = state;
+    resp->out = tly_client_out(client);
+    return tly_resp_hear(resp);
+}
+
 const struct tly_protocol *tly_resp_protocol(void)
 {
     static const struct tly_protocol protocol = {
@@ -142,6 +166,7 @@ const struct tly_protocol *tly_resp_protocol(void)
         .open = open_session,
         .feed = feed,
         .close = close_session,
+        .wake = wake,
     };
     return &protocol;
 }

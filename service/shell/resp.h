@@ -27,6 +27,17 @@ struct tly_resp_multi {
     struct tly_buf queue, watched;
 };
 
+/* The names that one connection may subscribe to, with three bytes for each. */
+#define TLY_RESP_SUBSCRIBED_BYTES_MAX 4096u
+
+/* What a connection has subscribed to (resp_subscribe.c). Without it it holds no memory. */
+struct tly_resp_subs {
+    struct tly_buf list;
+    size_t count; /* of channels and patterns */
+    uint64_t mark;
+    bool hears, has_more;
+};
+
 /* One connection. */
 struct tly_resp {
     struct tly_app *app;
@@ -43,13 +54,14 @@ struct tly_resp {
     uint8_t last_name[TLY_RESP_COMMAND_BYTES_MAX];
     size_t last_name_n;
     struct tly_resp_multi multi;
+    struct tly_resp_subs subs;
     struct tly_ack *ack; /* WAIT waits for it; NULL: there is none */
 };
 
 /* A request and its answer: arg[0] is the command's name. */
 typedef void tly_resp_handler(struct tly_resp *resp, const struct tly_slice *arg, size_t count);
 
-/* The last two: in a transaction it is done at once; in a transaction it is refused. */
+/* The last three: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too. */
 enum {
     TLY_RESP_WRITE = 1,
     TLY_RESP_READ = 2,
@@ -57,7 +69,8 @@ enum {
     TLY_RESP_ADMIN = 8,
     TLY_RESP_SESSION = 16,
     TLY_RESP_UNQUEUED = 32,
-    TLY_RESP_ALONE = 64
+    TLY_RESP_ALONE = 64,
+    TLY_RESP_HEARING = 128
 };
 
 struct tly_resp_command {
@@ -78,6 +91,8 @@ const struct tly_resp_command *tly_resp_find(struct tly_slice name);
 
 /* Whether a word is `upper`, whatever the case of its letters. */
 bool tly_resp_is(struct tly_slice word, const char *upper);
+/* A command's name in lower case. */
+void tly_resp_lower(const char *name, char lower[TLY_RESP_COMMAND_BYTES_MAX]);
 /* A whole i64 in decimal, as redis reads it: no blanks, no plus sign, no leading zeros. */
 bool tly_resp_get_int(struct tly_slice text, int64_t *number);
 /* "-WRONGTYPE …", "-OOM …" or "-ERR …" for a result. */
@@ -115,7 +130,17 @@ void tly_resp_multi_end(struct tly_resp_multi *multi);
 bool tly_resp_multi_queue(struct tly_resp *resp, const struct tly_resp_command *command,
                           struct tly_slice request);
 
+/* resp_subscribe.c */
+void tly_resp_subs_init(struct tly_resp_subs *subs, const struct tly_mem *mem);
+/* Nothing is subscribed to any more, and the memory is given back. */
+void tly_resp_subs_end(struct tly_resp *resp);
+/* Tells what is new; true: there is more. */
+bool tly_resp_hear(struct tly_resp *resp);
+
 /* ---- the handlers, by file ---- */
+
+tly_resp_handler tly_resp_run_psubscribe, tly_resp_run_punsubscribe, tly_resp_run_subscribe,
+    tly_resp_run_unsubscribe;
 
 tly_resp_handler tly_resp_run_discard, tly_resp_run_exec, tly_resp_run_multi, tly_resp_run_unwatch,
     tly_resp_run_watch;

@@ -11,6 +11,14 @@ bool tly_resp_is(struct tly_slice word, const char *upper)
     return upper[word.n] == '\0';
 }
 
+void tly_resp_lower(const char *name, char lower[TLY_RESP_COMMAND_BYTES_MAX])
+{
+    size_t n = 0;
+    for (; n < TLY_RESP_COMMAND_BYTES_MAX - 1 && name[n] != '\0'; n++)
+        lower[n] = (char)(name[n] >= 'A' && name[n] <= 'Z' ? name[n] - 'A' + 'a' : name[n]);
+    lower[n] = '\0';
+}
+
 bool tly_resp_get_int(struct tly_slice text, int64_t *number)
 {
     bool negative = text.n > 0 && text.p[0] == '-';

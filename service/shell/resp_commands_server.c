@@ -26,9 +26,8 @@ void tly_resp_run_dbsize(struct tly_resp *resp, const struct tly_slice *arg, siz
 /* Names are shown in lower case. */
 static void put_lower(struct tly_buf *out, const char *name)
 {
-    char lower[TLY_RESP_COMMAND_BYTES_MAX] = {0};
-    for (size_t i = 0; i < sizeof lower - 1 && name[i] != '\0'; i++)
-        lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]);
+    char lower[TLY_RESP_COMMAND_BYTES_MAX];
+    tly_resp_lower(name, lower);
     tly_resp_put_text(out, lower);
 }
 

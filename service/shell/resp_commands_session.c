@@ -9,12 +9,20 @@ static void put_ok(struct tly_resp *resp)
 
 void tly_resp_run_ping(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    if (count > 2)
+    bool is_hearing = resp->subs.count > 0 && resp->proto == 2;
+    if (count > 2) {
         tly_resp_put_arity(resp, "ping");
-    else if (count == 2)
+        return;
+    }
+    if (is_hearing) {
+        tly_resp_put_array(resp->out, 2);
+        tly_resp_put_text(resp->out, "pong");
+        tly_resp_put_bulk(resp->out, count == 2 ? arg[1] : tly_slice_of(NULL, 0));
+    } else if (count == 2) {
         tly_resp_put_bulk(resp->out, arg[1]);
-    else
+    } else {
         tly_resp_put_simple(resp->out, "PONG");
+    }
 }
 
 void tly_resp_run_echo(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
@@ -62,6 +70,7 @@ void tly_resp_run_reset(struct tly_resp *resp, const struct tly_slice *arg, size
 {
     (void)arg, (void)count;
     tly_resp_multi_end(&resp->multi);
+    tly_resp_subs_end(resp);
     resp->proto = 2;
     resp->name[0] = '\0';
     tly_resp_put_simple(resp->out, "RESET");
@@ -208,12 +217,12 @@ static void client_info(struct tly_resp *resp, const struct tly_slice *arg)
     char line[512];
     uint64_t age_ns = tly_app_now(resp->app).mono_ns - resp->since_ns;
     (void)snprintf(line, sizeof line,
-                   "id=%llu addr=%s laddr=%s name=%s age=%llu idle=0 flags=N db=0 sub=0 psub=0 multi=%lld "
+                   "id=%llu addr=%s laddr=%s name=%s age=%llu idle=0 flags=N db=0 sub=%zu psub=0 multi=%lld "
                    "cmd=client resp=%d lib-name=%s lib-ver=%s\n",
                    (unsigned long long)tly_client_id(resp->client), tly_client_peer(resp->client),
                    tly_app_address(resp->app, "resp"), resp->name, (unsigned long long)(age_ns / 1000000000),
-                   resp->multi.is_open ? (long long)resp->multi.requests : -1LL, resp->proto, resp->lib_name,
-                   resp->lib_version);
+                   resp->subs.count, resp->multi.is_open ? (long long)resp->multi.requests : -1LL,
+                   resp->proto, resp->lib_name, resp->lib_version);
     tly_resp_put_verbatim(resp->out, resp->proto, tly_slice_text(line));
 }
 

@@ -143,3 +143,8 @@ void tly_resp_put_set(struct tly_buf *out, int proto, size_t count)
 {
     put_number(out, proto == 3 ? '~' : '*', (int64_t)count);
 }
+
+void tly_resp_put_push(struct tly_buf *out, int proto, size_t count)
+{
+    put_number(out, proto == 3 ? '>' : '*', (int64_t)count);
+}

@@ -29,6 +29,8 @@ void tly_resp_put_verbatim(struct tly_buf *out, int proto, struct tly_slice text
 void tly_resp_put_array(struct tly_buf *out, size_t count);
 void tly_resp_put_map(struct tly_buf *out, int proto, size_t pairs);
 void tly_resp_put_set(struct tly_buf *out, int proto, size_t count);
+/* Of what was not asked for now. */
+void tly_resp_put_push(struct tly_buf *out, int proto, size_t count);
 
 /* Writes a number's digits so that they end before `end`; where they begin. */
 uint8_t *tly_resp_digits(uint8_t *end, int64_t number);

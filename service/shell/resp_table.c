@@ -7,6 +7,7 @@
 #define S TLY_RESP_SESSION
 #define U TLY_RESP_UNQUEUED
 #define X TLY_RESP_ALONE
+#define H TLY_RESP_HEARING
 
 /* Sorted by name, for it is searched by halves. A module's command has no arity: CL.THROTTLE has words of its own. */
 static const struct tly_resp_command commands[] = {
@@ -46,17 +47,24 @@ static const struct tly_resp_command commands[] = {
      "generic"},
     {"PEXPIREAT", -3, W | F, 1, 1, tly_resp_run_pexpireat, "Sets a key's deadline, milliseconds since 1970.",
      "generic"},
-    {"PING", -1, S | F, 0, 0, tly_resp_run_ping, "Answers.", "connection"},
+    {"PING", -1, S | F | H, 0, 0, tly_resp_run_ping, "Answers.", "connection"},
     {"PSETEX", 4, W, 1, 1, tly_resp_run_psetex, "Sets a key with a deadline, milliseconds from now.",
      "string"},
+    {"PSUBSCRIBE", -2, S | X | H, 0, 0, tly_resp_run_psubscribe,
+     "Hears of refusals on channels of a pattern.", "pubsub"},
     {"PTTL", 2, R | F, 1, 1, tly_resp_run_pttl, "Milliseconds to a key's deadline.", "generic"},
-    {"QUIT", -1, S | F | U, 0, 0, tly_resp_run_quit, "Ends the connection.", "connection"},
-    {"RESET", 1, S | F | U, 0, 0, tly_resp_run_reset, "Makes the connection as good as new.", "connection"},
+    {"PUNSUBSCRIBE", -1, S | X | H, 0, 0, tly_resp_run_punsubscribe, "Hears no more of a pattern's channels.",
+     "pubsub"},
+    {"QUIT", -1, S | F | U | H, 0, 0, tly_resp_run_quit, "Ends the connection.", "connection"},
+    {"RESET", 1, S | F | U | H, 0, 0, tly_resp_run_reset, "Makes the connection as good as new.",
+     "connection"},
     {"SCAN", -2, R, 0, 0, tly_resp_run_scan,
      "A page of the keys: cursor [MATCH pattern] [COUNT n] [TYPE type].", "generic"},
     {"SELECT", 2, S | F, 0, 0, tly_resp_run_select, "Chooses the database; there is one, 0.", "connection"},
     {"SET", -3, W, 1, 1, tly_resp_run_set, "Sets a key.", "string"},
     {"SETEX", 4, W, 1, 1, tly_resp_run_setex, "Sets a key with a deadline, seconds from now.", "string"},
+    {"SUBSCRIBE", -2, S | X | H, 0, 0, tly_resp_run_subscribe, "Hears of refusals: over:LIMIT, over.",
+     "pubsub"},
     {"THROTTLE", -1, W | F, 1, 1, tly_resp_run_throttle,
      "Checks a token bucket: key max_burst count_per_period period [quantity].", "limit"},
     {"TIME", 1, R | F, 0, 0, tly_resp_run_time, "The server's time.", "server"},
@@ -77,6 +85,7 @@ static const struct tly_resp_command commands[] = {
     {"TTL", 2, R | F, 1, 1, tly_resp_run_ttl, "Seconds to a key's deadline.", "generic"},
     {"TYPE", 2, R | F, 1, 1, tly_resp_run_type, "What a key holds: string, or none.", "generic"},
     {"UNLINK", -2, W | F, 1, -1, tly_resp_run_del, "Deletes keys.", "generic"},
+    {"UNSUBSCRIBE", -1, S | X | H, 0, 0, tly_resp_run_unsubscribe, "Hears no more of a channel.", "pubsub"},
     {"UNWATCH", 1, S | F, 0, 0, tly_resp_run_unwatch, "Forgets the keys that are watched.", "transactions"},
     {"WAIT", 3, S | X, 0, 0, tly_resp_run_wait, "Waits until other nodes have what was written: nodes, ms.",
      "generic"},

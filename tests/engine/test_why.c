@@ -84,11 +84,67 @@ static void many_refusals_take_each_others_place(void **state)
     net_free(net);
 }
 
+struct heard {
+    char keys[64];
+    size_t count, gaps;
+    size_t most;
+};
+
+static bool hear(void *context, const struct tly_refusal_view *view)
+{
+    struct heard *heard = context;
+    if (view == NULL) {
+        heard->gaps++;
+        return true;
+    }
+    size_t n = strlen(heard->keys);
+    if (n < 40) (void)snprintf(heard->keys + n, 24, "%.*s ", (int)view->key.n - 5, view->key.p + 5);
+    return ++heard->count < heard->most;
+}
+
+static void refusals_are_heard_in_order_from_a_mark(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    struct tly_engine *engine = net_node(net, 0);
+    (void)check(net, 0, "before", 11);
+    uint64_t mark;
+    assert_int_equal(tly_engine_hear(engine, &mark), TLY_OK);
+    struct heard heard = {.most = 2};
+    assert_int_equal(tly_engine_refusals_since(engine, mark, hear, &heard), mark);
+    const char *const keys[] = {"a", "b", "a", "c", "before"};
+    for (size_t i = 0; i < 5; i++)
+        (void)check(net, 0, keys[i], 11);
+    /* `a` is told once, as of the last time; the one that stops goes on from there. */
+    mark = tly_engine_refusals_since(engine, mark, hear, &heard);
+    assert_string_equal(heard.keys, "b a ");
+    heard.most = 9;
+    mark = tly_engine_refusals_since(engine, mark, hear, &heard);
+    assert_string_equal(heard.keys, "b a c before ");
+    assert_int_equal(heard.gaps, 0);
+    for (size_t i = 0; i < 2000; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%zu", i);
+        (void)check(net, 0, key, 11);
+    }
+    heard.count = 0, heard.most = 9999;
+    mark = tly_engine_refusals_since(engine, mark, hear, &heard);
+    assert_int_equal(heard.gaps, 1);
+    assert_in_range(heard.count, 200, 256);
+    (void)check(net, 0, "k1999", 11);
+    (void)tly_engine_refusals_since(engine, mark, hear, &heard);
+    assert_int_equal(heard.gaps, 1);
+    tly_engine_unhear(engine);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refusal_is_explained_afterwards),
         cmocka_unit_test(many_refusals_take_each_others_place),
+        cmocka_unit_test(refusals_are_heard_in_order_from_a_mark),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

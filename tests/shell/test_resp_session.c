@@ -138,7 +138,10 @@ static void every_command_answers_something_to_any_number_of_arguments(void **st
             (void)snprintf(line, sizeof line, "%s%.*s\r\n", commands[i].name, args * 2, " 1 1 1 1 1 1 1 1");
             assert_true(strlen(talk_say(scene->talk, line)) > 3);
             bool queues = strcmp(commands[i].name, "MULTI") == 0 && args == 0;
-            assert_string_equal(talk_say(scene->talk, "PING\r\n"), queues ? "+QUEUED\r\n" : "+PONG\r\n");
+            bool hears = args > 0 && (strcmp(commands[i].name, "SUBSCRIBE") == 0 ||
+                                      strcmp(commands[i].name, "PSUBSCRIBE") == 0);
+            const char *pong = hears ? "*2\r\n$4\r\npong\r\n$0\r\n\r\n" : "+PONG\r\n";
+            assert_string_equal(talk_say(scene->talk, "PING\r\n"), queues ? "+QUEUED\r\n" : pong);
         }
     }
 }
