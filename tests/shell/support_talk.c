@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Behind every talk; it has no listener, and only its count of requests is used. */
-static struct tly_door no_door;
+/* Behind every talk; it has no listener, and only its count of requests and who stands in its lists are used. */
+static struct tly_door no_door = {
+    .parked = TAILQ_HEAD_INITIALIZER(no_door.parked),
+    .streams = TAILQ_HEAD_INITIALIZER(no_door.streams),
+};
 
 struct talk {
     const struct tly_protocol *protocol;
@@ -29,8 +32,6 @@ struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
     talk->protocol = protocol;
     talk->requests_before = no_door.stats.requests;
     talk->client.door = &no_door;
-    TAILQ_INIT(&no_door.parked);
-    TAILQ_INIT(&no_door.streams);
     talk->client.id = 7;
     (void)snprintf(talk->client.peer, sizeof talk->client.peer, "192.0.2.7:53412");
     tly_buf_init(&talk->client.out, &mem, TLY_OUT_MAX);
@@ -43,6 +44,8 @@ struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
 void talk_free(struct talk *talk)
 {
     talk->protocol->close(talk->state);
+    if (talk->client.parked) TAILQ_REMOVE(&no_door.parked, &talk->client, in_parked);
+    if (talk->client.is_stream) TAILQ_REMOVE(&no_door.streams, &talk->client, in_streams);
     tly_buf_fini(&talk->client.out);
     tly_buf_fini(&talk->said);
     free(talk->in);
