@@ -125,13 +125,20 @@ static bool is_first(const struct tly_engine *e, const struct conn *conn)
     return conn->round_open && conn->follower.in_round && tly_ormap_origin(e->map) < conn->peer->origin;
 }
 
+/* Long enough for a part to come that was under way. */
+static uint64_t round_wait(const struct peer *peer)
+{
+    uint64_t wait = TLY_ROUND_WAIT_MIN_NS + 4 * peer->rtt_ns;
+    return peer->rtt_ns > 0 && wait < TLY_ROUND_WAIT_NS ? wait : TLY_ROUND_WAIT_NS;
+}
+
 /*
  * Two long rounds at once would wait for each other for ever. So after a while without a part the one of the lower life ends, with all but
  * the dots of the peer's own life; some of third lives may have come from it.
  */
 static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct tly_part_wish *wish)
 {
-    uint64_t waited = conn->round_heard + TLY_ROUND_WAIT_NS;
+    uint64_t waited = conn->round_heard + round_wait(conn->peer);
     wish->only_origin = wish->not_origin = 0;
     if (!conn->round_open) return;
     if (is_first(e, conn) && waited <= e->now.mono_ns)

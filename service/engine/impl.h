@@ -65,6 +65,7 @@
 #define TLY_WALL_JUMP_NS NS_PER_MS
 #define TLY_BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define TLY_BACKOFF_MAX_NS (30 * NS_PER_S)
+#define TLY_ROVE_NS (3 * NS_PER_S)
 #define TLY_LEFT_PAUSE_NS (600 * NS_PER_S)
 /* A connection that was up for so long is dialled again at once when it goes. */
 #define TLY_LASTED_NS (5 * NS_PER_S)
@@ -82,8 +83,9 @@
  */
 #define TLY_TELL_OWN_NS (100 * NS_PER_MS)
 #define TLY_TELL_NS (20 * NS_PER_MS)
-/* Of two that are both in the middle of a round and wait for each other, one ends first, after so long. */
+/* Of two that are both in the middle of a round and wait for each other, one ends first, after so long; sooner where the way there and back is short. */
 #define TLY_ROUND_WAIT_NS NS_PER_S
+#define TLY_ROUND_WAIT_MIN_NS (50 * NS_PER_MS)
 #define TLY_RELAY_NS (60 * NS_PER_MS)
 /* Marks that are to be told within this time go with the rows that are sent now. */
 #define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
@@ -497,6 +499,7 @@ struct tly_engine {
     size_t mesh_max;
     bool ring_changed;
     uint64_t next_dial; /* number of the next connection of ours */
+    uint64_t rove_at;   /* when somebody is dialled, if several are away */
     uint64_t new_life_at;
     struct forgetting forget;
     struct late_dots late;

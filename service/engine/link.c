@@ -276,6 +276,32 @@ static bool wants_dial(const struct tly_engine *e, const struct target *target)
     return target->peer->conn == NULL && (target->peer->is_linked || e->conn_count == 0);
 }
 
+/* Of those that are linked here. */
+static bool is_lowest(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->conn != NULL && strcmp(e->peers[i]->name, e->name) < 0) return false;
+    return true;
+}
+
+/*
+ * Several members that are held for dead were rather cut off than have fallen. Each is dialled ever more rarely; so that a split ends soon
+ * after its cause, one node of each part dials one of them every three seconds: who would be next anyway. One is enough, and two that meet
+ * theirs at once would say everything twice. NULL: nobody.
+ */
+static struct target *rover_target(const struct tly_engine *e)
+{
+    struct target *next = NULL;
+    size_t dead = 0;
+    for (size_t i = 0; i < e->target_count && !e->leaving; i++) {
+        struct target *target = e->targets[i];
+        if (target->peer == NULL || target->peer->conn != NULL || target->peer->state != MEMBER_DEAD) continue;
+        dead++;
+        if (wants_dial(e, target) && (next == NULL || target->next_at < next->next_at)) next = target;
+    }
+    return dead > 1 && is_lowest(e) ? next : NULL;
+}
+
 /* A connection that brought two together but that the ring has no place for. Not before both have learned who is there. */
 static bool is_surplus(const struct tly_engine *e, const struct conn *conn)
 {
@@ -291,6 +317,7 @@ static void dial(struct tly_engine *e, struct target *target)
     }
     e->next_dial++;
     target->dialling = true;
+    e->rove_at = e->now.mono_ns + TLY_ROVE_NS;
     e->stats.dials++;
     tly_fx_add(e, TLY_DO_DIAL, conn->id, 0, tly_slice_text(target->address));
 }
@@ -350,6 +377,8 @@ void tly_link_tick(struct tly_engine *e)
     }
     for (size_t i = 0; i < e->target_count && !e->leaving; i++)
         if (wants_dial(e, e->targets[i]) && e->targets[i]->next_at <= e->now.mono_ns) dial(e, e->targets[i]);
+    struct target *roved = e->rove_at <= e->now.mono_ns ? rover_target(e) : NULL;
+    if (roved != NULL) dial(e, roved);
 }
 
 uint64_t tly_link_deadline(const struct tly_engine *e)
@@ -363,5 +392,5 @@ uint64_t tly_link_deadline(const struct tly_engine *e)
     }
     for (size_t i = 0; i < e->target_count && !e->leaving; i++)
         if (wants_dial(e, e->targets[i]) && e->targets[i]->next_at < at) at = e->targets[i]->next_at;
-    return at;
+    return e->rove_at < at && rover_target(e) != NULL ? e->rove_at : at;
 }
