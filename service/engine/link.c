@@ -295,7 +295,8 @@ static struct target *rover_target(const struct tly_engine *e)
     size_t dead = 0;
     for (size_t i = 0; i < e->target_count && !e->leaving; i++) {
         struct target *target = e->targets[i];
-        if (target->peer == NULL || target->peer->conn != NULL || target->peer->state != MEMBER_DEAD) continue;
+        if (target->peer == NULL || target->peer->conn != NULL || target->peer->state != MEMBER_DEAD)
+            continue;
         dead++;
         if (wants_dial(e, target) && (next == NULL || target->next_at < next->next_at)) next = target;
     }
