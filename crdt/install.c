@@ -432,13 +432,22 @@ struct staleness {
     struct tly_slice key;
 };
 
+/* Where both have a life settled, and there at a later mark, what lies between has never been here. */
+static uint64_t known_here(const struct tly_install *install, uint64_t origin)
+{
+    const struct tly_life *there = life_of(install, origin);
+    uint32_t number = tly_map_life_find(install->map, origin);
+    bool are_settled = there != NULL && there->state >= TLY_LIFE_SETTLED && number != TLY_NO_LIFE;
+    return are_settled ? install->map->lives[number].mark : tly_ormap_mark(install->map, origin);
+}
+
 static bool is_stale(void *context, const struct tly_dot *dot)
 {
     const struct staleness *stale = context;
     struct tly_ormap *map = stale->install->map;
     if (dot->version.origin == tly_ormap_origin(map))
         return false; /* ours, and perhaps counted into just now */
-    return is_gone_from(map, tly_ormap_mark(map, dot->version.origin), stale->key, dot);
+    return is_gone_from(map, known_here(stale->install, dot->version.origin), stale->key, dot);
 }
 
 /* A source that was restored from an old disk may still have what was deleted and forgotten here. */

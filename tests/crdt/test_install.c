@@ -356,6 +356,26 @@ static void a_settled_life_that_lives_must_begin_anew_first(void **state)
     assert_int_equal(read_at(1, "s:a", 0, 0), 2);
 }
 
+/* Two parts that each forgot the other settled it on their own: what came behind the earlier mark was never here, so nobody deleted it. */
+static void what_lies_behind_the_own_end_of_a_life_and_before_theirs_comes(void **state)
+{
+    hit(1, "s:a", 0, 0, 2);
+    put_text(1, "l:gone", "x");
+    sync_nodes(1, 0);
+    settle_life(0, 2);
+    remove_key(0, "l:gone");
+    forget_all(0);
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 0, 0, 3);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    settle_life(1, 2);
+    install(1, 0, 0);
+    assert_int_equal(read_at(0, "s:a", 0, 0), 7);
+    assert_int_equal(read_at(0, "s:b", 0, 0), 3);
+    assert_int_equal(report.stale, 1);
+    assert_null(tly_ormap_find(world.node[0], key("l:gone")));
+}
+
 /* ---- carrying over ---- */
 
 static void what_nobody_had_heard_is_carried_over_and_nothing_else(void **state)
@@ -484,6 +504,7 @@ int main(void)
         scene(own_counts_survive_sealed_or_not),
         scene(own_counts_older_than_what_was_forgotten_are_said_anew),
         scene(a_remove_in_the_snapshot_restarts_own_counts),
+        scene(what_lies_behind_the_own_end_of_a_life_and_before_theirs_comes),
         scene(a_settled_life_that_lives_must_begin_anew_first),
         scene(what_nobody_had_heard_is_carried_over_and_nothing_else),
         scene(what_was_carried_over_once_is_not_again),

@@ -115,10 +115,14 @@ static void roll_back(struct sim *sim, size_t i)
     start_later(sim, i);
 }
 
-/* By one that is there, of one that is away. */
+/*
+ * By one that is there, of one that is away. Of two that were each said to be gone for good one was not, and what both counted alone since
+ * is more than either can carry over (DESIGN.md, limits): who was forgotten forgets nobody.
+ */
 static void forget(struct sim *sim, size_t by, size_t whom)
 {
-    if (by == whom || sim_is_up(sim, whom)) return;
+    if (by == whom || sim_is_up(sim, whom) || sim->nodes[by].was_forgotten) return;
+    sim->nodes[whom].was_forgotten = true;
     char name[24];
     (void)snprintf(name, sizeof name, "n%zu", whom);
     struct tly_reply reply;

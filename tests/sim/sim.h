@@ -146,6 +146,7 @@ struct sim_node {
     struct tly_engine *engine;   /* NULL: no process */
     uint64_t process;            /* counts the processes */
     bool paused, stopping, gone; /* gone: for good */
+    bool was_forgotten;          /* by some node, once */
     uint64_t due;
     bool is_due_known;
     int64_t offset_ns; /* of the wall clock */
