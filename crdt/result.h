@@ -35,7 +35,8 @@
     X(BAD_RULE, "bad_rule", "the limit's parameters are not valid")                                          \
     X(NO_LIMIT, "no_limit", "no limit of that name")                                                         \
     X(BAD_ID, "bad_id", "an id has 1 to 64 printable characters without spaces")                             \
-    X(NO_HOLD, "no_reservation", "this node has no reservation of that id")                                  \
+    X(NO_HOLD, "no_reservation", "this node has no reservation or lease of that id")                         \
+    X(IN_FLIGHT, "in_flight", "what may be in flight at once is acquired and released, and not counted")     \
     X(OWN_LIFE, "own_life", "forged: a dot of this node's own life that is not here")                        \
     X(IO, "io", "the operating system reported an error")                                                    \
     X(NO_PREFIX, "no_prefix", "no such prefix is registered")                                                \

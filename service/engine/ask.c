@@ -58,6 +58,12 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
     return find_key(e, check, out, rule, key);
 }
 
+/* Whoever is asked to give must know the limit too; and what is in flight is said anew under the limit's name. */
+static bool needs_rule(const struct tly_rate *rate)
+{
+    return rate->mode == TLY_HARD || rate->algorithm == TLY_CONCURRENCY;
+}
+
 /* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
 TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
                                uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
@@ -67,8 +73,7 @@ TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *che
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
     if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
-    /* Whoever is asked to give must know the limit too. */
-    if (asked->rule == NULL && asked->ask.rate->mode == TLY_HARD) asked->result = TLY_BAD_RULE;
+    if (asked->rule == NULL && needs_rule(asked->ask.rate)) asked->result = TLY_BAD_RULE;
     if (asked->ask.rate->mode == TLY_CAPPED && !e->cluster_now.joined) tly_standing_look(e);
     asked->ask.hits = check->hits;
     asked->ask.charging = check->charging;
@@ -87,6 +92,7 @@ static inline enum tly_result check_one(struct tly_engine *e, const struct tly_l
                                         struct tly_verdict *verdict)
 {
     if (ask->rate->mode == TLY_HARD) return tly_escrow_check(e, ask, verdict);
+    if (ask->rate->algorithm == TLY_CONCURRENCY) return tly_flight_check(e, ask, verdict);
     return tly_limit_check(e->map, ask, &e->span, verdict);
 }
 
@@ -225,6 +231,7 @@ static enum tly_result ask_reset(struct tly_engine *e, const struct tly_check *c
     const struct tly_rule *rule;
     struct tly_slice key;
     enum tly_result result = tly_ask_key(e, check, e->key, &rule, &key);
+    if (rule != NULL && rule->rate.algorithm == TLY_CONCURRENCY) return TLY_IN_FLIGHT;
     return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
 }
 

@@ -143,6 +143,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_mem_free(&e->mem, e->holds, e->hold_capacity * sizeof *e->holds);
+    tly_leases_free(e->leases);
     tly_why_fini(e);
     tly_watch_fini(e);
     tly_mem_free(&e->mem, e->forget.closed, e->forget.closed_capacity * sizeof *e->forget.closed);
@@ -171,6 +172,7 @@ void tly_engine_free(struct tly_engine *e)
 
 void tly_engine_check(const struct tly_engine *e)
 {
+    tly_leases_check(e->leases);
     tly_ormap_check(e->map);
     tly_heat_check(e->heat);
     assert(e->stored <= e->batch && e->ticket_count <= TLY_BATCHES_MAX);
@@ -317,6 +319,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         tly_link_tick(e);
         tly_forget_tick(e);
         tly_hold_tick(e);
+        tly_flight_tick(e);
         tly_flush_tick(e);
         tly_room_tick(e);
         tly_repair_tick(e);
@@ -365,7 +368,8 @@ uint64_t tly_engine_deadline(const struct tly_engine *e)
     const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e),  tly_swim_deadline(e),
                             tly_room_deadline(e),   tly_watch_deadline(e),  tly_forget_deadline(e),
                             tly_repair_deadline(e), tly_snap_deadline(e),   tly_acks_deadline(e),
-                            tly_life_deadline(e),   tly_escrow_deadline(e), tly_hold_deadline(e)};
+                            tly_life_deadline(e),   tly_escrow_deadline(e), tly_hold_deadline(e),
+                            tly_flight_deadline(e)};
     uint64_t at = e->greets_anew ? 0 : TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

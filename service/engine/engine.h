@@ -272,9 +272,10 @@ struct tly_verdict {
 
 /*
  * What is counted. ADMITTED: hits that were admitted. ALL: refused ones too, as Envoy's rate limit service counts; only windows of mode
- * optimistic do. GIVE_BACK: the hits are taken from what the window has, down to nothing at most; nothing of a bucket.
+ * optimistic do. GIVE_BACK: the hits are taken from what the window has, down to nothing at most; nothing of a bucket. ACQUIRE: as
+ * ADMITTED, by TLY_ASK_RESERVE, which knows when they end: the only one that a limit of concurrency takes.
  */
-enum tly_charging { TLY_CHARGE_ADMITTED, TLY_CHARGE_ALL, TLY_GIVE_BACK };
+enum tly_charging { TLY_CHARGE_ADMITTED, TLY_CHARGE_ALL, TLY_GIVE_BACK, TLY_ACQUIRE };
 
 /* Either a named limit with its fields, or (limit empty) an ad-hoc rate with a key. */
 struct tly_check {
@@ -297,7 +298,8 @@ enum tly_hold_state {
     TLY_HOLD_OPEN,
     TLY_HOLD_COMMITTED,
     TLY_HOLD_CANCELLED,
-    TLY_HOLD_RETURNED
+    TLY_HOLD_RETURNED,
+    TLY_HOLD_RELEASED /* of concurrency: no more is known of it from then on */
 };
 /* "open". */
 const char *tly_hold_word(enum tly_hold_state state);
@@ -321,7 +323,8 @@ enum tly_request_kind {
     TLY_ASK_REFUND, /* check: gives back its hits, charged at number (ms since 1970; 0: now) -> refunded; verdict: as of a peek */
     /*
      * check, number: ms, bytes: an id of one's own, or empty -> verdict and, if it admits, hold: what was charged is given back after
-     * that time unless it is settled before. The same id again: the same hold, nothing is charged. TLY_FULL: too many.
+     * that time unless it is settled before. The same id again: the same hold, nothing is charged. TLY_FULL: too many. Of
+     * concurrency it is a lease, which this life alone knows; TLY_ASK_CANCEL releases it.
      */
     TLY_ASK_RESERVE,
     TLY_ASK_COMMIT,  /* bytes: an id, number: hits it came to -> hold. Again: the same. TLY_NO_HOLD */
@@ -563,6 +566,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(verdicts, "Members that this node declared dead")                                    \
     X(refutations, "Times this node contradicted what was said of it")                     \
     X(pauses, "Times this node found that it had been stopped for a while")                \
+    X(leases_ended, "Units in flight that nobody released, ended at their time")           \
     X(checks_refused_full, "Checks refused because the store was full")                    \
     X(holds_returned, "Reservations that nobody settled, given back at their end")         \
     X(writes_refused_full, "Writes refused because the store was full")                    \
@@ -622,6 +626,7 @@ struct tly_node_view {
     size_t memory_used, memory_max; /* of all the engine holds; memory_max 0: no end */
     bool full;                      /* new keys were refused, at most a minute ago */
     size_t watchers;                /* of changes and of refusals */
+    size_t leases;                  /* of concurrency, that this node has given out */
     size_t peers_held_back;         /* whose dots do not all fit */
     size_t log_records;
     uint64_t digest; /* equal on nodes with equal contents; 0 unless asked for: it costs O(keys) */

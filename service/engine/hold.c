@@ -33,7 +33,7 @@ struct hold {
 
 const char *tly_hold_word(enum tly_hold_state state)
 {
-    static const char *const words[] = {"none", "open", "committed", "cancelled", "returned"};
+    static const char *const words[] = {"none", "open", "committed", "cancelled", "returned", "released"};
     return (size_t)state < sizeof words / sizeof *words ? words[state] : "unknown";
 }
 
@@ -191,6 +191,8 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
         .now_ns = e->cluster_ns,
     };
     uint64_t units;
+    /* The limit of that name is another by now. */
+    if (ask.rate->algorithm == TLY_CONCURRENCY) return TLY_OK;
     /* A hard limit is not passed, whatever was spent. */
     if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
     tly_seek_to(e->map, key, &ask.seek);
@@ -293,10 +295,19 @@ static enum tly_result keep(struct tly_engine *e, const struct tly_request *requ
     return result;
 }
 
+/* What an id that was given before stands for. */
+static bool is_known(struct tly_engine *e, struct tly_slice id, struct tly_hold_view *view)
+{
+    struct hold hold;
+    if (tly_flight_find(e, id, view)) return true;
+    if (!read(e, id, &hold)) return false;
+    tell(view, &hold);
+    return true;
+}
+
 static enum tly_result reserve(struct tly_engine *e, const struct tly_request *request,
                                struct tly_reply *reply)
 {
-    struct hold hold;
     struct tly_slice id = request->bytes;
     bool is_named = id.n > 0;
     if (is_named && !is_id(id)) return TLY_BAD_ID;
@@ -304,12 +315,12 @@ static enum tly_result reserve(struct tly_engine *e, const struct tly_request *r
     if (!is_named) id = new_id(e, e->hold_id);
     reply->hold.id = id;
     struct tly_checked checked = {.check = request->check};
-    if (is_named && read(e, id, &hold)) {
-        tell(&reply->hold, &hold);
+    if (is_named && is_known(e, id, &reply->hold)) {
         tly_ask_peek(e, request->now, &checked, 1);
         reply->verdict = checked.verdict;
         return checked.result;
     }
+    if (tly_flight_is_asked(e, &request->check)) return tly_flight_acquire(e, request, id, reply);
     enum tly_result result = reserve_end(e);
     if (result != TLY_OK) return result;
     tly_engine_checks(e, request->now, &checked, 1);
@@ -325,10 +336,12 @@ enum tly_result tly_hold_ask(struct tly_engine *e, const struct tly_request *req
     struct hold hold;
     if (!is_id(request->bytes)) return TLY_BAD_ID;
     if (request->number < 0 || request->number > UINT32_MAX) return TLY_BAD_RULE;
+    reply->hold.id = request->bytes;
+    if (tly_flight_find(e, request->bytes, &reply->hold))
+        return commits ? TLY_IN_FLIGHT : tly_flight_release(e, request->bytes, &reply->hold);
     enum tly_result result = settle(e, request->bytes, commits ? TLY_HOLD_COMMITTED : TLY_HOLD_CANCELLED,
                                     commits ? (uint64_t)request->number : 0, &hold);
     if (result == TLY_NOT_FOUND) return TLY_NO_HOLD;
     if (result == TLY_OK) tell(&reply->hold, &hold);
-    reply->hold.id = request->bytes;
     return result;
 }

@@ -36,6 +36,7 @@
 #include "service/engine/escrow.h"
 #include "service/engine/follower.h"
 #include "service/engine/lane.h"
+#include "service/engine/leases.h"
 #include "service/engine/limit.h"
 #include "wire/frame.h"
 #include "wire/repair.h"
@@ -485,6 +486,9 @@ struct tly_engine {
     struct hold_end *holds;                /* a heap: no other ends before the first */
     size_t hold_count, hold_capacity;
     uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
+    struct tly_leases *leases;              /* NULL: none was ever given out */
+    size_t flight_cursor;                   /* of the keys in flight, where the next look goes on */
+    uint64_t flight_at;
 
     struct conn **conns;
     size_t conn_count, conn_capacity;
@@ -972,6 +976,23 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key);
 /* Returns what is past its end. */
 void tly_hold_tick(struct tly_engine *e);
 uint64_t tly_hold_deadline(const struct tly_engine *e);
+
+/* flight.c */
+/* A check of a limit of concurrency. TLY_IN_FLIGHT: hits that are not acquired. */
+enum tly_result tly_flight_check(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                 struct tly_verdict *verdict) TLY_MUST_CHECK;
+/* Whether this is what TLY_ASK_RESERVE gives a lease for. */
+bool tly_flight_is_asked(struct tly_engine *e, const struct tly_check *check);
+/* As TLY_ASK_RESERVE, of an id that is not in use. */
+enum tly_result tly_flight_acquire(struct tly_engine *e, const struct tly_request *request,
+                                   struct tly_slice id, struct tly_reply *reply) TLY_MUST_CHECK;
+/* The lease of that id; false: there is none. */
+bool tly_flight_find(const struct tly_engine *e, struct tly_slice id, struct tly_hold_view *view);
+enum tly_result tly_flight_release(struct tly_engine *e, struct tly_slice id,
+                                   struct tly_hold_view *view) TLY_MUST_CHECK;
+/* Ends what is past its time, and says anew what is in flight. */
+void tly_flight_tick(struct tly_engine *e);
+uint64_t tly_flight_deadline(const struct tly_engine *e);
 
 /* why.c */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);

@@ -382,7 +382,8 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 {
     enum tly_algorithm algorithm = ask->rate->algorithm;
     if (algorithm < TLY_TOKEN_BUCKET) return check_window(map, ask, span, verdict);
-    return algorithm == TLY_QUOTA ? check_quota(map, ask, span, verdict) : check_bucket(map, ask, verdict);
+    if (algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
+    return algorithm == TLY_QUOTA ? check_quota(map, ask, span, verdict) : TLY_IN_FLIGHT;
 }
 
 /* ---- learning from elsewhere, ending ---- */

@@ -47,10 +47,16 @@ static void put_term(struct text *text, const char *before, uint64_t number, con
 static void put_used(struct text *text, const struct tly_verdict *verdict, uint64_t hits)
 {
     uint64_t used = verdict->used - hits;
-    put_term(text, "", used, " used");
+    bool is_flight = verdict->algorithm == TLY_CONCURRENCY;
+    put_term(text, "", used, is_flight ? " in flight" : " used");
     if (!verdict->is_judged) return;
     uint64_t own = verdict->own > hits ? verdict->own - hits : 0;
     if (own > used) own = used;
+    if (is_flight) {
+        put_term(text, " (", own, " from here, ");
+        put_term(text, "", used - own, " from other nodes)");
+        return;
+    }
     put_term(text, " (", own, " here in this window, ");
     put_term(text, "", used - own, " otherwise)");
     if (verdict->ahead > 0) put_term(text, " + ", verdict->ahead, " projected");

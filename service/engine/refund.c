@@ -85,6 +85,8 @@ static enum tly_result refund_bucket(struct tly_ormap *map, const struct tly_lim
 enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t at_ns,
                                  uint64_t *units)
 {
+    *units = 0;
+    if (ask->rate->algorithm == TLY_CONCURRENCY) return TLY_IN_FLIGHT;
     if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return refund_bucket(map, ask, at_ns, units);
     if (ask->rate->algorithm == TLY_QUOTA) return refund_quota(map, ask, at_ns, units);
     return refund_window(map, ask, at_ns, units);
@@ -114,6 +116,7 @@ static enum tly_result charge_bucket(struct tly_ormap *map, const struct tly_lim
 enum tly_result tly_limit_charge(struct tly_ormap *map, const struct tly_limit_ask *ask)
 {
     if (ask->hits == 0) return TLY_OK;
+    if (ask->rate->algorithm == TLY_CONCURRENCY) return TLY_IN_FLIGHT;
     if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return charge_bucket(map, ask);
     struct tly_pane pane = pane_at(ask->rate, ask->now_ns / NS_PER_MS);
     struct tly_tally tally;

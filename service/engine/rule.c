@@ -2,14 +2,16 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define WINDOW_MS_MAX UINT64_C(31622400000)
+/* What is in flight is said anew at half of it: it must be longer than a message takes, and end some day. */
+#define LEASE_MS_MIN UINT64_C(1000)
+#define LEASE_MS_MAX UINT64_C(3600000)
 
 /* ---- algorithms and rates ---- */
 
 static const char *const algorithms[] = {
-    [TLY_SLIDING_WINDOW] = "sliding_window",
-    [TLY_FIXED_WINDOW] = "fixed_window",
-    [TLY_TOKEN_BUCKET] = "token_bucket",
-    [TLY_QUOTA] = "quota",
+    [TLY_SLIDING_WINDOW] = "sliding_window", [TLY_FIXED_WINDOW] = "fixed_window",
+    [TLY_TOKEN_BUCKET] = "token_bucket",     [TLY_QUOTA] = "quota",
+    [TLY_CONCURRENCY] = "concurrency",
 };
 
 #define ALGORITHM_COUNT (sizeof algorithms / sizeof algorithms[0])
@@ -31,7 +33,7 @@ const char *tly_algorithm_name(enum tly_algorithm algorithm)
 
 const char *tly_algorithm_names(void)
 {
-    return "sliding_window, fixed_window, token_bucket, quota";
+    return "sliding_window, fixed_window, token_bucket, quota, concurrency";
 }
 
 /* Takes digits off the front; false: there are none, or the number is too great. */
@@ -174,14 +176,23 @@ static bool mode_is_good(const struct tly_rate *rate)
            (rate->on_partition == TLY_PARTITION_CLOSED || rate->on_partition == TLY_PARTITION_OPEN);
 }
 
+static bool algorithm_is_good(const struct tly_rate *rate)
+{
+    if (rate->algorithm == TLY_QUOTA) return rate->unit - 1 < TLY_UNIT_YEAR;
+    if (!has_length(rate->unit)) return false;
+    /* What others count comes and goes: there is nothing to project or to cap. */
+    return rate->algorithm != TLY_CONCURRENCY ||
+           (rate->mode == TLY_OPTIMISTIC && rate->window_ms >= LEASE_MS_MIN &&
+            rate->window_ms <= LEASE_MS_MAX);
+}
+
 enum tly_result tly_rate_check(const struct tly_rate *rate)
 {
     if (!mode_is_good(rate)) return TLY_BAD_RULE;
     if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
     if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
     if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;
-    bool is_quota = rate->algorithm == TLY_QUOTA;
-    if (is_quota ? rate->unit - 1 >= TLY_UNIT_YEAR : !has_length(rate->unit)) return TLY_BAD_RULE;
+    if (!algorithm_is_good(rate)) return TLY_BAD_RULE;
     if (rate->algorithm != TLY_TOKEN_BUCKET) return rate->burst == 0 ? TLY_OK : TLY_BAD_RULE;
     uint64_t window_ns = rate->window_ms * NS_PER_MS, burst = rate->burst != 0 ? rate->burst : rate->limit;
     if (rate->limit > window_ns) return TLY_BAD_RULE;
@@ -375,12 +386,18 @@ static struct tly_slice value_of(const struct tly_field *fields, size_t count, c
     return tly_slice_of(NULL, 0);
 }
 
+/* What is in flight is counted otherwise, so it lies elsewhere: a limit's algorithm may change. */
+static const char *begin_of(enum tly_algorithm algorithm)
+{
+    return algorithm == TLY_CONCURRENCY ? "rl:f:" : "rl:n:";
+}
+
 enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field *fields, size_t field_count,
                              uint8_t *out, size_t *n)
 {
     struct key key = {NULL, 0};
     key.out = out;
-    add_plain(&key, tly_slice_text("rl:n:"));
+    add_plain(&key, tly_slice_text(begin_of(rule->rate.algorithm)));
     add_part(&key, tly_slice_text(rule->name));
     for (size_t i = 0; i < rule->field_count; i++) {
         add_byte(&key, ':');
@@ -406,9 +423,11 @@ static bool take_part(struct tly_slice part, char *out, size_t size)
 
 bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MAX + 1])
 {
-    struct tly_slice begin = tly_slice_text("rl:n:");
-    if (!tly_slice_begins(key, begin)) return false;
-    struct tly_slice part = tly_slice_of(key.p + begin.n, key.n - begin.n);
+    const size_t begin = strlen("rl:n:");
+    bool is_named =
+        tly_slice_begins(key, tly_slice_text("rl:n:")) || tly_slice_begins(key, tly_slice_text("rl:f:"));
+    if (!is_named) return false;
+    struct tly_slice part = tly_slice_of(key.p + begin, key.n - begin);
     const uint8_t *end = part.n > 0 ? memchr(part.p, ':', part.n) : NULL;
     if (end != NULL) part.n = (size_t)(end - part.p);
     return take_part(part, name, TLY_RULE_NAME_BYTES_MAX + 1);
@@ -417,7 +436,10 @@ bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MA
 const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key)
 {
     char name[TLY_RULE_NAME_BYTES_MAX + 1];
-    return tly_rule_name_of_key(key, name) ? tly_rules_find(rules, tly_slice_text(name)) : NULL;
+    const struct tly_rule *rule =
+        tly_rule_name_of_key(key, name) ? tly_rules_find(rules, tly_slice_text(name)) : NULL;
+    bool is_of = rule != NULL && tly_slice_begins(key, tly_slice_text(begin_of(rule->rate.algorithm)));
+    return is_of ? rule : NULL;
 }
 
 enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)

@@ -17,12 +17,12 @@
 #define TLY_LIMIT_MAX INT64_MAX
 
 /* In this order they are told apart on the way of a check: windows of one length come first. */
-enum tly_algorithm { TLY_SLIDING_WINDOW, TLY_FIXED_WINDOW, TLY_TOKEN_BUCKET, TLY_QUOTA };
+enum tly_algorithm { TLY_SLIDING_WINDOW, TLY_FIXED_WINDOW, TLY_TOKEN_BUCKET, TLY_QUOTA, TLY_CONCURRENCY };
 
 /* "sliding_window", …; false: no such algorithm. */
 bool tly_algorithm_parse(struct tly_slice text, enum tly_algorithm *algorithm);
 const char *tly_algorithm_name(enum tly_algorithm algorithm);
-/* All names, for error messages: "sliding_window, fixed_window, token_bucket, quota". */
+/* All names, for error messages. */
 const char *tly_algorithm_names(void);
 
 /*
@@ -38,7 +38,10 @@ enum tly_mode { TLY_OPTIMISTIC, TLY_CAPPED, TLY_HARD };
  */
 enum tly_on_partition { TLY_PARTITION_OPEN, TLY_PARTITION_SHARE, TLY_PARTITION_CLOSED };
 
-/* How much: `limit` units per `window_ms`. `burst` (token_bucket) 0: as `limit`. */
+/*
+ * How much: `limit` units per `window_ms`. `burst` (token_bucket) 0: as `limit`. Of concurrency `limit` is what may be in flight at once,
+ * and `window_ms` how long that of a node counts which is not heard any more.
+ */
 struct tly_rate {
     uint64_t limit;
     uint64_t window_ms;
@@ -105,7 +108,7 @@ bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MA
 
 /*
  * The key under which a limit counts, in `out` of TLY_KEY_BYTES_MAX bytes:
- *     named    rl:n:NAME:part:part      ad hoc   rl:a:KEY
+ *     named    rl:n:NAME:part:part      ad hoc   rl:a:KEY      concurrency    rl:f:NAME:part:part
  * ':' and '%' in a part are written %3A and %25, so different parts never make the same key; a field that is not given
  * is an empty part. TLY_BAD_KEY when it gets too long.
  */

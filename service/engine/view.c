@@ -48,6 +48,7 @@ void tly_engine_node(struct tly_engine *e, bool with_digest, struct tly_node_vie
         .memory_used = e->budget.used,
         .memory_max = e->memory_max,
         .watchers = e->watch_count + e->hearers,
+        .leases = tly_leases_count(e->leases),
         .full = e->full,
         .clock_covered = !e->has_store || tly_clock_is_covered(clock),
         .store_failing = e->store_failing,

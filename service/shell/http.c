@@ -153,6 +153,7 @@ static int status_of(enum tly_result result)
     case TLY_BAD_PREFIX:
     case TLY_NO_SUCH_STRATEGY:
     case TLY_BAD_RULE:
+    case TLY_IN_FLIGHT:
     case TLY_BAD_RAW:
     case TLY_BAD_PAYLOAD: return 400;
     case TLY_VALUE_TOO_LARGE:

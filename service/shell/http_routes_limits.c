@@ -56,6 +56,8 @@ static const char *formula_of(const struct tly_rule *rule)
         return "0: a node counts only what it holds the rights to, and all rights of a window are the limit";
     if (rule->rate.mode == TLY_CAPPED)
         return "(members - 1 + ended_lives) * cap; none while lost > 0 and on_partition is open";
+    if (rule->rate.algorithm == TLY_CONCURRENCY)
+        return "(members - 1) * limit: each node may have given out all of it before it heard of the others";
     return "the sum of unseen over the others, of the key where it is greatest, + lost * limit; "
            "at most (members - 1) * limit";
 }

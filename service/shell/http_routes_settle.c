@@ -1,4 +1,4 @@
-/* POST /v1/reserve, /v1/commit, /v1/cancel, /v1/refund and /v1/reset. */
+/* POST /v1/reserve, /v1/commit, /v1/cancel, /v1/refund and /v1/reset; and of concurrency /v1/acquire and /v1/release. */
 #include "service/shell/http_check.h"
 
 /* ---- the body ---- */

@@ -286,6 +286,36 @@ static void what_is_reserved_is_settled_once(void **state)
     assert_problem(post(scene, "/v1/commit", "x"), 400, "bad_json");
 }
 
+static void what_may_be_in_flight_is_acquired_and_released(void **state)
+{
+    struct scene *scene = *state;
+    fake_app_limit(scene->app, "jobs", "5/10s", TLY_CONCURRENCY, tenant);
+#define JOBS(more) "{\"limit\":\"jobs\",\"key\":{\"tenant\":\"t\"}" more "}"
+    struct answer answer = post(scene, "/v1/acquire", JOBS(",\"hits\":4,\"id\":\"a\",\"ttl_ms\":1000"));
+    assert_int_equal(answer.status, 200);
+    assert_ptr_equal(strstr(answer.body,
+                            "{\"id\":\"a\",\"state\":\"open\",\"charged\":4,\"end_ms\":1767225601000,"
+                            "\"verdict\":{\"code\":\"ok\",\"limit\":5,\"remaining\":1,"),
+                     answer.body);
+    answer = post(scene, "/v1/acquire", JOBS(",\"hits\":2"));
+    assert_int_equal(answer.status, 429);
+    assert_non_null(strstr(answer.body, "\"algorithm\":\"concurrency\""));
+    assert_non_null(strstr(answer.body, "4 in flight (4 from here, 0 from other nodes) + 2 hits of 5"));
+    assert_non_null(strstr(get(scene, "/v1/limits/jobs").body, "\"formula\":\"(members - 1) * limit"));
+    assert_non_null(strstr(get(scene, "/metrics").body, "\ntally_leases 1\n"));
+    answer = post(scene, "/v1/release", "{\"id\":\"a\"}");
+    assert_ptr_equal(strstr(answer.body, "{\"id\":\"a\",\"state\":\"released\",\"charged\":0,"), answer.body);
+    assert_problem(post(scene, "/v1/release", "{\"id\":\"a\"}"), 404, "no_reservation");
+    assert_problem(post(scene, "/v1/check", JOBS("")), 400, "in_flight");
+    assert_problem(post(scene, "/v1/refund", JOBS("")), 400, "in_flight");
+    answer = post(scene, "/v1/check", JOBS(",\"hits\":0"));
+    assert_non_null(strstr(answer.body, "\"remaining\":5,"));
+    assert_problem(get(scene, "/check/jobs?tenant=t"), 400, "in_flight");
+    assert_problem(
+        post(scene, "/v1/acquire", "{\"key\":\"k\",\"rate\":\"5/10s\",\"algorithm\":\"concurrency\"}"), 400,
+        "bad_rule");
+}
+
 /* ---- /check/LIMIT ---- */
 
 static void a_proxy_gets_an_empty_200_or_a_429(void **state)
@@ -488,6 +518,7 @@ int main(void)
         SCENE(several_limits_are_charged_all_or_none),
         SCENE(what_was_charged_is_given_back_or_forgotten),
         SCENE(what_is_reserved_is_settled_once),
+        SCENE(what_may_be_in_flight_is_acquired_and_released),
         SCENE(a_proxy_gets_an_empty_200_or_a_429),
         SCENE(a_refusal_tells_when_to_come_back),
         SCENE(any_method_is_a_check),

@@ -234,10 +234,28 @@ static void a_reservation_is_settled_by_its_id(void **state)
     assert_ptr_equal(strstr(answer, "*2\r\n$-1\r\n"), answer);
     CONVERSE({"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.CANCEL one", ":7\r\n"},
              {"TLY.REFUND api tenant t HITS 9", ":7\r\n"}, {"TLY.COMMIT one x", NOT_INT},
-             {"TLY.CANCEL two", "-ERR this node has no reservation of that id\r\n"},
+             {"TLY.CANCEL two", "-ERR this node has no reservation or lease of that id\r\n"},
              {"TLY.RESERVE api TTL x", NOT_INT}, {"TLY.RESERVE nope", "-ERR no limit of that name\r\n"});
     answer = talk_say(scene->talk, "TLY.RESERVE api tenant t HITS 5\r\n");
     assert_ptr_equal(strstr(answer, "*2\r\n$32\r\n"), answer);
+}
+
+static void what_may_be_in_flight_is_acquired_and_released(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL};
+    fake_app_limit(scene->app, "jobs", "5/10s", TLY_CONCURRENCY, fields);
+    const char *answer = talk_say(scene->talk, "TLY.ACQUIRE jobs tenant t HITS 5 TTL 1000 ID one\r\n");
+    assert_ptr_equal(strstr(answer, "*2\r\n$3\r\none\r\n"), answer);
+    answer = talk_say(scene->talk, "TLY.ACQUIRE jobs tenant t\r\n");
+    assert_ptr_equal(strstr(answer, "*2\r\n$-1\r\n"), answer);
+    assert_non_null(strstr(answer, "5 in flight (5 from here, 0 from other nodes) + 1 hits of 5"));
+    CONVERSE({"TLY.RELEASE one", ":0\r\n"},
+             {"TLY.RELEASE one", "-ERR this node has no reservation or lease of that id\r\n"},
+             {"TLY.CHECK jobs tenant t",
+              "-ERR what may be in flight at once is acquired and released, and not counted\r\n"});
+    answer = talk_say(scene->talk, "TLY.PEEK jobs tenant t\r\n");
+    assert_non_null(strstr(answer, "remaining\r\n:5\r\n"));
 }
 
 static void a_limit_that_is_not_there_is_unknown(void **state)
@@ -271,6 +289,7 @@ int main(void)
         SCENE(named_limits_are_checked_peeked_and_reset),
         SCENE(several_limits_are_one_check),
         SCENE(a_reservation_is_settled_by_its_id),
+        SCENE(what_may_be_in_flight_is_acquired_and_released),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),
     };
