@@ -3,6 +3,8 @@
 #include "crdt/calendar.h"
 #include "crdt/counter.h"
 
+#include <assert.h>
+
 /* ---- time ---- */
 
 void tly_engine_wake(struct tly_engine *e, struct tly_time now)
@@ -215,6 +217,16 @@ static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t
         if (asked[i].result == TLY_OK) tly_seek_ahead(e->map, &asked[i].ask.seek);
     for (size_t i = 0; i < count; i++)
         checks[i].result = decide(e, &asked[i], &checks[i].verdict);
+}
+
+void tly_engine_ahead(const struct tly_engine *e, const struct tly_slice *keys, size_t count)
+{
+    struct tly_seek seeks[TLY_AHEAD_MAX];
+    assert(count <= TLY_AHEAD_MAX);
+    for (size_t i = 0; i < count; i++)
+        tly_seek_to(e->map, keys[i], &seeks[i]);
+    for (size_t i = 0; i < count; i++)
+        tly_seek_ahead(e->map, &seeks[i]);
 }
 
 void tly_engine_checks(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count)

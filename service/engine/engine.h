@@ -414,6 +414,10 @@ struct tly_checked {
     struct tly_verdict verdict;
 };
 
+/* Keys that are about to be asked for, at most TLY_AHEAD_MAX: their memory is asked for, and nothing else happens. */
+#define TLY_AHEAD_MAX 16
+void tly_engine_ahead(const struct tly_engine *engine, const struct tly_slice *keys, size_t count);
+
 /*
  * TLY_ASK_CHECK for each in turn, all at one moment: while one is decided, the memory of the next is on its way. For checks in
  * process, and for whoever has many.

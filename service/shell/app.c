@@ -193,7 +193,7 @@ struct tly_rls *tly_app_rls(struct tly_app *app)
 
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply)
 {
-    request->now = tly_app_read_time();
+    request->now = tly_app_now(app);
     enum tly_result result = tly_engine_ask(app->engine, request, reply);
     if (request->kind != TLY_ASK_READ) tly_app_tick_soon(app);
     bool is_check = request->kind == TLY_ASK_CHECK || request->kind == TLY_ASK_CHECK_ALL ||
@@ -205,7 +205,7 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
 enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct tly_slice question,
                                  struct tly_feed_said *said, struct tly_buf *out)
 {
-    enum tly_result result = feed(app->engine, question, tly_app_read_time(), said, out);
+    enum tly_result result = feed(app->engine, question, tly_app_now(app), said, out);
     tly_app_tick_soon(app);
     app->took_writes = true;
     return result;
@@ -214,7 +214,7 @@ enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct
 enum tly_result tly_app_wait(struct tly_app *app, const struct tly_ack_wish *wish, struct tly_ack **ack)
 {
     tly_app_tick_soon(app);
-    return tly_ack_new(app->engine, wish, tly_app_read_time(), ack);
+    return tly_ack_new(app->engine, wish, tly_app_now(app), ack);
 }
 
 uint64_t tly_app_ticket(const struct tly_app *app)
@@ -237,8 +237,19 @@ bool tly_app_took_writes(struct tly_app *app)
 
 struct tly_time tly_app_now(const struct tly_app *app)
 {
-    (void)app;
-    return tly_app_read_time();
+    return app->in_turn ? app->turn : tly_app_read_time();
+}
+
+void tly_app_turn_begin(struct tly_app *app)
+{
+    app->turn = tly_app_read_time();
+    app->in_turn = true;
+}
+
+uint64_t tly_app_turn_end(struct tly_app *app)
+{
+    app->in_turn = false;
+    return read_clock(CLOCK_MONOTONIC) - app->turn.mono_ns;
 }
 
 uint64_t tly_app_uptime_s(const struct tly_app *app)

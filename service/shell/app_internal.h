@@ -39,6 +39,8 @@ struct tly_app {
     bool has_lock;
     bool took_writes; /* since somebody last wanted to know */
     bool stopping;
+    bool in_turn; /* what is asked is asked at the time `turn` */
+    struct tly_time turn;
     uint64_t started_ns;
     struct tly_store_report report;
 };

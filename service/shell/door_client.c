@@ -228,11 +228,19 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
     return n;
 }
 
-static uint64_t now_ns(void)
+/* What one read brings. */
+static void take(struct tly_client *client)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    struct tly_slice in;
+    ssize_t n = receive(client, &in);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n < 0) {
+        tly_client_free(client);
+        return;
+    }
+    if (n == 0) client->ended = client->closing = true;
+    if (n > 0) feed(client, in);
+    tly_client_settle(client);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
@@ -243,20 +251,13 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
         swallow(client);
         return;
     }
-    struct tly_slice in;
-    struct tly_door_stats *stats = &client->door->stats; /* the client may go */
-    uint64_t requests = stats->requests, begun = now_ns();
-    ssize_t n = receive(client, &in);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n < 0) {
-        tly_client_free(client);
-        return;
-    }
-    if (n == 0) client->ended = client->closing = true;
-    if (n > 0) feed(client, in);
-    tly_client_settle(client);
-    if (stats->requests > requests)
-        tly_histogram_add(&stats->latency, now_ns() - begun, stats->requests - requests);
+    struct tly_door *door = client->door; /* the client may go */
+    uint64_t requests = door->stats.requests;
+    tly_app_turn_begin(door->app);
+    take(client);
+    uint64_t took_ns = tly_app_turn_end(door->app);
+    if (door->stats.requests > requests)
+        tly_histogram_add(&door->stats.latency, took_ns, door->stats.requests - requests);
 }
 
 void tly_client_wake(struct tly_client *client, bool is_idle)

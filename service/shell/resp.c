@@ -2,6 +2,10 @@
 
 #include "service/shell/libc_mem.h"
 
+/* Requests that are read before the first of them is run, and their arguments. */
+#define BATCH_REQUESTS_MAX 16
+#define BATCH_ARGS_MAX (TLY_RESP_ARGS_MAX + 128)
+
 static void *open_session(struct tly_app *app, struct tly_client *client)
 {
     struct tly_mem mem = tly_libc_mem();
@@ -108,10 +112,10 @@ static bool is_deaf(struct tly_resp *resp, const struct tly_resp_command *comman
 }
 
 /* `bytes` are those of the request. */
-static void run(struct tly_resp *resp, const struct tly_resp_request *request, const uint8_t *bytes)
+static void run(struct tly_resp *resp, const struct tly_resp_command *command,
+                const struct tly_resp_request *request, const uint8_t *bytes)
 {
     tly_client_count_request(resp->client);
-    const struct tly_resp_command *command = find(resp, request->arg[0]);
     if (request->is_inline && is_other_tongue(request)) command = NULL;
     if (command == NULL || !fits(command, request->count))
         refuse(resp, request, command);
@@ -120,32 +124,93 @@ static void run(struct tly_resp *resp, const struct tly_resp_request *request, c
         command->run(resp, request->arg, request->count);
 }
 
-/* Whether the session goes on; *used grows by what was taken. */
-static bool take_one(struct tly_resp *resp, struct tly_slice in, struct tly_resp_request *request,
-                     size_t *used)
+/* ---- many requests ---- */
+
+/*
+ * Requests that stand one behind the other, read before the first of them is run, so that the memory of all their keys is on its
+ * way at once. A line is the last of its batch, for its words may be in the scratch.
+ */
+struct batch {
+    struct tly_resp_request request[BATCH_REQUESTS_MAX];
+    const struct tly_resp_command
+        *command[BATCH_REQUESTS_MAX]; /* NULL: there is none, or no request either */
+    size_t count;
+    enum tly_result result; /* of what stands behind them; TLY_OK: it was not looked at */
+    const char *error;      /* of a malformed one */
+    struct tly_slice arg[BATCH_ARGS_MAX];
+};
+
+static void read_batch(struct tly_resp *resp, struct tly_slice in, struct batch *batch)
 {
-    enum tly_result result = tly_resp_parse(in, &resp->scan, &resp->scratch, request);
-    if (result == TLY_MORE) return false;
-    if (result != TLY_OK) {
-        const char *error = result == TLY_BAD_MESSAGE ? request->error : tly_result_text(result);
-        tly_resp_put_error(resp->out, "ERR %s", error);
-        tly_client_close(resp->client);
+    size_t used = 0, args = 0;
+    bool goes_on = true;
+    batch->count = 0;
+    while (goes_on) {
+        struct tly_resp_request *request = &batch->request[batch->count];
+        request->arg = batch->arg + args;
+        batch->result =
+            tly_resp_parse(tly_slice_of(in.p + used, in.n - used), &resp->scan, &resp->scratch, request);
+        if (batch->result == TLY_BAD_MESSAGE) batch->error = request->error;
+        if (batch->result != TLY_OK) return;
+        batch->command[batch->count++] = request->count > 0 ? find(resp, request->arg[0]) : NULL;
+        used += request->bytes;
+        args += request->count;
+        goes_on = batch->count < BATCH_REQUESTS_MAX && args <= BATCH_ARGS_MAX - TLY_RESP_ARGS_MAX &&
+                  !request->is_inline && used < in.n;
+    }
+}
+
+/* The first key of each, as the engine has it. */
+static void ask_ahead(struct tly_resp *resp, const struct batch *batch)
+{
+    struct tly_slice key[BATCH_REQUESTS_MAX];
+    uint8_t limit[BATCH_REQUESTS_MAX][TLY_KEY_BYTES_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct tly_resp_command *command = batch->command[i];
+        if (command == NULL || command->first_key == 0 || batch->request[i].count < 2) continue;
+        key[n] = batch->request[i].arg[command->first_key];
+        if ((command->flags & TLY_RESP_ADHOC) != 0) {
+            enum tly_result result = tly_adhoc_key(key[n], limit[n], &key[n].n);
+            key[n].p = limit[n];
+            if (result != TLY_OK) continue;
+        }
+        n++;
+    }
+    if (n > 1) tly_engine_ahead(tly_app_engine(resp->app), key, n);
+}
+
+/* Whether the session goes on; *used grows by what was taken. */
+static bool run_batch(struct tly_resp *resp, const uint8_t *in, const struct batch *batch, size_t *used)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct tly_resp_request *request = &batch->request[i];
+        bool has_room = i == 0 || !tly_client_is_full(resp->client);
+        if (has_room && request->count > 0) run(resp, batch->command[i], request, in + *used);
+        if (has_room) *used += request->bytes;
+        if (has_room && !tly_client_is_closing(resp->client) && resp->ack == NULL) continue;
+        resp->scan = (struct tly_resp_scan){0}; /* what is left is read anew */
         return false;
     }
-    *used += request->bytes;
-    if (request->count > 0) run(resp, request, in.p);
-    return !tly_client_is_closing(resp->client) && resp->ack == NULL;
+    if (batch->result == TLY_OK || batch->result == TLY_MORE) return batch->result == TLY_OK;
+    tly_resp_put_error(resp->out, "ERR %s",
+                       batch->result == TLY_BAD_MESSAGE ? batch->error : tly_result_text(batch->result));
+    tly_client_close(resp->client);
+    return false;
 }
 
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
 {
     struct tly_resp *resp = state;
     resp->out = tly_client_out(client);
-    struct tly_resp_request request;
+    struct batch batch;
     size_t used = 0;
     bool goes_on = resp->ack == NULL || tly_resp_end_wait(resp);
-    while (goes_on && !tly_client_is_closing(client) && used < in.n && !tly_client_is_full(client))
-        goes_on = take_one(resp, tly_slice_of(in.p + used, in.n - used), &request, &used);
+    while (goes_on && !tly_client_is_closing(client) && used < in.n && !tly_client_is_full(client)) {
+        read_batch(resp, tly_slice_of(in.p + used, in.n - used), &batch);
+        if (batch.count > 1) ask_ahead(resp, &batch);
+        goes_on = run_batch(resp, in.p, &batch, &used);
+    }
     tly_buf_fini(&resp->scratch);
     return used;
 }

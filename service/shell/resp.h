@@ -61,7 +61,8 @@ struct tly_resp {
 /* A request and its answer: arg[0] is the command's name. */
 typedef void tly_resp_handler(struct tly_resp *resp, const struct tly_slice *arg, size_t count);
 
-/* The last three: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too. */
+/* The last four: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too;
+   its key is one of a limit whose rate comes with the request. */
 enum {
     TLY_RESP_WRITE = 1,
     TLY_RESP_READ = 2,
@@ -70,13 +71,14 @@ enum {
     TLY_RESP_SESSION = 16,
     TLY_RESP_UNQUEUED = 32,
     TLY_RESP_ALONE = 64,
-    TLY_RESP_HEARING = 128
+    TLY_RESP_HEARING = 128,
+    TLY_RESP_ADHOC = 256
 };
 
 struct tly_resp_command {
     char name[TLY_RESP_COMMAND_BYTES_MAX]; /* upper case, zeros behind it */
     int8_t arity;                          /* with the name; negative: at least so many */
-    uint8_t flags;
+    uint16_t flags;
     int8_t first_key, last_key; /* 0: none; last -1: up to the end */
     tly_resp_handler *run;
     const char *summary, *group;

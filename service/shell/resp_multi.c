@@ -168,7 +168,8 @@ static void run_queued(struct tly_resp *resp)
     struct tly_slice queue = tly_buf_slice(&resp->multi.queue);
     tly_resp_put_array(resp->out, resp->multi.requests);
     for (size_t at = 0; at < queue.n;) {
-        struct tly_resp_request request;
+        struct tly_slice arg[TLY_RESP_ARGS_MAX];
+        struct tly_resp_request request = {.arg = arg};
         struct tly_resp_scan scan = {0};
         struct tly_slice rest = tly_slice_of(queue.p + at, queue.n - at);
         enum tly_result result = tly_resp_parse(rest, &scan, &resp->scratch, &request);

@@ -26,9 +26,9 @@ struct tly_resp_scan {
 };
 
 struct tly_resp_request {
-    size_t bytes; /* of the whole request */
-    size_t count; /* 0: an empty line or array, to be passed over */
-    struct tly_slice arg[TLY_RESP_ARGS_MAX];
+    size_t bytes;          /* of the whole request */
+    size_t count;          /* 0: an empty line or array, to be passed over */
+    struct tly_slice *arg; /* the caller's, with room for TLY_RESP_ARGS_MAX */
     bool is_inline;
     const char *error; /* why it is malformed, in redis' words */
 };

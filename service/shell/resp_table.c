@@ -8,12 +8,13 @@
 #define U TLY_RESP_UNQUEUED
 #define X TLY_RESP_ALONE
 #define H TLY_RESP_HEARING
+#define K TLY_RESP_ADHOC
 
 /* Sorted by name, for it is searched by halves. A module's command has no arity: CL.THROTTLE has words of its own. */
 static const struct tly_resp_command commands[] = {
     {"AUTH", -2, S | F, 0, 0, tly_resp_run_auth, "Authenticates; no password is configured here.",
      "connection"},
-    {"CL.THROTTLE", -1, W | F, 1, 1, tly_resp_run_cl_throttle,
+    {"CL.THROTTLE", -1, W | F | K, 1, 1, tly_resp_run_cl_throttle,
      "Checks a token bucket: key max_burst count period [quantity].", "limit"},
     {"CLIENT", -2, S, 0, 0, tly_resp_run_client, "About this connection.", "connection"},
     {"COMMAND", -1, S, 0, 0, tly_resp_run_command, "What the server can do.", "server"},
@@ -65,7 +66,7 @@ static const struct tly_resp_command commands[] = {
     {"SETEX", 4, W, 1, 1, tly_resp_run_setex, "Sets a key with a deadline, seconds from now.", "string"},
     {"SUBSCRIBE", -2, S | X | H, 0, 0, tly_resp_run_subscribe, "Hears of refusals: over:LIMIT, over.",
      "pubsub"},
-    {"THROTTLE", -1, W | F, 1, 1, tly_resp_run_throttle,
+    {"THROTTLE", -1, W | F | K, 1, 1, tly_resp_run_throttle,
      "Checks a token bucket: key max_burst count_per_period period [quantity].", "limit"},
     {"TIME", 1, R | F, 0, 0, tly_resp_run_time, "The server's time.", "server"},
     {"TLY.ACQUIRE", -2, W | F, 0, 0, tly_resp_run_tly_reserve,

@@ -69,6 +69,17 @@ struct tly_time tly_app_now(const struct tly_app *app)
     return (struct tly_time){UINT64_C(1700000000000000000), 1000000000};
 }
 
+void tly_app_turn_begin(struct tly_app *app)
+{
+    (void)app;
+}
+
+uint64_t tly_app_turn_end(struct tly_app *app)
+{
+    (void)app;
+    return 0;
+}
+
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply)
 {
     (void)app, (void)request, (void)reply;

@@ -26,7 +26,8 @@ static void check_arguments(const struct tly_resp_request *request, struct tly_s
 static void read_in_two_pieces(struct tly_slice in, const struct tly_resp_request *whole,
                                struct tly_buf *scratch)
 {
-    static struct tly_resp_request request;
+    static struct tly_slice arg[TLY_RESP_ARGS_MAX];
+    static struct tly_resp_request request = {.arg = arg};
     struct tly_resp_scan scan = {0};
     size_t cut = whole->bytes > 1 ? in.p[whole->bytes / 2] % whole->bytes : 0;
     size_t count = whole->count, bytes = whole->bytes;
@@ -39,7 +40,8 @@ static void read_in_two_pieces(struct tly_slice in, const struct tly_resp_reques
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct tly_resp_request request;
+    static struct tly_slice arg[TLY_RESP_ARGS_MAX];
+    static struct tly_resp_request request = {.arg = arg};
     struct tly_mem mem = fuzz_mem();
     struct tly_buf scratch;
     tly_buf_init(&scratch, &mem, TLY_RESP_LINE_BYTES_MAX);

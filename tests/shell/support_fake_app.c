@@ -15,7 +15,7 @@ struct tly_app {
     FILE *log_out;
     struct tly_time now;
     enum tly_result failure;
-    size_t failures;
+    size_t failures, turns;
     uint64_t pending, stored;
     struct tly_app_stats stats;
     const char *reasons;
@@ -196,6 +196,17 @@ bool tly_app_took_writes(struct tly_app *app)
 {
     (void)app;
     return false;
+}
+
+void tly_app_turn_begin(struct tly_app *app)
+{
+    app->turns++;
+}
+
+uint64_t tly_app_turn_end(struct tly_app *app)
+{
+    assert_true(app->turns-- > 0);
+    return 0;
 }
 
 struct tly_time tly_app_now(const struct tly_app *app)

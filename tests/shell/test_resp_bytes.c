@@ -76,6 +76,20 @@ static void while_answers_pile_up_requests_wait(void **state)
     assert_string_equal(talk_say(scene->talk, ""), ":1\r\n:2\r\n");
 }
 
+/* Requests are read some way ahead; when one of them has to wait, those behind it are read anew. */
+static void what_was_read_ahead_of_a_wait_is_done_after_it(void **state)
+{
+    struct scene *scene = *state;
+    const char *said = "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$2\r\n50\r\n"
+                       "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*3\r\n$6\r\nINCRBY\r\n$1\r\na\r\n$";
+    assert_string_equal(talk_say(scene->talk, said), ":1\r\n");
+    assert_string_equal(talk_say(scene->talk, "1\r\n"), "");
+    fake_app_advance(scene->app, 50);
+    fake_app_tick(scene->app);
+    assert_string_equal(talk_say(scene->talk, "8\r\n"), ":0\r\n:2\r\n:10\r\n");
+    assert_int_equal(talk_left(scene->talk), 0);
+}
+
 static void lost_rhythm_ends_the_session_with_a_reason(void **state)
 {
     struct scene *scene = *state;
@@ -163,6 +177,7 @@ int main(void)
         SCENE(ten_thousand_in_one_go_are_answered_in_order),
         SCENE(a_strict_prefix_of_a_request_changes_nothing),
         SCENE(while_answers_pile_up_requests_wait),
+        SCENE(what_was_read_ahead_of_a_wait_is_done_after_it),
         SCENE(lost_rhythm_ends_the_session_with_a_reason),
         SCENE(the_largest_value_is_kept_and_read),
         SCENE(an_answer_that_would_be_too_large_is_refused),

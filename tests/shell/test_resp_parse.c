@@ -11,6 +11,7 @@
 struct scene {
     struct tly_buf scratch;
     struct tly_resp_scan scan;
+    struct tly_slice arg[TLY_RESP_ARGS_MAX];
     struct tly_resp_request request;
 };
 
@@ -20,6 +21,7 @@ static int setup(void **state)
     struct scene *scene = calloc(1, sizeof *scene);
     if (scene == NULL) return -1;
     tly_buf_init(&scene->scratch, &mem, TLY_RESP_LINE_BYTES_MAX);
+    scene->request.arg = scene->arg;
     *state = scene;
     return 0;
 }
