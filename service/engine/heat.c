@@ -19,9 +19,9 @@ static struct tly_hot **place_of(const struct tly_heat *heat, size_t i)
 static void free_hot(struct tly_heat *heat, struct tly_hot *hot)
 {
     if (hot == NULL) return;
-    heat->bytes -= sizeof *hot + hot->key_bytes + hot->capacity * sizeof *hot->shards;
+    heat->bytes -= sizeof *hot + hot->key_capacity + hot->capacity * sizeof *hot->shards;
     tly_mem_free(&heat->mem, hot->shards, hot->capacity * sizeof *hot->shards);
-    tly_mem_free(&heat->mem, hot->key, hot->key_bytes);
+    tly_mem_free(&heat->mem, hot->key, hot->key_capacity);
     tly_mem_free(&heat->mem, hot, sizeof *hot);
     heat->head.count--;
 }
@@ -46,7 +46,7 @@ void tly_heat_check(const struct tly_heat *heat)
         assert(hot->hash % TLY_HEAT_SETS == i / TLY_HEAT_WAYS);
         assert(hot->hash == heat->sets[i / TLY_HEAT_WAYS].hash[i % TLY_HEAT_WAYS]);
         assert(hot->count <= hot->capacity && hot->count <= TLY_HEAT_SHARDS);
-        bytes += sizeof *hot + hot->key_bytes + hot->capacity * sizeof *hot->shards;
+        bytes += sizeof *hot + hot->key_capacity + hot->capacity * sizeof *hot->shards;
     }
     assert(count == heat->head.count && bytes == heat->bytes);
     (void)bytes;
@@ -101,32 +101,62 @@ static size_t way_in(const struct tly_heat_set *set)
     return oldest;
 }
 
+/* Keys are kept in blocks, so that one fits where another was. */
+#define KEY_BLOCK 64
+
+/* Room for a key; false: there is none, and all is as it was. */
+static bool need_key(struct tly_heat *heat, struct tly_hot *hot, size_t n)
+{
+    if (n <= hot->key_capacity) return true;
+    size_t capacity = (n + KEY_BLOCK - 1) / KEY_BLOCK * KEY_BLOCK;
+    uint8_t *key = tly_mem_resize(&heat->mem, hot->key, hot->key_capacity, capacity);
+    if (key == NULL) return false;
+    heat->bytes += capacity - hot->key_capacity;
+    hot->key = key;
+    hot->key_capacity = capacity;
+    return true;
+}
+
+/* The place's own, whose key is forgotten, or a new one: where all places are taken nothing is allocated any more. */
+static struct tly_hot *need_hot(struct tly_heat *heat, struct tly_hot **place, size_t key_bytes)
+{
+    struct tly_hot *hot = *place;
+    if (hot != NULL) return need_key(heat, hot, key_bytes) ? hot : NULL;
+    hot = tly_mem_zeroed(&heat->mem, sizeof *hot);
+    if (hot == NULL) return NULL;
+    if (!need_key(heat, hot, key_bytes)) {
+        tly_mem_free(&heat->mem, hot, sizeof *hot);
+        return NULL;
+    }
+    heat->bytes += sizeof *hot;
+    heat->head.count++;
+    *place = hot;
+    return hot;
+}
+
 static struct tly_hot *make(struct tly_heat *heat, const struct tly_heat_ask *ask)
 {
     const struct tly_seek *seek = ask->seek;
     if (heat->sets == NULL) heat->sets = tly_mem_zeroed(&heat->mem, TLY_SETS_BYTES);
     if (heat->sets == NULL) return NULL;
-    struct tly_hot *hot = tly_mem_zeroed(&heat->mem, sizeof *hot);
-    uint8_t *key = hot != NULL ? tly_mem_new(&heat->mem, seek->key.n) : NULL;
-    if (key == NULL) {
-        tly_mem_free(&heat->mem, hot, sizeof *hot);
-        return NULL;
-    }
-    memcpy(key, seek->key.p, seek->key.n);
-    hot->key = key;
-    hot->key_bytes = seek->key.n;
-    hot->hash = seek->hash;
-    hot->window = ask->pane->window;
-    hot->epoch = ask->pane->epoch;
-    hot->start_ns = ask->start_ns;
-    hot->world = &heat->world;
-    hot->current = INT64_MIN; /* nothing was looked at */
-    heat->bytes += sizeof *hot + hot->key_bytes;
-    heat->head.count++;
     struct tly_heat_set *set = &heat->sets[seek->hash % TLY_HEAT_SETS];
     size_t way = way_in(set);
-    free_hot(heat, set->hot[way]);
-    set->hot[way] = hot;
+    struct tly_hot *hot = need_hot(heat, &set->hot[way], seek->key.n);
+    if (hot == NULL) return NULL;
+    *hot = (struct tly_hot){
+        .hash = seek->hash,
+        .key = hot->key,
+        .key_bytes = seek->key.n,
+        .key_capacity = hot->key_capacity,
+        .window = ask->pane->window,
+        .epoch = ask->pane->epoch,
+        .start_ns = ask->start_ns,
+        .shards = hot->shards,
+        .capacity = hot->capacity,
+        .world = &heat->world,
+        .current = INT64_MIN, /* nothing was looked at */
+    };
+    memcpy(hot->key, seek->key.p, seek->key.n);
     set->hash[way] = hot->hash;
     return hot;
 }

@@ -42,7 +42,7 @@ struct tly_hot {
     uint32_t hash;
     uint64_t used_ns;
     uint8_t *key;
-    size_t key_bytes;
+    size_t key_bytes, key_capacity;
     uint64_t window, epoch, start_ns, own_origin;
     int64_t current, previous; /* of the map, as of the last look, and what was counted since */
     uint64_t others, own;      /* … of that */

@@ -14,6 +14,9 @@ export PYTHONDONTWRITEBYTECODE=1
 declare -A pid=() resp_port=() http_port=() peers_port=() grpc_port=() debug_port=()
 # By how much the wall clock of a node is behind; of one that is not here, by nothing. For scenes.
 declare -A wall_back_ms=()
+# The file in which a node counts what it allocates (allocations.c); of one that is not here, none. For scenes.
+# shellcheck disable=SC2034
+declare -A counts_in=()
 # Processes other than nodes; what is left of them at the end is killed.
 helpers=()
 comparisons=0
@@ -153,6 +156,10 @@ launch() {
         # A sanitizer wants to be the first library, and is not.
         as=(env LD_PRELOAD="$TALLY_BUILD/tests/e2e/wall.so" WALL_BACK_MS="${wall_back_ms[$name]}"
             ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0")
+    fi
+    if [ -n "${counts_in[$name]:-}" ]; then
+        [ -f "$TALLY_BUILD/tests/e2e/allocations.so" ] || fail "no allocations.so in $TALLY_BUILD: make scenes"
+        as=(env LD_PRELOAD="$TALLY_BUILD/tests/e2e/allocations.so" ALLOCATIONS="${counts_in[$name]}")
     fi
     mkdir -p "$name"
     : >"$name/out"
