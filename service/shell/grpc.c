@@ -9,7 +9,9 @@
 
 #define IN_BYTES_MAX (64u * 1024u)
 /* So much at a time goes to nghttp2, so that not all answers to what one read brought have to wait at once. */
-#define PIECE_BYTES 8192u
+#define PIECE_BYTES 2048u
+/* Calls that a connection may reset before all others get their turn: each is much work for a hundred bytes. */
+#define RESETS_A_TURN 16u
 /* How often a connection is looked at that says nothing. */
 #define LOOK_MS 1000
 #define IDLE_NS (UINT64_C(600) * 1000000000)
@@ -25,6 +27,7 @@ struct tly_grpc {
     nghttp2_session *session;
     struct calls calls, spare;
     size_t call_count, spare_count;
+    size_t resets; /* that came in this turn */
     uint64_t last_call_ns;
     bool spoke;        /* anything came */
     bool is_heard;     /* the client has answered our PING */
@@ -248,6 +251,7 @@ static void tell_last(struct tly_grpc *grpc)
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     struct tly_grpc *grpc = context;
+    if (frame->hd.type == NGHTTP2_RST_STREAM) grpc->resets++;
     if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) grpc->is_heard = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     struct tly_grpc_call *call = call_of(session, frame->hd.stream_id);
@@ -426,6 +430,7 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     struct tly_grpc *grpc = state;
     size_t used = 0;
     grpc->spoke = true;
+    grpc->resets = 0;
     while (used < in.n && !tly_client_is_closing(client) && !tly_client_is_full(client)) {
         size_t n = in.n - used < PIECE_BYTES ? in.n - used : PIECE_BYTES;
         ssize_t taken = nghttp2_session_mem_recv(grpc->session, in.p + used, n);
@@ -435,6 +440,9 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
         }
         used += (size_t)taken;
         say(grpc);
+        if (grpc->resets < RESETS_A_TURN) continue;
+        tly_client_go_on(client);
+        break;
     }
     return used;
 }

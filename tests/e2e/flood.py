@@ -4,18 +4,13 @@ Prints one line of "name=number" pairs; ends with an error when a taken key does
 """
 import sys
 
-from tally import Resp, fail
+from tally import Resp, fail, status_kb
 
 BATCH = 1000
 
 
 def key_of(i):
     return b"counter-of-31-bytes%012d" % i
-
-
-def status_kb(pid, name):
-    with open(f"/proc/{pid}/status") as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
 
 
 def incr_all(resp, numbers, handle):
@@ -31,7 +26,7 @@ def main():
     start = int(sys.argv[4]) if len(sys.argv) > 4 else 0
     resp = Resp(port)
     taken, refused = [], 0
-    before_kb = status_kb(pid, "VmRSS")
+    before_kb = status_kb(pid)
 
     def first(i, line):
         nonlocal refused
@@ -58,7 +53,7 @@ def main():
                 fail(f"key {i} does not read 2")
     print(
         f"taken={len(taken)} refused={refused} before_kb={before_kb} "
-        f"peak_kb={status_kb(pid, 'VmHWM')} now_kb={status_kb(pid, 'VmRSS')}"
+        f"peak_kb={status_kb(pid, 'VmHWM')} now_kb={status_kb(pid)}"
     )
 
 

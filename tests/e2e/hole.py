@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from tally import Resp, check, note
+from tally import Resp, check, note, status_kb
 
 KEYS = 20000
 BATCH = 250
@@ -50,11 +50,6 @@ def write_on(port, rate, written, end):
         time.sleep(max(0, due - time.monotonic()))
 
 
-def rss_kb(pid):
-    with open("/proc/%s/status" % pid) as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-
-
 def p99(numbers):
     return sorted(numbers)[len(numbers) * 99 // 100]
 
@@ -71,7 +66,7 @@ class Phase:
             times.append(time.perf_counter() - asked)
             check("a check: %r" % answer, isinstance(answer, list) and len(answer) == 5)
             if len(times) % 100 == 0:
-                self.rss_kb = max(self.rss_kb, rss_kb(pid))
+                self.rss_kb = max(self.rss_kb, status_kb(pid))
             time.sleep(0.001)
         self.rate = (written.value - first) / (time.monotonic() - began)
         self.p99_ms = p99(times) * 1000

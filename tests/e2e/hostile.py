@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from tally import Error, Resp, check, fail, note, request
+from tally import Error, Resp, check, fail, note, request, status_kb
 
 HALF_S = 10  # how long half a message may take
 PATIENCE_S = 20
@@ -54,8 +54,7 @@ class Node:
         self.honest = Honest(resp)
 
     def rss(self):
-        with open(f"/proc/{self.pid}/status") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
+        return status_kb(self.pid) * 1024
 
     def files(self):
         with open(f"/proc/{self.pid}/limits") as limits:

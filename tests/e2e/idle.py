@@ -8,15 +8,11 @@ import resource
 import socket
 import sys
 
+from tally import status_kb
+
 pid, door, port, count, bytes_max = int(sys.argv[1]), sys.argv[2], *(int(word) for word in sys.argv[3:])
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def rss():
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        line = next(line for line in status if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
 
 
 def ask(connection, question, answer):
@@ -44,12 +40,12 @@ def connect():
 for _ in range(64):
     with connect() as first:
         ask(first, *SAID[door])
-before = rss()
+before = status_kb(pid) * 1024
 idle = []
 for _ in range(count):
     idle.append(connect())
     ask(idle[-1], *SAID[door])
-each = (rss() - before) / count
+each = (status_kb(pid) * 1024 - before) / count
 for connection in idle:
     ask(connection, *SAID[door])
 if bytes_max > 0:

@@ -6,7 +6,7 @@ import select
 import sys
 import time
 
-from tally import Resp, check
+from tally import Resp, check, status_kb
 
 BATCH = 1000
 
@@ -28,11 +28,6 @@ def fill(port, keys):
         send(resp, range(at, min(at + BATCH, keys)))
 
 
-def rss_kb(pid):
-    with open("/proc/%d/status" % pid) as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-
-
 def write(port, keys, rate, pid):
     resp, rng, written = Resp(port), random.Random(1), 0
     most = []
@@ -42,7 +37,7 @@ def write(port, keys, rate, pid):
         while True:
             send(resp, [rng.randrange(keys) for _ in range(BATCH // 10)])
             written += BATCH // 10
-            most[-1] = max(most[-1], rss_kb(pid))
+            most[-1] = max(most[-1], status_kb(pid))
             due = max(due + BATCH / 10 / rate, time.monotonic() - 0.1)
             if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:
                 sys.stdin.readline()

@@ -117,5 +117,11 @@ def request(port, method, path, body=None, headers=None, timeout=20.0):
         connection.close()
 
 
+def status_kb(pid, name="VmRSS"):
+    """A line of /proc/PID/status."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
+
+
 def digest(port):
     return request(port, "GET", "/v1/cluster?digest=1")[2]["digest"]
