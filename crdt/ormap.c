@@ -74,6 +74,12 @@ const struct tly_registry *tly_ormap_registry(const struct tly_ormap *map)
     return map->registry;
 }
 
+void tly_ormap_watch_keys(struct tly_ormap *map, tly_key_watch *watch, void *context)
+{
+    map->key_watch = watch;
+    map->key_context = context;
+}
+
 size_t tly_ormap_count(const struct tly_ormap *map)
 {
     return map->keys;
@@ -137,6 +143,7 @@ enum tly_result tly_map_make(struct tly_ormap *map, struct tly_slice key, const 
     place->slot = tly_index_add(&map->index, place->hash, ref);
     map->keys++;
     map->changes++;
+    if (map->key_watch != NULL) map->key_watch(map->key_context, key, true);
     return TLY_OK;
 }
 
@@ -171,6 +178,7 @@ void tly_map_tidy(struct tly_ormap *map, const struct tly_place *place)
     if (tly_entry_is_held(place->entry)) return;
     map->known = NULL;
     map->arrangement++;
+    if (map->key_watch != NULL) map->key_watch(map->key_context, tly_entry_key(place->entry), false);
     tly_arena_free(&map->arena, &map->mem, place->slot->ref);
     tly_index_remove(&map->index, &map->mem, place->slot);
     map->keys--;

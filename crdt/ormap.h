@@ -59,6 +59,10 @@ const struct tly_registry *tly_ormap_registry(const struct tly_ormap *map);
 enum tly_result tly_ormap_begin_life(struct tly_ormap *map, uint64_t origin) TLY_MUST_CHECK;
 uint64_t tly_ormap_origin(const struct tly_ormap *map);
 
+/* Is told of every key that comes or goes, until the map is replaced by an install; NULL: nobody is. It may not write. */
+typedef void tly_key_watch(void *context, struct tly_slice key, bool is_new);
+void tly_ormap_watch_keys(struct tly_ormap *map, tly_key_watch *watch, void *context);
+
 /* ---- local writes ---- */
 
 /*

@@ -95,6 +95,8 @@ struct tly_ormap {
     struct tly_index index;
     struct tly_arena arena; /* of the entries */
     size_t keys;
+    tly_key_watch *key_watch; /* NULL: none */
+    void *key_context;
     const struct tly_entry *known; /* found last, while it stays where it is; NULL: none */
     uint32_t known_hash;
     uint64_t arrangement; /* rises whenever a slot comes, goes or moves; never 0 */

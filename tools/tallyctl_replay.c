@@ -114,7 +114,8 @@ static bool ask(struct replay *r, size_t i, const struct tly_ctl_logged *logged,
                                             .hits = 1}};
     struct tly_reply reply;
     enum tly_result result = tly_engine_ask(r->engine, &request, &reply);
-    if (result == TLY_BAD_KEY) return true; /* longer than any key may be: not counted by a node either */
+    if (result == TLY_BAD_KEY) return true;   /* longer than any key may be: not counted by a node either */
+    if (result == TLY_IN_FLIGHT) return true; /* how long each took no log says */
     if (result != TLY_OK) return false;
     bool over = reply.verdict.code == TLY_CODE_OVER || reply.verdict.shadow;
     counted->checks++;
@@ -222,6 +223,8 @@ static void show_rule(const struct replay *r, size_t i)
     printf(": %" PRIu64 " of %" PRIu64 " would be refused (%.2f %%)%s\n", counted->refused, counted->checks,
            counted->checks > 0 ? 100 * (double)counted->refused / (double)counted->checks : 0.0,
            rule->shadow ? ", were it not for shadow" : "");
+    if (rule->rate.algorithm == TLY_CONCURRENCY)
+        printf("  what would have been in flight at once cannot be told from a log\n");
     printf("  also refused then      %" PRIu64 "\n", counted->both);
     printf("  refused now only       %" PRIu64 "\n", counted->refused - counted->both);
     printf("  refused then only      %" PRIu64 "\n", counted->refused_then - counted->both);

@@ -25,6 +25,7 @@ void tly_engine_wake(struct tly_engine *e, struct tly_time now)
 struct asked {
     enum tly_result result;      /* not TLY_OK: nothing can be decided */
     const struct tly_rule *rule; /* NULL: ad hoc */
+    bool is_unmatched;           /* the rule is not for these fields */
     struct tly_limit_ask ask;
 };
 
@@ -70,11 +71,15 @@ static bool needs_rule(const struct tly_rate *rate)
 TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
                                uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
 {
+    asked->is_unmatched = false;
     asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
     if (asked->result != TLY_OK) return;
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
     if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
+    if (asked->rule != NULL && asked->rule->match_count > 0 &&
+        !tly_rule_matches(asked->rule, check->fields, check->field_count))
+        asked->is_unmatched = true;
     if (asked->rule == NULL && needs_rule(asked->ask.rate)) asked->result = TLY_BAD_RULE;
     if (asked->ask.rate->mode == TLY_CAPPED && !e->cluster_now.joined) tly_standing_look(e);
     asked->ask.hits = check->hits;
@@ -98,9 +103,12 @@ static inline enum tly_result check_one(struct tly_engine *e, const struct tly_l
     return tly_limit_check(e->map, ask, &e->span, verdict);
 }
 
-static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limit_ask *ask,
-                                     struct tly_verdict *verdict)
+static enum tly_result check_if_room(struct tly_engine *e, const struct tly_rule *rule,
+                                     const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
+    if (rule != NULL && rule->keys_max != 0 && ask->hits > 0 &&
+        !tly_cardinality_has_room(e, rule, &ask->seek))
+        return TLY_FULL;
     if (e->memory_max == 0) return check_one(e, ask, verdict);
     enum tly_result result;
     tly_room_for(e, ROOM_NEW_KEY);
@@ -112,13 +120,16 @@ static enum tly_result check_if_room(struct tly_engine *e, const struct tly_limi
 }
 
 /* What cannot be counted cannot be limited: on_full decides, save of a hard limit, which nothing passes. */
-static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool shadow,
+static void answer_full(struct tly_engine *e, const struct asked *asked, bool shadow,
                         struct tly_verdict *verdict)
 {
+    const struct tly_rate *rate = asked->ask.rate;
+    struct tly_rule_count *count = asked->rule != NULL ? asked->rule->count : NULL;
+    bool is_of_rule = count != NULL && asked->rule->keys_max != 0 && count->keys >= asked->rule->keys_max;
     bool would = e->on_full == TLY_ON_FULL_REFUSE || rate->mode == TLY_HARD, refuses = would && !shadow;
     *verdict = (struct tly_verdict){
         .full = true,
-        .reason = TLY_REASON_MEMORY,
+        .reason = is_of_rule ? TLY_REASON_KEYS : TLY_REASON_MEMORY,
         .mode = rate->mode,
         .shadow = shadow && would,
         .code = refuses ? TLY_CODE_OVER : TLY_CODE_OK,
@@ -133,6 +144,27 @@ static void answer_full(struct tly_engine *e, const struct tly_rate *rate, bool 
         e->stats.checks_refused_full++;
     else
         e->stats.checks_uncounted++;
+    if (count != NULL) *(refuses ? &count->refused_full : &count->uncounted) += 1;
+}
+
+/* The limit has nothing to say of it. */
+static enum tly_result answer_unmatched(struct tly_engine *e, const struct asked *asked,
+                                        struct tly_verdict *verdict)
+{
+    const struct tly_rate *rate = asked->ask.rate;
+    *verdict = (struct tly_verdict){
+        .code = TLY_CODE_OK,
+        .reason = TLY_REASON_UNMATCHED,
+        .mode = rate->mode,
+        .algorithm = rate->algorithm,
+        .limit = rate->limit,
+        .remaining = rate->limit,
+        .window_ms = rate->window_ms,
+        .name = tly_slice_text(asked->rule->name),
+    };
+    e->stats.checks_unmatched++;
+    asked->rule->count->unmatched++;
+    return TLY_OK;
 }
 
 /* A refusal, or no room: what becomes of it. */
@@ -141,10 +173,12 @@ static void answer_refused(struct tly_engine *e, const struct asked *asked, enum
 {
     bool shadow = asked->rule != NULL && asked->rule->shadow;
     if (result == TLY_FULL) {
-        answer_full(e, asked->ask.rate, shadow, verdict);
+        answer_full(e, asked, shadow, verdict);
         return;
     }
     e->stats.checks_over++;
+    if (asked->rule != NULL)
+        *(shadow ? &asked->rule->count->would_refuse : &asked->rule->count->refused) += 1;
     tly_why_note(e, &asked->ask, verdict);
     verdict->shadow = shadow;
     if (shadow) verdict->code = TLY_CODE_OK;
@@ -180,15 +214,19 @@ static bool is_near(const struct tly_verdict *verdict)
 static enum tly_result decide(struct tly_engine *e, const struct asked *asked, struct tly_verdict *verdict)
 {
     if (asked->result != TLY_OK) return answer_unasked(e, asked->result, verdict);
+    if (asked->is_unmatched) return answer_unmatched(e, asked, verdict);
     bool may_begin = e->conn_count > 0 && !tly_ormap_is_unsealed(e->map);
-    enum tly_result result = check_if_room(e, &asked->ask, verdict);
+    enum tly_result result = check_if_room(e, asked->rule, &asked->ask, verdict);
     if (result != TLY_OK && result != TLY_FULL) return answer_unasked(e, result, verdict);
     if (result == TLY_OK && verdict->code == TLY_CODE_OK)
         e->stats.checks_ok++;
     else
         answer_refused(e, asked, result, verdict);
     if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
-    if (asked->rule != NULL) verdict->name = tly_slice_text(asked->rule->name);
+    if (asked->rule != NULL) {
+        verdict->name = tly_slice_text(asked->rule->name);
+        if (result == TLY_OK && tly_verdict_counts(verdict)) asked->rule->count->admitted++;
+    }
     if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
     if (is_near(verdict) && verdict->code == TLY_CODE_OK && crosses(verdict, asked->ask.hits))
         tly_flush_crossed(e);
@@ -253,7 +291,7 @@ enum tly_result tly_ask_refund(struct tly_engine *e, const struct tly_check *che
     struct asked asked;
     *units = 0;
     resolve(e, check, e->key, &asked);
-    if (asked.result != TLY_OK) return asked.result;
+    if (asked.result != TLY_OK || asked.is_unmatched) return asked.result;
     seek(e, &asked);
     return tly_limit_refund(e->map, &asked.ask, at_ns, units);
 }

@@ -104,6 +104,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->mesh_max = config->mesh_max != 0 ? config->mesh_max : TLY_MESH_MAX;
     e->incarnation = 1;
     e->due = TLY_NEVER;
+    e->keys_cursor = SIZE_MAX;
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
     e->repair_step_at = TLY_NEVER;
@@ -256,8 +257,10 @@ enum tly_result tly_engine_seeds(struct tly_engine *e, unsigned source, const st
 
 void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
 {
+    if (rules != NULL && e->rules != NULL) tly_rules_go_on(rules, e->rules);
     tly_rules_free(e->rules);
     e->rules = rules;
+    tly_cardinality_use(e);
     memset(e->recent, 0, sizeof e->recent);
     tly_escrow_use_rules(e);
     /* It may be of a zone that is gone, in whose place another may lie. */
@@ -320,6 +323,7 @@ static void on_event(struct tly_engine *e, const struct tly_event *event)
         tly_forget_tick(e);
         tly_hold_tick(e);
         tly_flight_tick(e);
+        tly_cardinality_tick(e);
         tly_flush_tick(e);
         tly_room_tick(e);
         tly_repair_tick(e);
@@ -365,11 +369,11 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
-    const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e),  tly_swim_deadline(e),
-                            tly_room_deadline(e),   tly_watch_deadline(e),  tly_forget_deadline(e),
-                            tly_repair_deadline(e), tly_snap_deadline(e),   tly_acks_deadline(e),
-                            tly_life_deadline(e),   tly_escrow_deadline(e), tly_hold_deadline(e),
-                            tly_flight_deadline(e)};
+    const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e),      tly_swim_deadline(e),
+                            tly_room_deadline(e),   tly_watch_deadline(e),      tly_forget_deadline(e),
+                            tly_repair_deadline(e), tly_snap_deadline(e),       tly_acks_deadline(e),
+                            tly_life_deadline(e),   tly_escrow_deadline(e),     tly_hold_deadline(e),
+                            tly_flight_deadline(e), tly_cardinality_deadline(e)};
     uint64_t at = e->greets_anew ? 0 : TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < at) at = all[i];

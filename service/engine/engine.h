@@ -22,7 +22,7 @@
 struct tly_engine;
 struct tly_hot;
 
-/* What becomes of a check whose key is new and does not fit into memory_max. */
+/* What becomes of a check whose key is new and does not fit into memory_max, or its limit's cardinality_max. */
 enum tly_on_full { TLY_ON_FULL_ADMIT, TLY_ON_FULL_REFUSE };
 
 struct tly_engine_config {
@@ -230,7 +230,9 @@ struct tly_verdict;
     X(SHARE, "share")         /* members cannot be reached: only the others' part is there */ \
     X(PARTITION, "partition") /* members cannot be reached: nothing is admitted */            \
     X(RIGHTS, "rights")       /* hard: what this node holds the rights to */                  \
-    X(MEMORY, "memory_full")  /* the key is new and memory_max is reached */
+    X(MEMORY, "memory_full")  /* the key is new and memory_max is reached */                  \
+    X(KEYS, "keys_full")      /* the key is new and the limit has cardinality_max of them */  \
+    X(UNMATCHED, "no_match")  /* the limit is not for these fields; nothing was counted */
 
 enum tly_reason {
 #define TLY_REASON_ENUM(name, word) TLY_REASON_##name,
@@ -266,9 +268,17 @@ struct tly_verdict {
     uint64_t window_ms;
     enum tly_algorithm algorithm;
     bool shadow; /* refused by the numbers, admitted by the rule's shadow switch */
-    bool full;   /* the key is new and memory_max is reached: not counted, decided by on_full alone */
+    bool
+        full; /* the key is new and memory_max or cardinality_max is reached: not counted, decided by on_full alone */
     struct tly_slice name; /* of the named limit; empty for ad-hoc ones */
 };
+
+/* Whether the hits that a verdict is about were counted, if that is what was asked. */
+static inline bool tly_verdict_counts(const struct tly_verdict *verdict)
+{
+    return verdict->code == TLY_CODE_OK && !verdict->full && !verdict->shadow &&
+           verdict->reason != TLY_REASON_UNMATCHED;
+}
 
 /*
  * What is counted. ADMITTED: hits that were admitted. ALL: refused ones too, as Envoy's rate limit service counts; only windows of mode
@@ -528,91 +538,92 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
 /* ---- looking in ---- */
 
 /* Counters since the start. X(name, help) */
-#define TLY_STATS(X)                                                                       \
-    X(checks_ok, "Checks admitted")                                                        \
-    X(checks_over, "Checks refused")                                                       \
-    X(checks_unknown, "Checks against a limit that does not exist")                        \
-    X(checks_uncounted, "Checks admitted without counting because the store was full")     \
-    X(writes, "Local writes other than checks")                                            \
-    X(rounds_sent, "Parts of rounds sent to peers")                                        \
-    X(rounds_received, "Parts of rounds received")                                         \
-    X(dots_sent, "Dots sent to peers")                                                     \
-    X(dots_received, "Dots received")                                                      \
-    X(dots_applied, "Received dots that were new")                                         \
-    X(dots_redundant, "Received dots that were known or dominated")                        \
-    X(dots_stale, "Received dots dropped as stale")                                        \
-    X(dots_malformed, "Received dots kept out as malformed")                               \
-    X(dots_overlong, "Received values of a frontier that had no room for more")            \
-    X(dots_forged, "Received dots of our own life, dropped")                               \
-    X(dots_repaired, "Dots let in though their mark said that they were here")             \
-    X(archives_applied, "Archives applied")                                                \
-    X(archives_refused, "Archives refused, nothing of which was applied")                  \
-    X(dots_expired, "Dots dropped because their window is over")                           \
-    X(naks_sent, "Rounds not taken")                                                       \
-    X(naks_received, "Rounds that a peer did not take")                                    \
-    X(bytes_sent, "Bytes handed to peer connections")                                      \
-    X(bytes_taken, "Bytes of them that sockets took")                                      \
-    X(bytes_acked, "Bytes of them that peers have taken in")                               \
-    X(bytes_lost, "Bytes of them that ended with their connection, not acknowledged")      \
-    X(lane_live_bytes, "Bytes handed over on the live lane")                               \
-    X(lane_repair_bytes, "Bytes handed over on the repair lane")                           \
-    X(lane_bulk_bytes, "Bytes handed over on the bulk lane")                               \
-    X(bytes_received, "Bytes received from peers")                                         \
-    X(sessions_up, "Peer sessions that came up")                                           \
-    X(sessions_refused, "Peer sessions refused")                                           \
-    X(sessions_broken, "Peer sessions ended by a protocol error")                          \
-    X(frames_ignored, "Unknown ignorable frames skipped")                                  \
-    X(dials, "Connections dialled")                                                        \
-    X(clock_lives, "Lives begun because the time in use was off by more than max_skew")    \
-    X(stale_callbacks, "Events of connections that were already replaced")                 \
-    X(probes_sent, "Members asked after a silent one")                                     \
-    X(suspicions, "Members that this node began to suspect")                               \
-    X(verdicts, "Members that this node declared dead")                                    \
-    X(refutations, "Times this node contradicted what was said of it")                     \
-    X(pauses, "Times this node found that it had been stopped for a while")                \
-    X(leases_ended, "Units in flight that nobody released, ended at their time")           \
-    X(checks_refused_full, "Checks refused because the store was full")                    \
-    X(holds_returned, "Reservations that nobody settled, given back at their end")         \
-    X(writes_refused_full, "Writes refused because the store was full")                    \
-    X(dots_held_back, "Received dots left out until there is room for them")               \
-    X(rounds_held_back, "Received parts of rounds that did not fit whole")                 \
-    X(dots_refused, "Received dots of settled lives, refused")                             \
-    X(dots_ended, "Dots dropped because their deadline is past and known everywhere")      \
-    X(removes_forgotten, "REMOVEs forgotten")                                              \
-    X(rights_taken, "Parts of hard limits taken over from lives that ended")               \
-    X(rights_given, "Units of hard limits whose rights were given to other nodes")         \
-    X(lives_settled, "Lives settled")                                                      \
-    X(lives_dropped, "Settled lives of which nothing is left")                             \
-    X(members_forgotten, "Members declared forgotten here")                                \
-    X(cold_starts_floor, "Cold starts here: below a floor")                                \
-    X(cold_starts_forgotten, "Cold starts here: this node had been forgotten")             \
-    X(cold_starts_ahead, "Cold starts here: a peer knew more of this life")                \
-    X(cold_starts_apply_failed, "Cold starts here: a round failed twice")                  \
-    X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")                 \
-    X(snapshots_sent, "Snapshots sent to the end")                                         \
-    X(snapshots_resumed, "Snapshots that went on after their connection was cut")          \
-    X(snapshots_installed, "Snapshots installed")                                          \
-    X(units_carried, "Units of former lives carried over")                                 \
-    X(feed_up_to_date, "Questions of feed followers: nothing new")                         \
-    X(feed_ops, "Questions of feed followers: answered with changes")                      \
-    X(feed_pages, "Questions of feed followers: answered with a piece of a snapshot")      \
-    X(feed_refused, "Questions of feed followers: refused")                                \
-    X(feed_dots_taken, "Dots that feed followers sent")                                    \
-    X(feed_cold_floor, "Feed followers sent to a snapshot: below a floor")                 \
-    X(feed_cold_forgotten, "Feed followers sent to a snapshot: their life is closed")      \
-    X(feed_cold_ahead, "Feed followers sent to a snapshot: they know more than this node") \
-    X(feed_cold_apply_failed, "Feed followers sent to a snapshot: an answer failed twice") \
-    X(feed_cold_no_delta, "Feed followers sent to a snapshot: they take no changes")       \
-    X(repairs_begun, "Comparisons with peers that this node began")                        \
-    X(repairs_equal, "Comparisons that found all alike")                                   \
-    X(repairs_opened, "Comparisons that looked into all that differed")                    \
-    X(repairs_audited, "Comparisons that looked at a sample, for things were changing")    \
-    X(repairs_refused, "Repairs refused because of a version too far in the future")       \
-    X(repair_dots_sent, "Dots listed to peers in comparisons")                             \
-    X(acks_queued, "Waits for other nodes that ended with no more than queued")            \
-    X(acks_sent, "Waits for other nodes that ended with sent")                             \
-    X(acks_merged, "Waits for other nodes that ended with merged")                         \
-    X(acks_durable, "Waits for other nodes that ended with durable")                       \
+#define TLY_STATS(X)                                                                         \
+    X(checks_ok, "Checks admitted")                                                          \
+    X(checks_over, "Checks refused")                                                         \
+    X(checks_unknown, "Checks against a limit that does not exist")                          \
+    X(checks_uncounted, "Checks admitted without counting, for there was no room for a key") \
+    X(checks_unmatched, "Checks against a limit that is not for their fields")               \
+    X(writes, "Local writes other than checks")                                              \
+    X(rounds_sent, "Parts of rounds sent to peers")                                          \
+    X(rounds_received, "Parts of rounds received")                                           \
+    X(dots_sent, "Dots sent to peers")                                                       \
+    X(dots_received, "Dots received")                                                        \
+    X(dots_applied, "Received dots that were new")                                           \
+    X(dots_redundant, "Received dots that were known or dominated")                          \
+    X(dots_stale, "Received dots dropped as stale")                                          \
+    X(dots_malformed, "Received dots kept out as malformed")                                 \
+    X(dots_overlong, "Received values of a frontier that had no room for more")              \
+    X(dots_forged, "Received dots of our own life, dropped")                                 \
+    X(dots_repaired, "Dots let in though their mark said that they were here")               \
+    X(archives_applied, "Archives applied")                                                  \
+    X(archives_refused, "Archives refused, nothing of which was applied")                    \
+    X(dots_expired, "Dots dropped because their window is over")                             \
+    X(naks_sent, "Rounds not taken")                                                         \
+    X(naks_received, "Rounds that a peer did not take")                                      \
+    X(bytes_sent, "Bytes handed to peer connections")                                        \
+    X(bytes_taken, "Bytes of them that sockets took")                                        \
+    X(bytes_acked, "Bytes of them that peers have taken in")                                 \
+    X(bytes_lost, "Bytes of them that ended with their connection, not acknowledged")        \
+    X(lane_live_bytes, "Bytes handed over on the live lane")                                 \
+    X(lane_repair_bytes, "Bytes handed over on the repair lane")                             \
+    X(lane_bulk_bytes, "Bytes handed over on the bulk lane")                                 \
+    X(bytes_received, "Bytes received from peers")                                           \
+    X(sessions_up, "Peer sessions that came up")                                             \
+    X(sessions_refused, "Peer sessions refused")                                             \
+    X(sessions_broken, "Peer sessions ended by a protocol error")                            \
+    X(frames_ignored, "Unknown ignorable frames skipped")                                    \
+    X(dials, "Connections dialled")                                                          \
+    X(clock_lives, "Lives begun because the time in use was off by more than max_skew")      \
+    X(stale_callbacks, "Events of connections that were already replaced")                   \
+    X(probes_sent, "Members asked after a silent one")                                       \
+    X(suspicions, "Members that this node began to suspect")                                 \
+    X(verdicts, "Members that this node declared dead")                                      \
+    X(refutations, "Times this node contradicted what was said of it")                       \
+    X(pauses, "Times this node found that it had been stopped for a while")                  \
+    X(leases_ended, "Units in flight that nobody released, ended at their time")             \
+    X(checks_refused_full, "Checks refused because there was no room for a key")             \
+    X(holds_returned, "Reservations that nobody settled, given back at their end")           \
+    X(writes_refused_full, "Writes refused because the store was full")                      \
+    X(dots_held_back, "Received dots left out until there is room for them")                 \
+    X(rounds_held_back, "Received parts of rounds that did not fit whole")                   \
+    X(dots_refused, "Received dots of settled lives, refused")                               \
+    X(dots_ended, "Dots dropped because their deadline is past and known everywhere")        \
+    X(removes_forgotten, "REMOVEs forgotten")                                                \
+    X(rights_taken, "Parts of hard limits taken over from lives that ended")                 \
+    X(rights_given, "Units of hard limits whose rights were given to other nodes")           \
+    X(lives_settled, "Lives settled")                                                        \
+    X(lives_dropped, "Settled lives of which nothing is left")                               \
+    X(members_forgotten, "Members declared forgotten here")                                  \
+    X(cold_starts_floor, "Cold starts here: below a floor")                                  \
+    X(cold_starts_forgotten, "Cold starts here: this node had been forgotten")               \
+    X(cold_starts_ahead, "Cold starts here: a peer knew more of this life")                  \
+    X(cold_starts_apply_failed, "Cold starts here: a round failed twice")                    \
+    X(cold_starts_no_delta, "Cold starts here: this node takes no rounds")                   \
+    X(snapshots_sent, "Snapshots sent to the end")                                           \
+    X(snapshots_resumed, "Snapshots that went on after their connection was cut")            \
+    X(snapshots_installed, "Snapshots installed")                                            \
+    X(units_carried, "Units of former lives carried over")                                   \
+    X(feed_up_to_date, "Questions of feed followers: nothing new")                           \
+    X(feed_ops, "Questions of feed followers: answered with changes")                        \
+    X(feed_pages, "Questions of feed followers: answered with a piece of a snapshot")        \
+    X(feed_refused, "Questions of feed followers: refused")                                  \
+    X(feed_dots_taken, "Dots that feed followers sent")                                      \
+    X(feed_cold_floor, "Feed followers sent to a snapshot: below a floor")                   \
+    X(feed_cold_forgotten, "Feed followers sent to a snapshot: their life is closed")        \
+    X(feed_cold_ahead, "Feed followers sent to a snapshot: they know more than this node")   \
+    X(feed_cold_apply_failed, "Feed followers sent to a snapshot: an answer failed twice")   \
+    X(feed_cold_no_delta, "Feed followers sent to a snapshot: they take no changes")         \
+    X(repairs_begun, "Comparisons with peers that this node began")                          \
+    X(repairs_equal, "Comparisons that found all alike")                                     \
+    X(repairs_opened, "Comparisons that looked into all that differed")                      \
+    X(repairs_audited, "Comparisons that looked at a sample, for things were changing")      \
+    X(repairs_refused, "Repairs refused because of a version too far in the future")         \
+    X(repair_dots_sent, "Dots listed to peers in comparisons")                               \
+    X(acks_queued, "Waits for other nodes that ended with no more than queued")              \
+    X(acks_sent, "Waits for other nodes that ended with sent")                               \
+    X(acks_merged, "Waits for other nodes that ended with merged")                           \
+    X(acks_durable, "Waits for other nodes that ended with durable")                         \
     X(batches, "Batches handed to the store")
 
 struct tly_stats {

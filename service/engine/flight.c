@@ -240,9 +240,8 @@ enum tly_result tly_flight_acquire(struct tly_engine *e, const struct tly_reques
         tly_leases_remove(e->leases, lease);
         return checked.result;
     }
-    bool is_counted = !checked.verdict.full && !checked.verdict.shadow;
     lease->flight->epoch = now_ms(e) / lease->flight->window_ms;
-    tly_leases_fill(lease, is_counted ? request->check.hits : 0);
+    tly_leases_fill(lease, tly_verdict_counts(&checked.verdict) ? request->check.hits : 0);
     show(lease, &reply->hold);
     return TLY_OK;
 }

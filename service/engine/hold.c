@@ -282,7 +282,7 @@ static enum tly_result keep(struct tly_engine *e, const struct tly_request *requ
                         .limit = check->limit,
                         .rate = check->rate};
     const struct tly_verdict *verdict = &reply->verdict;
-    hold.hits = verdict->full || verdict->shadow ? 0 : check->hits;
+    hold.hits = tly_verdict_counts(verdict) ? check->hits : 0;
     enum tly_result result = tly_ask_key(e, check, e->key, &rule, &hold.key);
     if (result == TLY_OK) result = put(e, id, &hold);
     if (result == TLY_OK) {

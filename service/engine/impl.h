@@ -487,7 +487,8 @@ struct tly_engine {
     size_t hold_count, hold_capacity;
     uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
     struct tly_leases *leases;              /* NULL: none was ever given out */
-    size_t flight_cursor;                   /* of the keys in flight, where the next look goes on */
+    size_t keys_cursor;   /* the keys of limits are counted up to there; SIZE_MAX: they are */
+    size_t flight_cursor; /* of the keys in flight, where the next look goes on */
     uint64_t flight_at;
 
     struct conn **conns;
@@ -993,6 +994,16 @@ enum tly_result tly_flight_release(struct tly_engine *e, struct tly_slice id,
 /* Ends what is past its time, and says anew what is in flight. */
 void tly_flight_tick(struct tly_engine *e);
 uint64_t tly_flight_deadline(const struct tly_engine *e);
+
+/* cardinality.c */
+/* Other limits, or another map: their keys are counted anew. */
+void tly_cardinality_use(struct tly_engine *e);
+/* The map is about to be replaced. */
+void tly_cardinality_stop(struct tly_engine *e);
+/* Whether the key is here, or may be one more of this limit with keys_max. */
+bool tly_cardinality_has_room(struct tly_engine *e, const struct tly_rule *rule, const struct tly_seek *seek);
+void tly_cardinality_tick(struct tly_engine *e);
+uint64_t tly_cardinality_deadline(const struct tly_engine *e);
 
 /* why.c */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);

@@ -82,8 +82,19 @@ static void put_obstacle(struct text *text, const struct tly_verdict *verdict)
     case TLY_REASON_LIMIT:
     case TLY_REASON_PROJECTED:
     case TLY_REASON_MEMORY:
+    case TLY_REASON_KEYS:
+    case TLY_REASON_UNMATCHED:
     case TLY_REASON_COUNT: break;
     }
+}
+
+/* Of a verdict that no numbers decided. */
+static const char *only_words(enum tly_reason reason)
+{
+    if (reason == TLY_REASON_MEMORY) return "the key is new and memory_max is reached: not counted";
+    if (reason == TLY_REASON_KEYS)
+        return "the key is new and the limit's cardinality_max is reached: not counted";
+    return reason == TLY_REASON_UNMATCHED ? "the limit is not for these fields: not counted" : NULL;
 }
 
 size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char out[TLY_WHY_BYTES_MAX])
@@ -94,8 +105,9 @@ size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char out
         put(&text, "there is no limit of this name");
         return text.n;
     }
-    if (verdict->reason == TLY_REASON_MEMORY) {
-        put(&text, "the key is new and memory_max is reached: not counted");
+    const char *only = only_words(verdict->reason);
+    if (only != NULL) {
+        put(&text, only);
         return text.n;
     }
     bool counted = verdict->code == TLY_CODE_OK && !verdict->shadow;

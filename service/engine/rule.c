@@ -229,6 +229,8 @@ void tly_rules_free(struct tly_rules *rules)
     for (size_t i = 0; i < rules->zone_count; i++)
         tly_zone_free(rules->zones[i].zone);
     tly_mem_free(&mem, rules->zones, rules->zone_capacity * sizeof *rules->zones);
+    for (size_t i = 0; i < rules->count; i++)
+        tly_mem_free(&mem, rules->rules[i].count, sizeof *rules->rules[i].count);
     tly_mem_free(&mem, rules->rules, rules->capacity * sizeof *rules->rules);
     tly_mem_free(&mem, rules, sizeof *rules);
 }
@@ -288,16 +290,19 @@ const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_
 enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *rule)
 {
     struct tly_slice name = tly_slice_text(rule->name);
-    if (name.n == 0 || rule->field_count > TLY_RULE_FIELDS_MAX) return TLY_BAD_RULE;
+    if (name.n == 0 || tly_rule_fields(rule) > TLY_RULE_FIELDS_MAX) return TLY_BAD_RULE;
     if (tly_rate_check(&rule->rate) != TLY_OK || tly_rules_find(rules, name) != NULL) return TLY_BAD_RULE;
     if (rules->count == TLY_RULES_MAX) return TLY_FULL;
     void *grown =
         tly_mem_reserve(&rules->mem, rules->rules, &rules->capacity, rules->count + 1, sizeof *rules->rules);
     if (grown == NULL) return TLY_NOMEM;
     rules->rules = grown;
+    struct tly_rule_count *counts = tly_mem_zeroed(&rules->mem, sizeof *counts);
+    if (counts == NULL) return TLY_NOMEM;
     size_t at = place_of(rules, name);
     memmove(&rules->rules[at + 1], &rules->rules[at], (rules->count - at) * sizeof *rules->rules);
     rules->rules[at] = *rule;
+    rules->rules[at].count = counts;
     rules->count++;
     return TLY_OK;
 }
@@ -310,6 +315,79 @@ size_t tly_rules_count(const struct tly_rules *rules)
 const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i)
 {
     return &rules->rules[i];
+}
+
+void tly_rules_go_on(struct tly_rules *rules, const struct tly_rules *before)
+{
+    for (size_t i = 0; i < rules->count; i++) {
+        const struct tly_rule *old = tly_rules_find(before, tly_slice_text(rules->rules[i].name));
+        if (old == NULL) continue;
+        *rules->rules[i].count = *old->count;
+        rules->rules[i].count->keys = 0;
+    }
+}
+
+/* ---- what it is for ---- */
+
+static struct tly_slice value_of(const struct tly_field *fields, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tly_slice_equal(fields[i].name, tly_slice_text(name))) return fields[i].value;
+    return tly_slice_of(NULL, 0);
+}
+
+bool tly_rule_add_match(struct tly_rule *rule, const char *field, const char *value)
+{
+    size_t n = strlen(value), name = strlen(field);
+    if (rule->match_count == TLY_RULE_MATCHES_MAX || n == 0 || name == 0) return false;
+    struct tly_match *match = &rule->match[rule->match_count];
+    if (n >= sizeof match->value || name >= sizeof match->field) return false;
+    match->is_prefix = value[n - 1] == '*';
+    if (match->is_prefix) n--;
+    memcpy(match->field, field, name + 1);
+    memcpy(match->value, value, n);
+    match->value[n] = '\0';
+    rule->match_count++;
+    return true;
+}
+
+static bool is_in_key(const struct tly_rule *rule, const char *field)
+{
+    for (size_t i = 0; i < rule->field_count; i++)
+        if (strcmp(rule->field[i], field) == 0) return true;
+    return false;
+}
+
+size_t tly_rule_fields(const struct tly_rule *rule)
+{
+    size_t count = rule->field_count;
+    for (size_t i = 0; i < rule->match_count; i++)
+        count += !is_in_key(rule, rule->match[i].field);
+    return count;
+}
+
+const char *tly_rule_field(const struct tly_rule *rule, size_t i)
+{
+    if (i < rule->field_count) return rule->field[i];
+    i -= rule->field_count;
+    size_t at = 0;
+    for (; is_in_key(rule, rule->match[at].field) || i-- > 0; at++)
+        ;
+    return rule->match[at].field;
+}
+
+static bool holds(const struct tly_match *match, struct tly_slice value)
+{
+    struct tly_slice wanted = tly_slice_text(match->value);
+    if (value.n == 0) return false;
+    return match->is_prefix ? tly_slice_begins(value, wanted) : tly_slice_equal(value, wanted);
+}
+
+bool tly_rule_matches(const struct tly_rule *rule, const struct tly_field *fields, size_t count)
+{
+    for (size_t i = 0; i < rule->match_count; i++)
+        if (!holds(&rule->match[i], value_of(fields, count, rule->match[i].field))) return false;
+    return true;
 }
 
 /* ---- keys ---- */
@@ -377,13 +455,6 @@ static void add_part(struct key *key, struct tly_slice part)
         add_plain(key, tly_slice_of(part.p[n] == ':' ? "%3A" : "%25", 3));
         part = tly_slice_of(part.p + n + 1, part.n - n - 1);
     }
-}
-
-static struct tly_slice value_of(const struct tly_field *fields, size_t count, const char *name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (tly_slice_equal(fields[i].name, tly_slice_text(name))) return fields[i].value;
-    return tly_slice_of(NULL, 0);
 }
 
 /* What is in flight is counted otherwise, so it lies elsewhere: a limit's algorithm may change. */

@@ -70,6 +70,23 @@ const char *tly_unit_name(unsigned unit);
 /* Whether the numbers can be computed with: TLY_OK or TLY_BAD_RULE. */
 enum tly_result tly_rate_check(const struct tly_rate *rate) TLY_MUST_CHECK;
 
+/* What a field has to be: this value, or with is_prefix one that begins so; any, if that is empty. */
+#define TLY_RULE_MATCHES_MAX 4
+struct tly_match {
+    char field[TLY_FIELD_NAME_BYTES_MAX + 1];
+    char value[TLY_FIELD_NAME_BYTES_MAX + 1];
+    bool is_prefix;
+};
+
+/* What became of a limit's checks since it was first read, and how many keys it has here. */
+struct tly_rule_count {
+    uint64_t admitted, refused;
+    uint64_t would_refuse;            /* … by shadow */
+    uint64_t uncounted, refused_full; /* new keys beyond keys_max, or memory_max */
+    uint64_t unmatched;
+    size_t keys; /* of a limit with keys_max */
+};
+
 /* A named limit. The texts are kept inside: a rule may be copied. */
 struct tly_rule {
     char name[TLY_RULE_NAME_BYTES_MAX + 1];
@@ -77,6 +94,10 @@ struct tly_rule {
     size_t field_count;
     struct tly_rate rate;
     bool shadow; /* counts and reports, never refuses */
+    struct tly_match match[TLY_RULE_MATCHES_MAX];
+    size_t match_count; /* all of them must hold, else it does not count and admits; 0: it is for all */
+    size_t keys_max;    /* distinct keys; 0: no end */
+    struct tly_rule_count *count; /* of one in a table, and the table's; else NULL */
 };
 
 struct tly_field {
@@ -92,6 +113,8 @@ void tly_rules_free(struct tly_rules *rules);
 /* A zone that was read, which the rules own from now on, whatever becomes of it; NULL: no memory. */
 #define TLY_ZONE_NAME_BYTES_MAX 64
 const struct tly_zone *tly_rules_keep_zone(struct tly_rules *rules, const char *name, struct tly_zone *zone);
+/* The counts of limits go on that had these names before, but not those of keys. */
+void tly_rules_go_on(struct tly_rules *rules, const struct tly_rules *before);
 /* One of these; NULL: not kept. */
 const struct tly_zone *tly_rules_zone(const struct tly_rules *rules, const char *name);
 /* The name of such a zone; "UTC" for NULL. */
@@ -101,6 +124,13 @@ enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *ru
 const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name);
 size_t tly_rules_count(const struct tly_rules *rules);
 const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i);
+/* Fields that it goes by, those of its key and others that have to match; and the i-th of them. */
+size_t tly_rule_fields(const struct tly_rule *rule);
+const char *tly_rule_field(const struct tly_rule *rule, size_t i);
+/* Whether the fields of a check are those that the rule is for. */
+bool tly_rule_matches(const struct tly_rule *rule, const struct tly_field *fields, size_t count);
+/* "free", "free*" or "*" of a field, into the next place of a rule; false: too many, or too long. */
+bool tly_rule_add_match(struct tly_rule *rule, const char *field, const char *value);
 /* The rule under which a key counts that tly_rule_key wrote; NULL: there is none. */
 const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tly_slice key);
 /* The name in such a key, whether there still is that rule or not; false: no rule made it. */

@@ -417,7 +417,11 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
     if (result == TLY_OK) result = tly_flush_seal(e);
     if (result == TLY_OK) tly_news_end(e, conn);
     if (result == TLY_OK) result = tly_lives_former(e, e->coming.install);
-    if (result == TLY_OK) result = tly_install_finish(e->coming.install, &report);
+    if (result == TLY_OK) {
+        tly_cardinality_stop(e);
+        result = tly_install_finish(e->coming.install, &report);
+        tly_cardinality_use(e);
+    }
     if (result == TLY_OK) result = tly_flush_seal(e);
     if (result != TLY_OK) return result;
     conn->peer->failures = 0;

@@ -16,16 +16,17 @@ static bool take_name(struct tly_loader *loader, struct tly_rule *rule, const ya
     return fits || tly_yaml_expect(loader, value, expected);
 }
 
+static const char field_form[] = "a field name of 1 to 64 bytes";
+
 static bool add_field(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *node)
 {
-    static const char expected[] = "a field name of 1 to 64 bytes";
-    const char *text = tly_yaml_text(loader, node, expected);
+    const char *text = tly_yaml_text(loader, node, field_form);
     if (text == NULL) return false;
     if (rule->field_count == TLY_RULE_FIELDS_MAX)
         return tly_yaml_expect(loader, node, "at most 8 fields in a key");
     char *field = rule->field[rule->field_count];
     if (text[0] == '\0' || strlcpy(field, text, sizeof rule->field[0]) >= sizeof rule->field[0])
-        return tly_yaml_expect(loader, node, expected);
+        return tly_yaml_expect(loader, node, field_form);
     for (size_t i = 0; i < rule->field_count; i++)
         if (strcmp(rule->field[i], field) == 0)
             return tly_yaml_expect(loader, node, "every field of a key once");
@@ -79,20 +80,6 @@ static bool take_zone(struct tly_loader *loader, struct tly_rule *rule, const ya
     if (rule->rate.zone != NULL) return true;
     return result == TLY_OK || result == TLY_NOMEM ? tly_yaml_fail(loader, value, tly_result_text(TLY_NOMEM))
                                                    : tly_yaml_expect(loader, value, expected);
-}
-
-static bool take_burst(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
-{
-    static const char expected[] = "a whole number of units, at least 1";
-    const char *text = tly_yaml_text(loader, value, expected);
-    if (text == NULL) return false;
-    char *end;
-    errno = 0;
-    unsigned long long burst = strtoull(text, &end, 10);
-    bool good =
-        text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && burst >= 1 && burst <= INT64_MAX;
-    rule->rate.burst = burst;
-    return good || tly_yaml_expect(loader, value, expected);
 }
 
 static bool take_shadow(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
@@ -155,19 +142,72 @@ static bool set_on_partition(struct tly_loader *loader, struct tly_rule *rule)
     return known || tly_yaml_expect(loader, value, expected);
 }
 
-/* Designed, but not in this version: a limit that has one of these would not do what it says. */
-static bool is_later(const char *key)
+static const char number_form[] = "a whole number, at least 1";
+
+static bool take_number(struct tly_loader *loader, const yaml_node_t *value, const char *expected,
+                        uint64_t *number)
 {
-    return strcmp(key, "match") == 0 || strcmp(key, "cardinality_max") == 0;
+    const char *text = tly_yaml_text(loader, value, expected);
+    if (text == NULL) return false;
+    char *end;
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    bool good = text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *number >= 1 &&
+                *number <= INT64_MAX;
+    return good || tly_yaml_expect(loader, value, expected);
+}
+
+static bool take_burst(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    return take_number(loader, value, "a whole number of units, at least 1", &rule->rate.burst);
+}
+
+static bool take_cardinality_max(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    uint64_t number;
+    if (!take_number(loader, value, number_form, &number)) return false;
+    rule->keys_max = (size_t)number;
+    return true;
+}
+
+static bool take_match_pair(struct tly_loader *loader, void *into, const char *key, yaml_node_t *key_node,
+                            yaml_node_t *value)
+{
+    static const char expected[] = "a value of 1 to 64 bytes, the begin of one and '*', or '*' for any";
+    const char *text = tly_yaml_text(loader, value, expected);
+    struct tly_rule *rule = into;
+    if (text == NULL) return false;
+    if (key[0] == '\0' || strlen(key) > TLY_FIELD_NAME_BYTES_MAX)
+        return tly_yaml_expect(loader, key_node, field_form);
+    if (rule->match_count == TLY_RULE_MATCHES_MAX)
+        return tly_yaml_expect(loader, key_node, "at most 4 fields in match");
+    return tly_rule_add_match(rule, key, text) || tly_yaml_expect(loader, value, expected);
+}
+
+static bool take_match(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    if (value->type != YAML_MAPPING_NODE)
+        return tly_yaml_expect(loader, value,
+                               "a map of fields and what they have to be, such as {plan: free}");
+    loader->match = value;
+    return tly_yaml_each_pair(loader, value, take_match_pair, rule);
 }
 
 static const struct {
     const char *key;
     bool (*take)(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value);
 } rule_keys[] = {
-    {"name", take_name},   {"key", take_key},       {"rate", take_rate}, {"algorithm", take_algorithm},
-    {"burst", take_burst}, {"shadow", take_shadow}, {"mode", take_mode}, {"on_partition", take_on_partition},
+    {"name", take_name},
+    {"key", take_key},
+    {"match", take_match},
+    {"rate", take_rate},
+    {"algorithm", take_algorithm},
+    {"burst", take_burst},
     {"zone", take_zone},
+    {"shadow", take_shadow},
+    {"mode", take_mode},
+    {"on_partition", take_on_partition},
+    {"cardinality_max", take_cardinality_max},
 };
 
 static bool take_rule_pair(struct tly_loader *loader, void *into, const char *key, yaml_node_t *key_node,
@@ -175,11 +215,9 @@ static bool take_rule_pair(struct tly_loader *loader, void *into, const char *ke
 {
     for (size_t i = 0; i < sizeof rule_keys / sizeof rule_keys[0]; i++)
         if (strcmp(rule_keys[i].key, key) == 0) return rule_keys[i].take(loader, into, value);
-    if (is_later(key))
-        return tly_yaml_expect(loader, key_node, "a limit without it: this version does not support it yet");
     return tly_yaml_expect(
         loader, key_node,
-        "a key of a limit: name, key, rate, algorithm, burst, zone, shadow, mode or on_partition");
+        "a key of a limit: name, key, match, rate, algorithm, burst, zone, shadow, mode, on_partition, cardinality_max");
 }
 
 static bool unit_fits(struct tly_loader *loader, const yaml_node_t *node, const struct tly_rate *rate)
@@ -194,7 +232,7 @@ static bool unit_fits(struct tly_loader *loader, const yaml_node_t *node, const 
 static bool take_limit(struct tly_loader *loader, const yaml_node_t *node)
 {
     struct tly_rule rule = {.name = ""};
-    loader->on_partition = loader->zone = NULL;
+    loader->on_partition = loader->zone = loader->match = NULL;
     if (node->type != YAML_MAPPING_NODE)
         return tly_yaml_expect(loader, node,
                                "a limit: a map with name, rate and perhaps key, algorithm, burst, shadow");
@@ -204,6 +242,8 @@ static bool take_limit(struct tly_loader *loader, const yaml_node_t *node)
     if (rule.rate.limit == 0) return tly_yaml_fail(loader, node, "the limit has no rate");
     if (tly_rules_find(loader->rules, tly_slice_text(rule.name)) != NULL)
         return tly_yaml_fail(loader, node, "another limit has this name");
+    if (tly_rule_fields(&rule) > TLY_RULE_FIELDS_MAX)
+        return tly_yaml_fail(loader, loader->match, "key and match together have at most 8 fields");
     if (rule.rate.burst != 0 && rule.rate.algorithm != TLY_TOKEN_BUCKET)
         return tly_yaml_fail(loader, node, "burst goes with algorithm: token_bucket only");
     if (rule.rate.mode == TLY_HARD && rule.rate.algorithm != TLY_FIXED_WINDOW)

@@ -36,8 +36,8 @@ static bool decode(struct forward *forward, struct tly_slice text, bool is_query
 
 static bool is_field(const struct tly_rule *rule, struct tly_slice name)
 {
-    for (size_t i = 0; i < rule->field_count; i++)
-        if (tly_slice_equal(name, tly_slice_text(rule->field[i]))) return true;
+    for (size_t i = 0; i < tly_rule_fields(rule); i++)
+        if (tly_slice_equal(name, tly_slice_text(tly_rule_field(rule, i)))) return true;
     return false;
 }
 
@@ -127,10 +127,10 @@ static struct tly_slice find_field(const struct tly_exchange *x, const char *nam
 
 static void fill_fields(const struct tly_exchange *x, struct forward *forward)
 {
-    for (size_t i = 0; i < forward->rule->field_count; i++) {
-        struct tly_slice name = tly_slice_text(forward->rule->field[i]);
+    for (size_t i = 0; i < tly_rule_fields(forward->rule); i++) {
+        struct tly_slice name = tly_slice_text(tly_rule_field(forward->rule, i));
         if (given(forward, name) != NULL) continue;
-        struct tly_slice value = find_field(x, forward->rule->field[i], forward->ip);
+        struct tly_slice value = find_field(x, tly_rule_field(forward->rule, i), forward->ip);
         if (value.p != NULL) forward->field[forward->field_count++] = (struct tly_field){name, value};
     }
 }

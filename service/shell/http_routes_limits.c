@@ -1,6 +1,21 @@
 /* GET /v1/limits, and /v1/limits/NAME: how hard a limit is now. */
 #include "service/shell/http.h"
 
+#include <stdio.h>
+
+static void put_match(struct tly_json *json, const struct tly_rule *rule)
+{
+    tly_json_key(json, "match");
+    tly_json_open(json, '{');
+    for (size_t i = 0; i < rule->match_count; i++) {
+        const struct tly_match *match = &rule->match[i];
+        char text[sizeof match->value + 1];
+        (void)snprintf(text, sizeof text, "%s%s", match->value, match->is_prefix ? "*" : "");
+        tly_json_member_text(json, match->field, tly_slice_text(text));
+    }
+    tly_json_close(json, '}');
+}
+
 static void put_rule(struct tly_json *json, const struct tly_rules *rules, const struct tly_rule *rule)
 {
     const struct tly_rate *rate = &rule->rate;
@@ -10,6 +25,7 @@ static void put_rule(struct tly_json *json, const struct tly_rules *rules, const
     for (size_t i = 0; i < rule->field_count; i++)
         tly_json_put_text(json, tly_slice_text(rule->field[i]));
     tly_json_close(json, ']');
+    if (rule->match_count > 0) put_match(json, rule);
     tly_json_member_uint(json, "limit", rate->limit);
     tly_json_member_uint(json, "window_ms", rate->window_ms);
     if (rate->burst != 0) tly_json_member_uint(json, "burst", rate->burst);
@@ -22,6 +38,9 @@ static void put_rule(struct tly_json *json, const struct tly_rules *rules, const
     if (rate->mode == TLY_CAPPED) tly_json_member_uint(json, "cap", rate->cap);
     tly_json_member_string(json, "on_partition", tly_on_partition_name(rate->on_partition));
     tly_json_member_bool(json, "shadow", rule->shadow);
+    if (rule->keys_max == 0) return;
+    tly_json_member_uint(json, "cardinality_max", rule->keys_max);
+    tly_json_member_uint(json, "keys", rule->count->keys);
 }
 
 void tly_http_put_bound(struct tly_json *json, uint64_t bound)

@@ -280,6 +280,58 @@ static void put_peers(struct tly_buf *out, const struct tly_engine *engine)
     }
 }
 
+/* ---- limits: those with a name, so many series and no more ---- */
+
+static const struct {
+    const char *result;
+    size_t at;
+    bool is_usual; /* told of every limit, the others once there is one */
+} limit_results[] = {
+    {"admitted", offsetof(struct tly_rule_count, admitted), true},
+    {"refused", offsetof(struct tly_rule_count, refused), true},
+    {"would_refuse", offsetof(struct tly_rule_count, would_refuse), false},
+    {"uncounted", offsetof(struct tly_rule_count, uncounted), false},
+    {"refused_full", offsetof(struct tly_rule_count, refused_full), false},
+    {"no_match", offsetof(struct tly_rule_count, unmatched), false},
+};
+
+static void put_limit(struct tly_buf *out, const char *metric, const struct tly_rule *rule,
+                      const char *result, uint64_t number)
+{
+    char text[64];
+    tly_buf_put(out, metric, strlen(metric));
+    tly_buf_put(out, "{limit=\"", 8);
+    tly_http_put_label(out, tly_slice_text(rule->name));
+    tly_buf_put(out, "\"", 1);
+    if (result != NULL) tly_buf_put(out, text, (size_t)snprintf(text, sizeof text, ",result=\"%s\"", result));
+    tly_buf_put(out, text, (size_t)snprintf(text, sizeof text, "} %" PRIu64 "\n", number));
+}
+
+static void put_limit_results(struct tly_buf *out, const struct tly_rule *rule)
+{
+    for (size_t i = 0; i < sizeof limit_results / sizeof *limit_results; i++) {
+        uint64_t number;
+        memcpy(&number, (const char *)rule->count + limit_results[i].at, sizeof number);
+        if (number > 0 || limit_results[i].is_usual)
+            put_limit(out, "tally_limit_checks_total", rule, limit_results[i].result, number);
+    }
+}
+
+static void put_limits(struct tly_buf *out, const struct tly_engine *engine)
+{
+    const struct tly_rules *rules = tly_engine_rules(engine);
+    size_t count = rules != NULL ? tly_rules_count(rules) : 0;
+    if (count == 0) return;
+    put_head(out, "limit_checks_total", "counter", "Checks of a named limit, by what became of them");
+    for (size_t i = 0; i < count; i++)
+        put_limit_results(out, tly_rules_at(rules, i));
+    put_head(out, "limit_keys", "gauge", "Keys of a named limit with cardinality_max");
+    for (size_t i = 0; i < count; i++) {
+        const struct tly_rule *rule = tly_rules_at(rules, i);
+        if (rule->keys_max != 0) put_limit(out, "tally_limit_keys", rule, NULL, rule->count->keys);
+    }
+}
+
 void tly_http_run_metrics(struct tly_exchange *x)
 {
     struct tly_engine *engine = tly_app_engine(x->app);
@@ -290,6 +342,7 @@ void tly_http_run_metrics(struct tly_exchange *x)
     put_engine(x->body, engine);
     put_node(x->body, &node);
     put_app(x->body, x->app);
+    put_limits(x->body, engine);
     put_peers(x->body, engine);
     tly_http_put_rls_metrics(x->body, tly_app_rls(x->app));
 }

@@ -10,7 +10,8 @@ knows_round_trip() {
     http a /metrics | grep '^tally_peer_rtt_seconds'
 }
 
-start_cluster a b -- -o memory_max=64m
+printf 'limits:\n  - {name: api, key: t, rate: 1/s, cardinality_max: 5}\n' >tally.yaml
+start_cluster a b -- -o memory_max=64m -f "$PWD/tally.yaml"
 wait_until knows_round_trip
 http a /metrics >metrics.txt
 expect_status 0 promtool check metrics <metrics.txt
@@ -18,8 +19,8 @@ expect "what promtool has to say" '' "$output"
 grep -o '^tally_[a-z_]*' metrics.txt | sort -u >said.txt
 
 expect_status 0 promtool check rules "$examples/alerts.yaml"
-expect_like "rules" 'SUCCESS: 10 rules found' "$output"
-expect "panels" 14 "$(python3 -c 'import json, sys; print(len(json.load(sys.stdin)["panels"]))' <"$examples/grafana.json")"
+expect_like "rules" 'SUCCESS: 11 rules found' "$output"
+expect "panels" 15 "$(python3 -c 'import json, sys; print(len(json.load(sys.stdin)["panels"]))' <"$examples/grafana.json")"
 for file in alerts.yaml grafana.json; do
     grep -o 'tally_[a-z_]*' "$examples/$file" | sort -u >asked.txt
     comm -23 asked.txt said.txt >unknown.txt

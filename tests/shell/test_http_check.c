@@ -1,6 +1,7 @@
 /* The HTTP door's checks: POST /v1/check, and /check/LIMIT for proxies. */
 #include "tests/shell/support_http.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,6 +317,36 @@ static void what_may_be_in_flight_is_acquired_and_released(void **state)
         "bad_rule");
 }
 
+/* By the limits' names, never by keys; and what the limit is for is one of its fields. */
+static void each_limit_counts_what_became_of_its_checks(void **state)
+{
+    struct scene *scene = *state;
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.name = "a\"b", .field_count = 1, .field = {"tenant"}, .keys_max = 1};
+    assert_int_equal(tly_rate_parse(tly_slice_text("1/60s"), &rule.rate), TLY_OK);
+    assert_true(tly_rule_add_match(&rule, "plan", "fr*"));
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(tly_app_engine(scene->app), rules);
+    assert_int_equal(get(scene, "/check/a%22b?tenant=t&plan=free").status, 200);
+    assert_int_equal(get(scene, "/check/a%22b?tenant=t&plan=free").status, 429);
+    assert_int_equal(get(scene, "/check/a%22b?tenant=u&plan=free").status, 200);
+    assert_int_equal(get(scene, "/check/a%22b?tenant=t&plan=gold").status, 200);
+    assert_int_equal(get(scene, "/check/a%22b?tenant=t").status, 200);
+    const char *body = get(scene, "/metrics").body;
+    assert_non_null(strstr(body, "\ntally_limit_checks_total{limit=\"a\\\"b\",result=\"admitted\"} 1\n"
+                                 "tally_limit_checks_total{limit=\"a\\\"b\",result=\"refused\"} 1\n"
+                                 "tally_limit_checks_total{limit=\"a\\\"b\",result=\"uncounted\"} 1\n"
+                                 "tally_limit_checks_total{limit=\"a\\\"b\",result=\"no_match\"} 2\n#"));
+    assert_non_null(strstr(body, "\ntally_limit_keys{limit=\"a\\\"b\"} 1\n"));
+    body = get(scene, "/v1/limits/a%22b").body;
+    assert_non_null(strstr(body, "\"match\":{\"plan\":\"fr*\"}"));
+    assert_non_null(strstr(body, "\"cardinality_max\":1,\"keys\":1"));
+    body =
+        post(scene, "/v1/check", "{\"limit\":\"a\\\"b\",\"key\":{\"tenant\":\"u\",\"plan\":\"free\"}}").body;
+    assert_non_null(strstr(body, "\"reason\":\"keys_full\""));
+}
+
 /* ---- /check/LIMIT ---- */
 
 static void a_proxy_gets_an_empty_200_or_a_429(void **state)
@@ -519,6 +550,7 @@ int main(void)
         SCENE(what_was_charged_is_given_back_or_forgotten),
         SCENE(what_is_reserved_is_settled_once),
         SCENE(what_may_be_in_flight_is_acquired_and_released),
+        SCENE(each_limit_counts_what_became_of_its_checks),
         SCENE(a_proxy_gets_an_empty_200_or_a_429),
         SCENE(a_refusal_tells_when_to_come_back),
         SCENE(any_method_is_a_check),
