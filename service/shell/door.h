@@ -25,6 +25,7 @@
 #define TLY_CLIENTS_MAX 16384
 #define TLY_OUT_HIGH (256u * 1024u)
 #define TLY_OUT_MAX (16u * 1024u * 1024u)
+#define TLY_DOOR_KEPT_MAX ((size_t)256 * 1024 * 1024)
 #define TLY_HALF_MS 10000
 #define TLY_STUCK_MS 60000
 #define TLY_LINGER_MS 2000
@@ -71,6 +72,8 @@ void tly_door_wake(struct tly_door *door);
 
 struct tly_door_stats {
     uint64_t open, accepted, refused, timed_out, requests;
+    uint64_t kept;   /* bytes of tly_client_mem */
+    uint64_t calmed; /* closed for sending too much that asks for nothing */
     struct tly_histogram
         latency; /* from when a request could be read until its answer was handed to the socket, if at once */
 };
@@ -94,8 +97,14 @@ void tly_client_go_on(struct tly_client *client);
 void tly_client_park(struct tly_client *client);
 /* From now on the connection is woken to say more; it takes requests as before, if the protocol does. */
 void tly_client_stream(struct tly_client *client);
+/*
+ * Memory for what a connection's requests make the protocol keep: all of a door's together get no more than TLY_DOOR_KEPT_MAX. It outlives
+ * the connection's state.
+ */
+struct tly_mem tly_client_mem(struct tly_client *client);
 /* To be called for every request, for tly_door_stats. */
 void tly_client_count_request(struct tly_client *client);
+void tly_client_count_calmed(struct tly_client *client);
 uint64_t tly_client_id(const struct tly_client *client);
 /* "127.0.0.1:53412", or "unix". */
 const char *tly_client_peer(const struct tly_client *client);

@@ -386,6 +386,27 @@ void tly_client_count_request(struct tly_client *client)
     client->door->stats.requests++;
 }
 
+static void *resize_kept(void *context, void *block, size_t old_bytes, size_t new_bytes)
+{
+    struct tly_door *door = context;
+    bool grows = new_bytes > old_bytes;
+    if (grows && new_bytes - old_bytes > TLY_DOOR_KEPT_MAX - door->stats.kept) return NULL;
+    void *resized = tly_mem_resize(&door->mem, block, old_bytes, new_bytes);
+    if (resized == NULL && new_bytes > 0) return NULL;
+    door->stats.kept = door->stats.kept - old_bytes + new_bytes;
+    return resized;
+}
+
+struct tly_mem tly_client_mem(struct tly_client *client)
+{
+    return (struct tly_mem){resize_kept, client->door};
+}
+
+void tly_client_count_calmed(struct tly_client *client)
+{
+    client->door->stats.calmed++;
+}
+
 uint64_t tly_client_id(const struct tly_client *client)
 {
     return client->id;

@@ -1,145 +1,22 @@
 /* The gRPC door: connections. What comes goes to nghttp2, which calls back; what it has to say goes into the door's buffer. */
-#include "service/shell/grpc.h"
-
-#include "service/shell/libc_mem.h"
+#include "service/shell/grpc_internal.h"
+#include "service/shell/h2_mem.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #define IN_BYTES_MAX (64u * 1024u)
-/* So much at a time goes to nghttp2, so that not all answers to what one read brought have to wait at once. */
+/* So much at a time goes to nghttp2, so that not all answers to what one read brought have to wait at once, and little of a flood is done. */
 #define PIECE_BYTES 2048u
-/* Calls that a connection may reset before all others get their turn: each is much work for a hundred bytes. */
-#define RESETS_A_TURN 16u
 /* How often a connection is looked at that says nothing. */
 #define LOOK_MS 1000
 #define IDLE_NS (UINT64_C(600) * 1000000000)
 /* Calls that are over and kept for others. */
 #define SPARE_CALLS_MAX 16u
 
-LIST_HEAD(calls, tly_grpc_call);
-
-struct tly_grpc {
-    struct tly_mem mem;
-    struct tly_app *app;
-    struct tly_client *client;
-    nghttp2_session *session;
-    struct calls calls, spare;
-    size_t call_count, spare_count;
-    size_t resets; /* that came in this turn */
-    uint64_t last_call_ns;
-    bool spoke;        /* anything came */
-    bool is_heard;     /* the client has answered our PING */
-    bool is_draining;  /* new calls go elsewhere: the client was told */
-    bool is_last_told; /* … and which was the last one */
-};
-
 struct tly_app *tly_grpc_app(const struct tly_grpc_call *call)
 {
     return call->grpc->app;
-}
-
-/* ---- what is sent of a call ---- */
-
-#define NV(n, v)                                                                    \
-    {                                                                               \
-        (uint8_t *)(uintptr_t)(n), (uint8_t *)(uintptr_t)(v), strlen(n), strlen(v), \
-            NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE            \
-    }
-
-/* Percent-encoded, as grpc-message is. */
-static void encode_text(const char *text, char *out, size_t size)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    size_t n = 0;
-    for (; *text != '\0' && n + 4 < size; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c >= ' ' && c <= '~' && c != '%') {
-            out[n++] = (char)c;
-            continue;
-        }
-        out[n++] = '%';
-        out[n++] = digits[c >> 4];
-        out[n++] = digits[c & 15];
-    }
-    out[n] = '\0';
-}
-
-/* The status as header lines; how many. `code` and `text` are room for what they hold. */
-static size_t status_lines(const struct tly_grpc_call *call, char code[8], char *text, size_t size,
-                           nghttp2_nv *lines)
-{
-    size_t n = 0;
-    (void)snprintf(code, 8, "%u", (unsigned)call->code % 100u);
-    nghttp2_nv status = NV("grpc-status", code);
-    status.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
-    lines[n++] = status;
-    if (call->code == TLY_GRPC_OK) return n;
-    encode_text(call->text, text, size);
-    nghttp2_nv message = NV("grpc-message", text);
-    message.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
-    lines[n++] = message;
-    return n;
-}
-
-static void submit_trailers(struct tly_grpc_call *call)
-{
-    nghttp2_nv lines[2];
-    char code[8], text[3 * TLY_GRPC_TEXT_MAX];
-    size_t n = status_lines(call, code, text, sizeof text, lines);
-    (void)nghttp2_submit_trailer(call->grpc->session, call->id, lines, n);
-}
-
-/* NOLINTNEXTLINE(readability-function-size): nghttp2 says which parameters there are */
-static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *to, size_t size, uint32_t *flags,
-                        nghttp2_data_source *source, void *context)
-{
-    (void)session, (void)id, (void)context;
-    struct tly_grpc_call *call = source->ptr;
-    size_t n = call->out.n - call->sent;
-    if (n == 0 && !call->finished) return NGHTTP2_ERR_DEFERRED;
-    if (n > size) n = size;
-    if (n > 0) memcpy(to, call->out.p + call->sent, n);
-    call->sent += n;
-    if (call->sent < call->out.n || !call->finished) return (ssize_t)n;
-    *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    submit_trailers(call);
-    return (ssize_t)n;
-}
-
-/* Nothing was sent of it: status and headers are one. */
-static int submit_error(struct tly_grpc_call *call)
-{
-    char status[8], code[8], text[3 * TLY_GRPC_TEXT_MAX];
-    (void)snprintf(status, sizeof status, "%03u", (unsigned)call->http_status % 1000u);
-    nghttp2_nv lines[5] = {NV(":status", status), NV("content-type", "application/grpc"),
-                           NV("grpc-accept-encoding", "identity")};
-    lines[0].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
-    size_t n = 3 + status_lines(call, code, text, sizeof text, &lines[3]);
-    return nghttp2_submit_response(call->grpc->session, call->id, lines, n, NULL);
-}
-
-static int submit_answer(struct tly_grpc_call *call)
-{
-    const nghttp2_nv lines[] = {NV(":status", "200"), NV("content-type", "application/grpc")};
-    nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_out};
-    return nghttp2_submit_response(call->grpc->session, call->id, lines, 2, &provider);
-}
-
-void tly_grpc_flush_call(struct tly_grpc_call *call)
-{
-    nghttp2_session *session = call->grpc->session;
-    int result;
-    if (call->begun)
-        result = nghttp2_session_resume_data(session, call->id);
-    else if (call->finished && call->out.n == call->sent)
-        result = submit_error(call);
-    else
-        result = submit_answer(call);
-    call->begun = true;
-    /* It waits for nothing (then there is nothing to resume), or there is no memory. */
-    if (result == NGHTTP2_ERR_NOMEM) tly_client_close(call->grpc->client);
 }
 
 /* ---- calls ---- */
@@ -251,7 +128,8 @@ static void tell_last(struct tly_grpc *grpc)
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     struct tly_grpc *grpc = context;
-    if (frame->hd.type == NGHTTP2_RST_STREAM) grpc->resets++;
+    if (frame->hd.type != NGHTTP2_HEADERS)
+        tly_grpc_flood_heard(&grpc->flood, frame, tly_app_now(grpc->app).mono_ns);
     if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) grpc->is_heard = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     struct tly_grpc_call *call = call_of(session, frame->hd.stream_id);
@@ -270,7 +148,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 /* All is said. The rest of what the client still sends is of no use to anybody (RFC 9113, 8.1). */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
-    (void)context;
+    struct tly_grpc *grpc = context;
+    tly_grpc_flood_said(&grpc->flood, frame, tly_app_now(grpc->app).mono_ns);
     if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
     struct tly_grpc_call *call = call_of(session, frame->hd.stream_id);
     if (call == NULL || call->client_ended) return 0;
@@ -289,47 +168,6 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     return 0;
 }
 
-/* ---- nghttp2's memory is ours ---- */
-
-/* In front of each block stands its size. */
-#define SIZE_BYTES 16
-
-static void *resize_block(void *block, size_t n, void *context)
-{
-    const struct tly_mem *mem = context;
-    uint8_t *old = block != NULL ? (uint8_t *)block - SIZE_BYTES : NULL;
-    size_t old_n = 0;
-    if (old != NULL) memcpy(&old_n, old, sizeof old_n);
-    if (n > SIZE_MAX - SIZE_BYTES) return NULL;
-    uint8_t *new = tly_mem_resize(mem, old, old_n, n + SIZE_BYTES);
-    if (new == NULL) return NULL;
-    n += SIZE_BYTES;
-    memcpy(new, &n, sizeof n);
-    return new + SIZE_BYTES;
-}
-
-static void *new_block(size_t n, void *context)
-{
-    return resize_block(NULL, n, context);
-}
-
-static void *new_zeroed(size_t count, size_t n, void *context)
-{
-    if (count != 0 && n > SIZE_MAX / count) return NULL;
-    void *block = resize_block(NULL, count * n, context);
-    if (block != NULL) memset(block, 0, count * n);
-    return block;
-}
-
-static void free_block(void *block, void *context)
-{
-    if (block == NULL) return;
-    size_t n;
-    uint8_t *old = (uint8_t *)block - SIZE_BYTES;
-    memcpy(&n, old, sizeof n);
-    tly_mem_free(context, old, n);
-}
-
 /* ---- a connection ---- */
 
 static void set_callbacks(nghttp2_session_callbacks *callbacks)
@@ -344,7 +182,7 @@ static void set_callbacks(nghttp2_session_callbacks *callbacks)
 
 static int make_session(struct tly_grpc *grpc)
 {
-    nghttp2_mem mem = {&grpc->mem, new_block, free_block, new_zeroed, resize_block};
+    nghttp2_mem mem = tly_h2_mem(&grpc->mem);
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
     int result = nghttp2_session_callbacks_new(&callbacks);
@@ -352,7 +190,9 @@ static int make_session(struct tly_grpc *grpc)
     if (result == 0) {
         set_callbacks(callbacks);
         nghttp2_option_set_no_auto_window_update(option, 1);
-        nghttp2_option_set_stream_reset_rate_limit(option, TLY_GRPC_RESETS_MAX, TLY_GRPC_RESETS_PER_S);
+        /* A second net: ours is narrower, and says which it was. */
+        nghttp2_option_set_stream_reset_rate_limit(option, (uint64_t)2 * TLY_GRPC_RESETS_MAX,
+                                                   (uint64_t)2 * TLY_GRPC_RESETS_PER_S);
         nghttp2_option_set_no_closed_streams(option, 1);
         result = nghttp2_session_server_new3(&grpc->session, callbacks, grpc, option, &mem);
     }
@@ -393,7 +233,7 @@ static void close_session(void *state)
 
 static void *open_session(struct tly_app *app, struct tly_client *client)
 {
-    struct tly_mem mem = tly_libc_mem();
+    struct tly_mem mem = tly_client_mem(client);
     struct tly_grpc *grpc = tly_mem_zeroed(&mem, sizeof *grpc);
     if (grpc == NULL) return NULL;
     grpc->mem = mem;
@@ -425,22 +265,45 @@ static void say(struct tly_grpc *grpc)
     if (n < 0 || is_over) tly_client_close(grpc->client);
 }
 
+/* The last that is said to a client that floods. */
+static void calm(struct tly_grpc *grpc, const char *what)
+{
+    if (grpc->is_calmed) return;
+    grpc->is_calmed = true;
+    tly_client_count_calmed(grpc->client);
+    tly_log(tly_app_log(grpc->app), TLY_LEVEL_WARN, "client closed door=grpc peer=%s reason=\"too many %s\"",
+            tly_client_peer(grpc->client), what);
+    (void)nghttp2_session_terminate_session(grpc->session, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/* One piece; how much of it was used, or below 0: the connection is over. */
+static ssize_t take(struct tly_grpc *grpc, const uint8_t *bytes, size_t n)
+{
+    ssize_t taken = nghttp2_session_mem_recv(grpc->session, bytes, n);
+    if (taken == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) grpc->flood.what = "pieces of headers";
+    if (taken == NGHTTP2_ERR_FLOODED) grpc->flood.what = "frames to be acknowledged";
+    if (grpc->flood.what != NULL) calm(grpc, grpc->flood.what);
+    return taken;
+}
+
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
 {
     struct tly_grpc *grpc = state;
     size_t used = 0;
     grpc->spoke = true;
-    grpc->resets = 0;
+    grpc->flood.resets_of_turn = 0;
     while (used < in.n && !tly_client_is_closing(client) && !tly_client_is_full(client)) {
         size_t n = in.n - used < PIECE_BYTES ? in.n - used : PIECE_BYTES;
-        ssize_t taken = nghttp2_session_mem_recv(grpc->session, in.p + used, n);
+        ssize_t taken = take(grpc, in.p + used, n);
         if (taken < 0) {
+            if (grpc->is_calmed) say(grpc);
             tly_client_close(client);
             return in.n;
         }
         used += (size_t)taken;
         say(grpc);
-        if (grpc->resets < RESETS_A_TURN) continue;
+        if (grpc->flood.resets_of_turn < TLY_GRPC_RESETS_PER_TURN || used == in.n) continue;
+        /* Others have their turn before the rest of it. */
         tly_client_go_on(client);
         break;
     }

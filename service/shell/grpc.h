@@ -3,11 +3,12 @@
  * brings the bytes.
  *
  *     grpc.c         a connection         grpc_call.c     a call: its messages, its status
+ *     grpc_send.c    what goes out        grpc_flood.c    what a client may do that asks for nothing
  *     grpc_table.c   the methods          grpc_health.c, grpc_reflection.c, grpc_rls.c   what they do
  *
  * A call is answered in the turn of the loop in which its last byte came. Bounded are: calls at once (TLY_GRPC_CALLS_MAX), a message
  * (TLY_GRPC_MESSAGE_MAX), its headers, all bytes of a connection that wait for the rest of their message (the connection's window),
- * the time that half a call may take (TLY_HALF_MS), and how often calls may be reset (by nghttp2).
+ * the time that half a call may take (TLY_HALF_MS), and what is said that asks for nothing (grpc_flood.h).
  */
 #ifndef TALLY_SERVICE_SHELL_GRPC_H
 #define TALLY_SERVICE_SHELL_GRPC_H
@@ -23,9 +24,6 @@
 #define TLY_GRPC_WINDOW_BYTES (1024u * 1024u)
 /* What a call that goes on may have waiting for its client. */
 #define TLY_GRPC_OUT_MAX (256u * 1024u)
-/* Resets of one connection: so many at once, and so many a second. */
-#define TLY_GRPC_RESETS_MAX 2000u
-#define TLY_GRPC_RESETS_PER_S 200u
 
 /* grpc/doc/statuscodes.md */
 enum tly_grpc_code {
@@ -105,7 +103,7 @@ void tly_grpc_finish(struct tly_grpc_call *call);
 void tly_grpc_fail(struct tly_grpc_call *call, enum tly_grpc_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* grpc.c, for grpc_call.c: has nghttp2 ask for what is to be sent. */
+/* grpc_send.c, for grpc_call.c: has nghttp2 ask for what is to be sent. */
 void tly_grpc_flush_call(struct tly_grpc_call *call);
 
 #endif

@@ -153,6 +153,9 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
     put_gauge(out, "clients_open", "Connections of clients", stats.clients_open);
     put_counter(out, "clients_accepted_total", "Connections of clients accepted", stats.clients_accepted);
     put_counter(out, "clients_refused_total", "Connections of clients refused", stats.clients_refused);
+    put_counter(out, "clients_calmed_total",
+                "Connections of the gRPC door closed for sending too much that asks for nothing",
+                stats.clients_calmed);
     put_head(out, "request_duration_seconds", "histogram",
              "From when requests could be read until what was answered at once was handed to the socket");
     put_histogram(out, "request_duration_seconds", "door=\"resp\"", &stats.resp_latency);

@@ -231,6 +231,19 @@ def drain(service):
     print(sum(answered), flush=True)
 
 
+def until_told(service):
+    """Asks until TERM, and says how often it was answered; not one call may fail."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    answered = 0
+    while not told.is_set():
+        service.call(request("acme", [("many", "flood")]), timeout=PATIENCE_S)
+        answered += 1
+        if answered == 20:
+            print("asking", flush=True)
+    print(answered, flush=True)
+
+
 def used(service, key, value):
     print(1000000 - service.one((key, value), hits=0).limit_remaining)
 

@@ -31,6 +31,7 @@ struct talk *talk_new(struct tly_app *app, const struct tly_protocol *protocol)
     assert_non_null(talk);
     talk->protocol = protocol;
     talk->requests_before = no_door.stats.requests;
+    no_door.mem = mem;
     talk->client.door = &no_door;
     talk->client.id = 7;
     (void)snprintf(talk->client.peer, sizeof talk->client.peer, "192.0.2.7:53412");

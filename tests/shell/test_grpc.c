@@ -1,9 +1,12 @@
 /* The gRPC door, spoken to by nghttp2's other half: what is answered, what ends when, and what nobody can make it do. */
+#include "service/shell/door_internal.h"
 #include "service/shell/grpc.h"
+#include "service/shell/grpc_flood.h"
 #include "service/shell/libc_mem.h"
 #include "service/shell/rls.h"
 #include "tests/shell/support_scene.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -479,8 +482,97 @@ static void resets_are_bounded(void **state)
         count++;
     }
     assert_true(talk_is_closed(scene->talk));
-    assert_true(count >= TLY_GRPC_RESETS_MAX / 2 && count <= TLY_GRPC_RESETS_MAX + 1000);
+    assert_int_equal(count, TLY_GRPC_RESETS_MAX + 1);
+    assert_int_equal(peer->goaways, 1);
+    assert_int_equal(peer->goaway_error, NGHTTP2_ENHANCE_YOUR_CALM);
     assert_int_equal(hits(scene), 0);
+    peer_free(peer);
+}
+
+/* With time the account fills up again. */
+static void who_resets_now_and_then_is_let_be(void **state)
+{
+    struct scene *scene = *state;
+    struct peer *peer = peer_new(scene);
+    exchange(peer);
+    for (size_t i = 0; i < TLY_GRPC_RESETS_MAX + TLY_GRPC_RESETS_MAX / 2; i++) {
+        struct call *call = call_new(peer, PATH, half);
+        collect(peer);
+        int32_t id = (int32_t)nghttp2_session_get_next_stream_id(peer->session) - 2;
+        assert_int_equal(nghttp2_submit_rst_stream(peer->session, 0, id, NGHTTP2_CANCEL), 0);
+        exchange(peer);
+        assert_true(call->closed);
+        fake_app_advance(scene->app, 1000 / TLY_GRPC_RESETS_PER_S);
+    }
+    assert_false(talk_is_closed(scene->talk));
+    peer_free(peer);
+}
+
+/* Frames as a client would write them that keeps no state. */
+static void say_frames(struct scene *scene, const char *frame, size_t n, size_t count)
+{
+    for (size_t i = 0; i < count && !talk_is_closed(scene->talk); i++)
+        (void)talk_say_bytes(scene->talk, tly_slice_of(frame, n));
+}
+
+#define PING "\0\0\10\6\0\0\0\0\0abcdefgh"
+
+static void frames_that_ask_for_nothing_are_bounded(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } frames[] = {{BODY(PING)},
+                  {BODY("\0\0\0\4\0\0\0\0\0")},
+                  {BODY("\0\0\5\2\0\0\0\0\1\0\0\0\0\0")},
+                  {BODY("\0\0\4\10\0\0\0\0\0\0\0\0\1")}};
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+        struct scene *scene = *state;
+        struct peer *peer = peer_new(scene);
+        exchange(peer);
+        say_frames(scene, frames[i].bytes, frames[i].n, TLY_GRPC_CHATTER_MAX - 10);
+        assert_false(talk_is_closed(scene->talk));
+        say_frames(scene, frames[i].bytes, frames[i].n, 20);
+        assert_true(talk_is_closed(scene->talk));
+        peer_free(peer);
+        assert_int_equal(scene_teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+    }
+}
+
+/* … of all connections of a door together. */
+static void what_a_door_keeps_is_bounded(void **state)
+{
+    (void)state;
+    struct tly_door door = {.mem = test_mem()};
+    struct tly_client client = {.door = &door};
+    struct tly_mem mem = tly_client_mem(&client);
+    assert_null(tly_mem_new(&mem, TLY_DOOR_KEPT_MAX + 1));
+    door.stats.kept = TLY_DOOR_KEPT_MAX - 100;
+    void *block = tly_mem_new(&mem, 100);
+    assert_non_null(block);
+    assert_int_equal(door.stats.kept, TLY_DOOR_KEPT_MAX);
+    assert_null(tly_mem_resize(&mem, block, 100, 101));
+    assert_null(tly_mem_new(&mem, 1));
+    block = tly_mem_resize(&mem, block, 100, 40);
+    assert_int_equal(door.stats.kept, TLY_DOOR_KEPT_MAX - 60);
+    tly_mem_free(&mem, block, 40);
+    assert_int_equal(door.stats.kept, TLY_DOOR_KEPT_MAX - 100);
+}
+
+/* A client that measures with each answer, for as long as it likes. */
+static void frames_beside_calls_are_free(void **state)
+{
+    struct scene *scene = *state;
+    struct peer *peer = peer_new(scene);
+    for (size_t i = 0; i < 2 * TLY_GRPC_CHATTER_MAX; i++) {
+        struct call *call = call_new(peer, PATH, whole);
+        for (size_t ping = 0; ping < 4; ping++)
+            assert_int_equal(nghttp2_submit_ping(peer->session, 0, NULL), 0);
+        exchange(peer);
+        assert_int_equal(call->code, TLY_GRPC_OK);
+    }
+    assert_false(talk_is_closed(scene->talk));
     peer_free(peer);
 }
 
@@ -557,6 +649,10 @@ int main(void)
         SCENE(a_client_without_calls_has_nothing_more_to_say_then),
         SCENE(who_has_not_spoken_is_closed_by_a_drain),
         SCENE(resets_are_bounded),
+        SCENE(who_resets_now_and_then_is_let_be),
+        SCENE(frames_that_ask_for_nothing_are_bounded),
+        SCENE(frames_beside_calls_are_free),
+        SCENE(what_a_door_keeps_is_bounded),
         SCENE(calls_at_once_are_bounded_and_so_are_their_bytes),
         SCENE(endless_headers_come_to_an_end),
     };
