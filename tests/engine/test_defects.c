@@ -3,6 +3,9 @@
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 #include "tests/support/rng.h"
+#include "wire/stream.h"
+
+#include <stdio.h>
 
 #define MS UINT64_C(1000000)
 
@@ -90,9 +93,65 @@ static void a_shadow_refuses_what_a_real_run_does(void **state)
     claim(refused > 300 && admitted > 300);
 }
 
+/* ---- H14 ---- */
+
+/* One part at most, and what came with it: some are joined in a microsecond. */
+#define DOTS_AT_ONCE (2 * TLY_PART_ROWS_MAX)
+
+struct arrivals {
+    struct net *net;
+    uint64_t before;
+    uint64_t dots_most, admitted;
+};
+
+/* Between any two things that arrive a check is answered; so it waits for what one of them brings. */
+static void check_between(void *context, size_t from, size_t to, uint64_t conn, uint8_t *bytes, size_t n)
+{
+    struct arrivals *arrivals = context;
+    struct tly_verdict verdict;
+    (void)from;
+    (void)conn;
+    (void)bytes;
+    (void)n;
+    if (to != 1) return;
+    uint64_t dots = net_stats(arrivals->net, 1).dots_received, more = dots - arrivals->before;
+    if (more > arrivals->dots_most) arrivals->dots_most = more;
+    arrivals->before = dots;
+    assert_int_equal(check(arrivals->net, 1, "checked", 1, &verdict), TLY_OK);
+    arrivals->admitted += verdict.code == TLY_CODE_OK;
+}
+
+static void checks_do_not_wait_for_merges(void **state)
+{
+    (void)state;
+    struct tly_rate rate = {.limit = 1000000000, .window_ms = 86400000, .algorithm = TLY_FIXED_WINDOW};
+    size_t keys = test_is_long() ? 1000000 : 60000;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, 1000 * MS);
+    use_rule(net, 1, rate, false);
+    struct arrivals arrivals = {.net = net, .before = net_stats(net, 1).dots_received};
+    net_listen(net, check_between, &arrivals);
+    for (size_t i = 0; i < keys; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "c%zu", i);
+        (void)net_add_to(net, 0, key, 1);
+        if (i % 5000 == 4999) net_run(net, 50 * MS);
+    }
+    net_run(net, 10000 * MS);
+    net_listen(net, NULL, NULL);
+    assert_true(net_stats(net, 1).dots_received >= keys);
+    assert_true(arrivals.admitted > keys / 5000);
+    if (arrivals.dots_most > DOTS_AT_ONCE) fail_msg("%zu dots at once", (size_t)arrivals.dots_most);
+    assert_int_equal(net_digest(net, 1), net_digest(net, 0));
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(checks_do_not_wait_for_merges),
         cmocka_unit_test(unknown_key_from_a_peer_is_fine),
         cmocka_unit_test(a_shadow_refuses_what_a_real_run_does),
     };
