@@ -67,6 +67,22 @@ static bool needs_rule(const struct tly_rate *rate)
     return rate->mode == TLY_HARD || rate->algorithm == TLY_CONCURRENCY;
 }
 
+/* Whoever asks with a rate of his own asks with the same one again: what was found good last is not looked at twice. */
+static inline enum tly_result check_rate(struct tly_engine *e, const struct tly_rate *rate)
+{
+    const struct tly_rate *good = &e->good_rate;
+    uint64_t numbers = (rate->limit ^ good->limit) | (rate->window_ms ^ good->window_ms) |
+                       (rate->burst ^ good->burst) | (rate->cap ^ good->cap);
+    unsigned words = ((unsigned)rate->algorithm ^ (unsigned)good->algorithm) |
+                     ((unsigned)rate->mode ^ (unsigned)good->mode) |
+                     ((unsigned)rate->on_partition ^ (unsigned)good->on_partition) |
+                     (rate->unit ^ good->unit);
+    if ((numbers | words) == 0) return TLY_OK;
+    enum tly_result result = tly_rate_check(rate);
+    if (result == TLY_OK) e->good_rate = *rate;
+    return result;
+}
+
 /* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
 TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
                                uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
@@ -76,7 +92,7 @@ TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *che
     if (asked->result != TLY_OK) return;
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
-    if (asked->rule == NULL) asked->result = tly_rate_check(asked->ask.rate);
+    if (asked->rule == NULL) asked->result = check_rate(e, asked->ask.rate);
     if (asked->rule != NULL && asked->rule->match_count > 0 &&
         !tly_rule_matches(asked->rule, check->fields, check->field_count))
         asked->is_unmatched = true;

@@ -88,6 +88,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->budget = tly_budget_of(&config->mem, sizeof *e);
     e->mem = tly_budget_mem(&e->budget);
     e->hash_key = config->hash_key;
+    e->good_rate = (struct tly_rate){.limit = 1, .window_ms = 1};
     e->memory_max = config->memory_max;
     e->on_full = config->on_full;
     e->flush_ns = (config->flush_ms != 0 ? config->flush_ms : 10) * NS_PER_MS;

@@ -478,6 +478,7 @@ struct tly_engine {
     tly_concerns *leaves_out; /* keys that replay leaves out; NULL: none */
     void *leaves_context;
     struct tly_rules *rules;
+    struct tly_rate good_rate; /* the last that came with a check and could be used */
     struct tly_stats stats;
     struct refusal *refusals[TLY_REFUSALS_KEPT]; /* NULL: none was there */
     struct refusal *refusals_newest;

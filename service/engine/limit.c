@@ -246,6 +246,11 @@ static __attribute__((noinline)) enum tly_result check_quota(struct tly_ormap *m
 
 /* ---- the token bucket ---- */
 
+static uint64_t burst_of(const struct tly_rate *rate)
+{
+    return rate->burst != 0 ? rate->burst : rate->limit;
+}
+
 /* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
 static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, uint64_t tolerance,
                           uint64_t now_ns)
@@ -266,9 +271,8 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
 struct tly_bucket tly_bucket_read(struct tly_ormap *map, const struct tly_tally *tally,
                                   const struct tly_rate *rate, uint64_t now_ns)
 {
-    uint64_t burst = rate->burst != 0 ? rate->burst : rate->limit;
     struct tly_bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
-    bucket.tolerance = bucket.emission * burst;
+    bucket.tolerance = bucket.emission * burst_of(rate);
     if (tally->entry == NULL || tly_entry_strategy(tally->entry)->id != TLY_EPOCH_SUM) return bucket;
     const uint64_t *local = tly_entry_local(tally->entry);
     bool known = local != NULL && local[TLY_BUCKET_EMISSION] != 0;
@@ -308,8 +312,8 @@ enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_as
 
 /* A check of a bucket, as far as it has come. */
 struct drain {
-    uint64_t debt;        /* ns until it is full again */
-    uint64_t limit, room; /* units */
+    uint64_t debt;              /* ns until it is full again */
+    uint64_t limit, left, room; /* units: in all, that are there, that may be taken */
     bool is_judged;
     struct tly_judged judged;
 };
@@ -347,15 +351,15 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     struct tly_tally tally;
     tly_tally_counter(map, &ask->seek, &tally);
     struct tly_bucket bucket = tly_bucket_read(map, &tally, ask->rate, now_ns);
-    struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns,
-                          .limit = bucket.tolerance / bucket.emission};
-    drain.room = left_of(bucket.tolerance, drain.debt) / bucket.emission;
+    struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns, .limit = burst_of(ask->rate)};
+    drain.left = drain.room = left_of(bucket.tolerance, drain.debt) / bucket.emission;
     if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
         judge_bucket(map, ask, &tally, &bucket, &drain);
     bool ok = hits <= drain.room || ask->charging == TLY_GIVE_BACK;
     if (ok && hits > 0 && ask->charging != TLY_GIVE_BACK) {
         drain.debt += bucket.emission * hits;
         drain.room -= hits;
+        drain.left -= hits; /* no less was there than could be taken */
         bucket.tat = now_ns + drain.debt;
         enum tly_result result = tly_bucket_take(map, ask, &tally, &bucket, hits);
         if (result != TLY_OK) return result;
@@ -366,7 +370,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
         .reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT,
         .mode = ask->rate->mode,
         .limit = drain.limit,
-        .used = drain.limit - left_of(bucket.tolerance, drain.debt) / bucket.emission,
+        .used = drain.limit - drain.left,
         .remaining = drain.room,
         .reset_ms = (drain.debt + NS_PER_MS - 1) / NS_PER_MS,
         .retry_after_ms = ok ? 0 : bucket_retry(&bucket, &drain, hits),

@@ -287,6 +287,8 @@ const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_
     return found ? &rules->rules[at] : NULL;
 }
 
+static void note_begin(struct tly_rule *rule);
+
 enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *rule)
 {
     struct tly_slice name = tly_slice_text(rule->name);
@@ -303,6 +305,7 @@ enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *ru
     memmove(&rules->rules[at + 1], &rules->rules[at], (rules->count - at) * sizeof *rules->rules);
     rules->rules[at] = *rule;
     rules->rules[at].count = counts;
+    note_begin(&rules->rules[at]);
     rules->count++;
     return TLY_OK;
 }
@@ -430,15 +433,23 @@ static inline uint64_t load_low_first(const uint8_t *at)
     return word;
 }
 
-/* Bytes in front of the first ':' or '%', eight at a time. */
-static size_t plain_bytes(struct tly_slice part)
+/* The top bit of the first byte that is ':' or '%', and perhaps others behind it. */
+static inline uint64_t specials_of(uint64_t word)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);
+    return zeros_of(word ^ ones * ':') | zeros_of(word ^ ones * '%');
+}
+
+/* Bytes in front of the first ':' or '%', eight at a time; the last eight overlap those before them. */
+static size_t plain_bytes(struct tly_slice part)
+{
+    const size_t step = sizeof(uint64_t);
     size_t i = 0;
-    for (; part.n - i >= sizeof ones; i += sizeof ones) {
-        uint64_t word = load_low_first(part.p + i);
-        uint64_t special = zeros_of(word ^ ones * ':') | zeros_of(word ^ ones * '%');
+    while (part.n >= step && i < part.n) {
+        if (part.n - i < step) i = part.n - step;
+        uint64_t special = specials_of(load_low_first(part.p + i));
         if (special != 0) return i + (size_t)__builtin_ctzll(special) / 8;
+        i += step;
     }
     while (i < part.n && part.p[i] != ':' && part.p[i] != '%')
         i++;
@@ -463,13 +474,29 @@ static const char *begin_of(enum tly_algorithm algorithm)
     return algorithm == TLY_CONCURRENCY ? "rl:f:" : "rl:n:";
 }
 
+static void add_begin(struct key *key, const struct tly_rule *rule)
+{
+    add_plain(key, tly_slice_text(begin_of(rule->rate.algorithm)));
+    add_part(key, tly_slice_text(rule->name));
+}
+
+static void note_begin(struct tly_rule *rule)
+{
+    uint8_t begin[TLY_KEY_BYTES_MAX];
+    struct key key = {begin, 0};
+    add_begin(&key, rule);
+    memcpy(rule->begin, begin, key.n);
+    rule->begin_bytes = key.n;
+}
+
 enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field *fields, size_t field_count,
                              uint8_t *out, size_t *n)
 {
-    struct key key = {NULL, 0};
-    key.out = out;
-    add_plain(&key, tly_slice_text(begin_of(rule->rate.algorithm)));
-    add_part(&key, tly_slice_text(rule->name));
+    struct key key = {out, 0};
+    if (rule->begin_bytes > 0)
+        add_plain(&key, tly_slice_of(rule->begin, rule->begin_bytes));
+    else
+        add_begin(&key, rule);
     for (size_t i = 0; i < rule->field_count; i++) {
         add_byte(&key, ':');
         add_part(&key, value_of(fields, field_count, rule->field[i]));

@@ -11,6 +11,7 @@
 #include "service/engine/zone.h"
 
 #define TLY_RULE_NAME_BYTES_MAX 64
+#define TLY_RULE_BEGIN_BYTES_MAX (5 + 3 * TLY_RULE_NAME_BYTES_MAX)
 #define TLY_RULE_FIELDS_MAX 8
 #define TLY_FIELD_NAME_BYTES_MAX 64
 #define TLY_RULES_MAX 4096
@@ -98,6 +99,9 @@ struct tly_rule {
     size_t match_count; /* all of them must hold, else it does not count and admits; 0: it is for all */
     size_t keys_max;    /* distinct keys; 0: no end */
     struct tly_rule_count *count; /* of one in a table, and the table's; else NULL */
+    /* What its keys begin with; set by tly_rules_add. */
+    uint8_t begin[TLY_RULE_BEGIN_BYTES_MAX];
+    size_t begin_bytes;
 };
 
 struct tly_field {
