@@ -283,6 +283,8 @@ endif
 
 # One of them runs whole clusters in virtual time, which is what the tests of the engine have.
 VIRTUAL := $(B)/bench/overshoot
+# Another has the library as a program would that links it: of libtally.a only its own names are seen.
+$(B)/bench/bench_lib: $(LIB_tally)
 $(filter-out $(VIRTUAL),$(BENCHES)): $(B)/%: $(B)/%.o $(B)/bench/support.a $(STACK_shell)
 	$(call link,$(LIBS_shell) $(LIBS_ctl))
 $(VIRTUAL): $(B)/%: $(B)/%.o $(B)/bench/support.a $(B)/tests/engine/helpers.a $(B)/tests/support.a $(STACK_shell)
@@ -310,7 +312,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-http bench-thinlink \
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-http bench-lib bench-thinlink \
     bench-overshoot bench-grpc
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
@@ -328,6 +330,7 @@ bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, r
 bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
 bench-http: ## the check path of the HTTP door, beside nginx
+bench-lib: ## checks through libtally, in process, at 10k to 10M keys
 bench-grpc: ## the gRPC door, beside nghttpd and nginx, under h2load
 bench-overshoot: ## by how much a limit is passed over several nodes, beside what is published, in virtual time
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms

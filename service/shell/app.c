@@ -339,6 +339,7 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
         stats->clients_accepted += door.accepted;
         stats->clients_refused += door.refused;
         stats->clients_calmed += door.calmed;
+        stats->clients_crowded += door.crowded;
     }
 }
 

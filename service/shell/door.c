@@ -161,7 +161,7 @@ struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *lis
         (void)snprintf(error, error_size, "%s", tly_result_text(TLY_NOMEM));
         return NULL;
     }
-    *door = (struct tly_door){.app = app, .protocol = protocol, .mem = mem};
+    *door = (struct tly_door){.app = app, .protocol = protocol, .mem = mem, .bytes_max = TLY_DOOR_BYTES_MAX};
     for (size_t i = 0; i < TLY_WAITING_COUNT; i++)
         TAILQ_INIT(&door->waiting[i]);
     TAILQ_INIT(&door->held);

@@ -9,6 +9,8 @@
  *   - output above TLY_OUT_HIGH pauses reading until it falls below half; a client that takes nothing of it for
  *     TLY_STUCK_MS is closed, and so is one whose unsent answers would pass TLY_OUT_MAX
  *   - a stream whose client is slow is not woken until half of what waits is gone, and is kept alive within idle_ms
+ *   - all connections of a door together hold at most TLY_DOOR_BYTES_MAX of half requests and unsent answers: who would take them beyond
+ *     that is closed, unless it holds no more than TLY_FAIR_BYTES, which every one of TLY_CLIENTS_MAX may
  *   - half a request may take TLY_HALF_MS, then the connection is closed; no request at all: the protocol's idle_ms
  *   - an answer waits until the batch that covers what was asked is stored (tly_app_ticket)
  *   - a connection that we end is shut for writing first and read to its end for a while, so that the last answer is
@@ -26,6 +28,8 @@
 #define TLY_OUT_HIGH (256u * 1024u)
 #define TLY_OUT_MAX (16u * 1024u * 1024u)
 #define TLY_DOOR_KEPT_MAX ((size_t)256 * 1024 * 1024)
+#define TLY_DOOR_BYTES_MAX ((size_t)256 * 1024 * 1024)
+#define TLY_FAIR_BYTES (16u * 1024u)
 #define TLY_HALF_MS 10000
 #define TLY_STUCK_MS 60000
 #define TLY_LINGER_MS 2000
@@ -72,8 +76,9 @@ void tly_door_wake(struct tly_door *door);
 
 struct tly_door_stats {
     uint64_t open, accepted, refused, timed_out, requests;
-    uint64_t kept;   /* bytes of tly_client_mem */
-    uint64_t calmed; /* closed for sending too much that asks for nothing */
+    uint64_t kept;    /* bytes of tly_client_mem */
+    uint64_t calmed;  /* closed for sending too much that asks for nothing */
+    uint64_t crowded; /* closed because all held too much */
     struct tly_histogram
         latency; /* from when a request could be read until its answer was handed to the socket, if at once */
 };

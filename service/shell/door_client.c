@@ -36,6 +36,7 @@ void tly_client_free(struct tly_client *client)
     tly_buf_fini(&client->in);
     tly_buf_fini(&client->out);
     (void)close(client->fd);
+    door->bytes -= client->bytes;
     door->stats.open--;
     tly_mem_free(&door->mem, client, sizeof *client);
 }
@@ -165,6 +166,19 @@ static void arrange(struct tly_client *client)
         wait_for(client, TLY_FOR_REQUEST, true);
 }
 
+/* Counts what it holds by now; false: all hold too much, and this one has its part in it. */
+static bool is_bearable(struct tly_client *client)
+{
+    struct tly_door *door = client->door;
+    size_t bytes = client->in.capacity + client->out.capacity;
+    bool is_greedy = bytes > client->bytes && bytes > TLY_FAIR_BYTES;
+    door->bytes += bytes - client->bytes;
+    client->bytes = bytes;
+    if (!is_greedy || door->bytes <= door->bytes_max) return true;
+    door->stats.crowded++;
+    return false;
+}
+
 void tly_client_settle(struct tly_client *client)
 {
     if (client->out.result != TLY_OK) {
@@ -172,7 +186,7 @@ void tly_client_settle(struct tly_client *client)
         return;
     }
     hold(client);
-    if (!flush(client)) {
+    if (!flush(client) || !is_bearable(client)) {
         tly_client_free(client);
         return;
     }

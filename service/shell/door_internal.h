@@ -53,6 +53,7 @@ struct tly_client {
     bool held_is_write, late_is_write; /* late: of what is behind what is held */
     size_t held_end;
     size_t swallowed; /* after the end */
+    size_t bytes;     /* of its buffers, as counted in the door's */
     char peer[64];
 };
 
@@ -67,6 +68,7 @@ struct tly_door {
     struct tly_client_list streams;
     struct tly_client_list parked;
     struct tly_door_stats stats;
+    size_t bytes, bytes_max; /* of all connections' buffers */
     uint64_t last_id;
     bool draining;
     char unlink[108];

@@ -156,6 +156,8 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
     put_counter(out, "clients_calmed_total",
                 "Connections of the gRPC door closed for sending too much that asks for nothing",
                 stats.clients_calmed);
+    put_counter(out, "clients_crowded_total", "Connections of clients closed because all held too many bytes",
+                stats.clients_crowded);
     put_head(out, "request_duration_seconds", "histogram",
              "From when requests could be read until what was answered at once was handed to the socket");
     put_histogram(out, "request_duration_seconds", "door=\"resp\"", &stats.resp_latency);

@@ -1,4 +1,5 @@
 /* Doors on real sockets: what one connection, and all together, may take of a node; and for how long. */
+#include "service/shell/door_internal.h"
 #include "tests/shell/support_street.h"
 #include "tests/support/cmocka.h"
 
@@ -88,6 +89,75 @@ static void who_takes_a_little_is_kept(void **state)
     assert_int_equal(street_stats(street).open, 1);
     assert_int_equal(street_stats(street).timed_out, 0);
     visitor_free(visitor);
+}
+
+#define CROWD 64
+
+/* Each holds half a request; who only asks something is served all the while. */
+static void all_together_hold_no_more_than_the_door_may(void **state)
+{
+    struct street *street = *state;
+    struct visitor *crowd[CROWD];
+    static char half[60000];
+    memset(half, 'x', sizeof half);
+    street_open(street, tly_resp_protocol());
+    street->door->bytes_max = 1024 * 1024;
+    struct visitor *honest = visitor_new(street);
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = visitor_new(street);
+        street_settle(street);
+        visitor_say(crowd[i], "*2\r\n$4\r\nECHO\r\n$65000\r\n");
+        (void)visitor_push(crowd[i], half, sizeof half);
+        street_settle(street);
+        assert_true(street->door->bytes <= 1024 * 1024);
+    }
+    struct tly_door_stats stats = street_stats(street);
+    assert_in_range(stats.crowded, CROWD / 2, CROWD - 8);
+    assert_int_equal(stats.open, CROWD + 1 - stats.crowded);
+    visitor_say(honest, "PING\r\n");
+    visitor_hears(honest, "+PONG\r\n");
+    for (size_t i = 0; i < CROWD; i++)
+        visitor_free(crowd[i]);
+    visitor_free(honest);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street->door->bytes, 0);
+}
+
+/* What comes byte by byte on many connections, in each protocol, takes no turn from whoever asks in one piece. */
+static void dribblers_starve_nobody(void **state)
+{
+    static const struct {
+        const struct tly_protocol *(*protocol)(void);
+        const char *dribbled, *asked, *answered;
+    } tongues[] = {
+        {tly_resp_protocol, "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n", "PING\r\n", "+PONG\r\n"},
+        {tly_http_protocol, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+         "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n"},
+    };
+    struct street *street = *state;
+    for (size_t t = 0; t < 2; t++) {
+        struct visitor *crowd[CROWD];
+        street_open(street, tongues[t].protocol());
+        struct visitor *honest = visitor_new(street);
+        for (size_t i = 0; i < CROWD; i++)
+            crowd[i] = visitor_new(street);
+        street_settle(street);
+        size_t rounds = strlen(tongues[t].dribbled), heard = 0;
+        for (size_t at = 0; at < rounds; at++) {
+            for (size_t i = 0; i < CROWD; i++)
+                assert_int_equal(visitor_push(crowd[i], tongues[t].dribbled + at, 1), 1);
+            visitor_say(honest, tongues[t].asked);
+            street_settle(street);
+            /* In the same turns in which they were read from it has its answer. */
+            assert_true(visitor_heard_bytes(honest) > heard);
+            heard = visitor_heard_bytes(honest);
+            assert_memory_equal(visitor_heard(honest), tongues[t].answered, strlen(tongues[t].answered));
+        }
+        assert_int_equal(street_stats(street).requests, rounds + CROWD);
+        for (size_t i = 0; i < CROWD; i++)
+            visitor_free(crowd[i]);
+        visitor_free(honest);
+    }
 }
 
 static void an_answer_that_cannot_be_held_ends_the_connection(void **state)
@@ -237,6 +307,8 @@ int main(void)
         STREET(who_does_not_read_is_not_read_from),
         STREET(who_takes_nothing_is_closed),
         STREET(who_takes_a_little_is_kept),
+        STREET(all_together_hold_no_more_than_the_door_may),
+        STREET(dribblers_starve_nobody),
         STREET(an_answer_that_cannot_be_held_ends_the_connection),
         STREET(beyond_the_most_clients_newcomers_are_closed),
         STREET(who_has_no_session_is_refused),
