@@ -312,7 +312,7 @@ $(TIDIED): $(B)/%.tidy: %.c $(B)/%.o .clang-tidy $(wildcard tests/.clang-tidy)
 
 # ---------------------------------------------------------------- to use it
 
-BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-http bench-lib bench-thinlink \
+BENCH_EACH := bench-core bench-check bench-instructions bench-memory bench-store bench-wire bench-resp bench-tail bench-http bench-lib bench-thinlink \
     bench-overshoot bench-grpc
 .PHONY: run bench $(BENCH_EACH) help clean install uninstall
 run: ## install what building needs, build, and start a node (RUN_ARGS='-o resp=…')
@@ -330,6 +330,7 @@ bench-store: ## acknowledged writes beside the disk, checks beside a snapshot, r
 bench-wire: ## bytes between nodes: of the codec beside others', and of two real nodes
 bench-resp: ## the RESP door, beside a redis-server
 bench-http: ## the check path of the HTTP door, beside nginx
+bench-tail: ## how late the latest checks are at half load, quiet and disturbed
 bench-lib: ## checks through libtally, in process, at 10k to 10M keys
 bench-grpc: ## the gRPC door, beside nghttpd and nginx, under h2load
 bench-overshoot: ## by how much a limit is passed over several nodes, beside what is published, in virtual time

@@ -1,0 +1,159 @@
+/*
+ * bench/tail PORT SECONDS [RATE]: checks (CL.THROTTLE) on 50 connections of a RESP door, for so long.
+ *
+ * Without a rate each connection asks again when it is answered: it prints how many a second that were, the peak of this client and that
+ * server.  With one a check is due every 1/RATE seconds whether or not the others are answered, and what is measured is the time from when
+ * it was due to its answer, so that a stall counts for all that it held up.  Prints "checks p50_us p99_us p999_us max_us".
+ */
+#include "bench/support.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CONNECTIONS 50
+#define KEYS 100000
+#define WAITING_MAX 4096
+/* "*5" and five numbers. */
+#define LINES_OF_AN_ANSWER 6
+#define BUCKET_NS 1000
+#define BUCKETS 1000000
+
+struct connection {
+    int fd;
+    unsigned lines;            /* of the answer that is on its way */
+    uint64_t due[WAITING_MAX]; /* of those that are not answered, a ring */
+    size_t first, count;
+};
+
+struct run {
+    struct connection connection[CONNECTIONS];
+    struct pollfd polled[CONNECTIONS];
+    uint64_t asked, answered, most_ns, seed;
+    uint32_t *buckets; /* of BUCKET_NS each */
+    bool is_paced;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void open_all(struct run *run, uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        const int on = 1;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+            tly_bench_fail("cannot connect: %s", strerror(errno));
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        run->connection[i].fd = fd;
+        run->polled[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+    }
+}
+
+static void ask(struct run *run, struct connection *connection, uint64_t due)
+{
+    char key[32], text[128];
+    if (connection->count == WAITING_MAX) tly_bench_fail("%d checks on one connection wait", WAITING_MAX);
+    (void)snprintf(key, sizeof key, "%012u", (unsigned)tly_bench_below(&run->seed, KEYS));
+    int n = snprintf(text, sizeof text,
+                     "*5\r\n$11\r\nCL.THROTTLE\r\n$%zu\r\n%s\r\n$3\r\n100\r\n$3\r\n100\r\n$2\r\n60\r\n",
+                     strlen(key), key);
+    if (send(connection->fd, text, (size_t)n, MSG_NOSIGNAL) != n) tly_bench_fail("cannot ask");
+    connection->due[(connection->first + connection->count++) % WAITING_MAX] = due;
+    run->asked++;
+}
+
+static void note_answer(struct run *run, struct connection *connection, uint64_t at)
+{
+    uint64_t took = at - connection->due[connection->first];
+    connection->first = (connection->first + 1) % WAITING_MAX;
+    connection->count--;
+    run->answered++;
+    run->buckets[took / BUCKET_NS < BUCKETS ? took / BUCKET_NS : BUCKETS - 1]++;
+    if (took > run->most_ns) run->most_ns = took;
+}
+
+static void take_answers(struct run *run, struct connection *connection)
+{
+    char bytes[16384];
+    ssize_t n = recv(connection->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        tly_bench_fail("the node has closed a connection");
+    uint64_t at = now_ns();
+    for (ssize_t i = 0; i < n; i++) {
+        if (bytes[i] == '-' && connection->lines == 0) tly_bench_fail("an error in place of an answer");
+        if (bytes[i] != '\n' || ++connection->lines < LINES_OF_AN_ANSWER) continue;
+        connection->lines = 0;
+        if (connection->count == 0) tly_bench_fail("an answer to nothing");
+        note_answer(run, connection, at);
+        if (!run->is_paced) ask(run, connection, at);
+    }
+}
+
+static void take_all(struct run *run)
+{
+    if (poll(run->polled, CONNECTIONS, 0) <= 0) return;
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        if (run->polled[i].revents != 0) take_answers(run, &run->connection[i]);
+}
+
+/* Everything that is due by then, in turn over the connections. */
+static void ask_due(struct run *run, uint64_t begin, double rate)
+{
+    uint64_t now = now_ns();
+    for (;;) {
+        uint64_t due = begin + (uint64_t)((double)run->asked * 1e9 / rate);
+        if (due > now) return;
+        ask(run, &run->connection[run->asked % CONNECTIONS], due);
+    }
+}
+
+static double percentile_us(const struct run *run, double share)
+{
+    uint64_t below = 0, wanted = (uint64_t)((double)run->answered * share);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        below += run->buckets[i];
+        if (below > wanted) return (double)(i + 1) * BUCKET_NS / 1000;
+    }
+    return (double)run->most_ns / 1000;
+}
+
+int main(int argc, char **argv)
+{
+    static struct run run = {.seed = 42};
+    if (argc < 3) tly_bench_fail("usage: tail PORT SECONDS [RATE]");
+    double seconds = strtod(argv[2], NULL), rate = argc > 3 ? strtod(argv[3], NULL) : 0;
+    run.is_paced = rate > 0;
+    run.buckets = tly_bench_new(BUCKETS, sizeof *run.buckets);
+    open_all(&run, (uint16_t)strtoul(argv[1], NULL, 10));
+    uint64_t begin = now_ns(), end = begin + (uint64_t)(seconds * 1e9);
+    for (size_t i = 0; !run.is_paced && i < CONNECTIONS; i++)
+        ask(&run, &run.connection[i], begin);
+    while (now_ns() < end) {
+        if (run.is_paced) ask_due(&run, begin, rate);
+        take_all(&run);
+    }
+    uint64_t in_time = run.answered;
+    run.is_paced = true; /* no more are asked */
+    for (end += UINT64_C(10000000000); run.answered < run.asked && now_ns() < end;)
+        take_all(&run);
+    tly_bench_equal(run.answered, run.asked, "answers");
+    if (rate > 0)
+        printf("%llu %.0f %.0f %.0f %.0f\n", (unsigned long long)run.answered, percentile_us(&run, 0.5),
+               percentile_us(&run, 0.99), percentile_us(&run, 0.999), (double)run.most_ns / 1000);
+    else
+        printf("%.0f\n", (double)in_time / seconds);
+    free(run.buckets);
+    return 0;
+}
