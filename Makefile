@@ -269,8 +269,8 @@ $(call programs,$(SRC_test_$1)): $(B)/%: $(B)/%.o $(B)/tests/$1/helpers.a $(B)/t
 endef
 $(foreach l,$(TEST_LAYERS),$(eval $(call test_rule,$l)))
 
-$(B)/tallysim: $(call objects,$(SRC_sim)) $(B)/tests/support.a $(STACK_engine)
-	$(call link,$(LIBS_test) $(LIBS_engine))
+$(B)/tallysim: $(call objects,$(SRC_sim)) $(B)/tests/shell/helpers.a $(B)/tests/support.a $(STACK_shell)
+	$(call link,$(LIBS_test) $(LIBS_shell))
 
 # A fuzz target is a plain program that replays files, or under VARIANT=fuzz one that looks for new ones.
 ifeq ($(VARIANT),fuzz)

@@ -629,6 +629,11 @@ void tly_store_poll(struct tly_store *store, struct tly_store_report *report)
     if (store->writer != NULL) tly_writer_poll(store->writer, report);
 }
 
+uint64_t tly_store_work(struct tly_store *store)
+{
+    return tly_writer_work(store->writer);
+}
+
 void tly_store_close(struct tly_store *store, bool clean)
 {
     if (store == NULL) return;

@@ -78,8 +78,10 @@ struct tly_writer {
     bool knows_of_stop;
 };
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(const struct tly_writer *w)
 {
+    const struct tly_store_hand *hand = w->config.limits.hand;
+    if (hand != NULL) return hand->now_ns(hand->context);
     struct timespec now = {0};
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
@@ -136,12 +138,13 @@ static void queue_free(struct queue *queue)
 
 /* ---- failures ---- */
 
-static void note_failure(struct retry *retry, const struct tly_store_limits *limits, const char *why)
+static void note_failure(const struct tly_writer *w, struct retry *retry, const char *why)
 {
+    const struct tly_store_limits *limits = &w->config.limits;
     retry->pause_ms = retry->failing ? retry->pause_ms * 2 : limits->retry_ms;
     if (retry->pause_ms > limits->retry_max_ms) retry->pause_ms = limits->retry_max_ms;
     retry->failing = true;
-    retry->at_ns = now_ns() + retry->pause_ms * NS_PER_MS;
+    retry->at_ns = now_ns(w) + retry->pause_ms * NS_PER_MS;
     (void)snprintf(retry->why, sizeof retry->why, "%s", why);
 }
 
@@ -214,7 +217,7 @@ static enum tly_result feed_journal(struct tly_writer *w)
 static bool is_sync_due(const struct tly_writer *w)
 {
     bool is_wanted = w->knows_of_stop || w->config.fsync == TLY_FSYNC_ALWAYS;
-    return is_wanted || tly_journal_wants_sync(w->config.journal) || now_ns() >= w->sync_at_ns;
+    return is_wanted || tly_journal_wants_sync(w->config.journal) || now_ns(w) >= w->sync_at_ns;
 }
 
 /* The interval begins with the first batch that is not synced. */
@@ -223,7 +226,7 @@ static void time_sync(struct tly_writer *w)
     if (!tly_journal_is_unsynced(w->config.journal))
         w->sync_at_ns = NEVER;
     else if (w->config.fsync == TLY_FSYNC_INTERVAL && w->sync_at_ns == NEVER)
-        w->sync_at_ns = now_ns() + w->config.limits.interval_ms * NS_PER_MS;
+        w->sync_at_ns = now_ns(w) + w->config.limits.interval_ms * NS_PER_MS;
 }
 
 /* One group: all that waits, one append, one sync if it is due. */
@@ -239,14 +242,14 @@ static enum tly_result write_group(struct tly_writer *w)
 
 static void write_log(struct tly_writer *w)
 {
-    if (w->log.failing && now_ns() < w->log.at_ns) return;
+    if (w->log.failing && now_ns(w) < w->log.at_ns) return;
     do {
         w->table.error[0] = '\0';
         if (write_group(w) != TLY_OK) {
             const char *why = w->table.error[0] != '\0'    ? w->table.error
                               : w->install.file.is_awaited ? tly_storage_error(w->config.storage)
                                                            : tly_journal_error(w->config.journal);
-            note_failure(&w->log, &w->config.limits, why);
+            note_failure(w, &w->log, why);
             return;
         }
     } while (has_log_work(w));
@@ -259,7 +262,7 @@ static void write_log(struct tly_writer *w)
 /* What an earlier change left is finished before the next thing is written. Without a leftover that costs nothing. */
 static void heal(struct tly_writer *w)
 {
-    if (!w->snapshot.heal_due || !has_log_work(w) || (w->heal.failing && now_ns() < w->heal.at_ns)) return;
+    if (!w->snapshot.heal_due || !has_log_work(w) || (w->heal.failing && now_ns(w) < w->heal.at_ns)) return;
     struct tly_healed healed;
     /* One change is under way at a time. */
     const char *live = w->table.intent.id[0] != '\0'          ? w->table.intent.id
@@ -268,9 +271,9 @@ static void heal(struct tly_writer *w)
     enum tly_result result = tly_intents_heal(w->config.storage, w->config.manifest, live, &healed);
     w->snapshot.heal_due = result != TLY_OK || healed.left > 0;
     if (result != TLY_OK)
-        note_failure(&w->heal, &w->config.limits, tly_storage_error(w->config.storage));
+        note_failure(w, &w->heal, tly_storage_error(w->config.storage));
     else if (healed.left > 0)
-        note_failure(&w->heal, &w->config.limits, healed.left_why);
+        note_failure(w, &w->heal, healed.left_why);
     else
         note_success(&w->heal);
 }
@@ -295,15 +298,14 @@ static bool has_manifest_work(const struct tly_writer *w, uint64_t lease)
 
 static void write_manifest(struct tly_writer *w, uint64_t lease)
 {
-    if (!has_manifest_work(w, lease) || (w->lease.failing && now_ns() < w->lease.at_ns)) return;
+    if (!has_manifest_work(w, lease) || (w->lease.failing && now_ns(w) < w->lease.at_ns)) return;
     enum tly_result result = save_manifest(w, lease);
     if (result == TLY_OK) {
         note_success(&w->lease);
         return;
     }
     const char *why = tly_storage_error(w->config.storage);
-    note_failure(&w->lease, &w->config.limits,
-                 result == TLY_IO && why[0] != '\0' ? why : tly_result_text(result));
+    note_failure(w, &w->lease, result == TLY_IO && why[0] != '\0' ? why : tly_result_text(result));
 }
 
 /* ---- reports; under the mutex ---- */
@@ -408,7 +410,7 @@ static uint64_t next_work(const struct tly_writer *w)
 
 static void wait_for_work(struct tly_writer *w)
 {
-    for (uint64_t at; (at = next_work(w)) > now_ns();) {
+    for (uint64_t at; (at = next_work(w)) > now_ns(w);) {
         if (at == NEVER) {
             (void)pthread_cond_wait(&w->changed, &w->mutex);
             continue;
@@ -450,26 +452,39 @@ static void set_clean_mark(const struct tly_writer *w)
     (void)!tly_manifest_save(w->config.storage, m);
 }
 
+/* All that there is to do now. Under the mutex, which is free while the disk is waited for. */
+static void work_once(struct tly_writer *w)
+{
+    notice_stop(w);
+    queue_move(&w->taken, &w->queue);
+    uint64_t lease = w->lease_wanted;
+    unlock(w);
+    if (!w->config.manifest->is_taken) heal(w);
+    if (!w->config.manifest->is_taken) write_log(w);
+    if (!w->config.manifest->is_taken) write_manifest(w, lease);
+    /* A sweep takes for left over what MANIFEST does not name yet. */
+    if (!w->config.manifest->is_taken && !w->install.is_open) tly_snapshot_settle(&w->snapshot);
+    lock(w);
+    w->waiting_bytes -= w->taken_in_bytes;
+    w->image_bytes -= w->taken_image_bytes;
+    w->taken_in_bytes = w->taken_image_bytes = 0;
+    tell(w);
+}
+
 static void work_until_stopped(struct tly_writer *w)
 {
-    for (;;) {
+    do {
         wait_for_work(w);
-        notice_stop(w);
-        queue_move(&w->taken, &w->queue);
-        uint64_t lease = w->lease_wanted;
-        unlock(w);
-        if (!w->config.manifest->is_taken) heal(w);
-        if (!w->config.manifest->is_taken) write_log(w);
-        if (!w->config.manifest->is_taken) write_manifest(w, lease);
-        /* A sweep takes for left over what MANIFEST does not name yet. */
-        if (!w->config.manifest->is_taken && !w->install.is_open) tly_snapshot_settle(&w->snapshot);
-        lock(w);
-        w->waiting_bytes -= w->taken_in_bytes;
-        w->image_bytes -= w->taken_image_bytes;
-        w->taken_in_bytes = w->taken_image_bytes = 0;
-        tell(w);
-        if (w->knows_of_stop && (has_ended_writing(w) || now_ns() >= w->stop_at_ns)) return;
-    }
+        work_once(w);
+    } while (!w->knows_of_stop || (!has_ended_writing(w) && now_ns(w) < w->stop_at_ns));
+}
+
+/* For which no time goes by. */
+static void work_to_the_end_by_hand(struct tly_writer *w)
+{
+    do
+        work_once(w);
+    while (!has_ended_writing(w) && next_work(w) <= now_ns(w));
 }
 
 static void free_writer(struct tly_writer *w)
@@ -491,17 +506,23 @@ static void end_alone(struct tly_writer *w)
     config.abandoned(config.context);
 }
 
-static void *run(void *argument)
+/* The last of it, once it was told to stop. Under the mutex, which it lets go of. */
+static void finish(struct tly_writer *w)
 {
-    struct tly_writer *w = argument;
-    lock(w);
-    work_until_stopped(w);
     bool is_whole = w->lost == 0 && !w->install.is_open && !w->install.has_failed;
     bool is_clean = w->wants_clean && is_whole && !w->config.manifest->is_taken && is_all_durable(w);
     unlock(w);
     tly_snapshot_drop(&w->snapshot);
     tly_install_writer_drop(&w->install);
     if (is_clean) set_clean_mark(w);
+}
+
+static void *run(void *argument)
+{
+    struct tly_writer *w = argument;
+    lock(w);
+    work_until_stopped(w);
+    finish(w);
     lock(w);
     w->has_ended = true;
     bool is_abandoned = w->is_abandoned;
@@ -555,7 +576,7 @@ struct tly_writer *tly_writer_start(const struct tly_writer_config *config)
     if (pthread_mutex_init(&w->mutex, NULL) != 0) goto free_writer;
     if (!init_condition(&w->changed)) goto destroy_mutex;
     if (!init_condition(&w->ended)) goto destroy_changed;
-    if (!start_thread(w)) goto destroy_ended;
+    if (config->limits.hand == NULL && !start_thread(w)) goto destroy_ended;
     wake(w);
     return w;
 destroy_ended:
@@ -574,9 +595,19 @@ static bool wait_for_end(struct tly_writer *w)
 {
     uint64_t at = w->stop_at_ns + GRACE_MS * NS_PER_MS;
     struct timespec until = {(time_t)(at / 1000000000), (long)(at % 1000000000)};
-    while (!w->has_ended && now_ns() < at)
+    while (!w->has_ended && now_ns(w) < at)
         (void)pthread_cond_timedwait(&w->ended, &w->mutex, &until);
     return w->has_ended;
+}
+
+uint64_t tly_writer_work(struct tly_writer *w)
+{
+    assert(w->config.limits.hand != NULL);
+    lock(w);
+    if (next_work(w) <= now_ns(w)) work_once(w);
+    uint64_t next = next_work(w);
+    unlock(w);
+    return next;
 }
 
 bool tly_writer_stop(struct tly_writer *w, bool clean)
@@ -584,7 +615,13 @@ bool tly_writer_stop(struct tly_writer *w, bool clean)
     lock(w);
     w->is_stopping = true;
     w->wants_clean = clean;
-    w->stop_at_ns = now_ns() + w->config.limits.close_ms * NS_PER_MS;
+    w->stop_at_ns = now_ns(w) + w->config.limits.close_ms * NS_PER_MS;
+    if (w->config.limits.hand != NULL) {
+        work_to_the_end_by_hand(w);
+        finish(w);
+        free_writer(w);
+        return true;
+    }
     (void)pthread_cond_signal(&w->changed);
     bool ended = wait_for_end(w);
     w->is_abandoned = !ended;

@@ -1,6 +1,7 @@
 /*
  * The store's writer thread: takes what waits, hands it to the journal as one append, syncs as the setting says, makes
- * leases durable, and reports.  While it runs, storage, MANIFEST and journal are its own.
+ * leases durable, and reports.  While it runs, storage, MANIFEST and journal are its own.  With limits.hand there is no
+ * thread: whoever calls tly_writer_work is it.
  */
 #ifndef TALLY_SERVICE_SHELL_STORE_WRITER_H
 #define TALLY_SERVICE_SHELL_STORE_WRITER_H
@@ -37,6 +38,9 @@ enum tly_result tly_writer_image(struct tly_writer *writer, enum tly_store_image
                                  struct tly_slice bytes) TLY_MUST_CHECK;
 void tly_writer_lease(struct tly_writer *writer, uint64_t lease);
 void tly_writer_poll(struct tly_writer *writer, struct tly_store_report *report);
+
+/* As tly_store_work. */
+uint64_t tly_writer_work(struct tly_writer *writer);
 
 /*
  * Writes and syncs what waits, close_ms at most, and sets the clean mark if wanted and nothing is left.

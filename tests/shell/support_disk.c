@@ -32,7 +32,7 @@ struct test_disk {
 /* A storage on it. */
 struct handle {
     struct test_disk *disk;
-    bool has_lock;
+    bool has_lock, is_full;
     const char *error;
 };
 
@@ -89,18 +89,35 @@ static struct object *find_or_make(struct test_disk *disk, const char *name)
 
 /* ---- calls ---- */
 
+static bool is_meant(enum test_disk_op fault, enum test_disk_op op)
+{
+    bool grows = op == TEST_DISK_PUT || op == TEST_DISK_APPEND;
+    bool changes = grows || op == TEST_DISK_TRUNCATE || op == TEST_DISK_SYNC || op == TEST_DISK_REMOVE;
+    return fault == op || fault == TEST_DISK_ANY || (fault == TEST_DISK_GROW && grows) ||
+           (fault == TEST_DISK_CHANGE && changes);
+}
+
 /* Whether this one is to fail. With the mutex held until done(). */
 static bool begin(struct handle *h, enum test_disk_op op)
 {
     struct test_disk *disk = h->disk;
     (void)pthread_mutex_lock(&disk->mutex);
     h->error = "";
-    if (disk->fault.times == 0 || op != disk->fault.op) return false;
+    h->is_full = false;
+    if (disk->fault.times == 0 || !is_meant(disk->fault.op, op)) return false;
     size_t at = disk->seen++;
     bool fails = at >= disk->fault.n && at - disk->fault.n < disk->fault.times;
     disk->failed += fails;
     if (fails) h->error = "injected failure";
+    h->is_full = fails && disk->fault.full;
     return fails;
+}
+
+/* Of an append that fails. */
+static size_t part_of(const struct test_disk *disk, size_t n)
+{
+    if (disk->fault.late) return n;
+    return disk->fault.dead && disk->failed > 1 ? 0 : n / 2;
 }
 
 static enum tly_result done(struct handle *h, enum tly_result result)
@@ -159,8 +176,7 @@ static enum tly_result append(void *self, const char *name, struct tly_slice byt
     struct object *object = find_or_make(h->disk, name);
     if (!object->is_there) object->now.n = 0;
     object->is_there = true;
-    size_t n = !fails || h->disk->fault.late ? bytes.n : bytes.n / 2;
-    bytes_add(&object->now, bytes.p, n);
+    bytes_add(&object->now, bytes.p, fails ? part_of(h->disk, bytes.n) : bytes.n);
     return done(h, fails ? TLY_IO : TLY_OK);
 }
 
@@ -181,7 +197,7 @@ static enum tly_result sync_object(void *self, const char *name)
     bool fails = begin(h, TEST_DISK_SYNC);
     struct object *object = find_present(h->disk, name);
     if (object == NULL) return done(h, TLY_NOT_FOUND);
-    if (fails) object->spoiled = true;
+    if (fails && !h->disk->fault.dead) object->spoiled = true;
     if (object->spoiled) return done(h, fails ? TLY_IO : TLY_OK);
     object->was_there = true;
     bytes_set(&object->synced, object->now.p, object->now.n);
@@ -212,15 +228,25 @@ static enum tly_result size_of_object(void *self, const char *name, uint64_t *by
     return done(h, TLY_OK);
 }
 
-/* Only the top is used here. */
+/* Its name within the directory; NULL: it is not there. */
+static const char *name_within(const struct object *object, const char *directory)
+{
+    size_t n = strlen(directory);
+    const char *name = object->name;
+    if (n > 0 && (strncmp(name, directory, n) != 0 || name[n] != '/')) return NULL;
+    if (n > 0) name += n + 1;
+    return object->is_there && strchr(name, '/') == NULL ? name : NULL;
+}
+
 static enum tly_result list_objects(void *self, const char *directory,
                                     void (*each)(void *context, const char *name), void *context)
 {
     struct handle *h = self;
     if (begin(h, TEST_DISK_LIST)) return done(h, TLY_IO);
-    for (size_t i = 0; directory[0] == '\0' && i < h->disk->count; i++)
-        if (h->disk->objects[i].is_there && strchr(h->disk->objects[i].name, '/') == NULL)
-            each(context, h->disk->objects[i].name);
+    for (size_t i = 0; i < h->disk->count; i++) {
+        const char *name = name_within(&h->disk->objects[i], directory);
+        if (name != NULL) each(context, name);
+    }
     return done(h, TLY_OK);
 }
 
@@ -254,6 +280,12 @@ static enum tly_result identity(void *self, char *text, size_t size)
     return done(h, TLY_OK);
 }
 
+static bool was_full(const void *self)
+{
+    const struct handle *h = self;
+    return h->is_full;
+}
+
 static const char *error_of(const void *self)
 {
     const struct handle *h = self;
@@ -284,6 +316,7 @@ static const struct tly_storage_ops ops = {
     .lock = lock,
     .identity = identity,
     .error = error_of,
+    .is_full = was_full,
 };
 
 /* ---- up and down ---- */
@@ -331,6 +364,12 @@ size_t test_disk_failed(struct test_disk *disk)
     size_t failed = disk->failed;
     (void)pthread_mutex_unlock(&disk->mutex);
     return failed;
+}
+
+void test_disk_forgive(struct test_disk *disk)
+{
+    for (size_t i = 0; i < disk->count; i++)
+        disk->objects[i].spoiled = false;
 }
 
 /* ---- copies ---- */

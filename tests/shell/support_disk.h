@@ -21,15 +21,20 @@ enum test_disk_op {
     TEST_DISK_REMOVE,
     TEST_DISK_LOCK,
     TEST_DISK_IDENTITY,
+    TEST_DISK_GROW,   /* of these, what takes space: PUT, APPEND */
+    TEST_DISK_CHANGE, /* … what changes anything: those, TRUNCATE, SYNC, REMOVE */
+    TEST_DISK_ANY,
     TEST_DISK_OPS
 };
 
-/* `times` operations fail, from the n-th (counted from 0) from now on; `late`: having taken effect. */
+/* `times` operations fail, from the n-th (counted from 0) from now on; half of an append is written. */
 struct test_disk_fault {
     enum test_disk_op op;
     size_t n;
     size_t times;
-    bool late;
+    bool late; /* … having taken effect */
+    bool full; /* … for want of space */
+    bool dead; /* after the first nothing has any effect: the process is no more */
 };
 
 /* What a power cut leaves of bytes that were not synced. */
@@ -43,6 +48,9 @@ struct tly_storage *test_disk_open(struct test_disk *disk);
 void test_disk_fail(struct test_disk *disk, const struct test_disk_fault *fault);
 /* Operations that failed since test_disk_fail. */
 size_t test_disk_failed(struct test_disk *disk);
+
+/* What a failed sync covered becomes durable by the next one after all: to whoever opens it anew, the system says nothing of it. */
+void test_disk_forgive(struct test_disk *disk);
 
 /* All of it, synced; with the same identity or another one. */
 struct test_disk *test_disk_copy(struct test_disk *disk, bool same_place);

@@ -212,7 +212,8 @@ static void whatever_operation_fails_and_works_again_every_batch_gets_there(void
         for (int op = 0; op < TEST_DISK_OPS; op++) {
             for (int late = 0; late < 2; late++) {
                 for (size_t times = 1; times <= 3; times += 2) {
-                    struct test_disk_fault fault = {(enum test_disk_op)op, 0, times, late != 0};
+                    struct test_disk_fault fault = {
+                        .op = (enum test_disk_op)op, .times = times, .late = late != 0};
                     for (; survives(&fault, fsyncs[f]); fault.n++)
                         happened[op]++;
                 }
@@ -239,7 +240,7 @@ static void a_disk_that_refuses_for_a_while_is_reported_and_loses_nothing(void *
         struct test_disk *disk = test_disk_new();
         struct node node;
         node_start(&node, disk, TLY_FSYNC_ALWAYS);
-        test_disk_fail(disk, &(struct test_disk_fault){ops[op], 0, SIZE_MAX, false});
+        test_disk_fail(disk, &(struct test_disk_fault){.op = ops[op], .times = SIZE_MAX});
         tly_store_lease(node.store, 6000);
         for (unsigned i = 1; i <= BATCHES; i++)
             node_append(&node, 1, i);
@@ -444,9 +445,9 @@ static void a_failed_sync_is_never_believed_later(void **state)
     struct tally tally = {0};
     for (size_t n = 0; n < 8; n++) {
         struct test_rng rng = test_rng_of(n);
-        struct test_disk_fault fault = {TEST_DISK_SYNC, n, 1 + n % 3, false};
+        struct test_disk_fault fault = {.op = TEST_DISK_SYNC, .n = n, .times = 1 + n % 3};
         run_with_cuts(TLY_FSYNC_ALWAYS, &fault, &rng, &tally);
-        fault = (struct test_disk_fault){TEST_DISK_SYNC, n % 3, 1 + n % 2, false};
+        fault = (struct test_disk_fault){.op = TEST_DISK_SYNC, .n = n % 3, .times = 1 + n % 2};
         run_with_cuts(TLY_FSYNC_INTERVAL, &fault, &rng, &tally);
     }
     claim(tally.opened > 0);
@@ -459,7 +460,8 @@ static void a_failed_append_or_manifest_in_a_power_cut_loses_nothing_synced(void
     for (size_t n = 0; n < 6; n++) {
         struct test_rng rng = test_rng_of(n);
         for (int late = 0; late < 2; late++) {
-            struct test_disk_fault fault = {TEST_DISK_APPEND, n, 1 + n % 3, late != 0};
+            struct test_disk_fault fault = {
+                .op = TEST_DISK_APPEND, .n = n, .times = 1 + n % 3, .late = late != 0};
             run_with_cuts(TLY_FSYNC_ALWAYS, &fault, &rng, &tally);
             fault.op = TEST_DISK_PUT;
             fault.n = n % 3;

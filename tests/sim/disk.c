@@ -56,6 +56,7 @@ void sim_disk_free(struct sim_disk *disk)
 {
     empty(&disk->image);
     empty(&disk->log);
+    sim_files_free(disk->files);
     memset(disk, 0, sizeof *disk);
 }
 
@@ -67,6 +68,8 @@ void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from)
     to->origin = from->origin;
     to->lease = from->lease;
     to->clean = from->clean;
+    to->files = sim_files_copy(from->files);
+    if (to->files != NULL) return;
     copy_all(&to->image, &from->image, from->image.count);
     copy_all(&to->log, &from->log, from->written);
 }
@@ -86,17 +89,25 @@ static void write_soon(struct sim *sim, size_t i)
     sim_push(sim, sim_gap(sim, sim->knobs.disk_ns), of_process(sim, i, SIM_EV_WRITTEN));
 }
 
-void sim_disk_append(struct sim *sim, size_t i, uint64_t number, struct tly_slice batch)
+void sim_disk_take(struct sim *sim, size_t i, const struct tly_effect *effect)
 {
     struct sim_node *node = &sim->nodes[i];
-    add(&node->disk.log, batch);
-    sim_claim(sim, number == node->disk.log.count - node->batch_base, "n%zu numbers a batch %llu", i,
-              (unsigned long long)number);
+    if (node->store != NULL) {
+        sim_store_take(sim, i, effect);
+        return;
+    }
+    add(&node->disk.log, effect->bytes);
+    sim_claim(sim, effect->number == node->disk.log.count - node->batch_base, "n%zu numbers a batch %llu", i,
+              (unsigned long long)effect->number);
     write_soon(sim, i);
 }
 
 void sim_disk_lease(struct sim *sim, size_t i, uint64_t lease)
 {
+    if (sim->nodes[i].store != NULL) {
+        sim_store_lease(sim, i, lease);
+        return;
+    }
     struct sim_event leased = of_process(sim, i, SIM_EV_LEASED);
     leased.b = lease;
     sim_push(sim, sim_gap(sim, sim->knobs.disk_ns), leased);
@@ -146,6 +157,10 @@ void sim_disk_fail(struct sim *sim, size_t i, bool fails)
     struct sim_node *node = &sim->nodes[i];
     if (node->disk_fails == fails) return;
     node->disk_fails = fails;
+    if (node->store != NULL) {
+        sim_store_fail(sim, i, fails);
+        return;
+    }
     sim_tell(sim, "n%zu: its disk %s", i, fails ? "fails" : "works again");
     if (fails)
         sim_step(sim, i, (struct tly_event){.kind = TLY_STORE_FAILED});
@@ -156,7 +171,7 @@ void sim_disk_fail(struct sim *sim, size_t i, bool fails)
 
 /* ---- compaction ---- */
 
-void sim_disk_end_image(struct sim_node *node)
+static void end_image(struct sim_node *node)
 {
     tly_image_free(node->image);
     node->image = NULL;
@@ -167,6 +182,10 @@ void sim_disk_compact(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
     if (node->image != NULL || node->disk_fails) return;
+    if (node->store != NULL) {
+        sim_store_compact(sim, i);
+        return;
+    }
     if (tly_image_new(node->engine, &node->image) != TLY_OK) {
         node->image = NULL;
         return;
@@ -194,7 +213,7 @@ static void publish(struct sim *sim, size_t i)
         if (node->promises[j].batches != 0)
             node->promises[j].batches =
                 node->promises[j].batches > from ? node->promises[j].batches - from : 1;
-    sim_disk_end_image(node);
+    end_image(node);
     sim_tell(sim, "n%zu: %zu batches take the place of %zu", i, disk->image.count, from);
     tell_stored(sim, i);
 }
@@ -214,7 +233,7 @@ static void walk(struct sim *sim, size_t i)
     tly_buf_fini(&batch);
     node->is_due_known = false;
     if (node->image_walked) node->image_ticket = tly_engine_ticket(node->engine);
-    if (result != TLY_OK) sim_disk_end_image(node);
+    if (result != TLY_OK) end_image(node);
 }
 
 static void image_turn(struct sim *sim, size_t i)
@@ -222,7 +241,7 @@ static void image_turn(struct sim *sim, size_t i)
     struct sim_node *node = &sim->nodes[i];
     if (node->image == NULL) return;
     if (node->disk_fails) {
-        sim_disk_end_image(node);
+        end_image(node);
         return;
     }
     if (!node->image_walked)
@@ -236,6 +255,10 @@ void sim_disk_event(struct sim *sim, const struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
     if (node->engine == NULL) return;
+    if (node->store != NULL) {
+        sim_store_event(sim, event);
+        return;
+    }
     switch (event->kind) {
     case SIM_EV_WRITTEN: write_all(sim, event->node); break;
     case SIM_EV_SYNCED: sync_some(sim, event->node, event->b); break;
@@ -260,6 +283,10 @@ void sim_disk_event(struct sim *sim, const struct sim_event *event)
 void sim_disk_crash(struct sim *sim, size_t i, bool power)
 {
     struct sim_disk *disk = &sim->nodes[i].disk;
+    if (disk->files != NULL) {
+        if (power) sim_files_cut(sim, disk);
+        return;
+    }
     size_t kept = disk->written;
     if (power && disk->written > disk->synced)
         kept = disk->synced + sim_below(sim, disk->written - disk->synced + 1);
@@ -268,9 +295,59 @@ void sim_disk_crash(struct sim *sim, size_t i, bool power)
     disk->clean = false;
 }
 
+void sim_disk_open(struct sim *sim, size_t i)
+{
+    if (sim->knobs.files) sim_store_open(sim, i);
+}
+
+void sim_disk_begin(struct sim *sim, size_t i, uint64_t origin, uint64_t lease)
+{
+    struct sim_disk *disk = &sim->nodes[i].disk;
+    disk->origin = origin;
+    disk->lease = lease;
+    disk->clean = false;
+    if (sim->knobs.files) sim_store_begin(sim, i, origin, lease);
+}
+
+/* A life that was begun while running is not in the MANIFEST. */
+void sim_disk_stop(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    struct sim_disk *disk = &node->disk;
+    if (node->store != NULL) {
+        sim_store_write(sim, i);
+    } else {
+        disk->written = disk->log.count;
+        sim_step(sim, i,
+                 (struct tly_event){.kind = TLY_STORED, .number = disk->log.count - node->batch_base});
+    }
+    disk->synced = disk->written;
+    sim_promises_stored(sim, i);
+    sim_promises_broken(sim, i, true);
+    struct tly_node_view view;
+    tly_engine_node(node->engine, false, &view);
+    disk->clean = view.origin == disk->origin;
+    if (node->store != NULL) sim_store_close(node, disk->clean);
+}
+
+void sim_disk_die(struct sim *sim, size_t i)
+{
+    if (sim->nodes[i].store != NULL) sim_store_die(sim, i);
+}
+
+void sim_disk_let_go(struct sim_node *node)
+{
+    end_image(node);
+    sim_store_drop(node);
+}
+
 void sim_disk_replay(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
+    if (node->store != NULL) {
+        sim_store_replay(sim, i);
+        return;
+    }
     const struct sim_batches *parts[] = {&node->disk.image, &node->disk.log};
     for (size_t p = 0; p < 2; p++)
         for (size_t j = 0; j < parts[p]->count; j++) {

@@ -43,6 +43,7 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
         .forget_after_ms = PICK(rng, 120000, 86400000, 86400000),
         .keys = (unsigned)PICK(rng, 1, 3, 8, 24),
         .fsync_always = test_rng_chance(rng, 30),
+        .files = seed % 7 == 2 || seed % 7 == 6,
     };
     /* Each counts the grace for itself, and a window of a minute goes two of them and max_skew after its end. */
     knobs.settle_ns = 2 * knobs.grace_ms * SIM_MS + 10 * SIM_MIN;
@@ -59,13 +60,13 @@ void sim_knobs_print(const struct sim_knobs *k)
 {
     printf(
         "seed %llu: %zu nodes, %llu s of trouble, a write each %llu ms, a fault each %llu ms, links %llu us "
-        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, values %zu, fsync %s;",
+        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, values %zu, fsync %s, %s;",
         (unsigned long long)k->seed, k->nodes, (unsigned long long)(k->trouble_ns / SIM_S),
         (unsigned long long)(k->write_gap_ns / SIM_MS), (unsigned long long)(k->fault_gap_ns / SIM_MS),
         (unsigned long long)(k->delay_ns / SIM_US), (unsigned long long)(k->jitter_ns / SIM_US),
         (unsigned long long)(k->disk_ns / SIM_US), (unsigned long long)(k->skew_ns / SIM_MS), k->grace_ms,
         (unsigned long long)k->forget_after_ms, k->keys, k->value_bytes,
-        k->fsync_always ? "always" : "interval");
+        k->fsync_always ? "always" : "interval", k->files ? "files" : "no files");
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         if (k->weights[i] > 0) printf(" %s %u", sim_fault_words[i], k->weights[i]);
     printf("\n");

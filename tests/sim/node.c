@@ -49,7 +49,7 @@ static void do_effect(struct sim *sim, size_t i, const struct tly_effect *effect
             sim_tell(sim, "n%zu appends batch %llu, %zu bytes", i, (unsigned long long)effect->number,
                      effect->bytes.n);
         sim_twin_learn(sim, i, effect->bytes);
-        sim_disk_append(sim, i, effect->number, effect->bytes);
+        sim_disk_take(sim, i, effect);
         break;
     case TLY_DO_TABLE_ROWS:
     case TLY_DO_TABLE: sim_claim(sim, false, "nobody here changes the table of prefixes"); break;
@@ -113,17 +113,17 @@ void sim_start(struct sim *sim, size_t i)
     node->process++;
     node->paused = node->stopping = node->disk_fails = node->write_due = false;
     memset(node->seen, 0, sizeof node->seen);
+    sim_disk_open(sim, i);
     make_engine(sim, i);
     sim_disk_replay(sim, i);
 
     struct tly_time now = sim_time(sim, i);
     bool goes_on = disk->clean && disk->origin != 0;
     uint64_t origin = goes_on ? disk->origin : sim_below(sim, UINT64_MAX - 1) + 1;
-    disk->lease = (disk->lease > now.wall_ns ? disk->lease : now.wall_ns) + TLY_CLOCK_LEASE_NS;
+    uint64_t lease = (disk->lease > now.wall_ns ? disk->lease : now.wall_ns) + TLY_CLOCK_LEASE_NS;
     sim_tell(sim, "n%zu starts as %llx%s", i, (unsigned long long)origin, goes_on ? " again" : "");
-    disk->origin = origin;
-    disk->clean = false;
-    sim_step(sim, i, (struct tly_event){.kind = TLY_LEASED, .number = disk->lease});
+    sim_disk_begin(sim, i, origin, lease);
+    sim_step(sim, i, (struct tly_event){.kind = TLY_LEASED, .number = lease});
     enum tly_result result = goes_on ? tly_engine_resume(node->engine, origin, true, now)
                                      : tly_engine_start(node->engine, origin, now);
     sim_claim(sim, result == TLY_OK, "n%zu does not start: %s", i, tly_result_text(result));
@@ -159,7 +159,7 @@ void sim_end_process(struct sim *sim, size_t i)
     struct sim_node *node = &sim->nodes[i];
     tly_engine_check(node->engine);
     keep_stats(sim, node->engine);
-    sim_disk_end_image(node);
+    sim_disk_let_go(node);
     tly_engine_free(node->engine);
     node->engine = NULL;
     node->process++;
@@ -171,6 +171,7 @@ void sim_kill(struct sim *sim, size_t i, bool power)
     sim_tell(sim, "n%zu %s", i, power ? "has no power" : "is killed");
     sim_promises_stored(sim, i);
     sim_promises_broken(sim, i, power);
+    sim_disk_die(sim, i);
     sim_end_process(sim, i);
     sim_disk_crash(sim, i, power);
     sim_tear_node(sim, i, power);
@@ -196,16 +197,8 @@ void sim_stopped(struct sim *sim, size_t i)
     }
     for (int turn = 0; turn < LAST_TURNS && tly_engine_deadline(node->engine) == 0; turn++)
         sim_step(sim, i, (struct tly_event){.kind = TLY_TICK});
-    struct sim_disk *disk = &node->disk;
-    disk->written = disk->synced = disk->log.count;
-    sim_step(sim, i, (struct tly_event){.kind = TLY_STORED, .number = disk->log.count - node->batch_base});
-    sim_promises_stored(sim, i);
-    sim_promises_broken(sim, i, true);
-    /* A life that was begun while running is not in the MANIFEST. */
-    struct tly_node_view view;
-    tly_engine_node(node->engine, false, &view);
+    sim_disk_stop(sim, i);
     sim_end_process(sim, i);
-    disk->clean = view.origin == disk->origin;
     sim_tear_node(sim, i, false);
     sim_tell(sim, "n%zu has stopped", i);
 }

@@ -186,7 +186,8 @@ static void happen(struct sim *sim, const struct sim_event *event)
     case SIM_EV_WRITTEN:
     case SIM_EV_SYNCED:
     case SIM_EV_LEASED:
-    case SIM_EV_IMAGE: sim_disk_event(sim, event); break;
+    case SIM_EV_IMAGE:
+    case SIM_EV_STORE: sim_disk_event(sim, event); break;
     case SIM_EV_CLIENT: sim_client(sim, event->node); break;
     case SIM_EV_FAULT: sim_fault(sim); break;
     case SIM_EV_HEAL: sim_heal(sim, event); break;

@@ -4,6 +4,7 @@
  *
  *     sim.c     time, the queue of what happens, what is told        node.c   a node's process: start, stop, crash, its effects
  *     link.c    connections: delay, rate, cuts, clogs, partitions    disk.c   what of a node outlives its process
+ *     store.c   the same, as the daemon's own store on files
  *     load.c    clients, and what they were told                     fault.c  what goes wrong, and how often
  *     twin.c    every dot that anybody ever published                check.c  what must hold, and check_*.c, one thing each
  *     hostile.c a peer that means harm                               schedule.c  days written by hand
@@ -70,6 +71,7 @@ struct sim_knobs {
     size_t value_bytes; /* of a register, at most; 0: its key */
     unsigned keys;      /* of each kind */
     bool fsync_always;
+    bool files; /* the daemon's store, not the model of one */
     unsigned weights[SIM_FAULT_COUNT];
 };
 
@@ -89,6 +91,7 @@ enum sim_event_kind {
     SIM_EV_SYNCED,  /* b: how many records */
     SIM_EV_LEASED,  /* b: the lease */
     SIM_EV_IMAGE,   /* another slice of a compaction */
+    SIM_EV_STORE,   /* b: which turn of the store's */
     SIM_EV_CLIENT,
     SIM_EV_FAULT,
     SIM_EV_HEAL, /* a: what; b, c: of whom */
@@ -115,12 +118,18 @@ struct sim_batches {
     size_t count, capacity;
 };
 
-/* What of a node outlives its process: batches that were written, some of them synced, behind an image. */
+struct test_disk;
+
+/*
+ * What of a node outlives its process: batches that were written, some of them synced, behind an image; or files, of which the numbers of the
+ * batches that this process has written and synced are known, and what they said at its start.
+ */
 struct sim_disk {
     struct sim_batches image, log;
     size_t written, synced; /* of the log */
     uint64_t origin, lease;
     bool clean;
+    struct test_disk *files; /* NULL: the model */
 };
 
 /* What a client was told, until it is durable. */
@@ -157,7 +166,8 @@ struct sim_node {
     struct sim_disk disk, copy; /* copy: of an earlier day */
     bool has_copy, disk_fails, write_due;
     uint64_t copied_at;
-    uint64_t batch_base; /* of the log, before this process's first */
+    struct sim_store *store; /* of files */
+    uint64_t batch_base;     /* of the log, before this process's first */
     struct tly_image *image;
     struct sim_batches staged;
     size_t image_from;
@@ -271,18 +281,45 @@ uint64_t sim_net_bytes(const struct sim *sim);
 
 /* ---- disk.c ---- */
 
-void sim_disk_append(struct sim *sim, size_t i, uint64_t number, struct tly_slice batch);
+/* A batch, or a part of what replaces all before. */
+void sim_disk_take(struct sim *sim, size_t i, const struct tly_effect *effect);
 void sim_disk_lease(struct sim *sim, size_t i, uint64_t lease);
 void sim_disk_event(struct sim *sim, const struct sim_event *event);
 void sim_disk_fail(struct sim *sim, size_t i, bool fails);
-/* Before the start: what is there goes into the engine. */
+/* Before the start: what the disk says of the life before; then what is there goes into the engine; then the new life is said to it. */
+void sim_disk_open(struct sim *sim, size_t i);
 void sim_disk_replay(struct sim *sim, size_t i);
+void sim_disk_begin(struct sim *sim, size_t i, uint64_t origin, uint64_t lease);
+/* A clean stop: all is written and synced, and the process may go. */
+void sim_disk_stop(struct sim *sim, size_t i);
+/* Before the process ends in the midst of something. */
+void sim_disk_die(struct sim *sim, size_t i);
 /* The process ended; power: so did the machine. */
 void sim_disk_crash(struct sim *sim, size_t i, bool power);
 void sim_disk_compact(struct sim *sim, size_t i);
 void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from);
 void sim_disk_free(struct sim_disk *disk);
-void sim_disk_end_image(struct sim_node *node);
+/* The process ends. */
+void sim_disk_let_go(struct sim_node *node);
+
+/* ---- store.c: as the functions of disk.c ---- */
+
+void sim_store_take(struct sim *sim, size_t i, const struct tly_effect *effect);
+void sim_store_lease(struct sim *sim, size_t i, uint64_t lease);
+void sim_store_event(struct sim *sim, const struct sim_event *event);
+void sim_store_fail(struct sim *sim, size_t i, bool fails);
+void sim_store_compact(struct sim *sim, size_t i);
+void sim_store_open(struct sim *sim, size_t i);
+void sim_store_replay(struct sim *sim, size_t i);
+void sim_store_begin(struct sim *sim, size_t i, uint64_t origin, uint64_t lease);
+/* All that waits; then it is synced, and, clean, the mark is set. */
+void sim_store_write(struct sim *sim, size_t i);
+void sim_store_close(struct sim_node *node, bool clean);
+void sim_store_die(struct sim *sim, size_t i);
+void sim_store_drop(struct sim_node *node);
+void sim_files_cut(struct sim *sim, struct sim_disk *disk);
+struct test_disk *sim_files_copy(struct test_disk *files);
+void sim_files_free(struct test_disk *files);
 
 /* ---- load.c ---- */
 
