@@ -417,7 +417,26 @@ static bool is_read_only(const struct tly_request *request)
     return tly_limit_is_limit(request->key) && request->kind != TLY_ASK_REMOVE;
 }
 
-/* All but checks. */
+/* About one key. Sets no more of the reply than there is to say: counting is done too often to clear all of it. */
+static enum tly_result ask_key(struct tly_engine *e, const struct tly_request *request,
+                               struct tly_reply *reply)
+{
+    reply->value = (struct tly_value){0};
+    reply->strategy = NULL;
+    if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
+    reply->strategy = tly_registry_find(e->registry, request->key);
+    if (reply->strategy == NULL) return TLY_NO_STRATEGY;
+    if (tly_prefixes_is_key_held(e, request->key)) return TLY_PREFIX_HELD;
+    if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
+    if (is_read_only(request)) return TLY_READ_ONLY;
+    enum tly_result result = write_if_room(e, request, reply);
+    if (result != TLY_OK) return result;
+    e->stats.writes++;
+    tly_flush_soon(e, true);
+    return TLY_OK;
+}
+
+/* All but checks and keys. */
 static enum tly_result ask_other(struct tly_engine *e, const struct tly_request *request,
                                  struct tly_reply *reply)
 {
@@ -435,16 +454,8 @@ static enum tly_result ask_other(struct tly_engine *e, const struct tly_request 
         result = ask_reset(e, &request->check);
     } else if (request->kind == TLY_ASK_REFUND) {
         result = ask_refund(e, request, reply);
-    } else if (request->kind >= TLY_ASK_RESERVE && request->kind <= TLY_ASK_CANCEL) {
-        result = tly_hold_ask(e, request, reply);
     } else {
-        if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
-        reply->strategy = tly_registry_find(e->registry, request->key);
-        if (reply->strategy == NULL) return TLY_NO_STRATEGY;
-        if (tly_prefixes_is_key_held(e, request->key)) return TLY_PREFIX_HELD;
-        if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
-        if (is_read_only(request)) return TLY_READ_ONLY;
-        result = write_if_room(e, request, reply);
+        result = tly_hold_ask(e, request, reply);
     }
     if (result != TLY_OK) return result;
     e->stats.writes++;
@@ -457,5 +468,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
 {
     tly_engine_wake(e, request->now);
     if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
+    bool is_of_key = request->kind >= TLY_ASK_READ && request->kind <= TLY_ASK_REMOVE;
+    if (is_of_key) return ask_key(e, request, reply);
     return ask_other(e, request, reply);
 }

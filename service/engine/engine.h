@@ -337,8 +337,9 @@ enum tly_request_kind {
      * concurrency it is a lease, which this life alone knows; TLY_ASK_CANCEL releases it.
      */
     TLY_ASK_RESERVE,
-    TLY_ASK_COMMIT,  /* bytes: an id, number: hits it came to -> hold. Again: the same. TLY_NO_HOLD */
-    TLY_ASK_CANCEL,  /* bytes: an id -> hold; the same */
+    TLY_ASK_COMMIT, /* bytes: an id, number: hits it came to -> hold. Again: the same. TLY_NO_HOLD */
+    TLY_ASK_CANCEL, /* bytes: an id -> hold; the same */
+    /* From here to REMOVE only value and strategy are set of the reply. */
     TLY_ASK_READ,    /* key -> value, strategy; TLY_NOT_FOUND */
     TLY_ASK_ADD,     /* key, number -> value.count: a counter */
     TLY_ASK_SET,     /* key, number, deadline_ms: a counter */

@@ -66,10 +66,22 @@ static bool fits(const struct tly_resp_command *command, size_t count)
     return command->arity >= 0 ? count == (size_t)command->arity : count >= (size_t)-command->arity;
 }
 
+/* memcmp without a call, for words that are shorter than a command's name may be. */
+static inline bool is_same_word(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    uint32_t head_a, head_b, tail_a, tail_b;
+    if (n < sizeof head_a || n > 2 * sizeof head_a) return memcmp(a, b, n) == 0;
+    memcpy(&head_a, a, sizeof head_a);
+    memcpy(&head_b, b, sizeof head_b);
+    memcpy(&tail_a, a + n - sizeof tail_a, sizeof tail_a);
+    memcpy(&tail_b, b + n - sizeof tail_b, sizeof tail_b);
+    return ((head_a ^ head_b) | (tail_a ^ tail_b)) == 0;
+}
+
 /* Clients repeat themselves: the command of the request before is tried first, as it was written. */
 static const struct tly_resp_command *find(struct tly_resp *resp, struct tly_slice name)
 {
-    if (resp->last != NULL && name.n == resp->last_name_n && memcmp(resp->last_name, name.p, name.n) == 0)
+    if (resp->last != NULL && name.n == resp->last_name_n && is_same_word(resp->last_name, name.p, name.n))
         return resp->last;
     resp->last = tly_resp_find(name);
     if (resp->last == NULL) return NULL;

@@ -19,7 +19,7 @@ enum length_kind { LENGTH_OK, LENGTH_MORE, LENGTH_BAD };
  * Reads "123\r\n" or "-1\r\n" at *at and moves behind it. Digits only, no leading zeros, as redis writes them; a
  * negative number reads as -1.
  */
-static enum length_kind get_length(struct tly_slice in, size_t *at, int64_t *length)
+static enum length_kind get_any_length(struct tly_slice in, size_t *at, int64_t *length)
 {
     size_t i = *at;
     bool negative = i < in.n && in.p[i] == '-';
@@ -37,6 +37,24 @@ static enum length_kind get_length(struct tly_slice in, size_t *at, int64_t *len
     if (in.p[i + 1] != '\n') return LENGTH_BAD;
     *at = i + 2;
     *length = negative ? -1 : value;
+    return LENGTH_OK;
+}
+
+/* Most lengths have one digit or two. */
+static inline enum length_kind get_length(struct tly_slice in, size_t *at, int64_t *length)
+{
+    if (in.n - *at < 4) return get_any_length(in, at, length);
+    const uint8_t *p = in.p + *at;
+    unsigned tens = (unsigned)p[0] - '0', ones = (unsigned)p[1] - '0';
+    if (tens <= 9 && p[1] == '\r' && p[2] == '\n') {
+        *at += 3;
+        *length = tens;
+        return LENGTH_OK;
+    }
+    if (tens == 0 || tens > 9 || ones > 9 || p[2] != '\r' || p[3] != '\n')
+        return get_any_length(in, at, length);
+    *at += 4;
+    *length = tens * 10 + ones;
     return LENGTH_OK;
 }
 
