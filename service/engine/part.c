@@ -46,11 +46,15 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
     return TLY_OK;
 }
 
-/* What is about to be known of a life, for those whom it may have to be relayed to. */
+/*
+ * What is about to be known of a life, for those whom it may have to be relayed to. What comes back of the own life is no news: were that to
+ * wait, marks of others' dots that an own one has replaced would overtake it.
+ */
 enum news { EXPECTED, MAY_WAIT, URGENT };
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
+    if (origin == tly_ormap_origin(e->map)) return;
     size_t life = tly_ormap_life_number(e->map, origin);
     if (life == tly_ormap_lives(e->map)) return;
     for (size_t i = 0; i < e->conn_count; i++) {

@@ -691,6 +691,25 @@ static void a_dot_of_our_own_life_is_dropped(void **state)
     scene_fini(&scene);
 }
 
+/* What is relayed waits for its own link; were an own dot to wait with it, marks that rest on it would be there first. */
+static void an_echo_of_the_own_life_does_not_hold_it_back(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    meet(&scene, P2, 12);
+    count_one(&scene);
+    pass(&scene, 200 * MS);
+    size_t before = rows_heard(&scene, P2, 7);
+    say_round(&scene, P1, (struct part){(unsigned)whole, (struct tly_version){WALL - 300, 7}, 9, NULL, NULL});
+    assert_int_equal(stats_of(&scene).dots_forged, 1);
+    count_one(&scene);
+    pass(&scene, 30 * MS);
+    assert_int_equal(rows_heard(&scene, P2, 7), before + 1);
+    scene_fini(&scene);
+}
+
 static void events_of_connections_that_are_gone_are_counted_and_ignored(void **state)
 {
     (void)state;
@@ -917,6 +936,7 @@ int main(void)
         cmocka_unit_test(a_batch_from_the_future_is_not_replayed),
         cmocka_unit_test(max_skew_is_let_in_and_one_ns_more_is_not),
         cmocka_unit_test(a_dot_of_our_own_life_is_dropped),
+        cmocka_unit_test(an_echo_of_the_own_life_does_not_hold_it_back),
         cmocka_unit_test(events_of_connections_that_are_gone_are_counted_and_ignored),
         cmocka_unit_test(a_peer_that_asks_and_never_reads_costs_four_mib_at_most),
         cmocka_unit_test(what_the_other_version_says_ends_the_session),
