@@ -124,15 +124,42 @@ static enum tly_result ask_check(struct tly_app *app, const struct tally_check *
     return tly_app_ask(app, &request, reply);
 }
 
+/* Of those that can be asked, so many at a time; where each came from. */
+#define GROUP TLY_AHEAD_MAX
+struct group {
+    struct asked asked[GROUP];
+    struct tly_checked checked[GROUP];
+    size_t from[GROUP];
+    size_t count;
+};
+
+static void ask_group(struct tly_app *app, struct group *group, const struct checks *all)
+{
+    tly_app_checks(app, group->checked, group->count);
+    for (size_t i = 0; i < group->count; i++) {
+        const struct tly_checked *checked = &group->checked[i];
+        all->results[group->from[i]] = result_of(checked->result);
+        if (checked->result == TLY_OK) tell(&checked->verdict, &all->verdicts[group->from[i]]);
+    }
+    group->count = 0;
+}
+
 static void run_checks(struct tally *tally, void *argument)
 {
     const struct checks *all = argument;
+    struct group group;
+    group.count = 0;
     for (size_t i = 0; i < all->count; i++) {
-        struct tly_reply reply;
-        enum tly_result result = ask_check(&tally->app, &all->checks[i], TLY_ASK_CHECK, &reply);
+        struct asked *asked = &group.asked[group.count];
+        enum tly_result result = convert(&all->checks[i], asked);
         all->results[i] = result_of(result);
-        if (result == TLY_OK) tell(&reply.verdict, &all->verdicts[i]);
+        if (result == TLY_OK) {
+            group.checked[group.count].check = asked->check;
+            group.from[group.count++] = i;
+        }
+        if (group.count == GROUP) ask_group(&tally->app, &group, all);
     }
+    if (group.count > 0) ask_group(&tally->app, &group, all);
 }
 
 void tally_checks(struct tally *tally, const struct tally_check *checks, size_t count,

@@ -202,6 +202,12 @@ enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, st
     return result;
 }
 
+void tly_app_checks(struct tly_app *app, struct tly_checked *checks, size_t count)
+{
+    tly_engine_checks(app->engine, tly_app_now(app), checks, count);
+    tly_app_tick_soon(app);
+}
+
 enum tly_result tly_app_ask_feed(struct tly_app *app, tly_app_feed *feed, struct tly_slice question,
                                  struct tly_feed_said *said, struct tly_buf *out)
 {

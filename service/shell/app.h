@@ -25,6 +25,9 @@ struct tly_rls *tly_app_rls(struct tly_app *app);
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request,
                             struct tly_reply *reply) TLY_MUST_CHECK;
 
+/* tly_engine_checks, at the time now. */
+void tly_app_checks(struct tly_app *app, struct tly_checked *checks, size_t count);
+
 /* A question of the change feed: tly_feed_sync or tly_feed_snapshot, at the time now. It may bring writes. */
 typedef enum tly_result tly_app_feed(struct tly_engine *engine, struct tly_slice question,
                                      struct tly_time now, struct tly_feed_said *said, struct tly_buf *out);
