@@ -301,6 +301,8 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
     if (!view.wall_borrowed && read_clock(CLOCK_REALTIME) < TLY_RELEASED_S * UINT64_C(1000000000))
         add_reason(text, size, "clock",
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
+    if (app->xds != NULL && tly_rls_config(app->rls) == NULL)
+        add_reason(text, size, "ratelimit", "the management server has not said yet what is limited");
     add_dispute(text, size, &view);
 }
 
@@ -332,6 +334,12 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
     stats->reload_good = reload.good;
     stats->limits_from_file = reload.from_file;
     stats->limits_from_key = reload.from_key;
+    struct tly_xds_stats xds = {0};
+    if (app->xds != NULL) tly_xds_stats(app->xds, &xds);
+    stats->xds_up = xds.is_up;
+    stats->xds_connections = xds.dials;
+    stats->xds_accepted = xds.accepted;
+    stats->xds_refused = xds.refused;
     uint64_t *requests[DOOR_COUNT] = {&stats->resp_commands, &stats->http_requests, &stats->grpc_calls,
                                       &stats->http_requests};
     struct tly_histogram *latency[DOOR_COUNT] = {&stats->resp_latency, &stats->http_latency,

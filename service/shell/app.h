@@ -62,6 +62,8 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size);
 struct tly_app_stats {
     uint64_t resp_commands, http_requests, grpc_calls;
     uint64_t clients_open, clients_accepted, clients_refused, clients_calmed, clients_crowded;
+    bool xds_up;                                         /* the management server answers */
+    uint64_t xds_connections, xds_accepted, xds_refused; /* to it; responses of it */
     uint64_t store_bytes, store_batches_stored, store_batches_synced;
     uint64_t store_snapshot_bytes, store_snapshots, store_snapshots_failed, store_turn_max_ns;
     bool has_store;

@@ -14,6 +14,8 @@
 #include "service/shell/reload.h"
 #include "service/shell/rls_files.h"
 #include "service/shell/seeds.h"
+#include "service/shell/tls.h"
+#include "service/shell/xds.h"
 
 #define TLY_ADDRESS_TEXT_MAX 320
 
@@ -31,6 +33,8 @@ struct tly_app {
     struct tly_seeds *seeds; /* NULL: none is looked up by name */
     struct tly_rls *rls;
     struct tly_rls_files *rls_files;                    /* NULL: there is no directory to look at */
+    struct tly_xds *xds;                                /* NULL: there is no management server */
+    struct tly_tls *grpc_tls;                           /* NULL: none */
     struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
     struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;

@@ -94,6 +94,7 @@ static void write_listen(const struct tly_listen *listen, char *value, size_t si
 }
 
 static const char listen_form[] = "ADDR:PORT, unix:PATH or none";
+static const char pem_form[] = "a file in PEM, or none";
 static const char peers_form[] = "ADDR:PORT or none";
 
 static bool set_resp(struct tly_config *config, const char *value, const char **expected)
@@ -540,6 +541,84 @@ static void get_log(const struct tly_config *config, char *value, size_t size)
     strlcpy(value, tly_level_name(config->level), size);
 }
 
+/* A text that has room; "none" empties it. */
+static bool set_short(char *to, size_t size, const char *value)
+{
+    return value[0] != '\0' && strlcpy(to, strcmp(value, "none") == 0 ? "" : value, size) < size;
+}
+
+static void get_text(const char *text, char *value, size_t size)
+{
+    strlcpy(value, text[0] != '\0' ? text : "none", size);
+}
+
+static bool set_grpc_tls_cert(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = pem_form;
+    return set_short(config->grpc_tls.certificate, sizeof config->grpc_tls.certificate, value);
+}
+
+static void get_grpc_tls_cert(const struct tly_config *config, char *value, size_t size)
+{
+    get_text(config->grpc_tls.certificate, value, size);
+}
+
+static bool set_grpc_tls_key(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = pem_form;
+    return set_short(config->grpc_tls.key, sizeof config->grpc_tls.key, value);
+}
+
+static void get_grpc_tls_key(const struct tly_config *config, char *value, size_t size)
+{
+    get_text(config->grpc_tls.key, value, size);
+}
+
+static bool set_grpc_tls_client_ca(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = pem_form;
+    return set_short(config->grpc_tls.ca, sizeof config->grpc_tls.ca, value);
+}
+
+static void get_grpc_tls_client_ca(const struct tly_config *config, char *value, size_t size)
+{
+    get_text(config->grpc_tls.ca, value, size);
+}
+
+static bool set_grpc_tls_client_name(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "a name or an address in the clients' certificates, or none";
+    return set_short(config->grpc_tls.name, sizeof config->grpc_tls.name, value);
+}
+
+static void get_grpc_tls_client_name(const struct tly_config *config, char *value, size_t size)
+{
+    get_text(config->grpc_tls.name, value, size);
+}
+
+static bool set_xds(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "HOST:PORT of a management server, or none";
+    bool is_it = strcmp(value, "none") == 0 || strrchr(value, ':') != NULL;
+    return is_it && set_short(config->xds.server, sizeof config->xds.server, value);
+}
+
+static void get_xds(const struct tly_config *config, char *value, size_t size)
+{
+    get_text(config->xds.server, value, size);
+}
+
+static bool set_xds_node(struct tly_config *config, const char *value, const char **expected)
+{
+    *expected = "what this node is called at the management server";
+    return set_short(config->xds.node_id, sizeof config->xds.node_id, value);
+}
+
+static void get_xds_node(const struct tly_config *config, char *value, size_t size)
+{
+    get_text(config->xds.node_id, value, size);
+}
+
 static const struct setting settings[] = {
     {"name", set_name, get_name},
     {"cluster", set_cluster, get_cluster},
@@ -548,9 +627,15 @@ static const struct setting settings[] = {
     {"resp", set_resp, get_resp},
     {"http", set_http, get_http},
     {"grpc", set_grpc, get_grpc},
+    {"grpc_tls_cert", set_grpc_tls_cert, get_grpc_tls_cert},
+    {"grpc_tls_key", set_grpc_tls_key, get_grpc_tls_key},
+    {"grpc_tls_client_ca", set_grpc_tls_client_ca, get_grpc_tls_client_ca},
+    {"grpc_tls_client_name", set_grpc_tls_client_name, get_grpc_tls_client_name},
     {"debug", set_debug, get_debug},
     {"peers", set_peers, get_peers},
     {"ratelimit", set_ratelimit, get_ratelimit},
+    {"xds", set_xds, get_xds},
+    {"xds_node", set_xds_node, get_xds_node},
     {"advertise", set_advertise, get_advertise},
     {"join", set_join, get_join},
     {"resolver", set_resolver, get_resolver},
@@ -649,6 +734,7 @@ void tly_config_init(struct tly_config *config)
         .level = TLY_LEVEL_INFO,
     };
     tly_rls_settings_init(&config->rls);
+    config->xds = (struct tly_xds_settings){.node_id = "default", .retry_ms = 3000};
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int n = 0;
     if (state != NULL && state[0] == '/')
@@ -666,5 +752,17 @@ bool tly_config_check(const struct tly_config *config, struct tly_config_error *
     if (config->peers.kind == TLY_LISTEN_NONE && config->advertise[0] != '\0')
         snprintf(error->text, sizeof error->text,
                  "advertise is set, but peers=none: nobody could connect there");
+    if (config->xds.server[0] != '\0' && config->rls_place.root[0] != '\0')
+        snprintf(error->text, sizeof error->text,
+                 "ratelimit and xds are both set: the limits are from one of them");
+    const struct tly_tls_files *tls = &config->grpc_tls;
+    if ((tls->certificate[0] == '\0') != (tls->key[0] == '\0'))
+        snprintf(error->text, sizeof error->text, "grpc_tls_cert and grpc_tls_key are needed together");
+    else if (tls->ca[0] != '\0' && tls->certificate[0] == '\0')
+        snprintf(error->text, sizeof error->text,
+                 "grpc_tls_client_ca is set, but not grpc_tls_cert: clients would not be asked for theirs");
+    else if (tls->name[0] != '\0' && tls->ca[0] == '\0')
+        snprintf(error->text, sizeof error->text,
+                 "grpc_tls_client_name is set, but not grpc_tls_client_ca: nobody would vouch for the name");
     return error->text[0] == '\0';
 }

@@ -9,6 +9,7 @@
 #include "service/shell/log.h"
 #include "service/shell/rls_settings.h"
 #include "service/shell/store.h"
+#include "service/shell/tls_files.h"
 
 #define TLY_JOIN_MAX 64
 #define TLY_CONFIG_TEXT_MAX 4096
@@ -47,10 +48,12 @@ struct tly_config {
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;
     enum tly_client_ip client_ip;
-    uint32_t trusted_hops; /* proxies on the way whose X-Forwarded-For is believed, at least 1 */
-    uint32_t ipv6_prefix;  /* bits of an IPv6 address that make a client, 1 to 128 */
+    uint32_t trusted_hops;         /* proxies on the way whose X-Forwarded-For is believed, at least 1 */
+    uint32_t ipv6_prefix;          /* bits of an IPv6 address that make a client, 1 to 128 */
+    struct tly_tls_files grpc_tls; /* without a certificate: in the clear */
     struct tly_rls_settings rls;
     struct tly_rls_place rls_place;
+    struct tly_xds_settings xds;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
 };

@@ -180,6 +180,11 @@ struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *lis
     return door;
 }
 
+void tly_door_encrypt(struct tly_door *door, struct tly_tls *tls)
+{
+    door->tls = tls;
+}
+
 static void stop_listening(struct tly_door *door)
 {
     if (door->acceptable != NULL) event_free(door->acceptable);

@@ -36,6 +36,7 @@
 
 struct tly_client; /* one connection */
 struct tly_door;
+struct tly_tls;
 
 struct tly_protocol {
     const char *name;
@@ -63,6 +64,8 @@ struct tly_protocol {
 struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *listen,
                                const struct tly_protocol *protocol, char *address, size_t address_size,
                                char *error, size_t error_size);
+/* Connections are encrypted from now on; tls has to live as long as the door. */
+void tly_door_encrypt(struct tly_door *door, struct tly_tls *tls);
 /* Stops accepting; answers to what has been read go out, then each connection closes. */
 void tly_door_drain(struct tly_door *door);
 bool tly_door_is_drained(const struct tly_door *door);

@@ -11,6 +11,19 @@
 #define SWALLOW_BYTES_MAX (1024u * 1024u)
 #define READ_BYTES_MIN 4096u
 
+/* ---- the socket, encrypted or not ---- */
+
+static ssize_t take_bytes(struct tly_client *client, void *to, size_t n)
+{
+    return client->tls != NULL ? tly_tls_recv(client->tls, to, n) : recv(client->fd, to, n, 0);
+}
+
+static ssize_t give_bytes(struct tly_client *client, const void *bytes, size_t n)
+{
+    return client->tls != NULL ? tly_tls_send(client->tls, bytes, n)
+                               : send(client->fd, bytes, n, MSG_NOSIGNAL);
+}
+
 static void wait_for(struct tly_client *client, enum tly_waiting waiting, bool anew)
 {
     if (client->waiting == waiting && !anew) return;
@@ -35,6 +48,7 @@ void tly_client_free(struct tly_client *client)
     if (client->writable != NULL) event_free(client->writable);
     tly_buf_fini(&client->in);
     tly_buf_fini(&client->out);
+    tly_tls_close(client->tls);
     (void)close(client->fd);
     door->bytes -= client->bytes;
     door->stats.open--;
@@ -109,8 +123,7 @@ static void hold(struct tly_client *client)
 static bool flush(struct tly_client *client)
 {
     while (client->sent < client->allowed) {
-        ssize_t n =
-            send(client->fd, client->out.p + client->sent, client->allowed - client->sent, MSG_NOSIGNAL);
+        ssize_t n = give_bytes(client, client->out.p + client->sent, client->allowed - client->sent);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return errno == EAGAIN;
         client->sent += (size_t)n;
@@ -126,6 +139,8 @@ static bool flush(struct tly_client *client)
 static void linger(struct tly_client *client)
 {
     tly_buf_fini(&client->in);
+    tly_tls_close(client->tls);
+    client->tls = NULL;
     if (client->ended || shutdown(client->fd, SHUT_WR) != 0) {
         tly_client_free(client);
         return;
@@ -155,8 +170,11 @@ static void arrange(struct tly_client *client)
     bool goes_on = client->has_more && !client->closing && backlog(client) < TLY_OUT_HIGH / 2;
     bool is_left = client->stalled && has_room && !client->parked;
     bool reads = !client->closing && !client->stalled && !client->parked && has_room;
-    set_event(client->writable, &client->writing, is_sending || is_left || goes_on);
+    bool is_wanted = client->tls != NULL && tly_tls_wants_write(client->tls);
+    set_event(client->writable, &client->writing, is_sending || is_left || goes_on || is_wanted);
     set_event(client->readable, &client->reading, reads);
+    if (reads && client->tls != NULL && tly_tls_has_more(client->tls))
+        event_active(client->readable, EV_READ, 0);
 
     if (is_sending)
         wait_for(client, TLY_FOR_ROOM, false);
@@ -228,7 +246,7 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
     size_t most = door->protocol->in_max - client->in.n;
     if (client->in.n == 0) {
         ssize_t n =
-            recv(client->fd, door->scratch, most < TLY_DOOR_SCRATCH_BYTES ? most : TLY_DOOR_SCRATCH_BYTES, 0);
+            take_bytes(client, door->scratch, most < TLY_DOOR_SCRATCH_BYTES ? most : TLY_DOOR_SCRATCH_BYTES);
         *in = tly_slice_of(door->scratch, n > 0 ? (size_t)n : 0);
         return n;
     }
@@ -236,10 +254,19 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
     room = room < most ? room : most;
     uint8_t *to = tly_buf_room(&client->in, room);
     if (to == NULL) return 0;
-    ssize_t n = recv(client->fd, to, room, 0);
+    ssize_t n = take_bytes(client, to, room);
     client->in.n += n > 0 ? (size_t)n : 0;
     *in = tly_buf_slice(&client->in);
     return n;
+}
+
+static void tell_problem(const struct tly_client *client)
+{
+    const char *problem = client->tls != NULL ? tly_tls_problem(client->tls) : NULL;
+    if (problem != NULL)
+        tly_log(tly_app_log(client->door->app), TLY_LEVEL_INFO,
+                "client closed door=%s peer=%s reason=\"TLS: %s\"", client->door->protocol->name,
+                client->peer, problem);
 }
 
 /* What one read brings. */
@@ -247,8 +274,13 @@ static void take(struct tly_client *client)
 {
     struct tly_slice in;
     ssize_t n = receive(client, &in);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (client->tls != NULL && tly_tls_wants_write(client->tls))
+            set_event(client->writable, &client->writing, true);
+        return;
+    }
     if (n < 0) {
+        tell_problem(client);
         tly_client_free(client);
         return;
     }
@@ -294,8 +326,14 @@ void tly_client_wake(struct tly_client *client, bool is_idle)
 
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
-    (void)fd, (void)what;
     struct tly_client *client = context;
+    bool is_sending = client->sent < client->allowed;
+    if (client->tls != NULL && tly_tls_wants_write(client->tls) && !is_sending) {
+        /* What it could not write was its own, while it read. */
+        set_event(client->writable, &client->writing, false);
+        on_readable(fd, what, client);
+        return;
+    }
     /* What a stream has to say waits until the client has taken most of what was said. */
     if (client->is_stream && !client->closing && flush(client) && backlog(client) < TLY_OUT_HIGH / 2) {
         lend_out(client);
@@ -326,7 +364,8 @@ void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *addres
     struct event_base *base = tly_app_base(door->app);
     client->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, client);
     client->writable = event_new(base, fd, EV_WRITE | EV_PERSIST, on_writable, client);
-    if (client->readable != NULL && client->writable != NULL)
+    if (door->tls != NULL) client->tls = tly_tls_open(door->tls, fd, NULL);
+    if (client->readable != NULL && client->writable != NULL && (client->tls != NULL || door->tls == NULL))
         client->state = door->protocol->open(door->app, client);
     if (client->state == NULL) {
         door->stats.refused++;

@@ -5,6 +5,7 @@
 #define TALLY_SERVICE_SHELL_DOOR_INTERNAL_H
 
 #include "service/shell/door.h"
+#include "service/shell/tls.h"
 
 #include <event2/event.h>
 #include <sys/queue.h>
@@ -38,14 +39,15 @@ struct tly_client {
     uint64_t since_ns; /* it waits */
     enum tly_waiting waiting;
     int fd;
-    bool reading, writing; /* the events that are added */
-    bool closing;          /* takes no more requests */
-    bool is_stream;        /* is woken for more answers to its last request */
-    bool has_more;         /* it has more to say than was let out at once */
-    bool ended;            /* the client sends no more */
-    bool parked;           /* its last request is not answered yet, and nothing is read meanwhile */
-    bool stalled;          /* requests were left in `in` because too much output waited */
-    struct tly_buf in;     /* half a request */
+    struct tly_tls_link *tls; /* NULL: in the clear */
+    bool reading, writing;    /* the events that are added */
+    bool closing;             /* takes no more requests */
+    bool is_stream;           /* is woken for more answers to its last request */
+    bool has_more;            /* it has more to say than was let out at once */
+    bool ended;               /* the client sends no more */
+    bool parked;              /* its last request is not answered yet, and nothing is read meanwhile */
+    bool stalled;             /* requests were left in `in` because too much output waited */
+    struct tly_buf in;        /* half a request */
     struct tly_buf out;
     size_t sent;                       /* of out */
     size_t allowed;                    /* of out: may be sent; the rest waits for a batch */
@@ -61,6 +63,7 @@ struct tly_door {
     struct tly_app *app;
     const struct tly_protocol *protocol;
     struct tly_mem mem;
+    struct tly_tls *tls; /* NULL: in the clear; not its own */
     int fd;
     struct event *acceptable, *resume, *sweep;
     struct tly_client_list waiting[TLY_WAITING_COUNT];

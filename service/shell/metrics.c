@@ -158,6 +158,12 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
                 stats.clients_calmed);
     put_counter(out, "clients_crowded_total", "Connections of clients closed because all held too many bytes",
                 stats.clients_crowded);
+    put_gauge(out, "xds_up", "1 while the management server of Envoy's limits answers", stats.xds_up);
+    put_counter(out, "xds_connections_total", "Connections to the management server", stats.xds_connections);
+    put_counter(out, "xds_accepted_total", "Configurations of the management server that were taken",
+                stats.xds_accepted);
+    put_counter(out, "xds_refused_total", "Configurations of the management server that were refused",
+                stats.xds_refused);
     put_head(out, "request_duration_seconds", "histogram",
              "From when requests could be read until what was answered at once was handed to the socket");
     put_histogram(out, "request_duration_seconds", "door=\"resp\"", &stats.resp_latency);

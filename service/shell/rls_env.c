@@ -139,18 +139,83 @@ static void get_doors(struct reader *reader, struct tly_config *config)
     if (!tly_config_put(config, "grpc", path, &error)) fail(reader, "GRPC_UDS", uds, "a path of a socket");
 }
 
-static void refuse_tls(struct reader *reader)
+static void get_tls(struct reader *reader, struct tly_tls_files *tls)
 {
-    if (get_bool(reader, "GRPC_SERVER_USE_TLS", false))
+    if (!get_bool(reader, "GRPC_SERVER_USE_TLS", false)) return;
+    get_text(reader, "GRPC_SERVER_TLS_CERT", tls->certificate, sizeof tls->certificate);
+    get_text(reader, "GRPC_SERVER_TLS_KEY", tls->key, sizeof tls->key);
+    get_text(reader, "GRPC_CLIENT_TLS_CACERT", tls->ca, sizeof tls->ca);
+    if (tls->ca[0] != '\0') get_text(reader, "GRPC_CLIENT_TLS_SAN", tls->name, sizeof tls->name);
+    if (tls->certificate[0] == '\0' || tls->key[0] == '\0')
         fail(reader, "GRPC_SERVER_USE_TLS", "true",
-             "false, for this version has no TLS: let a proxy beside it end TLS");
+             "GRPC_SERVER_TLS_CERT and GRPC_SERVER_TLS_KEY to be set as well");
 }
 
-static void check_type(struct reader *reader)
+/* As Go writes a duration: "3s", "1m30s", "250ms"; below 0: it is none. Days of it are enough. */
+static double seconds_of(const char *text)
+{
+    static const struct {
+        const char *name;
+        double s;
+    } units[] = {{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}};
+    double s = 0;
+    while (*text != '\0') {
+        char *end;
+        if (*text < '0' || *text > '9') return -1;
+        double number = strtod(text, &end);
+        if (number > 1e9) return -1;
+        size_t n = strcspn(end, "0123456789."), i = 0, count = sizeof units / sizeof units[0];
+        while (i < count && (strlen(units[i].name) != n || strncmp(end, units[i].name, n) != 0))
+            i++;
+        if (i == count) return -1;
+        s += number * units[i].s;
+        text = end + n;
+    }
+    return s;
+}
+
+static void get_retry(struct reader *reader, uint32_t *ms)
+{
+    static const char name[] = "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL";
+    const char *value = value_of(reader->environment, name);
+    double s = value != NULL ? seconds_of(value) : *ms / 1000.0;
+    if (s >= 0.001 && s <= 3600)
+        *ms = (uint32_t)(s * 1000);
+    else
+        fail(reader, name, value, "a duration from 1ms to 1h");
+}
+
+static void get_xds(struct reader *reader, struct tly_xds_settings *xds)
+{
+    struct tly_tls_files *tls = &xds->tls;
+    (void)strlcpy(xds->server, "localhost:18000", sizeof xds->server);
+    get_text(reader, "CONFIG_GRPC_XDS_SERVER_URL", xds->server, sizeof xds->server);
+    get_text(reader, "CONFIG_GRPC_XDS_NODE_ID", xds->node_id, sizeof xds->node_id);
+    get_text(reader, "CONFIG_GRPC_XDS_NODE_METADATA", xds->metadata, sizeof xds->metadata);
+    get_text(reader, "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS", xds->headers, sizeof xds->headers);
+    get_retry(reader, &xds->retry_ms);
+    xds->merges_domains = get_bool(reader, "MERGE_DOMAIN_CONFIG", false);
+    xds->uses_tls = get_bool(reader, "CONFIG_GRPC_XDS_SERVER_USE_TLS", false);
+    if (!xds->uses_tls) return;
+    get_text(reader, "CONFIG_GRPC_XDS_CLIENT_TLS_CERT", tls->certificate, sizeof tls->certificate);
+    get_text(reader, "CONFIG_GRPC_XDS_CLIENT_TLS_KEY", tls->key, sizeof tls->key);
+    get_text(reader, "CONFIG_GRPC_XDS_SERVER_TLS_CACERT", tls->ca, sizeof tls->ca);
+    get_text(reader, "CONFIG_GRPC_XDS_SERVER_TLS_SAN", tls->name, sizeof tls->name);
+    if ((tls->certificate[0] == '\0') != (tls->key[0] == '\0'))
+        fail(reader, "CONFIG_GRPC_XDS_CLIENT_TLS_CERT", tls->certificate,
+             "CONFIG_GRPC_XDS_CLIENT_TLS_KEY to be set with it");
+}
+
+/* Where the limits come from. */
+static void get_source(struct reader *reader, struct tly_config *config)
 {
     const char *type = value_of(reader->environment, "CONFIG_TYPE");
-    if (type != NULL && strcmp(type, "FILE") != 0)
-        fail(reader, "CONFIG_TYPE", type, "FILE, for this version loads files only");
+    if (type == NULL || strcmp(type, "FILE") == 0)
+        get_place(reader, &config->rls_place);
+    else if (strcmp(type, "GRPC_XDS_SOTW") == 0)
+        get_xds(reader, &config->xds);
+    else
+        fail(reader, "CONFIG_TYPE", type, "FILE or GRPC_XDS_SOTW");
 }
 
 static bool is_meant(const char *const *environment)
@@ -165,9 +230,8 @@ bool tly_rls_env(struct tly_config *config, const char *const *environment, stru
     struct reader reader = {environment, error, false};
     struct tly_rls_settings *rls = &config->rls;
     if (!is_meant(environment)) return true;
-    check_type(&reader);
-    refuse_tls(&reader);
-    get_place(&reader, &config->rls_place);
+    get_tls(&reader, &config->grpc_tls);
+    get_source(&reader, config);
     get_doors(&reader, config);
     get_level(&reader, config);
     get_headers(&reader, "LIMIT_", "LIMIT_RESPONSE_HEADERS_ENABLED", &rls->headers);
@@ -198,6 +262,8 @@ static const struct {
     {"USE_DOG_STATSD", true, "not supported: GET /metrics and /stats have the same numbers"},
     {"USE_PROMETHEUS", false, "not needed: GET /metrics is always there"},
     {"PROMETHEUS_", true, "not supported: GET /metrics of the HTTP door has them"},
+    {"XDS_CLIENT_BACKOFF_", true, "not supported: the time before the next try doubles up to a minute"},
+    {"FORCE_START_WITHOUT_INITIAL_CONFIG", false, "not needed: it starts at once, and /readyz tells"},
     {"TRACING_", true, "not supported"},
     {"GRPC_MAX_CONNECTION_AGE", true, "not supported: connections end when they are idle"},
 };

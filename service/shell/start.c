@@ -263,9 +263,23 @@ static bool start_rls(struct tly_app *app, struct tly_config_error *error)
     struct tly_mem mem = tly_libc_mem();
     app->rls = tly_rls_new(&mem, &app->config.rls);
     if (app->rls == NULL) return fail(error, "cannot start", "out of memory");
+    if (app->config.xds.server[0] != '\0') {
+        struct tly_tls_error why;
+        app->xds = tly_xds_new(app, app->rls, &app->config.xds, &why);
+        return app->xds != NULL || fail(error, "xds", why.text);
+    }
     if (app->config.rls_place.root[0] == '\0') return true;
     app->rls_files = tly_rls_files_new(app, app->rls, &app->config.rls_place);
     return app->rls_files != NULL || fail(error, "cannot start", "out of memory");
+}
+
+static bool start_tls(struct tly_app *app, struct tly_config_error *error)
+{
+    struct tly_tls_error why;
+    if (app->config.grpc_tls.certificate[0] == '\0') return true;
+    app->grpc_tls = tly_tls_new(&app->config.grpc_tls, TLY_TLS_SERVER, &why);
+    if (app->grpc_tls == NULL) return fail(error, "TLS of the gRPC door", why.text);
+    return tly_tls_watch(app->grpc_tls, app->base, app->log) || fail(error, "cannot start", "out of memory");
 }
 
 static bool open_doors(struct tly_app *app, struct tly_config_error *error)
@@ -280,6 +294,7 @@ static bool open_doors(struct tly_app *app, struct tly_config_error *error)
         app->doors[i] = tly_door_open(app, listens[i], protocols[i], app->address[i], TLY_ADDRESS_TEXT_MAX,
                                       why, sizeof why);
         if (app->doors[i] == NULL) return fail(error, protocols[i]->name, why);
+        if (i == DOOR_GRPC) tly_door_encrypt(app->doors[i], app->grpc_tls);
     }
     return true;
 }
@@ -312,7 +327,8 @@ bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_conf
     tly_engine_use_rules(app->engine, rules);
     if (app->store != NULL && !read_store(app, error)) return false;
     if (!start_events(app, error) || !begin_life(app, error) || !start_seeds(app, error) ||
-        !start_rls(app, error) || !start_reloading(app, error) || !open_doors(app, error))
+        !start_rls(app, error) || !start_reloading(app, error) || !start_tls(app, error) ||
+        !open_doors(app, error))
         return false;
     tly_app_tick_soon(app);
     return true;
@@ -406,8 +422,10 @@ void tly_app_close(struct tly_app *app)
 {
     for (size_t i = 0; i < DOOR_COUNT; i++)
         tly_door_free(app->doors[i]);
+    tly_tls_free(app->grpc_tls);
     if (app->engine != NULL && app->wakeup != NULL) write_last_batches(app);
     tly_rls_files_free(app->rls_files);
+    tly_xds_free(app->xds);
     tly_rls_free(app->rls);
     tly_compact_free(app->compact);
     tly_seeds_free(app->seeds);

@@ -57,7 +57,7 @@ has_five || fail 'the old limits have gone'
 
 # What cannot be had is said before anything listens.
 start_wrong() { expect_status 2 env "$1" "$tallyd" -n; expect_like "with $1" "environment: ${1%%=*}=.*: expected " "$output"; }
-start_wrong CONFIG_TYPE=GRPC_XDS_SOTW
+start_wrong CONFIG_TYPE=ETCD
 start_wrong GRPC_SERVER_USE_TLS=true
 start_wrong SHADOW_MODE=maybe
 start_wrong GRPC_PORT=http

@@ -1,5 +1,6 @@
 """A client of Envoy's rate limit service, by grpcio and protobuf: rls.py ADDRESS CASE [ARGUMENT...]; says on failure what was not so."""
 import concurrent.futures
+import os
 import signal
 import sys
 import threading
@@ -15,9 +16,20 @@ def claim(what, wanted, got):
         sys.exit(f"{what}: expected {wanted!r}, got {got!r}")
 
 
+def read(variable):
+    """The file that a variable of the environment names, or None."""
+    if variable not in os.environ:
+        return None
+    with open(os.environ[variable], "rb") as file:
+        return file.read()
+
+
 class Service:
     def __init__(self, address, **options):
-        self.channel = grpc.insecure_channel(address, options=[(k.replace("__", "."), v) for k, v in options.items()])
+        options = [(k.replace("__", "."), v) for k, v in options.items()]
+        ca, own, key = (read(name) for name in ("RLS_CA", "RLS_CERT", "RLS_KEY"))
+        self.channel = (grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, own), options) if ca else
+                        grpc.insecure_channel(address, options))
         self.call = caller(self.channel, SHOULD_RATE_LIMIT, Response)
 
     def ask(self, *descriptors, domain="acme", addend=0):
@@ -31,7 +43,8 @@ class Service:
             self.call(message, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             claim(what + ", code", code, error.code())
-            claim(what + ", words", details, error.details())
+            if details is not None:
+                claim(what + ", words", details, error.details())
         else:
             sys.exit(f"{what}: it was answered")
 
@@ -242,6 +255,11 @@ def until_told(service):
         if answered == 20:
             print("asking", flush=True)
     print(answered, flush=True)
+
+
+def refused(service):
+    """The connection does not come to be."""
+    service.fails("who is not believed", grpc.StatusCode.UNAVAILABLE, None, request("acme", [("many", "refused")]))
 
 
 def used(service, key, value):

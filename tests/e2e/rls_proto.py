@@ -26,6 +26,22 @@ MESSAGES = [
                         (4, "request_headers_to_add", "*envoy.Header")]),
     ("health.Request", [(1, "service", "string")]),
     ("health.Response", [(1, "status", "int32")]),
+    ("xds.Value", [(3, "string_value", "string")]),
+    ("xds.Field", [(1, "key", "string"), (2, "value", "xds.Value")]),
+    ("xds.Struct", [(1, "fields", "*xds.Field")]),
+    ("xds.Node", [(1, "id", "string"), (3, "metadata", "xds.Struct")]),
+    ("xds.Status", [(1, "code", "int32"), (2, "message", "string")]),
+    ("xds.Request", [(1, "version_info", "string"), (2, "node", "xds.Node"), (3, "resource_names", "*string"), (4, "type_url", "string"),
+                     (5, "response_nonce", "string"), (6, "error_detail", "xds.Status")]),
+    ("xds.Any", [(1, "type_url", "string"), (2, "value", "bytes")]),
+    ("xds.Response", [(1, "version_info", "string"), (2, "resources", "*xds.Any"), (3, "canary", "bool"), (4, "type_url", "string"),
+                      (5, "nonce", "string")]),
+    ("xds.Replace", [(1, "name", "string")]),
+    ("xds.Policy", [(1, "unit", "int32"), (2, "requests_per_unit", "uint32"), (3, "unlimited", "bool"), (4, "name", "string"),
+                    (5, "replaces", "*xds.Replace")]),
+    ("xds.Descriptor", [(1, "key", "string"), (2, "value", "string"), (3, "rate_limit", "xds.Policy"),
+                        (4, "descriptors", "*xds.Descriptor"), (5, "shadow_mode", "bool")]),
+    ("xds.Config", [(1, "name", "string"), (2, "domain", "string"), (3, "descriptors", "*xds.Descriptor")]),
     ("reflection.Request", [(1, "host", "string"), (3, "file_by_filename", "string"),
                             (4, "file_containing_symbol", "string"), (7, "list_services", "string")]),
     ("reflection.File", [(1, "file_descriptor_proto", "*bytes")]),
@@ -64,6 +80,7 @@ def _make():
 _made = _make()
 Entry, Descriptor, Request, Response = (_made["envoy." + n] for n in ("Entry", "Descriptor", "Request", "Response"))
 HealthRequest, HealthResponse = _made["health.Request"], _made["health.Response"]
+XdsRequest, XdsResponse, XdsConfig = _made["xds.Request"], _made["xds.Response"], _made["xds.Config"]
 ReflectionRequest, ReflectionResponse = _made["reflection.Request"], _made["reflection.Response"]
 
 OK, OVER = 1, 2

@@ -89,8 +89,8 @@ static void what_is_wrong_is_named(void **state)
         {"NEAR_LIMIT_RATIO=2", "NEAR_LIMIT_RATIO=2: expected a number from 0 to 1"},
         {"NEAR_LIMIT_RATIO=nan", "NEAR_LIMIT_RATIO=nan: expected"},
         {"LOG_LEVEL=loud", "LOG_LEVEL=loud: expected a level"},
-        {"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_TYPE=GRPC_XDS_SOTW: expected FILE"},
-        {"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_USE_TLS=true: expected false"},
+        {"CONFIG_TYPE=ETCD", "CONFIG_TYPE=ETCD: expected FILE or GRPC_XDS_SOTW"},
+        {"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_USE_TLS=true: expected GRPC_SERVER_TLS_CERT"},
         {"LIMIT_RESET_HEADER=0123456789012345678901234567890123456789012345678901234567890123",
          "expected less bytes"},
     };
@@ -101,6 +101,45 @@ static void what_is_wrong_is_named(void **state)
         assert_false(tly_rls_env(&config, ENV("RUNTIME_ROOT=/r", wrong[i][0]), &error));
         if (strstr(error.text, wrong[i][1]) == NULL) fail_msg("%s: %s", wrong[i][0], error.text);
     }
+}
+
+static void tls_is_set_up_as_there(void **state)
+{
+    const struct tly_config *config =
+        read_env(ENV("RUNTIME_ROOT=/r", "GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_TLS_CERT=/c",
+                     "GRPC_SERVER_TLS_KEY=/k", "GRPC_CLIENT_TLS_CACERT=/a", "GRPC_CLIENT_TLS_SAN=n"));
+    expect_setting(config, "grpc_tls_cert", "/c");
+    expect_setting(config, "grpc_tls_key", "/k");
+    expect_setting(config, "grpc_tls_client_ca", "/a");
+    expect_setting(config, "grpc_tls_client_name", "n");
+    config = read_env(ENV("RUNTIME_ROOT=/r", "GRPC_SERVER_TLS_CERT=/c", "GRPC_CLIENT_TLS_CACERT=/a"));
+    expect_setting(config, "grpc_tls_cert", "none");
+    expect_setting(config, "grpc_tls_client_ca", "none");
+}
+
+static void limits_may_come_by_xds_as_there(void **state)
+{
+    const struct tly_xds_settings *xds = &read_env(ENV("CONFIG_TYPE=GRPC_XDS_SOTW"))->xds;
+    assert_string_equal(xds->server, "localhost:18000");
+    assert_string_equal(xds->node_id, "default");
+    assert_true(xds->retry_ms == 3000 && !xds->uses_tls && xds->metadata[0] == '\0');
+    const struct tly_config *config = read_env(
+        ENV("CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_GRPC_XDS_SERVER_URL=m:1", "CONFIG_GRPC_XDS_NODE_ID=n",
+            "CONFIG_GRPC_XDS_NODE_METADATA=a=b", "CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS=h:v",
+            "CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL=1m1.5s", "MERGE_DOMAIN_CONFIG=true",
+            "CONFIG_GRPC_XDS_SERVER_USE_TLS=true", "CONFIG_GRPC_XDS_CLIENT_TLS_CERT=/c",
+            "CONFIG_GRPC_XDS_CLIENT_TLS_KEY=/k", "CONFIG_GRPC_XDS_SERVER_TLS_CACERT=/a",
+            "CONFIG_GRPC_XDS_SERVER_TLS_SAN=s", "RUNTIME_ROOT=/r"));
+    expect_setting(config, "xds", "m:1");
+    expect_setting(config, "xds_node", "n");
+    expect_setting(config, "ratelimit", "none");
+    assert_string_equal(config->xds.metadata, "a=b");
+    assert_string_equal(config->xds.headers, "h:v");
+    assert_true(config->xds.retry_ms == 61500 && config->xds.uses_tls && config->xds.merges_domains);
+    assert_string_equal(config->xds.tls.certificate, "/c");
+    assert_string_equal(config->xds.tls.key, "/k");
+    assert_string_equal(config->xds.tls.ca, "/a");
+    assert_string_equal(config->xds.tls.name, "s");
 }
 
 static void what_is_not_needed_is_said(void **state)
@@ -122,6 +161,8 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_reference),
         cmocka_unit_test(every_variable_does_what_it_does_there),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(tls_is_set_up_as_there),
+        cmocka_unit_test(limits_may_come_by_xds_as_there),
         cmocka_unit_test(what_is_not_needed_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
