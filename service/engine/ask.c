@@ -61,10 +61,10 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
     return find_key(e, check, out, rule, key);
 }
 
-/* Whoever is asked to give must know the limit too; and what is in flight is said anew under the limit's name. */
+/* Whoever is asked to give must know the limit too; what is in flight is said anew, and what has no end has its bounds, by name. */
 static bool needs_rule(const struct tly_rate *rate)
 {
-    return rate->mode == TLY_HARD || rate->algorithm == TLY_CONCURRENCY;
+    return rate->mode == TLY_HARD || rate->algorithm >= TLY_CONCURRENCY;
 }
 
 /* Whoever asks with a rate of his own asks with the same one again: what was found good last is not looked at twice. */

@@ -1,4 +1,5 @@
 /* How hard each named limit is now. */
+#include "service/engine/bounded.h"
 #include "service/engine/impl.h"
 #include "service/engine/judge.h"
 
@@ -8,9 +9,10 @@ static bool is_of(struct tly_slice key, struct tly_slice begin)
     return tly_slice_begins(key, begin) && (key.n == begin.n || key.p[begin.n] == ':');
 }
 
-/* The units that may be in it at once, which for a bucket are its burst. */
+/* The units that may be in it at once, which for a bucket are its burst, and for a counter go from its least up. */
 static uint64_t most_of(const struct tly_rate *rate)
 {
+    if (rate->algorithm == TLY_COUNTER) return tly_bounded_range(rate);
     return rate->algorithm == TLY_TOKEN_BUCKET && rate->burst != 0 ? rate->burst : rate->limit;
 }
 

@@ -73,8 +73,8 @@ uint64_t tly_judge_bound(const struct tly_rate *rate, const struct tly_cluster_n
     /* Who cannot be reached may be on its own, and then has the whole limit for itself. */
     uint64_t cut = times(cluster->lost, limit, TLY_BOUND_NONE - 1);
     uint64_t most = times(cluster->members - 1, limit, TLY_BOUND_NONE - 1);
-    /* What is in flight goes down too, so nobody can tell how much of it was never heard of. */
-    if (rate->algorithm == TLY_CONCURRENCY) return most;
+    /* What is in flight, or in a counter, goes down too, so nobody can tell how much of it was never heard of. */
+    if (rate->algorithm >= TLY_CONCURRENCY) return most;
     return measured > most - cut ? most : measured + cut;
 }
 

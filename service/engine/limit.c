@@ -2,6 +2,7 @@
 
 #include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
+#include "service/engine/bounded.h"
 #include "service/engine/bucket.h"
 #include "service/engine/judge.h"
 
@@ -387,6 +388,7 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
     enum tly_algorithm algorithm = ask->rate->algorithm;
     if (algorithm < TLY_TOKEN_BUCKET) return check_window(map, ask, span, verdict);
     if (algorithm == TLY_TOKEN_BUCKET) return check_bucket(map, ask, verdict);
+    if (algorithm == TLY_COUNTER) return tly_bounded_check(map, ask, verdict);
     return algorithm == TLY_QUOTA ? check_quota(map, ask, span, verdict) : TLY_IN_FLIGHT;
 }
 
@@ -394,7 +396,7 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 
 bool tly_limit_is_counter(struct tly_slice key)
 {
-    return !tly_limit_is_limit(key);
+    return !tly_limit_is_limit(key) || tly_slice_begins(key, tly_slice_text("rl:c:"));
 }
 
 bool tly_limit_is_limit(struct tly_slice key)
@@ -404,7 +406,7 @@ bool tly_limit_is_limit(struct tly_slice key)
 
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)
 {
-    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && tly_limit_is_limit(key);
+    return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && !tly_limit_is_counter(key);
 }
 
 int64_t tly_limit_units(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)

@@ -61,7 +61,7 @@ enum tly_result tly_limit_charge(struct tly_ormap *map, const struct tly_limit_a
 
 /* Whether a limit counts under this key. */
 bool tly_limit_is_limit(struct tly_slice key);
-/* … or else, with window 0, a plain counter. */
+/* … and whether one with window 0 is a counter, a plain one or one with bounds, and no bucket. */
 bool tly_limit_is_counter(struct tly_slice key);
 
 /*

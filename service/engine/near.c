@@ -37,7 +37,7 @@ static struct near_limit *place_of(struct tly_engine *e, uint64_t hash)
 void tly_near_note(struct tly_engine *e, struct tly_slice key, const struct tly_verdict *verdict)
 {
     if (verdict->limit == 0) return;
-    uint64_t used = verdict->limit - verdict->remaining;
+    uint64_t used = verdict->remaining < verdict->limit ? verdict->limit - verdict->remaining : 0;
     uint64_t percent = used >= verdict->limit ? 100 : used / (verdict->limit / 100 + 1);
     uint64_t hash = tly_hash(&e->hash_key, key);
     struct near_limit *place = place_of(e, hash);

@@ -1,5 +1,6 @@
 /* Giving back, and charging what was done already, whatever the limit says. */
 #include "crdt/epoch_sum.h"
+#include "service/engine/bounded.h"
 #include "service/engine/bucket.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -87,6 +88,7 @@ enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_a
 {
     *units = 0;
     if (ask->rate->algorithm == TLY_CONCURRENCY) return TLY_IN_FLIGHT;
+    if (ask->rate->algorithm == TLY_COUNTER) return tly_bounded_lower(map, ask, units);
     if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return refund_bucket(map, ask, at_ns, units);
     if (ask->rate->algorithm == TLY_QUOTA) return refund_quota(map, ask, at_ns, units);
     return refund_window(map, ask, at_ns, units);
@@ -117,6 +119,7 @@ enum tly_result tly_limit_charge(struct tly_ormap *map, const struct tly_limit_a
 {
     if (ask->hits == 0) return TLY_OK;
     if (ask->rate->algorithm == TLY_CONCURRENCY) return TLY_IN_FLIGHT;
+    if (ask->rate->algorithm == TLY_COUNTER) return tly_bounded_raise(map, ask);
     if (ask->rate->algorithm == TLY_TOKEN_BUCKET) return charge_bucket(map, ask);
     struct tly_pane pane = pane_at(ask->rate, ask->now_ns / NS_PER_MS);
     struct tly_tally tally;

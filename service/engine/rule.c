@@ -11,7 +11,7 @@
 static const char *const algorithms[] = {
     [TLY_SLIDING_WINDOW] = "sliding_window", [TLY_FIXED_WINDOW] = "fixed_window",
     [TLY_TOKEN_BUCKET] = "token_bucket",     [TLY_QUOTA] = "quota",
-    [TLY_CONCURRENCY] = "concurrency",
+    [TLY_CONCURRENCY] = "concurrency",       [TLY_COUNTER] = "counter",
 };
 
 #define ALGORITHM_COUNT (sizeof algorithms / sizeof algorithms[0])
@@ -33,7 +33,7 @@ const char *tly_algorithm_name(enum tly_algorithm algorithm)
 
 const char *tly_algorithm_names(void)
 {
-    return "sliding_window, fixed_window, token_bucket, quota, concurrency";
+    return "sliding_window, fixed_window, token_bucket, quota, concurrency, counter";
 }
 
 /* Takes digits off the front; false: there are none, or the number is too great. */
@@ -186,10 +186,20 @@ static bool algorithm_is_good(const struct tly_rate *rate)
             rate->window_ms <= LEASE_MS_MAX);
 }
 
+/* It would go below its least by the share of those that are gone, or be passed by a cap of them. */
+static enum tly_result check_counter(const struct tly_rate *rate)
+{
+    bool good = rate->mode == TLY_OPTIMISTIC && rate->on_partition != TLY_PARTITION_SHARE && rate->min <= 0 &&
+                rate->window_ms == 0 && rate->unit == 0 && rate->burst == 0;
+    return good ? TLY_OK : TLY_BAD_RULE;
+}
+
 enum tly_result tly_rate_check(const struct tly_rate *rate)
 {
     if (!mode_is_good(rate)) return TLY_BAD_RULE;
     if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
+    if (rate->algorithm == TLY_COUNTER) return check_counter(rate);
+    if (rate->min != 0) return TLY_BAD_RULE;
     if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
     if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;
     if (!algorithm_is_good(rate)) return TLY_BAD_RULE;
@@ -468,9 +478,10 @@ static void add_part(struct key *key, struct tly_slice part)
     }
 }
 
-/* What is in flight is counted otherwise, so it lies elsewhere: a limit's algorithm may change. */
+/* What is in flight, or has no end, is counted otherwise, so it lies elsewhere: a limit's algorithm may change. */
 static const char *begin_of(enum tly_algorithm algorithm)
 {
+    if (algorithm == TLY_COUNTER) return "rl:c:";
     return algorithm == TLY_CONCURRENCY ? "rl:f:" : "rl:n:";
 }
 
@@ -522,8 +533,9 @@ static bool take_part(struct tly_slice part, char *out, size_t size)
 bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MAX + 1])
 {
     const size_t begin = strlen("rl:n:");
-    bool is_named =
-        tly_slice_begins(key, tly_slice_text("rl:n:")) || tly_slice_begins(key, tly_slice_text("rl:f:"));
+    bool is_named = tly_slice_begins(key, tly_slice_text("rl:n:")) ||
+                    tly_slice_begins(key, tly_slice_text("rl:f:")) ||
+                    tly_slice_begins(key, tly_slice_text("rl:c:"));
     if (!is_named) return false;
     struct tly_slice part = tly_slice_of(key.p + begin, key.n - begin);
     const uint8_t *end = part.n > 0 ? memchr(part.p, ':', part.n) : NULL;

@@ -18,7 +18,14 @@
 #define TLY_LIMIT_MAX INT64_MAX
 
 /* In this order they are told apart on the way of a check: windows of one length come first. */
-enum tly_algorithm { TLY_SLIDING_WINDOW, TLY_FIXED_WINDOW, TLY_TOKEN_BUCKET, TLY_QUOTA, TLY_CONCURRENCY };
+enum tly_algorithm {
+    TLY_SLIDING_WINDOW,
+    TLY_FIXED_WINDOW,
+    TLY_TOKEN_BUCKET,
+    TLY_QUOTA,
+    TLY_CONCURRENCY,
+    TLY_COUNTER
+};
 
 /* "sliding_window", …; false: no such algorithm. */
 bool tly_algorithm_parse(struct tly_slice text, enum tly_algorithm *algorithm);
@@ -41,7 +48,8 @@ enum tly_on_partition { TLY_PARTITION_OPEN, TLY_PARTITION_SHARE, TLY_PARTITION_C
 
 /*
  * How much: `limit` units per `window_ms`. `burst` (token_bucket) 0: as `limit`. Of concurrency `limit` is what may be in flight at once,
- * and `window_ms` how long that of a node counts which is not heard any more.
+ * and `window_ms` how long that of a node counts which is not heard any more. Of a counter `limit` is its greatest value, `min` its
+ * least, and there is no window.
  */
 struct tly_rate {
     uint64_t limit;
@@ -53,6 +61,7 @@ struct tly_rate {
     unsigned unit;               /* TLY_UNIT_... that the window is one of; 0: none. What a quota goes by */
     uint64_t cap;                /* capped: at least 1; otherwise 0 */
     const struct tly_zone *zone; /* of a quota; NULL: UTC */
+    int64_t min;                 /* of a counter; never above 0 */
 };
 
 /* "optimistic", "capped: N" or "hard"; sets mode, cap, and on_partition to what it is by default. */
@@ -143,6 +152,7 @@ bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MA
 /*
  * The key under which a limit counts, in `out` of TLY_KEY_BYTES_MAX bytes:
  *     named    rl:n:NAME:part:part      ad hoc   rl:a:KEY      concurrency    rl:f:NAME:part:part
+ *     counter  rl:c:NAME:part:part
  * ':' and '%' in a part are written %3A and %25, so different parts never make the same key; a field that is not given
  * is an empty part. TLY_BAD_KEY when it gets too long.
  */

@@ -162,6 +162,43 @@ static bool take_burst(struct tly_loader *loader, struct tly_rule *rule, const y
     return take_number(loader, value, "a whole number of units, at least 1", &rule->rate.burst);
 }
 
+/* They are set together once it is known that it is a counter. */
+static bool take_min(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    static const char expected[] = "a whole number, 0 or less";
+    const char *text = tly_yaml_text(loader, value, expected);
+    if (text == NULL) return false;
+    char *end;
+    errno = 0;
+    rule->rate.min = strtoll(text, &end, 10);
+    loader->min = value;
+    bool is_number =
+        (text[0] == '-' && text[1] >= '0' && text[1] <= '9') || (text[0] >= '0' && text[0] <= '9');
+    bool good = is_number && *end == '\0' && errno == 0 && rule->rate.min <= 0 && rule->rate.min > INT64_MIN;
+    return good || tly_yaml_expect(loader, value, expected);
+}
+
+static bool take_max(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
+{
+    (void)rule;
+    loader->max = value;
+    return take_number(loader, value, number_form, &loader->most);
+}
+
+static bool set_bounds(struct tly_loader *loader, const yaml_node_t *node, struct tly_rate *rate)
+{
+    const yaml_node_t *bound = loader->max != NULL ? loader->max : loader->min;
+    if (rate->algorithm != TLY_COUNTER)
+        return bound == NULL || tly_yaml_fail(loader, bound, "min and max go with algorithm: counter only");
+    if (rate->limit != 0)
+        return tly_yaml_fail(loader, node, "a counter has no rate, but max and perhaps min");
+    if (loader->max == NULL) return tly_yaml_fail(loader, node, "the counter has no max");
+    rate->limit = loader->most;
+    if (rate->mode == TLY_OPTIMISTIC && rate->on_partition != TLY_PARTITION_SHARE) return true;
+    return tly_yaml_fail(
+        loader, node, "algorithm: counter goes with mode: optimistic and on_partition: open or closed only");
+}
+
 static bool take_cardinality_max(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
 {
     uint64_t number;
@@ -208,6 +245,8 @@ static const struct {
     {"mode", take_mode},
     {"on_partition", take_on_partition},
     {"cardinality_max", take_cardinality_max},
+    {"min", take_min},
+    {"max", take_max},
 };
 
 static bool take_rule_pair(struct tly_loader *loader, void *into, const char *key, yaml_node_t *key_node,
@@ -217,7 +256,7 @@ static bool take_rule_pair(struct tly_loader *loader, void *into, const char *ke
         if (strcmp(rule_keys[i].key, key) == 0) return rule_keys[i].take(loader, into, value);
     return tly_yaml_expect(
         loader, key_node,
-        "a key of a limit: name, key, match, rate, algorithm, burst, zone, shadow, mode, on_partition, cardinality_max");
+        "a key of a limit: name, key, match, rate, algorithm, burst, zone, shadow, mode, on_partition, cardinality_max, min, max");
 }
 
 static bool unit_fits(struct tly_loader *loader, const yaml_node_t *node, const struct tly_rate *rate)
@@ -229,37 +268,45 @@ static bool unit_fits(struct tly_loader *loader, const yaml_node_t *node, const 
     return true;
 }
 
+/* What goes with which algorithm. */
+static bool fits_together(struct tly_loader *loader, const yaml_node_t *node, const struct tly_rate *rate)
+{
+    if (rate->burst != 0 && rate->algorithm != TLY_TOKEN_BUCKET)
+        return tly_yaml_fail(loader, node, "burst goes with algorithm: token_bucket only");
+    if (rate->mode == TLY_HARD && rate->algorithm != TLY_FIXED_WINDOW)
+        return tly_yaml_fail(loader, node, "mode: hard goes with algorithm: fixed_window only");
+    if (loader->zone != NULL && rate->algorithm != TLY_QUOTA)
+        return tly_yaml_fail(loader, loader->zone, "zone goes with algorithm: quota only");
+    if (!unit_fits(loader, node, rate)) return false;
+    if (rate->algorithm == TLY_CONCURRENCY && rate->mode != TLY_OPTIMISTIC)
+        return tly_yaml_fail(loader, node, "algorithm: concurrency goes with mode: optimistic only");
+    if (rate->algorithm == TLY_CONCURRENCY && tly_rate_check(rate) != TLY_OK)
+        return tly_yaml_fail(loader, node,
+                             "what is in flight counts for 1s to 1h after it was last said, as in 100/10s");
+    if (tly_rate_check(rate) != TLY_OK)
+        return tly_yaml_fail(
+            loader, node,
+            "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");
+    return true;
+}
+
 static bool take_limit(struct tly_loader *loader, const yaml_node_t *node)
 {
     struct tly_rule rule = {.name = ""};
-    loader->on_partition = loader->zone = loader->match = NULL;
+    loader->on_partition = loader->zone = loader->match = loader->min = loader->max = NULL;
     if (node->type != YAML_MAPPING_NODE)
         return tly_yaml_expect(loader, node,
                                "a limit: a map with name, rate and perhaps key, algorithm, burst, shadow");
     if (!tly_yaml_each_pair(loader, node, take_rule_pair, &rule) || !set_on_partition(loader, &rule))
         return false;
     if (rule.name[0] == '\0') return tly_yaml_fail(loader, node, "the limit has no name");
+    if (!set_bounds(loader, node, &rule.rate)) return false;
     if (rule.rate.limit == 0) return tly_yaml_fail(loader, node, "the limit has no rate");
     if (tly_rules_find(loader->rules, tly_slice_text(rule.name)) != NULL)
         return tly_yaml_fail(loader, node, "another limit has this name");
     if (tly_rule_fields(&rule) > TLY_RULE_FIELDS_MAX)
         return tly_yaml_fail(loader, loader->match, "key and match together have at most 8 fields");
-    if (rule.rate.burst != 0 && rule.rate.algorithm != TLY_TOKEN_BUCKET)
-        return tly_yaml_fail(loader, node, "burst goes with algorithm: token_bucket only");
-    if (rule.rate.mode == TLY_HARD && rule.rate.algorithm != TLY_FIXED_WINDOW)
-        return tly_yaml_fail(loader, node, "mode: hard goes with algorithm: fixed_window only");
-    if (loader->zone != NULL && rule.rate.algorithm != TLY_QUOTA)
-        return tly_yaml_fail(loader, loader->zone, "zone goes with algorithm: quota only");
-    if (!unit_fits(loader, node, &rule.rate)) return false;
-    if (rule.rate.algorithm == TLY_CONCURRENCY && rule.rate.mode != TLY_OPTIMISTIC)
-        return tly_yaml_fail(loader, node, "algorithm: concurrency goes with mode: optimistic only");
-    if (rule.rate.algorithm == TLY_CONCURRENCY && tly_rate_check(&rule.rate) != TLY_OK)
-        return tly_yaml_fail(loader, node,
-                             "what is in flight counts for 1s to 1h after it was last said, as in 100/10s");
-    if (tly_rate_check(&rule.rate) != TLY_OK)
-        return tly_yaml_fail(
-            loader, node,
-            "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");
+    if (!fits_together(loader, node, &rule.rate)) return false;
     enum tly_result result = tly_rules_add(loader->rules, &rule);
     return result == TLY_OK || tly_yaml_fail(loader, node, tly_result_text(result));
 }

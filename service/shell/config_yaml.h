@@ -13,7 +13,9 @@ struct tly_loader {
     struct tly_config config;
     struct tly_rules *rules;
     bool only_limits;
-    const yaml_node_t *on_partition, *zone, *match; /* of the limit that is being read; NULL: not said */
+    const yaml_node_t *on_partition, *zone, *match, *min,
+        *max;      /* of the limit that is being read; NULL: not said */
+    uint64_t most; /* that of max */
     const struct tly_mem *mem;
     struct tly_config_error *error;
 };

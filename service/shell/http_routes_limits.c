@@ -27,6 +27,7 @@ static void put_rule(struct tly_json *json, const struct tly_rules *rules, const
     tly_json_close(json, ']');
     if (rule->match_count > 0) put_match(json, rule);
     tly_json_member_uint(json, "limit", rate->limit);
+    if (rate->algorithm == TLY_COUNTER) tly_json_member_int(json, "min", rate->min);
     tly_json_member_uint(json, "window_ms", rate->window_ms);
     if (rate->burst != 0) tly_json_member_uint(json, "burst", rate->burst);
     tly_json_member_string(json, "algorithm", tly_algorithm_name(rate->algorithm));
@@ -77,6 +78,8 @@ static const char *formula_of(const struct tly_rule *rule)
         return "(members - 1 + ended_lives) * cap; none while lost > 0 and on_partition is open";
     if (rule->rate.algorithm == TLY_CONCURRENCY)
         return "(members - 1) * limit: each node may have given out all of it before it heard of the others";
+    if (rule->rate.algorithm == TLY_COUNTER)
+        return "(members - 1) * (max - min), either way: each node may have brought it to a bound before it heard of the others";
     return "the sum of unseen over the others, of the key where it is greatest, + lost * limit; "
            "at most (members - 1) * limit";
 }

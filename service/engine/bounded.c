@@ -1,0 +1,92 @@
+#include "service/engine/bounded.h"
+
+#include "crdt/counter.h"
+#include "service/engine/judge.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+uint64_t tly_bounded_range(const struct tly_rate *rate)
+{
+    return rate->limit + (0 - (uint64_t)rate->min);
+}
+
+static enum tly_result read(struct tly_ormap *map, const struct tly_limit_ask *ask, int64_t *value)
+{
+    struct tly_value read = {0};
+    enum tly_result result = tly_counter_get(map, ask->seek.key, ask->now_ns / NS_PER_MS, &read);
+    *value = result == TLY_OK ? read.count : 0;
+    return result == TLY_NOT_FOUND ? TLY_OK : result;
+}
+
+static enum tly_result add(struct tly_ormap *map, const struct tly_limit_ask *ask, int64_t delta,
+                           int64_t *value)
+{
+    return tly_counter_add(map, ask->seek.key, delta, ask->now_ns / NS_PER_MS, value);
+}
+
+/* Other nodes may have brought it beyond a bound: nothing is left then. */
+static uint64_t above(const struct tly_rate *rate, int64_t value)
+{
+    int64_t most = (int64_t)rate->limit;
+    return value < most ? (uint64_t)most - (uint64_t)value : 0;
+}
+
+static uint64_t below(const struct tly_rate *rate, int64_t value)
+{
+    return value > rate->min ? (uint64_t)value - (uint64_t)rate->min : 0;
+}
+
+static void tell(const struct tly_limit_ask *ask, int64_t value, bool ok, bool is_closed,
+                 struct tly_verdict *verdict)
+{
+    const struct tly_rate *rate = ask->rate;
+    uint64_t room = is_closed ? 0 : above(rate, value);
+    *verdict = (struct tly_verdict){
+        .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
+        .reason = ok          ? TLY_REASON_NONE
+                  : is_closed ? TLY_REASON_PARTITION
+                              : TLY_REASON_LIMIT,
+        .mode = rate->mode,
+        .algorithm = TLY_COUNTER,
+        .bound = tly_judge_bound(rate, ask->cluster, tly_bounded_range(rate), 0),
+        .limit = rate->limit,
+        .used = value > 0 ? (uint64_t)value : 0,
+        .remaining = room,
+        /* It never goes down by itself. */
+        .retry_after_ms = ok ? 0 : UINT64_MAX,
+    };
+}
+
+enum tly_result tly_bounded_check(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                  struct tly_verdict *verdict)
+{
+    int64_t value;
+    enum tly_result result = read(map, ask, &value);
+    if (result != TLY_OK) return result;
+    bool is_closed = ask->cluster->lost > 0 && ask->rate->on_partition == TLY_PARTITION_CLOSED;
+    bool ok = ask->hits <= above(ask->rate, value) && !(is_closed && ask->hits > 0);
+    if (ok && ask->hits > 0) result = add(map, ask, (int64_t)ask->hits, &value);
+    if (result == TLY_OK) tell(ask, value, ok, is_closed, verdict);
+    return result;
+}
+
+enum tly_result tly_bounded_lower(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t *units)
+{
+    int64_t value;
+    enum tly_result result = read(map, ask, &value);
+    if (result != TLY_OK) return result;
+    uint64_t room = below(ask->rate, value), back = ask->hits < room ? ask->hits : room;
+    *units = 0;
+    if (back > 0) result = add(map, ask, -(int64_t)back, &value);
+    if (result == TLY_OK) *units = back;
+    return result;
+}
+
+enum tly_result tly_bounded_raise(struct tly_ormap *map, const struct tly_limit_ask *ask)
+{
+    int64_t value;
+    enum tly_result result = read(map, ask, &value);
+    if (result != TLY_OK) return result;
+    uint64_t room = above(ask->rate, value), more = ask->hits < room ? ask->hits : room;
+    return more > 0 ? add(map, ask, (int64_t)more, &value) : TLY_OK;
+}
