@@ -1,4 +1,4 @@
-/* why: why a key was refused; top: what is refused, live. */
+/* why: why a key was refused; top: what is asked and refused most, live. */
 #include "tools/tallyctl.h"
 
 #include <inttypes.h>
@@ -53,21 +53,13 @@ enum tly_ctl_exit tly_ctl_why(const struct tly_ctl *ctl, const struct tly_ctl_ar
 /* ---- top ---- */
 
 #define COLUMNS 6
-#define ROWS_MAX 40
+#define ROWS_MAX 20
 
-static int by_times(const void *a, const void *b)
-{
-    struct json_object *const *x = a, *const *y = b;
-    int64_t first = tly_ctl_int(*x, "times"), second = tly_ctl_int(*y, "times");
-    return (first < second) - (first > second);
-}
-
-static enum tly_ctl_exit show_top(struct json_object *refusals)
+static void show_refused(struct json_object *refusals)
 {
     static const char *const heads[COLUMNS] = {"REFUSED", "KEY", "LIMIT", "REASON", "BOUND", "RETRY MS"};
     const char *cells[(ROWS_MAX + 1) * COLUMNS];
     size_t rows = 1;
-    json_object_array_sort(refusals, by_times);
     memcpy(cells, heads, sizeof heads);
     for (size_t i = 0; i < json_object_array_length(refusals) && rows <= ROWS_MAX; i++, rows++) {
         struct json_object *one = json_object_array_get_idx(refusals, i), *verdict = NULL;
@@ -77,15 +69,50 @@ static enum tly_ctl_exit show_top(struct json_object *refusals)
                                     tly_ctl_text(verdict, "bound"), tly_ctl_text(verdict, "retry_after_ms")};
         memcpy(&cells[rows * COLUMNS], row, sizeof row);
     }
-    if (isatty(STDOUT_FILENO)) fputs("\033[H\033[J", stdout);
     tly_ctl_table(stdout, cells, rows, COLUMNS);
+}
+
+#define TOP_COLUMNS 4
+
+static void show_keys(struct json_object *keys)
+{
+    static const char *const heads[TOP_COLUMNS] = {"CHECKS/S", "USED", "LIMIT", "KEY"};
+    const char *cells[(ROWS_MAX + 1) * TOP_COLUMNS];
+    char rates[ROWS_MAX][32];
+    size_t rows = 1;
+    memcpy(cells, heads, sizeof heads);
+    for (size_t i = 0; i < json_object_array_length(keys) && rows <= ROWS_MAX; i++, rows++) {
+        struct json_object *one = json_object_array_get_idx(keys, i);
+        int64_t rate = tly_ctl_int(one, "checks_per_1000s");
+        (void)snprintf(rates[i], sizeof rates[i], "%" PRId64 ".%" PRId64, rate / 1000, rate % 1000 / 100);
+        const char *row[TOP_COLUMNS] = {rates[i], tly_ctl_text(one, "used"), tly_ctl_text(one, "limit"),
+                                        tly_ctl_text(one, "key")};
+        memcpy(&cells[rows * TOP_COLUMNS], row, sizeof row);
+    }
+    tly_ctl_table(stdout, cells, rows, TOP_COLUMNS);
+}
+
+static enum tly_ctl_exit show_top(struct json_object *top)
+{
+    struct json_object *hottest = NULL, *fullest = NULL, *refused = NULL;
+    bool good = json_object_object_get_ex(top, "hottest", &hottest) &&
+                json_object_object_get_ex(top, "fullest", &fullest) &&
+                json_object_object_get_ex(top, "refused", &refused);
+    if (!good) return TLY_CTL_UNREACHABLE;
+    if (isatty(STDOUT_FILENO)) fputs("\033[H\033[J", stdout);
+    printf("hottest\n");
+    show_keys(hottest);
+    printf("\nfullest\n");
+    show_keys(fullest);
+    printf("\nmost refused\n");
+    show_refused(refused);
     fflush(stdout);
     return TLY_CTL_DONE;
 }
 
 enum tly_ctl_exit tly_ctl_top(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
-    struct tly_ctl_request request = {.method = "GET", .path = "/v1/why"};
+    struct tly_ctl_request request = {.method = "GET", .path = "/v1/top"};
     const struct timespec second = {.tv_sec = 1};
     for (;;) {
         enum tly_ctl_exit status = tly_ctl_ask_and_show(ctl, &request, show_top);

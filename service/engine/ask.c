@@ -238,6 +238,7 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
         e->stats.checks_ok++;
     else
         answer_refused(e, asked, result, verdict);
+    if (--e->sampling.left == 0) tly_top_look(e, &asked->ask, verdict);
     if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
     if (asked->rule != NULL) {
         verdict->name = tly_slice_text(asked->rule->name);

@@ -106,6 +106,7 @@ enum tly_result tly_engine_new(const struct tly_engine_config *config, struct tl
     e->incarnation = 1;
     e->due = TLY_NEVER;
     e->keys_cursor = SIZE_MAX;
+    e->sampling.left = e->sampling.step = 1;
     e->next_dial = DIALLED_BIT;
     e->ticket_open = 1;
     e->repair_step_at = TLY_NEVER;
@@ -146,6 +147,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_mem_free(&e->mem, e->holds, e->hold_capacity * sizeof *e->holds);
     tly_leases_free(e->leases);
+    tly_top_fini(e);
     tly_why_fini(e);
     tly_watch_fini(e);
     tly_mem_free(&e->mem, e->forget.closed, e->forget.closed_capacity * sizeof *e->forget.closed);

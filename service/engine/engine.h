@@ -475,6 +475,18 @@ typedef bool tly_refusal_each(void *context, const struct tly_refusal_view *view
 uint64_t tly_engine_refusals_since(struct tly_engine *engine, uint64_t mark, tly_refusal_each *each,
                                    void *context);
 
+/* ---- what is asked most ---- */
+
+struct tly_top_view {
+    struct tly_slice key;
+    uint64_t checks_per_1000s; /* lately; an estimate once there are more than a thousand a second */
+    uint64_t used, limit;      /* as of one of the last checks; used 0 once it is over */
+};
+
+/* One after another of about 512 keys among which are those that are asked most, in no order; false: there are no more. Until the next request. */
+bool tly_engine_top(struct tly_engine *engine, struct tly_time now, size_t *cursor,
+                    struct tly_top_view *view);
+
 /* ---- the table of prefixes ---- */
 
 struct tly_prefix_view {

@@ -437,6 +437,24 @@ struct refusal {
     struct tly_refusal_shard shards[TLY_REFUSAL_SHARDS_MAX];
 };
 
+/* A key among those that are asked most. */
+#define TLY_TOP_KEPT 512
+struct top_key {
+    uint8_t key[TLY_KEY_BYTES_MAX];
+    size_t key_bytes;
+    uint64_t span, checks, before; /* in that span, and in the one before it */
+    uint64_t used, limit, until_ms;
+};
+
+/* Which checks are looked at, to know those keys. */
+struct sampling {
+    uint32_t left, step; /* checks to the next look, and on average from one to the next */
+    uint64_t random;
+    uint32_t looks; /* in this span */
+    uint64_t span;
+    struct top_key *keys[TLY_TOP_KEPT]; /* NULL: none was there */
+};
+
 /* When a reservation ends. */
 struct hold_end {
     uint64_t end_ms;
@@ -484,7 +502,8 @@ struct tly_engine {
     struct refusal *refusals_newest;
     uint64_t refusal_number, refusal_lost; /* the last one, and the last one that another took the place of */
     size_t hearers;                        /* of refusals */
-    struct hold_end *holds;                /* a heap: no other ends before the first */
+    struct sampling sampling;
+    struct hold_end *holds; /* a heap: no other ends before the first */
     size_t hold_count, hold_capacity;
     uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
     struct tly_leases *leases;              /* NULL: none was ever given out */
@@ -1005,6 +1024,11 @@ void tly_cardinality_stop(struct tly_engine *e);
 bool tly_cardinality_has_room(struct tly_engine *e, const struct tly_rule *rule, const struct tly_seek *seek);
 void tly_cardinality_tick(struct tly_engine *e);
 uint64_t tly_cardinality_deadline(const struct tly_engine *e);
+
+/* top.c */
+/* One check in so many comes here. */
+void tly_top_look(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);
+void tly_top_fini(struct tly_engine *e);
 
 /* why.c */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);

@@ -117,7 +117,7 @@ tly_http_handler tly_http_run_limits, tly_http_run_limit;
 /* A bound as its member: -1 when there is none. */
 void tly_http_put_bound(struct tly_json *json, uint64_t bound);
 /* http_routes_why.c */
-tly_http_handler tly_http_run_why, tly_http_run_refused;
+tly_http_handler tly_http_run_why, tly_http_run_refused, tly_http_run_top;
 /* http_routes_archive.c */
 tly_http_handler tly_http_run_export, tly_http_run_apply, tly_http_run_explain;
 /* http_routes_feed.c */

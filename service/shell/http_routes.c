@@ -40,6 +40,8 @@ static const struct tly_http_route routes[] = {
     {"/v1/prefixes/", true, READ, tly_http_run_prefix, "PREFIX",
      "what dropping it would lose, and the approval that it takes"},
     {"/v1/peers", false, READ, tly_http_run_peers, "", "the peers"},
+    {"/v1/top", false, READ, tly_http_run_top, "",
+     "the keys that are asked most, the fullest, and those refused most"},
     {"/v1/why", false, READ, tly_http_run_refused, "", "the keys that were refused last"},
     {"/v1/why/", true, READ, tly_http_run_why, "KEY",
      "why a key was refused the last time: the verdict, and who had counted how much"},

@@ -1,5 +1,8 @@
-/* GET /v1/why: what was refused last, and /v1/why/KEY: why. */
+/* GET /v1/why: what was refused last, /v1/why/KEY: why; and /v1/top: the keys that are asked and refused most, and the fullest. */
 #include "service/shell/http_check.h"
+#include "service/shell/top.h"
+
+#define TOP_ROWS 20
 
 static void put_shard(struct tly_json *json, const struct tly_refusal_shard *shard)
 {
@@ -70,5 +73,45 @@ void tly_http_run_refused(struct tly_exchange *x)
     while (tly_engine_refused(tly_app_engine(x->app), &cursor, &view))
         tly_http_put_refusal(&json, &view);
     tly_json_close(&json, ']');
+    tly_http_put_text(x, "\n");
+}
+
+static void put_row(struct tly_json *json, const struct tly_top_view *row)
+{
+    tly_json_open(json, '{');
+    tly_json_member_text(json, "key", row->key);
+    tly_json_member_uint(json, "checks_per_1000s", row->checks_per_1000s);
+    tly_json_member_uint(json, "used", row->used);
+    tly_json_member_uint(json, "limit", row->limit);
+    tly_json_close(json, '}');
+}
+
+static void put_rows(struct tly_exchange *x, struct tly_json *json, const char *name,
+                     enum tly_top_order order)
+{
+    struct tly_top_view rows[TOP_ROWS];
+    size_t count = tly_top_take(x->app, order, rows, TOP_ROWS);
+    tly_json_key(json, name);
+    tly_json_open(json, '[');
+    for (size_t i = 0; i < count; i++)
+        put_row(json, &rows[i]);
+    tly_json_close(json, ']');
+}
+
+void tly_http_run_top(struct tly_exchange *x)
+{
+    struct tly_refusal_view refused[TOP_ROWS];
+    struct tly_json json = tly_json_of(x->body);
+    x->type = TLY_HTTP_JSON;
+    tly_json_open(&json, '{');
+    put_rows(x, &json, "hottest", TLY_TOP_HOTTEST);
+    put_rows(x, &json, "fullest", TLY_TOP_FULLEST);
+    size_t count = tly_top_refused(x->app, refused, TOP_ROWS);
+    tly_json_key(&json, "refused");
+    tly_json_open(&json, '[');
+    for (size_t i = 0; i < count; i++)
+        tly_http_put_refusal(&json, &refused[i]);
+    tly_json_close(&json, ']');
+    tly_json_close(&json, '}');
     tly_http_put_text(x, "\n");
 }

@@ -177,6 +177,9 @@ tly_resp_handler tly_resp_run_cl_throttle, tly_resp_run_throttle;
 /* resp_commands_limit.c */
 tly_resp_handler tly_resp_run_tly_check, tly_resp_run_tly_peek, tly_resp_run_tly_reset,
     tly_resp_run_tly_refund, tly_resp_run_tly_reserve, tly_resp_run_tly_commit, tly_resp_run_tly_cancel,
-    tly_resp_run_tly_why;
+    tly_resp_run_tly_why, tly_resp_run_tly_top;
+
+/* A verdict as a map; retry_after_ms is -1 when these hits can never pass. */
+void tly_resp_put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict, uint64_t hits);
 
 #endif

@@ -68,8 +68,7 @@ static const char *code_word(enum tly_verdict_code code)
     return words[code];
 }
 
-/* retry_after_ms is -1 when these hits can never pass. */
-static void put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict, uint64_t hits)
+void tly_resp_put_verdict(struct tly_resp *resp, const struct tly_verdict *verdict, uint64_t hits)
 {
     char why[TLY_WHY_BYTES_MAX];
     const struct {
@@ -117,7 +116,7 @@ static void ask_named(struct tly_resp *resp, const struct tly_check *check)
         reply.verdict = (struct tly_verdict){
             .code = TLY_CODE_UNKNOWN, .reason = TLY_REASON_UNKNOWN, .name = check->limit};
     if (result == TLY_OK || result == TLY_NO_LIMIT)
-        put_verdict(resp, &reply.verdict, check->hits);
+        tly_resp_put_verdict(resp, &reply.verdict, check->hits);
     else
         tly_resp_put_result(resp, result);
 }
@@ -154,7 +153,7 @@ static void check_several(struct tly_resp *resp, const struct tly_slice *arg, si
         struct tly_checked *one = &checked[i];
         if (one->result == TLY_NO_LIMIT) one->verdict.name = one->check.limit;
         if (one->result == TLY_OK || one->result == TLY_NO_LIMIT)
-            put_verdict(resp, &one->verdict, one->check.hits);
+            tly_resp_put_verdict(resp, &one->verdict, one->check.hits);
         else
             tly_resp_put_result(resp, one->result);
     }
@@ -229,7 +228,7 @@ static void put_reserved(struct tly_resp *resp, const struct tly_reply *reply, u
         tly_resp_put_bulk(resp->out, reply->hold.id);
     else
         tly_resp_put_null(resp->out, resp->proto);
-    put_verdict(resp, &reply->verdict, hits);
+    tly_resp_put_verdict(resp, &reply->verdict, hits);
 }
 
 /* … [TTL ms] [ID id] */
@@ -278,36 +277,4 @@ void tly_resp_run_tly_cancel(struct tly_resp *resp, const struct tly_slice *arg,
     struct tly_request request = {.kind = TLY_ASK_CANCEL, .bytes = arg[1]};
     (void)count;
     settle(resp, &request);
-}
-
-/* ---- why ---- */
-
-/* KEY: a map of when, how often, and the verdict then; null when it was not refused lately. */
-void tly_resp_run_tly_why(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
-{
-    uint8_t key[TLY_KEY_BYTES_MAX];
-    struct tly_refusal_view view;
-    struct tly_slice whole = {.p = key};
-    (void)count;
-    bool is_whole = tly_slice_begins(arg[1], tly_slice_text("rl:"));
-    enum tly_result result = is_whole ? TLY_OK : tly_adhoc_key(arg[1], key, &whole.n);
-    if (result == TLY_OK)
-        result = tly_engine_why(tly_app_engine(resp->app), is_whole ? arg[1] : whole, &view);
-    if (result == TLY_NOT_FOUND) {
-        tly_resp_put_null(resp->out, resp->proto);
-        return;
-    }
-    if (result != TLY_OK) {
-        tly_resp_put_result(resp, result);
-        return;
-    }
-    tly_resp_put_map(resp->out, resp->proto, 4);
-    tly_resp_put_text(resp->out, "at_ms");
-    tly_resp_put_uint(resp->out, view.at_ms);
-    tly_resp_put_text(resp->out, "times");
-    tly_resp_put_uint(resp->out, view.times);
-    tly_resp_put_text(resp->out, "hits");
-    tly_resp_put_uint(resp->out, view.hits);
-    tly_resp_put_text(resp->out, "verdict");
-    put_verdict(resp, view.verdict, view.hits);
 }

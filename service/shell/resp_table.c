@@ -84,6 +84,8 @@ static const struct tly_resp_command commands[] = {
      "Charges hits until they are settled: limit [field value]… [HITS n] [TTL ms] [ID id].", "limit"},
     {"TLY.RESET", -2, W, 0, 0, tly_resp_run_tly_reset, "Forgets what a named limit has counted.", "limit"},
     {"TLY.SETRAW", 3, W | F, 1, 1, tly_resp_run_tly_setraw, "Sets a key from plain bytes.", "string"},
+    {"TLY.TOP", -2, R | F, 0, 0, tly_resp_run_tly_top,
+     "The keys at the top: HOTTEST, FULLEST or REFUSED [COUNT n].", "limit"},
     {"TLY.WHY", 2, R | F, 0, 0, tly_resp_run_tly_why, "Why a limit's key was refused the last time.",
      "limit"},
     {"TTL", 2, R | F, 1, 1, tly_resp_run_ttl, "Seconds to a key's deadline.", "generic"},

@@ -32,8 +32,16 @@ expect "HTTP: the reason" limit "$(json verdict.reason <<<"$said")"
 expect "HTTP: the shards" 2 "$(json shards.0.units <<<"$said")"
 why=$(json verdict.why <<<"$said")
 [ -n "$why" ] || fail "HTTP says no why"
-expect "RESP says the same" "$why" "$(resp a TLY.WHY rl:n:api:t1 | tail -n 1)"
+said=$(resp a TLY.WHY rl:n:api:t1)
+[[ $said == *$why* ]] || fail "RESP says another why: $said"
+expect_like "and the shards" $'\nshards\norigin\n[0-9a-f]{16}\nwindow\n[0-9]+\nepoch\n[0-9]+\nunits\n2\nbefore\n0$' "$said"
 expect "RESP of another" "" "$(resp a TLY.WHY nothing)"
 
 expect_status 0 ctl a top --once
-expect_like "top" $'REFUSED +KEY .*\n3 +rl:n:api:t1 .*\n2 +rl:a:k ' "$output"
+expect_like "most refused" $'most refused\nREFUSED +KEY .*\n3 +rl:n:api:t1 .*\n2 +rl:a:k ' "$output"
+expect_like "fullest" $'fullest\nCHECKS/S +USED +LIMIT +KEY\n.*rl:n:api:t1.*\n\nmost' "$output"
+expect_like "TLY.TOP REFUSED" $'^key\nrl:n:api:t1\ntimes\n3\nreason\nlimit\n' "$(resp a TLY.TOP REFUSED COUNT 2)"
+expect_like "TLY.TOP FULLEST" $'^key\nrl:[^\n]+\nchecks_per_1000s\n[0-9]+\nused\n[12]\nlimit\n[12]' "$(resp a TLY.TOP FULLEST)"
+for _ in $(seq 50); do http_status a '/check/api?tenant=busy' >one.out; done
+expect_like "TLY.TOP HOTTEST" $'^key\nrl:n:api:busy\n' "$(resp a TLY.TOP HOTTEST COUNT 1)"
+expect "the hottest by HTTP" rl:n:api:busy "$(http a /v1/top | json hottest.0.key)"
