@@ -24,6 +24,12 @@ expect_unlike "another path has no limit" currentLimit "$(ask tenant=acme path=/
 expect "no limit" 4294967295 "$(ask tenant=internal path=/x | json statuses.0.limitRemaining)"
 expect "one that is watched only" 1000 "$(ask tenant=pilot path=/x | json statuses.0.currentLimit.requestsPerUnit)"
 
+# What Envoy Gateway starts is a command line that is understood, with the environment that it sets.
+args=$(sed -n 's/^ *args: //p' "$examples/envoy-gateway.yaml" | tr -d '[]",')
+# shellcheck disable=SC2086  # words without spaces
+expect_status 0 env CONFIG_TYPE=GRPC_XDS_SOTW CONFIG_GRPC_XDS_SERVER_URL=envoy-gateway:18001 "$tallyd" $args -n
+expect_like "what it has to say" 'configuration ok' "$output"
+
 # Documents of Envoy and Istio name this socket's kind, the domain and the keys of the file.
 for name in gateway remote_address tenant path; do
     for file in envoy.yaml istio-envoyfilter.yaml; do
