@@ -7,6 +7,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,7 +200,9 @@ static bool expect_host(struct tly_tls *tls, SSL *ssl, const char *host)
     if (name == NULL) return true;
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1) return true;
-    return SSL_set_tlsext_host_name(ssl, name) == 1 && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
+    /* Its macro takes a pointer without const. */
+    return SSL_set_tlsext_host_name(ssl, (char *)(uintptr_t)name) == 1 &&
+           X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
 }
 
 struct tly_tls_link *tly_tls_open(struct tly_tls *tls, int fd, const char *host)
