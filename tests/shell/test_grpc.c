@@ -582,7 +582,9 @@ static void calls_at_once_are_bounded_and_so_are_their_bytes(void **state)
     struct peer *peer = peer_new(scene);
     uint8_t *body = calloc(1, 60005);
     assert_non_null(body);
-    body[2] = 60000 >> 16, body[3] = (60000 >> 8) & 0xff, body[4] = 60000 & 0xff;
+    body[2] = 60000 >> 16;
+    body[3] = (60000 >> 8) & 0xff;
+    body[4] = 60000 & 0xff;
     exchange(peer);
     struct call *all[40];
     /* 40 calls of 60,000 bytes are more than the window; the rest stays with the client. */
