@@ -148,6 +148,16 @@ read_ready() {
     [[ ${BASH_REMATCH[7]} != *:[0-9]* ]] || debug_port[$1]=${BASH_REMATCH[7]##*:}
 }
 
+# A port that the kernel gives no connection that somebody makes meanwhile, so that a node that is started again finds it free.
+free_port() {
+    local first port
+    read -r first _ </proc/sys/net/ipv4/ip_local_port_range
+    [ "$first" -gt 12000 ] || first=32768
+    until port=$((10000 + (RANDOM * 32768 + RANDOM) % (first - 10000))) &&
+        ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo "$port"
+}
+
 launch() {
     local name=$1 as=()
     shift
@@ -163,9 +173,10 @@ launch() {
     fi
     mkdir -p "$name"
     : >"$name/out"
-    # What the kernel chose at the first start is kept at the next, for the others dial it.
-    "${as[@]}" "$tallyd" -o name="$name" -o data="$PWD/$name/data" -o resp="127.0.0.1:${resp_port[$name]:-0}" \
-        -o http="127.0.0.1:${http_port[$name]:-0}" -o peers="127.0.0.1:${peers_port[$name]:-0}" \
+    # What was chosen at the first start is kept at the next, for the others dial it.
+    : "${resp_port[$name]:=$(free_port)}" "${http_port[$name]:=$(free_port)}" "${peers_port[$name]:=$(free_port)}"
+    "${as[@]}" "$tallyd" -o name="$name" -o data="$PWD/$name/data" -o resp="127.0.0.1:${resp_port[$name]}" \
+        -o http="127.0.0.1:${http_port[$name]}" -o peers="127.0.0.1:${peers_port[$name]}" \
         "$@" >"$name/out" 2>>"$name/log" &
     pid[$name]=$!
     echo $! >>pids
