@@ -184,16 +184,22 @@ static void while_it_fails_nothing_is_reported_stored_and_the_reason_is(void **s
     test_user_fini(&user);
 }
 
+/* A batch is there, and who comes next begins on a full disk if it must. */
+static void leave_one(struct test_user *user, bool clean)
+{
+    test_user_init(user, NULL, TLY_FSYNC_ALWAYS);
+    user->begins_full = true;
+    test_user_open(user);
+    test_user_append(user);
+    test_user_wait_stored(user);
+    test_user_close(user, clean);
+}
+
 static void the_reserve_makes_room_to_take_the_mark_away(void **state)
 {
     (void)state;
     struct test_user user;
-    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
-    user.begins_full = true; /* and does not have to */
-    test_user_open(&user);
-    test_user_append(&user);
-    test_user_wait_stored(&user);
-    test_user_close(&user, true);
+    leave_one(&user, true);
     assert_true(test_user_has(&user, TLY_RESERVE_NAME));
     test_faults_set(&user.faults, (struct test_fault){TEST_PUT, TEST_ENOSPC, 0, 1});
     test_user_open(&user);
@@ -212,12 +218,7 @@ static void with_a_mark_that_cannot_be_taken_away_nothing_begins(void **state)
 {
     (void)state;
     struct test_user user;
-    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
-    user.begins_full = true;
-    test_user_open(&user);
-    test_user_append(&user);
-    test_user_wait_stored(&user);
-    test_user_close(&user, true);
+    leave_one(&user, true);
     test_faults_set(&user.faults, (struct test_fault){TEST_PUT, TEST_ENOSPC, 0, SIZE_MAX});
     for (int i = 0; i < 2; i++) { /* with the reserve, and without: twice each */
         assert_int_equal(test_user_try_open(&user), TLY_IO);
@@ -236,12 +237,7 @@ static void without_a_mark_a_life_begins_on_a_full_disk(void **state)
     static struct tly_manifest manifest;
     char error[512];
     struct test_user user;
-    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
-    user.begins_full = true;
-    test_user_open(&user);
-    test_user_append(&user);
-    test_user_wait_stored(&user);
-    test_user_close(&user, false);
+    leave_one(&user, false);
     test_faults_set(&user.faults, (struct test_fault){TEST_PUT, TEST_ENOSPC, 0, SIZE_MAX});
     test_user_open(&user);
     test_user_wait_failing(&user, true);
