@@ -625,6 +625,8 @@ void tly_conn_free(struct tly_engine *e, struct conn *conn);
 struct target *tly_target_need(struct tly_engine *e, struct tly_slice address);
 /* The member list has come to say that its member left, or is back. */
 void tly_target_left(struct tly_engine *e, struct target *target, bool has_left);
+/* Of those that are linked here this one has the lowest name: what one has to do for all is its. */
+bool tly_is_first_in_line(const struct tly_engine *e);
 struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name);
 struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name);
 /* Makes conn the peer's connection; of two, the one dialled by the lower origin stays. False: conn was ended. */

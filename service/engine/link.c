@@ -276,8 +276,7 @@ static bool wants_dial(const struct tly_engine *e, const struct target *target)
     return target->peer->conn == NULL && (target->peer->is_linked || e->conn_count == 0);
 }
 
-/* Of those that are linked here. */
-static bool is_lowest(const struct tly_engine *e)
+bool tly_is_first_in_line(const struct tly_engine *e)
 {
     for (size_t i = 0; i < e->peer_count; i++)
         if (e->peers[i]->conn != NULL && strcmp(e->peers[i]->name, e->name) < 0) return false;
@@ -300,7 +299,7 @@ static struct target *rover_target(const struct tly_engine *e)
         dead++;
         if (wants_dial(e, target) && (next == NULL || target->next_at < next->next_at)) next = target;
     }
-    return dead > 1 && is_lowest(e) ? next : NULL;
+    return dead > 1 && tly_is_first_in_line(e) ? next : NULL;
 }
 
 /* A connection that brought two together but that the ring has no place for. Not before both have learned who is there. */

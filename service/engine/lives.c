@@ -299,14 +299,6 @@ static bool all_agree(struct tly_engine *e, uint64_t origin, const struct tly_be
     return true;
 }
 
-/* One writes the word, so that it has one version. */
-static bool is_first_in_line(const struct tly_engine *e)
-{
-    for (size_t i = 0; i < e->peer_count; i++)
-        if (e->peers[i]->conn != NULL && strcmp(e->peers[i]->name, e->name) < 0) return false;
-    return true;
-}
-
 static void write_settled(struct tly_engine *e, struct closed_life *closed, const struct tly_beyond *beyond)
 {
     struct word word;
@@ -352,7 +344,8 @@ static void step_closed(struct tly_engine *e, struct closed_life *closed)
         return;
     }
     if (closed->agreed_at == TLY_NEVER) closed->agreed_at = e->now.mono_ns;
-    if (!is_first_in_line(e) && e->now.mono_ns - closed->agreed_at < WORD_PATIENCE_NS) return;
+    /* One writes the word, so that it has one version. */
+    if (!tly_is_first_in_line(e) && e->now.mono_ns - closed->agreed_at < WORD_PATIENCE_NS) return;
     write_settled(e, closed, &beyond);
     drop_number(e, closed->origin);
 }
