@@ -11,6 +11,10 @@
 /* A buffer that grew beyond this is given back once it is empty. */
 #define KEPT_RETAINED_BYTES ((size_t)4 * 1024 * 1024)
 
+/* What is copied to go to the disk in one write with the record that precedes it. */
+#define AHEAD_BYTES ((size_t)64 * 1024)
+#define SYNCED_BYTES_MAX ((size_t)TLY_FRAME_HEAD_MAX + 16)
+
 enum state { OPEN, TORN, CLOSED, STAGED };
 
 struct tly_journal {
@@ -18,6 +22,7 @@ struct tly_journal {
     enum state state;
     struct tly_buf kept;
     size_t written; /* of kept */
+    struct tly_buf ahead;
 
     uint64_t last_put, last_staged, last_written, last_synced; /* numbers of batches */
 
@@ -74,6 +79,7 @@ struct tly_journal *tly_journal_new(const struct tly_journal_config *config)
     struct tly_mem mem = tly_libc_mem();
     j->config = *config;
     tly_buf_init(&j->kept, &mem, config->kept_bytes);
+    tly_buf_init(&j->ahead, &mem, AHEAD_BYTES + SYNCED_BYTES_MAX);
     const struct tly_segment *last = last_segment(j);
     assert((last != NULL) == (config->size >= TLY_SEGMENT_HEADER_BYTES));
     j->state = last != NULL && !config->is_old ? OPEN : CLOSED;
@@ -89,6 +95,7 @@ struct tly_journal *tly_journal_new(const struct tly_journal_config *config)
 void tly_journal_free(struct tly_journal *j)
 {
     if (j == NULL) return;
+    tly_buf_fini(&j->ahead);
     tly_buf_fini(&j->kept);
     free(j);
 }
@@ -126,36 +133,34 @@ static void note_synced(struct tly_journal *j)
 
 /* ---- steps; each leaves the state from which it can be tried again ---- */
 
-/* What was synced since this was last said is said ahead of what follows. */
-static enum tly_result append_synced(struct tly_journal *j)
+/* What was synced since this was last said is said ahead of what follows: in one write with it, unless that is much. */
+static enum tly_result append_ahead(struct tly_journal *j, struct tly_slice *bytes)
 {
-    if (j->synced_size == j->told_size) return TLY_OK;
-    struct tly_mem mem = tly_libc_mem();
-    struct tly_buf record;
-    tly_buf_init(&record, &mem, 64);
-    tly_segment_put_synced(&record, j->synced_size);
-    enum tly_result result = record.result;
-    if (result == TLY_OK) result = tly_storage_append(j->config.storage, j->name, tly_buf_slice(&record));
-    if (result == TLY_OK) {
-        j->size += record.n;
-        j->told_size = j->synced_size;
+    struct tly_buf *ahead = &j->ahead;
+    tly_buf_clear(ahead);
+    if (j->synced_size != j->told_size) tly_segment_put_synced(ahead, j->synced_size);
+    if (bytes->n <= AHEAD_BYTES) {
+        tly_buf_put(ahead, bytes->p, bytes->n);
+        bytes->n = 0;
     }
-    tly_buf_fini(&record);
-    return result;
+    if (ahead->result != TLY_OK || ahead->n == 0) return ahead->result;
+    return tly_storage_append(j->config.storage, j->name, tly_buf_slice(ahead));
 }
 
 /* OPEN -> OPEN, TORN */
 static enum tly_result append_kept(struct tly_journal *j)
 {
     struct tly_slice bytes = tly_slice_of(j->kept.p + j->written, j->kept.n - j->written);
-    enum tly_result result = append_synced(j);
-    if (result == TLY_OK) result = tly_storage_append(j->config.storage, j->name, bytes);
+    struct tly_slice left = bytes;
+    enum tly_result result = append_ahead(j, &left);
+    if (result == TLY_OK && left.n > 0) result = tly_storage_append(j->config.storage, j->name, left);
     if (result != TLY_OK) {
         move(j, TORN);
         return fail(j, result);
     }
+    j->size += j->ahead.n + left.n;
+    j->told_size = j->synced_size;
     j->written = j->kept.n;
-    j->size += bytes.n;
     j->last_written = j->last_put;
     return TLY_OK;
 }
