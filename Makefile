@@ -354,6 +354,7 @@ clean: ## remove build/
 
 SIM_SECONDS ?= 600
 HARD_SEEDS ?= 10000
+HARD_PIECE ?= 250
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
 .PHONY: check-sim check-sim-alike coverage-sim check-mutants check-guards soak check check-unit check-asan check-e2e check-fuzz check-model check-laws check-hard check-memory check-kills check-store $(CHECK_STORE) check-hole check-idle check-joiner check-codec check-long lint format fuzz coverage
 CHECK = +@CC='$(CC)' MAKE='$(MAKE)' tools/check
@@ -470,7 +471,8 @@ check-guards: ## take away each guard that a test must miss: a length's cap, a c
 check-hard: ## ten thousand ways to break a hard limit: cuts, falls, lost disks, joins, clocks (HARD_SEEDS)
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release build/release/tests/engine/test_hard_random
-	@TALLY_SEEDS=$(HARD_SEEDS) build/release/tests/engine/test_hard_random
+	@seq 1 $(HARD_PIECE) $(HARD_SEEDS) | TALLY_SEEDS=$(HARD_PIECE) xargs -P "$$(nproc)" -I FIRST \
+	    env TALLY_SEED=FIRST build/release/tests/engine/test_hard_random
 
 check-laws: ## every small history and a million random ones per strategy; each planted fault must break its laws
 	@tools/bootstrap test

@@ -8,6 +8,8 @@
  */
 #include "service/engine/impl.h"
 
+#include "crdt/epoch_sum.h"
+
 #define HOLDERS_MAX 64
 /* A wish that could not be met is looked at again after so long; one of which a part was, when that was heard. */
 #define AGAIN_NS (100 * NS_PER_MS)
@@ -27,15 +29,34 @@ struct holder {
 struct slip {
     struct tly_slice key; /* of the limit */
     const struct tly_rate *rate;
-    struct tly_moment at;
-    uint64_t start_ms;
+    struct tly_term term;
 };
+
+/* Whoever has another zone, or another edition of it, begins a unit at another time; and the same one. */
+static struct tly_term term_of_quota(const struct tly_rate *rate, uint64_t now_ms)
+{
+    struct tly_unit_span span = tly_zone_span(rate->zone, rate->unit, now_ms);
+    return (struct tly_term){
+        .at = {.now_ms = now_ms, .window = TLY_WINDOW_CALENDAR + rate->unit, .epoch = span.number},
+        .left_ms = span.end_ms - now_ms,
+        .begun_ms = tly_zone_earliest_ms(rate->unit, span.number),
+    };
+}
+
+struct tly_term tly_term_of(const struct tly_rate *rate, uint64_t now_ms)
+{
+    if (rate->algorithm == TLY_QUOTA) return term_of_quota(rate, now_ms);
+    uint64_t epoch = now_ms / rate->window_ms, start_ms = epoch * rate->window_ms;
+    return (struct tly_term){
+        .at = {.now_ms = now_ms, .window = rate->window_ms, .epoch = epoch},
+        .left_ms = start_ms + rate->window_ms - now_ms,
+        .begun_ms = start_ms,
+    };
+}
 
 static struct slip slip_of(const struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate)
 {
-    uint64_t now_ms = e->cluster_ns / NS_PER_MS, epoch = now_ms / rate->window_ms;
-    struct tly_moment at = {.now_ms = now_ms, .window = rate->window_ms, .epoch = epoch};
-    return (struct slip){key, rate, at, epoch * rate->window_ms};
+    return (struct slip){key, rate, tly_term_of(rate, e->cluster_ns / NS_PER_MS)};
 }
 
 static bool rights_key(struct tly_slice limit, uint8_t out[TLY_KEY_BYTES_MAX], struct tly_slice *key)
@@ -66,7 +87,7 @@ static uint64_t minus(uint64_t a, uint64_t b)
 static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_t count,
                       struct holder *holder)
 {
-    struct tly_moved moved = tly_rights_moved(dots, count, &slip->at, holder->life);
+    struct tly_moved moved = tly_rights_moved(dots, count, &slip->term.at, holder->life);
     holder->rights = minus(holder->rights + moved.in, moved.out);
     holder->wish = moved.wish;
 }
@@ -77,9 +98,9 @@ static bool own_spent(struct tly_engine *e, const struct slip *slip, uint64_t *s
     const struct tly_entry *entry = tly_ormap_find(e->map, slip->key);
     struct tly_dot own;
     *spent = 0;
-    if (entry == NULL || !tly_ormap_own(e->map, entry, slip->at.window, &own)) return true;
-    if (own.num[1] == slip->at.epoch && (int64_t)own.num[2] > 0) *spent = own.num[2];
-    return own.num[1] <= slip->at.epoch;
+    if (entry == NULL || !tly_ormap_own(e->map, entry, slip->term.at.window, &own)) return true;
+    if (own.num[1] == slip->term.at.epoch && (int64_t)own.num[2] > 0) *spent = own.num[2];
+    return own.num[1] <= slip->term.at.epoch;
 }
 
 static void look_at_self(struct tly_engine *e, const struct slip *slip, struct holder *self)
@@ -89,7 +110,7 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
     size_t count;
     *self = (struct holder){.life = tly_ormap_origin(e->map)};
     if (!tly_line_is_fit(e) || !rights_key(slip->key, buffer, &key)) return;
-    self->rights = tly_line_share(e, slip->start_ms, self->life, slip->rate->limit);
+    self->rights = tly_line_share(e, slip->term.begun_ms, self->life, slip->rate->limit);
     const struct tly_dot *dots = dots_of(e, key, &count);
     put_moved(slip, dots, count, self);
     if (!own_spent(e, slip, &self->spent)) self->rights = 0;
@@ -102,7 +123,7 @@ static bool put_word(struct tly_engine *e, const struct slip *slip, uint64_t pee
 {
     uint8_t buffer[TLY_KEY_BYTES_MAX];
     struct tly_slice key;
-    struct tly_dot dot = {.op = TLY_PUT, .num = {slip->at.window, slip->at.epoch, peer, units}};
+    struct tly_dot dot = {.op = TLY_PUT, .num = {slip->term.at.window, slip->term.at.epoch, peer, units}};
     if (!rights_key(slip->key, buffer, &key) || tly_ormap_put(e->map, key, &dot) != TLY_OK) return false;
     tly_flush_soon(e, true);
     return true;
@@ -126,7 +147,7 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
 static void tell(const struct slip *slip, const struct holder *self, const struct tly_limit_ask *ask,
                  struct tly_verdict *verdict)
 {
-    uint64_t left_ms = slip->start_ms + slip->at.window - slip->at.now_ms;
+    uint64_t left_ms = slip->term.left_ms;
     verdict->is_judged = true;
     verdict->own = self->spent;
     verdict->held = self->rights;
@@ -178,7 +199,7 @@ static void put_spent(struct tly_engine *e, const struct slip *slip, struct tabl
         for (size_t h = 1; h < table->count; h++) {
             struct holder *holder = &table->holder[h];
             bool counts = dots[i].op == TLY_PUT && dots[i].version.origin == holder->life &&
-                          dots[i].num[0] == slip->at.window && dots[i].num[1] == slip->at.epoch;
+                          dots[i].num[0] == slip->term.at.window && dots[i].num[1] == slip->term.at.epoch;
             if (counts && (int64_t)dots[i].num[2] > 0) holder->spent = dots[i].num[2];
         }
 }
@@ -197,7 +218,7 @@ static void look_at_all(struct tly_engine *e, const struct slip *slip, struct ta
             add_holder(table, peer->origin);
     }
     for (size_t h = 1; h < table->count; h++)
-        table->holder[h].rights = tly_line_share(e, slip->start_ms, table->holder[h].life, slip->rate->limit);
+        table->holder[h].rights = tly_line_share(e, slip->term.begun_ms, table->holder[h].life, slip->rate->limit);
     put_spent(e, slip, table);
     if (!rights_key(slip->key, buffer, &key)) return;
     const struct tly_dot *dots = dots_of(e, key, &count);
@@ -247,7 +268,7 @@ static bool give(struct tly_engine *e, const struct slip *slip, struct table *ta
     uint64_t part = part_of(table, asker);
     if (part == 0 || !rights_key(slip->key, buffer, &key)) return false;
     const struct tly_dot *dots = dots_of(e, key, &count);
-    uint64_t before = tly_rights_given(dots, count, &slip->at, self->life, asker->life);
+    uint64_t before = tly_rights_given(dots, count, &slip->term.at, self->life, asker->life);
     if (part > INT64_MAX - before || !put_word(e, slip, asker->life, before + part)) return false;
     self->left -= part;
     self->rights -= part;

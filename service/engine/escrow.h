@@ -38,6 +38,15 @@ struct escrow {
 
 struct tly_engine;
 
+/* One window of a hard limit. A value. */
+struct tly_term {
+    struct tly_moment at;
+    uint64_t left_ms;  /* until it ends here */
+    uint64_t begun_ms; /* nobody has begun it before, whatever zone it has: the line divides it as of then */
+};
+
+struct tly_term tly_term_of(const struct tly_rate *rate, uint64_t now_ms);
+
 /* ---- line.c ---- */
 
 /* The line of windows that start then; *count 0: nobody holds anything, or there is no memory. Until something is written. */

@@ -372,8 +372,8 @@ static bool is_cut_off(struct tly_engine *e)
 
 void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view)
 {
-    uint64_t limit = view->rule->rate.limit, window_ms = view->rule->rate.window_ms;
-    uint64_t start_ms = e->cluster_ns / NS_PER_MS / window_ms * window_ms;
+    uint64_t limit = view->rule->rate.limit;
+    uint64_t start_ms = tly_term_of(&view->rule->rate, e->cluster_ns / NS_PER_MS).begun_ms;
     struct parties parties;
     look_at_members(e, &parties);
     view->is_founded = is_founded(e);

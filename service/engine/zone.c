@@ -372,6 +372,14 @@ static struct tly_unit_span hour_or_less(const struct tly_zone *zone, uint64_t l
                                   from + length_ms - (uint64_t)phase};
 }
 
+uint64_t tly_zone_earliest_ms(unsigned unit, uint64_t number)
+{
+    uint64_t start_ms = tly_calendar_start_ms(unit, number), ahead_ms = (uint64_t)OFFSET_MAX_S * 1000;
+    if (unit == TLY_UNIT_MINUTE) ahead_ms = 60000;
+    if (unit == TLY_UNIT_HOUR) ahead_ms = (uint64_t)HOUR_S * 1000;
+    return start_ms > ahead_ms ? start_ms - ahead_ms : 0;
+}
+
 struct tly_unit_span tly_zone_span(const struct tly_zone *zone, unsigned unit, uint64_t now_ms)
 {
     if (unit == TLY_UNIT_MINUTE) return hour_or_less(zone, 60000, now_ms);

@@ -31,5 +31,7 @@ struct tly_unit_span {
 
 /* The unit of this kind (TLY_UNIT_...) in which a moment lies. Numbers never fall while time goes on. */
 struct tly_unit_span tly_zone_span(const struct tly_zone *zone, unsigned unit, uint64_t now_ms);
+/* Before that no zone there is or may be has begun the unit of that number. */
+uint64_t tly_zone_earliest_ms(unsigned unit, uint64_t number);
 
 #endif

@@ -273,8 +273,8 @@ static bool fits_together(struct tly_loader *loader, const yaml_node_t *node, co
 {
     if (rate->burst != 0 && rate->algorithm != TLY_TOKEN_BUCKET)
         return tly_yaml_fail(loader, node, "burst goes with algorithm: token_bucket only");
-    if (rate->mode == TLY_HARD && rate->algorithm != TLY_FIXED_WINDOW)
-        return tly_yaml_fail(loader, node, "mode: hard goes with algorithm: fixed_window only");
+    if (rate->mode == TLY_HARD && rate->algorithm != TLY_FIXED_WINDOW && rate->algorithm != TLY_QUOTA)
+        return tly_yaml_fail(loader, node, "mode: hard goes with algorithm: fixed_window or quota only");
     if (loader->zone != NULL && rate->algorithm != TLY_QUOTA)
         return tly_yaml_fail(loader, loader->zone, "zone goes with algorithm: quota only");
     if (!unit_fits(loader, node, rate)) return false;

@@ -234,7 +234,7 @@ static const char *const bad_files[][2] = {
     {"limits:\n  - name: api\n    rate: 1/s\n    mode: soft\n",
      ":4:11: 'soft'; expected optimistic, hard, or a map {capped: UNITS}"},
     {"limits:\n  - {name: api, rate: 1/s, mode: hard}\n",
-     "mode: hard goes with algorithm: fixed_window only"},
+     "mode: hard goes with algorithm: fixed_window or quota only"},
     {"limits:\n  - {name: api, rate: 1/s, algorithm: fixed_window, mode: hard, on_partition: open}\n",
      ":2:79: on_partition goes with optimistic and capped only"},
     {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 0}}\n",
@@ -355,7 +355,7 @@ static void a_quota_has_a_zone_of_this_machine(void **state)
     write_file("limits:\n"
                "  - {name: a, rate: 5/mo, algorithm: quota, zone: Here}\n"
                "  - {name: b, rate: 5/y, zone: Here, algorithm: quota}\n"
-               "  - {name: c, rate: 5/d, algorithm: quota}\n");
+               "  - {name: c, rate: 5/d, algorithm: quota, mode: hard}\n");
     assert_true(tly_config_load(&config, path, &mem, &rules, &error));
     const struct tly_rule *a = tly_rules_at(rules, 0), *b = tly_rules_at(rules, 1),
                           *c = tly_rules_at(rules, 2);
@@ -365,6 +365,7 @@ static void a_quota_has_a_zone_of_this_machine(void **state)
     assert_string_equal(tly_rules_zone_name(rules, a->rate.zone), "Here");
     assert_string_equal(tly_rules_zone_name(rules, NULL), "UTC");
     assert_int_equal(a->rate.unit, TLY_UNIT_MONTH);
+    assert_int_equal(c->rate.mode, TLY_HARD);
     assert_int_equal(tly_zone_offset(a->rate.zone, 1782864000), 7200);
     tly_rules_free(rules);
     assert_int_equal(unsetenv("TZDIR"), 0);
