@@ -5,7 +5,8 @@
  *     tallyctl_args.c      the words and options behind a verb
  *     tallyctl_http.c      one request, one bounded answer
  *     tallyctl_show.c      answers for people: tables, durations, problems
- *     tallyctl_verbs.c     get, incr, check
+ *     tallyctl_verbs.c     get, incr, forget
+ *     tallyctl_check.c     check, reserve, acquire and what settles them, refund, reset
  *     tallyctl_node.c      status, peers
  *     tallyctl_doctor.c    doctor
  *     tallyctl_limit.c     limit
@@ -39,7 +40,7 @@
 #define TLY_CTL_SERVER "http://127.0.0.1:7380"
 /* Of an answer, and of a line that fold reads. */
 #define TLY_CTL_BYTES_MAX (16u << 20)
-#define TLY_CTL_OPTIONS_MAX 6
+#define TLY_CTL_OPTIONS_MAX 8
 
 /* The exit status. */
 enum tly_ctl_exit {
@@ -86,6 +87,9 @@ struct tly_ctl_verb {
  */
 bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **argv,
                    struct tly_ctl_args *args);
+
+/* False: the text is no whole number from least to most. */
+bool tly_ctl_number(const char *text, int64_t least, int64_t most, int64_t *out);
 
 /* "tallyctl: …" on stderr, on one line; control bytes are shown as '?'. */
 void tly_ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -177,6 +181,13 @@ enum tly_ctl_exit tly_ctl_get(const struct tly_ctl *ctl, const struct tly_ctl_ar
 enum tly_ctl_exit tly_ctl_forget(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_incr(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_check(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_reserve(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_commit(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_cancel(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_acquire(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_release(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_refund(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
+enum tly_ctl_exit tly_ctl_reset(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_limit(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_why(const struct tly_ctl *ctl, const struct tly_ctl_args *args);
 enum tly_ctl_exit tly_ctl_top(const struct tly_ctl *ctl, const struct tly_ctl_args *args);

@@ -1,6 +1,8 @@
 #include "tools/tallyctl.h"
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 #define LINE_BYTES 1024
 
@@ -133,4 +135,14 @@ bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **
             return false;
     }
     return count_fits(verb, args->count);
+}
+
+bool tly_ctl_number(const char *text, int64_t least, int64_t most, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    *out = value;
+    return errno == 0 && end != text && *end == '\0' && strchr(" \t\n\v\f\r", *text) == NULL &&
+           value >= least && value <= most;
 }

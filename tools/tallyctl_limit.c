@@ -1,13 +1,39 @@
-/* limit list, limit show: the named limits of a node. */
+/* limit list, show, claim: the named limits of a node. */
 #include "tools/tallyctl.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* A unit and the name of a zone. */
+#define WINDOW_BYTES 96
+
+/* What the units are per: "10.0 s", or "month, Europe/Berlin", or that there is no window. */
 static const char *window_text(struct json_object *limit, char *text, size_t size)
 {
-    tly_ctl_duration((double)tly_ctl_int(limit, "window_ms") / 1e3, text, size);
+    const char *algorithm = tly_ctl_text(limit, "algorithm");
+    if (strcmp(algorithm, "counter") == 0)
+        (void)snprintf(text, size, "-");
+    else if (strcmp(algorithm, "concurrency") == 0)
+        (void)snprintf(text, size, "at once");
+    else if (strcmp(algorithm, "quota") == 0)
+        (void)snprintf(text, size, "%s, %s", tly_ctl_text(limit, "unit"), tly_ctl_text(limit, "zone"));
+    else
+        tly_ctl_duration((double)tly_ctl_int(limit, "window_ms") / 1e3, text, size);
     return text;
+}
+
+static void print_units(struct json_object *limit)
+{
+    char window[WINDOW_BYTES];
+    const char *algorithm = tly_ctl_text(limit, "algorithm");
+    (void)window_text(limit, window, sizeof window);
+    if (strcmp(algorithm, "counter") == 0)
+        printf("from %s to %s", tly_ctl_text(limit, "min"), tly_ctl_text(limit, "limit"));
+    else if (strcmp(algorithm, "concurrency") == 0)
+        printf("%s %s", tly_ctl_text(limit, "limit"), window);
+    else
+        printf("%s per %s", tly_ctl_text(limit, "limit"), window);
+    if (json_object_object_get_ex(limit, "burst", NULL)) printf(", burst %s", tly_ctl_text(limit, "burst"));
 }
 
 /* "50 (0.50 %)", or "none". */
@@ -24,15 +50,19 @@ static void print_bound(struct json_object *limit)
 /* Of a hard limit. */
 static void print_rights(struct json_object *in)
 {
+    char left[32];
     const char *state = "in use";
     if (!json_object_object_get_ex(in, "share", NULL)) return;
+    if (tly_ctl_is_true(in, "nobodys")) state = "of this window nobody's: it began before there were any";
     if (strcmp(tly_ctl_text(in, "counts"), "true") != 0)
         state = "not used: this node cannot tell what it did, or was alone for long";
     if (strcmp(tly_ctl_text(in, "founded"), "true") != 0)
         state = "nobody's yet: every member and seed must have been met";
     printf("  rights       %s\n", state);
-    printf("  share        %s units of each window here, %s on all nodes that can be reached\n",
-           tly_ctl_text(in, "share"), tly_ctl_text(in, "share_here"));
+    tly_ctl_duration((double)tly_ctl_int(in, "window_left_ms") / 1e3, left, sizeof left);
+    printf(
+        "  share        %s units of this window here, %s on all nodes that can be reached; it ends in %s\n",
+        tly_ctl_text(in, "share"), tly_ctl_text(in, "share_here"), left);
 }
 
 static void print_inputs(struct json_object *limit)
@@ -65,13 +95,14 @@ static void print_others(struct json_object *limit)
 
 static enum tly_ctl_exit show_limit(struct json_object *limit)
 {
-    char window[32];
+    bool is_hard = strcmp(tly_ctl_text(limit, "mode"), "hard") == 0;
     tly_ctl_print_plain(tly_ctl_text(limit, "name"));
-    printf(": %s per %s, %s, %s", tly_ctl_text(limit, "limit"), window_text(limit, window, sizeof window),
-           tly_ctl_text(limit, "algorithm"), tly_ctl_text(limit, "mode"));
+    printf(": ");
+    print_units(limit);
+    printf(", %s, %s", tly_ctl_text(limit, "algorithm"), tly_ctl_text(limit, "mode"));
     if (json_object_object_get_ex(limit, "cap", NULL)) printf(": %s", tly_ctl_text(limit, "cap"));
-    printf(", on_partition %s%s\n", tly_ctl_text(limit, "on_partition"),
-           strcmp(tly_ctl_text(limit, "shadow"), "true") == 0 ? ", shadow" : "");
+    if (!is_hard) printf(", on_partition %s", tly_ctl_text(limit, "on_partition"));
+    puts(tly_ctl_is_true(limit, "shadow") ? ", shadow" : "");
     printf("  bound now    ");
     print_bound(limit);
     printf("  follows from %s\n", tly_ctl_text(limit, "formula"));
@@ -92,16 +123,17 @@ static enum tly_ctl_exit show_limits(struct json_object *limits)
     static const char *const heads[COLUMNS] = {"NAME", "UNITS", "PER", "ALGORITHM", "MODE", "ON PARTITION"};
     size_t count = json_object_array_length(limits);
     const char **cells = calloc((count + 1) * COLUMNS, sizeof *cells);
-    char(*windows)[32] = calloc(count + 1, sizeof *windows);
+    char(*windows)[WINDOW_BYTES] = calloc(count + 1, sizeof *windows);
     bool good = cells != NULL && windows != NULL;
     for (size_t i = 0; good && i <= count; i++) {
         struct json_object *limit = i > 0 ? json_object_array_get_idx(limits, i - 1) : NULL;
-        const char *row[COLUMNS] = {tly_ctl_text(limit, "name"),
-                                    tly_ctl_text(limit, "limit"),
-                                    i > 0 ? window_text(limit, windows[i], sizeof windows[i]) : "",
-                                    tly_ctl_text(limit, "algorithm"),
-                                    tly_ctl_text(limit, "mode"),
-                                    tly_ctl_text(limit, "on_partition")};
+        const char *row[COLUMNS] = {
+            tly_ctl_text(limit, "name"),
+            tly_ctl_text(limit, "limit"),
+            i > 0 ? window_text(limit, windows[i], sizeof windows[i]) : "",
+            tly_ctl_text(limit, "algorithm"),
+            tly_ctl_text(limit, "mode"),
+            strcmp(tly_ctl_text(limit, "mode"), "hard") == 0 ? "-" : tly_ctl_text(limit, "on_partition")};
         memcpy(&cells[i * COLUMNS], i > 0 ? row : heads, sizeof row);
     }
     if (good) tly_ctl_table(stdout, cells, count + 1, COLUMNS);
@@ -111,14 +143,33 @@ static enum tly_ctl_exit show_limits(struct json_object *limits)
     return good ? TLY_CTL_DONE : TLY_CTL_NO;
 }
 
+static enum tly_ctl_exit show_claimed(struct json_object *json)
+{
+    (void)json;
+    puts("claimed: this node holds the rights of all windows that began before there were any");
+    return TLY_CTL_DONE;
+}
+
+/* It is not to be had by mistake: where somebody did count, more than the limit is admitted. */
+static enum tly_ctl_exit claim(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
+{
+    if (args->option[0] == NULL)
+        return tly_ctl_misused("limit",
+                               "claim says that no hard limit ever counted in the windows that have begun; "
+                               "if that is so: limit claim --force");
+    struct tly_ctl_request request = {.method = "POST", .path = "/v1/cluster/claim"};
+    return tly_ctl_ask_and_show(ctl, &request, show_claimed);
+}
+
 enum tly_ctl_exit tly_ctl_limit(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     bool shows = strcmp(args->words[0], "show") == 0, lists = strcmp(args->words[0], "list") == 0;
+    if (strcmp(args->words[0], "claim") == 0 && args->count == 1) return claim(ctl, args);
     if (lists && args->count == 1)
         return tly_ctl_ask_and_show(ctl, &(struct tly_ctl_request){.method = "GET", .path = "/v1/limits"},
                                     show_limits);
     if (!shows || args->count != 2 || args->words[1][0] == '\0')
-        return tly_ctl_misused("limit", "list, or show with the NAME of a limit");
+        return tly_ctl_misused("limit", "list, show with the NAME of a limit, or claim");
     char *path = tly_ctl_key_path("/v1/limits/", args->words[1]);
     if (path == NULL) {
         tly_ctl_complain("out of memory");

@@ -392,6 +392,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_READ:
     case TLY_ASK_APPLY:
     case TLY_ASK_FORGET:
+    case TLY_ASK_CLAIM:
     case TLY_ASK_PREFIXES: break;
     }
     return TLY_WRONG_STRATEGY;
@@ -451,6 +452,8 @@ static enum tly_result ask_other(struct tly_engine *e, const struct tly_request 
     if (request->kind == TLY_ASK_APPLY) {
         size_t rows_max = request->number > 0 ? (size_t)request->number : TLY_APPLY_ROWS_MAX;
         result = tly_archive_apply(e, request->bytes, rows_max, &reply->applied);
+    } else if (request->kind == TLY_ASK_CLAIM) {
+        result = tly_line_claim(e);
     } else if (request->kind == TLY_ASK_RESET) {
         result = ask_reset(e, &request->check);
     } else if (request->kind == TLY_ASK_REFUND) {

@@ -230,6 +230,7 @@ struct tly_verdict;
     X(SHARE, "share")         /* members cannot be reached: only the others' part is there */ \
     X(PARTITION, "partition") /* members cannot be reached: nothing is admitted */            \
     X(RIGHTS, "rights")       /* hard: what this node holds the rights to */                  \
+    X(NOBODYS, "nobodys")     /* hard: the window began before anybody held rights */         \
     X(MEMORY, "memory_full")  /* the key is new and memory_max is reached */                  \
     X(KEYS, "keys_full")      /* the key is new and the limit has cardinality_max of them */  \
     X(UNMATCHED, "no_match")  /* the limit is not for these fields; nothing was counted */
@@ -351,6 +352,8 @@ enum tly_request_kind {
     TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
                       too; all of it is joined, or nothing */
     TLY_ASK_FORGET,  /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
+    TLY_ASK_CLAIM,   /* the rights of windows that began before any were founded are this node's: nobody ever counted there;
+                        TLY_NOT_FOUND: none are founded, or these are somebody's */
     TLY_ASK_PREFIXES /* wishes, all or none, bytes: who wants it; wish_at: of those, which could not be.
                         TLY_NO_SUCH_STRATEGY, TLY_PREFIX_TAKEN, TLY_BAD_PREFIX, TLY_NO_PREFIX, TLY_PREFIX_BUILT_IN, TLY_PREFIX_HELD,
                         TLY_UNAPPROVED and TLY_APPROVAL_STALE (plan), TLY_PREFIXES_NEST, TLY_BUSY, TLY_TOO_LARGE: to migrate in one
@@ -714,6 +717,8 @@ struct tly_limit_view {
     uint64_t flush_ns, horizon_ns;
     bool is_founded;      /* hard: somebody holds the rights */
     bool is_fit;          /* … this node may count by them now */
+    bool is_nobodys;      /* … but of the window that has begun nobody holds any */
+    uint64_t left_ms;     /* … until it ends */
     uint64_t share;       /* … units of each key and window that are this node's to begin with */
     uint64_t share_here;  /* … and those of all that can be reached */
     size_t watched;       /* of its keys: those that came near the limit, or are capped */

@@ -144,8 +144,9 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
 
 /* ---- checks ---- */
 
-static void tell(const struct slip *slip, const struct holder *self, const struct tly_limit_ask *ask,
-                 struct tly_verdict *verdict)
+/* Rights may come from others at any time, save where there are none. */
+static void tell(struct tly_engine *e, const struct slip *slip, const struct holder *self,
+                 const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
     uint64_t left_ms = slip->term.left_ms;
     verdict->is_judged = true;
@@ -153,8 +154,10 @@ static void tell(const struct slip *slip, const struct holder *self, const struc
     verdict->held = self->rights;
     verdict->ahead = verdict->unheard = 0;
     if (verdict->code != TLY_CODE_OVER || ask->hits > minus(slip->rate->limit, verdict->used)) return;
-    verdict->reason = TLY_REASON_RIGHTS;
-    verdict->retry_after_ms = left_ms < AGAIN_NS / NS_PER_MS ? left_ms : AGAIN_NS / NS_PER_MS;
+    bool is_nobodys = tly_line_is_nobodys(e, slip->term.begun_ms);
+    bool may_come = !is_nobodys && left_ms > AGAIN_NS / NS_PER_MS;
+    verdict->reason = is_nobodys ? TLY_REASON_NOBODYS : TLY_REASON_RIGHTS;
+    verdict->retry_after_ms = may_come ? AGAIN_NS / NS_PER_MS : left_ms;
 }
 
 enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_ask *ask,
@@ -174,7 +177,7 @@ enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_as
         self.spent += ask->hits;
         self.left -= ask->hits;
     }
-    tell(&slip, &self, ask, verdict);
+    tell(e, &slip, &self, ask, verdict);
     wish(e, &slip, &self, verdict, ask->hits);
     return TLY_OK;
 }
@@ -218,7 +221,8 @@ static void look_at_all(struct tly_engine *e, const struct slip *slip, struct ta
             add_holder(table, peer->origin);
     }
     for (size_t h = 1; h < table->count; h++)
-        table->holder[h].rights = tly_line_share(e, slip->term.begun_ms, table->holder[h].life, slip->rate->limit);
+        table->holder[h].rights =
+            tly_line_share(e, slip->term.begun_ms, table->holder[h].life, slip->rate->limit);
     put_spent(e, slip, table);
     if (!rights_key(slip->key, buffer, &key)) return;
     const struct tly_dot *dots = dots_of(e, key, &count);

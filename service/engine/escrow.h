@@ -53,8 +53,12 @@ struct tly_term tly_term_of(const struct tly_rate *rate, uint64_t now_ms);
 const struct tly_piece *tly_line_at(struct tly_engine *e, uint64_t start_ms, size_t *count);
 /* The units of such a limit that lie on what a life holds. */
 uint64_t tly_line_share(struct tly_engine *e, uint64_t start_ms, uint64_t life, uint64_t limit);
+/* Whether nobody holds anything of windows that start then: not even who is away can give any of it. */
+bool tly_line_is_nobodys(struct tly_engine *e, uint64_t start_ms);
 /* Whether this node may count by rights now: it knows what it did, and nobody has reason to think it gone. */
 bool tly_line_is_fit(const struct tly_engine *e);
+/* An operator says that nobody ever counted in windows that began before the founding: this node holds all of them. TLY_NOT_FOUND. */
+enum tly_result tly_line_claim(struct tly_engine *e) TLY_MUST_CHECK;
 /* Sets what a view of a hard limit says of the line. */
 void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view);
 /* Founds, shares out, takes over, when that is due. */

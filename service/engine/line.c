@@ -86,6 +86,15 @@ uint64_t tly_line_share(struct tly_engine *e, uint64_t start_ms, uint64_t life, 
     return share;
 }
 
+bool tly_line_is_nobodys(struct tly_engine *e, uint64_t start_ms)
+{
+    size_t count;
+    const struct tly_piece *pieces = tly_line_at(e, start_ms, &count);
+    for (size_t i = 0; i < count; i++)
+        if (pieces[i].life != 0) return false;
+    return true;
+}
+
 /* A clock that stands before what this life has seen may be back in a window of which the counts are gone. */
 static bool knows_its_past(const struct tly_engine *e)
 {
@@ -161,13 +170,19 @@ static void look_at_members(struct tly_engine *e, struct parties *parties)
     }
 }
 
-static bool put_fact(struct tly_engine *e, uint64_t window, uint64_t from_ms, uint64_t peer, uint64_t packed)
+static enum tly_result say(struct tly_engine *e, uint64_t window, uint64_t from_ms, uint64_t peer,
+                           uint64_t packed)
 {
     struct tly_dot dot = {.op = TLY_PUT, .num = {window, from_ms, peer, packed}};
     e->escrow.is_read = false;
-    if (tly_ormap_put(e->map, line_key(), &dot) != TLY_OK) return false;
-    tly_flush_soon(e, true);
-    return true;
+    enum tly_result result = tly_ormap_put(e->map, line_key(), &dot);
+    if (result == TLY_OK) tly_flush_soon(e, true);
+    return result;
+}
+
+static bool put_fact(struct tly_engine *e, uint64_t window, uint64_t from_ms, uint64_t peer, uint64_t packed)
+{
+    return say(e, window, from_ms, peer, packed) == TLY_OK;
 }
 
 /* ---- founding ---- */
@@ -215,6 +230,13 @@ static void found(struct tly_engine *e, struct parties *parties)
         if (parties->party[i].vote != self->life) return;
     struct tly_stretch all = {0, TLY_LINE_END};
     (void)put_fact(e, TLY_RIGHTS_TAKEN, now_ms + 1, 0, tly_stretch_pack(all));
+}
+
+enum tly_result tly_line_claim(struct tly_engine *e)
+{
+    struct tly_stretch all = {0, TLY_LINE_END};
+    if (!is_founded(e) || !tly_line_is_nobodys(e, 0) || !tly_line_is_fit(e)) return TLY_NOT_FOUND;
+    return say(e, TLY_RIGHTS_TAKEN, 0, 0, tly_stretch_pack(all));
 }
 
 /* ---- sharing out ---- */
@@ -373,11 +395,14 @@ static bool is_cut_off(struct tly_engine *e)
 void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view)
 {
     uint64_t limit = view->rule->rate.limit;
-    uint64_t start_ms = tly_term_of(&view->rule->rate, e->cluster_ns / NS_PER_MS).begun_ms;
+    struct tly_term term = tly_term_of(&view->rule->rate, e->cluster_ns / NS_PER_MS);
+    uint64_t start_ms = term.begun_ms;
     struct parties parties;
     look_at_members(e, &parties);
     view->is_founded = is_founded(e);
     view->is_fit = tly_line_is_fit(e);
+    view->is_nobodys = tly_line_is_nobodys(e, start_ms);
+    view->left_ms = term.left_ms;
     view->share = tly_line_share(e, start_ms, tly_ormap_origin(e->map), limit);
     for (size_t i = 0; i < parties.count; i++)
         if (parties.party[i].here)

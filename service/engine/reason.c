@@ -69,10 +69,14 @@ static void put_obstacle(struct text *text, const struct tly_verdict *verdict)
         put_term(text, ", of what is left ", verdict->remaining, " for this node");
         break;
     case TLY_REASON_CAPPED:
-        put_term(text, ", ", verdict->unheard, " of them not heard of by every member");
+        put_term(text, ", of which ", verdict->unheard, " are not heard of by every member");
+        put_term(text, " and ", verdict->remaining, " more may be so");
         break;
     case TLY_REASON_RIGHTS:
         put_term(text, ", of which this node holds the rights to ", verdict->held, "");
+        break;
+    case TLY_REASON_NOBODYS:
+        put(text, ", of which nobody holds the rights: this window began before they were founded");
         break;
     case TLY_REASON_JOINING: put(text, ", this node is still joining"); break;
     case TLY_REASON_SHARE: put(text, ", members cannot be reached: only the share of those that can"); break;

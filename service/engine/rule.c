@@ -169,8 +169,7 @@ const char *tly_on_partition_name(enum tly_on_partition on_partition)
 static bool mode_is_good(const struct tly_rate *rate)
 {
     if (rate->mode == TLY_HARD)
-        return rate->cap == 0 &&
-               (rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_QUOTA) &&
+        return rate->cap == 0 && (rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_QUOTA) &&
                rate->on_partition == TLY_PARTITION_CLOSED;
     if (rate->mode == TLY_OPTIMISTIC) return rate->cap == 0 && rate->on_partition <= TLY_PARTITION_CLOSED;
     return rate->mode == TLY_CAPPED && rate->cap > 0 && rate->cap <= TLY_LIMIT_MAX &&

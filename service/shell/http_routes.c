@@ -35,6 +35,8 @@ static const struct tly_http_route routes[] = {
      "this node and its peers; ?digest=1: of all it holds"},
     {"/v1/cluster/forget/", true, TLY_HTTP_POST, tly_http_run_forget, "NAME",
      "a member that is gone for good: nothing waits for it any more"},
+    {"/v1/cluster/claim", false, TLY_HTTP_POST, tly_http_run_claim, "",
+     "nobody ever counted by hard limits before: windows that have begun are this node's to share"},
     {"/v1/prefixes", false, READ | TLY_HTTP_POST, tly_http_run_prefixes, "",
      "which prefixes have which strategy; POST changes of that, all or none"},
     {"/v1/prefixes/", true, READ, tly_http_run_prefix, "PREFIX",

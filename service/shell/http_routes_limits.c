@@ -89,6 +89,8 @@ static void put_rights(struct tly_json *json, const struct tly_limit_view *view)
 {
     tly_json_member_bool(json, "founded", view->is_founded);
     tly_json_member_bool(json, "counts", view->is_fit);
+    tly_json_member_bool(json, "nobodys", view->is_nobodys);
+    tly_json_member_uint(json, "window_left_ms", view->left_ms);
     tly_json_member_uint(json, "share", view->share);
     tly_json_member_uint(json, "share_here", view->share_here);
 }

@@ -184,6 +184,22 @@ static void put_lives(struct tly_json *json, const struct tly_engine *engine, si
     tly_json_close(json, ']');
 }
 
+void tly_http_run_claim(struct tly_exchange *x)
+{
+    struct tly_request request = {.kind = TLY_ASK_CLAIM};
+    struct tly_reply reply;
+    enum tly_result result = tly_app_ask(x->app, &request, &reply);
+    if (result == TLY_OK) {
+        x->type = TLY_HTTP_JSON;
+        tly_http_put_text(x, "{\"claimed\":true}\n");
+    } else if (result == TLY_NOT_FOUND) {
+        tly_http_problem(x, 409, "nothing_to_claim",
+                         "no hard limit is in use yet, or what began before them is somebody's already");
+    } else {
+        tly_http_problem_of(x, result);
+    }
+}
+
 void tly_http_run_forget(struct tly_exchange *x)
 {
     uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];

@@ -18,6 +18,18 @@ limits:
     key: tenant
     rate: 2/300d
     algorithm: fixed_window
+  - name: jobs
+    key: [tenant]
+    rate: 3/1h
+    algorithm: concurrency
+  - name: seats
+    algorithm: counter
+    max: 4
+    min: -2
+  - name: year
+    rate: 9/y
+    algorithm: quota
+    mode: hard
 END
 start_cluster a b -- -f "$PWD/tally.yaml"
 
@@ -61,11 +73,58 @@ expect_status 1 ctl a check --key k --rate 1/300d --algorithm fixed_window
 expect_status 1 ctl a check --key many --rate 5/300d --hits 6
 expect_like "what can never pass" 'can never pass' "$output"
 expect_status 0 ctl a limit list
-expect_like "the limits" '^api  *2  ' "$(tail -n 1 <<<"$output")"
+expect_like "the limits" $'\napi +2 .*\njobs +3 +at once .*\nseats +4 +- .*\nyear +9 +year, UTC +quota +hard +-$' "$output"
 expect_status 0 ctl a limit show api
 expect_like "how hard a limit is" 'bound now +[0-9]+ units' "$output"
 expect "a limit as JSON" 2 "$(ctl a --json limit show api | json limit)"
 expect_status 1 ctl a limit show nosuch
+
+# What is known later, or in flight, is reserved and settled; what was counted is given back, or forgotten.
+some=(--key some --rate 5/300d)
+expect_status 0 ctl a reserve "${some[@]}" --hits 3 --ttl 5m --id r1
+expect_like "reserved" '^r1: open, 3 units until 20' "$output"
+expect_status 0 ctl a reserve "${some[@]}" --hits 3 --id r1
+expect_status 1 ctl a reserve "${some[@]}" --hits 3
+expect_like "refused, and why" $'^refused: 2 of 5 left.*\n  3 used .*\\+ 3 hits of 5$' "$output"
+expect_status 0 ctl a commit r1 2
+expect "committed" 'r1: committed, 2 units' "$output"
+expect_status 0 ctl a cancel r1
+expect "settled once" 'r1: committed, 2 units' "$output"
+expect_status 1 ctl a cancel nosuch
+expect_status 0 ctl a refund "${some[@]}" --hits 1
+expect "given back" 'given back: 1; 4 of 5 left' "$output"
+expect_status 0 ctl a reset "${some[@]}"
+expect_status 0 ctl a check "${some[@]}" --hits 0
+expect_like "forgotten" '^admitted: 5 of 5 left' "$output"
+expect "an id of its own" open "$(ctl a --json acquire jobs tenant=t1 --ttl 1h | json state)"
+expect_status 0 ctl a acquire jobs tenant=t1 --hits 2 --id l1
+expect_status 1 ctl a acquire jobs tenant=t1
+expect_like "in flight" $'^refused: 0 of 3 left.*\n  3 in flight' "$output"
+expect_status 0 ctl a release l1
+expect_status 0 ctl a acquire jobs tenant=t1 --hits 2
+expect_status 0 ctl a check seats --hits 4
+expect_status 1 ctl a check seats
+expect_like "a counter comes back by refunds alone" 'until some are given back' "$output"
+expect_status 0 ctl a refund seats --hits 9
+expect_like "down to its least" '^given back: 6; ' "$output"
+expect_status 2 ctl a acquire jobs --ttl 5x
+expect_status 2 ctl a acquire jobs --rate 5/s
+expect_status 2 ctl a commit r1 x
+expect_status 2 ctl a commit r1
+
+# Of a year that has begun nobody holds anything before somebody says that nobody ever did.
+founded() {
+    [ "$(ctl a --json limit show year | json inputs.founded)" = true ]
+}
+wait_until founded
+expect_status 1 ctl a check year
+expect_like "nobody's" 'nobody holds the rights: this window began before' "$output"
+expect_status 0 ctl b limit show year
+expect_like "shown" "of this window nobody's" "$output"
+expect_status 2 ctl a limit claim
+expect_status 0 ctl a limit claim --force
+expect_status 0 ctl a check year
+expect_status 1 ctl a limit claim --force
 expect_status 2 ctl a limit
 expect_status 2 ctl a limit show
 expect_status 1 ctl a check nosuch

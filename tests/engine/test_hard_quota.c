@@ -60,7 +60,10 @@ static void a_month_admits_what_it_has_and_no_more(void **state)
     uint64_t march = begin_of(BERLIN, TLY_UNIT_MONTH, BEFORE_MARCH + 72 * HOUR);
     assert_true(march == BEFORE_MARCH + 25 * HOUR + HOUR / 6);
     run_to(net, BEFORE_MARCH, march - MS);
-    assert_int_equal(hard_ask(net, 0, 1).held, 0);
+    struct tly_verdict before = hard_ask(net, 0, 1);
+    assert_int_equal(before.held, 0);
+    assert_int_equal(before.reason, TLY_REASON_NOBODYS);
+    assert_int_equal(before.retry_after_ms, 1);
     net_run(net, MS);
     struct tly_verdict first = hard_ask(net, 0, 0), second = hard_ask(net, 1, 0);
     assert_true(first.held > 0 && second.held > 0);
@@ -70,6 +73,41 @@ static void a_month_admits_what_it_has_and_no_more(void **state)
     assert_int_equal(verdict.code, TLY_CODE_OVER);
     /* Clocks go on by an hour in March. */
     assert_int_equal(verdict.retry_after_ms, (31 * 24 - 1) * (HOUR / MS) - (400 * 20));
+    net_free(net);
+}
+
+static enum tly_result claim_begun(struct net *net, size_t node)
+{
+    struct tly_reply reply;
+    return net_ask(net, node, (struct tly_request){.kind = TLY_ASK_CLAIM}, &reply);
+}
+
+/* Who claims what began before the rights were founded holds all of it, once, and gives of it; later windows are shared as ever. */
+static void what_began_before_is_claimed_once(void **state)
+{
+    struct net *net = cluster(2, BEFORE_NOVEMBER, "99/h", "UTC0");
+    assert_int_equal(hammer(net, 1, 10), 0);
+    assert_int_equal(claim_begun(net, 1), TLY_OK);
+    assert_int_equal(hard_ask(net, 1, 0).held, 99);
+    net_run(net, S);
+    assert_int_equal(claim_begun(net, 0), TLY_NOT_FOUND);
+    assert_int_equal(claim_begun(net, 1), TLY_NOT_FOUND);
+    assert_int_equal(hard_ask(net, 0, 0).held, 0);
+    assert_int_equal(hammer(net, 0, 300) + hammer(net, 1, 300), 99);
+    assert_true(net_stats(net, 1).rights_given > 0);
+    run_to(net, BEFORE_NOVEMBER, begin_of("UTC0", TLY_UNIT_HOUR, BEFORE_NOVEMBER + 3 * HOUR));
+    struct tly_verdict first = hard_ask(net, 0, 0), second = hard_ask(net, 1, 0);
+    assert_true(first.held > 40 && second.held > 40);
+    assert_int_equal(first.held + second.held, 99);
+    net_free(net);
+}
+
+static void nothing_is_claimed_before_rights_are_founded(void **state)
+{
+    struct net *net = net_new(2 * MS);
+    add(net, 0, BEFORE_NOVEMBER, "99/h", "UTC0");
+    assert_int_equal(claim_begun(net, 0), TLY_NOT_FOUND);
+    assert_int_equal(hammer(net, 0, 5), 0);
     net_free(net);
 }
 
@@ -135,6 +173,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_month_admits_what_it_has_and_no_more),
+        cmocka_unit_test(what_began_before_is_claimed_once),
+        cmocka_unit_test(nothing_is_claimed_before_rights_are_founded),
         cmocka_unit_test(a_part_that_is_cut_off_has_its_share_of_the_day),
         cmocka_unit_test(a_day_is_shared_once_whatever_zones_there_are),
         cmocka_unit_test(what_an_hour_counted_is_given_back_to_it),

@@ -284,8 +284,8 @@ static void no_window_admits_more_than_its_limit(void **state)
     print_message(
         "%zu seeds from %zu: %zu windows (%zu of quotas), %zu of them full; %zu checks, %zu refused; %zu units admitted, "
         "%zu units moved\n",
-        (size_t)n, (size_t)first, (size_t)sum.windows, (size_t)sum.quotas, (size_t)sum.full, (size_t)sum.asked,
-        (size_t)sum.refused, (size_t)sum.admitted, (size_t)sum.given);
+        (size_t)n, (size_t)first, (size_t)sum.windows, (size_t)sum.quotas, (size_t)sum.full,
+        (size_t)sum.asked, (size_t)sum.refused, (size_t)sum.admitted, (size_t)sum.given);
     print_message(
         "    %zu falls, %zu clean stops, %zu empty disks, %zu that lost their end, %zu joins, %zu cuts, "
         "%zu links gone silent, %zu steps of a clock, %zu forgotten, %zu parts taken over\n",
