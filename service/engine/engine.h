@@ -351,8 +351,8 @@ enum tly_request_kind {
     TLY_ASK_REMOVE, /* key; TLY_NOT_FOUND. Writes to keys under sys: and rl: are TLY_READ_ONLY, save this on rl: */
     TLY_ASK_APPLY, /* bytes: a whole archive, number: dots at most, 0: TLY_APPLY_ROWS_MAX -> applied, on failure
                       too; all of it is joined, or nothing */
-    TLY_ASK_FORGET,  /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
-    TLY_ASK_CLAIM,   /* the rights of windows that began before any were founded are this node's: nobody ever counted there;
+    TLY_ASK_FORGET, /* bytes: a member's name, which is gone for good; TLY_NOT_FOUND */
+    TLY_ASK_CLAIM, /* the rights of windows that began before any were founded are this node's: nobody ever counted there;
                         TLY_NOT_FOUND: none are founded, or these are somebody's */
     TLY_ASK_PREFIXES /* wishes, all or none, bytes: who wants it; wish_at: of those, which could not be.
                         TLY_NO_SUCH_STRATEGY, TLY_PREFIX_TAKEN, TLY_BAD_PREFIX, TLY_NO_PREFIX, TLY_PREFIX_BUILT_IN, TLY_PREFIX_HELD,

@@ -110,8 +110,8 @@ tly_http_handler tly_http_run_watch;
 /* Writes what the watcher has to tell as server-sent events; true: it is much, and there may be more. */
 bool tly_http_put_changes(struct tly_app *app, struct tly_watch *watch, struct tly_client *client);
 /* http_routes_node.c */
-tly_http_handler tly_http_run_claim, tly_http_run_cluster, tly_http_run_forget, tly_http_run_peers, tly_http_run_healthz,
-    tly_http_run_readyz, tly_http_run_root;
+tly_http_handler tly_http_run_claim, tly_http_run_cluster, tly_http_run_forget, tly_http_run_peers,
+    tly_http_run_healthz, tly_http_run_readyz, tly_http_run_root;
 /* http_routes_limits.c */
 tly_http_handler tly_http_run_limits, tly_http_run_limit;
 /* A bound as its member: -1 when there is none. */

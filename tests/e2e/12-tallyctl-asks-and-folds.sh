@@ -118,7 +118,7 @@ founded() {
 }
 wait_until founded
 expect_status 1 ctl a check year
-expect_like "nobody's" 'nobody holds the rights: this window began before' "$output"
+expect_like "nobody's" 'nobody holds the rights: this window began before there were any' "$output"
 expect_status 0 ctl b limit show year
 expect_like "shown" "of this window nobody's" "$output"
 expect_status 2 ctl a limit claim

@@ -338,7 +338,7 @@ static void nobody_founds_before_all_have_met(void **state)
     assert_int_equal(shares(net, 2), 0);
     struct tly_verdict verdict = hard_ask(net, 0, 1);
     assert_int_equal(verdict.code, TLY_CODE_OVER);
-    assert_int_equal(verdict.reason, TLY_REASON_RIGHTS);
+    assert_int_equal(verdict.reason, TLY_REASON_NOBODYS);
     net_block(net, 0, 1, false);
     net_run(net, 60 * S);
     run_to_window(net, S);
