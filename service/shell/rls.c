@@ -194,6 +194,13 @@ struct counted {
     uint64_t before, after, remaining, reset_ms;
 };
 
+static enum tly_charging charging_of(const struct tly_rls_limit *limit,
+                                     const struct tly_rls_descriptor *descriptor)
+{
+    if (descriptor->gives_back) return TLY_GIVE_BACK;
+    return limit->spares_refused ? TLY_CHARGE_ADMITTED : TLY_CHARGE_ALL;
+}
+
 static enum tly_result charge(struct tly_rls *rls, struct tly_app *app, size_t i, uint32_t hits,
                               struct counted *counted)
 {
@@ -205,7 +212,7 @@ static enum tly_result charge(struct tly_rls *rls, struct tly_app *app, size_t i
         .kind = TLY_ASK_CHECK,
         .check = {.rate = judged->limit->rate,
                   .hits = hits,
-                  .charging = descriptor->gives_back ? TLY_GIVE_BACK : TLY_CHARGE_ALL},
+                  .charging = charging_of(judged->limit, descriptor)},
     };
     request.check.key = tly_rls_key(rls->settings.prefix, rls->request.domain, descriptor,
                                     judged->match.has_shared ? judged->match.shared : NULL, key);
@@ -216,7 +223,9 @@ static enum tly_result charge(struct tly_rls *rls, struct tly_app *app, size_t i
     counted->over = verdict->code == TLY_CODE_OVER || has_crossed;
     counted->after = verdict->used;
     counted->before = descriptor->gives_back || verdict->used < hits ? verdict->used : verdict->used - hits;
-    counted->remaining = counted->over ? 0 : verdict->remaining;
+    /* Of what is refused and not counted, smaller requests may take what is left. */
+    bool has_rest = !counted->over || judged->limit->spares_refused;
+    counted->remaining = has_rest ? verdict->remaining : 0;
     counted->reset_ms = verdict->reset_ms;
     return TLY_OK;
 }
@@ -260,10 +269,10 @@ static uint32_t hits_of(const struct tly_rls_request *request, const struct tly_
     return descriptor->hits > UINT32_MAX ? UINT32_MAX : (uint32_t)descriptor->hits;
 }
 
-/* Seconds to the end of a window that is aligned to the epoch; of a bucket, until it is full again. */
+/* Seconds to the end of a window that is aligned to the epoch; of what the reference has not, until nothing of it is used. */
 static uint32_t reset_of(const struct tly_rate *rate, const struct counted *counted, uint64_t now_s)
 {
-    if (rate->algorithm == TLY_TOKEN_BUCKET) return (uint32_t)((counted->reset_ms + 999) / 1000);
+    if (rate->algorithm != TLY_FIXED_WINDOW) return (uint32_t)((counted->reset_ms + 999) / 1000);
     uint64_t window_s = rate->window_ms < 1000 ? 1 : rate->window_ms / 1000;
     return (uint32_t)(window_s - now_s % window_s);
 }

@@ -251,6 +251,7 @@ static struct tly_rls_limit *new_limit(struct tly_rls_config *config, const stru
                                     .shadow = spec->shadow,
                                     .quota = spec->quota,
                                     .detailed = spec->detailed,
+                                    .spares_refused = spec->spares_refused,
                                     .full_key = node->full_key,
                                     .replaces_count = spec->replaces_count};
     (void)tly_rls_unit_parse(spec->unit, &limit->unit);

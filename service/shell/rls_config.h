@@ -24,6 +24,7 @@ struct tly_rls_limit {
     uint32_t requests_per_unit;
     enum tly_rls_unit unit;
     bool unlimited, shadow, quota, detailed;
+    bool spares_refused; /* as our own limits do: what is refused is not counted */
     struct tly_slice name, *replaces;
     size_t replaces_count;
     struct tly_rate rate;        /* what the engine does; not of an unlimited one, nor of 0 requests */
@@ -40,8 +41,9 @@ struct tly_rls_spec {
     struct tly_slice unit, name;
     struct tly_slice replaces[TLY_RLS_REPLACES_MAX];
     size_t replaces_count;
-    struct tly_rate
-        extras; /* our own, from metadata: algorithm, mode, on_partition, burst; window_ms and limit 0: not said */
+    /* Our own, from metadata: algorithm, mode, on_partition, burst; window_ms and limit 0: not said. */
+    struct tly_rate extras;
+    bool spares_refused;
 };
 
 struct tly_rls_error {

@@ -185,10 +185,11 @@ static bool get_uint32(struct loader *loader, const yaml_node_t *map, const char
 /* ---- what is ours ---- */
 
 static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml_node_t *value,
-                       struct tly_rate *extras)
+                       struct tly_rls_spec *spec)
 {
     static const char expected[] =
-        "metadata.tally: algorithm, window (10s), burst, mode or on_partition was expected";
+        "metadata.tally: algorithm, window (10s), burst, mode, on_partition or charge (all, admitted) was expected";
+    struct tly_rate *extras = &spec->extras;
     char window[64];
     int64_t burst;
     struct tly_rate rate;
@@ -202,6 +203,9 @@ static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml
                extras->mode != TLY_HARD; /* which every node must know */
     } else if (has_text(key, "on_partition")) {
         good = tly_on_partition_parse(text, &extras->on_partition);
+    } else if (has_text(key, "charge")) {
+        spec->spares_refused = has_text(value, "admitted");
+        good = spec->spares_refused || has_text(value, "all");
     } else if (has_text(key, "burst")) {
         good = tly_yaml_int(text, &burst) && burst > 0;
         if (good) extras->burst = (uint64_t)burst;
@@ -217,7 +221,7 @@ static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml
                 (const char *)text.p, value->start_mark.line + 1, expected);
 }
 
-static bool get_extras(struct loader *loader, const yaml_node_t *map, struct tly_rate *extras)
+static bool get_extras(struct loader *loader, const yaml_node_t *map, struct tly_rls_spec *spec)
 {
     const yaml_node_t *metadata = member(loader, map, "metadata");
     if (metadata == NULL || metadata->type != YAML_MAPPING_NODE) return true;
@@ -226,8 +230,7 @@ static bool get_extras(struct loader *loader, const yaml_node_t *map, struct tly
     if (ours->type != YAML_MAPPING_NODE) return FAIL(loader, "metadata.tally: a map was expected");
     const yaml_node_pair_t *pair = ours->data.mapping.pairs.start;
     for (; pair < ours->data.mapping.pairs.top; pair++)
-        if (!take_extra(loader, node_of(loader, pair->key), node_of(loader, pair->value), extras))
-            return false;
+        if (!take_extra(loader, node_of(loader, pair->key), node_of(loader, pair->value), spec)) return false;
     return true;
 }
 
@@ -260,14 +263,14 @@ static bool get_rate_limit(struct loader *loader, const yaml_node_t *map, struct
            get_text(loader, rate, "unit", &spec->unit) &&
            get_bool(loader, rate, "unlimited", &spec->unlimited) &&
            get_text(loader, rate, "name", &spec->name) && get_replaces(loader, rate, spec) &&
-           get_extras(loader, rate, &spec->extras);
+           get_extras(loader, rate, spec);
 }
 
 static bool get_spec(struct loader *loader, const yaml_node_t *map, struct tly_rls_spec *spec)
 {
     *spec = (struct tly_rls_spec){.extras = {.algorithm = TLY_FIXED_WINDOW}};
     return get_text(loader, map, "key", &spec->key) && get_text(loader, map, "value", &spec->value) &&
-           get_extras(loader, map, &spec->extras) && get_rate_limit(loader, map, spec) &&
+           get_extras(loader, map, spec) && get_rate_limit(loader, map, spec) &&
            get_bool(loader, map, "shadow_mode", &spec->shadow) &&
            get_bool(loader, map, "quota_mode", &spec->quota) &&
            get_bool(loader, map, "detailed_metric", &spec->detailed) &&

@@ -26,6 +26,7 @@ static const char rules[] =
     "requests_per_unit: 4}}\n"
     "  - {key: bucket, metadata: {tally: {algorithm: token_bucket, burst: 2}}, rate_limit: {unit: minute, "
     "requests_per_unit: 60}}\n"
+    "  - {key: spare, metadata: {tally: {charge: admitted}}, rate_limit: {unit: minute, requests_per_unit: 10}}\n"
     "  - {key: det, detailed_metric: true, rate_limit: {unit: day, requests_per_unit: 3}}\n";
 
 struct scene {
@@ -226,6 +227,15 @@ static void a_batch_that_crosses_is_over_and_counted(void **state)
     expect(hit(scene, "ten", "b", 0), TLY_RLS_OVER_LIMIT, 0);
     fake_app_advance(scene->app, 60000);
     expect(hit(scene, "ten", "b", 1), TLY_RLS_OK, 9);
+}
+
+static void a_rule_may_spare_what_it_refuses(void **state)
+{
+    struct scene *scene = *state;
+    expect(hit(scene, "spare", "b", 8), TLY_RLS_OK, 2);
+    expect(hit(scene, "spare", "b", 5), TLY_RLS_OVER_LIMIT, 2);
+    expect(hit(scene, "spare", "b", 2), TLY_RLS_OK, 0);
+    assert_int_equal(stats_of(scene, "d.spare")->over_limit, 5);
 }
 
 static void the_last_unit_is_ok_and_a_look_at_it_too(void **state)
@@ -488,6 +498,7 @@ int main(void)
         SCENE(what_no_rule_is_for_is_ok_without_a_limit),
         SCENE(hits_are_those_of_the_descriptor_or_of_the_request),
         SCENE(a_batch_that_crosses_is_over_and_counted),
+        SCENE(a_rule_may_spare_what_it_refuses),
         SCENE(the_last_unit_is_ok_and_a_look_at_it_too),
         SCENE(a_limit_of_none_refuses_all),
         SCENE(all_descriptors_are_charged_and_stay_in_order),

@@ -85,12 +85,17 @@ static const struct load loads[] = {
     {"domain: a\ndescriptors:\n  - key: k\n" RATE
      "    metadata: {tally: {mode: 'capped: 3', on_partition: open}}\n",
      NULL},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {charge: admitted}}\n", NULL},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {charge: all}}\n", NULL},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {charge: some}}\n",
+     "f: metadata.tally.charge at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode, "
+     "on_partition or charge (all, admitted) was expected"},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {algorithm: leaky}}\n",
-     "f: metadata.tally.algorithm at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode or "
-     "on_partition was expected"},
+     "f: metadata.tally.algorithm at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode, "
+     "on_partition or charge (all, admitted) was expected"},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {colour: blue}}\n",
-     "f: metadata.tally.colour at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode or on_partition "
-     "was expected"},
+     "f: metadata.tally.colour at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode, on_partition "
+     "or charge (all, admitted) was expected"},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: 7}\n",
      "f: metadata.tally: a map was expected"},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {burst: 5}}\n",
