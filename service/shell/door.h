@@ -9,8 +9,9 @@
  *   - output above TLY_OUT_HIGH pauses reading until it falls below half; a client that takes nothing of it for
  *     TLY_STUCK_MS is closed, and so is one whose unsent answers would pass TLY_OUT_MAX
  *   - a stream whose client is slow is not woken until half of what waits is gone, and is kept alive within idle_ms
- *   - all connections of a door together hold at most TLY_DOOR_BYTES_MAX of half requests and unsent answers: who would take them beyond
- *     that is closed, unless it holds no more than TLY_FAIR_BYTES, which every one of TLY_CLIENTS_MAX may
+ *   - all connections of a door together hold at most TLY_DOOR_BYTES_MAX of half requests, unsent answers and what the protocol keeps for
+ *     them, without what an idle one costs: who would take them beyond that is closed, unless it holds no more than TLY_FAIR_BYTES, which
+ *     every one of TLY_CLIENTS_MAX may
  *   - half a request may take TLY_HALF_MS, then the connection is closed; no request at all: the protocol's idle_ms
  *   - an answer waits until the batch that covers what was asked is stored (tly_app_ticket)
  *   - a connection that we end is shut for writing first and read to its end for a while, so that the last answer is
@@ -27,7 +28,6 @@
 #define TLY_CLIENTS_MAX 16384
 #define TLY_OUT_HIGH (256u * 1024u)
 #define TLY_OUT_MAX (16u * 1024u * 1024u)
-#define TLY_DOOR_KEPT_MAX ((size_t)256 * 1024 * 1024)
 #define TLY_DOOR_BYTES_MAX ((size_t)256 * 1024 * 1024)
 #define TLY_FAIR_BYTES (16u * 1024u)
 #define TLY_HALF_MS 10000
@@ -79,7 +79,6 @@ void tly_door_wake(struct tly_door *door);
 
 struct tly_door_stats {
     uint64_t open, accepted, refused, timed_out, requests;
-    uint64_t kept;    /* bytes of tly_client_mem */
     uint64_t calmed;  /* closed for sending too much that asks for nothing */
     uint64_t crowded; /* closed because all held too much */
     struct tly_histogram
@@ -106,8 +105,8 @@ void tly_client_park(struct tly_client *client);
 /* From now on the connection is woken to say more; it takes requests as before, if the protocol does. */
 void tly_client_stream(struct tly_client *client);
 /*
- * Memory for what a connection's requests make the protocol keep: all of a door's together get no more than TLY_DOOR_KEPT_MAX. It outlives
- * the connection's state.
+ * Memory for what a connection's requests make the protocol keep, counted with its buffers: NULL, and the connection ends, where it would take all
+ * beyond what a door may hold. It outlives the connection's state.
  */
 struct tly_mem tly_client_mem(struct tly_client *client);
 /* To be called for every request, for tly_door_stats. */

@@ -185,17 +185,34 @@ static void arrange(struct tly_client *client)
         wait_for(client, TLY_FOR_REQUEST, true);
 }
 
+/* Whether so many bytes of one connection are more than its part, when all hold too much. */
+static bool is_too_much(const struct tly_client *client, size_t bytes)
+{
+    const struct tly_door *door = client->door;
+    bool grows = bytes > client->bytes;
+    return grows && bytes > TLY_FAIR_BYTES && door->bytes - client->bytes + bytes > door->bytes_max;
+}
+
+static void count_bytes(struct tly_client *client, size_t bytes)
+{
+    client->door->bytes += bytes - client->bytes;
+    client->bytes = bytes;
+}
+
+/* What is kept beyond what every connection of its kind costs: there are at most TLY_CLIENTS_MAX of those. */
+static size_t beyond_idle(const struct tly_client *client, size_t kept)
+{
+    return kept > client->idle_kept ? kept - client->idle_kept : 0;
+}
+
 /* Counts what it holds by now; false: all hold too much, and this one has its part in it. */
 static bool is_bearable(struct tly_client *client)
 {
-    struct tly_door *door = client->door;
-    size_t bytes = client->in.capacity + client->out.capacity;
-    bool is_greedy = bytes > client->bytes && bytes > TLY_FAIR_BYTES;
-    door->bytes += bytes - client->bytes;
-    client->bytes = bytes;
-    if (!is_greedy || door->bytes <= door->bytes_max) return true;
-    door->stats.crowded++;
-    return false;
+    size_t bytes = client->in.capacity + client->out.capacity + beyond_idle(client, client->kept);
+    client->is_greedy = client->is_greedy || is_too_much(client, bytes);
+    count_bytes(client, bytes);
+    client->door->stats.crowded += client->is_greedy;
+    return !client->is_greedy;
 }
 
 void tly_client_settle(struct tly_client *client)
@@ -355,6 +372,7 @@ void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *addres
     }
     client->door = door;
     client->fd = fd;
+    client->idle_kept = SIZE_MAX;
     client->id = ++door->last_id;
     client->since_ns = tly_app_now(door->app).mono_ns;
     tly_buf_init(&client->in, &door->mem, door->protocol->in_max);
@@ -373,6 +391,7 @@ void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *addres
         tly_client_free(client);
         return;
     }
+    client->idle_kept = client->kept;
     door->stats.accepted++;
     set_event(client->readable, &client->reading, true);
 }
@@ -442,18 +461,24 @@ void tly_client_count_request(struct tly_client *client)
 
 static void *resize_kept(void *context, void *block, size_t old_bytes, size_t new_bytes)
 {
-    struct tly_door *door = context;
-    bool grows = new_bytes > old_bytes;
-    if (grows && new_bytes - old_bytes > TLY_DOOR_KEPT_MAX - door->stats.kept) return NULL;
-    void *resized = tly_mem_resize(&door->mem, block, old_bytes, new_bytes);
+    struct tly_client *client = context;
+    bool is_huge = new_bytes > client->door->bytes_max;
+    size_t kept = client->kept - old_bytes + (is_huge ? 0 : new_bytes);
+    size_t bytes = client->bytes - beyond_idle(client, client->kept) + beyond_idle(client, kept);
+    if (is_huge || is_too_much(client, bytes)) {
+        client->is_greedy = true;
+        return NULL;
+    }
+    void *resized = tly_mem_resize(&client->door->mem, block, old_bytes, new_bytes);
     if (resized == NULL && new_bytes > 0) return NULL;
-    door->stats.kept = door->stats.kept - old_bytes + new_bytes;
+    client->kept = kept;
+    count_bytes(client, bytes);
     return resized;
 }
 
 struct tly_mem tly_client_mem(struct tly_client *client)
 {
-    return (struct tly_mem){resize_kept, client->door};
+    return (struct tly_mem){resize_kept, client};
 }
 
 void tly_client_count_calmed(struct tly_client *client)

@@ -55,7 +55,10 @@ struct tly_client {
     bool held_is_write, late_is_write; /* late: of what is behind what is held */
     size_t held_end;
     size_t swallowed; /* after the end */
-    size_t bytes;     /* of its buffers, as counted in the door's */
+    size_t kept;      /* bytes of tly_client_mem */
+    size_t idle_kept; /* … when it was open; SIZE_MAX: it is not yet */
+    size_t bytes;     /* of its buffers and what is kept beyond idle_kept, as counted in the door's */
+    bool is_greedy;   /* it wanted more than there is */
     char peer[64];
 };
 
@@ -71,7 +74,7 @@ struct tly_door {
     struct tly_client_list streams;
     struct tly_client_list parked;
     struct tly_door_stats stats;
-    size_t bytes, bytes_max; /* of all connections' buffers */
+    size_t bytes, bytes_max; /* of all connections together */
     uint64_t last_id;
     bool draining;
     char unlink[108];

@@ -35,6 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tly_client client = {.door = &no_door};
     TAILQ_INIT(&no_door.streams);
     no_door.mem = mem;
+    no_door.bytes_max = TLY_DOOR_BYTES_MAX;
     tly_buf_init(&client.out, &mem, TLY_OUT_MAX);
     client.state = protocol->open(NULL, &client);
     assert(client.state != NULL);
@@ -44,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!client.closing) (void)protocol->wake(client.state, &client, true);
     if (!client.closing) (void)protocol->drain(client.state, &client);
     protocol->close(client.state);
-    assert(no_door.stats.kept == 0);
+    assert(no_door.bytes == 0 && client.kept == 0);
     tly_buf_fini(&client.out);
     return 0;
 }

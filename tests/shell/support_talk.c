@@ -9,6 +9,7 @@
 
 /* Behind every talk; it has no listener, and only its count of requests and who stands in its lists are used. */
 static struct tly_door no_door = {
+    .bytes_max = TLY_DOOR_BYTES_MAX,
     .parked = TAILQ_HEAD_INITIALIZER(no_door.parked),
     .streams = TAILQ_HEAD_INITIALIZER(no_door.streams),
 };

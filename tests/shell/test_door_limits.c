@@ -123,6 +123,85 @@ static void all_together_hold_no_more_than_the_door_may(void **state)
     assert_int_equal(street->door->bytes, 0);
 }
 
+/* Each 'k' makes it keep 1000 bytes for its client; the rest is answered as it is. */
+struct keeper {
+    struct tly_client *client;
+    void *block[100];
+    size_t count;
+};
+
+#define BLOCK_BYTES 1000
+
+static void *open_keeper(struct tly_app *app, struct tly_client *client)
+{
+    (void)app;
+    struct tly_mem mem = tly_client_mem(client);
+    struct keeper *keeper = tly_mem_zeroed(&mem, sizeof *keeper);
+    if (keeper != NULL) keeper->client = client;
+    return keeper;
+}
+
+static size_t feed_keeper(void *state, struct tly_client *client, struct tly_slice in)
+{
+    struct keeper *keeper = state;
+    struct tly_mem mem = tly_client_mem(client);
+    for (size_t i = 0; i < in.n; i++) {
+        if (in.p[i] != 'k') {
+            tly_buf_put(tly_client_out(client), &in.p[i], 1);
+            continue;
+        }
+        keeper->block[keeper->count] = tly_mem_new(&mem, BLOCK_BYTES);
+        keeper->count += keeper->block[keeper->count] != NULL;
+    }
+    return in.n;
+}
+
+static void close_keeper(void *state)
+{
+    struct keeper *keeper = state;
+    struct tly_mem mem = tly_client_mem(keeper->client);
+    while (keeper->count > 0)
+        tly_mem_free(&mem, keeper->block[--keeper->count], BLOCK_BYTES);
+    tly_mem_free(&mem, keeper, sizeof *keeper);
+}
+
+/* It is one ceiling: what a protocol keeps, as the one for gRPC does, stands beside the buffers. */
+static void what_is_kept_for_all_is_counted_with_their_buffers(void **state)
+{
+    static const struct tly_protocol keeping = {.name = "keeping",
+                                                .in_max = STREET_IN_MAX,
+                                                .open = open_keeper,
+                                                .feed = feed_keeper,
+                                                .close = close_keeper};
+    struct street *street = *state;
+    struct visitor *crowd[CROWD];
+    char much[61];
+    memset(much, 'k', 60);
+    much[60] = '\0';
+    street_open(street, &keeping);
+    street->door->bytes_max = 1024 * 1024;
+    struct visitor *honest = visitor_new(street);
+    street_settle(street);
+    assert_int_equal(street->door->bytes, 0); /* whatever an idle one is kept */
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = visitor_new(street);
+        street_settle(street);
+        visitor_say(crowd[i], much);
+        street_settle(street);
+        assert_true(street->door->bytes <= 1024 * 1024 + CROWD * TLY_FAIR_BYTES);
+    }
+    struct tly_door_stats stats = street_stats(street);
+    assert_in_range(stats.crowded, CROWD / 2, CROWD - 8);
+    assert_int_equal(stats.open, CROWD + 1 - stats.crowded);
+    visitor_say(honest, "kind");
+    visitor_hears(honest, "ind");
+    for (size_t i = 0; i < CROWD; i++)
+        visitor_free(crowd[i]);
+    visitor_free(honest);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street->door->bytes, 0);
+}
+
 /* What comes byte by byte on many connections, in each protocol, takes no turn from whoever asks in one piece. */
 static void dribblers_starve_nobody(void **state)
 {
@@ -308,6 +387,7 @@ int main(void)
         STREET(who_takes_nothing_is_closed),
         STREET(who_takes_a_little_is_kept),
         STREET(all_together_hold_no_more_than_the_door_may),
+        STREET(what_is_kept_for_all_is_counted_with_their_buffers),
         STREET(dribblers_starve_nobody),
         STREET(an_answer_that_cannot_be_held_ends_the_connection),
         STREET(beyond_the_most_clients_newcomers_are_closed),

@@ -544,20 +544,29 @@ static void frames_that_ask_for_nothing_are_bounded(void **state)
 static void what_a_door_keeps_is_bounded(void **state)
 {
     (void)state;
-    struct tly_door door = {.mem = test_mem()};
+    struct tly_door door = {.mem = test_mem(), .bytes_max = TLY_DOOR_BYTES_MAX};
     struct tly_client client = {.door = &door};
     struct tly_mem mem = tly_client_mem(&client);
-    assert_null(tly_mem_new(&mem, TLY_DOOR_KEPT_MAX + 1));
-    door.stats.kept = TLY_DOOR_KEPT_MAX - 100;
-    void *block = tly_mem_new(&mem, 100);
+    assert_null(tly_mem_new(&mem, TLY_DOOR_BYTES_MAX + 1));
+    /* Others fill the door with what they have half said: this one's part is its own all the same, and no more. */
+    door.bytes = TLY_DOOR_BYTES_MAX;
+    client.is_greedy = false;
+    void *block = tly_mem_new(&mem, TLY_FAIR_BYTES);
     assert_non_null(block);
-    assert_int_equal(door.stats.kept, TLY_DOOR_KEPT_MAX);
-    assert_null(tly_mem_resize(&mem, block, 100, 101));
-    assert_null(tly_mem_new(&mem, 1));
-    block = tly_mem_resize(&mem, block, 100, 40);
-    assert_int_equal(door.stats.kept, TLY_DOOR_KEPT_MAX - 60);
+    assert_false(client.is_greedy);
+    assert_int_equal(door.bytes, TLY_DOOR_BYTES_MAX + TLY_FAIR_BYTES);
+    assert_null(tly_mem_resize(&mem, block, TLY_FAIR_BYTES, TLY_FAIR_BYTES + 1));
+    assert_true(client.is_greedy);
+    block = tly_mem_resize(&mem, block, TLY_FAIR_BYTES, 40);
+    assert_int_equal(door.bytes, TLY_DOOR_BYTES_MAX + 40);
     tly_mem_free(&mem, block, 40);
-    assert_int_equal(door.stats.kept, TLY_DOOR_KEPT_MAX - 100);
+    assert_int_equal(door.bytes, TLY_DOOR_BYTES_MAX);
+    /* There is room again. */
+    door.bytes = TLY_DOOR_BYTES_MAX - TLY_FAIR_BYTES - 1;
+    block = tly_mem_new(&mem, TLY_FAIR_BYTES + 1);
+    assert_non_null(block);
+    assert_int_equal(door.bytes, TLY_DOOR_BYTES_MAX);
+    tly_mem_free(&mem, block, TLY_FAIR_BYTES + 1);
 }
 
 /* A client that measures with each answer, for as long as it likes. */
