@@ -1,12 +1,11 @@
 #include "service/shell/rls_files.h"
 
-#include "crdt/hash.h"
+#include "service/shell/filewatch.h"
 #include "service/shell/libc_mem.h"
 #include "service/shell/rls_yaml.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,15 +97,20 @@ static int by_key(const void *a, const void *b)
     return strcmp(((const struct file *)a)->key, ((const struct file *)b)->key);
 }
 
+static void place_path(const struct tly_rls_place *place, char *path, size_t size)
+{
+    const char *parts[] = {place->subdirectory, place->app_directory};
+    size_t n = strlcpy(path, place->root, size);
+    for (size_t i = 0; i < 2; i++)
+        if (parts[i][0] != '\0') n += (size_t)snprintf(path + n, size - n, "/%s", parts[i]);
+}
+
 static bool list_place(struct listing *listing, const struct tly_rls_place *place,
                        struct tly_rls_error *error)
 {
     char path[PATH_BYTES_MAX + 512];
     *listing = (struct listing){.place = place, .error = error};
-    const char *parts[] = {place->subdirectory, place->app_directory};
-    size_t n = strlcpy(path, place->root, sizeof path);
-    for (size_t i = 0; i < 2; i++)
-        if (parts[i][0] != '\0') n += (size_t)snprintf(path + n, sizeof path - n, "/%s", parts[i]);
+    place_path(place, path, sizeof path);
     bool good = list(listing, path, place->app_directory[0] != '\0' ? place->app_directory : "config", 0);
     if (good && listing->count > 1) qsort(listing->file, listing->count, sizeof *listing->file, by_key);
     return good;
@@ -115,22 +119,9 @@ static bool list_place(struct listing *listing, const struct tly_rls_place *plac
 /* Changes when anything about the files does, in practice. */
 static uint64_t print_of(const struct listing *listing)
 {
-    struct tly_hash_key key;
     uint64_t print = listing->failed ? 1 : 2;
-    tly_hash_key_from(&key, tly_slice_text("files"));
-    for (size_t i = 0; i < listing->count; i++) {
-        const struct stat *s = &listing->file[i].status;
-        const uint64_t facts[] = {print,
-                                  tly_hash(&key, tly_slice_text(listing->file[i].path)),
-                                  (uint64_t)s->st_dev,
-                                  (uint64_t)s->st_ino,
-                                  (uint64_t)s->st_size,
-                                  (uint64_t)s->st_mtim.tv_sec,
-                                  (uint64_t)s->st_mtim.tv_nsec,
-                                  (uint64_t)s->st_ctim.tv_sec,
-                                  (uint64_t)s->st_ctim.tv_nsec};
-        print = tly_hash(&key, tly_slice_of(facts, sizeof facts));
-    }
+    for (size_t i = 0; i < listing->count; i++)
+        print = tly_filewatch_print(print, listing->file[i].path, &listing->file[i].status);
     return print;
 }
 
@@ -193,68 +184,87 @@ struct tly_rls_files {
     struct tly_app *app;
     struct tly_rls *rls;
     struct tly_rls_place place;
-    struct event *look;
-    uint64_t print; /* of what was loaded last */
+    struct tly_filewatch *watch;
 };
 
-static void use(struct tly_rls_files *files, struct tly_rls_config *config, const struct tly_rls_error *error)
+void tly_rls_files_reload(struct tly_rls_files *files)
 {
+    struct tly_mem mem = tly_libc_mem();
     struct tly_log *log = tly_app_log(files->app);
+    struct tly_rls_error error = {""};
+    struct tly_rls_config *config = tly_rls_files_load(&files->place, &mem, &error);
     tly_rls_use(files->rls, config);
     if (config == NULL)
         tly_log(log, TLY_LEVEL_ERROR, "error loading new configuration, the limits stay as they are: %s",
-                error->text);
+                error.text);
     else
         tly_log(log, TLY_LEVEL_INFO, "loaded %zu descriptors in %zu domains from %s",
                 tly_rls_config_rule_count(config), tly_rls_config_domain_count(config), files->place.root);
 }
 
-static void look(struct tly_rls_files *files, bool anyway)
+static uint64_t print_of_place(void *context)
 {
-    struct tly_mem mem = tly_libc_mem();
-    struct tly_rls_error error = {""};
+    const struct tly_rls_files *files = context;
+    struct tly_rls_error error;
     struct listing listing;
     (void)list_place(&listing, &files->place, &error);
     uint64_t print = print_of(&listing);
-    if (anyway || print != files->print) {
-        files->print = print;
-        use(files, listing.failed ? NULL : load_listing(&listing, &mem, &error), &error);
+    free_listing(&listing);
+    return print;
+}
+
+/* Those on the way to it, the one in which a link to the root would be swapped among them, and those with files. */
+static void watch_directories(void *context, struct tly_filewatch *watch)
+{
+    const struct tly_rls_files *files = context;
+    struct tly_rls_error error;
+    struct listing listing;
+    char path[PATH_BYTES_MAX + 512];
+    (void)list_place(&listing, &files->place, &error);
+    place_path(&files->place, path, sizeof path);
+    while (strlen(path) > strlen(files->place.root)) {
+        tly_filewatch_directory(watch, path);
+        *strrchr(path, '/') = '\0';
+    }
+    tly_filewatch_directory(watch, path);
+    char *last = strrchr(path, '/');
+    if (last != NULL) last[last == path ? 1 : 0] = '\0';
+    tly_filewatch_directory(watch, last != NULL ? path : ".");
+    for (size_t i = 0; i < listing.count; i++) {
+        char *slash = strrchr(listing.file[i].path, '/');
+        *slash = '\0';
+        tly_filewatch_directory(watch, listing.file[i].path);
     }
     free_listing(&listing);
 }
 
-static void on_look(evutil_socket_t fd, short what, void *context)
+static void on_changed(void *context, bool exists)
 {
-    (void)fd, (void)what;
-    look(context, false);
+    (void)exists;
+    tly_rls_files_reload(context);
 }
 
 struct tly_rls_files *tly_rls_files_new(struct tly_app *app, struct tly_rls *rls,
                                         const struct tly_rls_place *place)
 {
-    const struct timeval every = {.tv_usec = TLY_RLS_LOOK_MS * 1000};
     struct tly_rls_files *files = calloc(1, sizeof *files);
     if (files == NULL) return NULL;
     files->app = app;
     files->rls = rls;
     files->place = *place;
-    files->look = event_new(tly_app_base(app), -1, EV_PERSIST, on_look, files);
-    if (files->look == NULL || event_add(files->look, &every) != 0) {
+    const struct tly_filewatched what = {print_of_place, watch_directories, on_changed, files};
+    files->watch = tly_filewatch_new_of(tly_app_base(app), &what);
+    if (files->watch == NULL) {
         tly_rls_files_free(files);
         return NULL;
     }
-    look(files, true);
+    tly_rls_files_reload(files);
     return files;
 }
 
 void tly_rls_files_free(struct tly_rls_files *files)
 {
     if (files == NULL) return;
-    if (files->look != NULL) event_free(files->look);
+    tly_filewatch_free(files->watch);
     free(files);
-}
-
-void tly_rls_files_reload(struct tly_rls_files *files)
-{
-    look(files, true);
 }
