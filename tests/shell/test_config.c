@@ -213,6 +213,23 @@ static void a_file_sets_settings_and_limits(void **state)
 }
 
 /* A file, and what is said of it. */
+/* Of each setting, with a value that none has room for. */
+static void what_is_too_long_is_refused_and_changes_nothing(void **state)
+{
+    (void)state;
+    static char text[32768], before[TLY_CONFIG_TEXT_MAX], after[TLY_CONFIG_TEXT_MAX];
+    struct tly_config config = fresh();
+    struct tly_config_error error;
+    memset(text, 'x', sizeof text - 1);
+    memcpy(text + sizeof text - 4, ":1", 3);
+    for (size_t i = 0; tly_config_key(i) != NULL; i++) {
+        assert_true(tly_config_get(&config, tly_config_key(i), before, sizeof before));
+        assert_false(tly_config_put(&config, tly_config_key(i), text, &error));
+        assert_true(tly_config_get(&config, tly_config_key(i), after, sizeof after));
+        assert_string_equal(after, before);
+    }
+}
+
 static const char *const bad_files[][2] = {
     {"name: [a]\n", ":1:7: a list; expected a single value"},
     {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
@@ -549,6 +566,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_setting_reads_back_as_it_was_written),
         cmocka_unit_test(a_bad_setting_says_what_was_expected_and_changes_nothing),
+        cmocka_unit_test(what_is_too_long_is_refused_and_changes_nothing),
         cmocka_unit_test_setup_teardown(a_file_sets_settings_and_limits, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_bad_file_is_refused_by_line_and_column, make_file, remove_file),
         cmocka_unit_test_setup_teardown(a_quota_has_a_zone_of_this_machine, make_file, remove_file),
