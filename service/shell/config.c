@@ -2,6 +2,7 @@
 
 #include "service/shell/config_value.h"
 #include "service/shell/seeds.h"
+#include "service/shell/xds_target.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -75,8 +76,10 @@ static void get_log(const struct tly_config *config, char *value, size_t size)
 static bool set_xds(struct tly_config *config, const char *value)
 {
     struct tly_xds_settings *xds = &config->xds;
+    struct tly_xds_target target;
     bool is_none = strcmp(value, "none") == 0;
-    if (strlen(value) >= sizeof xds->server || (!is_none && strrchr(value, ':') == NULL)) return false;
+    if (strlen(value) >= sizeof xds->server || !(is_none || tly_xds_target_parse(value, &target)))
+        return false;
     strlcpy(xds->server, is_none ? "" : value, sizeof xds->server);
     return true;
 }
@@ -130,7 +133,7 @@ static const struct tly_setting settings[] = {
     DOOR("debug", debug),
     {"peers", "ADDR:PORT or none", MEMBER(LISTEN, peers)},
     OWN("ratelimit", "a directory with files of envoyproxy/ratelimit, or none", ratelimit),
-    OWN("xds", "HOST:PORT of a management server, or none", xds),
+    OWN("xds", "HOST:PORT or unix:PATH of a management server, or none", xds),
     {"xds_node", "what this node is called at the management server", MEMBER(TEXT, xds.node_id)},
     {"advertise", "ADDR:PORT as other nodes dial it", MEMBER(ADDRESS, advertise)},
     OWN("join", "ADDR:PORT, dns:NAME:PORT or dns:NAME (SRV), at most 64 with commas between", join),

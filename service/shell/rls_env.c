@@ -215,7 +215,7 @@ static void get_source(struct reader *reader, struct tly_config *config)
     else if (strcmp(type, "GRPC_XDS_SOTW") == 0)
         get_xds(reader, &config->xds);
     else
-        fail(reader, "CONFIG_TYPE", type, "FILE or GRPC_XDS_SOTW");
+        fail(reader, "CONFIG_TYPE", type, "FILE or GRPC_XDS_SOTW (there is no delta xDS)");
 }
 
 static bool is_meant(const char *const *environment)

@@ -5,6 +5,7 @@
 #include "service/shell/libc_mem.h"
 #include "service/shell/tls.h"
 #include "service/shell/xds_message.h"
+#include "service/shell/xds_target.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,8 +32,7 @@ struct tly_xds {
     struct tly_app *app;
     struct tly_rls *rls;
     struct tly_xds_settings settings;
-    char host[256];
-    int port;
+    struct tly_xds_target target;
     struct tly_mem mem;
     struct tly_tls *tls; /* NULL: in the clear */
     struct evdns_base *dns;
@@ -309,7 +309,7 @@ static bool begin_call(struct tly_xds *xds)
         lines[n] = line_of(tly_slice_text(fixed[n][0]), tly_slice_text(fixed[n][1]));
     if (xds->tls != NULL) lines[1] = line_of(tly_slice_text(":scheme"), tly_slice_text("https"));
     lines[n++] = lines[3];
-    lines[3] = line_of(tly_slice_text(":authority"), tly_slice_text(xds->settings.server));
+    lines[3] = line_of(tly_slice_text(":authority"), tly_slice_text(xds->target.authority));
     n = add_headers(xds->settings.headers, lines, n);
     nghttp2_data_provider provider = {.read_callback = read_request};
     if (make_session(xds) != 0 ||
@@ -424,7 +424,7 @@ static void begin(struct tly_xds *xds)
     xds->stats.dials++;
     tly_log(tly_app_log(xds->app), TLY_LEVEL_INFO, "connected to the management server %s",
             xds->settings.server);
-    if (xds->tls != NULL) xds->link = tly_tls_open(xds->tls, xds->fd, xds->host);
+    if (xds->tls != NULL) xds->link = tly_tls_open(xds->tls, xds->fd, xds->target.host);
     xds->readable = event_new(base, xds->fd, EV_READ | EV_PERSIST, on_readable, xds);
     xds->writable = event_new(base, xds->fd, EV_WRITE | EV_PERSIST, on_writable, xds);
     bool good = (xds->link != NULL || xds->tls == NULL) && xds->readable != NULL && xds->writable != NULL &&
@@ -456,8 +456,7 @@ static void dial(struct tly_xds *xds)
         return;
     }
     bufferevent_setcb(xds->dialling, NULL, NULL, on_dialled, xds);
-    if (bufferevent_socket_connect_hostname(xds->dialling, xds->dns, AF_UNSPEC, xds->host, xds->port) != 0 &&
-        xds->dialling != NULL)
+    if (!tly_xds_target_dial(&xds->target, xds->dialling, xds->dns) && xds->dialling != NULL)
         give_up(xds, strerror(errno));
 }
 
@@ -469,25 +468,6 @@ static void on_retry(evutil_socket_t fd, short what, void *context)
 
 /* ---- the client ---- */
 
-/* "host:port", as grpc writes it too: "dns:///host:port". */
-static bool split(struct tly_xds *xds)
-{
-    const char *text = xds->settings.server;
-    if (strncmp(text, "dns:///", 7) == 0) memmove(xds->settings.server, text + 7, strlen(text + 7) + 1);
-    const char *colon = strrchr(text, ':');
-    size_t n = colon != NULL ? (size_t)(colon - text) : 0;
-    if (n > 2 && text[0] == '[' && text[n - 1] == ']') {
-        text++;
-        n -= 2;
-    }
-    if (n == 0 || n >= sizeof xds->host) return false;
-    memcpy(xds->host, text, n);
-    char *end;
-    long port = strtol(colon + 1, &end, 10);
-    xds->port = (int)port;
-    return *end == '\0' && port > 0 && port <= UINT16_MAX;
-}
-
 static bool start(struct tly_xds *xds, struct tly_tls_error *error)
 {
     struct event_base *base = tly_app_base(xds->app);
@@ -496,8 +476,8 @@ static bool start(struct tly_xds *xds, struct tly_tls_error *error)
     xds->patience = event_new(base, -1, 0, on_patience, xds);
     (void)snprintf(error->text, sizeof error->text, "out of memory");
     if (xds->retry == NULL || xds->patience == NULL) return false;
-    if (!split(xds)) {
-        (void)snprintf(error->text, sizeof error->text, "the server is no HOST:PORT: %s",
+    if (!tly_xds_target_parse(xds->settings.server, &xds->target)) {
+        (void)snprintf(error->text, sizeof error->text, "the server is no HOST:PORT and no unix:PATH: %s",
                        xds->settings.server);
         return false;
     }

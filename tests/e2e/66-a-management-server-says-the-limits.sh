@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Limits from a management server by xDS, in the clear and by TLS: taken and acknowledged, or refused with the reason; servers that go and come.
+# Limits from a management server by xDS, in the clear, in a directory and by TLS: taken and acknowledged, or refused with the reason; servers that go and come.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$TALLY_E2E/lib.sh"
 need openssl
@@ -20,6 +20,7 @@ goes_through() {
     exec {to}>"$name.port"
     wait_until test -s "$name.out"
     CONFIG_GRPC_XDS_SERVER_URL="127.0.0.1:$(head -n 1 "$name.out")"
+    [ "$name" != path ] || CONFIG_GRPC_XDS_SERVER_URL=unix:xds.sock
     export CONFIG_GRPC_XDS_SERVER_URL
     start_node "$name" -o log=info
     # Before it has heard anything it has no limits, and says so.
@@ -36,6 +37,7 @@ goes_through() {
     stop_node "$name"
 }
 goes_through plain
+goes_through path XDS_PATH=xds.sock
 
 for name in manager node; do
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$name" \

@@ -1,7 +1,7 @@
 """xds.py: a management server by grpcio, and what it has to hear from a node whose limits it says.
 
 Prints its port, reads that of the node's gRPC door, goes through what a node meets, and prints "done". With XDS_CERT, XDS_KEY and XDS_CA it speaks TLS and wants a
-certificate.
+certificate; with XDS_PATH it listens there.
 """
 import concurrent.futures
 import os
@@ -74,7 +74,8 @@ class Manager:
         self.server = grpc.server(self.pool, options=[("grpc.so_reuseport", 0)])
         handler = grpc.stream_stream_rpc_method_handler(self.stream, XdsRequest.FromString, XdsResponse.SerializeToString)
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
-        address, key, own, ca = f"127.0.0.1:{self.port}", read("XDS_KEY"), read("XDS_CERT"), read("XDS_CA")
+        key, own, ca, path = read("XDS_KEY"), read("XDS_CERT"), read("XDS_CA"), os.environ.get("XDS_PATH")
+        address = f"unix:{path}" if path else f"127.0.0.1:{self.port}"
         self.port = (self.server.add_secure_port(address, grpc.ssl_server_credentials([(key, own)], ca, True)) if key else
                      self.server.add_insecure_port(address))
         self.server.start()

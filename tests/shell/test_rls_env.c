@@ -90,6 +90,8 @@ static void what_is_wrong_is_named(void **state)
         {"NEAR_LIMIT_RATIO=nan", "NEAR_LIMIT_RATIO=nan: expected"},
         {"LOG_LEVEL=loud", "LOG_LEVEL=loud: expected a level"},
         {"CONFIG_TYPE=ETCD", "CONFIG_TYPE=ETCD: expected FILE or GRPC_XDS_SOTW"},
+        {"CONFIG_TYPE=GRPC_XDS_DELTA",
+         "CONFIG_TYPE=GRPC_XDS_DELTA: expected FILE or GRPC_XDS_SOTW (there is no delta xDS)"},
         {"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_USE_TLS=true: expected GRPC_SERVER_TLS_CERT"},
         {"LIMIT_RESET_HEADER=0123456789012345678901234567890123456789012345678901234567890123",
          "expected less bytes"},
