@@ -10,28 +10,8 @@ rls() {
 /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null || skip "no python3-grpcio here: tools/bootstrap test"
 
 mkdir rules-1 rules-2
-cat >rules-1/acme.yaml <<'END'
-domain: acme
-descriptors:
-  - key: two
-    rate_limit: {unit: year, requests_per_unit: 2}
-  - key: five
-    rate_limit: {unit: year, requests_per_unit: 5}
-  - key: hundred
-    rate_limit: {unit: year, requests_per_unit: 100}
-  - key: many
-    rate_limit: {name: lots, unit: year, requests_per_unit: 1000000}
-  - key: free
-    rate_limit: {unlimited: true}
-  - key: dark
-    shadow_mode: true
-    rate_limit: {unit: year, requests_per_unit: 1}
-  - key: file
-    value: x*
-    share_threshold: true
-    rate_limit: {unit: year, requests_per_unit: 1}
-END
-sed 's/requests_per_unit: 2}/requests_per_unit: 3}/' rules-1/acme.yaml >rules-2/acme.yaml
+cp "$TALLY_E2E/rls.yaml" rules-1/acme.yaml
+sed '/key: two$/,+1 s/requests_per_unit: 2}/requests_per_unit: 3}/' rules-1/acme.yaml >rules-2/acme.yaml
 ln -s rules-1 rules
 
 start_node a -o grpc=127.0.0.1:0 -o ratelimit="$PWD/rules"

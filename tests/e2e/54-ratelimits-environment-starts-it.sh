@@ -12,14 +12,7 @@ install_clients || skip "npm ci failed: $(tail -n 1 npm.out)"
 
 # As a deployment has it: a link that is swapped, and a directory of files in what it leads to.
 mkdir -p v1/ratelimit/config v2/ratelimit/config
-cat >v1/ratelimit/config/acme.yaml <<'END'
-domain: acme
-descriptors:
-  - key: two
-    rate_limit: {unit: year, requests_per_unit: 2}
-  - key: hundred
-    rate_limit: {unit: year, requests_per_unit: 100}
-END
+cp "$TALLY_E2E/rls.yaml" v1/ratelimit/config/acme.yaml
 cp v1/ratelimit/config/acme.yaml v2/ratelimit/config/
 printf 'domain: other\ndescriptors: [{key: five, rate_limit: {unit: day, requests_per_unit: 5}}]\n' >v2/ratelimit/config/other.yaml
 ln -s v1 current
@@ -31,13 +24,13 @@ export RUNTIME_ROOT=$PWD/current RUNTIME_SUBDIRECTORY=ratelimit RUNTIME_WATCH_RO
 start_node a -o log=info
 expect_logged a 'environment: REDIS_URL: not needed: there is no Redis'
 expect_logged a 'environment: USE_STATSD: not supported: GET /metrics and /stats have the same numbers'
-expect_status 0 timeout 100 node "$TALLY_E2E/rls.mjs" "127.0.0.1:${grpc_port[a]}"
+expect_status 0 timeout 100 node "$TALLY_E2E/rls.mjs" "127.0.0.1:${grpc_port[a]}" rules
 expect "what the client from Node has to say" '' "$output"
 
 # The second listener shows what the reference's debug port does.
 debug() { curl -sS -m 20 --noproxy '*' "http://127.0.0.1:${debug_port[a]}$1"; }
 expect "limits" "acme.two: unit=YEAR requests_per_unit=2, shadow_mode: false" "$(debug /rlconfig | head -n 1)"
-expect "hits" "ratelimit.service.rate_limit.acme.two.total_hits: 3" "$(debug /stats | grep two.total_hits)"
+expect "hits" "ratelimit.service.rate_limit.acme.two.total_hits: 5" "$(debug /stats | grep two.total_hits)"
 expect "health" OK "$(http a /healthcheck)"
 
 json='{"domain":"acme","descriptors":[{"entries":[{"key":"two","value":"json"}]}]}'
@@ -62,10 +55,25 @@ start_wrong GRPC_SERVER_USE_TLS=true
 start_wrong SHADOW_MODE=maybe
 start_wrong GRPC_PORT=http
 start_wrong NEAR_LIMIT_RATIO=1.5
+
+# What was answered was counted, and the other way round, though the node went while it was asked.
+timeout 100 node "$TALLY_E2E/rls.mjs" "127.0.0.1:${grpc_port[a]}" drain >drain.out 2>drain.err &
+asking=$!
+helpers+=("$asking")
+wait_until grep -q asking drain.out
+stop_node a
+wait "$asking" || fail "the asking ended with $?: $(tail -n 3 drain.err)"
+expect_between "answers" 160 10000000 "$(tail -n 1 drain.out)"
+ln -sfn v1 current
+export SHADOW_MODE=true
+start_node a -o log=info
+unset SHADOW_MODE
+expect "answers, and what was counted" "$(tail -n 1 drain.out)" "$(rls "127.0.0.1:${grpc_port[a]}" used many drain-js)"
+expect_status 0 rls "127.0.0.1:${grpc_port[a]}" shadowed
+expect "what is in the shadow" '' "$output"
 stop_node a
 
 # Three nodes behind one client that spreads its calls, and one limit.
-ln -sfn v1 current
 start_cluster b c d
 admitted=0
 # Each hears of the other's hits before the next are made, so not one too many is let through; a node that hears of hits near the end

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import grpc
 from rls_proto import *
@@ -77,6 +78,37 @@ def rules(service):
     claim("brought along", (6, 7, DAY), (status.limit_remaining, status.current_limit.requests_per_unit, status.current_limit.unit))
     claim("addend", 1000000 - 4 - 6, service.ask([("many", "a")], addend=6).statuses[0].limit_remaining)
     claim("wildcard", [OK, OVER], [service.one(("file", "x" + n)).code for n in "12"])
+    aligned(service)
+    # Both say what they are; all of them have to be over, or one that is no quota.
+    quotas = [("quota-one", "a")], [("quota-more", "a")]
+    for codes in ([OK, OK, OK], [OK, OVER, OK], [OK, OVER, OK], [OVER, OVER, OVER]):
+        answer = service.ask(*quotas)
+        claim("quotas", codes, [answer.overall_code] + [s.code for s in answer.statuses])
+    claim("a quota and two a year", OVER, service.ask([("quota-more", "b")], [("two", "a")]).overall_code)
+    # What is replaced is not charged, and says no limit.
+    answer = service.ask([("old", "a")], [("new", "a")])
+    claim("replaced", [False, True], [s.HasField("current_limit") for s in answer.statuses])
+    claim("of what was replaced", 1, service.one(("old", "a"), hits=0).limit_remaining)
+
+
+def aligned(service):
+    """A window ends with its unit of the clock, which goes on while the answer comes."""
+    day = 86400
+    while True:
+        before = int(time.time()) % day
+        reset = service.one(("daily", "a")).duration_until_reset.seconds
+        after = int(time.time()) % day
+        if before <= after:
+            break  # no day has ended meanwhile
+    if not day - after <= reset <= day - before:
+        sys.exit(f"duration_until_reset: {reset}, of a day that ends in {day - after} to {day - before}")
+
+
+def shadowed(service):
+    """In the shadow of the whole service the answer is OK; what each limit says is told."""
+    for code in (OK, OK, OVER):
+        answer = service.ask([("two", "shadowed")])
+        claim("in the global shadow", (OK, code), (answer.overall_code, answer.statuses[0].code))
 
 
 def transport(service):
