@@ -108,6 +108,7 @@ static void roll_back(struct sim *sim, size_t i)
     sim->rolled_back = true;
     sim_kill(sim, i, false);
     sim_promises_rolled_back(sim, i, node->copied_at);
+    node->made = (struct sim_made){0};
     sim_tell(sim, "n%zu goes on with its disk of %.3f s", i, (double)node->copied_at / 1e9);
     sim_disk_free(&node->disk);
     node->disk = node->copy;

@@ -22,12 +22,21 @@ bool sim_is_up(const struct sim *sim, size_t i)
     return sim->nodes[i].engine != NULL && !sim->nodes[i].paused && !sim->nodes[i].stopping;
 }
 
+static uint64_t number_of(struct tly_slice digits)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < digits.n; i++)
+        number = number * 10 + digits.p[i] - '0';
+    return number;
+}
+
 static void tell_trace(struct sim *sim, size_t i, const struct tly_trace *trace)
 {
     sim->traces[trace->kind]++;
     sim_tell(sim, "n%zu %s %.*s: %.*s", i, tly_trace_word(trace->kind), (int)trace->peer.n,
              (const char *)trace->peer.p, (int)trace->detail.n, (const char *)trace->detail.p);
     if (trace->kind == TLY_TRACE_INSTALLED || trace->kind == TLY_TRACE_LIFE_SETTLED) sim->nodes[i].brought++;
+    if (trace->kind == TLY_TRACE_LIFE_SETTLED) sim_check_settled(sim, i, number_of(trace->detail));
     if (trace->kind != TLY_TRACE_INSTALLED) return;
     sim_forget_admitted(&sim->nodes[i]);
     /* What nobody had heard of the last life comes back once that is settled: until then less may be read. */

@@ -182,6 +182,7 @@ static void forget(struct sim *sim, size_t by, size_t whom)
 {
     char name[24];
     (void)snprintf(name, sizeof name, "n%zu", whom);
+    sim->nodes[whom].was_forgotten = true;
     struct tly_reply reply;
     struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
     enum tly_result result = sim_ask(sim, by, &request, &reply);
@@ -205,6 +206,7 @@ static void move_disk(struct sim *sim, const struct step *step)
     uint64_t at = step->move == MOVE_CLONE ? 0 : node->copied_at;
     if (sim->nodes[to].engine != NULL) sim_kill(sim, to, false);
     sim_promises_rolled_back(sim, to, at);
+    sim->nodes[to].made = (struct sim_made){0};
     sim_disk_copy(&sim->nodes[to].disk, step->move == MOVE_CLONE ? &node->disk : &node->copy);
     sim->rolled_back = true;
     start_soon(sim, to);

@@ -146,6 +146,11 @@ struct sim_floors {
     uint64_t process, f, forgotten, brought;
 };
 
+/* The newest version that a process has made below its lease on the disk, and the newest of all before it. */
+struct sim_made {
+    uint64_t process, newest, before;
+};
+
 /* What a process has admitted of a limit. */
 struct sim_window {
     uint64_t process, epoch, admitted;
@@ -177,6 +182,7 @@ struct sim_node {
     struct sim_promise *promises;
     size_t promise_count, promise_capacity;
     struct sim_floors floors;
+    struct sim_made made;
     uint64_t brought; /* times that others brought what is forgotten */
     struct sim_window windows[SIM_KEYS_MAX];
     int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
@@ -387,6 +393,10 @@ void sim_schedule_run(struct sim *sim, const char *name);
 /* So many keys, by chance. */
 void sim_check_returns(struct sim *sim, size_t node, size_t count);
 void sim_check_floors(struct sim *sim, size_t node);
+/* Of a dot that it has just made. */
+void sim_check_order(struct sim *sim, size_t node, uint64_t ts);
+/* Of a life that it has just settled. */
+void sim_check_settled(struct sim *sim, size_t node, uint64_t origin);
 void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct tly_verdict *verdict,
                         uint32_t hits);
 void sim_forget_admitted(struct sim_node *node);

@@ -191,7 +191,7 @@ static void tell_dot(struct sim *sim, const char *what, const struct tly_dot *do
              (unsigned long long)dot->num[3]);
 }
 
-static void learn(struct sim *sim, size_t node, const struct tly_row *row)
+static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_row *row)
 {
     struct sim_twin *twin = sim->twin;
     size_t key = need_key(twin, row->key);
@@ -214,21 +214,24 @@ static void learn(struct sim *sim, size_t node, const struct tly_row *row)
     new->dot.bytes.p = bytes;
     twin->keys[key].newest = twin->count;
     add_value(twin, &twin->by_version, twin->count);
+    if (row->dot.version.origin == self) sim_check_order(sim, node, row->dot.version.ts);
     char what[64];
     (void)snprintf(what, sizeof what, "n%zu %.*s", node, (int)(row->key.n < 40 ? row->key.n : 40),
                    (const char *)row->key.p);
     tell_dot(sim, what, &row->dot);
 }
 
-static void note_life(struct sim *sim, size_t node)
+/* The life that it speaks as. */
+static uint64_t note_life(struct sim *sim, size_t node)
 {
     struct sim_twin *twin = sim->twin;
     struct tly_node_view self;
     tly_engine_node(sim->nodes[node].engine, false, &self);
     for (size_t i = twin->lived_count; i-- > 0;)
-        if (twin->lived[i].node == node && twin->lived[i].origin == self.origin) return;
+        if (twin->lived[i].node == node && twin->lived[i].origin == self.origin) return self.origin;
     twin->lived = sim_grow(twin->lived, &twin->lived_capacity, twin->lived_count, sizeof *twin->lived);
     twin->lived[twin->lived_count++] = (struct lived){node, self.origin};
+    return self.origin;
 }
 
 void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
@@ -237,11 +240,11 @@ void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
     struct tly_slice body = {0};
     sim_claim(sim, tly_batch_rows(batch, &body) == TLY_OK, "n%zu gives its disk what is no batch", node);
     if (body.n == 0) return;
-    note_life(sim, node);
+    uint64_t self = note_life(sim, node);
     sim_claim(sim, tly_round_get(body, &round) == TLY_OK, "n%zu gives its disk what is no round", node);
     struct tly_rows rows = tly_rows_of(&round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
-        learn(sim, node, &row);
+        learn(sim, node, self, &row);
 }
 
 /* ---- marks ---- */
@@ -348,7 +351,7 @@ void sim_twin_installed(struct sim *sim, size_t node)
     struct sim_twin *twin = sim->twin;
     struct tly_forget_view forgetting;
     tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
-    note_life(sim, node);
+    (void)note_life(sim, node);
     for (size_t i = 0; i < twin->lived_count; i++) {
         if (twin->lived[i].node != node) continue;
         twin->installs =

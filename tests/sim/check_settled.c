@@ -1,0 +1,37 @@
+/*
+ * Who settles a life says that this is all there is of it: no member has more. Unless one was forgotten, who is not asked any more; or goes
+ * on with an older disk, which had not said what others think.
+ */
+#include "service/engine/impl.h"
+#include "tests/sim/sim.h"
+
+static bool may_have_more(const struct sim *sim)
+{
+    bool forgotten = sim->rolled_back;
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        forgotten |= sim->nodes[i].was_forgotten;
+    return forgotten;
+}
+
+static struct tly_life life_of(const struct tly_engine *engine, uint64_t origin)
+{
+    for (size_t i = 0; i < tly_engine_lives(engine); i++)
+        if (tly_engine_life(engine, i).origin == origin) return tly_engine_life(engine, i);
+    return (struct tly_life){0};
+}
+
+void sim_check_settled(struct sim *sim, size_t node, uint64_t origin)
+{
+    if (may_have_more(sim)) return;
+    struct tly_life settled = life_of(sim->nodes[node].engine, origin);
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct tly_engine *other = sim->nodes[i].engine;
+        if (i == node || other == NULL) continue;
+        struct tly_life life = life_of(other, origin);
+        if (life.origin == 0 || life.state >= TLY_LIFE_SETTLED) continue;
+        struct tly_beyond beyond = tly_ormap_beyond(other->map, origin, settled.mark);
+        sim_claim(sim, beyond.print == 0, "n%zu settles %llx at %llu, and n%zu has of it up to %llu", node,
+                  (unsigned long long)origin, (unsigned long long)settled.mark, i,
+                  (unsigned long long)beyond.newest);
+    }
+}
