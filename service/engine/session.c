@@ -97,9 +97,13 @@ static enum tly_result take_word(struct tly_engine *e, struct conn *conn, struct
     return result;
 }
 
-/* A life whose place a newer one took, and that lives all the same: there are two nodes of that name. */
+/*
+ * A life whose place a newer one took, and that lives all the same while the newer one is up: there are two nodes of that name. Who is up
+ * alone is welcome: greetings of lives that followed each other may come late, and an older one last.
+ */
 static bool was_replaced(const struct peer *peer, uint64_t origin)
 {
+    if (peer->conn == NULL) return false;
     for (size_t i = 0; i < peer->replaced_count && i < TLY_REPLACED_KEPT; i++)
         if (peer->replaced[i] == origin) return true;
     return false;

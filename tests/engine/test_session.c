@@ -454,6 +454,23 @@ static void a_new_life_takes_the_place_of_the_old_which_may_not_come_back(void *
     scene_fini(&scene);
 }
 
+/* A node was restarted while nothing of it came through here: then the greetings of both lives are here at once, and the older one comes last. */
+static void who_was_replaced_by_a_late_greeting_is_welcome_once_that_life_is_gone(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 12);
+    event(&scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P2});
+    say_hello_as(&scene, P2, P1, 11);
+    assert_true(scene.closed[P1]);
+    event(&scene, (struct tly_event){.kind = TLY_CLOSED, .conn = P2});
+    scene.closed[P1] = false;
+    meet(&scene, P1, 12);
+    assert_int_equal(stats_of(&scene).sessions_refused, 0);
+    scene_fini(&scene);
+}
+
 static void nothing_is_said_before_hello(void **state)
 {
     (void)state;
@@ -927,6 +944,7 @@ int main(void)
         cmocka_unit_test(a_part_without_its_beginning_ends_the_session),
         cmocka_unit_test(a_second_hello_ends_the_session),
         cmocka_unit_test(a_new_life_takes_the_place_of_the_old_which_may_not_come_back),
+        cmocka_unit_test(who_was_replaced_by_a_late_greeting_is_welcome_once_that_life_is_gone),
         cmocka_unit_test(nothing_is_said_before_hello),
         cmocka_unit_test(silence_instead_of_hello_ends_the_connection_after_five_seconds),
         cmocka_unit_test(who_has_everything_is_sent_nothing),
