@@ -549,7 +549,11 @@ struct tly_handed tly_follower_go_ahead(struct tly_follower *follower, const str
     struct sheet sheet = {follower, wish, pens};
     if (!tly_follower_is_ahead(follower, wish->only_origin)) return (struct tly_handed){0};
     size_t life = life_of(follower, wish->only_origin);
-    return hand_beyond(&sheet, life, &follower->reach[life].until, out);
+    struct tly_reach *reach = &follower->reach[life];
+    struct tly_handed handed = hand_beyond(&sheet, life, &reach->until, out);
+    /* What another life's dot took the place of meanwhile is not there to go. */
+    if (!handed.full) reach->until = tly_ormap_life(follower->map, life).last;
+    return handed;
 }
 
 struct tly_handed tly_follower_news(struct tly_follower *follower, struct tly_mark *until,

@@ -134,6 +134,27 @@ static void a_maker_that_falls_amid_its_news_leaves_equals(void **state)
     }
 }
 
+/* What was to go ahead of a long round is replaced by the other's before it could: then nothing is left to go, and nothing waits for it. */
+static void what_is_replaced_before_it_could_go_ahead_holds_up_nothing(void **state)
+{
+    (void)state;
+    enum { OLD = 600, WRITES = 1000 };
+    struct net *net = pair(THIN, OLD, (struct tly_engine_config){0});
+    net_shift_wall(net, 1, (int64_t)S);
+    for (size_t i = 0; i < OLD; i++)
+        thin_count(net, 1, 'p', i);
+    for (size_t i = 0; i < WRITES; i++) {
+        struct tly_reply reply;
+        struct tly_request put = {
+            .kind = TLY_ASK_PUT, .key = tly_slice_text("kv:hot"), .bytes = tly_slice_text("x")};
+        assert_int_equal(net_ask(net, i % 2, put, &reply), TLY_OK);
+        net_run(net, 3 * MS + i % 7 * MS); /* it says so when time stands still */
+    }
+    net_run(net, 60 * S);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
 /* D4: what is handed over and not taken is what control waits for. */
 static void control_waits_for_one_chunk_at_most(void **state)
 {
@@ -442,6 +463,7 @@ int main(void)
         cmocka_unit_test(news_overtake_a_megabyte_on_a_thin_link),
         cmocka_unit_test(what_overtook_is_written_to_the_disk_once),
         cmocka_unit_test(a_maker_that_falls_amid_its_news_leaves_equals),
+        cmocka_unit_test(what_is_replaced_before_it_could_go_ahead_holds_up_nothing),
         cmocka_unit_test(control_waits_for_one_chunk_at_most),
         cmocka_unit_test(bulk_keeps_a_tenth_when_live_could_take_all),
         cmocka_unit_test(chunks_are_a_tenth_of_a_second_of_the_link),
