@@ -17,6 +17,8 @@
 #define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
 /* Who does not have the lowest name leaves the word to that one for so long. */
 #define WORD_PATIENCE_NS (10 * NS_PER_S)
+/* A life that nobody has is closed so long after its newest dot. */
+#define STRAY_NS (60 * NS_PER_S)
 
 enum { WORD_CLOSED = 1, WORD_SETTLED = 2 };
 
@@ -441,10 +443,66 @@ static void drop_oldest(struct tly_engine *e)
     tly_exports_fail(e); /* its number is another's from now on */
 }
 
+/* Whether a member speaks as it, or whoever is linked. */
+static bool is_somebodys(const struct tly_engine *e, uint64_t origin)
+{
+    if (origin == tly_ormap_origin(e->map) || origin == tly_life_spoken(e)) return true;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (peer->member_origin == origin || (peer->conn != NULL && peer->origin == origin)) return true;
+    }
+    return false;
+}
+
+static bool has_been_up(const struct tly_engine *e, const struct conn *conn)
+{
+    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked &&
+           e->now.mono_ns - conn->since >= STRAY_NS;
+}
+
+/* Whether this node has long been linked with all that it should be, and would have heard whose a life is. Who knows no member may be new. */
+static bool knows_all(const struct tly_engine *e)
+{
+    size_t linked = 0;
+    if (e->coming.install != NULL) return false;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (!tly_forget_counts(peer) || !peer->is_linked) continue;
+        if (!has_been_up(e, peer->conn)) return false;
+        linked++;
+    }
+    if (linked == 0) return false;
+    for (size_t i = 0; i < e->target_count; i++) {
+        const struct target *target = e->targets[i];
+        bool is_wanted = !target->is_self && !target->retired;
+        if (is_wanted && (target->peer == NULL || !tly_forget_counts(target->peer))) return false;
+    }
+    return true;
+}
+
+/*
+ * A life says first of all whose it is, so one of which dots or a mark are here and no member was made up, or came in an archive. Nobody raises
+ * its mark any more, which would hold up F for ever. Closed, it is settled at what all have of it.
+ */
+static void close_strays(struct tly_engine *e)
+{
+    if (tly_forget_is_held(e) || !knows_all(e)) return;
+    uint64_t patience = STRAY_NS + (tly_is_first_in_line(e) ? 0 : WORD_PATIENCE_NS);
+    uint64_t now_ns = tly_forget_now_ms(e) * NS_PER_MS;
+    for (size_t i = tly_ormap_lives(e->map); i-- > 0 && now_ns > patience;) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        uint64_t newest = life.mark > life.last ? life.mark : life.last;
+        bool is_old = life.origin != 0 && life.state == TLY_LIFE_OPEN && newest < now_ns - patience;
+        if (!is_old || is_somebodys(e, life.origin)) continue;
+        (void)!tly_lives_close(e, life.origin, tly_slice_of(NULL, 0)); /* or at the next step */
+    }
+}
+
 void tly_lives_step(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
     f->words = 0;
+    close_strays(e);
     for (size_t i = f->closed_count; i-- > 0;) {
         if (f->closed[i].origin == tly_ormap_origin(e->map)) continue; /* a new one begins when it may */
         if (!step_life(e, &f->closed[i])) f->closed[i] = f->closed[--f->closed_count];
