@@ -18,7 +18,7 @@ static const char *const stat_names[] = {
 /* ---- one seed ---- */
 
 /* What is said when a seed aborts: a signal's handler may only write it. */
-static char abort_text[100];
+static char abort_text[200];
 static volatile sig_atomic_t abort_text_n;
 
 static void on_abort(int signal_number)
@@ -28,12 +28,12 @@ static void on_abort(int signal_number)
     (void)raise(signal_number);
 }
 
-static void say_if_it_aborts(uint64_t seed)
+static void say_if_it_aborts(const struct sim_knobs *knobs)
 {
     abort_text_n = 0;
-    abort_text_n =
-        snprintf(abort_text, sizeof abort_text,
-                 "seed %" PRIu64 ": aborted; again: tallysim --seed %" PRIu64 " --trace\n", seed, seed);
+    abort_text_n = snprintf(abort_text, sizeof abort_text,
+                            "seed %" PRIu64 ": aborted; again: tallysim --seed %" PRIu64 "%s --trace\n",
+                            knobs->seed, knobs->seed, knobs->how);
     (void)signal(SIGABRT, on_abort);
     (void)signal(SIGSEGV, on_abort);
 }
@@ -60,13 +60,25 @@ static void add_sums(struct sim_sums *to, const struct sim_sums *from)
     add_all(to->traces, from->traces, TLY_TRACE_COUNT);
 }
 
+static void put_how(const struct sim_wish *wish, char *how, size_t room)
+{
+    size_t n = 0;
+    how[0] = '\0';
+    if (wish->schedule != NULL) n += (size_t)snprintf(how, room, " --schedule %s", wish->schedule);
+    if (wish->nodes != 0 && n < room)
+        n += (size_t)snprintf(how + n, room - n, " --nodes %" PRIu64, wish->nodes);
+    if (wish->minutes != 0 && n < room)
+        (void)snprintf(how + n, room - n, " --minutes %" PRIu64, wish->minutes);
+}
+
 void sim_live(const struct sim_wish *wish, struct sim_sums *sums)
 {
-    say_if_it_aborts(wish->seed);
     struct sim_knobs knobs = sim_knobs_of(wish->seed);
     if (wish->nodes != 0) knobs.nodes = wish->nodes;
     if (wish->minutes != 0) knobs.trouble_ns = wish->minutes * SIM_MIN;
     if (wish->schedule != NULL) sim_schedule_knobs(wish->schedule, &knobs);
+    put_how(wish, knobs.how, sizeof knobs.how);
+    say_if_it_aborts(&knobs);
     sim_tell_all(wish->trace);
     if (wish->trace) sim_knobs_print(&knobs);
     struct sim *sim = sim_new(&knobs);

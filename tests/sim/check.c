@@ -13,12 +13,14 @@
 void sim_look(struct sim *sim)
 {
     sim_push(sim, sim_gap(sim, LOOK_GAP), (struct sim_event){.kind = SIM_EV_LOOK});
+    sim_check_hostile(sim);
     for (size_t i = 0; i < sim->knobs.nodes; i++) {
         struct tly_node_view view;
         if (sim->nodes[i].engine == NULL) continue;
         sim_twin_check_marks(sim, i, LOOK_DOTS);
         sim_check_returns(sim, i, LOOK_KEYS);
         sim_check_floors(sim, i);
+        sim_check_audit(sim, i);
         tly_engine_node(sim->nodes[i].engine, false, &view);
         sim_claim(sim, view.memory_max == 0 || view.memory_used <= view.memory_max,
                   "n%zu holds %zu bytes of %zu", i, view.memory_used, view.memory_max);

@@ -1,6 +1,6 @@
 /*
  * Who settles a life says that this is all there is of it: no member has more. Unless one was forgotten, who is not asked any more; or goes
- * on with an older disk, which had not said what others think.
+ * on with an older disk, which had not said what others think; or it is nobody's life, which may say more at any time.
  */
 #include "service/engine/impl.h"
 #include "tests/sim/sim.h"
@@ -22,7 +22,7 @@ static struct tly_life life_of(const struct tly_engine *engine, uint64_t origin)
 
 void sim_check_settled(struct sim *sim, size_t node, uint64_t origin)
 {
-    if (may_have_more(sim)) return;
+    if (may_have_more(sim) || sim_hostile_made(origin)) return;
     struct tly_life settled = life_of(sim->nodes[node].engine, origin);
     for (size_t i = 0; i < sim->knobs.nodes; i++) {
         struct tly_engine *other = sim->nodes[i].engine;

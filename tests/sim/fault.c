@@ -44,15 +44,19 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
         .keys = (unsigned)PICK(rng, 1, 3, 8, 24),
         .fsync_always = test_rng_chance(rng, 30),
         .files = seed % 7 == 2 || seed % 7 == 6,
+        .harmed = seed % 11 == 3 || seed % 11 == 6,
     };
     /* Each counts the grace for itself, and a window of a minute goes two of them and max_skew after its end. */
     knobs.settle_ns = 2 * knobs.grace_ms * SIM_MS + 10 * SIM_MIN;
     /* So that rounds and snapshots have parts, which something can come between. */
     if (seed % 10 == 7 || seed % 10 == 0) knobs.value_bytes = SIM_VALUE_BYTES;
-    knobs.minority_gone = seed % 10 == 6 || seed % 10 == 0;
+    /* Who is gone for good has no say in the end of a life that was made up, and so holds up what is forgotten. */
+    knobs.minority_gone = !knobs.harmed && (seed % 10 == 6 || seed % 10 == 0);
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         knobs.weights[i] = test_rng_chance(rng, 40) ? 0 : usual[i] * (unsigned)PICK(rng, 1, 1, 1, 5);
     knobs.weights[SIM_CUT]++;
+    if (!knobs.harmed) knobs.weights[SIM_HARM] = 0;
+    if (knobs.harmed && knobs.weights[SIM_HARM] == 0) knobs.weights[SIM_HARM] = 1;
     return knobs;
 }
 
@@ -161,6 +165,7 @@ static bool go_wrong_alone(struct sim *sim, enum sim_fault fault, size_t i)
     case SIM_OLD_DISK: roll_back(sim, i); return true;
     case SIM_CLOCK_STEP: step_clock(sim, i); return true;
     case SIM_COMPACT: sim_disk_compact(sim, i); return true;
+    case SIM_HARM: sim_hostile(sim, i); return true;
     default: return false;
     }
 }

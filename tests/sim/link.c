@@ -275,6 +275,7 @@ void sim_close(struct sim *sim, size_t node, uint64_t id)
 {
     int end;
     struct conn *conn = find_end(sim->net, node, id, &end);
+    if (conn == NULL) sim_hostile_closed(node, id);
     if (conn == NULL) return;
     push_piece(&conn->pipe[end], NULL, 0);
     plan_arrivals(sim, conn, end);

@@ -25,6 +25,8 @@ enum move {
     MOVE_UNBLOCK,  /* a, b */
     MOVE_HARM,     /* a: a hostile peer, so many times (b), four a second */
     MOVE_SET_BACK, /* a: its clock, by b seconds */
+    MOVE_COUNT,    /* a: once in each counter that is also deleted */
+    MOVE_DELETE,   /* a: each of those */
     MOVE_END
 };
 
@@ -117,6 +119,18 @@ static const struct step carried_twice[] = {
     {71000, MOVE_LET_IN, 2, 0},   {120000, MOVE_RESTORE, 2, 0}, {160000, MOVE_END, 0, 0},
 };
 
+/*
+ * n2 is back after it was forgotten, and counts by a clock that stands, when n0 has forgotten what was deleted meanwhile and n1 has not: n1
+ * must not take for deleted what n0 keeps.
+ */
+static const struct step back_while_one_still_knows[] = {
+    {18000, MOVE_DELETE, 2, 0}, {20000, MOVE_KEEP_OUT, 2, 0}, {20001, MOVE_SET_BACK, 2, 40},
+    {25000, MOVE_FORGET, 0, 2}, {42000, MOVE_COUNT, 1, 0},    {43000, MOVE_DELETE, 1, 0},
+    {43300, MOVE_CLOG, 0, 1},   {47000, MOVE_BLOCK, 0, 1},    {48000, MOVE_UNBLOCK, 0, 2},
+    {52500, MOVE_COUNT, 2, 0},  {60000, MOVE_UNBLOCK, 1, 2},  {64000, MOVE_UNBLOCK, 0, 1},
+    {66000, MOVE_END, 0, 0},
+};
+
 static const struct schedule schedules[] = {
     {"crash-during-compaction", 3, 1000, crash_during_compaction},
     {"paused-for-minutes", 3, 1000, paused_for_minutes},
@@ -128,6 +142,7 @@ static const struct schedule schedules[] = {
     {"a-life-that-nobody-knew", 4, 1000, a_life_that_nobody_knew},
     {"a-hostile-peer", 3, 1000, a_hostile_peer},
     {"carried-twice", 3, 1000, carried_twice},
+    {"back-while-one-still-knows", 3, 1000, back_while_one_still_knows},
     {"set-back-while-down", 2, 1000, set_back_while_down},
     {"two-snapshots-in-a-row", 3, 1000, two_snapshots_in_a_row},
 };
@@ -212,6 +227,19 @@ static void move_disk(struct sim *sim, const struct step *step)
     start_soon(sim, to);
 }
 
+static void ask_each(struct sim *sim, size_t node, enum tly_request_kind kind)
+{
+    for (unsigned key = 0; key < sim->knobs.keys; key++) {
+        char text[24];
+        struct tly_reply reply;
+        struct tly_request request = {
+            .kind = kind, .key = tly_slice_text(sim_key('c', key, text)), .number = 1};
+        enum tly_result result = sim_ask(sim, node, &request, &reply);
+        sim_claim(sim, result == TLY_OK || result == TLY_NOT_FOUND, "n%zu does not write to %s: %s", node,
+                  text, tly_result_text(result));
+    }
+}
+
 static void harm(struct sim *sim, size_t node, size_t times)
 {
     for (size_t i = 0; i < times; i++) {
@@ -252,6 +280,8 @@ static void take(struct sim *sim, const struct step *step)
         sim_block(sim, step->a, step->b, step->move == MOVE_BLOCK);
         sim_block(sim, step->b, step->a, step->move == MOVE_BLOCK);
         break;
+    case MOVE_COUNT: ask_each(sim, step->a, TLY_ASK_ADD); break;
+    case MOVE_DELETE: ask_each(sim, step->a, TLY_ASK_REMOVE); break;
     case MOVE_HARM: harm(sim, step->a, step->b); break;
     case MOVE_SET_BACK: sim->nodes[step->a].offset_ns -= (int64_t)(step->b * SIM_S); break;
     case MOVE_END: break;

@@ -70,7 +70,7 @@ _Noreturn void sim_fail(const struct sim *sim, const char *format, ...)
     sim_knobs_print(&sim->knobs);
     printf("commit: ");
     print_commit();
-    printf("again: tallysim --seed %llu --trace\n", (unsigned long long)sim->knobs.seed);
+    printf("again: tallysim --seed %llu%s --trace\n", (unsigned long long)sim->knobs.seed, sim->knobs.how);
     (void)fflush(stdout);
     exit(1);
 }
@@ -230,6 +230,7 @@ struct sim *sim_new(const struct sim_knobs *knobs)
     struct sim *sim = calloc(1, sizeof *sim);
     if (sim == NULL) abort();
     told_count = 0;
+    sim_hostile_begin();
     told_print = knobs->seed;
     sim->knobs = *knobs;
     sim->rng = test_rng_of(knobs->seed);

@@ -41,7 +41,8 @@
     X(OLD_DISK, "older disk", 2)      \
     X(CLOCK_STEP, "clock stepped", 5) \
     X(FORGET, "member forgotten", 1)  \
-    X(COMPACT, "compaction", 12)
+    X(COMPACT, "compaction", 12)      \
+    X(HARM, "hostile peer", 20)
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, word, weight) SIM_##name,
@@ -55,6 +56,7 @@ extern const char *const sim_fault_words[SIM_FAULT_COUNT];
 /* What kind of days a seed has. */
 struct sim_knobs {
     uint64_t seed;
+    char how[96]; /* the options with which it is lived through */
     size_t nodes;
     uint64_t trouble_ns;   /* how long things go wrong */
     uint64_t settle_ns;    /* in which the healed must agree */
@@ -69,6 +71,7 @@ struct sim_knobs {
     size_t memory_max;
     bool minority_gone; /* at the end, for good */
     size_t value_bytes; /* of a register, at most; 0: its key */
+    bool harmed;        /* there is a hostile peer */
     unsigned keys;      /* of each kind */
     bool fsync_always;
     bool files; /* the daemon's store, not the model of one */
@@ -364,6 +367,8 @@ struct tly_slice sim_twin_key(const struct sim *sim, size_t key);
 size_t sim_twin_newest(const struct sim *sim, size_t key);
 size_t sim_twin_before(const struct sim *sim, size_t dot);
 const struct tly_dot *sim_twin_dot(const struct sim *sim, size_t dot);
+struct tly_slice sim_twin_key_of(const struct sim *sim, size_t dot);
+const struct tly_strategy *sim_twin_strategy(const struct sim *sim, size_t dot);
 
 /* ---- fault.c ---- */
 
@@ -376,7 +381,14 @@ void sim_mend(struct sim *sim);
 
 /* Something that harms, said to a node by a peer that is none. */
 void sim_hostile(struct sim *sim, size_t node);
+void sim_hostile_begin(void);
+/* One of those that it made up. */
+bool sim_hostile_made(uint64_t origin);
 void sim_hostile_hears(struct tly_slice bytes);
+/* A node has closed a connection that no link carries. */
+void sim_hostile_closed(size_t node, uint64_t id);
+/* Nobody waits for it for ever. */
+void sim_check_hostile(struct sim *sim);
 
 /* ---- schedule.c ---- */
 
@@ -393,6 +405,7 @@ void sim_schedule_run(struct sim *sim, const char *name);
 /* So many keys, by chance. */
 void sim_check_returns(struct sim *sim, size_t node, size_t count);
 void sim_check_floors(struct sim *sim, size_t node);
+void sim_check_audit(struct sim *sim, size_t node);
 /* Of a dot that it has just made. */
 void sim_check_order(struct sim *sim, size_t node, uint64_t ts);
 /* Of a life that it has just settled. */

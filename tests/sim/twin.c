@@ -98,6 +98,16 @@ const struct tly_dot *sim_twin_dot(const struct sim *sim, size_t dot)
     return &sim->twin->dots[dot - 1].dot;
 }
 
+struct tly_slice sim_twin_key_of(const struct sim *sim, size_t dot)
+{
+    return sim_twin_key(sim, sim->twin->dots[dot - 1].key);
+}
+
+const struct tly_strategy *sim_twin_strategy(const struct sim *sim, size_t dot)
+{
+    return tly_strategy_by_id(sim->twin->dots[dot - 1].strategy);
+}
+
 /* ---- tables ---- */
 
 static uint64_t mix(uint64_t x)
