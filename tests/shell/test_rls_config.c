@@ -583,6 +583,64 @@ static void what_is_deep_is_refused(void **state)
     expect_refused(yaml, "nested too deep");
 }
 
+/* A text of this many bytes: head, and a comment. */
+static void expect_long(const char *head, size_t n, const char *why)
+{
+    char *yaml = malloc(n + 1);
+    assert_non_null(yaml);
+    memset(yaml, '#', n);
+    memcpy(yaml, head, strlen(head));
+    yaml[n] = '\0';
+    struct tly_rls_config *config;
+    struct tly_rls_error error = {""};
+    bool good = load(&config, yaml, &error);
+    assert_int_equal(good, why == NULL);
+    if (why != NULL) assert_string_equal(error.text, why);
+    tly_rls_config_free(config);
+    free(yaml);
+}
+
+static void what_is_long_is_refused(void **state)
+{
+    static char yaml[TLY_RLS_REPLACES_MAX * 16 + 256];
+    expect_long("domain: a\n", TLY_RLS_FILE_BYTES_MAX, NULL);
+    expect_long("domain: a\n", TLY_RLS_FILE_BYTES_MAX + 1, "f: error loading config file: larger than 1 MiB");
+    for (size_t count = TLY_RLS_REPLACES_MAX; count <= TLY_RLS_REPLACES_MAX + 1; count++) {
+        struct tly_rls_config *config;
+        struct tly_rls_error error = {""};
+        size_t n = (size_t)snprintf(
+            yaml, sizeof yaml, "domain: a\ndescriptors:\n  - {key: k, rate_limit: {unit: day, replaces: [");
+        for (size_t i = 0; i < count; i++)
+            n += (size_t)snprintf(yaml + n, sizeof yaml - n, "%s{name: n}", i > 0 ? ", " : "");
+        (void)snprintf(yaml + n, sizeof yaml - n, "]}}\n");
+        assert_int_equal(load(&config, yaml, &error), count == TLY_RLS_REPLACES_MAX);
+        if (config == NULL) assert_string_equal(error.text, "f: more than 64 replaces");
+        tly_rls_config_free(config);
+    }
+}
+
+/* As many descriptors as there may be, and one more; a file of that many has too many values, so they are added one by one. */
+static void there_are_so_many_descriptors(void **state)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rls_config *config = tly_rls_config_new(&mem);
+    struct tly_rls_error error = {""};
+    struct tly_rls_node *domain = tly_rls_config_domain(config, "f", tly_slice_text("a"), false, &error);
+    static struct tly_rls_spec spec;
+    char key[16];
+    assert_non_null(domain);
+    for (size_t i = 0; i < TLY_RLS_RULES_MAX; i++) {
+        (void)snprintf(key, sizeof key, "k%06zu", i);
+        spec.key = tly_slice_text(key);
+        assert_non_null(tly_rls_config_add(config, "f", domain, &spec, &error));
+    }
+    spec.key = tly_slice_text("one more");
+    assert_null(tly_rls_config_add(config, "f", domain, &spec, &error));
+    assert_string_equal(error.text, "f: more than 65536 descriptors");
+    assert_int_equal(tly_rls_config_rule_count(config), TLY_RLS_RULES_MAX);
+    tly_rls_config_free(config);
+}
+
 static void no_memory_is_an_error_like_others(void **state)
 {
     struct tly_rls_error error;
@@ -613,6 +671,8 @@ int main(void)
         cmocka_unit_test(aliases_that_multiply_come_to_an_end),
         cmocka_unit_test(an_alias_of_itself_comes_to_an_end),
         cmocka_unit_test(what_is_deep_is_refused),
+        cmocka_unit_test(what_is_long_is_refused),
+        cmocka_unit_test(there_are_so_many_descriptors),
         cmocka_unit_test(no_memory_is_an_error_like_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,33 @@ static void what_is_not_needed_is_said(void **state)
                         "REDIS_URL: not needed: there is no Redis\n"
                         "MEMCACHE_HOST_PORT: not needed: there is no memcached\n"
                         "USE_STATSD: not supported: GET /metrics and /stats have the same numbers\n");
+    /* Every name that the reference reads and this one does not. */
+    static const char *const names[] = {"EXTRA_TAGS",
+                                        "STATS_FLUSH_INTERVAL",
+                                        "DISABLE_STATS",
+                                        "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED",
+                                        "LOG_FORMAT",
+                                        "OTEL_EXPORTER_OTLP_ENDPOINT",
+                                        "TRACING_ENABLED",
+                                        "STATSD_HOST",
+                                        "USE_DOG_STATSD_MOGRIFIERS",
+                                        "USE_PROMETHEUS",
+                                        "PROMETHEUS_ADDR",
+                                        "XDS_CLIENT_BACKOFF_JITTER",
+                                        "FORCE_START_WITHOUT_INITIAL_CONFIG",
+                                        "GRPC_MAX_CONNECTION_AGE",
+                                        "GRPC_MAX_CONNECTION_AGE_GRACE",
+                                        "RUNTIME_WATCH_ROOT",
+                                        "EXPIRATION_JITTER_MAX_SECONDS",
+                                        "LOCAL_CACHE_SIZE_IN_BYTES",
+                                        "BACKEND_TYPE",
+                                        "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char set[128];
+        (void)snprintf(set, sizeof set, "%s=1", names[i]);
+        tly_rls_env_look(ENV("RUNTIME_ROOT=/r", set), &notes);
+        if (strncmp(notes.text, names[i], strlen(names[i])) != 0) fail_msg("nothing is said of %s", names[i]);
+    }
 }
 
 int main(void)

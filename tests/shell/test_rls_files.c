@@ -148,6 +148,55 @@ static void what_cannot_be_loaded_is_counted_and_changes_nothing(void **state)
     assert_int_equal(rules_of(scene), 7);
 }
 
+#define COMMENT_BYTES ((size_t)1000 * 1024)
+
+/* A directory of so many files with so many bytes of comment each, loaded once: NULL, or what is wrong. */
+static const char *load_many(struct scene *scene, size_t files, size_t bytes)
+{
+    static struct tly_rls_error error;
+    static char comment[COMMENT_BYTES];
+    memset(comment, '#', sizeof comment);
+    struct tly_rls_place place = {.ignores_dot_files = true};
+    struct tly_mem mem = test_mem();
+    char name[48];
+    (void)snprintf(place.root, sizeof place.root, "%s/two/sub", scene->directory);
+    for (size_t i = 0; i < files; i++) {
+        (void)snprintf(name, sizeof name, "two/sub/%04zu.yaml", i);
+        FILE *file = fopen(path_of(scene, name), "w");
+        assert_non_null(file);
+        assert_true(fprintf(file, "domain: d%zu\n", i) > 0);
+        assert_int_equal(fwrite(comment, 1, bytes, file), bytes);
+        assert_int_equal(fclose(file), 0);
+    }
+    struct tly_rls_config *config = tly_rls_files_load(&place, &mem, &error);
+    bool is_good = config != NULL;
+    tly_rls_config_free(config);
+    for (size_t i = 0; i < files; i++) {
+        (void)snprintf(name, sizeof name, "two/sub/%04zu.yaml", i);
+        (void)unlink(path_of(scene, name));
+    }
+    return is_good ? NULL : error.text;
+}
+
+static void so_many_files_are_too_many(void **state)
+{
+    struct scene *scene = *state;
+    assert_null(load_many(scene, TLY_RLS_FILES_MAX - 1, 0)); /* one is there */
+    const char *why = load_many(scene, TLY_RLS_FILES_MAX, 0);
+    assert_non_null(why);
+    assert_non_null(strstr(why, "more than 1024 files"));
+}
+
+static void so_many_bytes_are_too_many(void **state)
+{
+    struct scene *scene = *state;
+    size_t count = TLY_RLS_FILES_BYTES_MAX / COMMENT_BYTES;
+    assert_null(load_many(scene, count, COMMENT_BYTES));
+    const char *why = load_many(scene, count + 1, COMMENT_BYTES);
+    assert_non_null(why);
+    assert_non_null(strstr(why, "all files together are larger than 16 MiB"));
+}
+
 static void it_is_loaded_again_when_it_is_told_to(void **state)
 {
     struct scene *scene = *state;
@@ -162,6 +211,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(whatever_changes_is_loaded, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_loaded_is_counted_and_changes_nothing, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(so_many_files_are_too_many, setup, teardown),
+        cmocka_unit_test_setup_teardown(so_many_bytes_are_too_many, setup, teardown),
         cmocka_unit_test_setup_teardown(it_is_loaded_again_when_it_is_told_to, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
