@@ -216,8 +216,15 @@ static enum tly_result find_record(struct reader *r, struct record *record)
     return TLY_MORE;
 }
 
+static void note_synced(const struct record *record, struct tly_segment_end *end)
+{
+    uint64_t synced;
+    bool tells = record->frame.type == TLY_FRAME_SYNCED && get_numbers(record->frame.body, &synced, 1);
+    if (tells && synced > end->synced) end->synced = synced;
+}
+
 /*
- * What stands at end->valid is no record. TLY_BAD_CHECKSUM when it was durable by the word of a record behind it, else TLY_MORE: it
+ * What stands at end->valid is no record: TLY_BAD_CHECKSUM when it was durable by the word of a record behind it, else TLY_MORE: it
  * is what a crash left, even if records that were written later got to the disk and it did not.
  */
 static enum tly_result judge_damage(struct reader *r, const struct tly_segment_part *part,
@@ -226,11 +233,9 @@ static enum tly_result judge_damage(struct reader *r, const struct tly_segment_p
     struct record record;
     enum tly_result result;
     while ((result = find_record(r, &record)) == TLY_OK) {
-        uint64_t synced;
         if (end->following == 0) end->following = r->offset;
         if (end->format == 1) return TLY_BAD_CHECKSUM;
-        bool tells = record.frame.type == TLY_FRAME_SYNCED && get_numbers(record.frame.body, &synced, 1);
-        if (tells && synced > end->synced) end->synced = synced;
+        note_synced(&record, end);
         pass_over(r, record.bytes - 1);
     }
     if (is_ours_to_tell(result)) return result;
@@ -249,6 +254,7 @@ static enum tly_result check_end(const struct reader *r, const struct tly_frame 
 /* TLY_OK for what needs no more than to be passed over, too. */
 static enum tly_result take_record(struct reader *r, const struct record *record, struct tly_segment_end *end)
 {
+    if (!r->is_snapshot) note_synced(record, end);
     if (record->frame.type == TLY_FRAME_SYNCED && !r->is_snapshot) return TLY_OK;
     if (record->frame.type != TLY_FRAME_ROUND) return TLY_UNKNOWN_FRAME;
     if (r->is_snapshot) sum_add(&r->sum, record->whole);

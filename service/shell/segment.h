@@ -53,7 +53,7 @@ struct tly_segment_part {
 struct tly_segment_end {
     uint64_t valid;     /* bytes up to the end of the last record that was taken */
     uint64_t following; /* behind damage: where valid records go on; 0: nowhere */
-    uint64_t synced;    /* with TLY_BAD_CHECKSUM in a log: so much was durable, by its own word; 0: unknown */
+    uint64_t synced;    /* of a log: so much was durable, by its own word; 0: unknown */
     unsigned format;
     bool is_takers; /* the result is that of take() */
 };

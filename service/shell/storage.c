@@ -95,6 +95,12 @@ enum tly_result tly_storage_append(struct tly_storage *s, const char *name, stru
     return leave(s, enter(s, name) ? s->ops->append(s->self, name, bytes) : TLY_BAD_KEY);
 }
 
+enum tly_result tly_storage_overwrite(struct tly_storage *s, const char *name, uint64_t offset,
+                                      struct tly_slice bytes)
+{
+    return leave(s, enter(s, name) ? s->ops->overwrite(s->self, name, offset, bytes) : TLY_BAD_KEY);
+}
+
 enum tly_result tly_storage_truncate(struct tly_storage *s, const char *name, uint64_t bytes)
 {
     return leave(s, enter(s, name) ? s->ops->truncate(s->self, name, bytes) : TLY_BAD_KEY);

@@ -33,6 +33,7 @@ struct tly_storage_ops {
     enum tly_result (*replace)(void *self, const char *name, uint64_t revision, struct tly_slice bytes,
                                uint64_t *new_revision);
     enum tly_result (*append)(void *self, const char *name, struct tly_slice bytes);
+    enum tly_result (*overwrite)(void *self, const char *name, uint64_t offset, struct tly_slice bytes);
     enum tly_result (*truncate)(void *self, const char *name, uint64_t bytes);
     enum tly_result (*sync)(void *self, const char *name);
     enum tly_result (*read)(void *self, const char *name, uint64_t offset, void *bytes, size_t size,
@@ -66,6 +67,9 @@ enum tly_result tly_storage_replace(struct tly_storage *s, const char *name, uin
 /* At the end of an object, made if absent; durable after sync only. After TLY_IO a part of it may be there. */
 enum tly_result tly_storage_append(struct tly_storage *s, const char *name,
                                    struct tly_slice bytes) TLY_MUST_CHECK;
+/* Over what is there, and not beyond its end; durable after sync only. After TLY_IO a part of it may be there. */
+enum tly_result tly_storage_overwrite(struct tly_storage *s, const char *name, uint64_t offset,
+                                      struct tly_slice bytes) TLY_MUST_CHECK;
 enum tly_result tly_storage_truncate(struct tly_storage *s, const char *name, uint64_t bytes) TLY_MUST_CHECK;
 enum tly_result tly_storage_sync(struct tly_storage *s, const char *name) TLY_MUST_CHECK;
 /* Up to size bytes from offset; fewer only at the end. */

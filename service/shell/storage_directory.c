@@ -345,7 +345,7 @@ static enum tly_result remove_object(void *self, const char *name)
 /* ---- objects that grow ---- */
 
 /* The one that was not used for longer makes room. */
-static enum tly_result open_to_append(struct directory *d, const char *name, struct appended **out)
+static enum tly_result open_to_append(struct directory *d, const char *name, bool make, struct appended **out)
 {
     struct appended *appended = find_appended(d, name);
     if (appended == NULL) {
@@ -354,6 +354,7 @@ static enum tly_result open_to_append(struct directory *d, const char *name, str
         const int flags = O_WRONLY | O_APPEND;
         enum tly_result result = open_object(d, name, flags, &appended->fd);
         appended->is_new = result == TLY_NOT_FOUND;
+        if (result == TLY_NOT_FOUND && !make) return result;
         if (result == TLY_NOT_FOUND) result = open_object(d, name, flags | O_CREAT, &appended->fd);
         if (result != TLY_OK) return TLY_IO;
         (void)snprintf(appended->name, sizeof appended->name, "%s", name);
@@ -369,7 +370,7 @@ static enum tly_result append(void *self, const char *name, struct tly_slice byt
     struct appended *appended;
     struct stat before;
     d->error[0] = '\0';
-    enum tly_result result = open_to_append(d, name, &appended);
+    enum tly_result result = open_to_append(d, name, true, &appended);
     if (result != TLY_OK) return result;
     if (fstat(appended->fd, &before) != 0) return fail(d, name, "stat");
     if (before.st_nlink == 0)
@@ -378,6 +379,39 @@ static enum tly_result append(void *self, const char *name, struct tly_slice byt
     (void)fail(d, name, "append");
     (void)!ftruncate(appended->fd, before.st_size);
     return TLY_IO;
+}
+
+static bool overwrite_all(int fd, uint64_t offset, struct tly_slice bytes)
+{
+    while (bytes.n > 0) {
+        ssize_t n = pwrite(fd, bytes.p, bytes.n, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        bytes = tly_slice_of(bytes.p + n, bytes.n - (size_t)n);
+        offset += (size_t)n;
+    }
+    return true;
+}
+
+/* Not by the descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. */
+static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
+{
+    struct directory *d = self;
+    struct appended *appended;
+    struct stat is;
+    int fd;
+    d->error[0] = '\0';
+    enum tly_result result = open_to_append(d, name, false, &appended);
+    if (result == TLY_OK) result = open_object(d, name, O_WRONLY, &fd);
+    if (result != TLY_OK) return result;
+    if (fstat(fd, &is) != 0)
+        result = fail(d, name, "stat");
+    else if (offset > (uint64_t)is.st_size || bytes.n > (uint64_t)is.st_size - offset)
+        result = fail_because(d, name, "write", "it is shorter than that");
+    else if (!overwrite_all(fd, offset, bytes))
+        result = fail(d, name, "write");
+    close_quietly(fd);
+    return result;
 }
 
 static enum tly_result truncate_object(void *self, const char *name, uint64_t bytes)
@@ -645,6 +679,7 @@ static const struct tly_storage_ops directory_ops = {
     .put_absent = put_absent,
     .replace = replace,
     .append = append,
+    .overwrite = overwrite,
     .truncate = truncate_object,
     .sync = sync_object,
     .read = read_object,

@@ -122,6 +122,19 @@ static enum tly_result append(void *self, const char *name, struct tly_slice byt
     return no_memory(m);
 }
 
+static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
+{
+    struct memory *m = self;
+    struct object *object = find(m, name);
+    if (object == NULL) return not_found(m);
+    if (offset > object->bytes.n || bytes.n > object->bytes.n - offset) {
+        m->error = "overwrite: it is shorter than that";
+        return TLY_IO;
+    }
+    if (bytes.n > 0) memcpy(object->bytes.p + offset, bytes.p, bytes.n);
+    return TLY_OK;
+}
+
 static enum tly_result truncate_object(void *self, const char *name, uint64_t bytes)
 {
     struct memory *m = self;
@@ -228,6 +241,7 @@ static const struct tly_storage_ops memory_ops = {
     .put_absent = put_absent,
     .replace = replace,
     .append = append,
+    .overwrite = overwrite,
     .truncate = truncate_object,
     .sync = sync_object,
     .read = read_object,

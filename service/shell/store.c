@@ -21,8 +21,9 @@ struct tly_store {
     struct tly_manifest manifest;
     struct tly_identity identity;
     char place[TLY_STORAGE_IDENTITY_MAX];
-    uint64_t last_bytes; /* of the last segment, once replayed */
-    bool last_is_old;    /* … and of an older format */
+    uint64_t last_bytes;  /* of the last segment, once replayed */
+    uint64_t last_synced; /* … so much of it was durable, by its own word */
+    bool last_is_old;     /* … and it is of an older format */
     uint64_t snapshot_bytes;
     bool sweep_due, heal_due;
     struct tly_healed healed; /* at begin */
@@ -352,6 +353,7 @@ static enum tly_result replay_last(const struct replay *r, const struct piece *p
     if (result != TLY_OK) return result;
     check_clean_length(r, piece, end.valid);
     r->store->last_bytes = end.valid;
+    r->store->last_synced = end.synced < end.valid ? end.synced : end.valid;
     r->store->last_is_old = end.format < TLY_SEGMENT_FORMAT;
     return TLY_OK;
 }
@@ -464,8 +466,28 @@ static bool make_journal(struct tly_store *store)
     return store->journal != NULL;
 }
 
-/* What an earlier process wrote and did not sync is synced first, so that all that follows can rely on it. */
-static enum tly_result write_identity(struct tly_store *store, struct text error)
+/*
+ * What an earlier process wrote and did not sync. Where a sync failed, the system takes what it covered for written and the next
+ * process is told nothing: so it is written anew.
+ */
+static enum tly_result write_anew(struct tly_store *store, const char *name)
+{
+    uint8_t bytes[16384];
+    enum tly_result result = TLY_OK;
+    size_t got;
+    for (uint64_t at = store->last_synced; result == TLY_OK && at < store->last_bytes; at += got) {
+        uint64_t left = store->last_bytes - at;
+        size_t n = left < sizeof bytes ? (size_t)left : sizeof bytes;
+        result = tly_storage_read(store->storage, name, at, bytes, n, &got);
+        if (result == TLY_OK && got == 0) return TLY_IO;
+        if (result == TLY_OK)
+            result = tly_storage_overwrite(store->storage, name, at, tly_slice_of(bytes, got));
+    }
+    return result;
+}
+
+/* That is synced first, so that all that follows can rely on it. */
+static enum tly_result write_identity(struct tly_store *store, bool was_clean, struct text error)
 {
     struct tly_manifest *m = &store->manifest;
     if (m->segment_count == 0) {
@@ -478,7 +500,8 @@ static enum tly_result write_identity(struct tly_store *store, struct text error
     char name[TLY_SEGMENT_NAME_BYTES];
     last->bytes = 0;
     tly_segment_name(TLY_SEGMENT_LOG, last->number, name);
-    enum tly_result result = tly_storage_sync(store->storage, name);
+    enum tly_result result = was_clean ? TLY_OK : write_anew(store, name);
+    if (result == TLY_OK) result = tly_storage_sync(store->storage, name);
     if (result == TLY_OK) result = tly_manifest_save(store->storage, m);
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
 }
@@ -489,12 +512,12 @@ static enum tly_result write_identity(struct tly_store *store, struct text error
  */
 static enum tly_result write_identity_somehow(struct tly_store *store, bool was_clean, struct text error)
 {
-    enum tly_result result = write_identity(store, error);
+    enum tly_result result = write_identity(store, was_clean, error);
     if (result != TLY_IO || !tly_storage_is_full(store->storage)) return result;
     if (!was_clean) return TLY_FULL;
     /* If there is none, error says why there is no identity. */
     if (tly_storage_remove(store->storage, TLY_RESERVE_NAME) != TLY_OK) return result;
-    return write_identity(store, error);
+    return write_identity(store, was_clean, error);
 }
 
 /* Changes that an earlier process did not come to the end of. */

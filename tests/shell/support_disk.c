@@ -16,7 +16,9 @@ struct object {
     char name[TLY_STORAGE_NAME_MAX + 1];
     bool is_there, was_there; /* now; as of the last sync */
     struct bytes now, synced;
-    bool spoiled; /* a sync failed: what it covered never becomes durable, whatever later ones say */
+    /* A sync failed: what it covered, from … to …, becomes durable only once it is written anew, whatever later ones say. */
+    bool spoiled;
+    size_t spoiled_from, spoiled_to;
 };
 
 struct test_disk {
@@ -180,6 +182,27 @@ static enum tly_result append(void *self, const char *name, struct tly_slice byt
     return done(h, fails ? TLY_IO : TLY_OK);
 }
 
+static void heal_what_is_covered(struct object *object, size_t offset, size_t n)
+{
+    size_t to = object->spoiled_to < object->now.n ? object->spoiled_to : object->now.n;
+    if (offset <= object->spoiled_from && offset + n > object->spoiled_from)
+        object->spoiled_from = offset + n;
+    if (object->spoiled_from >= to) object->spoiled = false;
+}
+
+static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
+{
+    struct handle *h = self;
+    bool fails = begin(h, TEST_DISK_APPEND);
+    struct object *object = find_present(h->disk, name);
+    if (object == NULL) return done(h, TLY_NOT_FOUND);
+    if (offset > object->now.n || bytes.n > object->now.n - offset) return done(h, TLY_IO);
+    size_t n = fails ? part_of(h->disk, bytes.n) : bytes.n;
+    if (n > 0) memcpy(object->now.p + offset, bytes.p, n);
+    heal_what_is_covered(object, (size_t)offset, n);
+    return done(h, fails ? TLY_IO : TLY_OK);
+}
+
 static enum tly_result truncate_object(void *self, const char *name, uint64_t bytes)
 {
     struct handle *h = self;
@@ -191,13 +214,29 @@ static enum tly_result truncate_object(void *self, const char *name, uint64_t by
     return done(h, fails ? TLY_IO : TLY_OK);
 }
 
+static size_t common_prefix(const struct bytes *a, const struct bytes *b)
+{
+    size_t n = 0;
+    while (n < a->n && n < b->n && a->p[n] == b->p[n])
+        n++;
+    return n;
+}
+
+static void spoil(struct object *object)
+{
+    size_t from = common_prefix(&object->now, &object->synced);
+    if (!object->spoiled || from < object->spoiled_from) object->spoiled_from = from;
+    object->spoiled = true;
+    object->spoiled_to = object->now.n;
+}
+
 static enum tly_result sync_object(void *self, const char *name)
 {
     struct handle *h = self;
     bool fails = begin(h, TEST_DISK_SYNC);
     struct object *object = find_present(h->disk, name);
     if (object == NULL) return done(h, TLY_NOT_FOUND);
-    if (fails && !h->disk->fault.dead) object->spoiled = true;
+    if (fails && !h->disk->fault.dead) spoil(object);
     if (object->spoiled) return done(h, fails ? TLY_IO : TLY_OK);
     object->was_there = true;
     bytes_set(&object->synced, object->now.p, object->now.n);
@@ -307,6 +346,7 @@ static const struct tly_storage_ops ops = {
     .put_absent = put_absent,
     .replace = replace,
     .append = append,
+    .overwrite = overwrite,
     .truncate = truncate_object,
     .sync = sync_object,
     .read = read_object,
@@ -366,21 +406,7 @@ size_t test_disk_failed(struct test_disk *disk)
     return failed;
 }
 
-void test_disk_forgive(struct test_disk *disk)
-{
-    for (size_t i = 0; i < disk->count; i++)
-        disk->objects[i].spoiled = false;
-}
-
 /* ---- copies ---- */
-
-static size_t common_prefix(const struct bytes *a, const struct bytes *b)
-{
-    size_t n = 0;
-    while (n < a->n && n < b->n && a->p[n] == b->p[n])
-        n++;
-    return n;
-}
 
 /* Of what is there now, pages beyond what was synced may be missing: they read as zeros. */
 static void lose_pages(struct bytes *bytes, size_t from, struct test_rng *rng)

@@ -49,9 +49,6 @@ void test_disk_fail(struct test_disk *disk, const struct test_disk_fault *fault)
 /* Operations that failed since test_disk_fail. */
 size_t test_disk_failed(struct test_disk *disk);
 
-/* What a failed sync covered becomes durable by the next one after all: to whoever opens it anew, the system says nothing of it. */
-void test_disk_forgive(struct test_disk *disk);
-
 /* All of it, synced; with the same identity or another one. */
 struct test_disk *test_disk_copy(struct test_disk *disk, bool same_place);
 /* What is there after a power cut now. */

@@ -274,6 +274,16 @@ static enum tly_result append(void *self, const char *name, struct tly_slice byt
     return told(fate, result);
 }
 
+/* For faults it is an append. A power cut leaves it, for it is not told what was there before. */
+static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
+{
+    struct handle *h = self;
+    enum fate fate = fate_of(h, TEST_APPEND);
+    if (fate == FAILS) return TLY_IO;
+    if (fate == HALF_HAPPENS) bytes.n /= 2;
+    return told(fate, tly_storage_overwrite(h->faults->inner, name, offset, bytes));
+}
+
 static enum tly_result truncate_object(void *self, const char *name, uint64_t bytes)
 {
     struct handle *h = self;
@@ -384,6 +394,7 @@ static const struct tly_storage_ops fault_ops = {
     .put_absent = put_absent,
     .replace = replace,
     .append = append,
+    .overwrite = overwrite,
     .truncate = truncate_object,
     .sync = sync_object,
     .read = read_object,

@@ -283,6 +283,25 @@ static void what_is_truncated_goes_on_from_there(void **state)
     assert_holds(s, "log", "");
 }
 
+static void what_is_overwritten_keeps_its_size(void **state)
+{
+    struct place *place = *state;
+    struct tly_storage *s = place->s;
+    assert_int_equal(tly_storage_overwrite(s, "log", 0, tly_slice_text("")), TLY_NOT_FOUND);
+    assert_ok(s, tly_storage_append(s, "log", tly_slice_text("abcdef")));
+    assert_ok(s, tly_storage_overwrite(s, "log", 1, tly_slice_text("XY")));
+    assert_ok(s, tly_storage_overwrite(s, "log", 5, tly_slice_text("Z")));
+    assert_ok(s, tly_storage_overwrite(s, "log", 6, tly_slice_text("")));
+    assert_ok(s, tly_storage_sync(s, "log"));
+    assert_holds(s, "log", "aXYdeZ");
+    assert_int_equal(tly_storage_overwrite(s, "log", 5, tly_slice_text("no")), TLY_IO);
+    assert_int_equal(tly_storage_overwrite(s, "log", 7, tly_slice_text("")), TLY_IO);
+    assert_int_equal(tly_storage_overwrite(s, "log", UINT64_MAX, tly_slice_text("no")), TLY_IO);
+    assert_holds(s, "log", "aXYdeZ");
+    assert_ok(s, tly_storage_append(s, "log", tly_slice_text("g")));
+    assert_holds(s, "log", "aXYdeZg");
+}
+
 static void an_object_that_was_put_or_removed_is_appended_to_anew(void **state)
 {
     struct place *place = *state;
@@ -761,6 +780,7 @@ int main(void)
         CONTRACT(what_is_appended_is_read_in_pieces),
         CONTRACT(two_objects_are_appended_to_in_turn),
         CONTRACT(what_is_truncated_goes_on_from_there),
+        CONTRACT(what_is_overwritten_keeps_its_size),
         CONTRACT(an_object_that_was_put_or_removed_is_appended_to_anew),
         CONTRACT(a_list_has_the_objects_in_byte_order_and_nothing_else),
         CONTRACT(a_name_that_is_none_is_refused),

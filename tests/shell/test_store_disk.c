@@ -453,6 +453,37 @@ static void a_failed_sync_is_never_believed_later(void **state)
     claim(tally.opened > 0);
 }
 
+/* The first to start after that is told by nobody: what it finds may be in the memory of the system alone. */
+static void a_sync_that_failed_before_the_end_is_not_believed_by_the_next(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(7);
+    struct test_disk *disk = test_disk_new();
+    struct node node;
+    node_start(&node, disk, TLY_FSYNC_ALWAYS);
+    for (unsigned i = 1; i <= 4; i++)
+        node_append(&node, 1, i);
+    node_wait_for(&node, 4);
+    /* The append happens, its sync fails, and so does all else. */
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_CHANGE, .n = 1, .times = SIZE_MAX});
+    node_append(&node, 1, 5);
+    node_wait_failing(&node);
+    node_close(&node, false);
+    test_disk_fail(disk, &(struct test_disk_fault){0});
+
+    node_start(&node, disk, TLY_FSYNC_ALWAYS);
+    claim(has_all(&node.seen, 1, 5));
+    node_append(&node, 6, 1);
+    node_wait_for(&node, 1);
+    struct test_disk *left = test_disk_cut(disk, TEST_CUT_NONE, &rng);
+    node_close(&node, false);
+    if (node_open(&node, left, TLY_FSYNC_ALWAYS) != TLY_OK) fail_msg("%s%s", node.error, node.notice);
+    claim(has_all(&node.seen, 1, 6) && node.seen.foreign == 0);
+    node_close(&node, false);
+    test_disk_free(left);
+    test_disk_free(disk);
+}
+
 static void a_failed_append_or_manifest_in_a_power_cut_loses_nothing_synced(void **state)
 {
     (void)state;
@@ -589,6 +620,7 @@ int main(void)
         cmocka_unit_test(what_was_reported_synced_survives_a_power_cut_at_any_time),
         cmocka_unit_test(under_interval_no_more_is_lost_than_that),
         cmocka_unit_test(a_failed_sync_is_never_believed_later),
+        cmocka_unit_test(a_sync_that_failed_before_the_end_is_not_believed_by_the_next),
         cmocka_unit_test(a_failed_append_or_manifest_in_a_power_cut_loses_nothing_synced),
         cmocka_unit_test(a_flipped_byte_is_never_silently_wrong),
         cmocka_unit_test(a_cut_byte_is_never_silently_wrong),

@@ -272,7 +272,6 @@ void sim_store_open(struct sim *sim, size_t i)
     if (s == NULL) abort();
     if (disk->files == NULL) disk->files = test_disk_new();
     test_disk_fail(disk->files, &(struct test_disk_fault){0});
-    test_disk_forgive(disk->files);
     s->hand = (struct tly_store_hand){now_ns, sim};
     tly_buf_init(&s->batch, &mem, TLY_FRAME_BODY_MAX);
     struct tly_store_limits limits = limits_of(sim, &s->hand);
