@@ -8,6 +8,7 @@ void tly_grpc_should_rate_limit(struct tly_grpc_call *call, struct tly_slice mes
     struct tly_app *app = tly_grpc_app(call);
     struct tly_rls *rls = tly_app_rls(app);
     const char *error;
+    tly_rls_count_call(rls);
     enum tly_result result = tly_rls_request_get(message, tly_rls_request(rls));
     if (result == TLY_TOO_LARGE) {
         tly_grpc_fail(call, TLY_GRPC_RESOURCE_EXHAUSTED, "more than %d descriptors, or %d entries of them",

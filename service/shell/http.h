@@ -128,7 +128,10 @@ tly_http_handler tly_http_run_prefixes, tly_http_run_prefix;
 tly_http_handler tly_http_run_rls_json, tly_http_run_rls_health, tly_http_run_rls_config,
     tly_http_run_rls_stats;
 /* metrics_rls.c: those of Envoy's rate limit service; nothing while it has no configuration. */
-void tly_http_put_rls_metrics(struct tly_buf *out, const struct tly_rls *rls);
+void tly_http_put_rls_metrics(struct tly_buf *out, struct tly_app *app);
+/* Seconds; label: "" or as it stands in braces. */
+void tly_http_put_histogram(struct tly_buf *out, const char *name, const char *label,
+                            const struct tly_histogram *histogram);
 /* A label's value. */
 void tly_http_put_label(struct tly_buf *out, struct tly_slice text);
 /* metrics.c: Prometheus' text format 0.0.4 */

@@ -322,6 +322,10 @@ void tly_http_run_rls_stats(struct tly_exchange *x)
     TLY_RLS_SERVICE_STATS(PUT)
 #undef PUT
     put_stat(x->body, none, "domain_not_found", service.domain_not_found);
+    char line[96];
+    int n = snprintf(line, sizeof line, "ratelimit_server.ShouldRateLimit.total_requests: %" PRIu64 "\n",
+                     service.calls);
+    tly_buf_put(x->body, line, (size_t)n);
     for (size_t i = 0; (stats = tly_rls_series_at(tly_rls_series(rls), i)) != NULL; i++) {
 #define PUT(member) put_stat(x->body, stats->name, #member, stats->member);
         TLY_RLS_LIMIT_STATS(PUT)

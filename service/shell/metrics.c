@@ -69,8 +69,8 @@ static void put_seconds(struct tly_buf *out, const char *name, const char *help,
 }
 
 /* Seconds with as many digits as a step needs: 2^i us. */
-static void put_histogram(struct tly_buf *out, const char *name, const char *label,
-                          const struct tly_histogram *histogram)
+void tly_http_put_histogram(struct tly_buf *out, const char *name, const char *label,
+                            const struct tly_histogram *histogram)
 {
     char line[192];
     uint64_t below = 0;
@@ -78,17 +78,16 @@ static void put_histogram(struct tly_buf *out, const char *name, const char *lab
     for (size_t i = 0; i < TLY_HISTOGRAM_STEPS - 1; i++) {
         below += histogram->step[i];
         uint64_t us = UINT64_C(1) << i;
-        int n =
-            snprintf(line, sizeof line, "tally_%s_bucket{%s%sle=\"%" PRIu64 ".%06" PRIu64 "\"} %" PRIu64 "\n",
-                     name, label, comma, us / 1000000, us % 1000000, below);
+        int n = snprintf(line, sizeof line, "%s_bucket{%s%sle=\"%" PRIu64 ".%06" PRIu64 "\"} %" PRIu64 "\n",
+                         name, label, comma, us / 1000000, us % 1000000, below);
         tly_buf_put(out, line, (size_t)n);
     }
     const char *open = label[0] != '\0' ? "{" : "", *close = label[0] != '\0' ? "}" : "";
-    int n = snprintf(line, sizeof line, "tally_%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\ntally_%s_sum%s%s%s ",
-                     name, label, comma, histogram->count, name, open, label, close);
+    int n = snprintf(line, sizeof line, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n%s_sum%s%s%s ", name, label,
+                     comma, histogram->count, name, open, label, close);
     tly_buf_put(out, line, (size_t)n);
     put_ns(out, (int64_t)histogram->sum_ns);
-    n = snprintf(line, sizeof line, "\ntally_%s_count%s%s%s %" PRIu64 "\n", name, open, label, close,
+    n = snprintf(line, sizeof line, "\n%s_count%s%s%s %" PRIu64 "\n", name, open, label, close,
                  histogram->count);
     tly_buf_put(out, line, (size_t)n);
 }
@@ -114,7 +113,7 @@ static void put_engine(struct tly_buf *out, const struct tly_engine *engine)
 #undef PUT
     put_head(out, "staleness_seconds", "histogram",
              "Age of a peer's newest count, by cluster time, when it arrived");
-    put_histogram(out, "staleness_seconds", "", tly_engine_staleness(engine));
+    tly_http_put_histogram(out, "tally_staleness_seconds", "", tly_engine_staleness(engine));
 }
 
 static void put_node(struct tly_buf *out, const struct tly_node_view *node)
@@ -166,9 +165,9 @@ static void put_app(struct tly_buf *out, struct tly_app *app)
                 stats.xds_refused);
     put_head(out, "request_duration_seconds", "histogram",
              "From when requests could be read until what was answered at once was handed to the socket");
-    put_histogram(out, "request_duration_seconds", "door=\"resp\"", &stats.resp_latency);
-    put_histogram(out, "request_duration_seconds", "door=\"http\"", &stats.http_latency);
-    put_histogram(out, "request_duration_seconds", "door=\"grpc\"", &stats.grpc_latency);
+    tly_http_put_histogram(out, "tally_request_duration_seconds", "door=\"resp\"", &stats.resp_latency);
+    tly_http_put_histogram(out, "tally_request_duration_seconds", "door=\"http\"", &stats.http_latency);
+    tly_http_put_histogram(out, "tally_request_duration_seconds", "door=\"grpc\"", &stats.grpc_latency);
     put_gauge(out, "config_limits_file", "Limits of the file", stats.limits_from_file);
     put_gauge(out, "config_limits_key", "Limits of the key config:limits", stats.limits_from_key);
     put_counter(out, "config_reloads_total", "Limits taken over while running", stats.reloads);
@@ -355,5 +354,5 @@ void tly_http_run_metrics(struct tly_exchange *x)
     put_app(x->body, x->app);
     put_limits(x->body, engine);
     put_peers(x->body, engine);
-    tly_http_put_rls_metrics(x->body, tly_app_rls(x->app));
+    tly_http_put_rls_metrics(x->body, x->app);
 }

@@ -8,11 +8,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void put_head(struct tly_buf *out, const char *name, const char *help)
+static void put_head_of(struct tly_buf *out, const char *name, const char *kind, const char *help)
 {
     char line[256];
-    int n = snprintf(line, sizeof line, "# HELP %s %s\n# TYPE %s counter\n", name, help, name);
+    int n = snprintf(line, sizeof line, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
     tly_buf_put(out, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+}
+
+static void put_head(struct tly_buf *out, const char *name, const char *help)
+{
+    put_head_of(out, name, "counter", help);
 }
 
 static void put_text(struct tly_buf *out, const char *text)
@@ -58,8 +63,23 @@ static void put_labels(struct tly_buf *out, struct tly_slice name)
         put_number(out, stats->member);                                       \
     }
 
-void tly_http_put_rls_metrics(struct tly_buf *out, const struct tly_rls *rls)
+/* What a call takes is measured by the door, which tells no method from another. */
+static void put_calls(struct tly_buf *out, struct tly_app *app, uint64_t calls)
 {
+    static const char duration[] = "ratelimit_service_response_time_seconds";
+    struct tly_app_stats stats;
+    tly_app_stats(app, &stats);
+    put_head(out, "ratelimit_service_total_requests", "Requests over gRPC");
+    put_text(out, "ratelimit_service_total_requests{grpc_method=\"ShouldRateLimit\"}");
+    put_number(out, calls);
+    put_head_of(out, duration, "histogram",
+                "Time that a call took in the gRPC door, those of health checks among them");
+    tly_http_put_histogram(out, duration, "grpc_method=\"ShouldRateLimit\"", &stats.grpc_latency);
+}
+
+void tly_http_put_rls_metrics(struct tly_buf *out, struct tly_app *app)
+{
+    const struct tly_rls *rls = tly_app_rls(app);
     const struct tly_rls_series *series = tly_rls_series(rls);
     const struct tly_rls_stats *stats;
     struct tly_rls_service_stats service;
@@ -88,5 +108,6 @@ void tly_http_put_rls_metrics(struct tly_buf *out, const struct tly_rls *rls)
     put_number(out, service.service_error);
     put_text(out, "ratelimit_service_should_rate_limit_error{err_type=\"redis_error\"}");
     put_number(out, service.redis_error);
+    put_calls(out, app, service.calls);
     TLY_RLS_LIMIT_STATS(PUT_SERIES)
 }

@@ -99,6 +99,11 @@ void tly_rls_service_stats(const struct tly_rls *rls, struct tly_rls_service_sta
     stats->unnamed = rls->nobody.total_hits;
 }
 
+void tly_rls_count_call(struct tly_rls *rls)
+{
+    rls->stats.calls++;
+}
+
 struct tly_rls_request *tly_rls_request(struct tly_rls *rls)
 {
     return &rls->request;

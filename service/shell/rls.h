@@ -23,6 +23,9 @@ const struct tly_rls_config *tly_rls_config(const struct tly_rls *rls);
 const struct tly_rls_series *tly_rls_series(const struct tly_rls *rls);
 void tly_rls_service_stats(const struct tly_rls *rls, struct tly_rls_service_stats *stats);
 
+/* A request came over gRPC. */
+void tly_rls_count_call(struct tly_rls *rls);
+
 /* Room for one request and its answer, for whoever asks. */
 struct tly_rls_request *tly_rls_request(struct tly_rls *rls);
 /* Answers what stands in that room. NULL: it cannot be answered, and *error says why. It borrows until the next request. */

@@ -40,6 +40,7 @@ struct tly_rls_service_stats {
     TLY_RLS_SERVICE_STATS(TLY_RLS_MEMBER)
 #undef TLY_RLS_MEMBER
     uint64_t domain_not_found;
+    uint64_t calls;   /* over gRPC */
     uint64_t unnamed; /* hits that were counted under no name */
 };
 

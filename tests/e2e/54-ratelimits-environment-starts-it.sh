@@ -31,6 +31,9 @@ expect "what the client from Node has to say" '' "$output"
 debug() { curl -sS -m 20 --noproxy '*' "http://127.0.0.1:${debug_port[a]}$1"; }
 expect "limits" "acme.two: unit=YEAR requests_per_unit=2, shadow_mode: false" "$(debug /rlconfig | head -n 1)"
 expect "hits" "ratelimit.service.rate_limit.acme.two.total_hits: 5" "$(debug /stats | grep two.total_hits)"
+calls() { http a /metrics | awk -v name="$1" 'index($1, name "{grpc_method=") == 1 { print $2 }'; }
+expect_between "calls" 800 100000 "$(calls ratelimit_service_total_requests)"
+expect_between "calls that were measured" "$(calls ratelimit_service_total_requests)" 100000 "$(calls ratelimit_service_response_time_seconds_count)"
 expect "health" OK "$(http a /healthcheck)"
 
 json='{"domain":"acme","descriptors":[{"entries":[{"key":"two","value":"json"}]}]}'

@@ -143,7 +143,13 @@ static void limits_and_counts_are_shown_under_their_names(void **state)
     assert_true(has(answer, "ratelimit.service.rate_limit.d.two.total_hits: 3\n"));
     assert_true(has(answer, "ratelimit.service.rate_limit.d.two.over_limit: 1\n"));
     assert_true(has(answer, "ratelimit.service.rate_limit.d.det_a?.\"b.total_hits: 1\n"));
+    assert_true(has(answer, "ratelimit_server.ShouldRateLimit.total_requests: 0\n")); /* /json is none */
+    tly_rls_count_call(tly_app_rls(scene->app));
     answer = get(scene, "/metrics");
+    assert_true(has(answer, "ratelimit_service_total_requests{grpc_method=\"ShouldRateLimit\"} 1\n"));
+    assert_true(
+        has(answer, "ratelimit_service_response_time_seconds_count{grpc_method=\"ShouldRateLimit\"} "));
+    assert_true(has(answer, "# TYPE ratelimit_service_response_time_seconds histogram\n"));
     assert_true(has(answer, "ratelimit_service_config_load_success 1\n"));
     assert_true(has(answer, "ratelimit_service_should_rate_limit_error{err_type=\"service_error\"} 1\n"));
     assert_true(has(answer, "ratelimit_service_rate_limit_over_limit{domain=\"d\",key1=\"two\"} 1\n"));
