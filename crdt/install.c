@@ -505,6 +505,9 @@ static enum tly_result take_their_lives(struct tly_install *install)
 static struct tly_life life_here(const struct tly_install *install, size_t i)
 {
     struct tly_life life = tly_ormap_life_kept(install->map, i);
+    /* What all are thought to have of a retired life is said no more; a source with a disk from before its end lacks it. */
+    if (life.state == TLY_LIFE_RETIRED && tly_install_known(install, life.origin) < life.mark)
+        life.state = TLY_LIFE_SETTLED;
     bool unsure = i < install->unsure_count && install->unsure[i];
     if (!unsure || life.origin == tly_ormap_origin(install->map) || life.state >= TLY_LIFE_SETTLED)
         return life;

@@ -376,6 +376,25 @@ static void what_lies_behind_the_own_end_of_a_life_and_before_theirs_comes(void 
     assert_null(tly_ormap_find(world.node[0], key("l:gone")));
 }
 
+/* A disk from before that life: what all had is here alone. */
+static void a_life_that_the_source_never_had_is_not_everybodys_any_more(void **state)
+{
+    put_text(0, "l:gone", "x");
+    remove_key(0, "l:gone");
+    sync_nodes(0, 2);
+    forget_all(0);
+    hit(2, "s:a", 0, 0, 3);
+    sync_nodes(2, 1);
+    settle_life(1, 3);
+    tly_ormap_retire_life(world.node[1], 3, (struct tly_version){UINT64_MAX, 3});
+    install(0, 1, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 3);
+    size_t number = tly_ormap_life_number(world.node[1], 3);
+    struct tly_life life = tly_ormap_life(world.node[1], number);
+    assert_int_equal(life.state, TLY_LIFE_SETTLED); /* so that it is said */
+    assert_int_equal(life.mark, life.last);
+}
+
 /* ---- carrying over ---- */
 
 static void what_nobody_had_heard_is_carried_over_and_nothing_else(void **state)
@@ -505,6 +524,7 @@ int main(void)
         scene(own_counts_older_than_what_was_forgotten_are_said_anew),
         scene(a_remove_in_the_snapshot_restarts_own_counts),
         scene(what_lies_behind_the_own_end_of_a_life_and_before_theirs_comes),
+        scene(a_life_that_the_source_never_had_is_not_everybodys_any_more),
         scene(a_settled_life_that_lives_must_begin_anew_first),
         scene(what_nobody_had_heard_is_carried_over_and_nothing_else),
         scene(what_was_carried_over_once_is_not_again),
