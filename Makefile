@@ -353,6 +353,7 @@ clean: ## remove build/
 # thing and ends with the counts.
 
 SIM_SECONDS ?= 600
+COVERAGE_SECONDS ?= 60
 HARD_SEEDS ?= 10000
 HARD_PIECE ?= 250
 CHECK_STORE := check-kill-points check-power-cuts check-damage check-fault-matrix check-contract check-restarts
@@ -438,11 +439,12 @@ check-long: check-kills check-guards ## check-kills, and check's tests with long
 	+@TALLY_LONG=1 CC='$(CC)' MAKE='$(MAKE)' tools/check \
 	    -v 'release asan tsan release-clang asan-clang' unit corpora models e2e lint
 
-check-sim: ## live through bad days on every core for SIM_SECONDS (600), new seeds each time, and report
+check-sim: ## live through bad days on every core for SIM_SECONDS (600), new seeds each time, and report, with what COVERAGE_SECONDS (60) of them come through
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=release build/release$(CLANG)/tallysim
 	@tests/sim/run build/release$(CLANG) seeds
 	@tests/sim/run build/release$(CLANG) campaign $(SIM_SECONDS)
+	@$(MAKE) --no-print-directory coverage-sim SIM_SECONDS=$(COVERAGE_SECONDS)
 
 check-sim-alike: ## the simulator's seeds take the same course in builds by gcc and by clang
 	@tools/bootstrap test

@@ -182,6 +182,8 @@ static struct job *await(struct job *jobs, size_t count, int *status)
 
 /* ---- many ---- */
 
+#define LONG_EVERY 8 /* seeds, when they are mixed */
+
 static uint64_t wall_s(void)
 {
     struct timespec now = {0};
@@ -206,6 +208,7 @@ static void fill(const struct sim_campaign *campaign, struct job *jobs, struct p
         if (jobs[i].pid != 0) continue;
         struct sim_wish wish = campaign->wish;
         wish.seed += at->begun++;
+        if (campaign->mixed && wish.seed % LONG_EVERY != 0) wish.minutes = 1;
         begin(&wish, &jobs[i]);
         at->running++;
     }

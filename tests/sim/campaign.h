@@ -33,6 +33,8 @@ struct sim_campaign {
     uint64_t seconds; /* of the wall, after which no seed is begun; 0: no end */
     uint64_t jobs;
     bool go_on; /* after a seed that failed */
+    bool
+        mixed; /* seven of eight seeds have a minute of trouble: many kinds of days, and some that are long */
     bool quiet;
 };
 

@@ -5,14 +5,6 @@
 #include "service/engine/impl.h"
 #include "tests/sim/sim.h"
 
-static bool may_have_more(const struct sim *sim)
-{
-    bool forgotten = sim->rolled_back;
-    for (size_t i = 0; i < sim->knobs.nodes; i++)
-        forgotten |= sim->nodes[i].was_forgotten;
-    return forgotten;
-}
-
 static struct tly_life life_of(const struct tly_engine *engine, uint64_t origin)
 {
     for (size_t i = 0; i < tly_engine_lives(engine); i++)
@@ -22,7 +14,7 @@ static struct tly_life life_of(const struct tly_engine *engine, uint64_t origin)
 
 void sim_check_settled(struct sim *sim, size_t node, uint64_t origin)
 {
-    if (may_have_more(sim) || sim_hostile_made(origin)) return;
+    if (sim->rolled_back || sim->was_one_forgotten || sim_hostile_made(origin)) return;
     struct tly_life settled = life_of(sim->nodes[node].engine, origin);
     for (size_t i = 0; i < sim->knobs.nodes; i++) {
         struct tly_engine *other = sim->nodes[i].engine;

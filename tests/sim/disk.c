@@ -76,15 +76,28 @@ void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from)
 
 /* ---- writing ---- */
 
+static void end_image(struct sim_node *node)
+{
+    tly_image_free(node->image);
+    node->image = NULL;
+    empty(&node->staged);
+}
+
 static struct sim_event of_process(const struct sim *sim, size_t i, enum sim_event_kind kind)
 {
     return (struct sim_event){.kind = kind, .node = i, .process = sim->nodes[i].process};
 }
 
+/* A part of what replaces all before is not there before all of it is, and what comes behind it waits. */
+static size_t writable(const struct sim_disk *disk)
+{
+    return disk->installs && disk->install_end == 0 ? disk->install_from : disk->log.count;
+}
+
 static void write_soon(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
-    if (node->write_due || node->disk_fails || node->disk.written == node->disk.log.count) return;
+    if (node->write_due || node->disk_fails || node->disk.written >= writable(&node->disk)) return;
     node->write_due = true;
     sim_push(sim, sim_gap(sim, sim->knobs.disk_ns), of_process(sim, i, SIM_EV_WRITTEN));
 }
@@ -96,8 +109,16 @@ void sim_disk_take(struct sim *sim, size_t i, const struct tly_effect *effect)
         sim_store_take(sim, i, effect);
         return;
     }
-    add(&node->disk.log, effect->bytes);
-    sim_claim(sim, effect->number == node->disk.log.count - node->batch_base, "n%zu numbers a batch %llu", i,
+    struct sim_disk *disk = &node->disk;
+    if (effect->kind == TLY_DO_INSTALL_FIRST) {
+        end_image(node); /* what it was made from is replaced */
+        disk->installs = true;
+        disk->install_from = disk->log.count;
+        disk->install_end = 0;
+    }
+    add(&disk->log, effect->bytes);
+    if (effect->kind == TLY_DO_INSTALL_LAST) disk->install_end = disk->log.count;
+    sim_claim(sim, effect->number == disk->log.count - node->batch_base, "n%zu numbers a batch %llu", i,
               (unsigned long long)effect->number);
     write_soon(sim, i);
 }
@@ -124,13 +145,42 @@ static void tell_stored(struct sim *sim, size_t i)
     sim_promises_stored(sim, i);
 }
 
+/* What stands in `image` takes the place of the first batches of the log; all of it is on the disk. */
+static void put_in_place(struct sim *sim, size_t i, size_t from)
+{
+    struct sim_node *node = &sim->nodes[i];
+    struct sim_disk *disk = &node->disk;
+    disk->synced = disk->written;
+    sim_promises_stored(sim, i);
+    drop_first(&disk->log, from);
+    disk->written -= from;
+    disk->synced = disk->written;
+    node->batch_base -= from;
+    for (size_t j = 0; j < node->promise_count; j++)
+        if (node->promises[j].batches != 0)
+            node->promises[j].batches =
+                node->promises[j].batches > from ? node->promises[j].batches - from : 1;
+    end_image(node);
+}
+
+static void install(struct sim *sim, size_t i)
+{
+    struct sim_disk *disk = &sim->nodes[i].disk;
+    if (!disk->installs || disk->install_end == 0) return;
+    empty(&disk->image);
+    put_in_place(sim, i, disk->install_from);
+    disk->installs = false;
+    sim_tell(sim, "n%zu: a snapshot takes the place of all on its disk", i);
+}
+
 static void write_all(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
     struct sim_disk *disk = &node->disk;
     node->write_due = false;
     if (node->disk_fails) return;
-    disk->written = disk->log.count;
+    disk->written = writable(disk);
+    install(sim, i);
     if (sim->knobs.fsync_always) {
         disk->synced = disk->written;
     } else {
@@ -171,13 +221,6 @@ void sim_disk_fail(struct sim *sim, size_t i, bool fails)
 
 /* ---- compaction ---- */
 
-static void end_image(struct sim_node *node)
-{
-    tly_image_free(node->image);
-    node->image = NULL;
-    empty(&node->staged);
-}
-
 void sim_disk_compact(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
@@ -200,20 +243,12 @@ static void publish(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
     struct sim_disk *disk = &node->disk;
+    size_t from = node->image_from;
     empty(&disk->image);
     disk->image = node->staged;
     node->staged = (struct sim_batches){0};
-    disk->synced = disk->written = disk->log.count;
-    size_t from = node->image_from;
-    sim_promises_stored(sim, i);
-    drop_first(&disk->log, from);
-    disk->written = disk->synced = disk->log.count;
-    node->batch_base -= from;
-    for (size_t j = 0; j < node->promise_count; j++)
-        if (node->promises[j].batches != 0)
-            node->promises[j].batches =
-                node->promises[j].batches > from ? node->promises[j].batches - from : 1;
-    end_image(node);
+    disk->written = disk->log.count;
+    put_in_place(sim, i, from);
     sim_tell(sim, "n%zu: %zu batches take the place of %zu", i, disk->image.count, from);
     tell_stored(sim, i);
 }
@@ -292,6 +327,7 @@ void sim_disk_crash(struct sim *sim, size_t i, bool power)
         kept = disk->synced + sim_below(sim, disk->written - disk->synced + 1);
     shorten(&disk->log, kept);
     disk->written = disk->synced = kept;
+    disk->installs = false;
     disk->clean = false;
 }
 
@@ -317,9 +353,11 @@ void sim_disk_stop(struct sim *sim, size_t i)
     if (node->store != NULL) {
         sim_store_write(sim, i);
     } else {
-        disk->written = disk->log.count;
-        sim_step(sim, i,
-                 (struct tly_event){.kind = TLY_STORED, .number = disk->log.count - node->batch_base});
+        disk->written = writable(disk);
+        install(sim, i);
+        shorten(&disk->log, disk->written);
+        disk->installs = false;
+        sim_step(sim, i, (struct tly_event){.kind = TLY_STORED, .number = disk->written - node->batch_base});
     }
     disk->synced = disk->written;
     sim_promises_stored(sim, i);

@@ -38,6 +38,7 @@ static void help(void)
         "  --seconds S      begin no seed after so many\n"
         "  --jobs J         so many seeds at a time (1)\n"
         "  --minutes M      of trouble, whatever the seed says\n"
+        "  --mixed          a minute of trouble in seven seeds of eight\n"
         "  --nodes N        whatever the seed says\n"
         "  --schedule NAME  one written by hand in place of chance; --schedules names them\n"
         "  --skip A-B,C     leave those faults out; a trace numbers them\n"
@@ -91,15 +92,25 @@ static void skip_all(const char *text, struct sim_skips *skips)
 }
 
 static const struct option names[] = {
-    {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
-    {"until-failure", no_argument, NULL, 'u'}, {"go-on", no_argument, NULL, 'g'},
-    {"seconds", required_argument, NULL, 'S'}, {"jobs", required_argument, NULL, 'j'},
-    {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
-    {"skip", required_argument, NULL, 'k'},    {"shrink", no_argument, NULL, 'r'},
-    {"marks", no_argument, NULL, 'M'},         {"trace", no_argument, NULL, 't'},
-    {"watch", required_argument, NULL, 'w'},   {"schedule", required_argument, NULL, 'y'},
-    {"schedules", no_argument, NULL, 'Y'},     {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},          {0},
+    {"seed", required_argument, NULL, 's'},
+    {"count", required_argument, NULL, 'c'},
+    {"until-failure", no_argument, NULL, 'u'},
+    {"go-on", no_argument, NULL, 'g'},
+    {"seconds", required_argument, NULL, 'S'},
+    {"jobs", required_argument, NULL, 'j'},
+    {"minutes", required_argument, NULL, 'm'},
+    {"nodes", required_argument, NULL, 'n'},
+    {"skip", required_argument, NULL, 'k'},
+    {"shrink", no_argument, NULL, 'r'},
+    {"mixed", no_argument, NULL, 'x'},
+    {"marks", no_argument, NULL, 'M'},
+    {"trace", no_argument, NULL, 't'},
+    {"watch", required_argument, NULL, 'w'},
+    {"schedule", required_argument, NULL, 'y'},
+    {"schedules", no_argument, NULL, 'Y'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static void take(struct options *options, int c)
@@ -116,6 +127,7 @@ static void take(struct options *options, int c)
     case 'm': wish->minutes = number_of(optarg, 1000000); break;
     case 'n': wish->nodes = number_of(optarg, SIM_NODES_MAX); break;
     case 'k': skip_all(optarg, &wish->skips); break;
+    case 'x': campaign->mixed = true; break;
     case 'M': options->marks = true; break;
     case 'r': options->shrink = true; break;
     case 't': wish->trace = true; break;

@@ -36,6 +36,7 @@ static void tell_trace(struct sim *sim, size_t i, const struct tly_trace *trace)
     sim_tell(sim, "n%zu %s %.*s: %.*s", i, tly_trace_word(trace->kind), (int)trace->peer.n,
              (const char *)trace->peer.p, (int)trace->detail.n, (const char *)trace->detail.p);
     if (trace->kind == TLY_TRACE_INSTALLED || trace->kind == TLY_TRACE_LIFE_SETTLED) sim->nodes[i].brought++;
+    if (trace->kind == TLY_TRACE_MEMBER_FORGOTTEN) sim->was_one_forgotten = true;
     if (trace->kind == TLY_TRACE_LIFE_SETTLED) sim_check_settled(sim, i, number_of(trace->detail));
     if (trace->kind != TLY_TRACE_INSTALLED) return;
     sim_forget_admitted(&sim->nodes[i]);

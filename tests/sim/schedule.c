@@ -197,7 +197,6 @@ static void forget(struct sim *sim, size_t by, size_t whom)
 {
     char name[24];
     (void)snprintf(name, sizeof name, "n%zu", whom);
-    sim->nodes[whom].was_forgotten = true;
     struct tly_reply reply;
     struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
     enum tly_result result = sim_ask(sim, by, &request, &reply);

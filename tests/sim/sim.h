@@ -130,6 +130,9 @@ struct test_disk;
 struct sim_disk {
     struct sim_batches image, log;
     size_t written, synced; /* of the log */
+    /* Something replaces all before, as soon as it is written to its end: batches of the log. */
+    bool installs;
+    size_t install_from, install_end; /* end 0: more of it comes */
     uint64_t origin, lease;
     bool clean;
     struct test_disk *files; /* NULL: the model */
@@ -223,6 +226,7 @@ struct sim {
     struct sim_ledger *ledger;
     bool troubled;    /* things still go wrong */
     bool rolled_back; /* some disk was */
+    bool was_one_forgotten;
     uint64_t next_origin;
     uint64_t steps;
     struct sim_skips skips;

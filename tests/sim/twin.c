@@ -399,7 +399,7 @@ static bool is_settled_elsewhere(const struct sim *sim, uint64_t origin)
 static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
 {
     struct tly_engine *engine = sim->nodes[node].engine;
-    if (goes_with_its_life(&sim->twin->keys[it->key])) return;
+    if (goes_with_its_life(&sim->twin->keys[it->key]) || sim_hostile_made(it->dot.version.origin)) return;
     struct tly_life life = life_of(engine, it->dot.version.origin);
     if (life.origin == 0 || life.state == TLY_LIFE_SETTLED || life.state == TLY_LIFE_RETIRED) return;
     if (it->dot.version.ts > life.mark) return;
