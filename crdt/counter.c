@@ -93,14 +93,15 @@ enum tly_result tly_counter_set(struct tly_ormap *map, struct tly_slice key, int
     return tly_ormap_put(map, key, &dot);
 }
 
-enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, uint64_t now_ms,
-                                int64_t *value)
+/* tly_counter_add_sought where it is not the usual counter. */
+static enum tly_result add_any(struct tly_ormap *map, const struct tly_seek *seek, int64_t delta,
+                               uint64_t now_ms, int64_t *value)
 {
-    if (tly_tally_add(map, key, delta, value)) return TLY_OK;
+    struct tly_slice key = seek->key;
     enum tly_result result = check_counter(map, key);
     if (result != TLY_OK) return result;
     struct tly_entry *entry;
-    result = tly_ormap_need(map, key, &entry);
+    result = tly_seek_need(map, seek, &entry);
     if (result != TLY_OK) return result;
 
     struct tly_value before = read_at(map, entry, now_ms);
@@ -125,6 +126,19 @@ enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int
     /* A sum that was held at an end of its range may lie further out than was seen. */
     if (before.count == INT64_MAX || before.count == INT64_MIN) *value = read_at(map, entry, now_ms).count;
     return TLY_OK;
+}
+
+enum tly_result tly_counter_add_sought(struct tly_ormap *map, const struct tly_seek *seek, int64_t delta,
+                                       uint64_t now_ms, int64_t *value)
+{
+    return tly_tally_add(map, seek, delta, value) ? TLY_OK : add_any(map, seek, delta, now_ms, value);
+}
+
+enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, uint64_t now_ms,
+                                int64_t *value)
+{
+    struct tly_seek seek = tly_seek_of(map, key);
+    return tly_counter_add_sought(map, &seek, delta, now_ms, value);
 }
 
 enum tly_result tly_counter_expire(struct tly_ormap *map, struct tly_slice key, uint64_t deadline_ms,

@@ -27,6 +27,9 @@ uint64_t tly_counter_above(uint64_t floor, uint64_t origin);
  */
 enum tly_result tly_counter_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, uint64_t now_ms,
                                 int64_t *value) TLY_MUST_CHECK;
+/* The same for a key on its way. */
+enum tly_result tly_counter_add_sought(struct tly_ormap *map, const struct tly_seek *seek, int64_t delta,
+                                       uint64_t now_ms, int64_t *value) TLY_MUST_CHECK;
 
 /*
  * Starts a new generation with this value: the least number above the clock and every generation of the entry

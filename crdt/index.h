@@ -76,27 +76,41 @@ static inline struct tly_slot *tly_index_home(const struct tly_segment *segment,
     return segment->pages[spread >> 32] + ((spread & UINT32_MAX) * segment->homes >> 32);
 }
 
+/* From a slot that is not behind it to the first one of this hash, or to where that would stand. */
+static inline struct tly_slot *tly_index_walk(struct tly_slot *slot, uint32_t hash)
+{
+    while (slot->hash < hash && slot->ref != 0)
+        slot++;
+    return slot;
+}
+
+static inline bool tly_index_is_of(const struct tly_slot *slot, uint32_t hash)
+{
+    return slot->hash == hash && slot->ref != 0;
+}
+
 /* The first slot of this hash; those of the same hash follow it, until hash or ref differ. NULL: none. */
 static inline struct tly_slot *tly_index_find(const struct tly_index *index, uint32_t hash)
 {
     struct tly_slot *slot = tly_index_home(tly_index_segment(index, hash), hash);
     __builtin_prefetch(slot + 6); /* every second run goes on in the next line */
-    while (slot->hash < hash && slot->ref != 0)
-        slot++;
-    return slot->hash == hash && slot->ref != 0 ? slot : NULL;
+    slot = tly_index_walk(slot, hash);
+    return tly_index_is_of(slot, hash) ? slot : NULL;
 }
 
 /* The next slot of the same hash, or NULL. */
 static inline struct tly_slot *tly_index_again(struct tly_slot *slot)
 {
-    return slot[1].hash == slot->hash && slot[1].ref != 0 ? slot + 1 : NULL;
+    return tly_index_is_of(slot + 1, slot->hash) ? slot + 1 : NULL;
 }
 
-TLY_ALWAYS_INLINE void tly_index_prefetch(const struct tly_index *index, uint32_t hash)
+/* Asks for the memory of tly_index_home, which it returns. */
+TLY_ALWAYS_INLINE struct tly_slot *tly_index_prefetch(const struct tly_index *index, uint32_t hash)
 {
-    const struct tly_slot *home = tly_index_home(tly_index_segment(index, hash), hash);
+    struct tly_slot *home = tly_index_home(tly_index_segment(index, hash), hash);
     __builtin_prefetch(home);
     __builtin_prefetch(home + 6);
+    return home;
 }
 
 /* The first slot whose hash is not less, from whichever segment; NULL: none. */

@@ -92,11 +92,40 @@ static inline uint64_t chunk_end(const struct tly_oplog *log, struct tly_chunk_a
     return at.chunk + 1 < block->count ? block->chunks[at.chunk + 1].from : block_end(log, at.block);
 }
 
+/* How far from a guess it is worth a walk. */
+#define WALK_MAX 4
+/* So many blocks are halved as quickly as one of them is guessed. */
+#define BLOCKS_HALVED 4
+
+/* tly_last_from, for which `at` is a guess. */
+TLY_ALWAYS_INLINE size_t last_near(const char *items, size_t item_bytes, size_t count, size_t at, uint64_t ts)
+{
+    for (size_t walked = 0; walked < WALK_MAX; walked++) {
+        uint64_t from, next;
+        memcpy(&from, items + at * item_bytes, sizeof from);
+        bool is_before = at > 0 && from > ts;
+        if (!is_before && at + 1 == count) return at;
+        memcpy(&next, items + (at + 1) * item_bytes, sizeof next);
+        if (!is_before && next > ts) return at;
+        at = is_before ? at - 1 : at + 1;
+    }
+    return tly_last_from(items, item_bytes, count, ts);
+}
+
+TLY_ALWAYS_INLINE size_t block_of(const struct tly_oplog *log, uint64_t ts)
+{
+    const char *blocks = (const char *)log->blocks;
+    size_t count = log->block_count;
+    if (count <= BLOCKS_HALVED) return tly_oplog_block(log, ts);
+    return last_near(blocks, sizeof *log->blocks, count, share(ts, log->blocks[0].from, log->last + 1, count),
+                     ts);
+}
+
 /* Guesses the chunk. */
 TLY_ALWAYS_INLINE void aim(struct tly_leaving *leaving)
 {
     const struct tly_oplog *log = leaving->log;
-    size_t i = tly_oplog_block(log, leaving->ts);
+    size_t i = block_of(log, leaving->ts);
     const struct tly_block *block = &log->blocks[i];
     size_t at = share(leaving->ts, block->from, block_end(log, i), block->count);
     leaving->shape = log->shape;
@@ -105,21 +134,12 @@ TLY_ALWAYS_INLINE void aim(struct tly_leaving *leaving)
     __builtin_prefetch(&block->chunks[at] + 1);
 }
 
-/* How far from the guess it is worth a walk. */
-#define WALK_MAX 4
-
 /* Finds the chunk, and guesses the place in it. */
 TLY_ALWAYS_INLINE void seek(struct tly_leaving *leaving)
 {
     const struct tly_block *block = &leaving->log->blocks[leaving->at.block];
     const struct tly_chunk *chunks = block->chunks;
-    size_t at = leaving->at.chunk, walked = 0;
-    for (; walked < WALK_MAX && at > 0 && chunks[at].from > leaving->ts; walked++)
-        at--;
-    for (; walked < WALK_MAX && at + 1 < block->count && chunks[at + 1].from <= leaving->ts; walked++)
-        at++;
-    if (walked == WALK_MAX)
-        at = tly_last_from((const char *)chunks, sizeof *chunks, block->count, leaving->ts);
+    size_t at = last_near((const char *)chunks, sizeof *chunks, block->count, leaving->at.chunk, leaving->ts);
     leaving->at.chunk = at;
     /* What was sealed together has one ts after the other. */
     uint64_t near = leaving->ts - chunks[at].from;

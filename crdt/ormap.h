@@ -186,8 +186,8 @@ enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival 
 struct tly_seek {
     struct tly_slice key; /* borrowed */
     uint32_t hash;
-    uint64_t arrangement; /* the slot was right as long as the map has this one; 0: it was not looked for */
-    struct tly_slot *slot;
+    uint64_t arrangement;  /* the slot is right as long as the map has this one; 0: it was not looked for */
+    struct tly_slot *slot; /* from which on the key is to be looked for */
 };
 
 void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek);
@@ -239,7 +239,7 @@ bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, c
                            int64_t units, int64_t aux);
 
 /* The usual case of tly_counter_add, in place; false: it must be done there, and nothing was counted. */
-bool tly_tally_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, int64_t *value);
+bool tly_tally_add(struct tly_ormap *map, const struct tly_seek *seek, int64_t delta, int64_t *value);
 
 /* ---- reading ---- */
 

@@ -5,19 +5,18 @@
 void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
 {
     uint32_t hash = tly_map_hash_from(tly_hash_inline(&map->hash_key, key));
-    tly_index_prefetch(&map->index, hash);
     /* One by one: put together elsewhere and copied, they would be read in larger pieces than they were just written in. */
     seek->key = key;
     seek->hash = hash;
-    seek->arrangement = 0;
-    seek->slot = NULL;
+    seek->arrangement = map->arrangement;
+    seek->slot = tly_index_prefetch(&map->index, hash);
 }
 
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
 {
+    seek->slot = tly_index_walk(tly_map_sought_from(map, seek), seek->hash);
     seek->arrangement = map->arrangement;
-    seek->slot = tly_index_find(&map->index, seek->hash);
-    if (seek->slot != NULL) tly_map_prefetch(map, seek->slot);
+    if (tly_index_is_of(seek->slot, seek->hash)) tly_map_prefetch(map, seek->slot);
 }
 
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)

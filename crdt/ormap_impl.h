@@ -165,24 +165,30 @@ TLY_ALWAYS_INLINE void tly_map_prefetch(const struct tly_ormap *map, const struc
     __builtin_prefetch(entry + 48);
 }
 
-/* Whether two keys of one length are the same: eight bytes at a time, the last ones anew. */
-static inline bool tly_keys_equal(const uint8_t *a, const uint8_t *b, size_t n)
+/* How eight bytes differ: 0 is not at all. */
+TLY_ALWAYS_INLINE uint64_t tly_differ(const uint8_t *a, const uint8_t *b)
 {
     uint64_t x, y;
-    if (n < sizeof x) return memcmp(a, b, n) == 0;
-    for (size_t i = 0; i + sizeof x < n; i += sizeof x) {
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, b + i, sizeof y);
-        if (x != y) return false;
-    }
-    memcpy(&x, a + n - sizeof x, sizeof x);
-    memcpy(&y, b + n - sizeof y, sizeof y);
-    return x == y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x ^ y;
+}
+
+/* Whether two keys of one length are the same: sixteen bytes at a time, the last ones anew. */
+TLY_ALWAYS_INLINE bool tly_keys_equal(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n < 8) return memcmp(a, b, n) == 0;
+    uint64_t differs = tly_differ(a + n - 8, b + n - 8);
+    if (n < 16) return (differs | tly_differ(a, b)) == 0;
+    differs |= tly_differ(a + n - 16, b + n - 16);
+    for (size_t i = 0; i + 16 < n; i += 16)
+        differs |= tly_differ(a + i, b + i) | tly_differ(a + i + 8, b + i + 8);
+    return differs == 0;
 }
 
 /* tly_map_find, from the first slot of the hash on; NULL: there is none. */
-static inline bool tly_map_find_at(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
-                                   struct tly_slot *slot, struct tly_place *place)
+TLY_ALWAYS_INLINE bool tly_map_find_at(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
+                                       struct tly_slot *slot, struct tly_place *place)
 {
     place->hash = hash;
     for (; slot != NULL; slot = tly_index_again(slot)) {
@@ -206,12 +212,20 @@ static inline bool tly_map_find(const struct tly_ormap *map, struct tly_slice ke
     return tly_map_find_at(map, key, hash, tly_index_find(&map->index, hash), place);
 }
 
+/* From which slot on the key is looked for. */
+TLY_ALWAYS_INLINE struct tly_slot *tly_map_sought_from(const struct tly_ormap *map,
+                                                       const struct tly_seek *seek)
+{
+    if (seek->arrangement == map->arrangement) return seek->slot;
+    return tly_index_home(tly_index_segment(&map->index, seek->hash), seek->hash);
+}
+
 /* The same for a key on its way. */
 TLY_ALWAYS_INLINE bool tly_map_sought(const struct tly_ormap *map, const struct tly_seek *seek,
                                       struct tly_place *place)
 {
-    bool known = seek->arrangement == map->arrangement;
-    struct tly_slot *slot = known ? seek->slot : tly_index_find(&map->index, seek->hash);
+    struct tly_slot *slot = tly_index_walk(tly_map_sought_from(map, seek), seek->hash);
+    if (!tly_index_is_of(slot, seek->hash)) slot = NULL;
     return tly_map_find_at(map, seek->key, seek->hash, slot, place);
 }
 

@@ -201,13 +201,24 @@ static __attribute__((noinline)) bool queue(struct tly_ormap *map, const struct 
     return tly_map_queue_unsealed(map, &place);
 }
 
-enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
-                              const struct tly_tally *tally, int64_t units)
+/* The first hit since it was sealed, or what is not the usual case. */
+static __attribute__((noinline)) enum tly_result hit_first(struct tly_ormap *map, const struct tly_seek *seek,
+                                                           const struct tly_pane *pane,
+                                                           const struct tly_tally *tally, int64_t units)
 {
     if (tally->own == NULL) return hit_more(map, seek, pane, tally, units);
     bool queued = (tally->entry->flags & TLY_ENTRY_QUEUED) != 0;
     if (!queued && !queue(map, seek, tally->entry)) return TLY_NOMEM;
     return add_in_place(pane, tally, units) ? TLY_OK : hit_more(map, seek, pane, tally, units);
+}
+
+enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
+                              const struct tly_tally *tally, int64_t units)
+{
+    /* What follows keeps nothing across a call, so that it need not save what its caller has in registers. */
+    bool queued = tally->own != NULL && (tally->entry->flags & TLY_ENTRY_QUEUED) != 0;
+    if (queued && add_in_place(pane, tally, units)) return TLY_OK;
+    return hit_first(map, seek, pane, tally, units);
 }
 
 /* ---- counters without windows ---- */
@@ -300,13 +311,11 @@ static bool sum_up(const struct tly_ormap *map, const struct tly_entry *entry, s
     }
 }
 
-bool tly_tally_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, int64_t *value)
+bool tly_tally_add(struct tly_ormap *map, const struct tly_seek *seek, int64_t delta, int64_t *value)
 {
-    struct tly_seek seek;
     struct tly_place place;
-    tly_seek_to(map, key, &seek);
     unsigned usual = TLY_ENTRY_HELD | TLY_EPOCH_SUM;
-    if (!tly_map_sought(map, &seek, &place)) return false;
+    if (!tly_map_sought(map, seek, &place)) return false;
     if ((place.entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) != usual) return false;
     struct sum sum = {0};
     int64_t all;
@@ -315,7 +324,7 @@ bool tly_tally_add(struct tly_ormap *map, struct tly_slice key, int64_t delta, i
     struct tly_pane pane = {.width = tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7)};
     struct tly_tally tally = {.entry = place.entry, .own = sum.own};
     bool queued = (place.entry->flags & TLY_ENTRY_QUEUED) != 0;
-    if ((!queued && !queue(map, &seek, place.entry)) || !add_in_place(&pane, &tally, delta)) return false;
+    if ((!queued && !queue(map, seek, place.entry)) || !add_in_place(&pane, &tally, delta)) return false;
     *value = all;
     return true;
 }

@@ -1,5 +1,7 @@
 #include "crdt/registry.h"
 
+#include "crdt/word.h"
+
 struct row {
     uint8_t bytes[TLY_PREFIX_BYTES_MAX];
     uint8_t n;
@@ -115,6 +117,15 @@ enum tly_result tly_registry_with(const struct tly_registry *registry, struct tl
     return tly_registry_set(registry, &row, out);
 }
 
+/* Whether a key that is no shorter begins with a row's prefix. */
+static inline bool begins(struct tly_slice key, const struct row *row)
+{
+    if (row->n > sizeof(uint64_t) || key.n < sizeof(uint64_t)) return memcmp(row->bytes, key.p, row->n) == 0;
+    /* The first bytes are the low ones. */
+    uint64_t differs = tly_word_load(row->bytes) ^ tly_word_load(key.p);
+    return row->n == 0 || differs << (64 - 8 * row->n) == 0;
+}
+
 /* NULL: the empty prefix, or none. */
 static inline const struct row *find_row(const struct tly_registry *registry, struct tly_slice key)
 {
@@ -123,7 +134,7 @@ static inline const struct row *find_row(const struct tly_registry *registry, st
     /* A longer prefix of the same key sorts after a shorter one, so the last match is the longest. */
     for (; i > from; i--) {
         const struct row *row = &registry->rows[i - 1];
-        if (row->n <= key.n && memcmp(row->bytes, key.p, row->n) == 0 && row->strategy != NULL) return row;
+        if (row->n <= key.n && begins(key, row) && row->strategy != NULL) return row;
     }
     return NULL;
 }

@@ -83,13 +83,9 @@ static inline enum tly_result check_rate(struct tly_engine *e, const struct tly_
     return result;
 }
 
-/* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
-TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
-                               uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
+/* All but the key. */
+TLY_ALWAYS_INLINE void weigh(struct tly_engine *e, const struct tly_check *check, struct asked *asked)
 {
-    asked->is_unmatched = false;
-    asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
-    if (asked->result != TLY_OK) return;
     /* The rate of a rule was looked at when it was added. */
     asked->ask.rate = asked->rule != NULL ? &asked->rule->rate : &check->rate;
     if (asked->rule == NULL) asked->result = check_rate(e, asked->ask.rate);
@@ -104,6 +100,22 @@ TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *che
     asked->ask.heat = e->heat;
     asked->ask.cluster = &e->cluster_now;
     asked->ask.rights = NULL;
+}
+
+/* All but the hash: a key is hashed some time after it was written, lest the one waits for the other. */
+TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *check,
+                               uint8_t out[TLY_KEY_BYTES_MAX], struct asked *asked)
+{
+    asked->is_unmatched = false;
+    asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
+    if (asked->result == TLY_OK) weigh(e, check, asked);
+}
+
+/* What was asked for ahead under that number. */
+static inline const struct tly_seek *ahead_of(const struct tly_engine *e, unsigned number)
+{
+    assert(number <= e->ahead_count);
+    return &e->ahead[number - 1];
 }
 
 static inline void seek(const struct tly_engine *e, struct asked *asked)
@@ -250,12 +262,21 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
     return TLY_OK;
 }
 
-static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check,
+static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
                                  struct tly_verdict *verdict)
 {
     struct asked asked;
-    resolve(e, check, e->key, &asked);
-    seek(e, &asked);
+    if (ahead != 0) {
+        asked.ask.seek = *ahead_of(e, ahead);
+        asked.rule = NULL;
+        asked.is_unmatched = false;
+        asked.result = TLY_OK;
+        assert(check->limit.n == 0 && asked.ask.seek.key.n > check->key.n);
+        weigh(e, check, &asked);
+    } else {
+        resolve(e, check, e->key, &asked);
+        seek(e, &asked);
+    }
     return decide(e, &asked, verdict);
 }
 
@@ -274,14 +295,14 @@ static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t
         checks[i].result = decide(e, &asked[i], &checks[i].verdict);
 }
 
-void tly_engine_ahead(const struct tly_engine *e, const struct tly_slice *keys, size_t count)
+void tly_engine_ahead(struct tly_engine *e, const struct tly_slice *keys, size_t count)
 {
-    struct tly_seek seeks[TLY_AHEAD_MAX];
     assert(count <= TLY_AHEAD_MAX);
     for (size_t i = 0; i < count; i++)
-        tly_seek_to(e->map, keys[i], &seeks[i]);
+        tly_seek_to(e->map, keys[i], &e->ahead[i]);
     for (size_t i = 0; i < count; i++)
-        tly_seek_ahead(e->map, &seeks[i]);
+        tly_seek_ahead(e->map, &e->ahead[i]);
+    e->ahead_count = count;
 }
 
 void tly_engine_checks(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count)
@@ -364,14 +385,24 @@ static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request
     return tly_ormap_put(e->map, request->key, &dot);
 }
 
+static enum tly_result add_to(struct tly_engine *e, const struct tly_request *request, int64_t *value)
+{
+    struct tly_seek own;
+    const struct tly_seek *seek = &own;
+    if (request->ahead != 0)
+        seek = ahead_of(e, request->ahead);
+    else
+        tly_seek_to(e->map, request->key, &own);
+    assert(seek->key.n == request->key.n);
+    return tly_counter_add_sought(e->map, seek, request->number, e->cluster_ns / NS_PER_MS, value);
+}
+
 static enum tly_result ask_write(struct tly_engine *e, const struct tly_request *request,
                                  const struct tly_strategy *strategy, struct tly_value *value)
 {
     struct tly_dot dot = {.op = TLY_PUT};
     switch (request->kind) {
-    case TLY_ASK_ADD:
-        return tly_counter_add(e->map, request->key, request->number, e->cluster_ns / NS_PER_MS,
-                               &value->count);
+    case TLY_ASK_ADD: return add_to(e, request, &value->count);
     case TLY_ASK_SET: return tly_counter_set(e->map, request->key, request->number, request->deadline_ms);
     case TLY_ASK_EXPIRE: return ask_expire(e, request, strategy);
     case TLY_ASK_REMOVE: return tly_ormap_remove(e->map, request->key);
@@ -471,7 +502,7 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
                                struct tly_reply *reply)
 {
     tly_engine_wake(e, request->now);
-    if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, &reply->verdict);
+    if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, request->ahead, &reply->verdict);
     bool is_of_key = request->kind >= TLY_ASK_READ && request->kind <= TLY_ASK_REMOVE;
     if (is_of_key) return ask_key(e, request, reply);
     return ask_other(e, request, reply);

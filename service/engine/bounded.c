@@ -21,7 +21,7 @@ static enum tly_result read(struct tly_ormap *map, const struct tly_limit_ask *a
 static enum tly_result add(struct tly_ormap *map, const struct tly_limit_ask *ask, int64_t delta,
                            int64_t *value)
 {
-    return tly_counter_add(map, ask->seek.key, delta, ask->now_ns / NS_PER_MS, value);
+    return tly_counter_add_sought(map, &ask->seek, delta, ask->now_ns / NS_PER_MS, value);
 }
 
 /* Other nodes may have brought it beyond a bound: nothing is left then. */

@@ -384,6 +384,8 @@ struct tly_request {
     int64_t number;
     uint64_t epoch;
     uint64_t deadline_ms; /* ms since 1970; 0: none */
+    /* Of ADD, and of a check without a limit's name: what tly_engine_ahead said of the key; 0: it was not asked for ahead. */
+    unsigned ahead;
     struct tly_check check;
     union {
         const struct tly_prefix_wish *wishes;
@@ -428,9 +430,13 @@ struct tly_checked {
     struct tly_verdict verdict;
 };
 
-/* Keys that are about to be asked for, at most TLY_AHEAD_MAX: their memory is asked for, and nothing else happens. */
+/*
+ * Keys that are about to be asked for, at most TLY_AHEAD_MAX, as the engine has them: tly_adhoc_key of what a check without a name is
+ * of. Their memory is asked for, and nothing else happens. A request may refer to the one of number i as i + 1 until this is called
+ * again, as long as its bytes are what they were: then it is not looked for a second time.
+ */
 #define TLY_AHEAD_MAX 16
-void tly_engine_ahead(const struct tly_engine *engine, const struct tly_slice *keys, size_t count);
+void tly_engine_ahead(struct tly_engine *engine, const struct tly_slice *keys, size_t count);
 
 /*
  * TLY_ASK_CHECK for each in turn, all at one moment: while one is decided, the memory of the next is on its way. For checks in

@@ -583,6 +583,8 @@ struct tly_engine {
     struct tly_span span;                            /* the window of the last check that had one */
     const struct tly_rule *recent[TLY_RULES_RECENT]; /* found lately; NULL: none. They end with the rules */
     uint8_t key[TLY_KEY_BYTES_MAX];
+    struct tly_seek ahead[TLY_AHEAD_MAX];
+    size_t ahead_count;
 
     /* Points beyond what a frontier has room for, as of the last row; and until when no more is said of it. */
     uint64_t overlong, overlong_told_until;

@@ -16,10 +16,16 @@ struct tly_judged {
     enum tly_reason reason; /* what makes it so little */
 };
 
+/* Nobody else counts, so there is nothing to project and nothing that was not heard. A cap has a say all the same. */
+static inline bool tly_judge_is_alone(const struct tly_limit_ask *ask)
+{
+    return ask->cluster->members == 1 && ask->rate->mode != TLY_CAPPED;
+}
+
 /* Whether a key of which so much is used needs to be judged; if not, what the map has is all there is to know. */
 static inline bool tly_judge_wants(const struct tly_limit_ask *ask, uint64_t used, uint64_t limit)
 {
-    if (ask->heat == NULL) return false;
+    if (ask->heat == NULL || tly_judge_is_alone(ask)) return false;
     bool is_firm = ((unsigned)ask->rate->mode | (unsigned)ask->rate->on_partition) != 0;
     return is_firm || used >= limit / 2 || ask->cluster->lost > 0 ||
            tly_heat_may_have(ask->heat, ask->seek.hash);

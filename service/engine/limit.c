@@ -100,23 +100,28 @@ struct look {
 };
 
 /* Field by field, for every check comes by here; what is said only of keys that were judged is not set. */
+TLY_ALWAYS_INLINE void tell_code(const struct tly_limit_ask *ask, bool ok, struct tly_verdict *verdict)
+{
+    verdict->code = ok ? TLY_CODE_OK : TLY_CODE_OVER;
+    verdict->reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT;
+    verdict->mode = ask->rate->mode;
+    verdict->algorithm = ask->rate->algorithm;
+    verdict->bound = 0;
+    verdict->is_judged = verdict->shadow = verdict->full = false;
+    verdict->name = tly_slice_of(NULL, 0);
+}
+
 TLY_ALWAYS_INLINE void tell_window(const struct tly_limit_ask *ask, const struct look *look,
                                    struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
-    verdict->code = look->ok ? TLY_CODE_OK : TLY_CODE_OVER;
-    verdict->reason = look->ok ? TLY_REASON_NONE : TLY_REASON_LIMIT;
-    verdict->mode = rate->mode;
-    verdict->algorithm = rate->algorithm;
-    verdict->bound = 0;
+    tell_code(ask, look->ok, verdict);
     verdict->limit = rate->limit;
     verdict->used = look->used;
     verdict->remaining = look->room;
     verdict->reset_ms = window_reset(&look->w, look->sliding);
     verdict->retry_after_ms = look->ok ? 0 : refused_for(&look->w, ask, look->sliding);
     verdict->window_ms = look->w.length;
-    verdict->is_judged = verdict->shadow = verdict->full = false;
-    verdict->name = tly_slice_of(NULL, 0);
 }
 
 /*
@@ -366,18 +371,13 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
         if (result != TLY_OK) return result;
         if (drain.judged.hot != NULL) tly_hot_count(drain.judged.hot, hits, (int64_t)bucket.tat);
     }
-    *verdict = (struct tly_verdict){
-        .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
-        .reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT,
-        .mode = ask->rate->mode,
-        .limit = drain.limit,
-        .used = drain.limit - drain.left,
-        .remaining = drain.room,
-        .reset_ms = (drain.debt + NS_PER_MS - 1) / NS_PER_MS,
-        .retry_after_ms = ok ? 0 : bucket_retry(&bucket, &drain, hits),
-        .window_ms = ask->rate->window_ms,
-        .algorithm = TLY_TOKEN_BUCKET,
-    };
+    tell_code(ask, ok, verdict);
+    verdict->limit = drain.limit;
+    verdict->used = drain.limit - drain.left;
+    verdict->remaining = drain.room;
+    verdict->reset_ms = (drain.debt + NS_PER_MS - 1) / NS_PER_MS;
+    verdict->retry_after_ms = ok ? 0 : bucket_retry(&bucket, &drain, hits);
+    verdict->window_ms = ask->rate->window_ms;
     if (drain.is_judged) tly_judge_tell(ask, &drain.judged, drain.limit, verdict);
     return TLY_OK;
 }

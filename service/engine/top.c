@@ -67,8 +67,11 @@ void tly_top_look(struct tly_engine *e, const struct tly_limit_ask *ask, const s
             *(place->checks > s->step ? &place->checks : &place->before) -= s->step;
             return;
         }
-        *place = (struct top_key){.key_bytes = ask->seek.key.n};
+        /* What is not set here is below; of the key no more than there is of it. */
+        place->key_bytes = ask->seek.key.n;
         memcpy(place->key, ask->seek.key.p, ask->seek.key.n);
+        place->checks = 0;
+        place->before = 0;
     }
     count(place, span, s->step);
     place->used = verdict->used;

@@ -21,7 +21,7 @@ static struct refusal **place_of(struct tly_engine *e, uint32_t hash)
 /* What of a dot counts in the window that the verdict is of; a bucket's is what was ever taken. */
 static void note_shards(struct tly_engine *e, const struct tly_limit_ask *ask, struct refusal *refusal)
 {
-    struct tly_entry *entry = tly_ormap_find(e->map, ask->seek.key);
+    struct tly_entry *entry = tly_seek_find(e->map, &ask->seek);
     size_t count = 0;
     const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
     refusal->shard_count = 0;

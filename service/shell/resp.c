@@ -145,7 +145,9 @@ static void run(struct tly_resp *resp, const struct tly_resp_command *command,
 struct batch {
     struct tly_resp_request request[BATCH_REQUESTS_MAX];
     const struct tly_resp_command
-        *command[BATCH_REQUESTS_MAX]; /* NULL: there is none, or no request either */
+        *command[BATCH_REQUESTS_MAX];                     /* NULL: there is none, or no request either */
+    unsigned ahead[BATCH_REQUESTS_MAX];                   /* as of struct tly_resp */
+    uint8_t limit[BATCH_REQUESTS_MAX][TLY_KEY_BYTES_MAX]; /* keys of limits, as the engine has them */
     size_t count;
     enum tly_result result; /* of what stands behind them; TLY_OK: it was not looked at */
     const char *error;      /* of a malformed one */
@@ -172,24 +174,26 @@ static void read_batch(struct tly_resp *resp, struct tly_slice in, struct batch 
     }
 }
 
-/* The first key of each, as the engine has it. */
-static void ask_ahead(struct tly_resp *resp, const struct batch *batch)
+/* The first key of a request, as the engine has it; false: there is none that can be asked for. */
+static bool get_key(struct batch *batch, size_t i, struct tly_slice *key)
+{
+    const struct tly_resp_command *command = batch->command[i];
+    size_t count = batch->request[i].count;
+    if (command == NULL || command->first_key == 0 || count <= (size_t)command->first_key) return false;
+    *key = batch->request[i].arg[command->first_key];
+    if ((command->flags & TLY_RESP_ADHOC) == 0) return key->n > 0 && key->n <= TLY_KEY_BYTES_MAX;
+    enum tly_result result = tly_adhoc_key(*key, batch->limit[i], &key->n);
+    key->p = batch->limit[i];
+    return result == TLY_OK;
+}
+
+static void ask_ahead(struct tly_resp *resp, struct batch *batch)
 {
     struct tly_slice key[BATCH_REQUESTS_MAX];
-    uint8_t limit[BATCH_REQUESTS_MAX][TLY_KEY_BYTES_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct tly_resp_command *command = batch->command[i];
-        if (command == NULL || command->first_key == 0 || batch->request[i].count < 2) continue;
-        key[n] = batch->request[i].arg[command->first_key];
-        if ((command->flags & TLY_RESP_ADHOC) != 0) {
-            enum tly_result result = tly_adhoc_key(key[n], limit[n], &key[n].n);
-            key[n].p = limit[n];
-            if (result != TLY_OK) continue;
-        }
-        n++;
-    }
-    if (n > 1) tly_engine_ahead(tly_app_engine(resp->app), key, n);
+    unsigned n = 0;
+    for (size_t i = 0; i < batch->count; i++)
+        batch->ahead[i] = get_key(batch, i, &key[n]) ? ++n : 0;
+    tly_engine_ahead(tly_app_engine(resp->app), key, n);
 }
 
 /* Whether the session goes on; *used grows by what was taken. */
@@ -198,6 +202,7 @@ static bool run_batch(struct tly_resp *resp, const uint8_t *in, const struct bat
     for (size_t i = 0; i < batch->count; i++) {
         const struct tly_resp_request *request = &batch->request[i];
         bool has_room = i == 0 || !tly_client_is_full(resp->client);
+        resp->ahead = batch->count > 1 ? batch->ahead[i] : 0;
         if (has_room && request->count > 0) run(resp, batch->command[i], request, in + *used);
         if (has_room) *used += request->bytes;
         if (has_room && !tly_client_is_closing(resp->client) && resp->ack == NULL) continue;
@@ -223,6 +228,7 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
         if (batch.count > 1) ask_ahead(resp, &batch);
         goes_on = run_batch(resp, in.p, &batch, &used);
     }
+    resp->ahead = 0;
     tly_buf_fini(&resp->scratch);
     return used;
 }

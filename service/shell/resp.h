@@ -53,6 +53,8 @@ struct tly_resp {
     const struct tly_resp_command *last; /* the command of the request before, and how it was written */
     uint8_t last_name[TLY_RESP_COMMAND_BYTES_MAX];
     size_t last_name_n;
+    unsigned
+        ahead; /* of the request that runs: the number of its first key in tly_engine_ahead, from 1; 0: it has none */
     struct tly_resp_multi multi;
     struct tly_resp_subs subs;
     struct tly_ack *ack; /* WAIT waits for it; NULL: there is none */

@@ -2,7 +2,12 @@
 
 static void add(struct tly_resp *resp, struct tly_slice key, int64_t delta)
 {
-    struct tly_request request = {.kind = TLY_ASK_ADD, .key = key, .number = delta};
+    /* What is read of it, and no more: to clear all of a request takes as long as to find the key. */
+    struct tly_request request;
+    request.kind = TLY_ASK_ADD;
+    request.key = key;
+    request.number = delta;
+    request.ahead = resp->ahead;
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
     if (result == TLY_OK)

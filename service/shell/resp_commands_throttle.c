@@ -30,14 +30,17 @@ static int64_t seconds_up(uint64_t ms)
 static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const struct throttle *throttle,
                            uint64_t burst, struct tly_reply *reply)
 {
-    struct tly_request request = {.kind = TLY_ASK_CHECK, .check.key = key};
+    /* What is read of it, and no more, as an INCR does. */
+    struct tly_request request;
+    request.kind = TLY_ASK_CHECK;
+    request.ahead = resp->ahead;
+    request.check = (struct tly_check){.key = key, .hits = (uint32_t)throttle->quantity};
     request.check.rate = (struct tly_rate){
         .limit = (uint64_t)throttle->count,
         .window_ms = (uint64_t)throttle->period_s * 1000,
         .burst = burst,
         .algorithm = TLY_TOKEN_BUCKET,
     };
-    request.check.hits = (uint32_t)throttle->quantity;
     return tly_app_ask(resp->app, &request, reply);
 }
 
@@ -73,12 +76,10 @@ static void put_throttled(struct tly_buf *out, const struct tly_verdict *verdict
 {
     bool limited = verdict->code == TLY_CODE_OVER;
     bool has_retry = limited && verdict->retry_after_ms != UINT64_MAX;
-    tly_resp_put_array(out, 5);
-    tly_resp_put_int(out, limited);
-    tly_resp_put_uint(out, verdict->limit);
-    tly_resp_put_uint(out, verdict->remaining);
-    tly_resp_put_int(out, has_retry ? seconds_up(verdict->retry_after_ms) : -1);
-    tly_resp_put_int(out, seconds_up(verdict->reset_ms));
+    const int64_t numbers[] = {limited, tly_resp_as_int(verdict->limit), tly_resp_as_int(verdict->remaining),
+                               has_retry ? seconds_up(verdict->retry_after_ms) : -1,
+                               seconds_up(verdict->reset_ms)};
+    tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
 }
 
 void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
@@ -150,16 +151,10 @@ static void put_crab(struct tly_buf *out, const struct throttle *throttle, const
 {
     bool allowed = verdict->code == TLY_CODE_OK;
     uint64_t retry_ms = verdict->retry_after_ms;
-    tly_resp_put_array(out, 5);
-    tly_resp_put_int(out, allowed);
-    tly_resp_put_int(out, throttle->max_burst);
-    tly_resp_put_uint(out, verdict->remaining);
-    tly_resp_put_int(out, seconds_up(verdict->reset_ms));
-    if (allowed)
-        tly_resp_put_int(out, 0);
-    else
-        tly_resp_put_int(out, retry_ms == UINT64_MAX ? never_s(throttle, verdict->reset_ms)
-                                                     : seconds_up(retry_ms));
+    int64_t retry_s = retry_ms == UINT64_MAX ? never_s(throttle, verdict->reset_ms) : seconds_up(retry_ms);
+    const int64_t numbers[] = {allowed, throttle->max_burst, tly_resp_as_int(verdict->remaining),
+                               seconds_up(verdict->reset_ms), allowed ? 0 : retry_s};
+    tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
 }
 
 void tly_resp_run_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)

@@ -37,6 +37,16 @@ static uint8_t *put_head(uint8_t *to, char type, int64_t number)
     return to;
 }
 
+void tly_resp_put_ints(struct tly_buf *out, const int64_t *numbers, size_t count)
+{
+    uint8_t *from = tly_buf_room(out, HEAD_BYTES_MAX * (count + 1));
+    if (from == NULL) return;
+    uint8_t *to = put_head(from, '*', (int64_t)count);
+    for (size_t i = 0; i < count; i++)
+        to = put_head(to, ':', numbers[i]);
+    out->n += (size_t)(to - from);
+}
+
 static void put_number(struct tly_buf *out, char type, int64_t number)
 {
     uint8_t *to = tly_buf_room(out, HEAD_BYTES_MAX);
@@ -77,7 +87,7 @@ void tly_resp_put_int(struct tly_buf *out, int64_t number)
 
 void tly_resp_put_uint(struct tly_buf *out, uint64_t number)
 {
-    tly_resp_put_int(out, number > INT64_MAX ? INT64_MAX : (int64_t)number);
+    tly_resp_put_int(out, tly_resp_as_int(number));
 }
 
 void tly_resp_put_bulk(struct tly_buf *out, struct tly_slice bytes)

@@ -15,6 +15,13 @@ void tly_resp_put_error(struct tly_buf *out, const char *format, ...) __attribut
 void tly_resp_put_int(struct tly_buf *out, int64_t number);
 /* Numbers beyond i64 are held at its end, for clients read no more. */
 void tly_resp_put_uint(struct tly_buf *out, uint64_t number);
+/* What of a number can be said: RESP's have a sign. */
+static inline int64_t tly_resp_as_int(uint64_t number)
+{
+    return number > INT64_MAX ? INT64_MAX : (int64_t)number;
+}
+/* An array of a few numbers. */
+void tly_resp_put_ints(struct tly_buf *out, const int64_t *numbers, size_t count);
 /* "$n\r\nbytes\r\n" */
 void tly_resp_put_bulk(struct tly_buf *out, struct tly_slice bytes);
 void tly_resp_put_text(struct tly_buf *out, const char *text);

@@ -162,6 +162,24 @@ static void a_key_on_its_way_is_as_good_as_a_key(void **state)
     assert_int_equal(tly_seek_apply(map, &bad, &dot, &outcome), TLY_NO_STRATEGY);
 }
 
+/* Keys are compared by pieces: of every length, whichever byte differs. */
+static void two_keys_are_the_same_if_no_byte_differs(void **state)
+{
+    uint8_t a[80], b[80];
+    (void)state;
+    for (size_t n = 1; n <= sizeof a; n++) {
+        memset(a, 'k', sizeof a);
+        memset(b, 'k', sizeof b);
+        if (n < sizeof a) b[n] = 'x'; /* what lies behind them is not theirs */
+        assert_true(tly_keys_equal(a, b, n));
+        for (size_t i = 0; i < n; i++) {
+            b[i] ^= 1;
+            assert_false(tly_keys_equal(a, b, n));
+            b[i] ^= 1;
+        }
+    }
+}
+
 /* ---- what is larger than usual ---- */
 
 struct hashed {
@@ -319,11 +337,17 @@ static void a_scan_goes_on_among_writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        scene(a_batch_does_what_one_by_one_does),           scene(a_batch_that_runs_out_of_memory_can_go_on),
-        scene(records_that_go_together_find_their_chunks),  scene(a_full_map_ends_a_batch_where_it_is_full),
-        scene(a_key_on_its_way_is_as_good_as_a_key),        scene(keys_of_one_hash_are_each_found_and_walked),
-        scene(keys_of_every_length_keep_words_and_dots),    scene(hundreds_of_lives_count_in_one_key),
-        scene(a_crowd_of_one_version_is_yielded_once_each), scene(a_scan_goes_on_among_writes),
+        cmocka_unit_test(two_keys_are_the_same_if_no_byte_differs),
+        scene(a_batch_does_what_one_by_one_does),
+        scene(a_batch_that_runs_out_of_memory_can_go_on),
+        scene(records_that_go_together_find_their_chunks),
+        scene(a_full_map_ends_a_batch_where_it_is_full),
+        scene(a_key_on_its_way_is_as_good_as_a_key),
+        scene(keys_of_one_hash_are_each_found_and_walked),
+        scene(keys_of_every_length_keep_words_and_dots),
+        scene(hundreds_of_lives_count_in_one_key),
+        scene(a_crowd_of_one_version_is_yielded_once_each),
+        scene(a_scan_goes_on_among_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,6 +111,59 @@ static void many_at_once_are_decided_as_one_by_one(void **state)
     claim(results[TLY_BAD_RULE] > 10 && codes[TLY_CODE_OK] > 1000 && codes[TLY_CODE_OVER] > 200);
 }
 
+/* What is asked of a key: counting in it, checking it, or taking it away. */
+struct question {
+    char key[40], held[TLY_KEY_BYTES_MAX];
+    struct tly_request request;
+    struct tly_slice as_held; /* as the engine has the key */
+};
+
+static void draw(struct test_rng *rng, struct question *q)
+{
+    static const enum tly_request_kind kinds[] = {TLY_ASK_ADD, TLY_ASK_CHECK, TLY_ASK_REMOVE};
+    int n = snprintf(q->key, sizeof q->key, "counter:%.*s%zu", (int)test_rng_below(rng, 20),
+                     "abcdefghijklmnopqrstuvwxyz", (size_t)test_rng_below(rng, 100));
+    q->request = (struct tly_request){.kind = kinds[test_rng_below(rng, 3)], .number = 1};
+    q->request.key = q->request.check.key = q->as_held = tly_slice_of(q->key, (size_t)n);
+    q->request.check.rate = (struct tly_rate){.limit = 9, .window_ms = 60000, .algorithm = TLY_TOKEN_BUCKET};
+    q->request.check.hits = 5;
+    if (q->request.kind != TLY_ASK_CHECK) return;
+    assert_int_equal(tly_adhoc_key(q->request.key, (uint8_t *)q->held, &q->as_held.n), TLY_OK);
+    q->as_held.p = (const uint8_t *)q->held;
+}
+
+/* Keys come, go and move between when they were asked for and when they are used. */
+static void what_was_asked_for_ahead_is_answered_as_what_was_not(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct test_rng rng = test_rng_of(test_seed_first());
+    net_add(net, 0);
+    net_add(net, 0);
+    for (size_t round = 0; round < 2000; round++) {
+        struct question questions[TLY_AHEAD_MAX];
+        struct tly_slice keys[TLY_AHEAD_MAX];
+        size_t count = 1 + (size_t)test_rng_below(&rng, TLY_AHEAD_MAX);
+        for (size_t i = 0; i < count; i++) {
+            draw(&rng, &questions[i]);
+            keys[i] = questions[i].as_held;
+        }
+        tly_engine_ahead(net_node(net, 0), keys, count);
+        for (unsigned i = 0; i < count; i++) {
+            struct tly_request request = questions[i].request;
+            struct tly_reply one, other;
+            enum tly_result result = net_ask(net, 1, request, &other);
+            request.ahead = request.kind == TLY_ASK_REMOVE ? 0 : i + 1;
+            claim(net_ask(net, 0, request, &one) == result);
+            if (request.kind == TLY_ASK_CHECK) claim_same(&one.verdict, &other.verdict);
+            if (request.kind == TLY_ASK_ADD) claim(one.value.count == other.value.count);
+        }
+        net_run(net, test_rng_below(&rng, 300) * MS);
+    }
+    claim(net_stats(net, 0).checks_over > 100);
+    net_free(net);
+}
+
 /* A rule that was found lately ends with its table. */
 static void a_reload_is_what_the_next_check_goes_by(void **state)
 {
@@ -207,6 +260,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_at_once_are_decided_as_one_by_one),
+        cmocka_unit_test(what_was_asked_for_ahead_is_answered_as_what_was_not),
         cmocka_unit_test(a_reload_is_what_the_next_check_goes_by),
         cmocka_unit_test(changed_units_keep_the_count),
         cmocka_unit_test(what_is_checked_at_once_is_heard_by_the_peer),

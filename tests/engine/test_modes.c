@@ -418,9 +418,35 @@ static void merging_never_moves_a_window(void **state)
     net_free(net);
 }
 
+/* There is nobody to reckon with: what stands near its limit is watched as soon as there is. */
+static void a_node_that_is_alone_watches_no_keys(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_rate rate = rate_of(10, 86400000, TLY_FIXED_WINDOW), cap = capped(10, 86400000, 4);
+    (void)net_add(net, 0);
+    net_run(net, 12 * S);
+    for (size_t i = 0; i < 12; i++) {
+        struct tly_verdict verdict = ask(net, 0, &rate, 1);
+        assert_int_equal(verdict.code, i < 10 ? TLY_CODE_OK : TLY_CODE_OVER);
+        assert_int_equal(verdict.reason, i < 10 ? TLY_REASON_NONE : TLY_REASON_LIMIT);
+        assert_int_equal(verdict.bound, 0);
+        assert_false(verdict.is_judged);
+    }
+    /* A cap is kept all the same. */
+    assert_true(ask(net, 0, &cap, 0).is_judged);
+    (void)net_add(net, 1);
+    net_run(net, 20 * S);
+    assert_int_equal(net_peers_up(net, 0), 1);
+    assert_true(ask(net, 0, &rate, 0).is_judged);
+    assert_true(ask(net, 1, &rate, 0).is_judged);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_node_that_is_alone_watches_no_keys),
         cmocka_unit_test(a_projection_admits_all_of_the_limit_and_hardly_more),
         cmocka_unit_test(a_plain_view_passes_the_limit),
         cmocka_unit_test(a_projection_starves_nobody_beyond_its_horizon),

@@ -1,6 +1,7 @@
 /* The HTTP door: what a node tells of itself, and counters and values over /v1/counters. */
 #include "tests/shell/support_http.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -343,6 +344,19 @@ static void the_limits_are_told_of(void **state)
         "\"algorithm\":\"sliding_window\",\"mode\":\"optimistic\",\"on_partition\":\"open\",\"shadow\":false}]\n");
 }
 
+/* The one limit there is, with a cap. */
+static void cap_limit(struct tly_app *app)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = *tly_rules_at(tly_engine_rules(tly_app_engine(app)), 0);
+    assert_non_null(rules);
+    rule.rate.mode = TLY_CAPPED;
+    rule.rate.cap = 1;
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(tly_app_engine(app), rules);
+}
+
 static void a_limit_says_how_hard_it_is_now(void **state)
 {
     struct scene *scene = *state;
@@ -359,8 +373,12 @@ static void a_limit_says_how_hard_it_is_now(void **state)
         "\"algorithm\":\"fixed_window\",\"mode\":\"optimistic\",\"on_partition\":\"open\",\"shadow\":false,"
         "\"bound\":0,\"formula\":\"the sum of unseen over the others, of the key where it is greatest, + lost * "
         "limit; at most (members - 1) * limit\",\"inputs\":{\"members\":1,\"lost\":0,\"ended_lives\":0,"
-        "\"joined\":true,\"flush_ms\":10,\"horizon_ms\":300,\"watched_keys\":1},"
-        "\"worst_key\":\"rl:n:api:t\",\"others\":[]}\n");
+        "\"joined\":true,\"flush_ms\":10,\"horizon_ms\":300,\"watched_keys\":0},\"others\":[]}\n");
+    /* Alone it watches only what is capped. */
+    cap_limit(scene->app);
+    assert_int_equal(post(scene, "/v1/check", "{\"limit\":\"api\",\"key\":{\"tenant\":\"t\"}}").status, 429);
+    assert_non_null(strstr(get(scene, "/v1/limits/api").body,
+                           "\"watched_keys\":1},\"worst_key\":\"rl:n:api:t\",\"others\":[]}\n"));
 }
 
 /* ---- metrics ---- */
