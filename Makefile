@@ -494,10 +494,10 @@ lint: ## layers, symbols, format, clang-tidy, cppcheck, shellcheck, manual pages
 format: ## rewrite every source file in the project's format
 	@. tools/lint/files && sources | xargs clang-format -i
 
-fuzz: ## look for new inputs, FUZZ_SECONDS (30) for each target
+fuzz: ## look for new inputs, FUZZ_SECONDS (30) for each target, or for those of FUZZ_NAMES ("resp http")
 	@tools/bootstrap test
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang fuzzers
-	@tools/fuzz build/fuzz-clang $(FUZZ_SECONDS)
+	@tools/fuzz build/fuzz-clang $(FUZZ_SECONDS) $(FUZZ_NAMES)
 
 coverage: ## unit tests and corpora with gcov; a table of lines covered
 	@tools/bootstrap test

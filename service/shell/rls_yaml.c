@@ -173,7 +173,7 @@ static bool get_bool(struct loader *loader, const yaml_node_t *map, const char *
 static bool get_uint32(struct loader *loader, const yaml_node_t *map, const char *key, uint32_t *value)
 {
     const yaml_node_t *node = member(loader, map, key);
-    int64_t number;
+    int64_t number = 0;
     if (node == NULL || is_null(node)) return true;
     bool fits = node->type == YAML_SCALAR_NODE && word_of(node) == TLY_YAML_INT &&
                 tly_yaml_int(text_of(node), &number) && number >= 0 && number <= UINT32_MAX;
