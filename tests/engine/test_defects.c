@@ -148,11 +148,178 @@ static void checks_do_not_wait_for_merges(void **state)
     net_free(net);
 }
 
+/* ---- a follower that is far behind ---- */
+
+#define BEHIND_KEYS 1000
+#define BEHIND_CHANGES 1000000
+
+/* It hears nothing while a million changes are made: what comes then is each key's last count, on the connection that there was. */
+static void lagging_follower_is_not_dropped(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    char key[24];
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, 1000 * MS);
+    assert_int_equal(net_peers_up(net, 0), 1);
+    struct tly_stats before = net_stats(net, 1);
+    net_pause(net, 1, true);
+    for (size_t i = 0; i < BEHIND_CHANGES; i++) {
+        (void)snprintf(key, sizeof key, "c%zu", i % BEHIND_KEYS);
+        (void)net_add_to(net, 0, key, 1);
+        if (i % (10 * BEHIND_KEYS) == 0) net_run(net, 20 * MS);
+    }
+    assert_int_equal(net_read(net, 1, "c0"), INT64_MIN);
+    net_pause(net, 1, false);
+    net_run(net, 30000 * MS);
+    assert_int_equal(net_digest(net, 1), net_digest(net, 0));
+    for (size_t i = 0; i < BEHIND_KEYS; i++) {
+        (void)snprintf(key, sizeof key, "c%zu", i);
+        assert_int_equal(net_read(net, 1, key), BEHIND_CHANGES / BEHIND_KEYS);
+    }
+    struct tly_stats stats = net_stats(net, 1);
+    assert_int_equal(stats.sessions_up, before.sessions_up);
+    assert_int_equal(net_connections(net), 1);
+    /* What was on its way before nothing more was taken, and then each key once. */
+    assert_in_range(stats.dots_received - before.dots_received, BEHIND_KEYS, BEHIND_CHANGES / 20);
+    net_free(net);
+}
+
+/* ---- clocks ---- */
+
+static struct tly_verdict check_window(struct net *net, size_t node, uint32_t hits)
+{
+    struct tly_verdict verdict;
+    assert_int_equal(check(net, node, "x", hits, &verdict), TLY_OK);
+    return verdict;
+}
+
+/* Three nodes, of which the clock of one is a whole window off; each counts, and each sees the sum of all. */
+static void claim_all_count(int64_t shift_ns)
+{
+    struct tly_rate rate = {.limit = 100, .window_ms = 10000, .algorithm = TLY_FIXED_WINDOW};
+    struct net *net = net_new(MS);
+    for (size_t i = 0; i < 3; i++) {
+        net_add(net, i == 0 ? 0 : 1);
+        net_shift_wall(net, i, i == 2 ? shift_ns : 0);
+        use_rule(net, i, rate, false);
+    }
+    net_run(net, 60000 * MS);
+    net_run(net, 10000 * MS - (NET_WALL_START + net_now(net)) % (10000 * MS));
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(check_window(net, i, 10 + i).code, TLY_CODE_OK);
+    net_run(net, 1000 * MS);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(check_window(net, i, 0).used, 33);
+    net_free(net);
+}
+
+static void fast_clock_hides_nothing(void **state)
+{
+    (void)state;
+    claim_all_count((int64_t)(10000 * MS));
+}
+
+static void slow_clock_still_counts(void **state)
+{
+    (void)state;
+    claim_all_count(-(int64_t)(10000 * MS));
+}
+
+/* ---- memory ---- */
+
+#define FLOOD_CEILING ((size_t)2 << 20)
+
+/* Keys without end, each checked once: memory stays below its ceiling, on_full is obeyed and counted, and what was counted stays. */
+static void keys_are_bounded(void **state)
+{
+    (void)state;
+    struct tly_rate rate = {.limit = 2, .window_ms = 86400000, .algorithm = TLY_FIXED_WINDOW};
+    size_t keys = test_is_long() ? 10000000 : 60000;
+    for (size_t on_full = 0; on_full < 2; on_full++) {
+        struct net *net = net_new(MS);
+        struct tly_engine_config config = {.memory_max = FLOOD_CEILING};
+        config.on_full = on_full == 0 ? TLY_ON_FULL_ADMIT : TLY_ON_FULL_REFUSE;
+        size_t counted = 0, full = 0;
+        char key[24];
+        (void)net_add_with(net, config, 0);
+        use_rule(net, 0, rate, false);
+        for (size_t i = 0; i < keys; i++) {
+            struct tly_verdict verdict;
+            (void)snprintf(key, sizeof key, "k%zu", i);
+            assert_int_equal(check(net, 0, key, 1, &verdict), TLY_OK);
+            assert_int_equal(verdict.code, verdict.full && on_full == 1 ? TLY_CODE_OVER : TLY_CODE_OK);
+            full += verdict.full;
+            if (!verdict.full && full == 0) counted++;
+            if (i % 1000 == 0) net_run(net, 20 * MS);
+        }
+        struct tly_node_view view;
+        tly_engine_node(net_node(net, 0), false, &view);
+        assert_true(view.memory_used <= FLOOD_CEILING);
+        assert_true(counted > 1000 && full > keys / 2);
+        struct tly_stats stats = net_stats(net, 0);
+        assert_int_equal(on_full == 0 ? stats.checks_uncounted : stats.checks_refused_full, full);
+        for (size_t i = 0; i < counted; i++) {
+            struct tly_verdict verdict;
+            (void)snprintf(key, sizeof key, "k%zu", i);
+            assert_int_equal(check(net, 0, key, 0, &verdict), TLY_OK);
+            assert_int_equal(verdict.used, 1);
+        }
+        net_free(net);
+    }
+}
+
+/* ---- what is left ---- */
+
+/* Over a limit that was passed, refunded below nothing, lowered, or is shown in a list, what is left is never less than nothing. */
+static void remaining_is_never_negative(void **state)
+{
+    (void)state;
+    struct tly_rate rate = {.limit = 100, .window_ms = 86400000, .algorithm = TLY_FIXED_WINDOW}, less = rate;
+    struct tly_verdict verdict;
+    struct net *net = net_new(MS);
+    less.limit = 10;
+    for (size_t i = 0; i < 2; i++) {
+        net_add(net, i == 0 ? 0 : 1);
+        use_rule(net, i, rate, false);
+    }
+    net_run(net, 1000 * MS);
+    net_hole(net, 0, 1, true);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(check(net, i, "x", 100, &verdict), TLY_OK);
+    net_hole(net, 0, 1, false);
+    net_run(net, 20000 * MS);
+    for (size_t i = 0; i < 2; i++) {
+        use_rule(net, i, less, false);
+        assert_int_equal(check(net, i, "x", 0, &verdict), TLY_OK);
+        assert_int_equal(verdict.used, 200);
+        assert_int_equal(verdict.remaining, 0);
+        assert_int_equal(check(net, i, "x", 1, &verdict), TLY_OK);
+        assert_int_equal(verdict.code, TLY_CODE_OVER);
+    }
+    /* The lists: what was refused, and what is fullest. */
+    struct tly_refusal_view refusal;
+    struct tly_top_view top;
+    size_t refused = 0, listed = 0, cursor = 0;
+    for (; tly_engine_refused(net_node(net, 0), &cursor, &refusal); refused++)
+        assert_int_equal(refusal.verdict->remaining, 0);
+    for (cursor = 0; tly_engine_top(net_node(net, 0), net_time(net, 0), &cursor, &top); listed++)
+        assert_true(top.used == 200 && top.limit == 10);
+    assert_true(refused == 1 && listed == 1);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checks_do_not_wait_for_merges),
         cmocka_unit_test(unknown_key_from_a_peer_is_fine),
+        cmocka_unit_test(lagging_follower_is_not_dropped),
+        cmocka_unit_test(fast_clock_hides_nothing),
+        cmocka_unit_test(slow_clock_still_counts),
+        cmocka_unit_test(keys_are_bounded),
+        cmocka_unit_test(remaining_is_never_negative),
         cmocka_unit_test(a_shadow_refuses_what_a_real_run_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
