@@ -73,7 +73,61 @@ static void what_can_never_pass_says_so(void **state)
     }
 }
 
-/* An exact log of units with weights of the window before: the formula itself, in long double. */
+#define LOGGED 4096
+
+/* When hits were admitted. */
+struct log {
+    uint64_t at_ms[LOGGED];
+    size_t count;
+};
+
+/* Those from then on, and before that. */
+static uint64_t logged(const struct log *log, uint64_t from_ms, uint64_t until_ms)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < log->count; i++)
+        count += log->at_ms[i] >= from_ms && log->at_ms[i] < until_ms;
+    return count;
+}
+
+/*
+ * Beside a log of every hit. Of the window before it is not known when its hits came: all of them may be in the last
+ * window_ms, or none. So the sum is off by no more than their part that was taken for the other; at an edge by nothing.
+ */
+static void a_sliding_window_agrees_with_an_exact_log(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    uint64_t edges = 0, apart = 0;
+    for (int trace = 0; trace < 50; trace++) {
+        struct scene scene = scene_new(1);
+        struct tly_rate rate = {.limit = 5 + test_rng_below(&rng, 60),
+                                .window_ms = 100 + test_rng_below(&rng, 3000),
+                                .algorithm = TLY_SLIDING_WINDOW};
+        struct log log = {.count = 0};
+        uint64_t now = START / MS, window = rate.window_ms;
+        for (int i = 0; i < 1000 && log.count < LOGGED; i++) {
+            uint64_t step = test_rng_below(&rng, window / 10 + 2), edge = window - now % window;
+            now += test_rng_below(&rng, 8) == 0 ? edge : step;
+            uint64_t begin = now - now % window, elapsed = now - begin;
+            uint64_t before = logged(&log, begin - window, begin);
+            uint64_t exact = logged(&log, now - window, now) + logged(&log, now, now + 1);
+            uint64_t used = check_at(&scene, &rate, 0, now * MS).used;
+            uint64_t weight = elapsed > window - elapsed ? elapsed : window - elapsed;
+            uint64_t most = elapsed == 0 ? 0 : (before * weight + window - 1) / window;
+            uint64_t off = used > exact ? used - exact : exact - used;
+            claim(off <= most);
+            edges += elapsed == 0;
+            apart += off > 0;
+            if (check_at(&scene, &rate, 1, now * MS).code == TLY_CODE_OK) log.at_ms[log.count++] = now;
+            claim(logged(&log, begin, begin + window) <= rate.limit);
+        }
+        scene_free(&scene);
+    }
+    assert_true(edges > 1000 && apart > 1000);
+}
+
+/* The formula itself: units of this window, and with its weight the window before. */
 static void a_sliding_window_is_its_formula(void **state)
 {
     (void)state;
@@ -323,6 +377,7 @@ int main(void)
         cmocka_unit_test_teardown(refusals_cost_nothing, nothing_is_left),
         cmocka_unit_test_teardown(what_can_never_pass_says_so, nothing_is_left),
         cmocka_unit_test_teardown(a_sliding_window_is_its_formula, nothing_is_left),
+        cmocka_unit_test_teardown(a_sliding_window_agrees_with_an_exact_log, nothing_is_left),
         cmocka_unit_test_teardown(a_bucket_is_gcra_hit_for_hit, nothing_is_left),
         cmocka_unit_test_teardown(retry_after_is_true, nothing_is_left),
         cmocka_unit_test_teardown(reset_is_when_nothing_is_left, nothing_is_left),

@@ -56,6 +56,46 @@ static void zones_turn_at_their_own_midnight(void **state)
     scene_free(&scene);
 }
 
+/* One unit of the calendar, told by hand: its last ms is in, and what comes before and after it is not. */
+static void claim_unit(const char *text, const char *rule, uint64_t begin_s, uint64_t half_hours)
+{
+    struct scene scene = scene_new(1);
+    struct tly_zone *zone = zone_of(rule);
+    struct tly_rate rate = quota(text, zone);
+    uint64_t begin = begin_s * 1000, end = begin + half_hours * HOUR_MS / 2;
+    assert_int_equal(check_at(&scene, &rate, 10, (begin - 1) * MS).remaining, 0);
+    struct tly_verdict v = check_at(&scene, &rate, 10, begin * MS);
+    assert_int_equal(v.code, TLY_CODE_OK);
+    assert_int_equal(v.reset_ms, end - begin);
+    v = check_at(&scene, &rate, 1, end * MS - 1);
+    assert_int_equal(v.code, TLY_CODE_OVER);
+    assert_int_equal(v.retry_after_ms, 1);
+    assert_int_equal(check_at(&scene, &rate, 1, end * MS).remaining, 9);
+    tly_zone_free(zone);
+    scene_free(&scene);
+}
+
+/* Days on which clocks go on and back, and a leap day; and months with these in them, in three zones. */
+static void quotas_are_right_over_clock_changes_in_three_zones_and_leap_days(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rule;
+        uint64_t begin_s, half_hours;
+    } days[] = {{BERLIN, UINT64_C(1774738800), 46},    {BERLIN, UINT64_C(1792879200), 50},
+                {BERLIN, UINT64_C(1835391600), 48},    {NEW_YORK, UINT64_C(1772946000), 46},
+                {NEW_YORK, UINT64_C(1793505600), 50},  {NEW_YORK, UINT64_C(1835413200), 48},
+                {LORD_HOWE, UINT64_C(1791034200), 47}, {LORD_HOWE, UINT64_C(1775307600), 49},
+                {LORD_HOWE, UINT64_C(1835355600), 48}},
+      months[] = {{BERLIN, UINT64_C(1832972400), 1392},    {BERLIN, UINT64_C(1772319600), 1486},
+                  {NEW_YORK, UINT64_C(1832994000), 1392},  {NEW_YORK, UINT64_C(1793505600), 1442},
+                  {LORD_HOWE, UINT64_C(1832936400), 1392}, {LORD_HOWE, UINT64_C(1790775000), 1487}};
+    for (size_t i = 0; i < sizeof days / sizeof *days; i++)
+        claim_unit("10/d", days[i].rule, days[i].begin_s, days[i].half_hours);
+    for (size_t i = 0; i < sizeof months / sizeof *months; i++)
+        claim_unit("10/mo", months[i].rule, months[i].begin_s, months[i].half_hours);
+}
+
 /* The last ms is in, the next is out. */
 static void claim_edges(const struct tly_rate *rate, uint64_t end_ms)
 {
@@ -153,6 +193,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_day_of_25_hours_has_one_quota, nothing_is_left),
+        cmocka_unit_test_teardown(quotas_are_right_over_clock_changes_in_three_zones_and_leap_days,
+                                  nothing_is_left),
         cmocka_unit_test_teardown(zones_turn_at_their_own_midnight, nothing_is_left),
         cmocka_unit_test_teardown(windows_of_every_length_have_sharp_edges, nothing_is_left),
         cmocka_unit_test_teardown(the_greatest_numbers_do_not_overflow, nothing_is_left),
