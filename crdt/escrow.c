@@ -16,6 +16,12 @@ static bool is_move(const struct tly_dot *dot)
            dot->num[TLY_RIGHTS_WINDOW] != TLY_RIGHTS_VOTE;
 }
 
+/* Of a counter, whose rights end with no window. */
+static bool is_lasting(uint64_t window)
+{
+    return window >= TLY_RIGHTS_TOOK_DOWN && window <= TLY_RIGHTS_UP;
+}
+
 static enum tly_result check(const struct tly_dot *put)
 {
     uint64_t window = put->num[TLY_RIGHTS_WINDOW], peer = put->num[TLY_RIGHTS_PEER],
@@ -27,7 +33,8 @@ static enum tly_result check(const struct tly_dot *put)
         if (stretch.begin >= stretch.end) return TLY_BAD_PAYLOAD;
         return peer != 0 || window == TLY_RIGHTS_TAKEN ? TLY_OK : TLY_BAD_PAYLOAD;
     }
-    return units <= INT64_MAX && tly_window_is_good(window) ? TLY_OK : TLY_BAD_PAYLOAD;
+    bool is_window = tly_window_is_good(window) || is_lasting(window);
+    return units <= INT64_MAX && is_window ? TLY_OK : TLY_BAD_PAYLOAD;
 }
 
 static int word_compare(uint64_t a, uint64_t b)
@@ -79,7 +86,7 @@ static void read(const struct tly_dot *dots, size_t count, const struct tly_mome
 
 static bool expired(const struct tly_dot *put, uint64_t now_ms, uint64_t skew_ms)
 {
-    if (!is_move(put)) return false;
+    if (!is_move(put) || is_lasting(put->num[TLY_RIGHTS_WINDOW])) return false;
     return tly_window_expired(put->num[TLY_RIGHTS_WINDOW], put->num[TLY_RIGHTS_EPOCH], now_ms, skew_ms);
 }
 
@@ -132,6 +139,51 @@ uint64_t tly_rights_given(const struct tly_dot *dots, size_t count, const struct
             dots[i].num[TLY_RIGHTS_UNITS] > given)
             given = dots[i].num[TLY_RIGHTS_UNITS];
     return given;
+}
+
+/* ---- counters ---- */
+
+static uint64_t took_of(uint64_t window)
+{
+    return window == TLY_RIGHTS_UP ? TLY_RIGHTS_TOOK_UP : TLY_RIGHTS_TOOK_DOWN;
+}
+
+struct tly_tenure tly_rights_tenure(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                                    uint64_t life)
+{
+    struct tly_moved moved = tly_rights_moved(dots, count, at, life);
+    struct tly_tenure tenure = {.in = moved.in, .wish = moved.wish};
+    __extension__ __int128 rights = (__int128)moved.in - (__int128)moved.out;
+    for (size_t i = 0; i < count; i++) {
+        const struct tly_dot *dot = &dots[i];
+        if (is_of(dot, at) && dot->version.origin == life && dot->num[TLY_RIGHTS_PEER] == 0)
+            tenure.wish_ts = dot->version.ts;
+        bool counts = dot->op == TLY_PUT && dot->num[TLY_RIGHTS_WINDOW] == took_of(at->window) &&
+                      dot->num[TLY_RIGHTS_EPOCH] == at->epoch;
+        if (!counts) continue;
+        if (dot->version.origin == life) rights += dot->num[TLY_RIGHTS_UNITS];
+        if (dot->num[TLY_RIGHTS_PEER] == life) rights -= dot->num[TLY_RIGHTS_UNITS];
+    }
+    bool is_unknown = moved.out == INT64_MAX || rights < INT64_MIN;
+    tenure.rights = is_unknown ? INT64_MIN : rights > INT64_MAX ? INT64_MAX : (int64_t)rights;
+    return tenure;
+}
+
+uint64_t tly_rights_took(const struct tly_dot *dots, size_t count, const struct tly_moment *at, uint64_t by,
+                         uint64_t from)
+{
+    struct tly_moment took = {.window = took_of(at->window), .epoch = at->epoch};
+    return tly_rights_given(dots, count, &took, by, from);
+}
+
+uint64_t tly_rights_born(const struct tly_dot *dots, size_t count, const struct tly_moment *at)
+{
+    uint64_t born = 0;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_PUT && dots[i].num[TLY_RIGHTS_WINDOW] == took_of(at->window) &&
+            dots[i].num[TLY_RIGHTS_EPOCH] == at->epoch && dots[i].num[TLY_RIGHTS_PEER] == 0)
+            add(&born, dots[i].num[TLY_RIGHTS_UNITS]);
+    return born;
 }
 
 /* ---- the line ---- */

@@ -8,6 +8,8 @@
  *     TLY_RIGHTS_STANDING      from ms  a life        its origin has given that life a stretch of the line, for windows from then on
  *     TLY_RIGHTS_TAKEN         from ms  a life, or 0  its origin has taken a stretch over from a life that ended; 0: nobody's yet
  *     TLY_RIGHTS_VOTE          0        a life        its origin lets that life take what is nobody's yet
+ *     TLY_RIGHTS_UP, _DOWN     of it    a life, or 0  as of a window, of what a counter with bounds may rise, or fall, in this generation
+ *     TLY_RIGHTS_TOOK_UP, …    of it    a life, or 0  its origin has taken so many over from a life that ended, in all; 0: nobody's
  *
  * The line is what every window is divided by: whoever holds a stretch of it holds the units of every limit that lie on it.  So
  * the shares of all holders add up to the limit, to the unit, however the line is cut.
@@ -22,6 +24,11 @@ enum { TLY_RIGHTS_WINDOW, TLY_RIGHTS_EPOCH, TLY_RIGHTS_PEER, TLY_RIGHTS_UNITS };
 #define TLY_RIGHTS_STANDING UINT64_C(0)
 #define TLY_RIGHTS_TAKEN UINT64_MAX
 #define TLY_RIGHTS_VOTE (UINT64_MAX - 1)
+
+#define TLY_RIGHTS_UP (UINT64_MAX - 2)
+#define TLY_RIGHTS_DOWN (UINT64_MAX - 3)
+#define TLY_RIGHTS_TOOK_UP (UINT64_MAX - 4)
+#define TLY_RIGHTS_TOOK_DOWN (UINT64_MAX - 5)
 
 /* The line goes from 0 up to this. */
 #define TLY_LINE_END UINT32_MAX
@@ -75,5 +82,24 @@ struct tly_moved tly_rights_moved(const struct tly_dot *dots, size_t count, cons
 /* What `from` has given `to` in that epoch. */
 uint64_t tly_rights_given(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
                           uint64_t from, uint64_t to);
+
+/* ---- counters, whose rights never end: at.window is TLY_RIGHTS_UP or TLY_RIGHTS_DOWN, at.epoch the generation ---- */
+
+struct tly_tenure {
+    int64_t
+        rights; /* by how much it may have raised, or lowered, the counter in all; INT64_MIN: it cannot be told */
+    uint64_t in;      /* of that, what others gave it */
+    uint64_t wish;    /* what it would like to be given, in all */
+    uint64_t wish_ts; /* of the version that says so */
+};
+
+/* What a life holds. It may be less than nothing: who lowered a counter may give away that it can rise again. */
+struct tly_tenure tly_rights_tenure(const struct tly_dot *dots, size_t count, const struct tly_moment *at,
+                                    uint64_t life);
+/* What `by` took over from `from`, in all; from 0: what was nobody's. */
+uint64_t tly_rights_took(const struct tly_dot *dots, size_t count, const struct tly_moment *at, uint64_t by,
+                         uint64_t from);
+/* What anybody took that was nobody's: all rights that there are. */
+uint64_t tly_rights_born(const struct tly_dot *dots, size_t count, const struct tly_moment *at);
 
 #endif

@@ -22,6 +22,8 @@ struct tly_install {
     bool *unsure; /* by number of life in the map: dots of it went that the source does not know to be gone */
     size_t unsure_count;
     struct tly_bounds bounds;
+    tly_left_out *is_left_out; /* NULL: nothing is */
+    void *context;
 };
 
 struct tly_install *tly_install_new(struct tly_ormap *map)
@@ -81,6 +83,12 @@ enum tly_result tly_install_add(struct tly_install *install, struct tly_slice ke
                                 enum tly_outcome *outcome)
 {
     return tly_ormap_apply(install->staged, key, dot, outcome);
+}
+
+void tly_install_leave_out(struct tly_install *install, tly_left_out *is_left_out, void *context)
+{
+    install->is_left_out = is_left_out;
+    install->context = context;
 }
 
 enum tly_result tly_install_former(struct tly_install *install, uint64_t origin, struct tly_slice noted)
@@ -350,6 +358,7 @@ static enum tly_result carry_life(struct tly_install *install, uint64_t origin, 
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(install->map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
         if (was_deleted(install, scanned.key, &scanned.dot)) continue;
+        if (install->is_left_out != NULL && install->is_left_out(install->context, scanned.key)) continue;
         result = carry_shard(install, scanned.key, &scanned.dot, report);
     }
     return result;

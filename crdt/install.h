@@ -40,6 +40,10 @@ enum tly_result tly_install_add(struct tly_install *install, struct tly_slice ke
 enum tly_result tly_install_former(struct tly_install *install, uint64_t origin,
                                    struct tly_slice noted) TLY_MUST_CHECK;
 
+/* Of these keys nothing is carried over: what they may hold is promised to others. */
+typedef bool tly_left_out(void *context, struct tly_slice key);
+void tly_install_leave_out(struct tly_install *install, tly_left_out *is_left_out, void *context);
+
 struct tly_installed {
     size_t kept;    /* local dots that stay beside the snapshot's */
     size_t dropped; /* local dots that go */

@@ -52,13 +52,14 @@ static void print_rights(struct json_object *in)
 {
     char left[32];
     const char *state = "in use";
-    if (!json_object_object_get_ex(in, "share", NULL)) return;
+    if (!json_object_object_get_ex(in, "founded", NULL)) return;
     if (tly_ctl_is_true(in, "nobodys")) state = "of this window nobody's: it began before there were any";
     if (strcmp(tly_ctl_text(in, "counts"), "true") != 0)
         state = "not used: this node cannot tell what it did, or was alone for long";
     if (strcmp(tly_ctl_text(in, "founded"), "true") != 0)
         state = "nobody's yet: every member and seed must have been met";
     printf("  rights       %s\n", state);
+    if (!json_object_object_get_ex(in, "share", NULL)) return;
     tly_ctl_duration((double)tly_ctl_int(in, "window_left_ms") / 1e3, left, sizeof left);
     printf(
         "  share        %s units of this window here, %s on all nodes that can be reached; it ends in %s\n",

@@ -314,12 +314,19 @@ void tly_engine_checks(struct tly_engine *e, struct tly_time now, struct tly_che
     }
 }
 
+/* Its rights begin anew with it. */
+static bool is_hard_counter(const struct tly_rule *rule)
+{
+    return rule != NULL && rule->rate.mode == TLY_HARD && rule->rate.algorithm == TLY_COUNTER;
+}
+
 static enum tly_result ask_reset(struct tly_engine *e, const struct tly_check *check)
 {
     const struct tly_rule *rule;
     struct tly_slice key;
     enum tly_result result = tly_ask_key(e, check, e->key, &rule, &key);
     if (rule != NULL && rule->rate.algorithm == TLY_CONCURRENCY) return TLY_IN_FLIGHT;
+    if (result == TLY_OK && is_hard_counter(rule)) return tly_tenure_reset(e, key, &rule->rate);
     return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
 }
 
@@ -331,7 +338,7 @@ enum tly_result tly_ask_refund(struct tly_engine *e, const struct tly_check *che
     resolve(e, check, e->key, &asked);
     if (asked.result != TLY_OK || asked.is_unmatched) return asked.result;
     seek(e, &asked);
-    return tly_limit_refund(e->map, &asked.ask, at_ns, units);
+    return tly_escrow_refund(e, &asked.ask, at_ns, units);
 }
 
 static enum tly_result ask_refund(struct tly_engine *e, const struct tly_request *request,
@@ -444,9 +451,11 @@ static enum tly_result write_if_room(struct tly_engine *e, const struct tly_requ
     return result;
 }
 
-static bool is_read_only(const struct tly_request *request)
+/* A hard counter is reset as a limit, not deleted as a key. */
+static bool is_read_only(const struct tly_engine *e, const struct tly_request *request)
 {
     if (tly_slice_begins(request->key, tly_slice_text("sys:"))) return true;
+    if (e->rules != NULL && is_hard_counter(tly_rules_of_key(e->rules, request->key))) return true;
     return tly_limit_is_limit(request->key) && request->kind != TLY_ASK_REMOVE;
 }
 
@@ -461,7 +470,7 @@ static enum tly_result ask_key(struct tly_engine *e, const struct tly_request *r
     if (reply->strategy == NULL) return TLY_NO_STRATEGY;
     if (tly_prefixes_is_key_held(e, request->key)) return TLY_PREFIX_HELD;
     if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
-    if (is_read_only(request)) return TLY_READ_ONLY;
+    if (is_read_only(e, request)) return TLY_READ_ONLY;
     enum tly_result result = write_if_room(e, request, reply);
     if (result != TLY_OK) return result;
     e->stats.writes++;

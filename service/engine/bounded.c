@@ -36,11 +36,17 @@ static uint64_t below(const struct tly_rate *rate, int64_t value)
     return value > rate->min ? (uint64_t)value - (uint64_t)rate->min : 0;
 }
 
+/* What the bound leaves, and what this node holds the rights to. */
+static uint64_t held(const struct tly_limit_ask *ask, uint64_t room)
+{
+    return ask->rights != NULL && *ask->rights < room ? *ask->rights : room;
+}
+
 static void tell(const struct tly_limit_ask *ask, int64_t value, bool ok, bool is_closed,
                  struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
-    uint64_t room = is_closed ? 0 : above(rate, value);
+    uint64_t room = is_closed ? 0 : held(ask, above(rate, value));
     *verdict = (struct tly_verdict){
         .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
         .reason = ok          ? TLY_REASON_NONE
@@ -63,8 +69,9 @@ enum tly_result tly_bounded_check(struct tly_ormap *map, const struct tly_limit_
     int64_t value;
     enum tly_result result = read(map, ask, &value);
     if (result != TLY_OK) return result;
-    bool is_closed = ask->cluster->lost > 0 && ask->rate->on_partition == TLY_PARTITION_CLOSED;
-    bool ok = ask->hits <= above(ask->rate, value) && !(is_closed && ask->hits > 0);
+    bool is_closed = ask->rate->mode != TLY_HARD && ask->cluster->lost > 0 &&
+                     ask->rate->on_partition == TLY_PARTITION_CLOSED;
+    bool ok = ask->hits <= held(ask, above(ask->rate, value)) && !(is_closed && ask->hits > 0);
     if (ok && ask->hits > 0) result = add(map, ask, (int64_t)ask->hits, &value);
     if (result == TLY_OK) tell(ask, value, ok, is_closed, verdict);
     return result;
@@ -75,7 +82,7 @@ enum tly_result tly_bounded_lower(struct tly_ormap *map, const struct tly_limit_
     int64_t value;
     enum tly_result result = read(map, ask, &value);
     if (result != TLY_OK) return result;
-    uint64_t room = below(ask->rate, value), back = ask->hits < room ? ask->hits : room;
+    uint64_t room = held(ask, below(ask->rate, value)), back = ask->hits < room ? ask->hits : room;
     *units = 0;
     if (back > 0) result = add(map, ask, -(int64_t)back, &value);
     if (result == TLY_OK) *units = back;

@@ -14,6 +14,8 @@
 /* A wish that could not be met is looked at again after so long; one of which a part was, when that was heard. */
 #define AGAIN_NS (100 * NS_PER_MS)
 #define HEARD_NS (20 * NS_PER_MS)
+/* So long after a wish for a counter was said it is no longer looked at. */
+#define WANTED_NS (2 * NS_PER_S)
 /* Keys whose wishes are known at once. */
 #define WANTS_MAX 4096
 
@@ -46,6 +48,7 @@ static struct tly_term term_of_quota(const struct tly_rate *rate, uint64_t now_m
 struct tly_term tly_term_of(const struct tly_rate *rate, uint64_t now_ms)
 {
     if (rate->algorithm == TLY_QUOTA) return term_of_quota(rate, now_ms);
+    if (rate->algorithm == TLY_COUNTER) return (struct tly_term){.left_ms = UINT64_MAX, .begun_ms = now_ms};
     uint64_t epoch = now_ms / rate->window_ms, start_ms = epoch * rate->window_ms;
     return (struct tly_term){
         .at = {.now_ms = now_ms, .window = rate->window_ms, .epoch = epoch},
@@ -59,7 +62,7 @@ static struct slip slip_of(const struct tly_engine *e, struct tly_slice key, con
     return (struct slip){key, rate, tly_term_of(rate, e->cluster_ns / NS_PER_MS)};
 }
 
-static bool rights_key(struct tly_slice limit, uint8_t out[TLY_KEY_BYTES_MAX], struct tly_slice *key)
+bool tly_rights_key(struct tly_slice limit, uint8_t out[TLY_KEY_BYTES_MAX], struct tly_slice *key)
 {
     const size_t cut = strlen("rl:");
     if (limit.n - cut > TLY_KEY_BYTES_MAX - TLY_RIGHTS_PREFIX_BYTES) return false;
@@ -69,8 +72,7 @@ static bool rights_key(struct tly_slice limit, uint8_t out[TLY_KEY_BYTES_MAX], s
     return true;
 }
 
-/* The dots about a key; none, if it is not here. */
-static const struct tly_dot *dots_of(struct tly_engine *e, struct tly_slice key, size_t *count)
+const struct tly_dot *tly_escrow_dots(struct tly_engine *e, struct tly_slice key, size_t *count)
 {
     const struct tly_entry *entry = tly_ormap_find(e->map, key);
     *count = 0;
@@ -103,15 +105,32 @@ static bool own_spent(struct tly_engine *e, const struct slip *slip, uint64_t *s
     return own.num[1] <= slip->term.at.epoch;
 }
 
+static bool is_counter(const struct slip *slip)
+{
+    return slip->rate->algorithm == TLY_COUNTER;
+}
+
+/* What is wished for there is what comes, for what is held goes up and down with what is counted. */
+static void look_at_counter(struct tly_engine *e, const struct slip *slip, struct holder *holder)
+{
+    struct tly_holding holding = tly_tenure_holding(e, slip->key, &slip->term.at, holder->life);
+    *holder = (struct holder){
+        .life = holder->life, .rights = holding.in, .left = holding.left, .wish = holding.wish};
+}
+
 static void look_at_self(struct tly_engine *e, const struct slip *slip, struct holder *self)
 {
     uint8_t buffer[TLY_KEY_BYTES_MAX];
     struct tly_slice key;
     size_t count;
     *self = (struct holder){.life = tly_ormap_origin(e->map)};
-    if (!tly_line_is_fit(e) || !rights_key(slip->key, buffer, &key)) return;
+    if (is_counter(slip)) {
+        if (tly_line_is_fit(e)) look_at_counter(e, slip, self);
+        return;
+    }
+    if (!tly_line_is_fit(e) || !tly_rights_key(slip->key, buffer, &key)) return;
     self->rights = tly_line_share(e, slip->term.begun_ms, self->life, slip->rate->limit);
-    const struct tly_dot *dots = dots_of(e, key, &count);
+    const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
     put_moved(slip, dots, count, self);
     if (!own_spent(e, slip, &self->spent)) self->rights = 0;
     self->left = minus(self->rights, self->spent);
@@ -119,14 +138,20 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
 
 /* ---- wishes ---- */
 
-static bool put_word(struct tly_engine *e, const struct slip *slip, uint64_t peer, uint64_t units)
+bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
+                    uint64_t units)
 {
     uint8_t buffer[TLY_KEY_BYTES_MAX];
     struct tly_slice key;
-    struct tly_dot dot = {.op = TLY_PUT, .num = {slip->term.at.window, slip->term.at.epoch, peer, units}};
-    if (!rights_key(slip->key, buffer, &key) || tly_ormap_put(e->map, key, &dot) != TLY_OK) return false;
+    struct tly_dot dot = {.op = TLY_PUT, .num = {at->window, at->epoch, peer, units}};
+    if (!tly_rights_key(limit, buffer, &key) || tly_ormap_put(e->map, key, &dot) != TLY_OK) return false;
     tly_flush_soon(e, true);
     return true;
+}
+
+static bool put_word(struct tly_engine *e, const struct slip *slip, uint64_t peer, uint64_t units)
+{
+    return tly_escrow_say(e, slip->key, &slip->term.at, peer, units);
 }
 
 /* Ahead of need: once half is used, or something had to be refused; and not again before the last wish was met. */
@@ -163,6 +188,7 @@ static void tell(struct tly_engine *e, const struct slip *slip, const struct hol
 enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_ask *ask,
                                  struct tly_verdict *verdict)
 {
+    if (ask->rate->algorithm == TLY_COUNTER) return tly_tenure_check(e, ask, verdict);
     struct slip slip = slip_of(e, ask->seek.key, ask->rate);
     struct tly_limit_ask held = *ask;
     struct holder self;
@@ -182,6 +208,15 @@ enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_as
     return TLY_OK;
 }
 
+enum tly_result tly_escrow_refund(struct tly_engine *e, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                  uint64_t *units)
+{
+    bool is_hard = ask->rate->mode == TLY_HARD;
+    *units = 0;
+    if (is_hard && ask->rate->algorithm == TLY_COUNTER) return tly_tenure_lower(e, ask, units);
+    return tly_limit_refund(e->map, ask, at_ns, units);
+}
+
 /* ---- giving ---- */
 
 struct table {
@@ -197,7 +232,7 @@ static void add_holder(struct table *table, uint64_t life)
 static void put_spent(struct tly_engine *e, const struct slip *slip, struct table *table)
 {
     size_t count;
-    const struct tly_dot *dots = dots_of(e, slip->key, &count);
+    const struct tly_dot *dots = tly_escrow_dots(e, slip->key, &count);
     for (size_t i = 0; i < count; i++)
         for (size_t h = 1; h < table->count; h++) {
             struct holder *holder = &table->holder[h];
@@ -207,12 +242,28 @@ static void put_spent(struct tly_engine *e, const struct slip *slip, struct tabl
         }
 }
 
-/* Those who can be reached, this node first: what each holds, as far as is known here. */
-static void look_at_all(struct tly_engine *e, const struct slip *slip, struct table *table)
+/* What the others hold of a window. */
+static void look_at_others(struct tly_engine *e, const struct slip *slip, struct table *table)
 {
     uint8_t buffer[TLY_KEY_BYTES_MAX];
     struct tly_slice key;
     size_t count;
+    for (size_t h = 1; h < table->count; h++)
+        table->holder[h].rights =
+            tly_line_share(e, slip->term.begun_ms, table->holder[h].life, slip->rate->limit);
+    put_spent(e, slip, table);
+    if (!tly_rights_key(slip->key, buffer, &key)) return;
+    const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
+    for (size_t h = 1; h < table->count; h++) {
+        struct holder *holder = &table->holder[h];
+        put_moved(slip, dots, count, holder);
+        holder->left = minus(holder->rights, holder->spent);
+    }
+}
+
+/* Those who can be reached, this node first: what each holds, as far as is known here. */
+static void look_at_all(struct tly_engine *e, const struct slip *slip, struct table *table)
+{
     table->count = 1;
     look_at_self(e, slip, &table->holder[0]);
     for (size_t i = 0; i < e->peer_count; i++) {
@@ -220,17 +271,12 @@ static void look_at_all(struct tly_engine *e, const struct slip *slip, struct ta
         if (peer->origin != 0 && (peer->conn != NULL || tly_member_is_reachable(e, peer)))
             add_holder(table, peer->origin);
     }
-    for (size_t h = 1; h < table->count; h++)
-        table->holder[h].rights =
-            tly_line_share(e, slip->term.begun_ms, table->holder[h].life, slip->rate->limit);
-    put_spent(e, slip, table);
-    if (!rights_key(slip->key, buffer, &key)) return;
-    const struct tly_dot *dots = dots_of(e, key, &count);
-    for (size_t h = 1; h < table->count; h++) {
-        struct holder *holder = &table->holder[h];
-        put_moved(slip, dots, count, holder);
-        holder->left = minus(holder->rights, holder->spent);
+    if (!is_counter(slip)) {
+        look_at_others(e, slip, table);
+        return;
     }
+    for (size_t h = 1; h < table->count; h++)
+        look_at_counter(e, slip, &table->holder[h]);
 }
 
 static bool is_richest(const struct table *table, const struct holder *asker)
@@ -246,20 +292,21 @@ static bool is_richest(const struct table *table, const struct holder *asker)
 
 /*
  * Of what is lacking everybody gives in the measure of what it has left, the richest the odd unit. Who is asked itself keeps as much
- * as it would leave the other with.
+ * as it would leave the other with. Of a counter all is given that is not wished for here: it will not be there anew in the next window.
  */
-static uint64_t part_of(const struct table *table, const struct holder *asker)
+static uint64_t part_of(const struct table *table, const struct holder *asker, bool is_counter)
 {
     const struct holder *self = &table->holder[0];
-    if (asker->wish <= asker->rights || self->left <= asker->left) return 0;
-    uint64_t lacking = asker->wish - asker->rights, gap = self->left - asker->left;
+    bool is_busy = self->spent > 0 || self->wish > self->rights, gives_all = is_counter && !is_busy;
+    if (asker->wish <= asker->rights || self->left == 0) return 0;
+    if (!gives_all && self->left <= asker->left) return 0;
+    uint64_t lacking = asker->wish - asker->rights, gap = minus(self->left, asker->left);
     wide all = 0;
     for (size_t h = 0; h < table->count; h++)
         if (&table->holder[h] != asker) all += table->holder[h].left;
     wide part = (wide)lacking * self->left;
     part = (part + (is_richest(table, asker) ? all - 1 : 0)) / all;
-    bool is_busy = self->spent > 0 || self->wish > self->rights;
-    uint64_t most = is_busy ? gap / 2 : gap - gap / 2;
+    uint64_t most = gives_all ? self->left : is_busy ? gap / 2 : gap - gap / 2;
     return part < most ? (uint64_t)part : most;
 }
 
@@ -269,13 +316,13 @@ static bool give(struct tly_engine *e, const struct slip *slip, struct table *ta
     struct tly_slice key;
     size_t count;
     struct holder *self = &table->holder[0];
-    uint64_t part = part_of(table, asker);
-    if (part == 0 || !rights_key(slip->key, buffer, &key)) return false;
-    const struct tly_dot *dots = dots_of(e, key, &count);
+    uint64_t part = part_of(table, asker, is_counter(slip));
+    if (part == 0 || !tly_rights_key(slip->key, buffer, &key)) return false;
+    const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
     uint64_t before = tly_rights_given(dots, count, &slip->term.at, self->life, asker->life);
     if (part > INT64_MAX - before || !put_word(e, slip, asker->life, before + part)) return false;
     self->left -= part;
-    self->rights -= part;
+    self->rights = minus(self->rights, part);
     asker->rights += part;
     asker->left += part;
     e->stats.rights_given += part;
@@ -338,7 +385,31 @@ void tly_escrow_learn(struct tly_engine *e, struct tly_slice key)
     memcpy(limit + 3, key.p + prefix.n, key.n - prefix.n);
     struct want *want = want_need(e, tly_slice_of(limit, 3 + key.n - prefix.n));
     uint64_t now = e->now.mono_ns;
-    if (want != NULL) want->at = want->not_before > now ? want->not_before : now;
+    if (want == NULL) return;
+    want->at = want->not_before > now ? want->not_before : now;
+    want->since = now;
+}
+
+static bool look_at_windows_want(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate,
+                                 bool *gave)
+{
+    struct slip slip = slip_of(e, key, rate);
+    return give_to_all(e, &slip, gave);
+}
+
+/* Up and down. */
+static bool look_at_counters_want(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate,
+                                  bool *gave)
+{
+    bool is_lacking = false;
+    for (int i = 0; i < 2; i++) {
+        uint64_t window = i == 0 ? TLY_RIGHTS_UP : TLY_RIGHTS_DOWN;
+        struct slip slip = {key, rate, tly_tenure_term(e, key, window)};
+        bool lacks = give_to_all(e, &slip, gave);
+        if (lacks && tly_tenure_tend(e, key, rate, window)) lacks = give_to_all(e, &slip, gave);
+        is_lacking = is_lacking || lacks;
+    }
+    return is_lacking;
 }
 
 /* False: it need not be looked at any more. */
@@ -350,10 +421,12 @@ static bool look_at_want(struct tly_engine *e, struct want *want)
     const struct tly_rule *rule = e->rules != NULL ? tly_rules_of_key(e->rules, key) : NULL;
     bool gave = false;
     if (rule == NULL || rule->rate.mode != TLY_HARD) return false;
-    struct slip slip = slip_of(e, key, &rule->rate);
-    bool is_lacking = give_to_all(e, &slip, &gave);
+    bool is_lacking = rule->rate.algorithm == TLY_COUNTER ? look_at_counters_want(e, key, &rule->rate, &gave)
+                                                          : look_at_windows_want(e, key, &rule->rate, &gave);
     want->not_before = gave ? e->now.mono_ns + 2 * e->flush_ns + HEARD_NS : want->not_before;
     want->at = gave ? want->not_before : e->now.mono_ns + AGAIN_NS;
+    /* What a counter has not got may never come. */
+    if (rule->rate.algorithm == TLY_COUNTER && e->now.mono_ns - want->since > WANTED_NS) return gave;
     return is_lacking || gave;
 }
 

@@ -196,8 +196,7 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
     /* A hard limit is not passed, whatever was spent. */
     if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
     tly_seek_to(e->map, key, &ask.seek);
-    return is_more ? tly_limit_charge(e->map, &ask)
-                   : tly_limit_refund(e->map, &ask, hold->charged_ns, &units);
+    return is_more ? tly_limit_charge(e->map, &ask) : tly_escrow_refund(e, &ask, hold->charged_ns, &units);
 }
 
 /* TLY_NOT_FOUND; one that is settled already stays as it is. */

@@ -107,6 +107,38 @@ bool tly_line_is_fit(const struct tly_engine *e)
     return tly_ormap_origin(e->map) != 0 && e->life.kept == 0 && !e->escrow.is_cut_off && knows_its_past(e);
 }
 
+/* Who holds that point in windows that start then. */
+static uint64_t holder_at(struct tly_engine *e, uint32_t point, uint64_t start_ms)
+{
+    size_t count;
+    const struct tly_piece *pieces = tly_line_at(e, start_ms, &count);
+    for (size_t i = 0; i < count; i++)
+        if (point >= pieces[i].stretch.begin && point < pieces[i].stretch.end) return pieces[i].life;
+    return 0;
+}
+
+/* All that was said before this fact by who said it, and all by who is said to have ended. */
+static bool is_history_known(const struct tly_engine *e, const struct tly_dot *fact)
+{
+    uint64_t origin = fact->version.origin, peer = fact->num[TLY_RIGHTS_PEER];
+    bool is_own = origin == tly_ormap_origin(e->map);
+    if (!is_own && tly_ormap_mark(e->map, origin) < fact->version.ts) return false;
+    bool is_heir = fact->num[TLY_RIGHTS_WINDOW] == TLY_RIGHTS_TAKEN && peer != 0;
+    return !is_heir || tly_ormap_mark(e->map, peer) == UINT64_MAX;
+}
+
+bool tly_line_is_owner(struct tly_engine *e, uint32_t point)
+{
+    uint64_t self = tly_ormap_origin(e->map);
+    if (holder_at(e, point, e->cluster_ns / NS_PER_MS) != self || holder_at(e, point, UINT64_MAX) != self)
+        return false;
+    size_t count;
+    const struct tly_dot *dots = line_dots(e, &count);
+    for (size_t i = 0; i < count; i++)
+        if (tly_rights_is_standing(&dots[i]) && !is_history_known(e, &dots[i])) return false;
+    return true;
+}
+
 /* ---- the members ---- */
 
 static void add_party(struct parties *parties, uint64_t life, bool here)
@@ -401,7 +433,7 @@ void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view)
     look_at_members(e, &parties);
     view->is_founded = is_founded(e);
     view->is_fit = tly_line_is_fit(e);
-    view->is_nobodys = tly_line_is_nobodys(e, start_ms);
+    view->is_nobodys = view->rule->rate.algorithm != TLY_COUNTER && tly_line_is_nobodys(e, start_ms);
     view->left_ms = term.left_ms;
     view->share = tly_line_share(e, start_ms, tly_ormap_origin(e->map), limit);
     for (size_t i = 0; i < parties.count; i++)

@@ -263,6 +263,7 @@ static enum tly_result name_former(struct tly_install *install, uint64_t origin)
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
 {
     enum tly_result result = TLY_OK;
+    tly_install_leave_out(install, tly_tenure_is_left_out, e);
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
         uint64_t origin = e->forget.closed[i].origin;
         if (tly_lives_was_ours(e, origin)) result = name_former(install, origin);

@@ -76,7 +76,10 @@ static void put_obstacle(struct text *text, const struct tly_verdict *verdict)
         put_term(text, ", of which this node holds the rights to ", verdict->held, "");
         break;
     case TLY_REASON_NOBODYS:
-        put(text, ", of which nobody holds the rights: this window began before there were any");
+        if (verdict->algorithm == TLY_COUNTER)
+            put(text, ", of which nobody holds the rights yet");
+        else
+            put(text, ", of which nobody holds the rights: this window began before there were any");
         break;
     case TLY_REASON_JOINING: put(text, ", this node is still joining"); break;
     case TLY_REASON_SHARE: put(text, ", members cannot be reached: only the share of those that can"); break;

@@ -169,7 +169,9 @@ const char *tly_on_partition_name(enum tly_on_partition on_partition)
 static bool mode_is_good(const struct tly_rate *rate)
 {
     if (rate->mode == TLY_HARD)
-        return rate->cap == 0 && (rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_QUOTA) &&
+        return rate->cap == 0 &&
+               (rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_QUOTA ||
+                rate->algorithm == TLY_COUNTER) &&
                rate->on_partition == TLY_PARTITION_CLOSED;
     if (rate->mode == TLY_OPTIMISTIC) return rate->cap == 0 && rate->on_partition <= TLY_PARTITION_CLOSED;
     return rate->mode == TLY_CAPPED && rate->cap > 0 && rate->cap <= TLY_LIMIT_MAX &&
@@ -189,7 +191,7 @@ static bool algorithm_is_good(const struct tly_rate *rate)
 /* It would go below its least by the share of those that are gone, or be passed by a cap of them. */
 static enum tly_result check_counter(const struct tly_rate *rate)
 {
-    bool good = rate->mode == TLY_OPTIMISTIC && rate->on_partition != TLY_PARTITION_SHARE && rate->min <= 0 &&
+    bool good = rate->mode != TLY_CAPPED && rate->on_partition != TLY_PARTITION_SHARE && rate->min <= 0 &&
                 rate->window_ms == 0 && rate->unit == 0 && rate->burst == 0;
     return good ? TLY_OK : TLY_BAD_RULE;
 }

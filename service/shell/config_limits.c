@@ -194,9 +194,10 @@ static bool set_bounds(struct tly_loader *loader, const yaml_node_t *node, struc
         return tly_yaml_fail(loader, node, "a counter has no rate, but max and perhaps min");
     if (loader->max == NULL) return tly_yaml_fail(loader, node, "the counter has no max");
     rate->limit = loader->most;
-    if (rate->mode == TLY_OPTIMISTIC && rate->on_partition != TLY_PARTITION_SHARE) return true;
+    if (rate->mode != TLY_CAPPED && rate->on_partition != TLY_PARTITION_SHARE) return true;
     return tly_yaml_fail(
-        loader, node, "algorithm: counter goes with mode: optimistic and on_partition: open or closed only");
+        loader, node,
+        "algorithm: counter goes with mode: hard, or optimistic with on_partition: open or closed only");
 }
 
 static bool take_cardinality_max(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
@@ -273,8 +274,10 @@ static bool fits_together(struct tly_loader *loader, const yaml_node_t *node, co
 {
     if (rate->burst != 0 && rate->algorithm != TLY_TOKEN_BUCKET)
         return tly_yaml_fail(loader, node, "burst goes with algorithm: token_bucket only");
-    if (rate->mode == TLY_HARD && rate->algorithm != TLY_FIXED_WINDOW && rate->algorithm != TLY_QUOTA)
-        return tly_yaml_fail(loader, node, "mode: hard goes with algorithm: fixed_window or quota only");
+    if (rate->mode == TLY_HARD && rate->algorithm != TLY_FIXED_WINDOW && rate->algorithm != TLY_QUOTA &&
+        rate->algorithm != TLY_COUNTER)
+        return tly_yaml_fail(loader, node,
+                             "mode: hard goes with algorithm: fixed_window, quota or counter only");
     if (loader->zone != NULL && rate->algorithm != TLY_QUOTA)
         return tly_yaml_fail(loader, loader->zone, "zone goes with algorithm: quota only");
     if (!unit_fits(loader, node, rate)) return false;

@@ -73,7 +73,9 @@ void tly_http_run_limits(struct tly_exchange *x)
 static const char *formula_of(const struct tly_rule *rule)
 {
     if (rule->rate.mode == TLY_HARD)
-        return "0: a node counts only what it holds the rights to, and all rights of a window are the limit";
+        return rule->rate.algorithm == TLY_COUNTER
+                   ? "0: a node counts only what it holds the rights to, up and down, and all rights are the bounds"
+                   : "0: a node counts only what it holds the rights to, and all rights of a window are the limit";
     if (rule->rate.mode == TLY_CAPPED)
         return "(members - 1 + ended_lives) * cap; none while lost > 0 and on_partition is open";
     if (rule->rate.algorithm == TLY_CONCURRENCY)
@@ -89,6 +91,8 @@ static void put_rights(struct tly_json *json, const struct tly_limit_view *view)
 {
     tly_json_member_bool(json, "founded", view->is_founded);
     tly_json_member_bool(json, "counts", view->is_fit);
+    /* A counter is divided key by key. */
+    if (view->rule->rate.algorithm == TLY_COUNTER) return;
     tly_json_member_bool(json, "nobodys", view->is_nobodys);
     tly_json_member_uint(json, "window_left_ms", view->left_ms);
     tly_json_member_uint(json, "share", view->share);

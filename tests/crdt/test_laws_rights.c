@@ -315,6 +315,8 @@ static void rights_are_checked_at_the_edge(void **state)
         {TLY_RIGHTS_VOTE, 1, 2, 0},
         {TLY_RIGHTS_VOTE, 0, 2, 1},
         {WINDOW, 1, 2, (uint64_t)INT64_MAX + 1},
+        {TLY_RIGHTS_UP, 1, 2, (uint64_t)INT64_MAX + 1},
+        {TLY_RIGHTS_TOOK_DOWN - 1, 1, 2, 1},
         {TLY_WINDOW_CALENDAR, 1, 2, 1},
         {TLY_WINDOW_MS_MAX + 1, 1, 2, 1},
     };
@@ -334,6 +336,39 @@ static void moves_end_with_their_window_and_the_line_never(void **state)
     assert_true(tly_escrow()->expired(&dots[0], end + 1, 300));
     assert_false(tly_escrow()->expired(&dots[1], UINT64_MAX, 300));
     assert_false(tly_escrow()->expired(&dots[2], UINT64_MAX, 300));
+    for (uint64_t window = TLY_RIGHTS_TOOK_DOWN; window <= TLY_RIGHTS_UP; window++) {
+        struct tly_dot lasting = shard_of(4, 1, (uint64_t[]){window, 0, 2, 5});
+        assert_false(tly_escrow()->expired(&lasting, UINT64_MAX, 300));
+    }
+}
+
+/* Law EC9 */
+static void what_all_hold_of_a_counter_is_what_was_nobodys(void **state)
+{
+    struct test_rng rng = test_rng_of(test_seed_first());
+    for (int round = 0; round < 1000; round++) {
+        struct tly_dot dots[24];
+        size_t count = 0;
+        struct tly_moment at = {.window = TLY_RIGHTS_UP, .epoch = 3};
+        for (; count < 24; count++) {
+            static const uint64_t windows[] = {TLY_RIGHTS_UP, TLY_RIGHTS_DOWN, TLY_RIGHTS_TOOK_UP,
+                                               TLY_RIGHTS_TOOK_DOWN};
+            uint64_t origin = 1 + test_rng_below(&rng, 4), peer = test_rng_below(&rng, 5);
+            uint64_t num[] = {windows[test_rng_below(&rng, 4)], 2 + test_rng_below(&rng, 2), peer,
+                              test_rng_below(&rng, 100)};
+            if (peer == origin) num[2] = 0;
+            dots[count] = shard_of(count + 1, origin, num);
+        }
+        count = tly_join(tly_escrow(), dots, count);
+        int64_t all = 0;
+        bool is_known = true;
+        for (uint64_t life = 1; life <= 4; life++) {
+            struct tly_tenure tenure = tly_rights_tenure(dots, count, &at, life);
+            is_known = is_known && tenure.rights != INT64_MIN;
+            all += is_known ? tenure.rights : 0;
+        }
+        if (is_known) assert_int_equal(all, tly_rights_born(dots, count, &at));
+    }
 }
 
 int main(void)
@@ -346,6 +381,7 @@ int main(void)
         cmocka_unit_test(under_a_remove_nobody_holds_anything),
         cmocka_unit_test(who_went_on_holds_nothing_of_before),
         cmocka_unit_test(rights_are_checked_at_the_edge),
+        cmocka_unit_test(what_all_hold_of_a_counter_is_what_was_nobodys),
         cmocka_unit_test(moves_end_with_their_window_and_the_line_never),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

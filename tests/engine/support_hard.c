@@ -43,6 +43,14 @@ void hard_use(struct net *net, size_t node, uint64_t limit, uint64_t window_ms)
     tly_engine_use_rules(net_node(net, node), hard_rules(limit, window_ms));
 }
 
+void hard_use_counter(struct net *net, size_t node, int64_t min, uint64_t max)
+{
+    struct tly_rules *rules = no_rules();
+    struct tly_rate counter = {.algorithm = TLY_COUNTER, .limit = max, .min = min};
+    add(rules, &counter);
+    tly_engine_use_rules(net_node(net, node), rules);
+}
+
 struct tly_verdict hard_ask(struct net *net, size_t node, uint32_t hits)
 {
     struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};

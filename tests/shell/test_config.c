@@ -263,7 +263,7 @@ static const char *const bad_files[][2] = {
     {"limits:\n  - name: api\n    rate: 1/s\n    mode: soft\n",
      ":4:11: 'soft'; expected optimistic, hard, or a map {capped: UNITS}"},
     {"limits:\n  - {name: api, rate: 1/s, mode: hard}\n",
-     "mode: hard goes with algorithm: fixed_window or quota only"},
+     ":2:5: mode: hard goes with algorithm: fixed_window, quota or counter only"},
     {"limits:\n  - {name: api, rate: 1/s, algorithm: fixed_window, mode: hard, on_partition: open}\n",
      ":2:79: on_partition goes with optimistic and capped only"},
     {"limits:\n  - {name: api, rate: 1/s, mode: {capped: 0}}\n",
@@ -292,9 +292,15 @@ static const char *const bad_files[][2] = {
      ":2:50: '1'; expected a whole number, 0 or less"},
     {"limits:\n  - {name: api, algorithm: counter, max: 5, min: -}\n", ":2:50: "},
     {"limits:\n  - {name: api, algorithm: counter, max: 5, mode: {capped: 2}}\n",
-     ":2:5: algorithm: counter goes with mode: optimistic"},
+     ":2:5: algorithm: counter goes with mode: hard, or optimistic with on_partition: open or closed only"},
     {"limits:\n  - {name: api, algorithm: counter, max: 5, on_partition: share}\n",
-     ":2:5: algorithm: counter goes with mode: optimistic"},
+     ":2:5: algorithm: counter goes with mode: hard, or optimistic with on_partition: open or closed only"},
+    {"limits:\n  - {name: api, rate: 1/s, algorithm: token_bucket, mode: hard}\n",
+     ":2:5: mode: hard goes with"},
+    {"limits:\n  - {name: api, rate: 1/s, algorithm: concurrency, mode: hard}\n",
+     ":2:5: mode: hard goes with"},
+    {"limits:\n  - {name: api, rate: 9/s, algorithm: concurrency, mode: {capped: 2}}\n",
+     ":2:5: algorithm: concurrency goes with mode: optimistic only"},
     {"limits:\n  - {name: api, rate: 1/s, match: free}\n", ":2:35: 'free'; expected a map of fields"},
     {"limits:\n  - {name: api, rate: 1/s, match: {plan: [a]}}\n",
      ":2:42: a list; expected a value of 1 to 64"},
@@ -384,7 +390,8 @@ static void a_quota_has_a_zone_of_this_machine(void **state)
     write_file("limits:\n"
                "  - {name: a, rate: 5/mo, algorithm: quota, zone: Here}\n"
                "  - {name: b, rate: 5/y, zone: Here, algorithm: quota}\n"
-               "  - {name: c, rate: 5/d, algorithm: quota, mode: hard}\n");
+               "  - {name: c, rate: 5/d, algorithm: quota, mode: hard}\n"
+               "  - {name: d, algorithm: counter, max: 5, min: -2, mode: hard}\n");
     assert_true(tly_config_load(&config, path, &mem, &rules, &error));
     const struct tly_rule *a = tly_rules_at(rules, 0), *b = tly_rules_at(rules, 1),
                           *c = tly_rules_at(rules, 2);
@@ -395,6 +402,8 @@ static void a_quota_has_a_zone_of_this_machine(void **state)
     assert_string_equal(tly_rules_zone_name(rules, NULL), "UTC");
     assert_int_equal(a->rate.unit, TLY_UNIT_MONTH);
     assert_int_equal(c->rate.mode, TLY_HARD);
+    assert_int_equal(tly_rules_at(rules, 3)->rate.mode, TLY_HARD);
+    assert_int_equal(tly_rules_at(rules, 3)->rate.min, -2);
     assert_int_equal(tly_zone_offset(a->rate.zone, 1782864000), 7200);
     tly_rules_free(rules);
     assert_int_equal(unsetenv("TZDIR"), 0);

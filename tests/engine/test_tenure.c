@@ -1,0 +1,359 @@
+/* Hard counters: whatever the network does, all nodes together count between the bounds; and what there is moves to where it is wanted. */
+#include "tests/engine/support_hard.h"
+#include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
+#include "tests/support/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void add_node(struct net *net, unsigned joins, int64_t min, uint64_t max)
+{
+    struct tly_engine_config config = {.has_store = true, .max_skew_ns = 3 * S, .forget_after_ms = 20000};
+    /* The last of three forgets nobody, so that it is not each who is forgotten by the other. */
+    if (joins == 3) config.forget_after_ms = 1000000;
+    hard_use_counter(net, net_add_with(net, config, joins), min, max);
+}
+
+static struct net *cluster(size_t nodes, int64_t min, uint64_t max)
+{
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < nodes; i++)
+        add_node(net, i == 0 ? 0 : (1u << i) - 1, min, max);
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < nodes; i++)
+        assert_int_equal(net_peers_up(net, i), nodes - 1);
+    return net;
+}
+
+static struct tly_reply ask(struct net *net, size_t node, enum tly_request_kind kind, uint32_t hits)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request request = {.kind = kind};
+    struct tly_reply reply;
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    enum tly_result result = net_ask(net, node, request, &reply);
+    claim(result == TLY_OK);
+    return reply;
+}
+
+static bool raise(struct net *net, size_t node, uint32_t hits)
+{
+    return ask(net, node, TLY_ASK_CHECK, hits).verdict.code == TLY_CODE_OK;
+}
+
+static int64_t lower(struct net *net, size_t node, uint32_t hits)
+{
+    return (int64_t)ask(net, node, TLY_ASK_REFUND, hits).refunded;
+}
+
+/* Raises it one by one, with time in between for what has to come, until it was raised so often or that many attempts were refused. */
+static int64_t raise_by(struct net *net, size_t node, int64_t wanted)
+{
+    int64_t raised = 0;
+    for (size_t refused = 0; raised < wanted && refused < 30;) {
+        bool ok = raise(net, node, 1);
+        raised += ok;
+        refused += !ok;
+        net_run(net, 100 * MS);
+    }
+    return raised;
+}
+
+static int64_t raise_on(struct net *net, size_t node)
+{
+    return raise_by(net, node, INT64_MAX);
+}
+
+static int64_t lower_on(struct net *net, size_t node)
+{
+    int64_t lowered = 0;
+    for (size_t refused = 0; refused < 30;) {
+        int64_t units = lower(net, node, 1);
+        lowered += units;
+        refused += units == 0;
+        net_run(net, 100 * MS);
+    }
+    return lowered;
+}
+
+static int64_t value_at(struct net *net, size_t node)
+{
+    return net_read(net, node, "rl:c:hard:me");
+}
+
+/* Raised on one node and lowered on another it goes from bound to bound, time and again. */
+static void rights_move_up_and_down_to_where_they_are_wanted(void **state)
+{
+    struct net *net = cluster(3, -2, 10);
+    for (size_t round = 0; round < 4; round++) {
+        int64_t there = round == 0 ? 0 : -2;
+        size_t node = round % 3, other = (round + 1) % 3;
+        assert_int_equal(raise_on(net, node), 10 - there);
+        assert_int_equal(value_at(net, other), 10);
+        assert_false(raise(net, other, 1));
+        assert_int_equal(lower_on(net, other), 12);
+        assert_int_equal(value_at(net, node), -2);
+        assert_int_equal(lower(net, node, 1), 0);
+    }
+    net_free(net);
+}
+
+/* Each side counts what it holds, and the sum of both is within the bounds. */
+static void two_sides_of_a_cut_stay_within_the_bounds(void **state)
+{
+    struct net *net = cluster(2, 0, 100);
+    int64_t value = raise_by(net, 0, 20) + raise_by(net, 1, 20);
+    assert_int_equal(value, 40);
+    net_hole(net, 0, 1, true);
+    int64_t here = raise_on(net, 0), there = raise_on(net, 1);
+    assert_true(here + there > 0 && value + here + there <= 100);
+    struct tly_verdict verdict = ask(net, here < there ? 0 : 1, TLY_ASK_CHECK, 1).verdict;
+    assert_int_equal(verdict.code, TLY_CODE_OVER);
+    assert_int_equal(verdict.bound, 0);
+    net_hole(net, 0, 1, false);
+    net_run(net, 20 * S);
+    value += here + there;
+    assert_int_equal(value_at(net, 0), value);
+    assert_int_equal(raise_on(net, 0), 100 - value);
+    assert_int_equal(value_at(net, 1), 100);
+    net_free(net);
+}
+
+/* Once its end is settled, what a life left is there for the others, and for the next life of its node. */
+static void what_a_life_left_is_taken_over(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(3, 0, 90);
+        for (size_t i = 0; i < 3; i++)
+            assert_int_equal(raise_by(net, i, 10), 10);
+        for (size_t i = 0; i < 3; i++) {
+            net_run(net, S);
+            net_kill(net, i);
+            net_run(net, S);
+            net_revive(net, i, 7000 + i, 7 & ~(1u << i));
+            hard_use_counter(net, i, 0, 90);
+            net_run(net, 30 * S);
+        }
+        assert_int_equal(raise_on(net, how), 60);
+        assert_int_equal(value_at(net, 2), 90);
+        net_free(net);
+    }
+}
+
+/* A member that is given up takes nothing with it but what it counted. */
+static void what_a_forgotten_node_held_is_taken_over(void **state)
+{
+    struct net *net = cluster(3, 0, 30);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(raise_by(net, i, 4), 4);
+    net_run(net, S);
+    net_kill(net, 2);
+    net_run(net, 10 * S);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text("n2")};
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 60 * S);
+    assert_int_equal(raise_on(net, 0), 18);
+    net_free(net);
+}
+
+/*
+ * A node counts alone what it holds, is forgotten, and what it seemed to have left is counted by others: when it comes back, what nobody
+ * had heard is not carried over.
+ */
+static void what_a_forgotten_node_counted_alone_is_lost(void **state)
+{
+    struct net *net = cluster(3, 0, 30);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(raise_by(net, i, 4), 4);
+    net_run(net, S);
+    net_hole(net, 0, 2, true);
+    net_hole(net, 1, 2, true);
+    net_run(net, S);
+    int64_t alone = raise_on(net, 2);
+    assert_true(alone > 0);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text("n2")};
+    net_run(net, 5 * S);
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 60 * S);
+    assert_int_equal(raise_on(net, 0), 18);
+    net_hole(net, 0, 2, false);
+    net_hole(net, 1, 2, false);
+    net_run(net, 120 * S);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(value_at(net, i), 30);
+    net_free(net);
+}
+
+static void a_reset_begins_anew_and_holds(void **state)
+{
+    struct net *net = cluster(2, 0, 10);
+    assert_int_equal(raise_on(net, 0), 10);
+    (void)ask(net, 1, TLY_ASK_RESET, 0);
+    net_hole(net, 0, 1, true);
+    int64_t there = raise_on(net, 1), here = raise_on(net, 0);
+    assert_int_equal(there, 10);
+    assert_int_equal(here, 0);
+    net_hole(net, 0, 1, false);
+    net_run(net, 20 * S);
+    assert_int_equal(value_at(net, 0), 10);
+    assert_int_equal(lower_on(net, 0), 10);
+    assert_int_equal(raise_on(net, 0), 10);
+    struct tly_request request = {.kind = TLY_ASK_REMOVE, .key = tly_slice_text("rl:c:hard:me")};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_READ_ONLY);
+    net_free(net);
+}
+
+/* What was reserved is given back by what this node may lower, and no further. */
+static void what_is_given_back_stays_above_the_least(void **state)
+{
+    struct net *net = cluster(2, 0, 10);
+    assert_int_equal(raise_on(net, 0), 10);
+    assert_int_equal(lower_on(net, 1), 10);
+    assert_int_equal(lower(net, 0, 5), 0);
+    assert_int_equal(value_at(net, 0), 0);
+    net_free(net);
+}
+
+/* ---- by seeds ---- */
+
+#define NODES 4
+
+struct story {
+    struct test_rng rng;
+    struct net *net;
+    int64_t min, max, value;
+    bool up[NODES];
+    bool loses; /* nodes fall without a word, and what only they knew is lost */
+    uint64_t lives;
+};
+
+static struct {
+    uint64_t raised, lowered, refused, cuts, stops, falls, full;
+} sum;
+
+static uint64_t below(struct story *story, uint64_t n)
+{
+    return test_rng_below(&story->rng, n);
+}
+
+static void count(struct story *story, size_t node)
+{
+    uint32_t hits = 1 + (uint32_t)below(story, 3);
+    if (below(story, 2) == 0) {
+        bool ok = raise(story->net, node, hits);
+        story->value += ok ? hits : 0;
+        sum.raised += ok;
+        sum.refused += !ok;
+    } else {
+        int64_t lowered = lower(story->net, node, hits);
+        story->value -= lowered;
+        sum.lowered += lowered > 0;
+    }
+    if (!story->loses) claim(story->value >= story->min && story->value <= story->max);
+}
+
+static void stop_or_start(struct story *story, size_t node)
+{
+    struct tly_node_view view;
+    unsigned others = ((1u << NODES) - 1) & ~(1u << node);
+    if (!story->up[node]) return;
+    tly_engine_node(net_node(story->net, node), false, &view);
+    bool is_clean = !story->loses || below(story, 2) == 0;
+    if (is_clean && view.life_in_question) return;
+    if (is_clean) {
+        net_event(story->net, node, (struct tly_event){.kind = TLY_LEAVE});
+        net_run(story->net, 50 * MS);
+    }
+    net_kill(story->net, node);
+    net_run(story->net, below(story, 2000) * MS);
+    if (is_clean) {
+        net_go_on(story->net, node, view.origin, others);
+    } else {
+        if (below(story, 4) == 0) net_shorten(story->net, node, 0);
+        net_revive(story->net, node, 0x1000 + below(story, 1 << 20) * 256 + ++story->lives, others);
+    }
+    hard_use_counter(story->net, node, story->min, (uint64_t)story->max);
+    sum.stops += is_clean;
+    sum.falls += !is_clean;
+}
+
+static void run_seed(uint64_t seed)
+{
+    struct story story = {.rng = test_rng_of(seed), .loses = seed % 2 == 1};
+    story.min = -(int64_t)below(&story, 2) * 5;
+    story.max = 1 + (int64_t)below(&story, 30);
+    story.net = net_new(MS + below(&story, 20 * MS));
+    for (size_t i = 0; i < NODES; i++) {
+        add_node(story.net, i == 0 ? 0 : (1u << i) - 1, story.min, (uint64_t)story.max);
+        story.up[i] = true;
+    }
+    net_run(story.net, 10 * S);
+    for (size_t step = 0; step < 600; step++) {
+        size_t node = (size_t)below(&story, NODES), other = (size_t)below(&story, NODES);
+        count(&story, node);
+        uint64_t what = below(&story, 60);
+        if (what == 0) stop_or_start(&story, node);
+        if (what < 4 && node != other) {
+            net_hole(story.net, node, other, what == 1);
+            sum.cuts += what == 1;
+        }
+        net_run(story.net, below(&story, 150) * MS);
+    }
+    for (size_t a = 0; a < NODES; a++)
+        for (size_t b = a + 1; b < NODES; b++)
+            net_hole(story.net, a, b, false);
+    net_run(story.net, 60 * S);
+    int64_t value = value_at(story.net, 0);
+    for (size_t i = 0; i < NODES; i++)
+        claim(value_at(story.net, i) == value);
+    if (value == INT64_MIN) value = 0;
+    if (value < story.min || value > story.max || (!story.loses && value != story.value))
+        fail_msg("seed %zu: %d of %d to %d, counted %d", (size_t)seed, (int)value, (int)story.min,
+                 (int)story.max, (int)story.value);
+    /* All are there: what is left is to be had anywhere. */
+    int64_t more = raise_on(story.net, (size_t)below(&story, NODES));
+    if (value + more > story.max)
+        fail_msg("seed %zu: %d + %d of %d", (size_t)seed, (int)value, (int)more, (int)story.max);
+    sum.full += value + more == story.max;
+    if (value + more != story.max)
+        print_message("seed %zu: %d + %d of %d\n", (size_t)seed, (int)value, (int)more, (int)story.max);
+    net_free(story.net);
+}
+
+static void no_history_leaves_the_bounds(void **state)
+{
+    const char *text = getenv("TALLY_SEEDS");
+    uint64_t first = test_seed_first(), n = text != NULL     ? strtoull(text, NULL, 10)
+                                            : test_is_long() ? 1000
+                                                             : 20;
+    for (uint64_t seed = first; seed < first + n; seed++)
+        run_seed(seed);
+    print_message(
+        "%zu seeds from %zu: %zu raised, %zu lowered, %zu refused; %zu links gone silent, %zu clean stops, %zu "
+        "falls; %zu could be filled\n",
+        (size_t)n, (size_t)first, (size_t)sum.raised, (size_t)sum.lowered, (size_t)sum.refused,
+        (size_t)sum.cuts, (size_t)sum.stops, (size_t)sum.falls, (size_t)sum.full);
+    if (n < 20) return;
+    assert_true(sum.raised > n && sum.lowered > n && sum.refused > n && sum.cuts > n && sum.stops > n &&
+                sum.falls > n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rights_move_up_and_down_to_where_they_are_wanted),
+        cmocka_unit_test(two_sides_of_a_cut_stay_within_the_bounds),
+        cmocka_unit_test(what_a_life_left_is_taken_over),
+        cmocka_unit_test(what_a_forgotten_node_held_is_taken_over),
+        cmocka_unit_test(what_a_forgotten_node_counted_alone_is_lost),
+        cmocka_unit_test(a_reset_begins_anew_and_holds),
+        cmocka_unit_test(what_is_given_back_stays_above_the_least),
+        cmocka_unit_test(no_history_leaves_the_bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
