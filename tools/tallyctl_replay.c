@@ -48,8 +48,26 @@ static bool set_time(struct replay *r, uint64_t at_ms)
     return tly_engine_step(r->engine, &tick, &effects) == TLY_OK;
 }
 
-static bool begin(struct replay *r, uint64_t at_ms, struct tly_rules *rules)
+/* The seconds before the first request: who is alone holds all rights of hard limits then, and those of what has begun. */
+#define ALONE_S 3
+
+static bool hold_all_rights(struct replay *r, uint64_t at_ms)
 {
+    struct tly_effects effects;
+    struct tly_reply reply;
+    struct tly_request claim = {.kind = TLY_ASK_CLAIM, .now = {at_ms * 1000000, at_ms * 1000000}};
+    for (uint64_t left_s = ALONE_S; left_s-- > 0;) {
+        uint64_t ns = (at_ms - 1000 * left_s) * 1000000;
+        struct tly_event tick = {.kind = TLY_TICK, .now = {ns, ns}};
+        if (tly_engine_step(r->engine, &tick, &effects) != TLY_OK) return false;
+    }
+    enum tly_result result = tly_engine_ask(r->engine, &claim, &reply);
+    return result == TLY_OK || result == TLY_NOT_FOUND; /* no limit is hard */
+}
+
+static bool begin(struct replay *r, uint64_t first_ms, struct tly_rules *rules)
+{
+    uint64_t at_ms = first_ms > 1000 * ALONE_S ? first_ms - 1000 * ALONE_S : 0;
     struct tly_time now = {at_ms * 1000000, at_ms * 1000000};
     struct tly_engine_config config = {.mem = tly_libc_mem(), .name = tly_slice_text("replay"), .now = now};
     arc4random_buf(config.hash_key.secret, sizeof config.hash_key.secret);
@@ -58,7 +76,8 @@ static bool begin(struct replay *r, uint64_t at_ms, struct tly_rules *rules)
         return false;
     }
     tly_engine_use_rules(r->engine, rules);
-    return tly_engine_start(r->engine, 1, now) == TLY_OK;
+    return tly_engine_start(r->engine, 1, now) == TLY_OK &&
+           hold_all_rights(r, first_ms > 1000 * ALONE_S ? first_ms : 1000 * ALONE_S);
 }
 
 /* ---- a request ---- */

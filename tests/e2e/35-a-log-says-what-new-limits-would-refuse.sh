@@ -49,6 +49,16 @@ for format in common combined nginx caddy; do
     expect "$format: from" 1772366400 "$(($(json from_ms <<<"$said") / 1000))"
 done
 
+# One that holds all rights refuses what any other would, also of what had begun.
+sed 's/algorithm: fixed_window/&\n    mode: hard/' new.yaml >hard.yaml
+printf '  - {name: day, key: ip, rate: 3/d, algorithm: quota, mode: hard}\n  - {name: stock, algorithm: counter, max: 3, mode: hard}\n' >>hard.yaml
+said=$("$tallyctl" --json replay common.log -f hard.yaml)
+for limit in by-ip:4 by-path:5 day:6 stock:9; do
+    expect "hard: $limit" "$limit" "$(python3 -c 'import json, sys
+for limit in json.load(sys.stdin)["limits"]:
+    print(limit["name"], limit["refused"], sep=":")' <<<"$said" | grep "^${limit%:*}:")"
+done
+
 said=$("$tallyctl" replay - -f new.yaml < <(
     cat combined.log
     echo nonsense
