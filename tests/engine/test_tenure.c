@@ -320,17 +320,14 @@ static void run_seed(uint64_t seed)
     if (value + more > story.max)
         fail_msg("seed %zu: %d + %d of %d", (size_t)seed, (int)value, (int)more, (int)story.max);
     sum.full += value + more == story.max;
-    if (value + more != story.max)
-        print_message("seed %zu: %d + %d of %d\n", (size_t)seed, (int)value, (int)more, (int)story.max);
     net_free(story.net);
 }
 
 static void no_history_leaves_the_bounds(void **state)
 {
     const char *text = getenv("TALLY_SEEDS");
-    uint64_t first = test_seed_first(), n = text != NULL     ? strtoull(text, NULL, 10)
-                                            : test_is_long() ? 1000
-                                                             : 20;
+    uint64_t first = test_seed_first(), n = test_is_long() ? 1000 : 8;
+    if (text != NULL) n = strtoull(text, NULL, 10);
     for (uint64_t seed = first; seed < first + n; seed++)
         run_seed(seed);
     print_message(
@@ -338,9 +335,9 @@ static void no_history_leaves_the_bounds(void **state)
         "falls; %zu could be filled\n",
         (size_t)n, (size_t)first, (size_t)sum.raised, (size_t)sum.lowered, (size_t)sum.refused,
         (size_t)sum.cuts, (size_t)sum.stops, (size_t)sum.falls, (size_t)sum.full);
-    if (n < 20) return;
+    if (n < 8) return;
     assert_true(sum.raised > n && sum.lowered > n && sum.refused > n && sum.cuts > n && sum.stops > n &&
-                sum.falls > n);
+                sum.falls > n / 2 && sum.full > n / 2);
 }
 
 int main(void)
