@@ -3,8 +3,8 @@
 
 #define SORT_BITS 11
 #define SORT_PLACES (1u << SORT_BITS)
-/* Few are moved to their places one by one. */
-#define FEW 32
+/* Few are moved to their places one by one: three turns over all places take as long as that many moves. */
+#define FEW 64
 /* Room that stays from one sealing to the next. */
 #define KEPT 4096
 
