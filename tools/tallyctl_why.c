@@ -27,8 +27,9 @@ static enum tly_ctl_exit show_why(struct json_object *refusal)
     tly_ctl_duration((double)tly_ctl_int(verdict, "window_ms") / 1e3, window, sizeof window);
     tly_ctl_print_plain(tly_ctl_text(refusal, "key"));
     printf(": refused at %.23sZ, %s times lately\n", at, tly_ctl_text(refusal, "times"));
-    printf("  rule         %s per %s, %s, %s\n", tly_ctl_text(verdict, "limit"), window,
-           tly_ctl_text(verdict, "algorithm"), tly_ctl_text(verdict, "mode"));
+    bool has_window = tly_ctl_int(verdict, "window_ms") > 0; /* a counter has none */
+    printf("  rule         %s%s%s, %s, %s\n", tly_ctl_text(verdict, "limit"), has_window ? " per " : "",
+           has_window ? window : "", tly_ctl_text(verdict, "algorithm"), tly_ctl_text(verdict, "mode"));
     printf("  reason       %s: %s\n", tly_ctl_text(verdict, "reason"), tly_ctl_text(verdict, "why"));
     printf("  bound then   %s\n",
            tly_ctl_int(verdict, "bound") < 0 ? "none" : tly_ctl_text(verdict, "bound"));

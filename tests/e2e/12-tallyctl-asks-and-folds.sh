@@ -126,6 +126,8 @@ took() {
 }
 wait_until took a
 expect_status 1 ctl b check stock item=i1
+expect_status 0 ctl b why rl:c:stock:i1
+expect_like "a rule without a window" $'\n  rule +4, counter, hard\n' "$output"
 gave_back=0
 gives_back() {
     ctl b --json refund stock item=i1 --hits 4 >back.out || return 1
