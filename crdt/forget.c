@@ -209,6 +209,15 @@ struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size
     return forgotten;
 }
 
+uint64_t tly_ormap_without_removes(struct tly_ormap *map, size_t budget)
+{
+    if (map->removes == 0) return map->forgotten;
+    bool known = true;
+    uint32_t life = oldest_of(map, map->forgotten, &budget, &known);
+    if (!known) return 0;
+    return life == TLY_NO_LIFE ? map->forgotten : map->lives[life].walked;
+}
+
 /* ---- what time has ended ---- */
 
 /* When what has these dots ended, ms since 1970; 0: it has not. */

@@ -74,6 +74,12 @@ struct tly_forgotten {
 struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size_t budget);
 
 /*
+ * No REMOVE at or below this stands here any more; it is never above what was forgotten (tly_ormap_bounds), and below that where other
+ * things than REMOVEs were. 0: not known yet, for want of budget. Everything must be sealed.
+ */
+uint64_t tly_ormap_without_removes(struct tly_ormap *map, size_t budget);
+
+/*
  * Entries that time has ended and that would be safe to drop by time alone only if no older dot were still on its way: a
  * register past its deadline, and a plain counter past it. They go like REMOVEs, once nothing older can come:
  *

@@ -72,7 +72,7 @@ struct tly_feed_answer {
     bool more;                  /* there is more at once */
     uint64_t origin;            /* the life that answers */
     uint64_t taken;             /* its mark of the follower's own life */
-    uint64_t forgotten;         /* the newest ts that it has forgotten */
+    uint64_t forgotten;         /* it has no REMOVE up to this ts */
     struct tly_feed_names missing, dropped; /* at the end of a snapshot: prefixes of which there is nothing */
 };
 

@@ -53,7 +53,7 @@ void tly_feed_finish(struct tly_feed *feed)
     struct tly_engine *e = feed->e;
     struct tly_feed_answer *answer = &feed->answer;
     answer->origin = tly_ormap_origin(e->map);
-    answer->forgotten = tly_ormap_bounds(e->map).forgotten;
+    answer->forgotten = tly_ormap_without_removes(e->map, TLY_FORGET_RECORDS);
     if (feed->ask.origin != 0) answer->taken = tly_ormap_mark(e->map, feed->ask.origin);
     tly_buf_clear(&e->part);
     tly_feed_answer_put(&e->part, answer);

@@ -460,6 +460,33 @@ static void a_new_life_alone_is_no_lost_ground(void **state)
     net_free(net);
 }
 
+/* That a life is retired is forgotten too, and says nothing of REMOVEs that are older and still stand. */
+static void a_remove_that_the_node_has_is_not_forgotten_for_a_life(void **state)
+{
+    struct net *net = some_nodes(1);
+    struct follow f = {0};
+    struct tly_forget_view forgetting;
+    follow_begin(&f, net, 0);
+    put(net, 0, "kv:a", "x");
+    net_run(net, S / 10);
+    del(net, 0, "kv:a");
+    net_run(net, S / 10);
+    claim_equal(&f, net, 0);
+    restart(net, 1001, SIZE_MAX);
+    do {
+        net_run(net, S / 10);
+        claim_equal(&f, net, 0);
+        tly_engine_forgetting(net_node(net, 0), &forgetting);
+    } while (forgetting.forgotten == 0);
+    assert_int_equal(net_stats(net, 0).removes_forgotten, 0);
+    claim_equal(&f, net, 0);
+    net_run(net, 4 * GRACE_MS * MS);
+    claim_equal(&f, net, 0);
+    assert_true(net_stats(net, 0).removes_forgotten > 0);
+    follow_end(&f);
+    net_free(net);
+}
+
 static void whose_life_is_closed_is_told_so(void **state)
 {
     struct net *net = some_nodes(2);
@@ -906,6 +933,7 @@ int main(void)
         cmocka_unit_test(what_the_node_forgets_a_follower_that_kept_up_forgets_too),
         cmocka_unit_test(a_restarted_node_says_ops_and_one_that_lost_something_cold_start),
         cmocka_unit_test(a_new_life_alone_is_no_lost_ground),
+        cmocka_unit_test(a_remove_that_the_node_has_is_not_forgotten_for_a_life),
         cmocka_unit_test(whose_life_is_closed_is_told_so),
         cmocka_unit_test(a_poison_dot_costs_a_snapshot_and_is_kept_out),
         cmocka_unit_test(without_delta_it_lives_on_snapshots),
