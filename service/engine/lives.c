@@ -413,7 +413,9 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
         settle(e, closed, &word);
         bool by_all =
             word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin) && !tly_forget_is_held(e);
-        if (by_all) tly_ormap_retire_life(e->map, closed->origin, word.version);
+        /* Nobody is told of a retired life, and the disk is a follower like others. */
+        if (by_all && life_of(e, closed->origin).state == TLY_LIFE_SETTLED && tly_flush_to_disk(e))
+            tly_ormap_retire_life(e->map, closed->origin, word.version);
         life = life_of(e, closed->origin);
         if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts)
             e->forget.words = word.version.ts;

@@ -452,10 +452,22 @@ static bool is_known(struct tly_engine *e, struct tly_marks marks, struct tly_ve
     return false;
 }
 
+/*
+ * Whether these marks speak of a life that is retired here, and do not have all of it: their disk did not keep what it was that they
+ * had said to be known. Nothing of that life is said again, so rounds would not bring it.
+ */
+static bool lacks_some(struct tly_marks marks, struct tly_life life)
+{
+    for (struct tly_mark mark; tly_marks_next(&marks, &mark);)
+        if (mark.origin == life.origin) return mark.ts < life.mark;
+    return false;
+}
+
 bool tly_snap_is_below_floor(struct tly_engine *e, struct tly_marks marks)
 {
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.state >= TLY_LIFE_RETIRED && lacks_some(marks, tly_ormap_life_kept(e->map, i))) return true;
         if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED) continue;
         if (!is_known(e, marks, (struct tly_version){life.floor, life.origin})) return true;
     }

@@ -476,6 +476,14 @@ void net_shorten(struct net *net, size_t node, size_t batches)
         free(it->batches[it->batch_count - 1].bytes);
 }
 
+void net_lose(struct net *net, size_t node, size_t i)
+{
+    struct node *it = &net->nodes[node];
+    assert_true(i < it->batch_count);
+    free(it->batches[i].bytes);
+    memmove(it->batches + i, it->batches + i + 1, (--it->batch_count - i) * sizeof *it->batches);
+}
+
 struct net_disk *net_disk_copy(const struct net *net, size_t node)
 {
     struct net_disk *disk = calloc(1, sizeof *disk);

@@ -40,6 +40,8 @@ void net_go_on(struct net *net, size_t node, uint64_t origin, unsigned joins);
 void net_restart(struct net *net, size_t i, uint64_t origin, size_t batches);
 /* A killed node's disk loses all but the first so many batches. */
 void net_shorten(struct net *net, size_t node, size_t batches);
+/* … or loses batch i, and none behind it. */
+void net_lose(struct net *net, size_t node, size_t i);
 /* A copy of a node's disk as it is now, which the caller frees; and what replaces that of a killed node. */
 struct net_disk;
 struct net_disk *net_disk_copy(const struct net *net, size_t node);

@@ -228,6 +228,55 @@ static void a_node_that_crashes_a_thousand_times_leaves_little(void **state)
     net_free(net);
 }
 
+/* What its disk lost of a life that is in no list any more is not known to be everywhere, whatever it says of later words. */
+static void a_disk_with_a_hole_is_made_whole(void **state)
+{
+    struct net *net = some_nodes(3);
+    net_add_to(net, 2, "c", 1);
+    net_run(net, S);
+    size_t from = net_batches(net, 1);
+    net_add_to(net, 2, "c", 4);
+    net_run(net, S);
+    size_t to = net_batches(net, 1);
+    net_restart(net, 2, ++lives, SIZE_MAX);
+    net_run(net, 60 * S);
+    net_kill(net, 1);
+    for (size_t i = to; i-- > from;)
+        net_lose(net, 1, i);
+    net_restart(net, 1, ++lives, SIZE_MAX);
+    assert_int_equal(net_read(net, 1, "c"), 1);
+    net_run(net, 120 * S);
+    assert_int_equal(net_read(net, 1, "c"), 5);
+    assert_int_equal(net_stats(net, 1).cold_starts_floor, 1);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/* A disk that took nothing meanwhile: what it lacks of a life stands on it before that life is in no list any more. */
+static void a_life_is_not_retired_ahead_of_the_own_disk(void **state)
+{
+    struct net *net = some_nodes(3);
+    net_add_to(net, 2, "c", 1);
+    net_run(net, S);
+    net_hold_store(net, 1, true);
+    for (int i = 0; i < 1000; i++) { /* until it takes no more batches */
+        net_add_to(net, 1, "busy", 1);
+        net_run(net, 20 * MS);
+    }
+    net_add_to(net, 2, "c", 4);
+    net_run(net, S);
+    net_restart(net, 2, ++lives, SIZE_MAX);
+    net_run(net, 60 * S);
+    net_hold_store(net, 1, false);
+    net_run(net, 10 * S);
+    net_restart(net, 1, ++lives, SIZE_MAX);
+    assert_int_equal(net_read(net, 1, "busy"), 1000);
+    assert_int_equal(net_read(net, 1, "c"), 5);
+    net_run(net, 120 * S);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 /* ---- time ---- */
 
 /* B18. */
@@ -353,6 +402,8 @@ int main(void)
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),
         cmocka_unit_test(a_member_on_an_older_disk_revives_nothing),
+        cmocka_unit_test(a_disk_with_a_hole_is_made_whole),
+        cmocka_unit_test(a_life_is_not_retired_ahead_of_the_own_disk),
         cmocka_unit_test(a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on),
         cmocka_unit_test(a_node_that_crashes_a_thousand_times_leaves_little),
         cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone),
