@@ -411,7 +411,7 @@ void sim_check_returns(struct sim *sim, size_t node, size_t count);
 void sim_check_floors(struct sim *sim, size_t node);
 void sim_check_audit(struct sim *sim, size_t node);
 /* Of a dot that it has just made. */
-void sim_check_order(struct sim *sim, size_t node, uint64_t ts);
+void sim_check_order(struct sim *sim, size_t i, uint64_t ts);
 /* Of a life that it has just settled. */
 void sim_check_settled(struct sim *sim, size_t node, uint64_t origin);
 void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct tly_verdict *verdict,
