@@ -74,6 +74,7 @@ static void poll_store(struct world *w)
     tly_store_poll(w->store, &w->report);
     if (w->report.failing) tly_bench_fail("the store fails: %s", w->report.error);
     step(w, TLY_STORED, w->report.stored);
+    step(w, TLY_LEASED, w->report.leased);
     if (w->compact != NULL) tly_compact_report(w->compact, &w->report);
 }
 
@@ -83,7 +84,7 @@ static void wait_stored(struct world *w, uint64_t ticket)
         struct pollfd news = {.fd = tly_store_wakeup_fd(w->store), .events = POLLIN};
         (void)poll(&news, 1, 1000);
         poll_store(w);
-        step(w, TLY_TICK, 0);
+        if (!tly_engine_is_stored(w->engine, ticket)) step(w, TLY_TICK, 0);
     }
 }
 

@@ -118,6 +118,7 @@ struct file {
     uint64_t size;
     uint64_t synced; /* bytes of it that must be there: what was on the disk at a clean stop */
     bool is_last;
+    bool is_open; /* a log that no one has noted the length of: room may stand behind it */
     bool is_there;
 };
 
@@ -140,9 +141,11 @@ static struct file file_of(const struct opened *opened, size_t i)
     tly_segment_name(file.part.kind, file.part.number, file.name);
     file.is_there = tly_storage_size(opened->storage, file.name, &file.size) == TLY_OK;
     file.part.bytes = file.size;
+    if (segment == NULL) return file;
     /* Of an earlier segment so much counts, no more and no less. */
-    bool is_noted = file.is_there && segment != NULL && segment->bytes != 0;
-    if (is_noted && !file.is_last) file.part.bytes = segment->bytes;
+    bool is_noted = file.is_there && segment->bytes != 0;
+    file.is_open = !is_noted || file.is_last;
+    if (!file.is_open) file.part.bytes = segment->bytes;
     if (is_noted && file.is_last && m->clean) file.synced = segment->bytes;
     return file;
 }
@@ -154,6 +157,7 @@ static enum tly_result read_file(const struct file *file, tly_take_batch *take, 
     enum tly_result result = tly_segment_read(&file->part, take, context, end);
     if (end->is_takers || (result != TLY_OK && result != TLY_MORE)) return result;
     bool is_end_of_log = file->is_last && file->part.kind == TLY_SEGMENT_LOG;
+    if (result == TLY_MORE && end->is_blank && file->is_open) result = TLY_OK;
     if (end->valid < file->synced || (result == TLY_MORE && !is_end_of_log)) return TLY_BAD_CHECKSUM;
     return result;
 }
@@ -194,7 +198,7 @@ static bool check_file(const struct opened *opened, size_t i)
         snprintf(verdict, sizeof verdict, "DAMAGED at byte %" PRIu64 ": %s", end.valid,
                  tly_result_text(result));
     printf("%-16s %10" PRIu64 " bytes %8" PRIu64 " batches %9" PRIu64 " dots  %s\n", file.name,
-           file.part.bytes, checked.batches, checked.rows, verdict);
+           result == TLY_OK ? end.valid : file.part.bytes, checked.batches, checked.rows, verdict);
     return result == TLY_OK || is_torn;
 }
 

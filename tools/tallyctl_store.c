@@ -51,9 +51,10 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
     batches->reading->piece = segment->number;
     tly_segment_name(TLY_SEGMENT_LOG, segment->number, batches->name);
     enum tly_result result = TLY_OK;
-    if (part.bytes == 0 || is_last) result = tly_storage_size(storage, batches->name, &part.bytes);
+    bool is_open = part.bytes == 0 || is_last;
+    if (is_open) result = tly_storage_size(storage, batches->name, &part.bytes);
     if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);
-    if (result == TLY_OK) return true;
+    if (result == TLY_OK || (result == TLY_MORE && end.is_blank && is_open)) return true;
     if (result == TLY_MORE && is_last && !end.is_takers) {
         tly_ctl_complain("%s: %" PRIu64 " bytes at its end were torn by a crash and are left out",
                          batches->name, part.bytes - end.valid);

@@ -13,6 +13,8 @@
 
 /* What is copied to go to the disk in one write with the record that precedes it. */
 #define AHEAD_BYTES ((size_t)64 * 1024)
+/* What is made ready for the batches that will come. */
+#define ROOM_BYTES (UINT64_C(1) << 20)
 #define SYNCED_BYTES_MAX ((size_t)TLY_FRAME_HEAD_MAX + 16)
 
 enum state { OPEN, TORN, CLOSED, STAGED };
@@ -144,7 +146,7 @@ static enum tly_result append_ahead(struct tly_journal *j, struct tly_slice *byt
         bytes->n = 0;
     }
     if (ahead->result != TLY_OK || ahead->n == 0) return ahead->result;
-    return tly_storage_append(j->config.storage, j->name, tly_buf_slice(ahead));
+    return tly_storage_append_roomy(j->config.storage, j->name, tly_buf_slice(ahead), ROOM_BYTES);
 }
 
 /* OPEN -> OPEN, TORN */
@@ -153,7 +155,8 @@ static enum tly_result append_kept(struct tly_journal *j)
     struct tly_slice bytes = tly_slice_of(j->kept.p + j->written, j->kept.n - j->written);
     struct tly_slice left = bytes;
     enum tly_result result = append_ahead(j, &left);
-    if (result == TLY_OK && left.n > 0) result = tly_storage_append(j->config.storage, j->name, left);
+    if (result == TLY_OK && left.n > 0)
+        result = tly_storage_append_roomy(j->config.storage, j->name, left, ROOM_BYTES);
     if (result != TLY_OK) {
         move(j, TORN);
         return fail(j, result);

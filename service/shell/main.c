@@ -95,7 +95,8 @@ static bool watch_signals(struct tly_app *app)
     struct event *events[] = {app->terminate, app->interrupt, app->hangup};
     for (size_t i = 0; i < 3; i++)
         if (events[i] == NULL || event_add(events[i], NULL) != 0) return false;
-    return signal(SIGPIPE, SIG_IGN) != SIG_ERR;
+    /* A file that may not grow further (ulimit -f) is a disk that fails. */
+    return signal(SIGPIPE, SIG_IGN) != SIG_ERR && signal(SIGXFSZ, SIG_IGN) != SIG_ERR;
 }
 
 /* Told to stop once more while it closes, it closes: without the events a signal would end it before all is on the disk. */

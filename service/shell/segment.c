@@ -216,6 +216,22 @@ static enum tly_result find_record(struct reader *r, struct record *record)
     return TLY_MORE;
 }
 
+/* Passes over zeros, but for the last of them, with which a record might begin. Blank: there is nothing else up to the end. */
+static enum tly_result pass_over_zeros(struct reader *r, bool *is_blank)
+{
+    for (;;) {
+        enum tly_result result = fill(r);
+        if (result != TLY_OK) return result;
+        struct tly_slice in = in_window(r);
+        size_t zeros = 0;
+        while (zeros < in.n && in.p[zeros] == 0)
+            zeros++;
+        *is_blank = zeros > 0 && r->offset + zeros == r->end;
+        pass_over(r, zeros > 0 && !*is_blank ? zeros - 1 : zeros);
+        if (zeros == 0 || zeros < in.n || *is_blank) return TLY_OK;
+    }
+}
+
 static void note_synced(const struct record *record, struct tly_segment_end *end)
 {
     uint64_t synced;
@@ -231,7 +247,8 @@ static enum tly_result judge_damage(struct reader *r, const struct tly_segment_p
                                     struct tly_segment_end *end)
 {
     struct record record;
-    enum tly_result result;
+    enum tly_result result = r->is_snapshot ? TLY_OK : pass_over_zeros(r, &end->is_blank);
+    if (result != TLY_OK) return result;
     while ((result = find_record(r, &record)) == TLY_OK) {
         if (end->following == 0) end->following = r->offset;
         if (end->format == 1) return TLY_BAD_CHECKSUM;

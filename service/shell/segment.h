@@ -55,13 +55,14 @@ struct tly_segment_end {
     uint64_t following; /* behind damage: where valid records go on; 0: nowhere */
     uint64_t synced;    /* of a log: so much was durable, by its own word; 0: unknown */
     unsigned format;
+    bool is_blank;  /* of a log: all behind `valid` is zeros: room that was made for what never came (tly_storage_append_roomy) */
     bool is_takers; /* the result is that of take() */
 };
 
 /*
  * Gives the batches in a part of a file to take().
  *   TLY_OK             all of it; end->valid is part->bytes. Of a snapshot: with its end
- *   TLY_MORE           a log: nothing beyond end->valid is known to have been durable: torn. A snapshot: it has no end
+ *   TLY_MORE           a log: nothing beyond end->valid is known to have been durable: torn, or blank. A snapshot: it has no end
  *   TLY_BAD_CHECKSUM   damaged at end->valid
  *   TLY_BAD_FRAME      not of this kind and number
  *   TLY_UNKNOWN_FRAME  of a newer format

@@ -95,6 +95,13 @@ enum tly_result tly_storage_append(struct tly_storage *s, const char *name, stru
     return leave(s, enter(s, name) ? s->ops->append(s->self, name, bytes) : TLY_BAD_KEY);
 }
 
+enum tly_result tly_storage_append_roomy(struct tly_storage *s, const char *name, struct tly_slice bytes,
+                                         uint64_t room)
+{
+    if (s->ops->append_roomy == NULL) return tly_storage_append(s, name, bytes);
+    return leave(s, enter(s, name) ? s->ops->append_roomy(s->self, name, bytes, room) : TLY_BAD_KEY);
+}
+
 enum tly_result tly_storage_overwrite(struct tly_storage *s, const char *name, uint64_t offset,
                                       struct tly_slice bytes)
 {

@@ -33,6 +33,8 @@ struct tly_storage_ops {
     enum tly_result (*replace)(void *self, const char *name, uint64_t revision, struct tly_slice bytes,
                                uint64_t *new_revision);
     enum tly_result (*append)(void *self, const char *name, struct tly_slice bytes);
+    enum tly_result (*append_roomy)(void *self, const char *name, struct tly_slice bytes,
+                                    uint64_t room); /* NULL: append does */
     enum tly_result (*overwrite)(void *self, const char *name, uint64_t offset, struct tly_slice bytes);
     enum tly_result (*truncate)(void *self, const char *name, uint64_t bytes);
     enum tly_result (*sync)(void *self, const char *name);
@@ -67,6 +69,13 @@ enum tly_result tly_storage_replace(struct tly_storage *s, const char *name, uin
 /* At the end of an object, made if absent; durable after sync only. After TLY_IO a part of it may be there. */
 enum tly_result tly_storage_append(struct tly_storage *s, const char *name,
                                    struct tly_slice bytes) TLY_MUST_CHECK;
+/*
+ * The same of an object that grows by many small pieces, each synced: so many bytes of room may be made behind its end, so that a
+ * sync has no new length to write. Nobody sees the room by this handle, and closing it gives the room back; what a crash leaves of it
+ * is zeros behind the end.
+ */
+enum tly_result tly_storage_append_roomy(struct tly_storage *s, const char *name, struct tly_slice bytes,
+                                         uint64_t room) TLY_MUST_CHECK;
 /* Over what is there, and not beyond its end; durable after sync only. After TLY_IO a part of it may be there. */
 enum tly_result tly_storage_overwrite(struct tly_storage *s, const char *name, uint64_t offset,
                                       struct tly_slice bytes) TLY_MUST_CHECK;

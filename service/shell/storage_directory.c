@@ -30,6 +30,10 @@ struct appended {
     char name[TLY_STORAGE_NAME_MAX + 1]; /* "": none */
     bool is_new;                         /* its directory is not synced yet */
     uint64_t used;
+    bool has_room;       /* behind its end: it is written at its end, not at that of the file */
+    uint64_t end;        /* if it has room */
+    uint64_t room_end;   /* where the file ends, or would but for what was written behind its room */
+    uint64_t no_room_to; /* there was no space for more; tried again once it is as long as this */
 };
 
 struct directory {
@@ -173,9 +177,22 @@ static ssize_t read_all(int fd, uint64_t offset, uint8_t *bytes, size_t size)
 
 /* ---- whole objects ---- */
 
+/* False, with errno: the room is still there. */
+static bool give_room_back(struct appended *appended)
+{
+    if (!appended->has_room) return true;
+    if (ftruncate(appended->fd, (off_t)appended->end) != 0) return false;
+    appended->room_end = appended->end;
+    return true;
+}
+
+/* Room that cannot be given back stays, as after a crash. */
 static void forget_appended(struct appended *appended)
 {
-    if (appended->fd >= 0) (void)close(appended->fd);
+    if (appended->fd >= 0) {
+        (void)!give_room_back(appended);
+        (void)close(appended->fd);
+    }
     *appended = (struct appended){.fd = -1};
 }
 
@@ -350,6 +367,8 @@ static enum tly_result open_to_append(struct directory *d, const char *name, boo
     struct appended *appended = find_appended(d, name);
     if (appended == NULL) {
         appended = d->appended[0].used <= d->appended[1].used ? &d->appended[0] : &d->appended[1];
+        /* What is appended behind room that stayed would be lost behind zeros. */
+        if (!give_room_back(appended)) return fail_io(d, appended->name, "give room back");
         forget_appended(appended);
         const int flags = O_WRONLY | O_APPEND;
         enum tly_result result = open_object(d, name, flags, &appended->fd);
@@ -364,23 +383,6 @@ static enum tly_result open_to_append(struct directory *d, const char *name, boo
     return TLY_OK;
 }
 
-static enum tly_result append(void *self, const char *name, struct tly_slice bytes)
-{
-    struct directory *d = self;
-    struct appended *appended;
-    struct stat before;
-    d->error[0] = '\0';
-    enum tly_result result = open_to_append(d, name, true, &appended);
-    if (result != TLY_OK) return result;
-    if (fstat(appended->fd, &before) != 0) return fail(d, name, "stat");
-    if (before.st_nlink == 0)
-        return fail_because(d, name, "append", "somebody removed it while it was in use");
-    if (write_all(appended->fd, bytes)) return TLY_OK;
-    (void)fail(d, name, "append");
-    (void)!ftruncate(appended->fd, before.st_size);
-    return TLY_IO;
-}
-
 static bool overwrite_all(int fd, uint64_t offset, struct tly_slice bytes)
 {
     while (bytes.n > 0) {
@@ -393,22 +395,93 @@ static bool overwrite_all(int fd, uint64_t offset, struct tly_slice bytes)
     return true;
 }
 
+/* What is asked for is not when it was last written: to be told that, the system would write it anew with each write. */
+static enum tly_result find_end(struct directory *d, const char *name, struct appended *appended)
+{
+    struct statx is;
+    if (statx(appended->fd, "", AT_EMPTY_PATH, STATX_NLINK | STATX_SIZE, &is) != 0)
+        return fail(d, name, "stat");
+    if (is.stx_nlink == 0)
+        return fail_because(d, name, "append", "somebody removed it while it was in use");
+    if (!appended->has_room) appended->end = appended->room_end = is.stx_size;
+    return TLY_OK;
+}
+
+/* Whether it is written at its end from now on, and no longer at that of the file. */
+static bool begin_room(struct appended *appended)
+{
+    int flags = fcntl(appended->fd, F_GETFL);
+    appended->has_room = flags >= 0 && fcntl(appended->fd, F_SETFL, flags & ~O_APPEND) == 0;
+    return appended->has_room;
+}
+
+/* For so many bytes, and as many more as are wanted. Without room it is appended all the same. */
+static enum tly_result make_room(struct directory *d, struct appended *appended, uint64_t n, uint64_t room)
+{
+    uint64_t end = appended->end;
+    if (room == 0 || end + n <= appended->room_end || end + n < appended->no_room_to) return TLY_OK;
+    if (fallocate(appended->fd, 0, (off_t)end, (off_t)(n + room)) == 0 &&
+        (appended->has_room || begin_room(appended))) {
+        appended->room_end = end + n + room;
+        return TLY_OK;
+    }
+    /* A part of it may be there. */
+    appended->no_room_to = end + room;
+    appended->room_end = end;
+    return ftruncate(appended->fd, (off_t)end) == 0 ? TLY_OK
+                                                    : fail_io(d, appended->name, "give room back");
+}
+
+static enum tly_result append_roomy(void *self, const char *name, struct tly_slice bytes, uint64_t room)
+{
+    struct directory *d = self;
+    struct appended *appended;
+    d->error[0] = '\0';
+    enum tly_result result = open_to_append(d, name, true, &appended);
+    if (result == TLY_OK) result = find_end(d, name, appended);
+    if (result == TLY_OK) result = make_room(d, appended, bytes.n, room);
+    if (result != TLY_OK) return result;
+    if (appended->has_room ? overwrite_all(appended->fd, appended->end, bytes)
+                           : write_all(appended->fd, bytes)) {
+        appended->end += bytes.n;
+        return TLY_OK;
+    }
+    (void)fail(d, name, "append");
+    appended->room_end = appended->end;
+    (void)!ftruncate(appended->fd, (off_t)appended->end);
+    return TLY_IO;
+}
+
+static enum tly_result append(void *self, const char *name, struct tly_slice bytes)
+{
+    return append_roomy(self, name, bytes, 0);
+}
+
+/* Of an open file. */
+static enum tly_result find_size(struct directory *d, const char *name, int fd, uint64_t *bytes)
+{
+    struct stat is;
+    const struct appended *appended = find_appended(d, name);
+    if (fstat(fd, &is) != 0) return fail(d, name, "stat");
+    *bytes = appended != NULL && appended->has_room ? appended->end : (uint64_t)is.st_size;
+    return TLY_OK;
+}
+
 /* Not by the descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. */
 static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
 {
     struct directory *d = self;
     struct appended *appended;
-    struct stat is;
+    uint64_t size;
     int fd;
     d->error[0] = '\0';
     enum tly_result result = open_to_append(d, name, false, &appended);
     if (result == TLY_OK) result = open_object(d, name, O_WRONLY, &fd);
     if (result != TLY_OK) return result;
-    if (fstat(fd, &is) != 0)
-        result = fail(d, name, "stat");
-    else if (offset > (uint64_t)is.st_size || bytes.n > (uint64_t)is.st_size - offset)
+    result = find_size(d, name, fd, &size);
+    if (result == TLY_OK && (offset > size || bytes.n > size - offset))
         result = fail_because(d, name, "write", "it is shorter than that");
-    else if (!overwrite_all(fd, offset, bytes))
+    else if (result == TLY_OK && !overwrite_all(fd, offset, bytes))
         result = fail(d, name, "write");
     close_quietly(fd);
     return result;
@@ -417,17 +490,18 @@ static enum tly_result overwrite(void *self, const char *name, uint64_t offset, 
 static enum tly_result truncate_object(void *self, const char *name, uint64_t bytes)
 {
     struct directory *d = self;
-    struct stat is;
+    uint64_t size;
     int fd;
     enum tly_result result = open_object(d, name, O_WRONLY, &fd);
     if (result != TLY_OK) return result;
-    if (fstat(fd, &is) != 0)
-        result = fail(d, name, "stat");
-    else if ((uint64_t)is.st_size < bytes)
+    result = find_size(d, name, fd, &size);
+    if (result == TLY_OK && size < bytes)
         result = fail_because(d, name, "truncate", "it is shorter than that");
-    else if (ftruncate(fd, (off_t)bytes) != 0)
+    else if (result == TLY_OK && ftruncate(fd, (off_t)bytes) != 0)
         result = fail(d, name, "truncate");
     close_quietly(fd);
+    struct appended *appended = find_appended(d, name);
+    if (result == TLY_OK && appended != NULL) appended->end = appended->room_end = bytes;
     return result;
 }
 
@@ -467,7 +541,10 @@ static enum tly_result read_object(void *self, const char *name, uint64_t offset
     int fd;
     enum tly_result result = open_object(d, name, O_RDONLY, &fd);
     if (result != TLY_OK) return result;
-    ssize_t n = read_all(fd, offset, bytes, size);
+    const struct appended *appended = find_appended(d, name);
+    uint64_t end = appended != NULL && appended->has_room ? appended->end : UINT64_MAX;
+    if (offset > end) offset = end;
+    ssize_t n = read_all(fd, offset, bytes, size < end - offset ? size : (size_t)(end - offset));
     if (n < 0)
         result = fail(d, name, "read");
     else
@@ -479,14 +556,10 @@ static enum tly_result read_object(void *self, const char *name, uint64_t offset
 static enum tly_result size_of_object(void *self, const char *name, uint64_t *bytes)
 {
     struct directory *d = self;
-    struct stat is;
     int fd;
     enum tly_result result = open_object(d, name, O_RDONLY, &fd);
     if (result != TLY_OK) return result;
-    if (fstat(fd, &is) != 0)
-        result = fail(d, name, "stat");
-    else
-        *bytes = (uint64_t)is.st_size;
+    result = find_size(d, name, fd, bytes);
     close_quietly(fd);
     return result;
 }
@@ -679,6 +752,7 @@ static const struct tly_storage_ops directory_ops = {
     .put_absent = put_absent,
     .replace = replace,
     .append = append,
+    .append_roomy = append_roomy,
     .overwrite = overwrite,
     .truncate = truncate_object,
     .sync = sync_object,

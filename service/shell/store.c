@@ -304,7 +304,7 @@ static void explain_refusal(const struct replay *r, const struct piece *piece, e
         (void)say_storage(r->store, result, piece->name, notice);
 }
 
-/* The last segment ended in the middle of a record: a crash while it was written. */
+/* The last segment ended in the middle of a record, or has room behind it: a crash while it was written. */
 static enum tly_result cut_tail(const struct replay *r, const struct piece *piece,
                                 const struct tly_segment_end *end)
 {
@@ -313,6 +313,7 @@ static enum tly_result cut_tail(const struct replay *r, const struct piece *piec
     enum tly_result result = tly_storage_truncate(store->storage, piece->name, valid);
     if (result == TLY_OK) result = tly_storage_sync(store->storage, piece->name);
     if (result != TLY_OK) return say_storage(store, result, "cannot cut off a torn tail", r->notice);
+    if (end->is_blank) return TLY_OK;
     store->identity.may_continue = false;
     (void)snprintf(r->notice.to, r->notice.size,
                    "%s: %llu bytes at its end were torn by a crash and are cut off%s", piece->name,
@@ -366,8 +367,8 @@ static enum tly_result replay_earlier(const struct replay *r, const struct piece
     uint64_t bytes = segment->bytes != 0 ? segment->bytes : piece->size;
     struct tly_segment_part part = {r->store->storage, TLY_SEGMENT_LOG, segment->number, bytes};
     enum tly_result result = tly_segment_read(&part, r->take, r->context, &end);
-    if (result == TLY_OK) {
-        segment->bytes = bytes;
+    if (result == TLY_OK || (result == TLY_MORE && end.is_blank && segment->bytes == 0)) {
+        segment->bytes = end.valid;
         return TLY_OK;
     }
     explain_refusal(r, piece, result, &end);
