@@ -234,11 +234,6 @@ bool tly_app_must_wait(const struct tly_app *app, uint64_t ticket, bool is_write
     return !app->report.failing || (is_write && app->config.fsync == TLY_FSYNC_ALWAYS);
 }
 
-void tly_app_expect_batch(struct tly_app *app)
-{
-    if (app->store != NULL) tly_store_expect(app->store);
-}
-
 bool tly_app_took_writes(struct tly_app *app)
 {
     bool took = app->took_writes;

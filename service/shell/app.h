@@ -45,8 +45,6 @@ uint64_t tly_app_ticket(const struct tly_app *app);
  * always: checks and reads go on, and readyz says that nothing is durable.
  */
 bool tly_app_must_wait(const struct tly_app *app, uint64_t ticket, bool is_write);
-/* An answer waits for the batch that this turn makes. */
-void tly_app_expect_batch(struct tly_app *app);
 /* Whether anything but checks and reads was asked for since this was last called. */
 bool tly_app_took_writes(struct tly_app *app);
 

@@ -113,7 +113,6 @@ static void hold(struct tly_client *client)
         client->allowed = client->out.n;
         return;
     }
-    tly_app_expect_batch(app);
     client->held_batch = batch;
     client->held_is_write = is_write;
     client->held_end = client->out.n;

@@ -10,6 +10,8 @@
  *     SYNCED        in a log: so many bytes of this segment were durable before this record was appended
  *     SEGMENT_END   the last one of a snapshot: how many batches there are, and a digest of all before it
  *
+ * Behind the last record of a log that was not closed there may be zeros: room for what would have come.
+ *
  * What a crash left at the end of a log is told from damage by SYNCED: who lost what was synced is damaged.  A segment of format 1
  * has no such records; there, whatever is followed by a valid record is taken to be damage.
  */

@@ -31,8 +31,9 @@ struct appended {
     bool is_new;                         /* its directory is not synced yet */
     uint64_t used;
     bool has_room;       /* behind its end: it is written at its end, not at that of the file */
+    bool is_lost;        /* another process writes it too, and where is not known any more */
     uint64_t end;        /* if it has room */
-    uint64_t room_end;   /* where the file ends, or would but for what was written behind its room */
+    uint64_t file_end;   /* with the room */
     uint64_t no_room_to; /* there was no space for more; tried again once it is as long as this */
 };
 
@@ -180,9 +181,9 @@ static ssize_t read_all(int fd, uint64_t offset, uint8_t *bytes, size_t size)
 /* False, with errno: the room is still there. */
 static bool give_room_back(struct appended *appended)
 {
-    if (!appended->has_room) return true;
+    if (!appended->has_room || appended->is_lost) return true;
     if (ftruncate(appended->fd, (off_t)appended->end) != 0) return false;
-    appended->room_end = appended->end;
+    appended->file_end = appended->end;
     return true;
 }
 
@@ -395,16 +396,18 @@ static bool overwrite_all(int fd, uint64_t offset, struct tly_slice bytes)
     return true;
 }
 
+static const char being_shared[] = "another process writes it too (was LOCK removed?): stop one of the two";
+
 /* What is asked for is not when it was last written: to be told that, the system would write it anew with each write. */
 static enum tly_result find_end(struct directory *d, const char *name, struct appended *appended)
 {
     struct statx is;
     if (statx(appended->fd, "", AT_EMPTY_PATH, STATX_NLINK | STATX_SIZE, &is) != 0)
         return fail(d, name, "stat");
-    if (is.stx_nlink == 0)
-        return fail_because(d, name, "append", "somebody removed it while it was in use");
-    if (!appended->has_room) appended->end = appended->room_end = is.stx_size;
-    return TLY_OK;
+    if (is.stx_nlink == 0) return fail_because(d, name, "append", "somebody removed it while it was in use");
+    if (!appended->has_room) appended->end = appended->file_end = is.stx_size;
+    appended->is_lost = appended->is_lost || is.stx_size != appended->file_end;
+    return appended->is_lost ? fail_because(d, name, "append", being_shared) : TLY_OK;
 }
 
 /* Whether it is written at its end from now on, and no longer at that of the file. */
@@ -419,17 +422,16 @@ static bool begin_room(struct appended *appended)
 static enum tly_result make_room(struct directory *d, struct appended *appended, uint64_t n, uint64_t room)
 {
     uint64_t end = appended->end;
-    if (room == 0 || end + n <= appended->room_end || end + n < appended->no_room_to) return TLY_OK;
+    if (room == 0 || end + n <= appended->file_end || end + n < appended->no_room_to) return TLY_OK;
     if (fallocate(appended->fd, 0, (off_t)end, (off_t)(n + room)) == 0 &&
         (appended->has_room || begin_room(appended))) {
-        appended->room_end = end + n + room;
+        appended->file_end = end + n + room;
         return TLY_OK;
     }
     /* A part of it may be there. */
     appended->no_room_to = end + room;
-    appended->room_end = end;
-    return ftruncate(appended->fd, (off_t)end) == 0 ? TLY_OK
-                                                    : fail_io(d, appended->name, "give room back");
+    appended->file_end = end;
+    return ftruncate(appended->fd, (off_t)end) == 0 ? TLY_OK : fail_io(d, appended->name, "give room back");
 }
 
 static enum tly_result append_roomy(void *self, const char *name, struct tly_slice bytes, uint64_t room)
@@ -444,10 +446,11 @@ static enum tly_result append_roomy(void *self, const char *name, struct tly_sli
     if (appended->has_room ? overwrite_all(appended->fd, appended->end, bytes)
                            : write_all(appended->fd, bytes)) {
         appended->end += bytes.n;
+        if (appended->end > appended->file_end) appended->file_end = appended->end;
         return TLY_OK;
     }
     (void)fail(d, name, "append");
-    appended->room_end = appended->end;
+    appended->file_end = appended->end;
     (void)!ftruncate(appended->fd, (off_t)appended->end);
     return TLY_IO;
 }
@@ -490,8 +493,10 @@ static enum tly_result overwrite(void *self, const char *name, uint64_t offset, 
 static enum tly_result truncate_object(void *self, const char *name, uint64_t bytes)
 {
     struct directory *d = self;
+    struct appended *appended = find_appended(d, name);
     uint64_t size;
     int fd;
+    if (appended != NULL && appended->is_lost) return fail_because(d, name, "truncate", being_shared);
     enum tly_result result = open_object(d, name, O_WRONLY, &fd);
     if (result != TLY_OK) return result;
     result = find_size(d, name, fd, &size);
@@ -500,8 +505,7 @@ static enum tly_result truncate_object(void *self, const char *name, uint64_t by
     else if (result == TLY_OK && ftruncate(fd, (off_t)bytes) != 0)
         result = fail(d, name, "truncate");
     close_quietly(fd);
-    struct appended *appended = find_appended(d, name);
-    if (result == TLY_OK && appended != NULL) appended->end = appended->room_end = bytes;
+    if (result == TLY_OK && appended != NULL) appended->end = appended->file_end = bytes;
     return result;
 }
 

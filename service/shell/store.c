@@ -625,11 +625,6 @@ enum tly_result tly_store_append(struct tly_store *store, uint64_t number, struc
     return store->writer != NULL ? tly_writer_append(store->writer, number, batch) : TLY_IO;
 }
 
-void tly_store_expect(struct tly_store *store)
-{
-    if (store->writer != NULL) tly_writer_expect(store->writer);
-}
-
 enum tly_result tly_store_change(struct tly_store *store, const struct tly_effect *effect)
 {
     return store->writer != NULL ? tly_writer_change(store->writer, effect) : TLY_IO;

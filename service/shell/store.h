@@ -85,8 +85,6 @@ const struct tly_kept_intent *tly_store_kept(const struct tly_store *store, size
  */
 enum tly_result tly_store_append(struct tly_store *store, uint64_t number,
                                  struct tly_slice batch) TLY_MUST_CHECK;
-/* An acknowledgement will wait for a batch that comes within this turn: the thread gets up meanwhile. Costs nothing while it is up. */
-void tly_store_expect(struct tly_store *store);
 /*
  * Something of a change of many steps, in the place of a batch; it is stored and synced at once, under an intent. A change of the
  * table of prefixes (TLY_DO_TABLE): batches that belong to it (TLY_DO_TABLE_ROWS) come before it and are stored with it. A snapshot that

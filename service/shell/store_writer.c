@@ -7,9 +7,7 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -19,8 +17,6 @@
 #define NEVER UINT64_MAX
 /* What the thread gets to end by itself after close_ms. */
 #define GRACE_MS 200
-/* How long the thread is up for a batch that it was told to expect. */
-#define EXPECTED_NS UINT64_C(50000)
 
 /* A batch of the log; or a step of a snapshot, or something of a change of the table of prefixes, that comes between two. */
 enum batch_kind { LOGGED, IMAGE, CHANGE };
@@ -65,11 +61,8 @@ struct tly_writer {
     uint64_t whole_up_to; /* … this one is ever reported stored */
     uint64_t lease_wanted;
     bool is_stopping, wants_clean, has_ended, is_abandoned;
-    bool is_asleep, is_expected;
     uint64_t stop_at_ns;
     struct tly_store_report report;
-
-    atomic_bool has_come; /* a batch, since one is expected */
 
     /* The thread's. */
     struct queue taken;
@@ -415,36 +408,19 @@ static uint64_t next_work(const struct tly_writer *w)
     return at;
 }
 
-/* That the thread gets up takes as long as that the batch is made; who else wants the processor has it. */
-static void stay_up(struct tly_writer *w)
-{
-    uint64_t until = now_ns(w) + EXPECTED_NS;
-    w->is_expected = false;
-    atomic_store(&w->has_come, false);
-    unlock(w);
-    while (!atomic_load(&w->has_come) && now_ns(w) < until)
-        (void)sched_yield();
-    lock(w);
-}
-
 static void sleep_until(struct tly_writer *w, uint64_t at)
 {
     struct timespec until = {(time_t)(at / 1000000000), (long)(at % 1000000000)};
-    w->is_asleep = true;
     if (at == NEVER)
         (void)pthread_cond_wait(&w->changed, &w->mutex);
     else
         (void)pthread_cond_timedwait(&w->changed, &w->mutex, &until);
-    w->is_asleep = false;
 }
 
 static void wait_for_work(struct tly_writer *w)
 {
     for (uint64_t at; (at = next_work(w)) > now_ns(w);)
-        if (w->is_expected)
-            stay_up(w);
-        else
-            sleep_until(w, at);
+        sleep_until(w, at);
 }
 
 /* A stop is a reason to try at once what failed. */
@@ -705,7 +681,6 @@ static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struc
         return TLY_FULL;
     }
     /* Not under the mutex, which the thread wants at once. */
-    atomic_store(&w->has_come, true);
     (void)pthread_cond_signal(&w->changed);
     return TLY_OK;
 }
@@ -739,15 +714,6 @@ enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what
     if (fits) (void)pthread_cond_signal(&w->changed);
     if (!fits) free(batch);
     return fits ? TLY_OK : TLY_FULL;
-}
-
-void tly_writer_expect(struct tly_writer *w)
-{
-    lock(w);
-    bool is_news = w->is_asleep && !w->is_expected;
-    if (is_news) w->is_expected = true;
-    unlock(w);
-    if (is_news) (void)pthread_cond_signal(&w->changed);
 }
 
 void tly_writer_lease(struct tly_writer *w, uint64_t lease)

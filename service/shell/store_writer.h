@@ -36,7 +36,6 @@ enum tly_result tly_writer_append(struct tly_writer *writer, uint64_t number,
 enum tly_result tly_writer_change(struct tly_writer *writer, const struct tly_effect *effect) TLY_MUST_CHECK;
 enum tly_result tly_writer_image(struct tly_writer *writer, enum tly_store_image what,
                                  struct tly_slice bytes) TLY_MUST_CHECK;
-void tly_writer_expect(struct tly_writer *writer);
 void tly_writer_lease(struct tly_writer *writer, uint64_t lease);
 void tly_writer_poll(struct tly_writer *writer, struct tly_store_report *report);
 

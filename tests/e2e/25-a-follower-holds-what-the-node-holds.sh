@@ -95,7 +95,7 @@ once d
 expect_verdict "a clean restart" ops
 kill_node a
 log=$(find a/data -name 'log-*.tly' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2)
-truncate -s -9 "$log"
+tear "$log" 9
 start_node a
 once d
 expect_cold "a lost tail" ahead

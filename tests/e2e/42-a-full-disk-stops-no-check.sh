@@ -79,6 +79,22 @@ for fsync in interval always; do
     expect_status 0 "$tallyctl" store check a/data
 done
 
+# --- files may not be longer than they are (ulimit -f): that ends no process ---
+
+start_node a -o fsync=interval
+expect "incr" 1 "$(resp a incr ctr:limited)"
+prlimit --pid "${pid[a]}" --fsize=1:unlimited
+expect "incr" 2 "$(resp a incr ctr:limited)"
+wait_until is_failing 1
+expect_like "what it says" "store: .*File too large" "$(http a /readyz)"
+expect "a check all the same" 200 "$(check_once limited)"
+prlimit --pid "${pid[a]}" --fsize=unlimited:unlimited
+wait_until is_failing 0
+kill_node a
+start_node a
+expect "what was counted meanwhile" 2 "$(resp a get ctr:limited)"
+stop_node a
+
 # --- full at the start: what the clean stop left for that gives room to take its mark away ---
 
 says_full() {

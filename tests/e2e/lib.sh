@@ -215,6 +215,16 @@ kill_node() {
     expect "status of $1 after KILL" 137 "$status"
 }
 
+# written LOG: bytes of it without the room that a crash left behind its end.
+written() {
+    LC_ALL=C grep -aobP '[^\x00]' "$1" | tail -n 1 | { IFS=: read -r at _ && echo $((at + 1)); }
+}
+
+# tear LOG BYTES: what a crash would leave that came in the middle of a record.
+tear() {
+    truncate -s "$(($(written "$1") - $2))" "$1"
+}
+
 freeze_node() {
     kill -STOP "${pid[$1]}"
     wait_until grep -q '^State:.*stopped' "/proc/${pid[$1]}/status"

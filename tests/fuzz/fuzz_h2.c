@@ -122,11 +122,6 @@ bool tly_app_must_wait(const struct tly_app *app, uint64_t ticket, bool is_write
     return false;
 }
 
-void tly_app_expect_batch(struct tly_app *app)
-{
-    (void)app;
-}
-
 bool tly_app_took_writes(struct tly_app *app)
 {
     (void)app;

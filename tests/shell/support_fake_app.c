@@ -15,7 +15,7 @@ struct tly_app {
     FILE *log_out;
     struct tly_time now;
     enum tly_result failure;
-    size_t failures, turns, expected;
+    size_t failures, turns;
     uint64_t pending, stored;
     struct tly_app_stats stats;
     const char *reasons;
@@ -190,16 +190,6 @@ bool tly_app_must_wait(const struct tly_app *app, uint64_t batch, bool is_write)
 {
     (void)is_write;
     return batch > app->stored;
-}
-
-void tly_app_expect_batch(struct tly_app *app)
-{
-    app->expected++;
-}
-
-size_t fake_app_expected(const struct tly_app *app)
-{
-    return app->expected;
 }
 
 bool tly_app_took_writes(struct tly_app *app)

@@ -26,8 +26,6 @@ void fake_app_limit(struct tly_app *app, const char *name, const char *rate, enu
 void fake_app_set(struct tly_app *app, const char *assignment);
 /* Answers wait for this batch; 0: for none. Batches up to `stored` are. */
 void fake_app_batches(struct tly_app *app, uint64_t pending, uint64_t stored);
-/* How often it was told that a batch will be waited for. */
-size_t fake_app_expected(const struct tly_app *app);
 void fake_app_unready(struct tly_app *app, const char *reasons);
 /* Envoy's rate limit service with this configuration; yaml NULL: with none yet. */
 void fake_app_rls(struct tly_app *app, const struct tly_rls_settings *settings, const char *yaml);

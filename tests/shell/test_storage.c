@@ -302,6 +302,29 @@ static void what_is_overwritten_keeps_its_size(void **state)
     assert_holds(s, "log", "aXYdeZg");
 }
 
+static void room_behind_the_end_is_not_seen(void **state)
+{
+    struct place *place = *state;
+    struct tly_storage *s = place->s;
+    assert_ok(s, tly_storage_append_roomy(s, "log", tly_slice_text("abc"), 100));
+    assert_ok(s, tly_storage_append_roomy(s, "log", tly_slice_text("def"), 100));
+    assert_holds(s, "log", "abcdef");
+    assert_ok(s, tly_storage_append(s, "log", tly_slice_text("g")));
+    assert_int_equal(tly_storage_overwrite(s, "log", 6, tly_slice_text("no")), TLY_IO);
+    assert_int_equal(tly_storage_truncate(s, "log", 8), TLY_IO);
+    assert_ok(s, tly_storage_overwrite(s, "log", 6, tly_slice_text("G")));
+    assert_ok(s, tly_storage_sync(s, "log"));
+    assert_holds(s, "log", "abcdefG");
+    assert_ok(s, tly_storage_truncate(s, "log", 2));
+    assert_ok(s, tly_storage_append_roomy(s, "log", tly_slice_text("X"), 100));
+    assert_holds(s, "log", "abX");
+    for (size_t i = 0; i < 100; i++) /* from one room to the next */
+        assert_ok(s, tly_storage_append_roomy(s, "log", tly_slice_text("0123456789"), 25));
+    uint64_t size;
+    assert_ok(s, tly_storage_size(s, "log", &size));
+    assert_int_equal(size, 1003);
+}
+
 static void an_object_that_was_put_or_removed_is_appended_to_anew(void **state)
 {
     struct place *place = *state;
@@ -628,6 +651,74 @@ static void a_permission_error_is_loud_and_never_absent(void **state)
     assert_lists(place->s, "", "secret ");
 }
 
+static void assert_file_bytes(const struct place *place, const char *name, int64_t bytes)
+{
+    char path[128];
+    struct stat is;
+    path_in(place, name, path, sizeof path);
+    assert_int_equal(stat(path, &is), 0);
+    assert_int_equal(is.st_size, bytes);
+}
+
+static void room_is_given_back_when_the_object_is_left(void **state)
+{
+    struct place *place = *state;
+    struct tly_storage *s = open_directory(place->path);
+    assert_ok(s, tly_storage_append_roomy(s, "log-1", tly_slice_text("abc"), 4096));
+    assert_file_bytes(place, "log-1", 3 + 4096);
+    assert_ok(s, tly_storage_append_roomy(s, "log-2", tly_slice_text("x"), 4096));
+    assert_ok(s, tly_storage_append(s, "log-3", tly_slice_text("y")));
+    assert_file_bytes(place, "log-1", 3);
+    assert_ok(s, tly_storage_append(s, "log-1", tly_slice_text("d")));
+    tly_storage_close(s);
+    assert_file_bytes(place, "log-2", 1);
+    assert_holds(place->s, "log-1", "abcd");
+}
+
+/* As if its process were killed. */
+static int with_room(const struct place *place)
+{
+    struct tly_storage *s = open_directory(place->path);
+    EXPECT(tly_storage_append_roomy(s, "log", tly_slice_text("abc"), 20) == TLY_OK);
+    EXPECT(tly_storage_append_roomy(s, "log", tly_slice_text("de"), 20) == TLY_OK);
+    return 0;
+}
+
+static void a_crash_leaves_zeros_where_there_was_room(void **state)
+{
+    struct place *place = *state;
+    static const char left[23] = "abcde";
+    char found[64];
+    size_t got;
+    in_child(place, with_room);
+    assert_ok(place->s, tly_storage_read(place->s, "log", 0, found, sizeof found, &got));
+    assert_int_equal(got, sizeof left);
+    assert_memory_equal(found, left, sizeof left);
+}
+
+/* What it believes to be room may hold what the other one wrote. */
+static void what_another_process_makes_longer_or_shorter_is_not_written_over(void **state)
+{
+    struct place *place = *state;
+    for (size_t i = 0; i < 2; i++) {
+        struct tly_storage *s = open_directory(place->path), *other = other_handle(place);
+        assert_ok(s, tly_storage_append_roomy(s, "log", tly_slice_text("abc"), 100));
+        if (i == 0)
+            assert_ok(other, tly_storage_truncate(other, "log", 3));
+        else
+            assert_ok(other, tly_storage_append(other, "log", tly_slice_text("x")));
+        for (size_t j = 0; j < 2; j++) {
+            assert_int_equal(tly_storage_append_roomy(s, "log", tly_slice_text("no"), 100), TLY_IO);
+            assert_non_null(strstr(tly_storage_error(s), "another process"));
+            assert_int_equal(tly_storage_truncate(s, "log", 3), TLY_IO);
+        }
+        tly_storage_close(s);
+        assert_file_bytes(place, "log", i == 0 ? 3 : 3 + 100 + 1);
+        assert_ok(other, tly_storage_remove(other, "log"));
+        end_handle(place, other);
+    }
+}
+
 /* No file may grow beyond 1000 bytes: a write is cut short, and what is left of it fails. */
 static int with_little_room(const struct place *place)
 {
@@ -642,6 +733,11 @@ static int with_little_room(const struct place *place)
     EXPECT(strstr(tly_storage_error(s), strerror(EFBIG)) != NULL);
     EXPECT(tly_storage_size(s, "log", &size) == TLY_OK && size == 300);
     EXPECT(tly_storage_append(s, "log", tly_slice_of(much, 300)) == TLY_OK);
+    EXPECT(tly_storage_append_roomy(s, "roomy", tly_slice_of(much, 300), 4096) == TLY_OK);
+    EXPECT(tly_storage_append_roomy(s, "roomy", tly_slice_of(much, 300), 100) == TLY_OK);
+    EXPECT(tly_storage_append_roomy(s, "roomy", tly_slice_of(much, 600), 100) == TLY_IO);
+    EXPECT(tly_storage_size(s, "roomy", &size) == TLY_OK && size == 600);
+    EXPECT(tly_storage_append_roomy(s, "roomy", tly_slice_of(much, 400), 100) == TLY_OK);
     EXPECT(tly_storage_put(s, "whole", tly_slice_of(much, sizeof much)) == TLY_IO);
     EXPECT(tly_storage_size(s, "whole", &size) == TLY_OK && size == 5);
     return 0;
@@ -655,6 +751,7 @@ static void a_write_cut_short_leaves_no_trace(void **state)
     uint64_t size;
     assert_ok(place->s, tly_storage_size(place->s, "log", &size));
     assert_int_equal(size, 600);
+    assert_file_bytes(place, "roomy", 1000);
     assert_holds(place->s, "whole", "whole");
     DIR *top = opendir(place->path);
     assert_non_null(top);
@@ -781,6 +878,7 @@ int main(void)
         CONTRACT(two_objects_are_appended_to_in_turn),
         CONTRACT(what_is_truncated_goes_on_from_there),
         CONTRACT(what_is_overwritten_keeps_its_size),
+        CONTRACT(room_behind_the_end_is_not_seen),
         CONTRACT(an_object_that_was_put_or_removed_is_appended_to_anew),
         CONTRACT(a_list_has_the_objects_in_byte_order_and_nothing_else),
         CONTRACT(a_name_that_is_none_is_refused),
@@ -795,6 +893,9 @@ int main(void)
         DIRECTORY(an_error_names_the_path_and_the_reason),
         DIRECTORY(a_link_is_not_followed),
         DIRECTORY(what_was_removed_by_somebody_else_is_not_appended_to_in_silence),
+        DIRECTORY(room_is_given_back_when_the_object_is_left),
+        DIRECTORY(a_crash_leaves_zeros_where_there_was_room),
+        DIRECTORY(what_another_process_makes_longer_or_shorter_is_not_written_over),
         DIRECTORY(a_pipe_is_no_object),
         DIRECTORY(residue_is_not_listed_and_goes_with_the_next_lock),
         DIRECTORY(a_permission_error_is_loud_and_never_absent),

@@ -279,24 +279,6 @@ static void what_waits_becomes_one_append_and_one_sync(void **state)
     test_user_fini(&user);
 }
 
-static void what_is_expected_may_come_or_not(void **state)
-{
-    (void)state;
-    struct test_user user;
-    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
-    test_user_open(&user);
-    for (size_t i = 0; i < 100; i++) {
-        tly_store_expect(user.store);
-        if (i % 3 == 0) tly_store_expect(user.store);
-        if (i % 3 == 1) continue;
-        test_user_append(&user);
-        test_user_wait_stored(&user);
-    }
-    assert_int_equal(user.report.synced, 67);
-    tly_store_expect(user.store);
-    test_user_fini(&user);
-}
-
 static void what_does_not_fit_is_refused_and_may_come_again(void **state)
 {
     (void)state;
@@ -611,7 +593,6 @@ int main(void)
         SCENE(within_the_interval_one_sync_is_enough),
         SCENE(never_does_not_sync_what_is_written),
         SCENE(what_waits_becomes_one_append_and_one_sync),
-        SCENE(what_is_expected_may_come_or_not),
         SCENE(what_does_not_fit_is_refused_and_may_come_again),
         SCENE(after_a_gap_nothing_is_reported_stored),
         SCENE(a_new_store_knows_nobody),

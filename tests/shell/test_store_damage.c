@@ -211,7 +211,7 @@ static void what_follows_the_last_record_and_is_none_is_cut_off(void **state)
     (void)state;
     struct sample sample;
     make_sample(&sample, true);
-    static const uint8_t bytes[] = {0x00, 0xff, 0x80, 0x02, 0x22, 'a'};
+    static const uint8_t bytes[] = {0xff, 0x80, 0x02, 0x22, 'a'};
     size_t extra = 300000;
     uint8_t *log = malloc(sample.log.n + extra);
     assert_non_null(log);
@@ -223,6 +223,62 @@ static void what_follows_the_last_record_and_is_none_is_cut_off(void **state)
         assert_says(&sample.user, "300000 bytes at its end were torn");
     }
     free(log);
+    free_sample(&sample);
+}
+
+/* The log, cut off after n bytes, and room behind it; how many records that leaves whole. */
+static size_t leave_room(struct sample *sample, uint64_t n, size_t room)
+{
+    size_t size = (size_t)n + room, whole = 0;
+    uint8_t *bytes = calloc(1, size + 1);
+    assert_non_null(bytes);
+    memcpy(bytes, sample->log.p, (size_t)n);
+    while (whole < RECORDS && sample->ends[whole] <= size &&
+           memcmp(bytes, sample->log.p, (size_t)sample->ends[whole]) == 0)
+        whole++;
+    restore(sample, tly_slice_of(bytes, size));
+    free(bytes);
+    return whole;
+}
+
+static void room_behind_the_log_is_no_damage(void **state)
+{
+    (void)state;
+    static const size_t rooms[] = {1, 2, 20, 4096, 1 << 20, 9 << 20};
+    for (int clean = 0; clean < 2; clean++) {
+        struct sample sample;
+        make_sample(&sample, clean != 0);
+        for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
+            assert_int_equal(leave_room(&sample, sample.log.n, rooms[i]), RECORDS);
+            test_user_open(&sample.user);
+            assert_string_equal(sample.user.notice, "");
+            assert_int_equal(sample.user.id_at_open, RECORDS);
+            assert_int_equal(tly_store_identity(sample.user.store)->may_continue, clean);
+            assert_bytes(&sample.user, "log-1.tly", sample.log);
+            test_user_close(&sample.user, false);
+            (void)leave_room(&sample, sample.log.n, rooms[i]);
+            assert_goes_on_after(&sample, RECORDS);
+        }
+        free_sample(&sample);
+    }
+}
+
+/* What a crash leaves of a log with room. */
+static void a_log_cut_anywhere_before_its_room_comes_back_up_to_there(void **state)
+{
+    (void)state;
+    struct sample sample;
+    size_t torn = 0;
+    make_sample(&sample, false);
+    for (uint64_t n = TLY_SEGMENT_HEADER_BYTES; n <= sample.log.n; n++) {
+        size_t whole = leave_room(&sample, n, 500);
+        assert_goes_on_after(&sample, whole);
+        bool is_cut = whole < RECORDS &&
+                      n > sample.inner[whole]; /* in a batch, not only in what was said ahead of it */
+        torn += is_cut;
+        if (is_cut) assert_says(&sample.user, "torn by a crash and are cut off");
+    }
+    assert_in_range(torn, sample.log.n / 2, sample.log.n);
     free_sample(&sample);
 }
 
@@ -474,6 +530,8 @@ int main(void)
         cmocka_unit_test(after_a_clean_stop_what_is_missing_is_noticed),
         cmocka_unit_test(a_byte_flipped_anywhere_is_never_silently_wrong),
         cmocka_unit_test(what_follows_the_last_record_and_is_none_is_cut_off),
+        cmocka_unit_test(room_behind_the_log_is_no_damage),
+        cmocka_unit_test(a_log_cut_anywhere_before_its_room_comes_back_up_to_there),
         cmocka_unit_test(what_was_never_synced_is_torn_also_if_it_got_there_out_of_order),
         cmocka_unit_test(the_notice_says_where_to_cut),
         cmocka_unit_test(an_earlier_segment_is_as_it_was_or_refused),
