@@ -211,8 +211,11 @@ static void bench_writes(struct world *w)
     for (size_t i = 0; i < 3; i++) {
         struct rates rates = rates_of(w, groups, clients[i]);
         double writes = rates.ours * (double)clients[i], ratio = rates.ours / rates.disk;
+        /* The target holds until the CPU is the limit: until it works for more than half of the time. */
+        bool is_cpu = rates.cpu_us * rates.ours > 0.5e6;
+        const char *miss = is_cpu ? "  the CPU is the limit" : "  missed";
         printf("  %7zu  %8.0f  %14.0f  %21.2f  %6.2f  %11.0f us%s\n", clients[i], writes, rates.disk, ratio,
-               0.8, rates.cpu_us, ratio < 0.8 ? "  missed" : "");
+               0.8, rates.cpu_us, ratio < 0.8 ? miss : "");
         write_line(w, clients[i], "acknowledged writes", writes, "1/s");
         write_line(w, clients[i], "ratio", ratio, "");
         write_line(w, clients[i], "CPU of a group", rates.cpu_us, "us");

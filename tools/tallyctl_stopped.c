@@ -131,13 +131,15 @@ static struct file file_of(const struct opened *opened, size_t i)
 {
     const struct tly_manifest *m = &opened->manifest;
     size_t before = m->snapshot != 0;
-    bool is_snapshot = i < before;
-    const struct tly_segment *segment = is_snapshot ? NULL : &m->segments[i - before];
+    const struct tly_segment *segment = i < before ? NULL : &m->segments[i - before];
     struct file file = {
-        .part = {opened->storage, is_snapshot ? TLY_SEGMENT_SNAPSHOT : TLY_SEGMENT_LOG,
-                 is_snapshot ? m->snapshot : segment->number, 0},
+        .part = {opened->storage, TLY_SEGMENT_SNAPSHOT, m->snapshot, 0},
         .is_last = i + 1 == file_count(opened),
     };
+    if (segment != NULL) {
+        file.part.kind = TLY_SEGMENT_LOG;
+        file.part.number = segment->number;
+    }
     tly_segment_name(file.part.kind, file.part.number, file.name);
     file.is_there = tly_storage_size(opened->storage, file.name, &file.size) == TLY_OK;
     file.part.bytes = file.size;
