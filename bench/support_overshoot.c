@@ -15,11 +15,22 @@
 #define WINDOWS_MAX 4096
 #define BURST_EVERY_NS (700 * MS)
 #define BURST_NS (60 * MS)
+/* Of a flush: so often something else is counted while it goes on, so that each link is flushed in a rhythm of its own. */
+#define OTHER_PER_FLUSH 4
+#define OTHER_FLUSHES 3
 
 struct window {
     uint64_t admitted, over; /* over: of a sliding window at its worst moment */
     uint64_t bound;
-    bool asked_by_all;
+    uint64_t could; /* be admitted: see ideal_cap */
+};
+
+#define CAP_MAX 1024
+
+/* What one node has admitted of the window that nobody has acknowledged, oldest first, in a ring. */
+struct ideal {
+    const struct window *window;
+    uint64_t at[CAP_MAX], begin, count;
 };
 
 struct world {
@@ -27,10 +38,14 @@ struct world {
     struct net *net;
     uint64_t seed, first, window_ns; /* first: number of the window in which judging begins */
     uint64_t next[TLY_OVERSHOOT_NODES_MAX], gap_ns[TLY_OVERSHOOT_NODES_MAX];
+    uint64_t other_at[TLY_OVERSHOOT_NODES_MAX];
+    uint64_t rhythms; /* that were begun */
     struct window windows[WINDOWS_MAX];
     uint64_t tat_ns; /* of a bucket: true of all together */
     uint64_t burst_until, burst_at, fault_at, heal_at, ended;
-    bool faulty;
+    bool is_parted; /* not every member can hear every other */
+    uint64_t whole_at;
+    struct ideal ideal[TLY_OVERSHOOT_NODES_MAX];
     size_t dead; /* node; SIZE_MAX: none */
 };
 
@@ -80,7 +95,7 @@ static void make_nodes(struct world *w)
 {
     const struct tly_overshoot_plan *plan = w->plan;
     struct tly_engine_config config = {.flush_ms = (uint32_t)plan->flush_ms,
-                                       .horizon_ns = plan->plain ? 1 : 0};
+                                       .horizon_ns = plan->plain ? TLY_HORIZON_PLAIN : 0};
     w->net = net_new(plan->delay_ms * MS);
     for (size_t i = 0; i < plan->nodes; i++) {
         if (plan->fault == TLY_FAULT_CLOCKS)
@@ -94,6 +109,28 @@ static void make_nodes(struct world *w)
 static uint64_t true_ns(const struct world *w)
 {
     return NET_WALL_START + net_now(w->net);
+}
+
+/*
+ * A node that has been silent says the next thing at once, and what follows one flush later. Were the limit all there is, every node would
+ * therefore begin its rhythm with the window, and the limit be reached at the same point of it in every window. So shortly before each
+ * window each node counts something else, from a moment that is spread evenly over a flush (by the golden ratio).
+ */
+static void begin_rhythm(struct world *w, size_t node)
+{
+    uint64_t flush_ns = w->plan->flush_ms * MS, wall = true_ns(w);
+    uint64_t ahead = OTHER_FLUSHES * flush_ns, window = (wall + ahead) / w->window_ns + 1;
+    double part = (double)++w->rhythms * 0.6180339887498949;
+    uint64_t shift = (uint64_t)((double)flush_ns * (part - (double)(uint64_t)part));
+    w->other_at[node] = window * w->window_ns - ahead + shift - NET_WALL_START;
+}
+
+static void count_other(struct world *w, size_t node)
+{
+    uint64_t until = true_ns(w) % w->window_ns + OTHER_FLUSHES * w->plan->flush_ms * MS;
+    if (node != w->dead) (void)net_add_to(w->net, node, "other", 1);
+    w->other_at[node] += w->plan->flush_ms * MS / OTHER_PER_FLUSH;
+    if (until < w->window_ns) begin_rhythm(w, node); /* the window has begun */
 }
 
 static void start(struct world *w, const struct tly_overshoot_plan *plan)
@@ -110,6 +147,8 @@ static void start(struct world *w, const struct tly_overshoot_plan *plan)
     w->burst_at = w->fault_at;
     for (size_t i = 0; i < plan->nodes; i++)
         w->next[i] = net_now(w->net) + exponential(&w->seed, w->gap_ns[i]);
+    for (size_t i = 0; i < plan->nodes; i++)
+        begin_rhythm(w, i);
 }
 
 /* ---- faults ---- */
@@ -136,6 +175,7 @@ static void begin_fault(struct world *w)
     }
     w->heal_at = net_now(w->net) + lasts;
     w->fault_at = UINT64_MAX;
+    w->is_parted = true;
 }
 
 static void end_fault(struct world *w)
@@ -150,9 +190,20 @@ static void end_fault(struct world *w)
     w->fault_at = net_now(w->net) + w->window_ns + tly_bench_below(&w->seed, 4 * w->window_ns);
 }
 
+static bool is_whole(const struct world *w)
+{
+    for (size_t i = 0; i < w->plan->nodes; i++)
+        if (i == w->dead || net_peers_up(w->net, i) + 1 < w->plan->nodes) return false;
+    return true;
+}
+
 static void step_faults(struct world *w)
 {
     uint64_t now = net_now(w->net);
+    if (w->is_parted && w->heal_at == UINT64_MAX && is_whole(w)) {
+        w->is_parted = false;
+        w->whole_at = now;
+    }
     if (w->plan->fault == TLY_FAULT_BURSTS && now >= w->burst_at) {
         w->burst_until = now + BURST_NS;
         w->burst_at = now + BURST_EVERY_NS + tly_bench_below(&w->seed, BURST_EVERY_NS);
@@ -212,6 +263,30 @@ static uint64_t node_ns(struct world *w, size_t node)
     return view.cluster_ns;
 }
 
+/* From a unit to the word of all that they have it: it waits half a flush, and that word 50 to 100 ms. */
+static uint64_t ack_ns(const struct tly_overshoot_plan *plan)
+{
+    return plan->flush_ms * MS / 2 + 2 * plan->delay_ms * MS + 75 * MS;
+}
+
+/*
+ * What a cap permits at best, of a limit of which everybody knows all: an ask is admitted if of what the node admitted in this window less
+ * than the cap is unacknowledged, and nothing is acknowledged while one cannot hear another.
+ */
+static void count_ideal(struct world *w, size_t node, struct window *window)
+{
+    struct ideal *ideal = &w->ideal[node];
+    uint64_t now = net_now(w->net), cap = w->plan->limit.mode == TLY_CAPPED ? w->plan->limit.cap : CAP_MAX;
+    if (ideal->window != window) *ideal = (struct ideal){.window = window};
+    for (; ideal->count > 0 && !w->is_parted; ideal->begin++, ideal->count--) {
+        uint64_t at = ideal->at[ideal->begin % CAP_MAX];
+        if ((at > w->whole_at ? at : w->whole_at) + ack_ns(w->plan) > now) break;
+    }
+    if (window->could >= w->plan->limit.limit || ideal->count >= cap) return;
+    window->could++;
+    if (w->plan->limit.mode == TLY_CAPPED) ideal->at[(ideal->begin + ideal->count++) % CAP_MAX] = now;
+}
+
 static void ask(struct world *w, size_t node)
 {
     struct tly_request request = {.kind = TLY_ASK_CHECK};
@@ -224,6 +299,7 @@ static void ask(struct world *w, size_t node)
     uint64_t now_ns = node_ns(w, node), number = now_ns / w->window_ns;
     struct window *window = window_at(w, number);
     publish(w, number, reply.verdict.bound);
+    if (window != NULL) count_ideal(w, node, window);
     if (reply.verdict.code != TLY_CODE_OK) return;
     if (window != NULL) window->admitted++;
     bool is_bucket = w->plan->limit.algorithm == TLY_TOKEN_BUCKET;
@@ -231,13 +307,29 @@ static void ask(struct world *w, size_t node)
     if (window != NULL && over > window->over) window->over = over;
 }
 
+static size_t first_of(const struct world *w, const uint64_t *at)
+{
+    size_t first = 0;
+    for (size_t i = 1; i < w->plan->nodes; i++)
+        if (at[i] < at[first]) first = i;
+    return first;
+}
+
+static void run_until(struct world *w, uint64_t at)
+{
+    if (at > net_now(w->net)) net_run(w->net, at - net_now(w->net));
+}
+
 static bool step(struct world *w, uint64_t until)
 {
-    size_t node = 0;
-    for (size_t i = 1; i < w->plan->nodes; i++)
-        if (w->next[i] < w->next[node]) node = i;
+    size_t node = first_of(w, w->next), other = first_of(w, w->other_at);
     if (w->next[node] >= until) return false;
-    if (w->next[node] > net_now(w->net)) net_run(w->net, w->next[node] - net_now(w->net));
+    if (w->other_at[other] < w->next[node]) {
+        run_until(w, w->other_at[other]);
+        count_other(w, other);
+        return true;
+    }
+    run_until(w, w->next[node]);
     step_faults(w);
     bool bursts = net_now(w->net) < w->burst_until;
     w->next[node] += exponential(&w->seed, bursts ? w->gap_ns[node] / 10 : w->gap_ns[node]);
@@ -259,6 +351,7 @@ static void judge(const struct world *w, struct tly_overshoot *result)
         if (window->over > result->over_most) result->over_most = window->over;
         if (window->admitted > result->most) result->most = window->admitted;
         result->used_sum += used;
+        result->could_sum += window->could;
         if (used < result->used_least) result->used_least = used;
         result->bound_sum += window->bound;
         result->bound_false += window->over > window->bound;

@@ -35,9 +35,10 @@ struct tly_overshoot {
     size_t bound_false;            /* windows that passed the limit by more than was published for them */
     uint64_t over_sum, over_most;  /* above the limit */
     uint64_t used_sum, used_least; /* admitted, not above the limit */
-    uint64_t bound_sum;            /* published: the greatest of a window and of the one behind it */
-    uint64_t most;                 /* admitted in one window */
-    uint64_t ended;                /* lives that ended */
+    uint64_t could_sum; /* the most that could be, as far as could be known: see support_overshoot.c */
+    uint64_t bound_sum; /* published: the greatest of a window and of the one behind it */
+    uint64_t most;      /* admitted in one window */
+    uint64_t ended;     /* lives that ended */
 };
 
 void tly_overshoot_run(const struct tly_overshoot_plan *plan, struct tly_overshoot *result);

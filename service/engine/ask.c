@@ -61,12 +61,6 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
     return find_key(e, check, out, rule, key);
 }
 
-/* Whoever is asked to give must know the limit too; what is in flight is said anew, and what has no end has its bounds, by name. */
-static bool needs_rule(const struct tly_rate *rate)
-{
-    return rate->mode == TLY_HARD || rate->algorithm >= TLY_CONCURRENCY;
-}
-
 /* Whoever asks with a rate of his own asks with the same one again: what was found good last is not looked at twice. */
 static inline enum tly_result check_rate(struct tly_engine *e, const struct tly_rate *rate)
 {
@@ -92,7 +86,7 @@ TLY_ALWAYS_INLINE void weigh(struct tly_engine *e, const struct tly_check *check
     if (asked->rule != NULL && asked->rule->match_count > 0 &&
         !tly_rule_matches(asked->rule, check->fields, check->field_count))
         asked->is_unmatched = true;
-    if (asked->rule == NULL && needs_rule(asked->ask.rate)) asked->result = TLY_BAD_RULE;
+    if (asked->rule == NULL && tly_rate_needs_rule(asked->ask.rate)) asked->result = TLY_BAD_RULE;
     if (asked->ask.rate->mode == TLY_CAPPED && !e->cluster_now.joined) tly_standing_look(e);
     asked->ask.hits = check->hits;
     asked->ask.charging = check->charging;

@@ -25,6 +25,8 @@ struct tly_hot;
 /* What becomes of a check whose key is new and does not fit into memory_max, or its limit's cardinality_max. */
 enum tly_on_full { TLY_ON_FULL_ADMIT, TLY_ON_FULL_REFUSE };
 
+#define TLY_HORIZON_PLAIN 1
+
 struct tly_engine_config {
     struct tly_mem mem;
     struct tly_hash_key hash_key;
@@ -39,7 +41,10 @@ struct tly_engine_config {
     size_t mesh_max;          /* members up to which all are linked to all; 0: 16 */
     size_t memory_max;        /* bytes that the engine may hold; 0: no end */
     enum tly_on_full on_full;
-    /* How long what others were last known to count is carried forward; 0: three flushes, at least 300 ms; 1: not at all. */
+    /*
+     * How long what others were last known to count is carried forward; 0: three flushes, at least 300 ms; TLY_HORIZON_PLAIN: a
+     * plain view, to measure against: not at all, and a count that comes near its limit waits for its flush like any other.
+     */
     uint64_t horizon_ns;
     uint64_t max_skew_ns; /* 0: TLY_MAX_SKEW_NS */
     /* A wall before this is wrong for certain: that of the members is taken then. */

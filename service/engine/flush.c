@@ -27,6 +27,7 @@ uint64_t tly_flush_pace(const struct tly_engine *e, const struct conn *conn)
 void tly_flush_crossed(struct tly_engine *e)
 {
     uint64_t now = e->now.mono_ns;
+    if (e->horizon_ns == TLY_HORIZON_PLAIN) return;
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;

@@ -88,6 +88,8 @@
 #define TLY_ROUND_WAIT_NS NS_PER_S
 #define TLY_ROUND_WAIT_MIN_NS (50 * NS_PER_MS)
 #define TLY_RELAY_NS (60 * NS_PER_MS)
+/* Beside it a flush, and the way to the peer and back, if that is no longer than so. */
+#define TLY_RELAY_RTT_MAX_NS (400 * NS_PER_MS)
 /* Marks that are to be told within this time go with the rows that are sent now. */
 #define TLY_TELL_EARLY_NS (50 * NS_PER_MS)
 /* Rows of one batch for the disk. */

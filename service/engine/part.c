@@ -52,6 +52,17 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
  */
 enum news { EXPECTED, MAY_WAIT, URGENT };
 
+/*
+ * By when the peer's word is here that it has the dot as well, where all are linked to all: its own link brings it a flush later at most, and
+ * both ways may be long. In a ring nobody else brings it.
+ */
+static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn)
+{
+    uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS;
+    if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
+    return e->now.mono_ns + TLY_RELAY_NS + e->flush_ns + (rtt < longest ? rtt : longest);
+}
+
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
     if (origin == tly_ormap_origin(e->map)) return;
@@ -62,7 +73,7 @@ static void tell_followers(struct tly_engine *e, const struct conn *from, uint64
         if (conn == from || conn->state != CONN_UP) continue;
         switch (news) {
         case EXPECTED: tly_follower_expects(&conn->follower, life); break;
-        case MAY_WAIT: tly_follower_learned(&conn->follower, life, e->now.mono_ns + TLY_RELAY_NS); break;
+        case MAY_WAIT: tly_follower_learned(&conn->follower, life, relay_at(e, conn)); break;
         case URGENT: tly_follower_pin(&conn->follower, life); break;
         }
     }

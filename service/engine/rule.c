@@ -165,51 +165,84 @@ const char *tly_on_partition_name(enum tly_on_partition on_partition)
                                                                            : "unknown";
 }
 
-/* The share of a cap would be nobody's bound; and rights are exact only where what is used does not come back by and by. */
-static bool mode_is_good(const struct tly_rate *rate)
-{
-    if (rate->mode == TLY_HARD)
-        return rate->cap == 0 &&
-               (rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_QUOTA ||
-                rate->algorithm == TLY_COUNTER) &&
-               rate->on_partition == TLY_PARTITION_CLOSED;
-    if (rate->mode == TLY_OPTIMISTIC) return rate->cap == 0 && rate->on_partition <= TLY_PARTITION_CLOSED;
-    return rate->mode == TLY_CAPPED && rate->cap > 0 && rate->cap <= TLY_LIMIT_MAX &&
-           (rate->on_partition == TLY_PARTITION_CLOSED || rate->on_partition == TLY_PARTITION_OPEN);
-}
+/* ---- what goes with what ---- */
 
-static bool algorithm_is_good(const struct tly_rate *rate)
+/* Rights are exact only where what is used does not come back by and by; and the share of a cap would be nobody's bound. */
+static const char *mode_fault(const struct tly_rate *rate)
 {
-    if (rate->algorithm == TLY_QUOTA) return rate->unit - 1 < TLY_UNIT_YEAR;
-    if (!has_length(rate->unit)) return false;
-    /* What others count comes and goes: there is nothing to project or to cap. */
-    return rate->algorithm != TLY_CONCURRENCY ||
-           (rate->mode == TLY_OPTIMISTIC && rate->window_ms >= LEASE_MS_MIN &&
-            rate->window_ms <= LEASE_MS_MAX);
+    bool is_exact =
+        rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_QUOTA || rate->algorithm == TLY_COUNTER;
+    if (rate->mode > TLY_HARD) return "mode: optimistic, capped: UNITS or hard was expected";
+    if (rate->on_partition > TLY_PARTITION_CLOSED) return "on_partition: open, share or closed was expected";
+    if (rate->mode != TLY_CAPPED && rate->cap != 0) return "mode: UNITS go with capped only";
+    if (rate->mode == TLY_HARD && !is_exact)
+        return "mode: hard goes with algorithm: fixed_window, quota or counter only";
+    if (rate->mode == TLY_HARD && rate->on_partition != TLY_PARTITION_CLOSED)
+        return "on_partition goes with optimistic and capped only: a hard limit holds anyhow";
+    if (rate->mode == TLY_CAPPED && (rate->cap == 0 || rate->cap > TLY_LIMIT_MAX))
+        return "mode: capped: UNITS, at least 1";
+    if (rate->mode == TLY_CAPPED && rate->on_partition == TLY_PARTITION_SHARE)
+        return "on_partition: closed or open goes with mode: capped";
+    return NULL;
 }
 
 /* It would go below its least by the share of those that are gone, or be passed by a cap of them. */
-static enum tly_result check_counter(const struct tly_rate *rate)
+static const char *counter_fault(const struct tly_rate *rate)
 {
-    bool good = rate->mode != TLY_CAPPED && rate->on_partition != TLY_PARTITION_SHARE && rate->min <= 0 &&
-                rate->window_ms == 0 && rate->unit == 0 && rate->burst == 0;
-    return good ? TLY_OK : TLY_BAD_RULE;
+    if (rate->mode == TLY_CAPPED || rate->on_partition == TLY_PARTITION_SHARE)
+        return "algorithm: counter goes with mode: hard, or optimistic with on_partition: open or closed only";
+    if (rate->min > 0) return "min: a whole number, at most 0";
+    return rate->window_ms == 0 && rate->unit == 0 ? NULL : "a counter has no rate, but max and perhaps min";
+}
+
+static const char *window_fault(const struct tly_rate *rate)
+{
+    if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX)
+        return "rate: a window of 1ms to 366 days was expected";
+    if (rate->algorithm == TLY_QUOTA)
+        return rate->unit - 1 < TLY_UNIT_YEAR ? NULL
+                                              : "a quota is of one m, h, d, w, mo or y, such as 1000000/mo";
+    if (!has_length(rate->unit)) return "a month or a year goes with algorithm: quota only";
+    if (rate->algorithm != TLY_CONCURRENCY) return NULL;
+    /* What others count comes and goes: there is nothing to project or to cap. */
+    if (rate->mode != TLY_OPTIMISTIC) return "algorithm: concurrency goes with mode: optimistic only";
+    return rate->window_ms >= LEASE_MS_MIN && rate->window_ms <= LEASE_MS_MAX
+               ? NULL
+               : "what is in flight counts for 1s to 1h after it was last said, as in 100/10s";
+}
+
+/* A bucket's tolerance is held to a window's greatest length, so sums of times stay far from the end of i64. */
+static const char *bucket_fault(const struct tly_rate *rate)
+{
+    uint64_t window_ns = rate->window_ms * NS_PER_MS, burst = rate->burst != 0 ? rate->burst : rate->limit;
+    if (rate->limit <= window_ns && burst <= WINDOW_MS_MAX * NS_PER_MS / (window_ns / rate->limit))
+        return NULL;
+    return "rate and burst: a bucket of at most one unit per ns, filled within 366 days, was expected";
+}
+
+const char *tly_rate_fault(const struct tly_rate *rate)
+{
+    if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return "algorithm: one that there is was expected";
+    if (rate->burst != 0 && rate->algorithm != TLY_TOKEN_BUCKET)
+        return "burst goes with algorithm: token_bucket only";
+    const char *fault = mode_fault(rate);
+    if (fault != NULL) return fault;
+    if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return "rate: 1 to 9223372036854775807 units";
+    if (rate->algorithm == TLY_COUNTER) return counter_fault(rate);
+    if (rate->min != 0) return "min and max go with algorithm: counter only";
+    fault = window_fault(rate);
+    return fault != NULL || rate->algorithm != TLY_TOKEN_BUCKET ? fault : bucket_fault(rate);
+}
+
+const char *tly_rate_fault_by_request(const struct tly_rate *rate)
+{
+    if (!tly_rate_needs_rule(rate)) return tly_rate_fault(rate);
+    return "algorithm: concurrency and counter, and mode: hard, are for limits with a name";
 }
 
 enum tly_result tly_rate_check(const struct tly_rate *rate)
 {
-    if (!mode_is_good(rate)) return TLY_BAD_RULE;
-    if (rate->limit == 0 || rate->limit > TLY_LIMIT_MAX) return TLY_BAD_RULE;
-    if (rate->algorithm == TLY_COUNTER) return check_counter(rate);
-    if (rate->min != 0) return TLY_BAD_RULE;
-    if (rate->window_ms == 0 || rate->window_ms > WINDOW_MS_MAX) return TLY_BAD_RULE;
-    if ((size_t)rate->algorithm >= ALGORITHM_COUNT) return TLY_BAD_RULE;
-    if (!algorithm_is_good(rate)) return TLY_BAD_RULE;
-    if (rate->algorithm != TLY_TOKEN_BUCKET) return rate->burst == 0 ? TLY_OK : TLY_BAD_RULE;
-    uint64_t window_ns = rate->window_ms * NS_PER_MS, burst = rate->burst != 0 ? rate->burst : rate->limit;
-    if (rate->limit > window_ns) return TLY_BAD_RULE;
-    /* A bucket's tolerance is held to a window's greatest length, so sums of times stay far from the end of i64. */
-    return burst <= WINDOW_MS_MAX * NS_PER_MS / (window_ns / rate->limit) ? TLY_OK : TLY_BAD_RULE;
+    return tly_rate_fault(rate) == NULL ? TLY_OK : TLY_BAD_RULE;
 }
 
 /* ---- rules ---- */

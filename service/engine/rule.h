@@ -77,8 +77,17 @@ const char *tly_on_partition_name(enum tly_on_partition on_partition);
 enum tly_result tly_rate_parse(struct tly_slice text, struct tly_rate *rate) TLY_MUST_CHECK;
 /* "month". */
 const char *tly_unit_name(unsigned unit);
-/* Whether the numbers can be computed with: TLY_OK or TLY_BAD_RULE. */
+/* What is wrong with it, by the field, and what was expected; NULL: its numbers can be computed with. */
+const char *tly_rate_fault(const struct tly_rate *rate);
+/* TLY_OK, or TLY_BAD_RULE where there is a fault. */
 enum tly_result tly_rate_check(const struct tly_rate *rate) TLY_MUST_CHECK;
+/* Whoever is asked to give must know the limit too; what is in flight is said anew, and what has no end has its bounds, by name. */
+static inline bool tly_rate_needs_rule(const struct tly_rate *rate)
+{
+    return rate->mode == TLY_HARD || rate->algorithm >= TLY_CONCURRENCY;
+}
+/* The fault of a rate that comes with a request; that may be, that it needs a rule. */
+const char *tly_rate_fault_by_request(const struct tly_rate *rate);
 
 /* What a field has to be: this value, or with is_prefix one that begins so; any, if that is empty. */
 #define TLY_RULE_MATCHES_MAX 4

@@ -260,37 +260,13 @@ static bool take_rule_pair(struct tly_loader *loader, void *into, const char *ke
         "a key of a limit: name, key, match, rate, algorithm, burst, zone, shadow, mode, on_partition, cardinality_max, min, max");
 }
 
-static bool unit_fits(struct tly_loader *loader, const yaml_node_t *node, const struct tly_rate *rate)
-{
-    if (rate->algorithm == TLY_QUOTA && rate->unit == 0)
-        return tly_yaml_fail(loader, node, "a quota is of one m, h, d, w, mo or y, such as 1000000/mo");
-    if (rate->algorithm != TLY_QUOTA && rate->unit >= TLY_UNIT_MONTH)
-        return tly_yaml_fail(loader, node, "a month or a year goes with algorithm: quota only");
-    return true;
-}
-
 /* What goes with which algorithm. */
 static bool fits_together(struct tly_loader *loader, const yaml_node_t *node, const struct tly_rate *rate)
 {
-    if (rate->burst != 0 && rate->algorithm != TLY_TOKEN_BUCKET)
-        return tly_yaml_fail(loader, node, "burst goes with algorithm: token_bucket only");
-    if (rate->mode == TLY_HARD && rate->algorithm != TLY_FIXED_WINDOW && rate->algorithm != TLY_QUOTA &&
-        rate->algorithm != TLY_COUNTER)
-        return tly_yaml_fail(loader, node,
-                             "mode: hard goes with algorithm: fixed_window, quota or counter only");
     if (loader->zone != NULL && rate->algorithm != TLY_QUOTA)
         return tly_yaml_fail(loader, loader->zone, "zone goes with algorithm: quota only");
-    if (!unit_fits(loader, node, rate)) return false;
-    if (rate->algorithm == TLY_CONCURRENCY && rate->mode != TLY_OPTIMISTIC)
-        return tly_yaml_fail(loader, node, "algorithm: concurrency goes with mode: optimistic only");
-    if (rate->algorithm == TLY_CONCURRENCY && tly_rate_check(rate) != TLY_OK)
-        return tly_yaml_fail(loader, node,
-                             "what is in flight counts for 1s to 1h after it was last said, as in 100/10s");
-    if (tly_rate_check(rate) != TLY_OK)
-        return tly_yaml_fail(
-            loader, node,
-            "the bucket is too fast or too large: at most one unit per ns, filled within 366 days");
-    return true;
+    const char *fault = tly_rate_fault(rate);
+    return fault == NULL || tly_yaml_fail(loader, node, fault);
 }
 
 static bool take_limit(struct tly_loader *loader, const yaml_node_t *node)

@@ -135,5 +135,6 @@ bool tly_http_get_check(struct json_object *object, struct tly_http_asked *asked
     if (asked->has_on_partition) asked->check.rate.on_partition = asked->on_partition;
     if (!is_named && !(asked->has_rate && asked->has_key))
         return tly_http_fail(fault, "either \"limit\" with the fields of its key, or \"key\" and \"rate\"");
-    return true;
+    const char *text = is_named ? NULL : tly_rate_fault_by_request(&asked->check.rate);
+    return text == NULL || tly_http_fail(fault, "%s", text);
 }

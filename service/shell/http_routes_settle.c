@@ -23,7 +23,9 @@ static bool get_only(struct json_object *object, struct only *only, struct tly_h
     *only = (struct only){.ttl_ms = 60000};
     if (!json_object_is_type(object, json_type_object)) return tly_http_fail(fault, "a check is an object");
     if (!take_uint(object, "at_ms", &only->at_ms)) return tly_http_fail(fault, "at_ms: ms since 1970");
-    if (!take_uint(object, "ttl_ms", &only->ttl_ms)) return tly_http_fail(fault, "ttl_ms: 1 to 86400000");
+    bool is_ttl = take_uint(object, "ttl_ms", &only->ttl_ms) && only->ttl_ms >= 1;
+    if (!is_ttl || only->ttl_ms > (uint64_t)TLY_HOLD_MS_MAX)
+        return tly_http_fail(fault, "ttl_ms: 1 to %d", (int)TLY_HOLD_MS_MAX);
     if (json_object_object_get_ex(object, "id", &id) && !tly_json_get_text(id, &only->id))
         return tly_http_fail(fault, "id: a string");
     return true;
@@ -138,9 +140,7 @@ void tly_http_run_reserve(struct tly_exchange *x)
         .kind = TLY_ASK_RESERVE, .check = only.asked.check, .number = (int64_t)only.ttl_ms, .bytes = only.id};
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(x->app, &request, &reply);
-    if (only.ttl_ms == 0 || only.ttl_ms > (uint64_t)TLY_HOLD_MS_MAX)
-        tly_http_problem(x, 400, "bad_check", "ttl_ms: 1 to %d", (int)TLY_HOLD_MS_MAX);
-    else if (result == TLY_OK)
+    if (result == TLY_OK)
         answer_reserved(x, &reply, only.asked.check.hits);
     else
         tly_http_problem_of(x, result);

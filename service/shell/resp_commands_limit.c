@@ -221,6 +221,19 @@ static bool take_option(const struct tly_slice *arg, size_t *count, const char *
     return true;
 }
 
+/* False, with the error written, when it is not a number of that range. */
+static bool get_within(struct tly_resp *resp, const char *name, struct tly_slice text, int64_t least,
+                       int64_t most, int64_t *number)
+{
+    bool is_number = tly_resp_get_int(text, number);
+    if (is_number && *number >= least && *number <= most) return true;
+    if (is_number)
+        tly_resp_put_error(resp->out, "ERR %s: %lld to %lld", name, (long long)least, (long long)most);
+    else
+        tly_resp_put_not_int(resp);
+    return false;
+}
+
 static void put_reserved(struct tly_resp *resp, const struct tly_reply *reply, uint64_t hits)
 {
     tly_resp_put_array(resp->out, 2);
@@ -239,10 +252,9 @@ void tly_resp_run_tly_reserve(struct tly_resp *resp, const struct tly_slice *arg
     struct tly_reply reply;
     struct tly_slice ttl;
     (void)take_option(arg, &count, "ID", &request.bytes);
-    if (take_option(arg, &count, "TTL", &ttl) && !tly_resp_get_int(ttl, &request.number)) {
-        tly_resp_put_not_int(resp);
+    if (take_option(arg, &count, "TTL", &ttl) &&
+        !get_within(resp, "TTL", ttl, 1, TLY_HOLD_MS_MAX, &request.number))
         return;
-    }
     if (!get_named(resp, arg, count, &named)) return;
     request.check = named.check;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
@@ -266,10 +278,7 @@ void tly_resp_run_tly_commit(struct tly_resp *resp, const struct tly_slice *arg,
 {
     struct tly_request request = {.kind = TLY_ASK_COMMIT, .bytes = arg[1]};
     (void)count;
-    if (!tly_resp_get_int(arg[2], &request.number))
-        tly_resp_put_not_int(resp);
-    else
-        settle(resp, &request);
+    if (get_within(resp, "HITS", arg[2], 0, UINT32_MAX, &request.number)) settle(resp, &request);
 }
 
 void tly_resp_run_tly_cancel(struct tly_resp *resp, const struct tly_slice *arg, size_t count)

@@ -27,6 +27,16 @@ static int64_t seconds_up(uint64_t ms)
 }
 
 /* A bucket of `burst` units; both commands know it by the same key. */
+static struct tly_rate rate_of(const struct throttle *throttle, uint64_t burst)
+{
+    return (struct tly_rate){
+        .limit = (uint64_t)throttle->count,
+        .window_ms = (uint64_t)throttle->period_s * 1000,
+        .burst = burst,
+        .algorithm = TLY_TOKEN_BUCKET,
+    };
+}
+
 static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const struct throttle *throttle,
                            uint64_t burst, struct tly_reply *reply)
 {
@@ -35,12 +45,7 @@ static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const st
     request.kind = TLY_ASK_CHECK;
     request.ahead = resp->ahead;
     request.check = (struct tly_check){.key = key, .hits = (uint32_t)throttle->quantity};
-    request.check.rate = (struct tly_rate){
-        .limit = (uint64_t)throttle->count,
-        .window_ms = (uint64_t)throttle->period_s * 1000,
-        .burst = burst,
-        .algorithm = TLY_TOKEN_BUCKET,
-    };
+    request.check.rate = rate_of(throttle, burst);
     return tly_app_ask(resp->app, &request, reply);
 }
 
@@ -72,6 +77,13 @@ static const char *throttle_fault(const struct throttle *throttle)
     return NULL;
 }
 
+static void put_bad_rate(struct tly_resp *resp, const struct throttle *throttle, uint64_t burst)
+{
+    struct tly_rate rate = rate_of(throttle, burst);
+    const char *fault = tly_rate_fault(&rate);
+    tly_resp_put_error(resp->out, "Cell error: %s", fault != NULL ? fault : tly_result_text(TLY_BAD_RULE));
+}
+
 static void put_throttled(struct tly_buf *out, const struct tly_verdict *verdict)
 {
     bool limited = verdict->code == TLY_CODE_OVER;
@@ -97,9 +109,12 @@ void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg
         return;
     }
     struct tly_reply reply;
-    enum tly_result result = ask(resp, arg[1], &throttle, (uint64_t)throttle.max_burst + 1, &reply);
+    uint64_t burst = (uint64_t)throttle.max_burst + 1;
+    enum tly_result result = ask(resp, arg[1], &throttle, burst, &reply);
     if (result == TLY_OK)
         put_throttled(resp->out, &reply.verdict);
+    else if (result == TLY_BAD_RULE)
+        put_bad_rate(resp, &throttle, burst);
     else
         tly_resp_put_result(resp, result);
 }

@@ -321,7 +321,7 @@ struct tly_rls_node *tly_rls_config_add(struct tly_rls_config *config, const cha
         made = node->limit != NULL;
         if (made && !make_rate(spec, node->limit))
             return tly_rls_error_set(error, file, "metadata of '%.*s': %s", (int)node->full_key.n,
-                                     (const char *)node->full_key.p, tly_result_text(TLY_BAD_RULE));
+                                     (const char *)node->full_key.p, tly_rate_fault(&node->limit->rate));
     }
     if (!made || !insert(config, parent, node)) return tly_rls_error_set(error, file, "out of memory");
     config->rule_count++;

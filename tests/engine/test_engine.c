@@ -271,6 +271,29 @@ static void in_a_mesh_each_dot_crosses_each_link_once(void **state)
     net_free(net);
 }
 
+/* Also where the word that somebody has it is longer under way than the dot itself waits. */
+static void over_long_links_each_dot_crosses_each_link_once(void **state)
+{
+    (void)state;
+    enum { NODES = 5, FLUSHES = 60, FLUSH_MS = 100, LINKS = NODES * (NODES - 1) };
+    struct net *net = net_new(50 * MS);
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < NODES; i++)
+        net_add_with(net, (struct tly_engine_config){.flush_ms = FLUSH_MS}, i == 0 ? 0 : 1);
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < NODES; i++)
+        before += net_stats(net, i).dots_sent;
+    for (size_t i = 0; i < (size_t)FLUSHES * FLUSH_MS / 5; i++) {
+        static const char *const keys[NODES] = {"a", "b", "c", "d", "e"};
+        net_add_to(net, i % NODES, keys[i % NODES], 1);
+        net_run(net, 5 * MS);
+    }
+    for (size_t i = 0; i < NODES; i++)
+        after += net_stats(net, i).dots_sent;
+    assert_in_range(after - before, 1, (FLUSHES + 1) * LINKS);
+    net_free(net);
+}
+
 static void another_cluster_is_refused(void **state)
 {
     (void)state;
@@ -558,6 +581,7 @@ int main(void)
         cmocka_unit_test(idle_means_heartbeats_only),
         cmocka_unit_test(a_line_relays_each_dot_once),
         cmocka_unit_test(in_a_mesh_each_dot_crosses_each_link_once),
+        cmocka_unit_test(over_long_links_each_dot_crosses_each_link_once),
         cmocka_unit_test(another_cluster_is_refused),
         cmocka_unit_test(two_nodes_of_one_name_are_refused),
         cmocka_unit_test(a_node_that_joins_itself_stays_alone_and_quiet),

@@ -85,7 +85,8 @@ static void a_plain_view_passes_the_limit(void **state)
     struct tly_rate rate = rate_of(1000, 1000, TLY_FIXED_WINDOW);
     struct net *net = net_new(20 * MS);
     for (size_t i = 0; i < 5; i++)
-        (void)net_add_with(net, (struct tly_engine_config){.flush_ms = 50, .horizon_ns = 1}, i == 0 ? 0 : 1);
+        (void)net_add_with(net, (struct tly_engine_config){.flush_ms = 50, .horizon_ns = TLY_HORIZON_PLAIN},
+                           i == 0 ? 0 : 1);
     net_run(net, 20 * S);
     run_into_window(net, S, 0);
     (void)hammer(net, 5, &rate, 2 * MS, 3 * S);

@@ -1,4 +1,7 @@
 /* Hard counters: whatever the network does, all nodes together count between the bounds; and what there is moves to where it is wanted. */
+#include "service/engine/impl.h"
+
+#include "crdt/epoch_sum.h"
 #include "tests/engine/support_hard.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
@@ -188,6 +191,119 @@ static void what_a_forgotten_node_counted_alone_is_lost(void **state)
     net_free(net);
 }
 
+/* ---- owners before this one ---- */
+
+#define OTHER UINT64_C(0x5500)
+#define ANOTHER UINT64_C(0x6600)
+
+static struct tly_engine *lonely(struct net **net)
+{
+    *net = cluster(1, 0, 10);
+    struct tly_engine *e = net_node(*net, 0);
+    size_t count;
+    const struct tly_piece *pieces = tly_line_at(e, UINT64_MAX, &count);
+    assert_true(count == 1 && pieces[0].life == tly_ormap_origin(e->map));
+    return e;
+}
+
+static uint64_t now_ms(const struct tly_engine *e)
+{
+    return e->cluster_ns / MS;
+}
+
+/* What somebody said comes by itself, before all that was said before it. */
+static uint64_t hear(struct net *net, const char *key, uint64_t origin, const uint64_t num[4])
+{
+    struct tly_engine *e = net_node(net, 0);
+    struct tly_dot dot = {
+        .version = {e->cluster_ns, origin}, .op = TLY_PUT, .num = {num[0], num[1], num[2], num[3]}};
+    bool is_own = origin == tly_ormap_origin(e->map);
+    enum tly_outcome outcome;
+    e->escrow.is_read = false;
+    assert_int_equal(is_own ? tly_ormap_put(e->map, tly_slice_text(key), &dot)
+                            : tly_ormap_apply(e->map, tly_slice_text(key), &dot, &outcome),
+                     TLY_OK);
+    net_run(net, S);
+    return dot.version.ts;
+}
+
+/* A fact about the whole line, which becomes true meanwhile. */
+static uint64_t hear_of_line(struct net *net, uint64_t origin, uint64_t window, uint64_t peer)
+{
+    struct tly_stretch all = {0, TLY_LINE_END};
+    const uint64_t num[4] = {window, now_ms(net_node(net, 0)) + 1, peer, tly_stretch_pack(all)};
+    return hear(net, TLY_RIGHTS_PREFIX, origin, num);
+}
+
+static void hear_all_of(struct net *net, uint64_t origin, uint64_t ts)
+{
+    assert_int_equal(tly_ormap_raise_mark(net_node(net, 0)->map, origin, ts), TLY_OK);
+}
+
+static void end_of(struct net *net, uint64_t origin)
+{
+    uint64_t last = net_node(net, 0)->cluster_ns;
+    hear_all_of(net, origin, last);
+    assert_int_equal(tly_ormap_settle_life(net_node(net, 0)->map, origin, last), TLY_OK);
+}
+
+/* It may have taken all rights of the counter while it held the line. */
+static void a_new_owner_has_heard_all_of_the_one_before_it(void **state)
+{
+    struct net *net;
+    uint64_t own = tly_ormap_origin(lonely(&net)->map);
+    hear_of_line(net, own, TLY_RIGHTS_STANDING, OTHER);
+    uint64_t given = hear_of_line(net, OTHER, TLY_RIGHTS_STANDING, own);
+    struct tly_verdict verdict = ask(net, 0, TLY_ASK_CHECK, 1).verdict;
+    assert_int_equal(verdict.code, TLY_CODE_OVER);
+    assert_int_equal(verdict.reason, TLY_REASON_NOBODYS);
+    hear_all_of(net, OTHER, given);
+    assert_int_equal(raise_on(net, 0), 10);
+    net_free(net);
+}
+
+/* … and of a life that had it before that one, which heard the end of it: this node may not have. */
+static void a_new_owner_has_heard_all_of_who_was_taken_over_from(void **state)
+{
+    struct net *net;
+    uint64_t own = tly_ormap_origin(lonely(&net)->map);
+    hear_of_line(net, own, TLY_RIGHTS_STANDING, OTHER);
+    hear_of_line(net, ANOTHER, TLY_RIGHTS_TAKEN, OTHER);
+    uint64_t given = hear_of_line(net, ANOTHER, TLY_RIGHTS_STANDING, own);
+    hear_all_of(net, ANOTHER, given);
+    assert_false(raise(net, 0, 1));
+    hear_all_of(net, OTHER, net_node(net, 0)->cluster_ns);
+    assert_false(raise(net, 0, 1));
+    end_of(net, OTHER);
+    assert_int_equal(raise_on(net, 0), 10);
+    net_free(net);
+}
+
+/*
+ * One gave another what it had, and that one counted it; both ended before anybody heard of the gift. Who gave seems to have it still, and
+ * who counted never to have had it: of what the former left so much is not there. (As long as the count is seen the bound keeps it from being
+ * spent; but what is lowered elsewhere and not heard of again would make room for it.)
+ */
+static void what_an_ended_life_owes_is_not_taken_over(void **state)
+{
+    struct net *net;
+    uint64_t own = tly_ormap_origin(lonely(&net)->map);
+    const uint64_t took[4] = {[TLY_RIGHTS_WINDOW] = TLY_RIGHTS_TOOK_UP, [TLY_RIGHTS_UNITS] = 10};
+    const uint64_t counted[4] = {[TLY_SUM_COUNT] = 3};
+    hear_of_line(net, own, TLY_RIGHTS_STANDING, OTHER);
+    hear(net, "sys:r:c:hard:me", OTHER, took);
+    hear_of_line(net, OTHER, TLY_RIGHTS_STANDING, own);
+    hear(net, "rl:c:hard:me", ANOTHER, counted);
+    assert_int_equal(value_at(net, 0), 3);
+    assert_false(raise(net, 0, 1));
+    end_of(net, OTHER);
+    end_of(net, ANOTHER);
+    assert_true(raise(net, 0, 1));
+    assert_int_equal(ask(net, 0, TLY_ASK_CHECK, 0).verdict.held, 7);
+    assert_int_equal(raise_on(net, 0), 6);
+    net_free(net);
+}
+
 static void a_reset_begins_anew_and_holds(void **state)
 {
     struct net *net = cluster(2, 0, 10);
@@ -348,6 +464,9 @@ int main(void)
         cmocka_unit_test(what_a_life_left_is_taken_over),
         cmocka_unit_test(what_a_forgotten_node_held_is_taken_over),
         cmocka_unit_test(what_a_forgotten_node_counted_alone_is_lost),
+        cmocka_unit_test(a_new_owner_has_heard_all_of_the_one_before_it),
+        cmocka_unit_test(a_new_owner_has_heard_all_of_who_was_taken_over_from),
+        cmocka_unit_test(what_an_ended_life_owes_is_not_taken_over),
         cmocka_unit_test(a_reset_begins_anew_and_holds),
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
         cmocka_unit_test(no_history_leaves_the_bounds),

@@ -127,6 +127,15 @@ static void a_bad_check_says_what_is_wrong(void **state)
         {"{\"key\":\"k\",\"rate\":\"1/s\",\"hits\":4294967296}", "hits: "},
         {"{\"key\":\"k\",\"rate\":\"1/s\",\"hit\":1}", "no such member: \\\"hit\\\""},
         {"{\"checks\":1}", "no such member: \\\"checks\\\""},
+#define BAD(more) "{\"key\":\"k\"," more "}"
+        {BAD("\"rate\":\"1/s\",\"burst\":5"), "burst goes with algorithm: token_bucket only"},
+        {BAD("\"rate\":\"1/mo\""), "a month or a year goes with algorithm: quota only"},
+        {BAD("\"rate\":\"5/10s\",\"algorithm\":\"concurrency\""), "are for limits with a name"},
+        {BAD("\"rate\":\"2000000/1ms\",\"algorithm\":\"token_bucket\""),
+         "rate and burst: a bucket of at most one"},
+        {BAD("\"rate\":\"1/365d\",\"algorithm\":\"token_bucket\",\"burst\":2"), "filled within 366 days"},
+        {BAD("\"rate\":\"1/s\",\"mode\":\"capped: 5\",\"on_partition\":\"share\""),
+         "on_partition: closed or open goes with mode: capped"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct answer answer = post(scene, "/v1/check", cases[i].asked);
@@ -312,7 +321,7 @@ static void what_may_be_in_flight_is_acquired_and_released(void **state)
     assert_problem(get(scene, "/check/jobs?tenant=t"), 400, "in_flight");
     assert_problem(
         post(scene, "/v1/acquire", "{\"key\":\"k\",\"rate\":\"5/10s\",\"algorithm\":\"concurrency\"}"), 400,
-        "bad_rule");
+        "bad_check");
 }
 
 /* By the limits' names, never by keys; and what the limit is for is one of its fields. */

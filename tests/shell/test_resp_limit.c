@@ -230,10 +230,17 @@ static void a_reservation_is_settled_by_its_id(void **state)
     assert_ptr_equal(strstr(answer, "*2\r\n$3\r\none\r\n"), answer);
     answer = talk_say(scene->talk, "TLY.RESERVE api tenant t HITS 5\r\n");
     assert_ptr_equal(strstr(answer, "*2\r\n$-1\r\n"), answer);
-    CONVERSE({"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.CANCEL one", ":7\r\n"},
-             {"TLY.REFUND api tenant t HITS 9", ":7\r\n"}, {"TLY.COMMIT one x", NOT_INT},
-             {"TLY.CANCEL two", "-ERR this node has no reservation or lease of that id\r\n"},
-             {"TLY.RESERVE api TTL x", NOT_INT}, {"TLY.RESERVE nope", "-ERR no limit of that name\r\n"});
+    CONVERSE(
+        {"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.COMMIT one 7", ":7\r\n"}, {"TLY.CANCEL one", ":7\r\n"},
+        {"TLY.REFUND api tenant t HITS 9", ":7\r\n"}, {"TLY.COMMIT one x", NOT_INT},
+        {"TLY.CANCEL two", "-ERR this node has no reservation or lease of that id\r\n"},
+        {"TLY.RESERVE api TTL x", NOT_INT}, {"TLY.RESERVE api TTL 0", "-ERR TTL: 1 to 86400000\r\n"},
+        {"TLY.RESERVE api TTL 86400001", "-ERR TTL: 1 to 86400000\r\n"},
+        {"TLY.COMMIT one 4294967296", "-ERR HITS: 0 to 4294967295\r\n"},
+        {"TLY.COMMIT one -1", "-ERR HITS: 0 to 4294967295\r\n"}, {"TLY.COMMIT one x", NOT_INT},
+        {"CL.THROTTLE k 5 9223372036854775807 1",
+         "-Cell error: rate and burst: a bucket of at most one unit per ns, filled within 366 days, was expected\r\n"},
+        {"TLY.RESERVE nope", "-ERR no limit of that name\r\n"});
     answer = talk_say(scene->talk, "TLY.RESERVE api tenant t HITS 5\r\n");
     assert_ptr_equal(strstr(answer, "*2\r\n$32\r\n"), answer);
 }

@@ -99,7 +99,7 @@ static const struct load loads[] = {
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: 7}\n",
      "f: metadata.tally: a map was expected"},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {burst: 5}}\n",
-     "f: metadata of 'a.k': the limit's parameters are not valid"},
+     "f: metadata of 'a.k': burst goes with algorithm: token_bucket only"},
     /* no domain */
     {"", "f: config file cannot have empty domain"},
     {"# nothing\n", "f: config file cannot have empty domain"},
