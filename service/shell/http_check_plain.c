@@ -170,5 +170,5 @@ bool tly_http_get_plain(struct tly_slice text, struct tly_http_asked *asked)
     asked->has_rate = (has & HAS_RATE) != 0;
     if (asked->check.limit.n > 0) return !asked->has_rate && !asked->has_key;
     return (has & HAS_LIMIT) == 0 && asked->has_rate && asked->has_key &&
-           tly_rate_check(&asked->check.rate) == TLY_OK;
+           tly_rate_fault_by_request(&asked->check.rate) == NULL;
 }
