@@ -196,14 +196,20 @@ static void what_a_forgotten_node_counted_alone_is_lost(void **state)
 #define OTHER UINT64_C(0x5500)
 #define ANOTHER UINT64_C(0x6600)
 
-static struct tly_engine *lonely(struct net **net)
+/* A node alone, which holds the line. */
+static struct net *lonely(void)
 {
-    *net = cluster(1, 0, 10);
-    struct tly_engine *e = net_node(*net, 0);
+    struct net *net = cluster(1, 0, 10);
+    struct tly_engine *e = net_node(net, 0);
     size_t count;
     const struct tly_piece *pieces = tly_line_at(e, UINT64_MAX, &count);
     assert_true(count == 1 && pieces[0].life == tly_ormap_origin(e->map));
-    return e;
+    return net;
+}
+
+static uint64_t own_life(struct net *net)
+{
+    return tly_ormap_origin(net_node(net, 0)->map);
 }
 
 static uint64_t now_ms(const struct tly_engine *e)
@@ -250,8 +256,8 @@ static void end_of(struct net *net, uint64_t origin)
 /* It may have taken all rights of the counter while it held the line. */
 static void a_new_owner_has_heard_all_of_the_one_before_it(void **state)
 {
-    struct net *net;
-    uint64_t own = tly_ormap_origin(lonely(&net)->map);
+    struct net *net = lonely();
+    uint64_t own = own_life(net);
     hear_of_line(net, own, TLY_RIGHTS_STANDING, OTHER);
     uint64_t given = hear_of_line(net, OTHER, TLY_RIGHTS_STANDING, own);
     struct tly_verdict verdict = ask(net, 0, TLY_ASK_CHECK, 1).verdict;
@@ -265,8 +271,8 @@ static void a_new_owner_has_heard_all_of_the_one_before_it(void **state)
 /* … and of a life that had it before that one, which heard the end of it: this node may not have. */
 static void a_new_owner_has_heard_all_of_who_was_taken_over_from(void **state)
 {
-    struct net *net;
-    uint64_t own = tly_ormap_origin(lonely(&net)->map);
+    struct net *net = lonely();
+    uint64_t own = own_life(net);
     hear_of_line(net, own, TLY_RIGHTS_STANDING, OTHER);
     hear_of_line(net, ANOTHER, TLY_RIGHTS_TAKEN, OTHER);
     uint64_t given = hear_of_line(net, ANOTHER, TLY_RIGHTS_STANDING, own);
@@ -286,8 +292,8 @@ static void a_new_owner_has_heard_all_of_who_was_taken_over_from(void **state)
  */
 static void what_an_ended_life_owes_is_not_taken_over(void **state)
 {
-    struct net *net;
-    uint64_t own = tly_ormap_origin(lonely(&net)->map);
+    struct net *net = lonely();
+    uint64_t own = own_life(net);
     const uint64_t took[4] = {[TLY_RIGHTS_WINDOW] = TLY_RIGHTS_TOOK_UP, [TLY_RIGHTS_UNITS] = 10};
     const uint64_t counted[4] = {[TLY_SUM_COUNT] = 3};
     hear_of_line(net, own, TLY_RIGHTS_STANDING, OTHER);
