@@ -66,9 +66,17 @@ static bool fits(const struct tly_resp_command *command, size_t count)
     return command->arity >= 0 ? count == (size_t)command->arity : count >= (size_t)-command->arity;
 }
 
-/* memcmp without a call, for words that are shorter than a command's name may be. */
+/* memcmp without a call, for words of as many letters as a command's name may have. */
 static inline bool is_same_word(const uint8_t *a, const uint8_t *b, size_t n)
 {
+    if (n >= sizeof(uint64_t) && n <= 2 * sizeof(uint64_t)) {
+        uint64_t head_a, head_b, tail_a, tail_b;
+        memcpy(&head_a, a, sizeof head_a);
+        memcpy(&head_b, b, sizeof head_b);
+        memcpy(&tail_a, a + n - sizeof tail_a, sizeof tail_a);
+        memcpy(&tail_b, b + n - sizeof tail_b, sizeof tail_b);
+        return ((head_a ^ head_b) | (tail_a ^ tail_b)) == 0;
+    }
     uint32_t head_a, head_b, tail_a, tail_b;
     if (n < sizeof head_a || n > 2 * sizeof head_a) return memcmp(a, b, n) == 0;
     memcpy(&head_a, a, sizeof head_a);

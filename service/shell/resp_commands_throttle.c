@@ -2,7 +2,7 @@
 #include "service/shell/resp.h"
 
 /* Both read numbers as Rust does: a plus sign and leading zeros are allowed. */
-static bool get_rust_int(struct tly_slice text, int64_t *number)
+static bool get_rust_any(struct tly_slice text, int64_t *number)
 {
     bool negative = text.n > 0 && text.p[0] == '-';
     size_t i = negative || (text.n > 0 && text.p[0] == '+');
@@ -14,6 +14,16 @@ static bool get_rust_int(struct tly_slice text, int64_t *number)
         if (__builtin_add_overflow(value, negative ? -digit : digit, &value)) return false;
     }
     *number = value;
+    return true;
+}
+
+/* Most have one digit or two. */
+static inline bool get_rust_int(struct tly_slice text, int64_t *number)
+{
+    if (text.n != 1 && text.n != 2) return get_rust_any(text, number);
+    unsigned tens = text.n == 1 ? 0 : (unsigned)text.p[0] - '0', ones = (unsigned)text.p[text.n - 1] - '0';
+    if (tens > 9 || ones > 9) return get_rust_any(text, number);
+    *number = tens * 10 + ones;
     return true;
 }
 

@@ -108,6 +108,61 @@ static enum tly_result scan_array(struct tly_slice in, struct tly_resp_scan *sca
     return result;
 }
 
+/* ---- the usual request: few and short arguments, all of it here ---- */
+
+/* Bytes as they lie in memory, to be compared with others. */
+static inline uint32_t four(const void *p)
+{
+    uint32_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return bytes;
+}
+
+static inline uint16_t two(const void *p)
+{
+    uint16_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return bytes;
+}
+
+/* Of "$7\r\n" and "*7\r\n": all but the digit. */
+static inline uint32_t frame_of(const void *p)
+{
+    return four(p) & four("\xff\0\xff\xff");
+}
+
+/* Moves behind "$7\r\n" or "$42\r\n" at *at, of which at least 5 bytes are there; false: something else stands there. */
+static inline bool get_short_length(const uint8_t **at, size_t *length)
+{
+    const uint8_t *p = *at;
+    size_t tens = (size_t)p[1] - '0', ones = (size_t)p[2] - '0';
+    if (tens > 9) return false;
+    *length = tens;
+    *at = p + 4;
+    if (frame_of(p) == four("$\0\r\n")) return true;
+    *length = tens * 10 + ones;
+    *at = p + 5;
+    return tens != 0 && ones <= 9 && p[0] == '$' && two(p + 3) == two("\r\n");
+}
+
+/* How many bytes the request has; 0: it is not of this kind, or not whole, and the other code has to look. */
+static size_t parse_short(struct tly_slice in, struct tly_resp_request *request)
+{
+    if (in.n < 4 || frame_of(in.p) != four("*\0\r\n")) return 0;
+    size_t count = (size_t)in.p[1] - '0', n;
+    if (count == 0 || count > 9) return 0;
+    const uint8_t *p = in.p + 4, *end = in.p + in.n;
+    struct tly_slice *arg = request->arg;
+    for (size_t left = count; left > 0; left--) {
+        if (end - p < 5 || !get_short_length(&p, &n)) return 0;
+        if ((size_t)(end - p) < n + 2 || two(p + n) != two("\r\n")) return 0;
+        *arg++ = tly_slice_of(p, n);
+        p += n + 2;
+    }
+    request->count = count;
+    return (size_t)(p - in.p);
+}
+
 static enum tly_result parse_array(struct tly_slice in, struct tly_resp_scan *scan,
                                    struct tly_resp_request *request)
 {
@@ -120,7 +175,6 @@ static enum tly_result parse_array(struct tly_slice in, struct tly_resp_scan *sc
         result = scan_array(in, scan, request);
     }
     if (result != TLY_OK) return result;
-    request->is_inline = false;
     request->count = scan->args;
     request->bytes = scan->at;
     *scan = (struct tly_resp_scan){0};
@@ -259,5 +313,8 @@ enum tly_result tly_resp_parse(struct tly_slice in, struct tly_resp_scan *scan, 
                                struct tly_resp_request *request)
 {
     if (in.n == 0) return TLY_MORE;
+    request->bytes = scan->at == 0 ? parse_short(in, request) : 0;
+    request->is_inline = false;
+    if (request->bytes != 0) return TLY_OK;
     return in.p[0] == '*' ? parse_array(in, scan, request) : parse_line(in, scan, scratch, request);
 }

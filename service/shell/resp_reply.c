@@ -9,32 +9,54 @@
 #define HEAD_BYTES_MAX (1 + DIGITS_MAX + 2)
 #define ERROR_BYTES_MAX 512
 
+static const char two_digits[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+                            "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+                            "9899";
+
+/* Writes a number's digits, two at a time, so that they end before `end`; where they begin. */
+static inline uint8_t *put_digits(uint8_t *end, uint64_t rest)
+{
+    for (; rest >= 100; rest /= 100)
+        memcpy(end -= 2, two_digits + rest % 100 * 2, 2);
+    if (rest < 10)
+        *--end = (uint8_t)('0' + rest);
+    else
+        memcpy(end -= 2, two_digits + rest * 2, 2);
+    return end;
+}
+
+static inline size_t digits_of(uint64_t number)
+{
+    size_t n = 1;
+    for (; number >= 100; number /= 100)
+        n += 2;
+    return n + (number >= 10);
+}
+
 uint8_t *tly_resp_digits(uint8_t *end, int64_t number)
 {
-    uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    do {
-        *--end = (uint8_t)('0' + rest % 10);
-        rest /= 10;
-    } while (rest != 0);
+    end = put_digits(end, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
     if (number < 0) *--end = '-';
     return end;
 }
 
 /* Appends type, number and line end at `to`; where they end. */
-static uint8_t *put_head(uint8_t *to, char type, int64_t number)
+static inline uint8_t *put_head(uint8_t *to, char type, int64_t number)
 {
-    *to++ = (uint8_t)type;
-    if (number >= 0 && number < 10) {
-        *to++ = (uint8_t)('0' + number);
-    } else {
-        uint8_t digits[DIGITS_MAX], *first = tly_resp_digits(digits + DIGITS_MAX, number);
-        size_t n = (size_t)(digits + DIGITS_MAX - first);
-        memcpy(to, first, n);
-        to += n;
+    uint64_t rest = (uint64_t)number;
+    if (rest < 10) {
+        memcpy(to, (const uint8_t[]){(uint8_t)type, (uint8_t)('0' + rest), '\r', '\n'}, 4);
+        return to + 4;
     }
-    *to++ = '\r';
-    *to++ = '\n';
-    return to;
+    *to++ = (uint8_t)type;
+    if (number < 0) {
+        *to++ = '-';
+        rest = 0 - rest;
+    }
+    to += digits_of(rest);
+    (void)put_digits(to, rest);
+    memcpy(to, "\r\n", 2);
+    return to + 2;
 }
 
 void tly_resp_put_ints(struct tly_buf *out, const int64_t *numbers, size_t count)
