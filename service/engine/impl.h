@@ -504,6 +504,8 @@ struct tly_engine {
     struct refusal *refusals_newest;
     uint64_t refusal_number, refusal_lost; /* the last one, and the last one that another took the place of */
     size_t hearers;                        /* of refusals */
+    uint64_t shards_ms;                    /* when shards of refusals were last looked up … */
+    unsigned shards_looked;                /* … and of how many in that ms */
     struct sampling sampling;
     struct hold_end *holds; /* a heap: no other ends before the first */
     size_t hold_count, hold_capacity;

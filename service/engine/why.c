@@ -12,6 +12,11 @@
 
 /* Who counted how much is looked up no more often than this; the verdict is that of the last refusal. */
 #define SHARDS_EVERY_MS 100
+/*
+ * … and of no more refusals in a millisecond. Of what is left out they are looked up when somebody asks: where so many keys are refused
+ * a place is another key's before anybody can.
+ */
+#define SHARDS_LOOKED_MAX 64
 
 static struct refusal **place_of(struct tly_engine *e, uint32_t hash)
 {
@@ -19,9 +24,9 @@ static struct refusal **place_of(struct tly_engine *e, uint32_t hash)
 }
 
 /* What of a dot counts in the window that the verdict is of; a bucket's is what was ever taken. */
-static void note_shards(struct tly_engine *e, const struct tly_limit_ask *ask, struct refusal *refusal)
+static void note_shards(struct tly_engine *e, const struct tly_seek *seek, struct refusal *refusal)
 {
-    struct tly_entry *entry = tly_seek_find(e->map, &ask->seek);
+    struct tly_entry *entry = tly_seek_find(e->map, seek);
     size_t count = 0;
     const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
     refusal->shard_count = 0;
@@ -37,6 +42,16 @@ static void note_shards(struct tly_engine *e, const struct tly_limit_ask *ask, s
         };
     }
     refusal->shards_ms = e->cluster_ns / NS_PER_MS;
+}
+
+/* Whether shards may be looked up once more in this millisecond. */
+static bool may_look(struct tly_engine *e, uint64_t now_ms)
+{
+    if (e->shards_ms != now_ms) e->shards_looked = 0;
+    e->shards_ms = now_ms;
+    if (e->shards_looked == SHARDS_LOOKED_MAX) return false;
+    e->shards_looked++;
+    return true;
 }
 
 static bool is_of(const struct refusal *refusal, struct tly_slice key)
@@ -87,7 +102,8 @@ void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const s
     refusal->at_ms = now_ms;
     refusal->verdict = *verdict;
     refusal->verdict.name = tly_slice_of(NULL, 0);
-    if (now_ms - refusal->shards_ms >= SHARDS_EVERY_MS) note_shards(e, ask, refusal);
+    if (now_ms - refusal->shards_ms >= SHARDS_EVERY_MS && may_look(e, now_ms))
+        note_shards(e, &ask->seek, refusal);
 }
 
 void tly_why_fini(struct tly_engine *e)
@@ -96,8 +112,12 @@ void tly_why_fini(struct tly_engine *e)
         tly_mem_free(&e->mem, e->refusals[i], sizeof *e->refusals[i]);
 }
 
-static void tell(const struct refusal *refusal, struct tly_refusal_view *view)
+static void tell(struct tly_engine *e, struct refusal *refusal, struct tly_refusal_view *view)
 {
+    if (refusal->shards_ms == 0) {
+        struct tly_seek seek = tly_seek_of(e->map, tly_slice_of(refusal->key, refusal->key_bytes));
+        note_shards(e, &seek, refusal);
+    }
     *view = (struct tly_refusal_view){
         .key = tly_slice_of(refusal->key, refusal->key_bytes),
         .at_ms = refusal->at_ms,
@@ -114,18 +134,18 @@ enum tly_result tly_engine_why(struct tly_engine *e, struct tly_slice key, struc
 {
     if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
     struct tly_seek seek = tly_seek_of(e->map, key);
-    const struct refusal *refusal = *place_of(e, seek.hash);
+    struct refusal *refusal = *place_of(e, seek.hash);
     if (!is_of(refusal, key)) return TLY_NOT_FOUND;
-    tell(refusal, view);
+    tell(e, refusal, view);
     return TLY_OK;
 }
 
 bool tly_engine_refused(struct tly_engine *e, size_t *cursor, struct tly_refusal_view *view)
 {
     while (*cursor < TLY_REFUSALS_KEPT) {
-        const struct refusal *refusal = e->refusals[(*cursor)++];
+        struct refusal *refusal = e->refusals[(*cursor)++];
         if (refusal == NULL) continue;
-        tell(refusal, view);
+        tell(e, refusal, view);
         return true;
     }
     return false;
@@ -149,7 +169,7 @@ void tly_engine_unhear(struct tly_engine *e)
 
 uint64_t tly_engine_refusals_since(struct tly_engine *e, uint64_t mark, tly_refusal_each *each, void *context)
 {
-    const struct refusal *refusal = e->refusals_newest;
+    struct refusal *refusal = e->refusals_newest;
     if (refusal == NULL || refusal->number <= mark) return mark;
     if (e->refusal_lost > mark) (void)each(context, NULL);
     while (refusal->older != NULL && refusal->older->number > mark)
@@ -157,7 +177,7 @@ uint64_t tly_engine_refusals_since(struct tly_engine *e, uint64_t mark, tly_refu
     struct tly_refusal_view view;
     for (bool goes_on = true; refusal != NULL && goes_on; refusal = refusal->newer) {
         mark = refusal->number;
-        tell(refusal, &view);
+        tell(e, refusal, &view);
         goes_on = each(context, &view);
     }
     return mark;

@@ -40,15 +40,25 @@ uint8_t *tly_resp_digits(uint8_t *end, int64_t number)
     return end;
 }
 
+/* From -1 on, with their line ends: which of them it is nobody can foresee, so there is no branch for their lengths. */
+#define TEN_NUMBERS(tens)                                                                                    \
+    tens "0\r\n", tens "1\r\n", tens "2\r\n", tens "3\r\n", tens "4\r\n", tens "5\r\n", tens "6\r\n",         \
+        tens "7\r\n", tens "8\r\n", tens "9\r\n"
+
+static const char small_numbers[][4] = {
+    "-1\r\n",        TEN_NUMBERS(""),  TEN_NUMBERS("1"), TEN_NUMBERS("2"), TEN_NUMBERS("3"), TEN_NUMBERS("4"),
+    TEN_NUMBERS("5"), TEN_NUMBERS("6"), TEN_NUMBERS("7"), TEN_NUMBERS("8"), TEN_NUMBERS("9"),
+};
+
 /* Appends type, number and line end at `to`; where they end. */
 static inline uint8_t *put_head(uint8_t *to, char type, int64_t number)
 {
-    uint64_t rest = (uint64_t)number;
-    if (rest < 10) {
-        memcpy(to, (const uint8_t[]){(uint8_t)type, (uint8_t)('0' + rest), '\r', '\n'}, 4);
-        return to + 4;
-    }
     *to++ = (uint8_t)type;
+    uint64_t rest = (uint64_t)number;
+    if (rest + 1 < sizeof small_numbers / sizeof small_numbers[0]) {
+        memcpy(to, small_numbers[rest + 1], sizeof small_numbers[0]);
+        return to + sizeof small_numbers[0] - (rest < 10);
+    }
     if (number < 0) {
         *to++ = '-';
         rest = 0 - rest;

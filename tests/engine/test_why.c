@@ -84,6 +84,32 @@ static void many_refusals_take_each_others_place(void **state)
     net_free(net);
 }
 
+/* Of many refusals at once the shards are looked up for some then, for the others when they are asked for. */
+static void of_a_flood_of_refusals_the_shards_are_told_too(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_refusal_view view;
+    size_t cursor = 0, then = 0, later = 0;
+    char key[32];
+    net_add(net, 0);
+    for (size_t i = 0; i < 200; i++) {
+        (void)snprintf(key, sizeof key, "key-%zu", i);
+        (void)check(net, 0, key, 7);
+        (void)check(net, 0, key, 4);
+    }
+    uint64_t at_ms = net_time(net, 0).wall_ns / MS;
+    net_run(net, 1000 * MS);
+    (void)check(net, 0, "another", 1);
+    while (tly_engine_refused(net_node(net, 0), &cursor, &view)) {
+        assert_int_equal(view.shard_count, 1);
+        assert_int_equal(view.shards[0].units, 7);
+        *(view.shards_ms == at_ms ? &then : &later) += 1;
+    }
+    assert_true(then > 0 && then <= 64 && later > 0);
+    net_free(net);
+}
+
 struct heard {
     char keys[64];
     size_t count, gaps;
@@ -144,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_refusal_is_explained_afterwards),
         cmocka_unit_test(many_refusals_take_each_others_place),
+        cmocka_unit_test(of_a_flood_of_refusals_the_shards_are_told_too),
         cmocka_unit_test(refusals_are_heard_in_order_from_a_mark),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
