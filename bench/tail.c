@@ -3,7 +3,9 @@
  *
  * Without a rate each connection asks again when it is answered: it prints how many a second that were, the peak of this client and that
  * server.  With one a check is due every 1/RATE seconds whether or not the others are answered, and what is measured is the time from when
- * it was due to its answer, so that a stall counts for all that it held up.  Prints "checks p50_us p99_us p999_us max_us".
+ * it was due to its answer, so that a stall counts for all that it held up.  Prints "checks p50_us p99_us p999_us max_us away_us": how long
+ * the client, which spins, had no processor, which is nobody's fault but the machine's. A rate that begins
+ * with a tilde, as in ~2000, is that of somebody who sleeps between two checks: a load, not a measurement.
  */
 #include "bench/support.h"
 
@@ -36,14 +38,19 @@ struct run {
     struct pollfd polled[CONNECTIONS];
     uint64_t asked, answered, most_ns, seed;
     uint32_t *buckets; /* of BUCKET_NS each */
-    bool is_paced;
+    bool is_paced, sleeps;
 };
+
+static uint64_t read_ns(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 static uint64_t now_ns(void)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return read_ns(CLOCK_MONOTONIC);
 }
 
 static void open_all(struct run *run, uint16_t port)
@@ -101,20 +108,21 @@ static void take_answers(struct run *run, struct connection *connection)
     }
 }
 
-static void take_all(struct run *run)
+static void take_all(struct run *run, uint64_t wait_ns)
 {
-    if (poll(run->polled, CONNECTIONS, 0) <= 0) return;
+    const struct timespec wait = {.tv_nsec = (long)(wait_ns < 999999999 ? wait_ns : 999999999)};
+    if (ppoll(run->polled, CONNECTIONS, &wait, NULL) <= 0) return;
     for (size_t i = 0; i < CONNECTIONS; i++)
         if (run->polled[i].revents != 0) take_answers(run, &run->connection[i]);
 }
 
-/* Everything that is due by then, in turn over the connections. */
-static void ask_due(struct run *run, uint64_t begin, double rate)
+/* Everything that is due by now, in turn over the connections; how long it is until the next one. */
+static uint64_t ask_due(struct run *run, uint64_t begin, double rate)
 {
     uint64_t now = now_ns();
     for (;;) {
         uint64_t due = begin + (uint64_t)((double)run->asked * 1e9 / rate);
-        if (due > now) return;
+        if (due > now) return due - now;
         ask(run, &run->connection[run->asked % CONNECTIONS], due);
     }
 }
@@ -129,29 +137,50 @@ static double percentile_us(const struct run *run, double share)
     return (double)run->most_ns / 1000;
 }
 
+/* Asks at that rate until the end; how long it had no processor. */
+static uint64_t keep_asking(struct run *run, uint64_t begin, uint64_t end, double rate)
+{
+    uint64_t ran = read_ns(CLOCK_PROCESS_CPUTIME_ID), from = now_ns();
+    while (now_ns() < end) {
+        uint64_t wait = ask_due(run, begin, rate);
+        take_all(run, run->sleeps ? wait : 0);
+    }
+    uint64_t took = now_ns() - from;
+    ran = read_ns(CLOCK_PROCESS_CPUTIME_ID) - ran;
+    return took > ran ? took - ran : 0;
+}
+
+static void ask_when_answered(struct run *run, uint64_t begin, uint64_t end)
+{
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        ask(run, &run->connection[i], begin);
+    while (now_ns() < end)
+        take_all(run, 0);
+}
+
 int main(int argc, char **argv)
 {
     static struct run run = {.seed = 42};
-    if (argc < 3) tly_bench_fail("usage: tail PORT SECONDS [RATE]");
-    double seconds = strtod(argv[2], NULL), rate = argc > 3 ? strtod(argv[3], NULL) : 0;
+    if (argc < 3) tly_bench_fail("usage: tail PORT SECONDS [[~]RATE]");
+    run.sleeps = argc > 3 && argv[3][0] == '~';
+    double seconds = strtod(argv[2], NULL), rate = argc > 3 ? strtod(argv[3] + run.sleeps, NULL) : 0;
     run.is_paced = rate > 0;
     run.buckets = tly_bench_new(BUCKETS, sizeof *run.buckets);
     open_all(&run, (uint16_t)strtoul(argv[1], NULL, 10));
-    uint64_t begin = now_ns(), end = begin + (uint64_t)(seconds * 1e9);
-    for (size_t i = 0; !run.is_paced && i < CONNECTIONS; i++)
-        ask(&run, &run.connection[i], begin);
-    while (now_ns() < end) {
-        if (run.is_paced) ask_due(&run, begin, rate);
-        take_all(&run);
-    }
+    uint64_t begin = now_ns(), end = begin + (uint64_t)(seconds * 1e9), away = 0;
+    if (run.is_paced)
+        away = keep_asking(&run, begin, end, rate);
+    else
+        ask_when_answered(&run, begin, end);
     uint64_t in_time = run.answered;
     run.is_paced = true; /* no more are asked */
     for (end += UINT64_C(10000000000); run.answered < run.asked && now_ns() < end;)
-        take_all(&run);
+        take_all(&run, 0);
     tly_bench_equal(run.answered, run.asked, "answers");
     if (rate > 0)
-        printf("%llu %.0f %.0f %.0f %.0f\n", (unsigned long long)run.answered, percentile_us(&run, 0.5),
-               percentile_us(&run, 0.99), percentile_us(&run, 0.999), (double)run.most_ns / 1000);
+        printf("%llu %.0f %.0f %.0f %.0f %llu\n", (unsigned long long)run.answered, percentile_us(&run, 0.5),
+               percentile_us(&run, 0.99), percentile_us(&run, 0.999), (double)run.most_ns / 1000,
+               (unsigned long long)(away / 1000));
     else
         printf("%.0f\n", (double)in_time / seconds);
     free(run.buckets);

@@ -207,7 +207,8 @@ static size_t beyond_idle(const struct tly_client *client, size_t kept)
 /* Counts what it holds by now; false: all hold too much, and this one has its part in it. */
 static bool is_bearable(struct tly_client *client)
 {
-    size_t bytes = client->in.capacity + client->out.capacity + beyond_idle(client, client->kept);
+    size_t bytes = client->in.capacity + client->out.capacity + beyond_idle(client, client->kept) +
+                   (client->tls != NULL ? tly_tls_bytes(client->tls) : 0);
     client->is_greedy = client->is_greedy || is_too_much(client, bytes);
     count_bytes(client, bytes);
     client->door->stats.crowded += client->is_greedy;
@@ -286,14 +287,20 @@ static void tell_problem(const struct tly_client *client)
                 client->peer, problem);
 }
 
+/* Nothing whole came: half a handshake or record is held for it. */
+static void wait_for_tls(struct tly_client *client)
+{
+    if (tly_tls_wants_write(client->tls)) set_event(client->writable, &client->writing, true);
+    if (!is_bearable(client)) tly_client_free(client);
+}
+
 /* What one read brings. */
 static void take(struct tly_client *client)
 {
     struct tly_slice in;
     ssize_t n = receive(client, &in);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        if (client->tls != NULL && tly_tls_wants_write(client->tls))
-            set_event(client->writable, &client->writing, true);
+        if (client->tls != NULL) wait_for_tls(client);
         return;
     }
     if (n < 0) {

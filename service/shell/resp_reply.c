@@ -9,9 +9,10 @@
 #define HEAD_BYTES_MAX (1 + DIGITS_MAX + 2)
 #define ERROR_BYTES_MAX 512
 
-static const char two_digits[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
-                            "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
-                            "9899";
+static const char two_digits[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+    "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+    "9899";
 
 /* Writes a number's digits, two at a time, so that they end before `end`; where they begin. */
 static inline uint8_t *put_digits(uint8_t *end, uint64_t rest)
@@ -41,13 +42,14 @@ uint8_t *tly_resp_digits(uint8_t *end, int64_t number)
 }
 
 /* From -1 on, with their line ends: which of them it is nobody can foresee, so there is no branch for their lengths. */
-#define TEN_NUMBERS(tens)                                                                                    \
-    tens "0\r\n", tens "1\r\n", tens "2\r\n", tens "3\r\n", tens "4\r\n", tens "5\r\n", tens "6\r\n",         \
+#define TEN_NUMBERS(tens)                                                                             \
+    tens "0\r\n", tens "1\r\n", tens "2\r\n", tens "3\r\n", tens "4\r\n", tens "5\r\n", tens "6\r\n", \
         tens "7\r\n", tens "8\r\n", tens "9\r\n"
 
 static const char small_numbers[][4] = {
-    "-1\r\n",        TEN_NUMBERS(""),  TEN_NUMBERS("1"), TEN_NUMBERS("2"), TEN_NUMBERS("3"), TEN_NUMBERS("4"),
-    TEN_NUMBERS("5"), TEN_NUMBERS("6"), TEN_NUMBERS("7"), TEN_NUMBERS("8"), TEN_NUMBERS("9"),
+    "-1\r\n",         TEN_NUMBERS(""),  TEN_NUMBERS("1"), TEN_NUMBERS("2"),
+    TEN_NUMBERS("3"), TEN_NUMBERS("4"), TEN_NUMBERS("5"), TEN_NUMBERS("6"),
+    TEN_NUMBERS("7"), TEN_NUMBERS("8"), TEN_NUMBERS("9"),
 };
 
 /* Appends type, number and line end at `to`; where they end. */

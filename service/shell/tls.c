@@ -109,6 +109,7 @@ static bool set_up(SSL_CTX *context, enum tly_tls_side side, struct tly_tls_erro
         return fail(error, "TLS");
     /* HTTP/2 knows by itself when something is missing at the end. A session that is resumed would pass by certificates that have changed since. */
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_max_cert_list(context, TLY_TLS_CERTIFICATES_BYTES_MAX);
     (void)SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                            SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
@@ -319,6 +320,12 @@ bool tly_tls_wants_write(const struct tly_tls_link *link)
 bool tly_tls_has_more(const struct tly_tls_link *link)
 {
     return SSL_has_pending(link->ssl) == 1;
+}
+
+size_t tly_tls_bytes(const struct tly_tls_link *link)
+{
+    if (!link->is_open) return link->is_broken ? 0 : TLY_TLS_HANDSHAKE_BYTES;
+    return tly_tls_has_more(link) ? TLY_TLS_RECORD_BYTES : 0;
 }
 
 const char *tly_tls_problem(const struct tly_tls_link *link)

@@ -15,6 +15,11 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#define TLY_TLS_HANDSHAKE_BYTES (48u * 1024u)
+#define TLY_TLS_RECORD_BYTES (17u * 1024u)
+/* A chain that the other side shows may be so long. */
+#define TLY_TLS_CERTIFICATES_BYTES_MAX (32u * 1024u)
+
 struct event_base;
 struct tly_tls;      /* certificates; loop thread only */
 struct tly_tls_link; /* one connection */
@@ -48,6 +53,8 @@ ssize_t tly_tls_send(struct tly_tls_link *link, const void *bytes, size_t n);
 bool tly_tls_wants_write(const struct tly_tls_link *link);
 /* Bytes are here that the socket will not tell of. */
 bool tly_tls_has_more(const struct tly_tls_link *link);
+/* What OpenSSL holds for it now beyond what it does for one at rest, as good as it is known: half a handshake, half a record. */
+size_t tly_tls_bytes(const struct tly_tls_link *link);
 /* Why it is broken; NULL: it is not, or there is nothing to say. */
 const char *tly_tls_problem(const struct tly_tls_link *link);
 

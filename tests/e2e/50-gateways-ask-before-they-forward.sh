@@ -96,3 +96,25 @@ expect_head "Caddy refuses as Tally did" 'content-type: application/problem\+jso
 expect "its code" over "$(json code <body)"
 ask
 expect "without a tallyd Caddy does not" 502 "$status"
+
+# --- Traefik and APISIX, which cannot be had here: what they send is asked, and what their examples name is there ---
+start_node a -f rules.yaml
+allowed=0
+for i in {1..12}; do
+    for name in traefik apisix; do
+        address=$(grep -o 'http://127.*' "$examples/$name.yaml")
+        status=$(curl -sS -m 20 --noproxy '*' -D head.txt -o body -w '%{http_code}' -H 'X-Forwarded-Proto: http' \
+            -H 'X-Forwarded-Method: POST' -H 'X-Forwarded-Host: shop.example' -H 'X-Forwarded-Uri: /some/page?x=1' \
+            -H "X-Forwarded-For: 6.6.6.$i, 9.9.9.9" "${address/7380/${http_port[a]}}")
+        [ "$status" = 429 ] || expect "status of an allow" 200 "$status"
+        [ "$status" = 429 ] || allowed=$((allowed + 1))
+    done
+done
+expect "allowed to one client of both" 10 "$allowed"
+expect "the last one" 429 "$status"
+named=$(sed -n 's/.*client_headers: \[\(.*\)\]/\1/p' "$examples/apisix.yaml" | tr -d ,)
+expect "headers that are named" 4 "$(wc -w <<<"$named")"
+for name in $named; do expect_head "a refusal for APISIX" "$name: .+"; done
+/usr/bin/python3 -c 'import sys, yaml; yaml.safe_load(open(sys.argv[1]))' "$examples/apisix.yaml" 2>yaml.err ||
+    grep -q 'No module named' yaml.err || fail "apisix.yaml is no YAML: $(tail -n 1 yaml.err)"
+expect "how APISIX knows that it has all" '#END' "$(tail -n 1 "$examples/apisix.yaml")"

@@ -1,5 +1,7 @@
 /* TLS between two ends of a pair of sockets: who is believed, what is refused, and that every byte comes. */
+#include "service/shell/door_internal.h"
 #include "service/shell/tls.h"
+#include "tests/shell/support_street.h"
 #include "tests/support/cmocka.h"
 
 #include <errno.h>
@@ -287,6 +289,39 @@ static void nonsense_is_refused(void **state)
     end_pair(&pair);
 }
 
+#define CROWD 40
+
+/* Who began to shake hands and does not go on holds memory, of which a door has so much; who is there already is served. */
+static void half_a_handshake_counts_in_what_a_door_holds(void **state)
+{
+    struct visitor *crowd[CROWD];
+    assert_int_equal(street_setup(state), 0);
+    struct street *street = *state;
+    struct tly_tls *tls = tls_of(files_of("server", NULL, ""), TLY_TLS_SERVER);
+    street->door->bytes_max = 20 * TLY_TLS_HANDSHAKE_BYTES;
+    struct visitor *honest = visitor_new(street);
+    street_settle(street);
+    tly_door_encrypt(street->door, tls);
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = visitor_new(street);
+        street_settle(street);
+        assert_int_equal(visitor_push(crowd[i], "\x16\x03\x01\x3f\x00\x01", 6), 6);
+        street_settle(street);
+        assert_true(street->door->bytes <= street->door->bytes_max);
+    }
+    assert_int_equal(street_stats(street).crowded, CROWD - 20);
+    assert_int_equal(street_stats(street).open, 20 + 1);
+    visitor_say(honest, "one\n");
+    visitor_hears(honest, "one\n");
+    for (size_t i = 0; i < CROWD; i++)
+        visitor_free(crowd[i]);
+    visitor_free(honest);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street->door->bytes, 0);
+    assert_int_equal(street_teardown(state), 0);
+    tly_tls_free(tls);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,6 +330,7 @@ int main(void)
         cmocka_unit_test(certificates_change_while_it_runs),
         cmocka_unit_test(every_byte_comes),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(half_a_handshake_counts_in_what_a_door_holds),
     };
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
 }
