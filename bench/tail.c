@@ -37,7 +37,7 @@ struct run {
     struct connection connection[CONNECTIONS];
     struct pollfd polled[CONNECTIONS];
     uint64_t asked, answered, most_ns, seed;
-    uint32_t *buckets; /* of BUCKET_NS each */
+    uint32_t buckets[BUCKETS]; /* of BUCKET_NS each */
     bool is_paced, sleeps;
 };
 
@@ -165,7 +165,6 @@ int main(int argc, char **argv)
     run.sleeps = argc > 3 && argv[3][0] == '~';
     double seconds = strtod(argv[2], NULL), rate = argc > 3 ? strtod(argv[3] + run.sleeps, NULL) : 0;
     run.is_paced = rate > 0;
-    run.buckets = tly_bench_new(BUCKETS, sizeof *run.buckets);
     open_all(&run, (uint16_t)strtoul(argv[1], NULL, 10));
     uint64_t begin = now_ns(), end = begin + (uint64_t)(seconds * 1e9), away = 0;
     if (run.is_paced)
@@ -183,6 +182,5 @@ int main(int argc, char **argv)
                (unsigned long long)(away / 1000));
     else
         printf("%.0f\n", (double)in_time / seconds);
-    free(run.buckets);
     return 0;
 }
