@@ -57,7 +57,8 @@ struct tly_segment_end {
     uint64_t following; /* behind damage: where valid records go on; 0: nowhere */
     uint64_t synced;    /* of a log: so much was durable, by its own word; 0: unknown */
     unsigned format;
-    bool is_blank;  /* of a log: all behind `valid` is zeros: room that was made for what never came (tly_storage_append_roomy) */
+    bool
+        is_blank; /* of a log: all behind `valid` is zeros: room that was made for what never came (tly_storage_append_roomy) */
     bool is_takers; /* the result is that of take() */
 };
 
