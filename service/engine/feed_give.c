@@ -94,10 +94,10 @@ enum tly_result tly_feed_follow(struct tly_feed *feed)
     enum tly_result result = TLY_OK;
     struct tly_marks marks = feed->cursor.marks;
     for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
-        result = tly_follower_has(&feed->follower, mark);
+        result = tly_follower_has(&feed->follower, mark, 0);
     /* Its own life's dots it has by itself. */
     struct tly_mark own = {feed->ask.origin, tly_ormap_mark(feed->e->map, feed->ask.origin)};
-    if (result == TLY_OK && own.origin != 0) result = tly_follower_has(&feed->follower, own);
+    if (result == TLY_OK && own.origin != 0) result = tly_follower_has(&feed->follower, own, 0);
     bool same_life = base->origin == tly_ormap_origin(feed->e->map) && base->session == late->session;
     bool is_held = base->late <= late->count && late->count - base->late <= TLY_LATE_KEPT;
     if (result != TLY_OK || !same_life || !is_held) return result;

@@ -46,17 +46,21 @@ static void settle(struct tly_reach *reach)
     reach->pinned = false;
 }
 
-enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark)
+enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.origin != mark.origin) continue;
         struct tly_reach *reach = &follower->reach[i];
+        bool had_it_first = mark.ts > reach->sent;
         if (reach->word < mark.ts) reach->word = mark.ts;
         if (reach->have < mark.ts) reach->have = mark.ts;
         if (reach->sent < reach->have) reach->sent = reach->have;
-        if (life.mark <= reach->have && life.last <= reach->sent) settle(reach);
+        if (life.mark <= reach->have && life.last <= reach->sent)
+            settle(reach);
+        else if (had_it_first && reach->due != 0 && reach->due < due)
+            reach->due = due;
         break;
     }
     return TLY_OK;

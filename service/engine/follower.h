@@ -40,8 +40,12 @@ struct tly_follower {
 void tly_follower_init(struct tly_follower *follower, const struct tly_mem *mem, struct tly_ormap *map);
 void tly_follower_fini(struct tly_follower *follower);
 
-/* The follower's own word of its mark: raises `have`. */
-enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark) TLY_MUST_CHECK;
+/*
+ * The follower's own word of its mark: raises `have`. If it has more than it was handed the rest will come to it as that did, and what of it
+ * is held back is so until `due` (0: no longer than before).
+ */
+enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark,
+                                 uint64_t due) TLY_MUST_CHECK;
 /* What it has acknowledged of a life. */
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
 /* What it was handed of a life, or has. */

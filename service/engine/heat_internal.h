@@ -29,6 +29,7 @@ struct tly_shard {
     uint64_t count;  /* units of the window that are known */
     uint64_t before; /* … of the one before it */
     uint64_t ref_ns; /* as of then */
+    uint64_t ts;     /* of the version that said so */
     struct tly_pace pace;
     uint64_t unseen, unseen_before; /* the most that was not known here; in the window before */
     uint64_t known_before;          /* of the window before: what was known for certain while it ran */

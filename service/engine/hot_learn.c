@@ -136,6 +136,15 @@ static void settle(struct tly_hot *hot, uint64_t now_ns)
     hot->until_ns = 0;
 }
 
+/* As of when it speaks. What was there at the last look grows no younger, also where no clock tells its age but only how long such things take to come. */
+static uint64_t ref_of(const struct tly_heat *heat, struct tly_shard *shard, const struct tly_dot *dot,
+                       uint64_t now_ns)
+{
+    if (shard->origin != 0 && shard->ts == dot->version.ts) return shard->ref_ns;
+    shard->ts = dot->version.ts;
+    return tly_less(now_ns, heat->world.age(heat->world.context, dot->version));
+}
+
 /* False: there is no memory for all of them. */
 static bool hear_all(struct tly_heat *heat, struct tly_hot *hot, const struct tly_heat_ask *ask)
 {
@@ -148,8 +157,7 @@ static bool hear_all(struct tly_heat *heat, struct tly_hot *hot, const struct tl
         if (hot->window == 0 && dot->num[TLY_SUM_EPOCH] != hot->epoch) continue;
         struct tly_shard *shard = need_shard(heat, hot, dot->version.origin);
         if (shard == NULL) return false;
-        uint64_t age = heat->world.age(heat->world.context, dot->version);
-        hear(shard, hot, dot, tly_less(ask->now_ns, age));
+        hear(shard, hot, dot, ref_of(heat, shard, dot, ask->now_ns));
     }
     return true;
 }

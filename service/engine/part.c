@@ -19,12 +19,23 @@ void tly_streams_limit(struct tly_engine *e, uint64_t table)
         if (e->conns[i]->follower.stream != NULL) tly_stream_reset(e->conns[i]->follower.stream);
 }
 
+/*
+ * By when the peer's word is here that it has the dot as well, where all are linked to all: its own link brings it a flush later at most, and
+ * both ways may be long. In a ring nobody else brings it.
+ */
+static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn)
+{
+    uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS;
+    if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
+    return e->now.mono_ns + TLY_RELAY_NS + e->flush_ns + (rtt < longest ? rtt : longest);
+}
+
 /* Follows what the peer says it has. */
-static enum tly_result take_word(struct conn *conn, struct tly_mark_list marks)
+static enum tly_result take_word(const struct tly_engine *e, struct conn *conn, struct tly_mark_list marks)
 {
     enum tly_result result = TLY_OK;
     for (size_t i = 0; i < marks.count && result == TLY_OK; i++)
-        result = tly_follower_has(&conn->follower, marks.marks[i]);
+        result = tly_follower_has(&conn->follower, marks.marks[i], relay_at(e, conn));
     return result;
 }
 
@@ -51,17 +62,6 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
  * wait, marks of others' dots that an own one has replaced would overtake it.
  */
 enum news { EXPECTED, MAY_WAIT, URGENT };
-
-/*
- * By when the peer's word is here that it has the dot as well, where all are linked to all: its own link brings it a flush later at most, and
- * both ways may be long. In a ring nobody else brings it.
- */
-static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn)
-{
-    uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS;
-    if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
-    return e->now.mono_ns + TLY_RELAY_NS + e->flush_ns + (rtt < longest ? rtt : longest);
-}
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
@@ -165,7 +165,7 @@ enum tly_result tly_part_mark(struct tly_engine *e, struct conn *conn, struct tl
 static enum tly_result end_round(struct tly_engine *e, struct conn *conn, const struct tly_part *part)
 {
     uint64_t own = tly_ormap_origin(e->map);
-    enum tly_result result = take_word(conn, part->end); /* what it says we have now, it has */
+    enum tly_result result = take_word(e, conn, part->end); /* what it says we have now, it has */
     if (result == TLY_OK) conn->peer->failures = 0;
     if (result != TLY_OK || conn->held_back) return result;
     tly_room_taken(e, conn);
@@ -221,7 +221,7 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
 {
     struct tly_part part;
     enum tly_result result = tly_parts_get(e->parts, conn->heard, body, &part);
-    if (result == TLY_OK) result = take_word(conn, part.told);
+    if (result == TLY_OK) result = take_word(e, conn, part.told);
     bool only_tells = (part.flags & (TLY_PART_FIRST | TLY_PART_LAST)) == 0 && part.row_count == 0;
     if (result != TLY_OK || only_tells) return result;
     if (conn->below || conn->asked) return take_news(e, conn, &part); /* first it is brought up, or we are */

@@ -79,6 +79,25 @@ static void a_projection_admits_all_of_the_limit_and_hardly_more(void **state)
     }
 }
 
+/*
+ * Where clocks are apart, versions are moved on by others' dots and tell no age. What was there before grows older all the same when somebody
+ * else is heard; were it taken for new each time, its rate would seem many times what it is.
+ */
+static void clocks_that_are_apart_starve_nobody(void **state)
+{
+    struct tly_rate rate = rate_of(1000, 1000, TLY_SLIDING_WINDOW);
+    struct net *net = net_new(50 * MS);
+    for (size_t i = 0; i < 5; i++) {
+        net_shift_wall(net, i, (int64_t)(i * 100 * MS) - (int64_t)(200 * MS));
+        (void)net_add_with(net, (struct tly_engine_config){.flush_ms = 100}, i == 0 ? 0 : 1);
+    }
+    net_run(net, 20 * S);
+    (void)hammer(net, 5, &rate, 2 * MS, 3 * S);
+    uint64_t admitted = hammer(net, 5, &rate, 2 * MS, 10 * S);
+    if (admitted < 10 * 980) fail_msg("admitted %zu", (size_t)admitted);
+    net_free(net);
+}
+
 /* Without it the same is passed by far: the test above can fail. */
 static void a_plain_view_passes_the_limit(void **state)
 {
@@ -449,6 +468,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_node_that_is_alone_watches_no_keys),
         cmocka_unit_test(a_projection_admits_all_of_the_limit_and_hardly_more),
+        cmocka_unit_test(clocks_that_are_apart_starve_nobody),
         cmocka_unit_test(a_plain_view_passes_the_limit),
         cmocka_unit_test(a_projection_starves_nobody_beyond_its_horizon),
         cmocka_unit_test(what_is_published_is_what_can_happen),
