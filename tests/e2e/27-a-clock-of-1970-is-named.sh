@@ -30,6 +30,8 @@ expect "incr" 5 "$(resp a incrby k 5)"
 start_in_1970 b
 expect "readyz alone" 503 "$(http_status b /readyz)"
 expect_like "which says" 'clock: .*before this release: set it' "$(readyz b)"
+expect_status 1 ctl b doctor
+expect_like "the doctor" 'wrong: .*clock' "$output"
 expect "it serves all the same" 1 "$(resp b incr early)"
 stop_node b
 

@@ -87,6 +87,8 @@ prlimit --pid "${pid[a]}" --fsize=1:unlimited
 expect "incr" 2 "$(resp a incr ctr:limited)"
 wait_until is_failing 1
 expect_like "what it says" "store: .*File too large" "$(http a /readyz)"
+expect_status 1 ctl a doctor
+expect_like "the doctor" 'wrong: .*File too large' "$output"
 expect "a check all the same" 200 "$(check_once limited)"
 prlimit --pid "${pid[a]}" --fsize=unlimited:unlimited
 wait_until is_failing 0
