@@ -295,7 +295,8 @@ static bool look_ahead(const struct tly_ormap *map, const struct tly_scan *scan)
 {
     const struct tly_oplog *log = &map->lives[scan->life].log;
     struct tly_ahead *ahead = map->ahead;
-    if (log->count == 0 || scan->ts > log->last) return false;
+    bool is_behind_ts = scan->hash == UINT32_MAX && scan->nth == UINT32_MAX;
+    if (log->count == 0 || scan->ts > log->last || (is_behind_ts && scan->ts == log->last)) return false;
     bool goes_on = ahead->changes == map->changes && same_position(&ahead->from, scan) && ahead->all;
     struct tly_chunk_at at = goes_on ? tly_oplog_after(log, ahead->chunk) : tly_oplog_find(log, scan->ts);
     uint64_t to;

@@ -207,8 +207,23 @@ enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tl
     return result;
 }
 
+/*
+ * Whether something stands beyond the mark at which its life was settled, which the others refuse: the source of a snapshot may not have known yet
+ * that it is settled, and this node may have ended before it asked another one.
+ */
+static bool has_beyond(struct tly_engine *e)
+{
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life_kept(e->map, i);
+        if (life.state < TLY_LIFE_SETTLED) continue;
+        if (tly_ormap_beyond(e->map, life.origin, life.mark).print != 0) return true;
+    }
+    return false;
+}
+
 void tly_lives_learn_all(struct tly_engine *e)
 {
+    e->forget.resync = has_beyond(e);
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
         struct tly_slice key = tly_entry_key(entry);

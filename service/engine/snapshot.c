@@ -379,24 +379,12 @@ enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct t
     return take_chunk(e, &e->coming, body);
 }
 
-/* The source may not have known yet that a life is settled and have brought what the others refuse. */
-static bool has_beyond(struct tly_engine *e)
-{
-    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
-        struct tly_life life = tly_ormap_life_kept(e->map, i);
-        if (life.state < TLY_LIFE_SETTLED) continue;
-        if (tly_ormap_beyond(e->map, life.origin, life.mark).print != 0) return true;
-    }
-    return false;
-}
-
 /* Everything that was derived from the map is derived anew. */
 static enum tly_result after_install(struct tly_engine *e, const struct tly_installed *report)
 {
     e->stats.snapshots_installed++;
     e->stats.units_carried += report->carried_units;
     tly_columns_fini(e);
-    e->forget.resync = has_beyond(e);
     tly_snap_dump(e);
     tly_watch_resync(e);
     tly_exports_fail(e);

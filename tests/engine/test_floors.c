@@ -1,4 +1,5 @@
 /* What a node forgets, seen by those that are linked with it, or being brought up by it, or that come from the other side of a cut. */
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -221,6 +222,53 @@ static void a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced(voi
     net_free(net);
 }
 
+static void settle_at_nothing(struct net *net, size_t node, uint64_t origin)
+{
+    struct tly_ormap *map = net_node(net, node)->map;
+    assert_int_equal(tly_ormap_close_life(map, origin), TLY_OK);
+    assert_int_equal(tly_ormap_settle_life(map, origin, 0), TLY_OK);
+}
+
+/*
+ * What stands beyond the mark at which its life was settled is refused by all others, so a snapshot takes it away; but the first one brought it,
+ * and the node ends before it has got another.
+ */
+static void what_all_others_refuse_goes_after_a_restart_too(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    put(net, 0, "kv:first", "x");
+    del(net, 0, "kv:first");
+    for (size_t i = 0; net_stats(net, 1).removes_forgotten == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    net_block(net, 0, 1, true);
+    enum tly_outcome outcome;
+    struct tly_dot dot = {.op = TLY_PUT, .version = {NET_WALL_START, 9}};
+    assert_int_equal(
+        tly_ormap_apply(net_node(net, 1)->map, tly_slice_text("kv:refused"), &dot, &outcome), TLY_OK);
+    assert_int_equal(outcome, TLY_APPLIED);
+    settle_at_nothing(net, 0, 9);
+    settle_at_nothing(net, 1, 9);
+    size_t third = net_add_with(net, stored, 1 << 1);
+    net_block(net, 0, third, true);
+    for (size_t i = 0; net_stats(net, third).snapshots_installed == 0; i++) {
+        assert_true(i < 100);
+        net_run(net, S / 10);
+    }
+    assert_true(holds(net, third, "kv:refused"));
+    net_kill(net, 1);
+    net_restart(net, third, 77, SIZE_MAX);
+    assert_true(holds(net, third, "kv:refused"));
+    net_block(net, 0, third, false);
+    for (size_t i = 0; holds(net, third, "kv:refused"); i++) {
+        assert_true(i < 300);
+        net_run(net, S);
+    }
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +276,7 @@ int main(void)
         cmocka_unit_test(what_a_linked_node_has_not_got_is_not_forgotten),
         cmocka_unit_test(what_was_heard_of_an_unknown_life_is_heard_again),
         cmocka_unit_test(a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced),
+        cmocka_unit_test(what_all_others_refuse_goes_after_a_restart_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,7 @@ static void roll_back(struct sim *sim, size_t i)
     if (sim->rolled_back) return;
     if (!node->has_copy) {
         sim_disk_copy(&node->copy, &node->disk);
+        sim_promises_copied(sim, i);
         node->copy.clean = false;
         node->copied_at = sim->now;
         node->has_copy = true;
@@ -111,7 +112,7 @@ static void roll_back(struct sim *sim, size_t i)
     }
     sim->rolled_back = true;
     sim_kill(sim, i, false);
-    sim_promises_rolled_back(sim, i, node->copied_at);
+    sim_promises_rolled_back(sim, i);
     node->made = (struct sim_made){0};
     sim_tell(sim, "n%zu goes on with its disk of %.3f s", i, (double)node->copied_at / 1e9);
     sim_disk_free(&node->disk);
@@ -121,13 +122,8 @@ static void roll_back(struct sim *sim, size_t i)
     start_later(sim, i);
 }
 
-/*
- * By one that is there, of one that is away. Of two that were each said to be gone for good one was not, and what both counted alone since
- * is more than either can carry over (DESIGN.md, limits): who was forgotten forgets nobody.
- */
-static void forget(struct sim *sim, size_t by, size_t whom)
+void sim_forget(struct sim *sim, size_t by, size_t whom)
 {
-    if (by == whom || sim_is_up(sim, whom) || sim->nodes[by].was_forgotten) return;
     sim->nodes[whom].was_forgotten = true;
     char name[24];
     (void)snprintf(name, sizeof name, "n%zu", whom);
@@ -135,6 +131,16 @@ static void forget(struct sim *sim, size_t by, size_t whom)
     struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
     enum tly_result result = sim_ask(sim, by, &request, &reply);
     sim_tell(sim, "n%zu forgets %s: %s", by, name, tly_result_text(result));
+}
+
+/*
+ * By one that is there, of one that is away. Of two that were each said to be gone for good one was not, and what both counted alone since
+ * is more than either can carry over (DESIGN.md, limits): who was forgotten forgets nobody.
+ */
+static void forget(struct sim *sim, size_t by, size_t whom)
+{
+    if (by == whom || sim_is_up(sim, whom) || sim->nodes[by].was_forgotten) return;
+    sim_forget(sim, by, whom);
 }
 
 static void step_clock(struct sim *sim, size_t i)

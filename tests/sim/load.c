@@ -78,13 +78,25 @@ void sim_promises_broken(struct sim *sim, size_t i, bool power)
     node->promise_count = 0;
 }
 
-void sim_promises_rolled_back(struct sim *sim, size_t i, uint64_t at)
+/* What is kept so far is there, and what is written. */
+void sim_promises_copied(struct sim *sim, size_t i)
+{
+    struct sim_node *node = &sim->nodes[i];
+    struct sim_ledger *ledger = sim->ledger;
+    sim_promises_stored(sim, i);
+    for (size_t j = 0; j < ledger->kept_count[i]; j++)
+        ledger->kept[i][j].is_copied = true;
+    for (size_t j = 0; j < node->promise_count; j++)
+        node->promises[j].is_copied = node->promises[j].batches != 0;
+}
+
+void sim_promises_rolled_back(struct sim *sim, size_t i)
 {
     struct sim_ledger *ledger = sim->ledger;
     size_t left = 0;
     for (size_t j = 0; j < ledger->kept_count[i]; j++) {
         const struct sim_promise *promise = &ledger->kept[i][j];
-        if (promise->at < at)
+        if (promise->is_copied)
             ledger->kept[i][left++] = *promise;
         else
             ledger->durable[promise->key] -= promise->delta;
@@ -109,7 +121,7 @@ static void promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
     struct sim_node *node = &sim->nodes[i];
     sim->ledger->told[key] += delta;
     struct sim_promise made = {
-        .key = key, .delta = delta, .ticket = tly_engine_ticket(node->engine), .at = sim->now};
+        .key = key, .delta = delta, .ticket = tly_engine_ticket(node->engine)};
     if (made.ticket == 0) made.batches = node->disk.written > 0 ? node->disk.written : 1;
     node->promises =
         sim_grow(node->promises, &node->promise_capacity, node->promise_count, sizeof *node->promises);

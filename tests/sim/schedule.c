@@ -213,13 +213,12 @@ static void move_disk(struct sim *sim, const struct step *step)
     struct sim_node *node = &sim->nodes[step->a];
     if (step->move == MOVE_BACKUP) {
         sim_disk_copy(&node->copy, &node->disk);
-        node->copied_at = sim->now;
+        sim_promises_copied(sim, step->a);
         return;
     }
     size_t to = step->move == MOVE_CLONE ? step->b : step->a;
-    uint64_t at = step->move == MOVE_CLONE ? 0 : node->copied_at;
     if (sim->nodes[to].engine != NULL) sim_kill(sim, to, false);
-    sim_promises_rolled_back(sim, to, at);
+    sim_promises_rolled_back(sim, to);
     sim->nodes[to].made = (struct sim_made){0};
     sim_disk_copy(&sim->nodes[to].disk, step->move == MOVE_CLONE ? &node->disk : &node->copy);
     sim->rolled_back = true;

@@ -144,7 +144,7 @@ struct sim_promise {
     int64_t delta;
     uint64_t ticket;
     size_t batches; /* of the log that hold it; 0: not written yet */
-    uint64_t at;
+    bool is_copied; /* the copy of the disk has it */
 };
 
 /* What a process has said of forgetting. */
@@ -342,8 +342,9 @@ void sim_client(struct sim *sim, size_t i);
 /* Promises that the disk keeps by now are kept; at a crash the others are open. */
 void sim_promises_stored(struct sim *sim, size_t i);
 void sim_promises_broken(struct sim *sim, size_t i, bool power);
-/* The node goes on with a disk of that time. */
-void sim_promises_rolled_back(struct sim *sim, size_t i, uint64_t at);
+/* The disk is copied, as it is written now; and the node goes on with that copy. */
+void sim_promises_copied(struct sim *sim, size_t i);
+void sim_promises_rolled_back(struct sim *sim, size_t i);
 /* What a counter may read once all is known. */
 void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most);
 /* One more to a counter, by a client. */
@@ -364,6 +365,8 @@ void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b);
 void sim_twin_installed(struct sim *sim, size_t node);
 bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
 bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version);
+/* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
+bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
 size_t sim_twin_count(const struct sim *sim);
 size_t sim_twin_keys(const struct sim *sim);
 struct tly_slice sim_twin_key(const struct sim *sim, size_t key);
@@ -380,6 +383,8 @@ void sim_fault(struct sim *sim);
 void sim_heal(struct sim *sim, const struct sim_event *event);
 /* The end of all trouble: a core is mended, the others stay away for good. */
 void sim_mend(struct sim *sim);
+/* One says of another that it is gone for good. */
+void sim_forget(struct sim *sim, size_t by, size_t whom);
 
 /* ---- hostile.c ---- */
 

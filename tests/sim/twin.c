@@ -14,6 +14,7 @@ struct twin_dot {
     uint8_t strategy;
     size_t key;
     size_t before; /* index + 1; 0: none */
+    uint64_t forgotten; /* of a life that was made up: the newest that some node had forgotten when it was first heard of */
 };
 
 struct twin_key {
@@ -201,6 +202,24 @@ static void tell_dot(struct sim *sim, const char *what, const struct tly_dot *do
              (unsigned long long)dot->num[3]);
 }
 
+static uint64_t newest_forgotten(const struct sim *sim)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct tly_forget_view view;
+        if (sim->nodes[i].engine == NULL) continue;
+        tly_engine_forgetting(sim->nodes[i].engine, &view);
+        if (view.forgotten > newest) newest = view.forgotten;
+    }
+    return newest;
+}
+
+bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove)
+{
+    const struct twin_dot *dot = find_dot(sim->twin, put);
+    return dot != NULL && sim_hostile_made(put.origin) && remove <= dot->forgotten;
+}
+
 static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_row *row)
 {
     struct sim_twin *twin = sim->twin;
@@ -222,6 +241,7 @@ static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_
     if (bytes == NULL) abort();
     if (row->dot.bytes.n > 0) memcpy(bytes, row->dot.bytes.p, row->dot.bytes.n);
     new->dot.bytes.p = bytes;
+    if (sim_hostile_made(row->dot.version.origin)) new->forgotten = newest_forgotten(sim);
     twin->keys[key].newest = twin->count;
     add_value(twin, &twin->by_version, twin->count);
     if (row->dot.version.origin == self) sim_check_order(sim, node, row->dot.version.ts);
