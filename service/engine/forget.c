@@ -272,21 +272,26 @@ static enum tly_result forget_member(struct tly_engine *e, struct tly_slice name
 enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name)
 {
     for (size_t i = 0; i < e->peer_count; i++) {
-        const struct peer *peer = e->peers[i];
+        struct peer *peer = e->peers[i];
         if (!tly_forget_counts(peer) || !tly_slice_equal(tly_slice_text(peer->name), name)) continue;
-        memcpy(e->forget.wanted_name, peer->name, sizeof e->forget.wanted_name);
+        peer->is_given_up = e->forget.is_wanted = true;
         e->forget.step_at = 0;
         return TLY_OK;
     }
     return TLY_NOT_FOUND;
 }
 
-/* A request has no effects of its own, so its wish is fulfilled by the next step. */
+/* A request has no effects of its own, so what was wished since the last step is fulfilled by this one. */
 static void forget_as_asked(struct tly_engine *e)
 {
-    char *name = e->forget.wanted_name;
-    if (name[0] == '\0') return;
-    if (forget_member(e, tly_slice_text(name)) != TLY_NOMEM) name[0] = '\0';
+    bool is_wanted = e->forget.is_wanted;
+    e->forget.is_wanted = false;
+    for (size_t i = 0; is_wanted && i < e->peer_count; i++) {
+        struct peer *peer = e->peers[i];
+        if (!peer->is_given_up) continue;
+        peer->is_given_up = forget_member(e, tly_slice_text(peer->name)) == TLY_NOMEM;
+        e->forget.is_wanted = e->forget.is_wanted || peer->is_given_up;
+    }
 }
 
 /* A member that neither we nor anybody we hear of has heard for forget_after, while something waits for it. */
@@ -337,7 +342,7 @@ static bool has_work(const struct tly_engine *e)
 {
     const struct forgetting *f = &e->forget;
     return tly_ormap_removes(e->map) > 0 || f->closed_count > 0 || f->ended_newest != 0 || f->resync ||
-           f->asked || f->wanted_name[0] != '\0';
+           f->asked || f->is_wanted;
 }
 
 static void begin_anew_if_closed(struct tly_engine *e)

@@ -327,7 +327,8 @@ struct peer {
     size_t replaced_count;
     struct conn *conn; /* the one connection; NULL: down */
     uint64_t last_heard;
-    bool is_member; /* the member list names it */
+    bool is_member;   /* the member list names it */
+    bool is_given_up; /* by the operator; the next step says so */
     enum member_state state;
     uint64_t member_origin, incarnation; /* as its key says */
     uint64_t suspect_at;                 /* since when it is suspected */
@@ -370,7 +371,7 @@ struct forgetting {
     uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
     uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */
-    char wanted_name[TLY_NAME_BYTES_MAX + 1]; /* of a member that the operator gave up; empty: none */
+    bool is_wanted;                       /* the operator gave some member up (peer->is_given_up) */
     bool resync; /* this node holds what nobody else ever will: it needs a snapshot */
     struct closed_life *closed;
     size_t closed_count, closed_capacity;

@@ -235,7 +235,6 @@ static void settle_at_nothing(struct net *net, size_t node, uint64_t origin)
  */
 static void what_all_others_refuse_goes_after_a_restart_too(void **state)
 {
-    (void)state;
     struct net *net = some_nodes(2);
     put(net, 0, "kv:first", "x");
     del(net, 0, "kv:first");
@@ -246,8 +245,8 @@ static void what_all_others_refuse_goes_after_a_restart_too(void **state)
     net_block(net, 0, 1, true);
     enum tly_outcome outcome;
     struct tly_dot dot = {.op = TLY_PUT, .version = {NET_WALL_START, 9}};
-    assert_int_equal(
-        tly_ormap_apply(net_node(net, 1)->map, tly_slice_text("kv:refused"), &dot, &outcome), TLY_OK);
+    assert_int_equal(tly_ormap_apply(net_node(net, 1)->map, tly_slice_text("kv:refused"), &dot, &outcome),
+                     TLY_OK);
     assert_int_equal(outcome, TLY_APPLIED);
     settle_at_nothing(net, 0, 9);
     settle_at_nothing(net, 1, 9);

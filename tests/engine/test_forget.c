@@ -98,6 +98,24 @@ static void a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key
     net_free(net);
 }
 
+/* Two that are given up in one turn of the loop. */
+static void both_are_forgotten_that_are_given_up_at_once(void **state)
+{
+    struct net *net = some_nodes(4);
+    net_kill(net, 2);
+    net_kill(net, 3);
+    put(net, 0, "kv:a", "x");
+    del(net, 0, "kv:a");
+    net_run(net, 2 * GRACE);
+    forget_member(net, 0, "n2");
+    forget_member(net, 0, "n3");
+    net_run(net, 6 * GRACE);
+    assert_int_equal(net_stats(net, 0).members_forgotten, 2);
+    assert_int_equal(removes(net, 0), 0);
+    claim_equal(net, 2);
+    net_free(net);
+}
+
 /* G5: the operator's word reaches a member that lives. */
 static void a_member_that_is_forgotten_while_only_slow_loses_nothing(void **state)
 {
@@ -399,6 +417,7 @@ int main(void)
         cmocka_unit_test(a_remove_is_forgotten_once_all_have_it_and_the_grace_is_over),
         cmocka_unit_test(who_is_away_holds_it_back_however_long),
         cmocka_unit_test(a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key),
+        cmocka_unit_test(both_are_forgotten_that_are_given_up_at_once),
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),
         cmocka_unit_test(a_member_on_an_older_disk_revives_nothing),

@@ -77,6 +77,6 @@ void sim_check_quiet(struct sim *sim)
     sent = dots_sent(sim) - sent;
     sim_tell(sim, "in quiet %zu dots were sent %llu times", dots, (unsigned long long)sent);
     sim_claim(sim, dots >= WRITES / 4, "only %zu dots came of %d writes", dots, WRITES);
-    sim_claim(sim, sent <= most(sim, dots - said, said, others), "%zu dots were sent %llu times to %zu nodes", dots,
-              (unsigned long long)sent, others + 1);
+    sim_claim(sim, sent <= most(sim, dots - said, said, others), "%zu dots were sent %llu times to %zu nodes",
+              dots, (unsigned long long)sent, others + 1);
 }

@@ -120,8 +120,7 @@ static void promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
 {
     struct sim_node *node = &sim->nodes[i];
     sim->ledger->told[key] += delta;
-    struct sim_promise made = {
-        .key = key, .delta = delta, .ticket = tly_engine_ticket(node->engine)};
+    struct sim_promise made = {.key = key, .delta = delta, .ticket = tly_engine_ticket(node->engine)};
     if (made.ticket == 0) made.batches = node->disk.written > 0 ? node->disk.written : 1;
     node->promises =
         sim_grow(node->promises, &node->promise_capacity, node->promise_count, sizeof *node->promises);

@@ -14,7 +14,8 @@ struct twin_dot {
     uint8_t strategy;
     size_t key;
     size_t before; /* index + 1; 0: none */
-    uint64_t forgotten; /* of a life that was made up: the newest that some node had forgotten when it was first heard of */
+    uint64_t
+        forgotten; /* of a life that was made up: the newest that some node had forgotten when it was first heard of */
 };
 
 struct twin_key {
