@@ -27,6 +27,13 @@ void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct
               (unsigned long long)window->admitted);
 }
 
+/* Hard ones are not passed by all of them together: no bad luck adds anything to that. */
+void sim_check_hard(struct sim *sim, uint64_t admitted, unsigned key)
+{
+    sim_claim(sim, admitted <= sim->knobs.hard_limit, "%llu of %llu are admitted in one window of hard:k%u",
+              (unsigned long long)admitted, (unsigned long long)sim->knobs.hard_limit, key);
+}
+
 /* What an install puts aside until its life is settled counts again later. */
 void sim_forget_admitted(struct sim_node *node)
 {

@@ -52,6 +52,10 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
     if (seed % 10 == 7 || seed % 10 == 0) knobs.value_bytes = SIM_VALUE_BYTES;
     /* Who is gone for good has no say in the end of a life that was made up, and so holds up what is forgotten. */
     knobs.minority_gone = !knobs.harmed && (seed % 10 == 6 || seed % 10 == 0);
+    /* None of those in tests/sim/seeds, whose days stay as they were. */
+    knobs.hard = seed % 13 >= 9 && seed % 13 <= 11;
+    knobs.hard_limit = seed % 2 == 0 ? 7 : 100;
+    knobs.hard_window_ms = seed % 3 == 0 ? 10000 : 1000;
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         knobs.weights[i] = test_rng_chance(rng, 40) ? 0 : usual[i] * (unsigned)PICK(rng, 1, 1, 1, 5);
     knobs.weights[SIM_CUT]++;
@@ -64,13 +68,14 @@ void sim_knobs_print(const struct sim_knobs *k)
 {
     printf(
         "seed %llu: %zu nodes, %llu s of trouble, a write each %llu ms, a fault each %llu ms, links %llu us "
-        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, values %zu, fsync %s, %s;",
+        "+ %llu us, disk %llu us, skew %llu ms, grace %u ms, forget_after %llu ms, %u keys, values %zu, fsync %s, %s%s;",
         (unsigned long long)k->seed, k->nodes, (unsigned long long)(k->trouble_ns / SIM_S),
         (unsigned long long)(k->write_gap_ns / SIM_MS), (unsigned long long)(k->fault_gap_ns / SIM_MS),
         (unsigned long long)(k->delay_ns / SIM_US), (unsigned long long)(k->jitter_ns / SIM_US),
         (unsigned long long)(k->disk_ns / SIM_US), (unsigned long long)(k->skew_ns / SIM_MS), k->grace_ms,
         (unsigned long long)k->forget_after_ms, k->keys, k->value_bytes,
-        k->fsync_always ? "always" : "interval", k->files ? "files" : "no files");
+        k->fsync_always ? "always" : "interval", k->files ? "files" : "no files",
+        k->hard ? ", hard limits" : "");
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
         if (k->weights[i] > 0) printf(" %s %u", sim_fault_words[i], k->weights[i]);
     printf("\n");

@@ -250,6 +250,7 @@ void sim_client(struct sim *sim, size_t i)
         sim_push(sim, sim_gap(sim, sim->knobs.write_gap_ns),
                  (struct sim_event){.kind = SIM_EV_CLIENT, .node = i});
     if (!sim_is_up(sim, i)) return;
+    if (sim->knobs.hard && sim_chance(sim, 40)) sim_hard_once(sim, i);
     switch (sim_below(sim, 8)) {
     case 0: read_once(sim, i); break;
     case 1:

@@ -137,6 +137,7 @@ void sim_start(struct sim *sim, size_t i)
     enum tly_result result = goes_on ? tly_engine_resume(node->engine, origin, true, now)
                                      : tly_engine_start(node->engine, origin, now);
     sim_claim(sim, result == TLY_OK, "n%zu does not start: %s", i, tly_result_text(result));
+    sim_hard_begin(sim, i);
     /* Everybody knows the first two. */
     for (size_t j = 0; j < 2 && j < sim->knobs.nodes; j++) {
         char seed[24];

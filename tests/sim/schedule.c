@@ -180,7 +180,7 @@ void sim_schedule_knobs(const char *name, struct sim_knobs *knobs)
     knobs->skew_ns = knobs->skew_ns < SIM_S ? knobs->skew_ns : SIM_S;
     knobs->value_bytes = SIM_VALUE_BYTES;
     knobs->keys = 24;
-    knobs->minority_gone = false;
+    knobs->minority_gone = knobs->hard = false;
     memset(knobs->weights, 0, sizeof knobs->weights);
 }
 

@@ -239,6 +239,7 @@ struct sim *sim_new(const struct sim_knobs *knobs)
     sim->net = sim_net_new();
     sim->twin = sim_twin_new();
     sim->ledger = sim_ledger_new();
+    sim->hard = sim_hard_new();
     sim->troubled = true;
     for (size_t i = 0; i < knobs->nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
@@ -267,6 +268,7 @@ void sim_free(struct sim *sim)
     sim_net_free(sim->net);
     sim_twin_free(sim->twin);
     sim_ledger_free(sim->ledger);
+    sim_hard_free(sim->hard);
     sim_claim(sim, test_mem_live() == 0, "%zu bytes were left behind", test_mem_live());
     free(sim->queue);
     free(sim);

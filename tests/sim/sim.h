@@ -5,6 +5,7 @@
  *     sim.c     time, the queue of what happens, what is told        node.c   a node's process: start, stop, crash, its effects
  *     link.c    connections: delay, rate, cuts, clogs, partitions    disk.c   what of a node outlives its process
  *     store.c   the same, as the daemon's own store on files
+ *     hard.c    clients of hard limits
  *     load.c    clients, and what they were told                     fault.c  what goes wrong, and how often
  *     twin.c    every dot that anybody ever published                check.c  what must hold, and check_*.c, one thing each
  *     hostile.c a peer that means harm                               schedule.c  days written by hand
@@ -75,6 +76,8 @@ struct sim_knobs {
     unsigned keys;      /* of each kind */
     bool fsync_always;
     bool files; /* the daemon's store, not the model of one */
+    bool hard;  /* clients ask hard limits too: */
+    uint64_t hard_limit, hard_window_ms;
     unsigned weights[SIM_FAULT_COUNT];
 };
 
@@ -224,6 +227,7 @@ struct sim {
     struct sim_net *net;
     struct sim_twin *twin;
     struct sim_ledger *ledger;
+    struct sim_hard *hard;
     bool troubled;    /* things still go wrong */
     bool rolled_back; /* some disk was */
     bool was_one_forgotten;
@@ -377,6 +381,16 @@ const struct tly_dot *sim_twin_dot(const struct sim *sim, size_t dot);
 struct tly_slice sim_twin_key_of(const struct sim *sim, size_t dot);
 const struct tly_strategy *sim_twin_strategy(const struct sim *sim, size_t dot);
 
+/* ---- hard.c ---- */
+
+struct sim_hard *sim_hard_new(void);
+void sim_hard_free(struct sim_hard *hard);
+/* A node has begun: it is told the limits. */
+void sim_hard_begin(struct sim *sim, size_t i);
+void sim_hard_once(struct sim *sim, size_t i);
+/* Once all is known. */
+void sim_hard_end(struct sim *sim, size_t i);
+
 /* ---- fault.c ---- */
 
 void sim_fault(struct sim *sim);
@@ -421,6 +435,8 @@ void sim_check_order(struct sim *sim, size_t i, uint64_t ts);
 void sim_check_settled(struct sim *sim, size_t node, uint64_t origin);
 void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct tly_verdict *verdict,
                         uint32_t hits);
+/* By all nodes together, of one window of a hard limit. */
+void sim_check_hard(struct sim *sim, uint64_t admitted, unsigned key);
 void sim_forget_admitted(struct sim_node *node);
 /* Once all is mended and all agree. */
 void sim_check_quiet(struct sim *sim);
