@@ -444,6 +444,7 @@ check-sim: ## live through bad days on every core for SIM_SECONDS (600), new see
 	@$(MAKE) --no-print-directory VARIANT=release build/release$(CLANG)/tallysim
 	@tests/sim/run build/release$(CLANG) seeds
 	@tests/sim/run build/release$(CLANG) campaign $(SIM_SECONDS)
+	@tests/sim/run build/release$(CLANG) speed
 	@$(MAKE) --no-print-directory coverage-sim SIM_SECONDS=$(COVERAGE_SECONDS)
 
 check-sim-alike: ## the simulator's seeds take the same course in builds by gcc and by clang

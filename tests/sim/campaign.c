@@ -65,6 +65,7 @@ static void put_how(const struct sim_wish *wish, char *how, size_t room)
     size_t n = 0;
     how[0] = '\0';
     if (wish->schedule != NULL) n += (size_t)snprintf(how, room, " --schedule %s", wish->schedule);
+    if (wish->paced && n < room) n += (size_t)snprintf(how + n, room - n, " --paced");
     if (wish->nodes != 0 && n < room)
         n += (size_t)snprintf(how + n, room - n, " --nodes %" PRIu64, wish->nodes);
     if (wish->minutes != 0 && n < room)
@@ -77,6 +78,7 @@ void sim_live(const struct sim_wish *wish, struct sim_sums *sums)
     if (wish->nodes != 0) knobs.nodes = wish->nodes;
     if (wish->minutes != 0) knobs.trouble_ns = wish->minutes * SIM_MIN;
     if (wish->schedule != NULL) sim_schedule_knobs(wish->schedule, &knobs);
+    if (wish->paced) sim_knobs_pace(&knobs);
     put_how(wish, knobs.how, sizeof knobs.how);
     say_if_it_aborts(&knobs);
     sim_tell_all(wish->trace);
@@ -89,7 +91,7 @@ void sim_live(const struct sim_wish *wish, struct sim_sums *sums)
     else
         sim_run(sim, sim->now + knobs.trouble_ns);
     sim_mend(sim);
-    uint64_t took = sim_check_end(sim);
+    uint64_t took = wish->paced ? sim_check_readings(sim) : sim_check_end(sim);
     for (size_t i = 0; i < knobs.nodes; i++)
         if (sim->nodes[i].engine != NULL) sim_end_process(sim, i);
     *sums = (struct sim_sums){.seeds = 1,
@@ -282,7 +284,7 @@ void sim_report(const struct sim_sums *sums, double cpu)
 {
     double hours = (double)sums->virtual_ns / 3.6e12;
     printf("%" PRIu64 " seeds, %" PRIu64
-           " failed: %.1f hours in %.1f CPU s, which is %.0f hours an hour; %" PRIu64 " events, %" PRIu64
+           " failed: %.1f hours in %.1f CPU s, which is %.1f hours an hour; %" PRIu64 " events, %" PRIu64
            " dots, %" PRIu64 " bytes sent; agreement took %.1f s at most\n",
            sums->seeds, sums->failed, hours, cpu, cpu > 0 ? hours / cpu * 3600 : 0.0, sums->steps, sums->dots,
            sums->bytes, (double)sums->worst_ns / 1e9);

@@ -17,6 +17,7 @@ struct sim_wish {
     const char *watched;     /* NULL: no key */
     struct sim_skips skips;
     bool trace;
+    bool paced; /* nothing goes wrong, and each node has a write a second: how fast the days go by */
 };
 
 struct sim_sums {

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const char *const sim_fault_words[SIM_FAULT_COUNT] = {
 #define SIM_FAULT_WORD(name, word, weight) [SIM_##name] = word,
@@ -62,6 +63,21 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
     if (!knobs.harmed) knobs.weights[SIM_HARM] = 0;
     if (knobs.harmed && knobs.weights[SIM_HARM] == 0) knobs.weights[SIM_HARM] = 1;
     return knobs;
+}
+
+void sim_knobs_pace(struct sim_knobs *knobs)
+{
+    knobs->write_gap_ns = SIM_S;
+    knobs->trouble_ns = knobs->trouble_ns / knobs->nodes; /* of all nodes together */
+    knobs->fault_gap_ns = 0;
+    knobs->delay_ns = 500 * SIM_US;
+    knobs->jitter_ns = 100 * SIM_US;
+    knobs->disk_ns = SIM_MS;
+    knobs->skew_ns = 10 * SIM_MS;
+    knobs->keys = 8;
+    knobs->value_bytes = 0;
+    knobs->minority_gone = knobs->harmed = knobs->files = knobs->hard = false;
+    memset(knobs->weights, 0, sizeof knobs->weights);
 }
 
 void sim_knobs_print(const struct sim_knobs *k)

@@ -125,8 +125,8 @@ static void check(struct sim *sim, size_t i, unsigned key, uint32_t hits)
     struct tly_field field = {tly_slice_text("who"), tly_slice_text(key_text(key, text))};
     struct tly_request request = {.kind = TLY_ASK_CHECK};
     struct tly_reply reply;
-    request.check = (struct tly_check){
-        .limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
     if (ask(sim, i, &request, &reply) != TLY_OK) return;
     sim_claim(sim, reply.verdict.mode == TLY_HARD && reply.verdict.bound == 0,
               "n%zu: a hard limit that can be passed by %llu", i, (unsigned long long)reply.verdict.bound);
@@ -148,8 +148,8 @@ static void reserve(struct sim *sim, size_t i, unsigned key, uint32_t hits)
     struct tly_field field = {tly_slice_text("who"), tly_slice_text(key_text(key, text))};
     struct tly_request request = {.kind = TLY_ASK_RESERVE, .bytes = name_of(hold, id), .number = HELD_MS};
     struct tly_reply reply;
-    request.check = (struct tly_check){
-        .limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
     bool is_open = ask(sim, i, &request, &reply) == TLY_OK && reply.hold.state == TLY_HOLD_OPEN;
     if (!is_open) hold->process = 0;
 }
@@ -167,8 +167,9 @@ static void settle(struct sim *sim, size_t i)
     request.number = (int64_t)sim_below(sim, hold->hits + 1);
     hold->process = 0;
     if (ask(sim, i, &request, &reply) != TLY_OK || reply.hold.state != TLY_HOLD_COMMITTED) return;
-    sim_claim(sim, commits && reply.hold.charged == (uint64_t)request.number, "n%zu: %llu were charged for %lld", i,
-              (unsigned long long)reply.hold.charged, (long long)request.number);
+    sim_claim(sim, commits && reply.hold.charged == (uint64_t)request.number,
+              "n%zu: %llu were charged for %lld", i, (unsigned long long)reply.hold.charged,
+              (long long)request.number);
     admit(sim, i, hold->key, hold->epoch, reply.hold.charged);
 }
 

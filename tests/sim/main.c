@@ -40,6 +40,7 @@ static void help(void)
         "  --minutes M      of trouble, whatever the seed says\n"
         "  --mixed          a minute of trouble in seven seeds of eight\n"
         "  --nodes N        whatever the seed says\n"
+        "  --paced          nothing goes wrong, each node has a write a second; minutes of all nodes together\n"
         "  --schedule NAME  one written by hand in place of chance; --schedules names them\n"
         "  --skip A-B,C     leave those faults out; a trace numbers them\n"
         "  --marks          end with 1 also when a rare branch was never come through\n"
@@ -92,25 +93,16 @@ static void skip_all(const char *text, struct sim_skips *skips)
 }
 
 static const struct option names[] = {
-    {"seed", required_argument, NULL, 's'},
-    {"count", required_argument, NULL, 'c'},
-    {"until-failure", no_argument, NULL, 'u'},
-    {"go-on", no_argument, NULL, 'g'},
-    {"seconds", required_argument, NULL, 'S'},
-    {"jobs", required_argument, NULL, 'j'},
-    {"minutes", required_argument, NULL, 'm'},
-    {"nodes", required_argument, NULL, 'n'},
-    {"skip", required_argument, NULL, 'k'},
-    {"shrink", no_argument, NULL, 'r'},
-    {"mixed", no_argument, NULL, 'x'},
-    {"marks", no_argument, NULL, 'M'},
-    {"trace", no_argument, NULL, 't'},
-    {"watch", required_argument, NULL, 'w'},
-    {"schedule", required_argument, NULL, 'y'},
-    {"schedules", no_argument, NULL, 'Y'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
-    {0},
+    {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
+    {"until-failure", no_argument, NULL, 'u'}, {"go-on", no_argument, NULL, 'g'},
+    {"seconds", required_argument, NULL, 'S'}, {"jobs", required_argument, NULL, 'j'},
+    {"minutes", required_argument, NULL, 'm'}, {"nodes", required_argument, NULL, 'n'},
+    {"skip", required_argument, NULL, 'k'},    {"shrink", no_argument, NULL, 'r'},
+    {"mixed", no_argument, NULL, 'x'},         {"marks", no_argument, NULL, 'M'},
+    {"paced", no_argument, NULL, 'p'},         {"trace", no_argument, NULL, 't'},
+    {"watch", required_argument, NULL, 'w'},   {"schedule", required_argument, NULL, 'y'},
+    {"schedules", no_argument, NULL, 'Y'},     {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},          {0},
 };
 
 static void take(struct options *options, int c)
@@ -129,6 +121,7 @@ static void take(struct options *options, int c)
     case 'k': skip_all(optarg, &wish->skips); break;
     case 'x': campaign->mixed = true; break;
     case 'M': options->marks = true; break;
+    case 'p': wish->paced = true; break;
     case 'r': options->shrink = true; break;
     case 't': wish->trace = true; break;
     case 'w': wish->watched = optarg; break;

@@ -27,6 +27,7 @@ enum move {
     MOVE_SET_BACK, /* a: its clock, by b seconds */
     MOVE_COUNT,    /* a: once in each counter that is also deleted */
     MOVE_DELETE,   /* a: each of those */
+    MOVE_UNSYNCED, /* a: no sync of its files succeeds, until it is started again (those that have files) */
     MOVE_END
 };
 
@@ -131,7 +132,16 @@ static const struct step back_while_one_still_knows[] = {
     {66000, MOVE_END, 0, 0},
 };
 
+/* A sync fails, and the process ends: the next one finds what that covered in memory, and not on the disk when the power goes. */
+static const struct step syncs_that_failed[] = {
+    {30000, MOVE_UNSYNCED, 0, 0}, {32500, MOVE_KILL, 0, 0},     {37000, MOVE_POWER, 0, 0},
+    {50000, MOVE_UNSYNCED, 1, 0}, {51200, MOVE_KILL, 1, 0},     {53500, MOVE_POWER, 1, 0},
+    {70000, MOVE_COMPACT, 0, 0},  {72000, MOVE_UNSYNCED, 0, 0}, {74000, MOVE_KILL, 0, 0},
+    {76500, MOVE_POWER, 0, 0},    {90000, MOVE_END, 0, 0},
+};
+
 static const struct schedule schedules[] = {
+    {"syncs-that-failed", 3, 1000, syncs_that_failed},
     {"crash-during-compaction", 3, 1000, crash_during_compaction},
     {"paused-for-minutes", 3, 1000, paused_for_minutes},
     {"compaction-at-the-edge-of-a-follower", 2, 1000, compaction_at_the_edge_of_a_follower},
@@ -280,6 +290,7 @@ static void take(struct sim *sim, const struct step *step)
         break;
     case MOVE_COUNT: ask_each(sim, step->a, TLY_ASK_ADD); break;
     case MOVE_DELETE: ask_each(sim, step->a, TLY_ASK_REMOVE); break;
+    case MOVE_UNSYNCED: sim_store_unsynced(sim, step->a); break;
     case MOVE_HARM: harm(sim, step->a, step->b); break;
     case MOVE_SET_BACK: sim->nodes[step->a].offset_ns -= (int64_t)(step->b * SIM_S); break;
     case MOVE_END: break;

@@ -250,7 +250,8 @@ struct sim *sim_new(const struct sim_knobs *knobs)
         sim_push(sim, 5 * SIM_S + sim_gap(sim, knobs->write_gap_ns),
                  (struct sim_event){.kind = SIM_EV_CLIENT, .node = i});
     }
-    if (knobs->trouble_ns > 0) sim_push(sim, 10 * SIM_S, (struct sim_event){.kind = SIM_EV_FAULT});
+    if (knobs->trouble_ns > 0 && knobs->fault_gap_ns > 0)
+        sim_push(sim, 10 * SIM_S, (struct sim_event){.kind = SIM_EV_FAULT});
     sim_push(sim, 10 * SIM_S, (struct sim_event){.kind = SIM_EV_LOOK});
     return sim;
 }

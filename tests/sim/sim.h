@@ -62,7 +62,7 @@ struct sim_knobs {
     uint64_t trouble_ns;   /* how long things go wrong */
     uint64_t settle_ns;    /* in which the healed must agree */
     uint64_t write_gap_ns; /* between two writes of one node, on average */
-    uint64_t fault_gap_ns; /* between two things that go wrong */
+    uint64_t fault_gap_ns; /* between two things that go wrong; 0: nothing does */
     uint64_t delay_ns;     /* of a link, one way */
     uint64_t jitter_ns;    /* more of it, at most */
     uint64_t disk_ns;      /* until what is appended is written */
@@ -83,6 +83,8 @@ struct sim_knobs {
 
 struct sim_knobs sim_knobs_of(uint64_t seed);
 void sim_knobs_print(const struct sim_knobs *k);
+/* The pace at which design 6.2 asks for so many simulated hours an hour, on links as good as any; the time is shared out. */
+void sim_knobs_pace(struct sim_knobs *knobs);
 
 /* ---- what happens ---- */
 
@@ -325,6 +327,8 @@ void sim_store_take(struct sim *sim, size_t i, const struct tly_effect *effect);
 void sim_store_lease(struct sim *sim, size_t i, uint64_t lease);
 void sim_store_event(struct sim *sim, const struct sim_event *event);
 void sim_store_fail(struct sim *sim, size_t i, bool fails);
+/* From now on no sync succeeds, as long as this process lives. */
+void sim_store_unsynced(struct sim *sim, size_t i);
 void sim_store_compact(struct sim *sim, size_t i);
 void sim_store_open(struct sim *sim, size_t i);
 void sim_store_replay(struct sim *sim, size_t i);
@@ -444,6 +448,8 @@ void sim_check_quiet(struct sim *sim);
 /* ---- check.c ---- */
 
 void sim_look(struct sim *sim);
+/* Only that all come to read the same; how long that took. */
+uint64_t sim_check_readings(struct sim *sim);
 /* Runs until all that are there agree; how long that took. */
 uint64_t sim_check_end(struct sim *sim);
 

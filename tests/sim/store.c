@@ -175,6 +175,12 @@ void sim_store_fail(struct sim *sim, size_t i, bool fails)
     sim_tell(sim, "n%zu: its disk %s", i, fails ? "fails" : "works again");
 }
 
+void sim_store_unsynced(struct sim *sim, size_t i)
+{
+    struct test_disk_fault fault = {.op = TEST_DISK_SYNC, .times = ALWAYS};
+    if (sim->nodes[i].store != NULL) test_disk_fail(sim->nodes[i].disk.files, &fault);
+}
+
 /* ---- snapshots: what compact.c does, by the clock of the simulator ---- */
 
 void sim_store_compact(struct sim *sim, size_t i)
