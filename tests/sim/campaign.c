@@ -259,6 +259,9 @@ static const size_t marks[] = {
     SIM_STAT_snapshots_installed,
     SIM_STAT_units_carried,
     SIM_STAT_repairs_audited,
+    SIM_STAT_rights_given,
+    SIM_STAT_rights_taken,
+    SIM_STAT_holds_returned,
 };
 
 uint64_t sim_marks_missed(const struct sim_sums *sums)
