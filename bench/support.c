@@ -4,25 +4,33 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
-static void *heap_resize(void *context, void *block, size_t old_bytes, size_t new_bytes)
+bool tly_bench_large_pages(void)
 {
-    (void)context;
-    (void)old_bytes;
-    if (new_bytes > 0) return realloc(block, new_bytes);
-    free(block);
-    return NULL;
+    const char *text = getenv("BENCH_LARGE_PAGES");
+    if (text == NULL || text[0] == '\0' || strcmp(text, "auto") == 0) return true;
+    if (strcmp(text, "no") != 0) tly_bench_fail("BENCH_LARGE_PAGES=%s: auto or no was expected", text);
+    return false;
 }
 
-struct tly_mem tly_bench_heap(void)
+#define LARGE_PAGE ((size_t)2 << 20)
+
+/* What is large lies in large pages too, so that a rival has what ours has. */
+static void *new_large(size_t bytes)
 {
-    return (struct tly_mem){heap_resize, NULL};
+    size_t whole = (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    void *block = aligned_alloc(LARGE_PAGE, whole);
+    if (block == NULL) return NULL;
+    (void)madvise(block, whole, MADV_HUGEPAGE);
+    return memset(block, 0, bytes);
 }
 
 void *tly_bench_new(size_t count, size_t item_bytes)
 {
-    void *block = calloc(count > 0 ? count : 1, item_bytes);
+    bool large = count > 0 && count * item_bytes >= LARGE_PAGE && tly_bench_large_pages();
+    void *block = large ? new_large(count * item_bytes) : calloc(count > 0 ? count : 1, item_bytes);
     if (block == NULL) tly_bench_fail("no memory for %zu items of %zu bytes", count, item_bytes);
     return block;
 }
@@ -155,19 +163,27 @@ static void write_line(const struct tly_bench_plan *plan, const struct tly_bench
     fputs("}\n", plan->json);
 }
 
+/* The yardstick always, of the others those in whose name BENCH_CASES stands. */
+static bool is_wanted(const struct tly_bench_plan *plan, size_t i)
+{
+    const char *text = getenv("BENCH_CASES");
+    return i == 0 || text == NULL || strstr(plan->cases[i].name, text) != NULL;
+}
+
 void tly_bench_run(const struct tly_bench_plan *plan, void *world)
 {
     size_t repeats = plan->repeats;
     double *samples = tly_bench_new(plan->count * repeats, sizeof *samples), yardstick = 0;
     for (size_t repeat = 0; repeat < repeats; repeat++)
         for (size_t i = 0; i < plan->count; i++)
-            samples[i * repeats + repeat] = plan->cases[i].run(world);
+            if (is_wanted(plan, i)) samples[i * repeats + repeat] = plan->cases[i].run(world);
 
     printf("  %-32s %8s %18s %6s   %-38s %-14s %s\n", "million per CPU second", "median", "min..max", "bare",
            "measured elsewhere", "target", "stretch");
     for (size_t i = 0; i < plan->count; i++) {
         struct figure figure = figure_of(samples + i * repeats, repeats);
         if (i == 0) yardstick = figure.median;
+        if (!is_wanted(plan, i)) continue;
         print_row(&plan->cases[i], figure, yardstick);
         if (plan->json != NULL) write_line(plan, &plan->cases[i], figure, yardstick);
         if (plan->medians != NULL) plan->medians[i] = figure.median;

@@ -14,6 +14,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* Whether memory may lie in pages of 2 MiB, ours and the yardsticks': BENCH_LARGE_PAGES=no says no. */
+bool tly_bench_large_pages(void);
+/* As a node's engine has it. */
 struct tly_mem tly_bench_heap(void);
 /* A zeroed block of count items; ends the program when there is no memory. */
 void *tly_bench_new(size_t count, size_t item_bytes);

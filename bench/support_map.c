@@ -73,8 +73,9 @@ void tly_bench_bodies_init(struct tly_bench_bodies *bodies)
 
 void tly_bench_bodies_fini(struct tly_bench_bodies *bodies)
 {
+    struct tly_mem mem = tly_bench_heap();
     tly_buf_fini(&bodies->bytes);
-    free(bodies->end);
+    tly_mem_free(&mem, bodies->end, bodies->capacity * sizeof *bodies->end);
 }
 
 struct tly_slice tly_bench_body(const struct tly_bench_bodies *bodies, size_t i)

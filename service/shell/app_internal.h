@@ -10,6 +10,7 @@
 #include "service/shell/app.h"
 #include "service/shell/compact.h"
 #include "service/shell/door.h"
+#include "service/shell/heap.h"
 #include "service/shell/net.h"
 #include "service/shell/reload.h"
 #include "service/shell/rls_files.h"
@@ -26,6 +27,7 @@ struct tly_app {
     struct tly_config config;
     struct tly_log *log;
     struct tly_engine *engine;
+    struct tly_heap *heap;       /* the engine's memory; NULL: it is libc's */
     struct tly_store *store;     /* NULL: none */
     struct tly_compact *compact; /* NULL: no store */
     struct tly_net *net;

@@ -95,6 +95,8 @@ static const char *const fsync_names[] = {
     [TLY_FSYNC_ALWAYS] = "always", [TLY_FSYNC_INTERVAL] = "interval", [TLY_FSYNC_NEVER] = "never", NULL};
 static const char *const on_full_names[] = {
     [TLY_ON_FULL_ADMIT] = "admit", [TLY_ON_FULL_REFUSE] = "refuse", NULL};
+static const char *const large_pages_names[] = {
+    [TLY_LARGE_PAGES_AUTO] = "auto", [TLY_LARGE_PAGES_NO] = "no", NULL};
 /* Whose word it is: that of proxies, or that of the connection. */
 static const char *const client_ip_names[] = {[TLY_CLIENT_IP_FORWARDED] = "forwarded",
                                               [TLY_CLIENT_IP_REAL_IP] = "real-ip",
@@ -146,6 +148,7 @@ static const struct tly_setting settings[] = {
     {"memory_max", "bytes such as 512m or 2g, at least 16m; 0: no limit", MEMBER(BYTES, memory_max),
      .least = MEMORY_MAX_LEAST, .may_be_nothing = true},
     {"on_full", "admit or refuse", MEMBER(WORD, on_full), .words = on_full_names},
+    {"large_pages", "auto or no", MEMBER(WORD, large_pages), .words = large_pages_names},
     {"compact_min", "bytes such as 64m, at least 64k", MEMBER(BYTES, compact_min),
      .least = COMPACT_MIN_LEAST},
     {"tombstone_grace", "a number of seconds from 1 to 604800", MEMBER(SECONDS, tombstone_grace_ms),

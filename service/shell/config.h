@@ -24,6 +24,9 @@ struct tly_listen {
     char path[108]; /* of a unix socket */
 };
 
+/* Whether many keys may lie in pages of 2 MiB. */
+enum tly_large_pages { TLY_LARGE_PAGES_AUTO, TLY_LARGE_PAGES_NO };
+
 /* Whose word a client's address is: that of X-Forwarded-For, of X-Real-IP, or the connection's own. */
 enum tly_client_ip { TLY_CLIENT_IP_FORWARDED, TLY_CLIENT_IP_REAL_IP, TLY_CLIENT_IP_CONNECTION };
 
@@ -45,6 +48,7 @@ struct tly_config {
     size_t link_budget; /* bytes/s to each peer; 0: no limit */
     size_t memory_max;  /* bytes; 0: no limit but memory */
     enum tly_on_full on_full;
+    enum tly_large_pages large_pages;
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;
     enum tly_client_ip client_ip;

@@ -93,10 +93,18 @@ static void choose_advertise(struct tly_app *app)
             app->config.advertise);
 }
 
+/* A sanitizer sees what is done to libc's blocks only. */
+#ifdef __SANITIZE_ADDRESS__
+#define IS_WATCHED true
+#else
+#define IS_WATCHED false
+#endif
+
 static bool make_engine(struct tly_app *app, uint64_t lease, struct tly_config_error *error)
 {
+    if (app->config.large_pages == TLY_LARGE_PAGES_AUTO && !IS_WATCHED) app->heap = tly_heap_new();
     struct tly_engine_config config = {
-        .mem = tly_libc_mem(),
+        .mem = app->heap != NULL ? tly_heap_mem(app->heap) : tly_libc_mem(),
         .seed = random_u64(),
         .name = tly_slice_text(app->config.name),
         .cluster = tly_slice_text(app->config.cluster),
@@ -437,6 +445,7 @@ void tly_app_close(struct tly_app *app)
         if (events[i] != NULL) event_free(events[i]);
     if (app->store != NULL) tly_store_close(app->store, app->stopping && keeps_its_life(app));
     tly_engine_free(app->engine);
+    tly_heap_free(app->heap);
     if (app->base != NULL) {
         /* libevent lets go of a bufferevent in the turn after the one in which it was freed. */
         (void)event_base_loop(app->base, EVLOOP_NONBLOCK);
