@@ -320,7 +320,7 @@ static void check_decode(struct world *world)
 
 static void run_merge(struct world *world)
 {
-    world->sum += tly_bench_join_rows(world->map, world->rows, world->row_count);
+    world->sum += tly_bench_join_rows(world->map, world->rows, NULL, world->row_count);
 }
 
 /* All rows at once: they are borrowed no longer than until the next part, their keys until the map of the peer changes. */

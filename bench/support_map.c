@@ -141,15 +141,18 @@ size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_
     return applied;
 }
 
-size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, size_t count)
+size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, const uint32_t *order,
+                           size_t count)
 {
     struct tly_arrival arrivals[TLY_BENCH_ARRIVALS];
     size_t applied = 0;
     for (size_t i = 0; i < count;) {
         size_t n = 0;
-        for (; n < TLY_BENCH_ARRIVALS && i < count; i++)
+        for (; n < TLY_BENCH_ARRIVALS && i < count; i++) {
+            const struct tly_row *row = &rows[order != NULL ? order[i] : i];
             arrivals[n++] = (struct tly_arrival){
-                .key = rows[i].key, .dot = rows[i].dot, .strategy = tly_strategy_by_id(rows[i].strategy_id)};
+                .key = row->key, .dot = row->dot, .strategy = tly_strategy_by_id(row->strategy_id)};
+        }
         applied += tly_bench_join(map, arrivals, n);
     }
     return applied;
@@ -164,10 +167,10 @@ size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body)
     tly_bench_must(tly_round_get(body, &round), "decoding");
     for (struct tly_rows walk = tly_rows_of(&round); tly_rows_next(&walk, &rows[count]);)
         if (++count == TLY_BENCH_ARRIVALS) {
-            applied += tly_bench_join_rows(map, rows, count);
+            applied += tly_bench_join_rows(map, rows, NULL, count);
             count = 0;
         }
-    applied += tly_bench_join_rows(map, rows, count);
+    applied += tly_bench_join_rows(map, rows, NULL, count);
     while (tly_marks_next(&round.end, &mark))
         tly_bench_must(tly_ormap_raise_mark(map, mark.origin, mark.ts), "raising a mark");
     return applied;
@@ -233,7 +236,7 @@ struct tly_part tly_bench_hear(struct tly_bench_line *line, struct tly_slice bod
 size_t tly_bench_take(struct tly_bench_line *line, struct tly_ormap *map, struct tly_slice body)
 {
     struct tly_part part = tly_bench_hear(line, body);
-    size_t applied = tly_bench_join_rows(map, part.rows, part.row_count);
+    size_t applied = tly_bench_join_rows(map, part.rows, part.by_ts, part.row_count);
     for (size_t i = 0; i < part.end.count; i++)
         tly_bench_must(tly_ormap_raise_mark(map, part.end.marks[i].origin, part.end.marks[i].ts),
                        "raising a mark");

@@ -37,8 +37,9 @@ void tly_bench_encode(struct tly_ormap *map, uint64_t after_ts, struct tly_bench
 
 /* Admits and joins them; how many were new. */
 size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count);
-/* The same for rows as they were decoded. */
-size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, size_t count);
+/* The same for rows as they were decoded, in this order; NULL: as they stand. */
+size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, const uint32_t *order,
+                           size_t count);
 /* Takes a round in as an engine does: checked, admitted, applied, marks raised. How many dots were new. */
 size_t tly_bench_apply(struct tly_ormap *map, struct tly_slice body);
 

@@ -143,6 +143,9 @@ void tly_parts_free(struct tly_parts *parts)
     tly_mem_free(&mem, parts->growth, parts->growth_capacity * sizeof *parts->growth);
     tly_mem_free(&mem, parts->rows, parts->row_capacity * sizeof *parts->rows);
     tly_mem_free(&mem, parts->number, parts->number_capacity * sizeof *parts->number);
+    tly_mem_free(&mem, parts->by_ts, parts->by_ts_capacity * sizeof *parts->by_ts);
+    for (size_t i = 0; i < 2; i++)
+        tly_mem_free(&mem, parts->aged[i], parts->aged_capacity[i] * sizeof *parts->aged[i]);
     tly_mem_free(&mem, parts->told, parts->told_capacity * sizeof *parts->told);
     tly_mem_free(&mem, parts->start, parts->start_capacity * sizeof *parts->start);
     tly_mem_free(&mem, parts->end, parts->end_capacity * sizeof *parts->end);

@@ -90,6 +90,7 @@ void tly_parts_end(struct tly_parts *parts, const struct tly_part_head *head, st
 struct tly_part {
     unsigned flags;
     const struct tly_row *rows;
+    const uint32_t *by_ts; /* their numbers, the oldest first: in which order they are best joined */
     size_t row_count;
     struct tly_mark_list told, start, end;
 };

@@ -444,6 +444,8 @@ enum tly_result tly_parts_get(struct tly_parts *parts, struct tly_stream *stream
     if ((part->flags & TLY_PART_FIRST) != 0) stream->round++;
     get_part(&reader, part);
     if (reader.bits.failed) return reader.result;
+    if (reader.rows > 0 && !tly_parts_order(parts, (size_t)reader.rows)) return TLY_NOMEM;
+    part->by_ts = parts->by_ts;
     part->rows = parts->rows;
     part->row_count = (size_t)reader.rows;
     return TLY_OK;

@@ -1,5 +1,6 @@
 /*
  * Inside the stream:  stream.c  tables and what both ends expect    stream_put.c  writing    stream_get.c  reading
+ *                     stream_order.c  in which order rows are joined
  */
 #ifndef TALLY_WIRE_STREAM_IMPL_H
 #define TALLY_WIRE_STREAM_IMPL_H
@@ -96,6 +97,12 @@ struct work {
     uint32_t life;
 };
 
+/* A row and how much newer it is than the oldest of its part. */
+struct aged_row {
+    uint64_t age;
+    uint32_t row;
+};
+
 struct tly_parts {
     struct tly_mem mem;
     struct tly_stream *stream;
@@ -109,6 +116,9 @@ struct tly_parts {
     struct tly_row *rows;
     uint32_t *number;
     size_t work_capacity, order_capacity, other_capacity, growth_capacity, row_capacity, number_capacity;
+    uint32_t *by_ts; /* the rows that were read, the oldest first */
+    struct aged_row *aged[2];
+    size_t by_ts_capacity, aged_capacity[2];
     struct column column[EXCEPTIONS];
     struct tly_mark *told, *start, *end;
     size_t told_capacity, start_capacity, end_capacity;
@@ -141,6 +151,9 @@ static inline bool has_word(const struct layout *layout, enum word word)
 bool tly_stream_life(struct tly_stream *stream, uint64_t origin, uint32_t *life);
 /* Room for this number in the table. */
 bool tly_stream_reach(struct tly_stream *stream, uint32_t number);
+
+/* Lists the rows that were read by ts. False: no memory. */
+bool tly_parts_order(struct tly_parts *parts, size_t count);
 
 bool tly_column_add(struct column *column, const struct tly_mem *mem, uint32_t at, uint64_t value);
 

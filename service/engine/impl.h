@@ -664,9 +664,9 @@ struct sought_row {
     uint64_t now_ms; /* tly_forget_now_ms */
     struct tly_seek seek;
 };
-/* Asks for the memory of the first ones, TLY_JOINED_TOGETHER at most. */
-void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, size_t count,
-                      struct sought_row *sought);
+/* Asks for the memory of the first ones, TLY_JOINED_TOGETHER at most; order: which they are, NULL: as they stand. */
+void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, const uint32_t *order,
+                      size_t count, struct sought_row *sought);
 enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sought_row *sought,
                                         size_t *held) TLY_MUST_CHECK;
 /* A round is not taken, nor what is still to come of it: NAK. */

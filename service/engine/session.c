@@ -337,15 +337,15 @@ enum tly_result tly_session_admits_all(const struct tly_engine *e, const struct 
     return TLY_OK;
 }
 
-void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, size_t count,
-                      struct sought_row *sought)
+void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, const uint32_t *order,
+                      size_t count, struct sought_row *sought)
 {
     size_t n = count < TLY_JOINED_TOGETHER ? count : TLY_JOINED_TOGETHER;
     uint64_t now_ms = tly_forget_now_ms(e);
     for (size_t i = 0; i < n; i++) {
-        sought[i].row = &rows[i];
+        sought[i].row = &rows[order != NULL ? order[i] : i];
         sought[i].now_ms = now_ms;
-        tly_seek_to(e->map, rows[i].key, &sought[i].seek);
+        tly_seek_to(e->map, sought[i].row->key, &sought[i].seek);
     }
     for (size_t i = 0; i < n; i++)
         tly_seek_ahead(e->map, &sought[i].seek);
@@ -358,7 +358,7 @@ static size_t next_rows(const struct tly_engine *e, struct tly_rows *walk, struc
     size_t count = 0;
     while (count < TLY_JOINED_TOGETHER && tly_rows_next(walk, &rows[count]))
         count++;
-    tly_session_seek(e, rows, count, sought);
+    tly_session_seek(e, rows, NULL, count, sought);
     return count;
 }
 

@@ -74,11 +74,28 @@ bool link_has(const struct link *link, const struct dot *dots, size_t count)
     return found == count;
 }
 
+/* Each row is listed once, none behind a newer one. */
+static bool is_by_age(const struct tly_part *part)
+{
+    bool *listed = calloc(part->row_count + 1, sizeof *listed), good = true;
+    uint64_t before = 0;
+    for (size_t i = 0; i < part->row_count; i++) {
+        uint32_t row = part->by_ts[i];
+        good = good && row < part->row_count && !listed[row] && part->rows[row].dot.version.ts >= before;
+        if (!good) break;
+        listed[row] = true;
+        before = part->rows[row].dot.version.ts;
+    }
+    free(listed);
+    return good;
+}
+
 size_t link_pass(struct link *link, const struct dot *dots, size_t count, const struct tly_part_head *head)
 {
     struct tly_slice body = link_put(link, dots, count, head);
     assert_int_equal(link->body.result, TLY_OK);
     assert_int_equal(link_get(link, body), TLY_OK);
     if (!link_has(link, dots, count)) fail_msg("%zu dots did not arrive as they were", count);
+    if (!is_by_age(&link->part)) fail_msg("%zu dots are not listed by age", count);
     return body.n;
 }

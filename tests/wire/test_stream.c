@@ -115,6 +115,19 @@ static void rows_come_in_the_order_of_their_numbers(void **state)
         assert_true(tly_slice_equal(bench->link.part.rows[i].key, tly_slice_text(bench->keys[i])));
 }
 
+static void many_rows_are_listed_by_age_however_far_apart(void **state)
+{
+    struct bench *bench = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    for (unsigned bits = 1; bits <= 63; bits += 2) {
+        size_t count = 1 + (size_t)test_rng_below(&rng, 200);
+        make_counters(bench, count, T);
+        for (size_t i = 0; i < count; i++)
+            bench->dots[i].dot.version.ts = 1 + (test_rng_next(&rng) >> (64 - bits));
+        link_pass(&bench->link, bench->dots, count, &middle);
+    }
+}
+
 static void a_part_without_rows_is_one(void **state)
 {
     struct bench *bench = *state;
@@ -665,6 +678,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(dots_of_all_kinds_come_back_as_they_were),
         test(rows_come_in_the_order_of_their_numbers),
+        test(many_rows_are_listed_by_age_however_far_apart),
         test(a_part_without_rows_is_one),
         test(values_and_keys_are_taken_up_to_their_limits),
         test(random_parts_come_back_on_streams_that_share_their_names),
