@@ -23,6 +23,7 @@ void tly_oplog_fini(struct tly_oplog *log, const struct tly_mem *mem)
         free_block(mem, &log->blocks[i]);
     }
     tly_mem_free(mem, log->blocks, log->block_capacity * sizeof *log->blocks);
+    tly_mem_free(mem, log->miles, sizeof *log->miles);
     *log = (struct tly_oplog){0};
 }
 
@@ -56,6 +57,21 @@ const struct tly_chunk *tly_oplog_chunk(const struct tly_oplog *log, struct tly_
 
 /* ---- room ---- */
 
+/* Records of the newest chunk have moved, or it is another one. */
+static void forget_miles(struct tly_oplog *log)
+{
+    for (size_t i = 0; i < TLY_CHUNK_RECORDS / TLY_MILE; i++)
+        log->miles->newest[i] = UINT64_MAX;
+}
+
+uint32_t tly_oplog_newer_from(const struct tly_oplog *log, uint64_t ts)
+{
+    uint32_t mile = TLY_CHUNK_RECORDS / TLY_MILE - 1;
+    while (mile > 0 && (TLY_MILE * mile >= log->newest->count || log->miles->newest[mile] > ts))
+        mile--;
+    return TLY_MILE * mile;
+}
+
 /* After whatever may have moved the last chunk. */
 static void note_newest(struct tly_oplog *log)
 {
@@ -63,6 +79,8 @@ static void note_newest(struct tly_oplog *log)
     if (log->block_count == 0) return;
     const struct tly_block *last = &log->blocks[log->block_count - 1];
     log->newest = &last->chunks[last->count - 1];
+    if (log->newest->from != log->miles->from) forget_miles(log);
+    log->miles->from = log->newest->from;
 }
 
 static void close_holes(struct tly_chunk *chunk)
@@ -148,7 +166,8 @@ static bool begin(struct tly_oplog *log, const struct tly_mem *mem, uint64_t ts)
 {
     struct tly_block block = {.from = ts};
     struct tly_chunk chunk = {.from = ts};
-    if (!reserve_block(log, mem) || !reserve_chunks(&block, mem, 1)) return false;
+    if (log->miles == NULL) log->miles = tly_mem_zeroed(mem, sizeof *log->miles);
+    if (log->miles == NULL || !reserve_block(log, mem) || !reserve_chunks(&block, mem, 1)) return false;
     if (!reserve_records(&chunk, mem, 1)) {
         free_block(mem, &block);
         return false;
@@ -244,6 +263,7 @@ static bool reserve_divided(struct tly_oplog *log, const struct tly_mem *mem, st
     }
     free_chunk(mem, &second);
     close_holes(chunk);
+    forget_miles(log);
     return reserve_records(chunk, mem, chunk->count + 1);
 }
 
@@ -260,7 +280,10 @@ static bool reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_t t
     struct tly_chunk_at at = tly_oplog_find(log, ts);
     struct tly_chunk *chunk = tly_oplog_at(log, at);
     bool full = chunk->count == chunk->capacity || chunk->count >= TLY_CHUNK_RECORDS;
-    if (full && chunk->live <= chunk->count / 4 * 3) close_holes(chunk);
+    if (full && chunk->live <= chunk->count / 4 * 3) {
+        close_holes(chunk);
+        if (chunk == log->newest) forget_miles(log);
+    }
     if (chunk->count < TLY_CHUNK_RECORDS) return reserve_records(chunk, mem, chunk->count + 1);
     if (ts > log->last) return reserve_newest(log, mem, ts);
     if (chunk->live <= TLY_CHUNK_RECORDS) return reserve_divided(log, mem, at, dots);
@@ -282,7 +305,9 @@ bool tly_oplog_reserve(struct tly_oplog *log, const struct tly_mem *mem, uint64_
 static void begin_earlier(struct tly_oplog *log, uint64_t ts)
 {
     struct tly_chunk *first = &log->blocks[0].chunks[0];
-    if (ts < first->from) first->from = log->blocks[0].from = ts;
+    if (ts >= first->from) return;
+    first->from = log->blocks[0].from = ts;
+    if (first == log->newest) log->miles->from = ts;
 }
 
 void tly_oplog_add(struct tly_oplog *log, uint64_t ts, uint32_t hash)
@@ -352,7 +377,9 @@ static bool join_chunks(struct tly_oplog *log, const struct tly_mem *mem, struct
 static void emptied(struct tly_oplog *log, const struct tly_mem *mem)
 {
     tly_mem_free(mem, log->blocks, log->block_capacity * sizeof *log->blocks);
+    tly_mem_free(mem, log->miles, sizeof *log->miles);
     log->blocks = NULL;
+    log->miles = NULL;
     log->block_capacity = 0;
     log->last = 0;
 }

@@ -25,6 +25,7 @@
 /* A chunk takes more only if they are all of one ts. */
 #define TLY_CHUNK_RECORDS 128u
 #define TLY_BLOCK_CHUNKS 128u
+#define TLY_MILE 16u
 
 struct tly_chunk {
     uint64_t from;            /* no record has an earlier ts, save in the first chunk of all */
@@ -39,11 +40,21 @@ struct tly_block {
     uint32_t count, capacity;
 };
 
+/*
+ * Milestones of a chunk: of each hash at least as many records stand from place TLY_MILE * i on as it has dots newer than newest[i], so
+ * who has all up to there need not look at those before. UINT64_MAX: nothing is known.
+ */
+struct tly_miles {
+    uint64_t newest[TLY_CHUNK_RECORDS / TLY_MILE];
+    uint64_t from; /* of the chunk that they are of */
+};
+
 struct tly_oplog {
     struct tly_block *blocks;
     size_t block_count, block_capacity;
     size_t count;             /* records */
     struct tly_chunk *newest; /* the last chunk; NULL: there is none */
+    struct tly_miles *miles;  /* of the newest chunk; NULL: there is none */
     uint64_t shape;           /* rises when a chunk comes, goes or moves */
     uint64_t last;            /* the newest ts since the log was empty; 0: it is empty */
 };
@@ -83,6 +94,8 @@ static inline struct tly_chunk *tly_oplog_newest(const struct tly_oplog *log, ui
 static inline void tly_oplog_append(struct tly_oplog *log, struct tly_chunk *chunk, uint64_t ts,
                                     uint32_t hash)
 {
+    if (chunk->count % TLY_MILE == 0 && chunk == log->newest && chunk->count < TLY_CHUNK_RECORDS)
+        log->miles->newest[chunk->count / TLY_MILE] = log->last;
     chunk->hashes[chunk->count++] = hash;
     chunk->live++;
     log->count++;
@@ -120,6 +133,9 @@ struct tly_chunk_at tly_oplog_find(const struct tly_oplog *log, uint64_t ts);
 /* The chunk there; NULL: past the end. *to is the last ts that may stand in it. */
 const struct tly_chunk *tly_oplog_chunk(const struct tly_oplog *log, struct tly_chunk_at at, uint64_t *to);
 struct tly_chunk_at tly_oplog_after(const struct tly_oplog *log, struct tly_chunk_at at);
+
+/* From which place on records of the newest chunk stand for dots newer than this. */
+uint32_t tly_oplog_newer_from(const struct tly_oplog *log, uint64_t ts);
 
 /* The invariant of the log by itself; aborts on our own mistakes. */
 void tly_oplog_check(const struct tly_oplog *log);

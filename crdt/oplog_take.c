@@ -58,7 +58,9 @@ static inline void take_from(struct tly_oplog *log, const struct tly_mem *mem, s
                              uint32_t hash, uint32_t near)
 {
     struct tly_chunk *chunk = tly_oplog_at(log, at);
-    chunk->hashes[record_near(chunk, hash, near)] = 0;
+    /* Of several that are alike the milestones want the first to go. */
+    uint32_t place = chunk == log->newest ? record_from(chunk, hash, 0) : record_near(chunk, hash, near);
+    chunk->hashes[place] = 0;
     log->count--;
     if (--chunk->live < CHUNK_LOW && chunk->live % TIDY_EVERY == 0) tly_oplog_tidy(log, mem, at);
 }

@@ -87,6 +87,35 @@ static void check_record(const struct tly_ormap *map, uint32_t hash, const struc
     (void)dots;
 }
 
+/* How many dots the hash of a record has of this life that are newer than a ts. */
+static size_t newer(const struct tly_ormap *map, uint32_t hash, uint32_t life, uint64_t ts)
+{
+    size_t count = 0;
+    for (struct tly_slot *slot = tly_index_find(&map->index, hash); slot != NULL;
+         slot = tly_index_again(slot))
+        count += recorded(map, slot, life, ts + 1, UINT64_MAX);
+    return count;
+}
+
+/* The milestones of the newest chunk. */
+static void check_miles(const struct tly_ormap *map, uint32_t life)
+{
+    const struct tly_oplog *log = &map->lives[life].log;
+    uint32_t count = log->newest != NULL ? log->newest->count : 0;
+    for (uint32_t mile = 1; mile * TLY_MILE < count && mile < TLY_CHUNK_RECORDS / TLY_MILE; mile++) {
+        if (log->miles->newest[mile] == UINT64_MAX) continue;
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t hash = log->newest->hashes[i];
+            if (hash == 0) continue;
+            size_t behind = 0;
+            for (uint32_t j = mile * TLY_MILE; j < count; j++)
+                behind += log->newest->hashes[j] == hash;
+            assert(behind >= newer(map, hash, life, log->miles->newest[mile]));
+            (void)behind;
+        }
+    }
+}
+
 static bool is_queued(const struct tly_ormap *map, uint32_t hash)
 {
     for (const struct tly_unsealed *piece = map->unsealed; piece != NULL; piece = piece->below)
@@ -152,6 +181,7 @@ void tly_ormap_check(const struct tly_ormap *map)
     }
     for (uint32_t life = 0; life < map->life_count; life++) {
         tly_oplog_check(&map->lives[life].log);
+        check_miles(map, life);
         records += map->lives[life].log.count;
     }
     assert(sealed == records);

@@ -206,14 +206,15 @@ static void gather_hash(const struct wish *wish, uint32_t hash, struct tly_slot 
 
 #define GROUP 16
 
-/* Gathers what the records of a chunk stand for, a group at a time so that their memory is fetched together. */
-static void gather(const struct wish *wish, const struct tly_chunk *chunk, struct tly_ahead *ahead)
+/* Gathers what the records of a chunk stand for from a place on, a group at a time so that their memory is fetched together. */
+static void gather(const struct wish *wish, const struct tly_chunk *chunk, uint32_t next,
+                   struct tly_ahead *ahead)
 {
     const struct tly_index *index = &wish->map->index;
     struct tly_slot *slots[GROUP];
     ahead->at = ahead->count = 0;
     ahead->all = true;
-    for (uint32_t next = 0; next < chunk->count;) {
+    while (next < chunk->count) {
         uint32_t hashes[GROUP], n = 0;
         for (; n < GROUP && next < chunk->count; next++)
             if (chunk->hashes[next] != 0) hashes[n++] = chunk->hashes[next];
@@ -242,7 +243,7 @@ static size_t list_dots(const void *context, const struct tly_chunk *chunk, uint
     static const struct tly_scan beginning = {.ts = 0};
     struct wish wish = {log->map, log->life, from > 0 ? from : 1, to, &beginning};
     struct tly_ahead *ahead = log->map->ahead;
-    gather(&wish, chunk, ahead);
+    gather(&wish, chunk, 0, ahead);
     ahead->changes = UINT64_MAX; /* no scan asked for this */
     assert(ahead->count <= room);
     for (size_t i = 0; i < ahead->count; i++)
@@ -303,7 +304,9 @@ static bool look_ahead(const struct tly_ormap *map, const struct tly_scan *scan)
     const struct tly_chunk *chunk;
     for (; (chunk = tly_oplog_chunk(log, at, &to)) != NULL; at = tly_oplog_after(log, at)) {
         struct wish wish = {map, (uint32_t)scan->life, chunk->from, to, scan};
-        gather(&wish, chunk, ahead);
+        /* Of the ts it stands at it may want others. */
+        uint64_t has = scan->hash == UINT32_MAX ? scan->ts : scan->ts - 1;
+        gather(&wish, chunk, chunk == log->newest ? tly_oplog_newer_from(log, has) : 0, ahead);
         ahead->chunk = at;
         ahead->from = *scan;
         ahead->changes = map->changes;

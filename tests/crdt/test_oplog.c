@@ -213,6 +213,24 @@ static void room_that_is_not_used_is_used_later(void **state)
     assert_int_equal(test_mem_live(), 0);
 }
 
+/* Who has all up to a ts looks at those that came since, and at fifteen more at most. */
+static void what_came_last_stands_at_the_end(void **state)
+{
+    struct tly_mem mem = test_mem();
+    static struct list list;
+    struct tly_oplog log = {0};
+    list.count = 0;
+    for (uint32_t i = 1; i <= 1000; i++) {
+        add(&log, &mem, &list, (struct tly_timed){i, i});
+        for (uint32_t back = 0; back < log.newest->count; back += 7) {
+            uint32_t from = tly_oplog_newer_from(&log, i - back);
+            assert_true(from + back <= log.newest->count && log.newest->count - from < back + TLY_MILE + 1);
+        }
+    }
+    tly_oplog_fini(&log, &mem);
+    assert_int_equal(test_mem_live(), 0);
+}
+
 /* ---- the map's log ---- */
 
 /* What the scan must yield, found without the log. */
@@ -412,6 +430,7 @@ int main(void)
         cmocka_unit_test(records_in_order_take_little_more_than_four_bytes),
         cmocka_unit_test(a_log_without_memory_is_as_it_was),
         cmocka_unit_test(room_that_is_not_used_is_used_later),
+        cmocka_unit_test(what_came_last_stands_at_the_end),
         cmocka_unit_test(a_scan_yields_exactly_the_live_dots_beyond_in_order),
         cmocka_unit_test(a_delta_then_join_equals_the_full_join),
         cmocka_unit_test(five_hundred_puts_of_one_key_are_one_dot_and_one_record),

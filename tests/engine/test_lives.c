@@ -548,7 +548,7 @@ static uint64_t bytes_to_meet(struct net *net)
  * What is left of a life that has ended, when all of it is forgotten, until it is dropped as one of more than TLY_LIVES_KEPT; in
  * bytes. Tables double, so what is in one may be there twice.
  *
- *     in the map    its record (88) and its place by origin (16), twice; and of the pages that the words about its end had
+ *     in the map    its record (96) and its place by origin (16), twice; and of the pages that the words about its end had
  *                   filled, one of each size (crdt/arena.h): fewer than 128 a life, and 64 KiB a size at most
  *     in the engine how far each connection and the disk are with it (64 each), its marks in each stream (64 both ways), what
  *                   was known of its end (16), a mark in a list (16): twice
@@ -556,9 +556,9 @@ static uint64_t bytes_to_meet(struct net *net)
  *                   streams called it: 40, the key (31), its place (32), and a row of 64 in the tables, twice. These are as
  *                   many as there ever were names, and TLY_NAMES_MAX at most.
  */
-static const size_t map_bytes_of_a_life = 2 * (88 + 16) + 128;
+static const size_t map_bytes_of_a_life = 2 * (96 + 16) + 128;
 static const size_t bytes_of_a_life =
-    2 * (88 + 16) + 128 + 2 * (4 * 64 + 16 + 16) + 2 * (40 + 31 + 32 + 2 * 64);
+    2 * (96 + 16) + 128 + 2 * (4 * 64 + 16 + 16) + 2 * (40 + 31 + 32 + 2 * 64);
 
 /* Crashes n1 so often, and lets all of it be forgotten. A plain counter would keep a shard of each life; that is known. */
 static void crash_again_and_again(struct net *net, size_t crashes, uint64_t *lives)
