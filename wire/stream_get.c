@@ -394,6 +394,8 @@ static void get_rows(struct reader *reader)
     for (; walk.at < reader->rows && !reader->bits.failed; walk.at++) {
         if (walk.at + AHEAD < reader->rows)
             __builtin_prefetch(&reader->stream->told[reader->parts->number[walk.at + AHEAD]]);
+        if (walk.at + AHEAD / 2 < reader->rows)
+            __builtin_prefetch(reader->stream->told[reader->parts->number[walk.at + AHEAD / 2]].key);
         get_row(reader, &walk);
     }
     if (!reader->bits.failed) check_walked(reader, &walk);
