@@ -336,7 +336,7 @@ bench-grpc: ## the gRPC door, beside nghttpd and nginx, under h2load
 bench-overshoot: ## by how much a limit is passed over several nodes, beside what is published, in virtual time
 bench-thinlink: ## two nodes over 256 kbit/s and 100 ms
 bench $(BENCH_EACH):
-	@tools/bootstrap test
+	@tools/bootstrap bench
 	@$(MAKE) --no-print-directory VARIANT=release bench-programs
 	@exec bench/run build/release$(CLANG) $(patsubst bench-%,%,$(filter-out bench,$@)) $(BENCH_ARGS)
 
