@@ -281,7 +281,8 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
     tly_install_leave_out(install, tly_tenure_is_left_out, e);
     /* One that is in question is ended by what is installed, and its counts are this node's as well, unless this is another's disk. */
     uint64_t kept = e->life.kept;
-    if (kept != 0 && tly_member_origin(e, tly_slice_text(e->name)) == kept) result = name_former(install, kept);
+    if (kept != 0 && tly_member_origin(e, tly_slice_text(e->name)) == kept)
+        result = name_former(install, kept);
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
         uint64_t origin = e->forget.closed[i].origin;
         if (tly_lives_was_ours(e, origin)) result = name_former(install, origin);

@@ -131,7 +131,7 @@ void tly_app_on_store(int fd, short what, void *argument)
     struct tly_app *app = argument;
     struct tly_store_report report;
     tly_store_poll(app->store, &report);
-    bool was_failing = app->report.failing;
+    bool was_failing = app->report.failing, is_taken = report.is_taken && !app->report.is_taken;
     uint64_t installs_failed = app->report.installs_failed, was_stored = app->report.stored;
     if (report.changes_left && !app->report.changes_left)
         tly_log(app->log, TLY_LEVEL_WARN,
@@ -139,7 +139,7 @@ void tly_app_on_store(int fd, short what, void *argument)
                 "next write that is made up for");
     app->report = report;
     if (app->compact != NULL) tly_compact_report(app->compact, &report);
-    if (report.failing && !was_failing) {
+    if (report.failing && (!was_failing || is_taken)) {
         tly_log(app->log, TLY_LEVEL_ERROR, "store fails: %s", report.error);
     } else if (was_failing && !report.failing) {
         tly_log(app->log, TLY_LEVEL_WARN, "store works again");

@@ -108,6 +108,7 @@ struct tly_store_report {
     uint64_t synced; /* … and will survive a power cut */
     uint64_t leased;
     bool failing;    /* the disk refuses; what waits is kept and tried again on a new segment */
+    bool is_taken;   /* another process has the directory: nothing is stored here any more */
     char error[256]; /* while failing: what, and what to do */
     uint64_t bytes;  /* of all segments of the log */
     uint64_t segments;

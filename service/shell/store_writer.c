@@ -352,6 +352,7 @@ static void make_report(const struct tly_writer *w, struct tly_store_report *rep
     report->leased = w->config.manifest->lease;
     report->failing = w->log.failing || w->lease.failing || w->lost > 0 || w->install.has_failed ||
                       w->config.manifest->is_taken;
+    report->is_taken = w->config.manifest->is_taken;
     report->bytes = tly_journal_bytes(journal);
     report->segments = w->config.manifest->segment_count;
     report->snapshots = w->snapshot.published;

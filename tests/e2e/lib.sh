@@ -217,7 +217,7 @@ kill_node() {
 
 # written LOG: bytes of it without the room that a crash left behind its end.
 written() {
-    LC_ALL=C grep -aobP '[^\x00]' "$1" | tail -n 1 | { IFS=: read -r at _ && echo $((at + 1)); }
+    python3 -c 'import sys; print(len(open(sys.argv[1], "rb").read().rstrip(b"\0")))' "$1"
 }
 
 # tear LOG BYTES: what a crash would leave that came in the middle of a record.
