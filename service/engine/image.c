@@ -33,7 +33,7 @@ static bool note_extents(struct tly_image *image)
     if (image->extents == NULL) return false;
     image->count = lives;
     for (size_t i = 0; i < lives; i++)
-        image->extents[i] = tly_ormap_life_kept(map, i); /* of a retired one too */
+        image->extents[i] = tly_life_told(image->engine, i); /* of a retired one too */
     return true;
 }
 

@@ -834,6 +834,8 @@ enum tly_result tly_life_start(struct tly_engine *e, uint64_t origin) TLY_MUST_C
 enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_seeds) TLY_MUST_CHECK;
 /* The life by which peers know this node. */
 uint64_t tly_life_spoken(const struct tly_engine *e);
+/* What a snapshot and an image say of life number i: of the own one nothing, as long as nothing was made in it. */
+struct tly_life tly_life_told(const struct tly_engine *e, size_t i);
 /*
  * Begins another life at a peer's word, hence once a minute at most; of one in question, at once. TLY_MORE: not yet. `lives_on`:
  * another node goes on with the old one, which is otherwise announced closed.

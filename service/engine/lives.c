@@ -496,8 +496,11 @@ static bool knows_all(const struct tly_engine *e)
     if (linked == 0) return false;
     for (size_t i = 0; i < e->target_count; i++) {
         const struct target *target = e->targets[i];
-        bool is_wanted = !target->is_self && !target->retired;
-        if (is_wanted && (target->peer == NULL || !tly_forget_counts(target->peer))) return false;
+        const struct peer *peer = target->peer;
+        /* A member that was forgotten is dialled on, and nothing that it may say is waited for. */
+        bool is_forgotten = peer != NULL && peer->state == MEMBER_FORGOTTEN;
+        bool is_wanted = !target->is_self && !target->retired && !is_forgotten;
+        if (is_wanted && (peer == NULL || !tly_forget_counts(peer))) return false;
     }
     return true;
 }

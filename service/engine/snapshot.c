@@ -18,7 +18,7 @@ static enum tly_frame_type put_begin(struct tly_engine *e, struct snap_out *out)
         return TLY_FRAME_SNAP_BEGIN;
     }
     for (size_t i = 0; i < count; i++)
-        lives[i] = tly_ormap_life_kept(e->map, i);
+        lives[i] = tly_life_told(e, i);
     struct tly_snap_begin begin = {.number = out->number, .bounds = tly_ormap_bounds(e->map)};
     tly_snap_begin_put(&e->body, &begin, lives, count);
     tly_mem_free(&e->mem, lives, bytes);

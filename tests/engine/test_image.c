@@ -321,6 +321,32 @@ static void what_a_retired_life_wrote_is_in_it(void **state)
     node_free(&node);
 }
 
+/* A node that ends while it is in question which life speaks would else wait at its next start for what that life has to say. */
+static void a_life_in_which_nothing_was_made_is_not_in_it(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(23);
+    struct node node = node_of();
+    write_one(&node, &rng, 1);
+    flush(&node);
+    struct tly_engine *before = node.engine;
+    node.engine = new_engine(node.now);
+    replay(node.engine, &node.log, 0);
+    assert_int_equal(tly_engine_resume(node.engine, 100, true, node.now), TLY_OK);
+    uint64_t unused = tly_ormap_origin(node.engine->map);
+    assert_int_not_equal(unused, 100);
+    struct taken taken = take_image(&node, &rng, 0, 1);
+    struct tly_engine *engine = new_engine(node.now);
+    replay(engine, &taken.image, 0);
+    assert_int_equal(digest(engine), digest(node.engine));
+    assert_int_equal(tly_engine_lives(engine), 1);
+    assert_int_equal(tly_engine_life(engine, 0).origin, 100);
+    tly_engine_free(engine);
+    tly_engine_free(before);
+    disk_free(&taken.image);
+    node_free(&node);
+}
+
 static void what_is_made_after_the_beginning_is_left_to_the_log(void **state)
 {
     (void)state;
@@ -475,6 +501,7 @@ int main(void)
         cmocka_unit_test(an_image_and_the_log_behind_it_are_the_whole_log),
         cmocka_unit_test(an_image_of_an_image_is_the_same_state),
         cmocka_unit_test(what_a_retired_life_wrote_is_in_it),
+        cmocka_unit_test(a_life_in_which_nothing_was_made_is_not_in_it),
         cmocka_unit_test(what_is_made_after_the_beginning_is_left_to_the_log),
         cmocka_unit_test(a_dot_that_went_again_keeps_nobody_busy),
         cmocka_unit_test(in_the_middle_of_a_round_to_the_disk_it_waits),

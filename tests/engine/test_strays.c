@@ -50,6 +50,29 @@ static void a_life_that_nobody_has_does_not_hold_up_what_is_forgotten(void **sta
     net_free(net);
 }
 
+/* Its address is dialled for ever, and never answers. */
+static void a_member_that_was_forgotten_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(3);
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    net_kill(net, 2);
+    make_up_a_life(net, 0, "kv:made-up");
+    del(net, 1, "kv:x");
+    net_run(net, 100 * S); /* n2 may yet say whose it is */
+    assert_int_equal(state_of(net, 0), TLY_LIFE_OPEN);
+    forget_member(net, 0, "n2");
+    for (size_t i = 0; removes(net, 0) + removes(net, 1) > 0; i++) {
+        assert_true(i < 120);
+        net_run(net, S);
+    }
+    assert_true(state_of(net, 0) >= TLY_LIFE_SETTLED);
+    net_run(net, 30 * S); /* what was said of the ends goes as well */
+    claim_equal(net, 2);
+    net_free(net);
+}
+
 /* It may not know yet whose a life is. */
 static void who_is_cut_off_ends_nobodys_life(void **state)
 {
@@ -68,6 +91,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_life_that_nobody_has_does_not_hold_up_what_is_forgotten),
+        cmocka_unit_test(a_member_that_was_forgotten_is_not_waited_for),
         cmocka_unit_test(who_is_cut_off_ends_nobodys_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
