@@ -1,5 +1,5 @@
 /* Lives and leases of whole nodes: what a restart keeps, what a restored disk must not do, and what the lease costs. */
-#include "tests/engine/support_net.h"
+#include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
 
@@ -285,6 +285,35 @@ static void a_life_that_was_replaced_is_not_gone_on_with(void **state)
     assert_int_equal(net_peers_up(net, 2), 2);
     assert_int_equal(net_read(net, 2, "a"), 6);
     assert_equal_nodes(net, 0, 2);
+    net_free(net);
+}
+
+/*
+ * It counted alone, and stopped; those whom it is told of when it comes back have forgotten what is newer than that. Their snapshot comes while it
+ * is in question which life speaks, so what it counted is no more its own life's than it is theirs.
+ */
+static void what_a_life_in_question_counted_alone_outlives_a_snapshot(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    net_add_with(net, stored, 0);
+    net_add_to(net, 2, "a", 5);
+    net_run(net, S);
+    stop(net, 2);
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    del(net, 0, "kv:x");
+    net_run(net, 60 * S);
+    assert_int_equal(removes(net, 0) + removes(net, 1), 0);
+    net_go_on(net, 2, 102, 3);
+    while (net_stats(net, 2).snapshots_installed == 0) {
+        assert_true(view_of(net, 2).life_in_question);
+        net_run(net, MS);
+    }
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_read(net, i, "a"), 5);
+    claim_equal(net, 3);
     net_free(net);
 }
 
@@ -619,6 +648,7 @@ int main(void)
         cmocka_unit_test(a_node_whose_life_is_in_question_is_not_always_due),
         cmocka_unit_test(two_that_know_of_each_other_that_they_left_meet_again),
         cmocka_unit_test(a_life_that_was_replaced_is_not_gone_on_with),
+        cmocka_unit_test(what_a_life_in_question_counted_alone_outlives_a_snapshot),
         cmocka_unit_test(who_knows_nobody_goes_on_at_once),
         cmocka_unit_test(who_went_on_and_is_behind_disowns_its_counts),
         cmocka_unit_test(a_copy_leaves_no_dot_in_the_life_of_the_original),
