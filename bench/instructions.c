@@ -167,9 +167,9 @@ static void prepare_check_lives(struct world *world)
     uint64_t ts = 1;
     for (uint64_t life = 1; life < LIVES; life++)
         for (size_t i = 0; i < world->load.count / 10; i++) {
-            struct tly_arrival arrival = {.key = key_at(world, i)};
-            arrival.dot = (struct tly_dot){.version = {ts++, OWN + life},
-                                           .num = {TLY_BENCH_WINDOW_MS, TLY_BENCH_EPOCH, 1}};
+            struct tly_dot dot = {.version = {ts++, OWN + life},
+                                  .num = {TLY_BENCH_WINDOW_MS, TLY_BENCH_EPOCH, 1}};
+            struct tly_arrival arrival = {.key = key_at(world, i), .dot = &dot};
             world->sum += tly_bench_join(world->map, &arrival, 1);
         }
     run_check_lives(world);
@@ -329,8 +329,10 @@ static void gather_rows(struct world *world, struct tly_ormap *peer)
     struct tly_scan scan = tly_scan_of(peer, 0, 0);
     world->row_count = 0;
     for (struct tly_scanned dot; tly_scan_next(peer, &scan, &dot);)
-        world->rows[world->row_count++] =
-            (struct tly_row){.key = dot.key, .strategy_id = dot.strategy->id, .dot = dot.dot};
+        world->rows[world->row_count++] = (struct tly_row){.key = dot.key,
+                                                           .hash = tly_bench_key_hash(dot.key),
+                                                           .strategy_id = dot.strategy->id,
+                                                           .dot = dot.dot};
 }
 
 static void prepare_merge_new(struct world *world)

@@ -23,18 +23,32 @@ struct tly_registry *tly_bench_registry(void)
     return with(registry, "em:", tly_epoch_max());
 }
 
+/* Of all maps: what one of them knows of a key's hash another may use. */
+static struct tly_hash_key hash_key(void)
+{
+    struct tly_hash_key key;
+    uint64_t seed = 7;
+    for (size_t i = 0; i < sizeof key.secret; i++)
+        key.secret[i] = (uint8_t)tly_bench_next(&seed);
+    return key;
+}
+
+uint32_t tly_bench_key_hash(struct tly_slice key)
+{
+    struct tly_hash_key of_maps = hash_key();
+    return tly_key_hash(&of_maps, key);
+}
+
 struct tly_ormap *tly_bench_map(const struct tly_registry *registry, uint64_t origin)
 {
     struct tly_time now = {.wall_ns = WALL_NS, .mono_ns = 1};
     struct tly_ormap_config config = {
         .mem = tly_bench_heap(),
         .registry = registry,
+        .hash_key = hash_key(),
         .keys_max = SIZE_MAX,
         .clock = tly_clock_of(0, now, TLY_MAX_SKEW_NS),
     };
-    uint64_t seed = 7;
-    for (size_t i = 0; i < sizeof config.hash_key.secret; i++)
-        config.hash_key.secret[i] = (uint8_t)tly_bench_next(&seed);
     struct tly_ormap *map = tly_ormap_new(&config);
     if (map == NULL) tly_bench_fail("no memory for a map");
     if (origin != 0) tly_bench_must(tly_ormap_begin_life(map, origin), "beginning a life");
@@ -150,8 +164,10 @@ size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, co
         size_t n = 0;
         for (; n < TLY_BENCH_ARRIVALS && i < count; i++) {
             const struct tly_row *row = &rows[order != NULL ? order[i] : i];
-            arrivals[n++] = (struct tly_arrival){
-                .key = row->key, .dot = row->dot, .strategy = tly_strategy_by_id(row->strategy_id)};
+            arrivals[n++] = (struct tly_arrival){.key = row->key,
+                                                 .dot = &row->dot,
+                                                 .hash = row->hash,
+                                                 .strategy = tly_strategy_by_id(row->strategy_id)};
         }
         applied += tly_bench_join(map, arrivals, n);
     }
@@ -188,6 +204,8 @@ void tly_bench_line_init(struct tly_bench_line *line)
     line->parts = tly_parts_new(&config.mem);
     if (line->names == NULL || line->said == NULL || line->heard == NULL || line->parts == NULL)
         tly_bench_fail("no memory for a stream");
+    struct tly_hash_key key = hash_key();
+    tly_parts_use_hash(line->parts, &key);
 }
 
 void tly_bench_line_fini(struct tly_bench_line *line)

@@ -14,6 +14,9 @@ struct tly_registry *tly_bench_registry(void);
 /* With a life of its own unless origin is 0. */
 struct tly_ormap *tly_bench_map(const struct tly_registry *registry, uint64_t origin);
 
+/* As a row says it that was decoded. */
+uint32_t tly_bench_key_hash(struct tly_slice key);
+
 /* Counts units into the window of a key. */
 void tly_bench_hit(struct tly_ormap *map, struct tly_slice key, int64_t units);
 /* Sum over all keys of what they read as in that window. */

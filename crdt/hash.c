@@ -7,6 +7,11 @@ uint64_t tly_hash(const struct tly_hash_key *key, struct tly_slice bytes)
     return tly_hash_inline(key, bytes);
 }
 
+uint32_t tly_key_hash(const struct tly_hash_key *key, struct tly_slice bytes)
+{
+    return tly_key_hash_inline(key, bytes);
+}
+
 void tly_hash_key_from(struct tly_hash_key *key, struct tly_slice bytes)
 {
     for (size_t i = 0; i < TLY_HASH_SECRET_BYTES / sizeof(uint64_t); i++) {

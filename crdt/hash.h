@@ -15,6 +15,8 @@ struct tly_hash_key {
 };
 
 uint64_t tly_hash(const struct tly_hash_key *key, struct tly_slice bytes);
+/* What of it a map orders its keys by; never 0. */
+uint32_t tly_key_hash(const struct tly_hash_key *key, struct tly_slice bytes);
 /* A key that follows from some bytes: 24 numbers, low byte first, number i being their XXH3 with seed i. */
 void tly_hash_key_from(struct tly_hash_key *key, struct tly_slice bytes);
 

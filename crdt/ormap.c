@@ -99,7 +99,7 @@ size_t tly_ormap_bytes(const struct tly_ormap *map)
 
 uint32_t tly_map_hash(const struct tly_ormap *map, struct tly_slice key)
 {
-    return tly_map_hash_from(tly_hash(&map->hash_key, key));
+    return tly_key_hash(&map->hash_key, key);
 }
 
 struct tly_entry *tly_ormap_find(struct tly_ormap *map, struct tly_slice key)

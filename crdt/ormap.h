@@ -162,7 +162,8 @@ enum tly_result tly_ormap_repair_own(struct tly_ormap *map, struct tly_slice key
  */
 struct tly_arrival {
     struct tly_slice key;
-    struct tly_dot dot;
+    const struct tly_dot *dot; /* borrowed */
+    uint32_t hash;             /* of the key, as for tly_seek_known; 0: it is not known */
     const struct tly_strategy
         *strategy;            /* the key's, if it is known, as after tly_ormap_admit_batch; else NULL */
     enum tly_outcome outcome; /* set */
@@ -191,6 +192,8 @@ struct tly_seek {
 };
 
 void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek);
+/* The same for a key of which the tly_key_hash by the map's hash key is known. */
+void tly_seek_known(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_seek *seek);
 
 static inline struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tly_slice key)
 {

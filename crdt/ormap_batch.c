@@ -2,9 +2,9 @@
 #include "crdt/hash_inline.h"
 #include "crdt/ormap_impl.h"
 
-void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
+TLY_ALWAYS_INLINE void set_out(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
+                               struct tly_seek *seek)
 {
-    uint32_t hash = tly_map_hash_from(tly_hash_inline(&map->hash_key, key));
     /* One by one: put together elsewhere and copied, they would be read in larger pieces than they were just written in. */
     seek->key = key;
     seek->hash = hash;
@@ -12,11 +12,34 @@ void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_s
     seek->slot = tly_index_prefetch(&map->index, hash);
 }
 
-void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
+TLY_ALWAYS_INLINE void go_ahead(const struct tly_ormap *map, struct tly_seek *seek)
 {
     seek->slot = tly_index_walk(tly_map_sought_from(map, seek), seek->hash);
     seek->arrangement = map->arrangement;
     if (tly_index_is_of(seek->slot, seek->hash)) tly_map_prefetch(map, seek->slot);
+}
+
+void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
+{
+    set_out(map, key, tly_key_hash_inline(&map->hash_key, key), seek);
+}
+
+/* Nobody has read the key of late. */
+TLY_ALWAYS_INLINE void set_out_known(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
+                                     struct tly_seek *seek)
+{
+    __builtin_prefetch(key.p);
+    set_out(map, key, hash, seek);
+}
+
+void tly_seek_known(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_seek *seek)
+{
+    set_out_known(map, key, hash, seek);
+}
+
+void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
+{
+    go_ahead(map, seek);
 }
 
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)
@@ -47,22 +70,33 @@ enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *see
 #define AHEAD 16u
 #define RING (2 * AHEAD)
 
+static inline void set_out_for(const struct tly_ormap *map, const struct tly_arrival *arrival,
+                               struct tly_seek *seek)
+{
+    if (arrival->hash != 0)
+        set_out_known(map, arrival->key, arrival->hash, seek);
+    else
+        tly_seek_to(map, arrival->key, seek);
+}
+
 enum tly_result tly_ormap_apply_batch(struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
                                       size_t *done)
 {
     struct tly_seek seeks[RING];
-    size_t ahead = count < AHEAD ? count : AHEAD;
-    *done = 0;
-    for (size_t i = 0; *done < count; i++) {
-        if (i >= 2 * ahead) {
-            struct tly_arrival *arrival = &arrivals[*done];
-            enum tly_result result =
-                tly_map_apply(map, &seeks[*done % RING], &arrival->dot, arrival->strategy, &arrival->outcome);
-            if (result != TLY_OK) return result;
-            ++*done;
-        }
-        if (i < count) tly_seek_to(map, arrivals[i].key, &seeks[i % RING]);
-        if (i >= ahead && i - ahead < count) tly_seek_ahead(map, &seeks[(i - ahead) % RING]);
+    size_t far = count < RING ? count : RING, near = count < AHEAD ? count : AHEAD, i = 0;
+    for (; i < far; i++)
+        set_out_for(map, &arrivals[i], &seeks[i]);
+    for (i = 0; i < near; i++)
+        go_ahead(map, &seeks[i]);
+    for (i = 0; i < count; i++) {
+        struct tly_arrival *arrival = &arrivals[i];
+        *done = i;
+        enum tly_result result =
+            tly_map_apply(map, &seeks[i % RING], arrival->dot, arrival->strategy, &arrival->outcome);
+        if (result != TLY_OK) return result;
+        if (i + RING < count) set_out_for(map, &arrivals[i + RING], &seeks[i % RING]);
+        if (i + AHEAD < count) go_ahead(map, &seeks[(i + AHEAD) % RING]);
     }
+    *done = count;
     return TLY_OK;
 }

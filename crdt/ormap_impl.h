@@ -229,13 +229,6 @@ TLY_ALWAYS_INLINE bool tly_map_sought(const struct tly_ormap *map, const struct 
     return tly_map_find_at(map, seek->key, seek->hash, slot, place);
 }
 
-/* What of a key's hash the index is ordered by. */
-static inline uint32_t tly_map_hash_from(uint64_t whole)
-{
-    uint32_t hash = (uint32_t)(whole >> 32);
-    return hash != 0 ? hash : 1; /* cursors begin at 0 */
-}
-
 /* A key that was not looked for. */
 static inline struct tly_seek tly_map_seek(struct tly_slice key, uint32_t hash)
 {

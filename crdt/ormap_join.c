@@ -125,7 +125,7 @@ enum tly_result tly_ormap_admit_batch(const struct tly_ormap *map, struct tly_ar
         enum tly_result result = tly_map_strategy_for(map, arrival->key, &strategy);
         if (result != TLY_OK) return result;
         if (arrival->strategy != NULL && arrival->strategy != strategy) return TLY_WRONG_STRATEGY;
-        if (!is_in_time(newest, strategy, &arrival->dot)) return TLY_CLOCK_AHEAD;
+        if (!is_in_time(newest, strategy, arrival->dot)) return TLY_CLOCK_AHEAD;
         arrival->strategy = strategy;
     }
     return TLY_OK;

@@ -103,7 +103,8 @@ static inline uint64_t tly_bits_take(struct tly_bits_in *bits, unsigned count)
 uint64_t tly_bits_get(struct tly_bits_in *bits, unsigned count);
 uint64_t tly_code_get_long(struct tly_bits_in *bits, tly_code *code);
 
-static inline uint64_t tly_code_get(struct tly_bits_in *bits, tly_code *code)
+/* tly_code_get where a column is read: what is held stays in registers. */
+TLY_ALWAYS_INLINE uint64_t tly_code_next(struct tly_bits_in *bits, tly_code *code)
 {
     unsigned k = *code >> 3;
     tly_bits_fill(bits);
@@ -117,6 +118,11 @@ static inline uint64_t tly_code_get(struct tly_bits_in *bits, tly_code *code)
     uint64_t value = high << k | tly_bits_take(bits, k);
     tly_code_adapt(code, length);
     return value;
+}
+
+static inline uint64_t tly_code_get(struct tly_bits_in *bits, tly_code *code)
+{
+    return tly_code_next(bits, code);
 }
 
 #endif

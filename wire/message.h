@@ -136,6 +136,7 @@ struct tly_row {
     struct tly_slice key;
     uint64_t strategy_id;
     struct tly_dot dot;
+    uint32_t hash; /* of the key, for tly_seek_known; 0: it is not known */
 };
 
 /*

@@ -194,6 +194,7 @@ TLY_ALWAYS_INLINE void get_row(struct tly_cursor *cursor, const struct tly_round
     size_t elements = tly_get_array(cursor, ROW_ELEMENTS_MAX);
     struct tly_dot *dot = &row->dot;
     row->key = tly_get_bytes(cursor, TLY_KEY_BYTES_MAX);
+    row->hash = 0;
     row->strategy_id = tly_get_uint(cursor);
     uint64_t life = tly_get_uint(cursor);
     *last_ts += (uint64_t)tly_get_int(cursor);

@@ -133,6 +133,12 @@ struct tly_parts *tly_parts_new(const struct tly_mem *mem)
     return parts;
 }
 
+void tly_parts_use_hash(struct tly_parts *parts, const struct tly_hash_key *key)
+{
+    parts->hash_key = *key;
+    parts->has_hash_key = true;
+}
+
 void tly_parts_free(struct tly_parts *parts)
 {
     if (parts == NULL) return;

@@ -55,6 +55,11 @@ struct tly_parts;
 /* NULL: no memory. */
 struct tly_parts *tly_parts_new(const struct tly_mem *mem);
 void tly_parts_free(struct tly_parts *parts);
+/*
+ * From here on rows say the tly_key_hash of their keys, which is made once for each number. All that reads one stream has to use
+ * the same key.
+ */
+void tly_parts_use_hash(struct tly_parts *parts, const struct tly_hash_key *key);
 
 /* ---- writing ---- */
 

@@ -169,9 +169,9 @@ static void get_numbers(struct reader *reader)
 {
     uint32_t number = 0;
     if (!reserve_rows(reader->parts, (size_t)reader->rows)) fail(reader, TLY_NOMEM);
-    for (size_t i = 0; i < reader->rows && !reader->bits.failed; i++) {
-        uint64_t gap =
-            swap_0_and_1(tly_code_get(&reader->bits, &reader->stream->codes.gap[octave_of(number)]));
+    struct tly_bits_in bits = reader->bits;
+    for (size_t i = 0; i < reader->rows && !bits.failed; i++) {
+        uint64_t gap = swap_0_and_1(tly_code_next(&bits, &reader->stream->codes.gap[octave_of(number)]));
         if (gap >= reader->stream->names_max - number) {
             malformed(reader);
             return;
@@ -179,6 +179,7 @@ static void get_numbers(struct reader *reader)
         number += (uint32_t)gap;
         reader->parts->number[i] = number;
     }
+    reader->bits = bits;
     if (!reader->bits.failed && !tly_stream_reach(reader->stream, number)) fail(reader, TLY_NOMEM);
 }
 
@@ -240,6 +241,7 @@ static void keep_key(struct reader *reader, struct told *told, struct tly_slice 
     memcpy(copy, key.p, key.n);
     told->key = copy;
     told->key_n = (uint16_t)key.n;
+    told->hash = reader->parts->has_hash_key ? tly_key_hash(&reader->parts->hash_key, key) : 0;
 }
 
 static void get_fresh(struct reader *reader)
@@ -307,10 +309,10 @@ TLY_ALWAYS_INLINE uint64_t listed_difference(const struct reader *reader, struct
     return tly_unzigzag(reader->parts->column[exception].value[walk->next[exception] - 1] + 1);
 }
 
-static uint64_t get_growth(struct reader *reader, const struct walk *walk)
+TLY_ALWAYS_INLINE uint64_t get_growth(struct reader *reader, const struct walk *walk)
 {
     tly_code *code = &reader->stream->codes.growth[octave_of(reader->parts->number[walk->at])];
-    uint64_t value = tly_code_get(&reader->bits, code);
+    uint64_t value = tly_code_next(&reader->bits, code);
     return walk->rise ? value + 1 : tly_unzigzag(value);
 }
 
@@ -351,22 +353,56 @@ static void get_bytes(struct reader *reader, struct tly_dot *dot)
         dot->bytes = tly_slice_of(bytes, (size_t)n);
 }
 
+/* All but the payload. */
+TLY_ALWAYS_INLINE void begin_row(struct tly_stream *stream, const struct told *told, uint64_t difference,
+                                 struct tly_row *row)
+{
+    struct stream_life *life = &stream->lives[told->life];
+    row->key = tly_slice_of(told->key, told->key_n);
+    row->hash = told->hash;
+    row->strategy_id = told->strategy->id;
+    row->dot.op = TLY_PUT;
+    row->dot.bytes = tly_slice_of(NULL, 0);
+    row->dot.version.origin = life->origin;
+    row->dot.version.ts = expected_ts(stream, life) + difference;
+    settle_ts(stream, life, row->dot.version.ts);
+}
+
+/*
+ * What nearly every row is: nothing of it is listed, and it counts on in the newest epoch of a window. get_words would come to the
+ * same. False: it is another one, and nothing was read.
+ */
+TLY_ALWAYS_INLINE bool get_usual(struct reader *reader, const struct walk *walk, struct told *told,
+                                 struct tly_row *row)
+{
+    struct tly_stream *stream = reader->stream;
+    uint64_t window = told->word[WINDOW];
+    if (told->issue != KNOWN || walk->at == walk->listed || window == 0) return false;
+    const uint64_t *newest = newest_epoch(stream, window);
+    if (newest == NULL || *newest != told->word[EPOCH]) return false;
+    begin_row(stream, told, 0, row);
+    if (row->dot.version.ts == 0) malformed(reader);
+    told->word[COUNT] += get_growth(reader, walk);
+    /* Who has a window has all four, in this order. */
+    for (size_t i = 0; i < WORDS; i++)
+        row->dot.num[i] = told->word[i];
+    return true;
+}
+
 static void get_row(struct reader *reader, struct walk *walk)
 {
     struct tly_stream *stream = reader->stream;
     struct told *told = &stream->told[reader->parts->number[walk->at]];
+    struct tly_row *row = &reader->parts->rows[walk->at];
+    if (get_usual(reader, walk, told, row)) return;
     if (told->issue == UNKNOWN) {
         malformed(reader);
         return;
     }
     const struct tly_strategy *strategy = told->strategy;
-    struct stream_life *life = &stream->lives[told->life];
-    struct tly_row *row = &reader->parts->rows[walk->at];
-    *row = (struct tly_row){.key = tly_slice_of(told->key, told->key_n), .strategy_id = strategy->id};
-    row->dot.version.origin = life->origin;
-    row->dot.version.ts = expected_ts(stream, life) + listed_difference(reader, walk, X_TS);
+    begin_row(stream, told, listed_difference(reader, walk, X_TS), row);
+    memset(row->dot.num, 0, sizeof row->dot.num);
     if (row->dot.version.ts == 0) malformed(reader);
-    settle_ts(stream, life, row->dot.version.ts);
     bool is_remove = walk->at == walk->listed && is_listed(reader, walk, X_REMOVE);
     row->dot.op = is_remove ? TLY_REMOVE : TLY_PUT;
     if (row->dot.op == TLY_PUT) {

@@ -48,6 +48,7 @@ struct told {
     uint32_t life;
     uint32_t issue; /* the writer's; 0: nothing. The reader has KNOWN and FRESH. */
     uint16_t key_n;
+    uint32_t hash; /* of the key; 0: it is not known */
     const struct tly_strategy *strategy;
 };
 
@@ -105,6 +106,8 @@ struct aged_row {
 
 struct tly_parts {
     struct tly_mem mem;
+    bool has_hash_key;
+    struct tly_hash_key hash_key;
     struct tly_stream *stream;
     struct tly_names *names;
     enum tly_result result;

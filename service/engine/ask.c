@@ -274,11 +274,16 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     return decide(e, &asked, verdict);
 }
 
-/* Each step of a group asks for the memory of the next: slots of the index, then entries. */
+/* Each step of a group asks for the memory of the next: what the keys lie in, slots of the index, then entries. */
 static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t count)
 {
     struct asked asked[TLY_CHECK_GROUP];
     uint8_t keys[TLY_CHECK_GROUP][TLY_KEY_BYTES_MAX];
+    for (size_t i = 0; i < count && count > 1; i++) {
+        struct tly_slice key = checks[i].check.key;
+        __builtin_prefetch(key.p);
+        __builtin_prefetch(key.p + key.n); /* most keys lie in no more than two lines */
+    }
     for (size_t i = 0; i < count; i++)
         resolve(e, &checks[i].check, keys[i], &asked[i]);
     for (size_t i = 0; i < count; i++)

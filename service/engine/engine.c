@@ -48,6 +48,7 @@ static enum tly_result make_streams(struct tly_engine *e, const struct tly_hash_
                                      .key_bytes_max = TLY_NAMES_KEY_BYTES_MAX};
     e->names = tly_names_new(&names);
     e->parts = tly_parts_new(&e->mem);
+    if (e->parts != NULL) tly_parts_use_hash(e->parts, hash_key);
     return e->names != NULL && e->parts != NULL ? TLY_OK : TLY_NOMEM;
 }
 

@@ -343,9 +343,12 @@ void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, co
     size_t n = count < TLY_JOINED_TOGETHER ? count : TLY_JOINED_TOGETHER;
     uint64_t now_ms = tly_forget_now_ms(e);
     for (size_t i = 0; i < n; i++) {
-        sought[i].row = &rows[order != NULL ? order[i] : i];
+        const struct tly_row *row = sought[i].row = &rows[order != NULL ? order[i] : i];
         sought[i].now_ms = now_ms;
-        tly_seek_to(e->map, sought[i].row->key, &sought[i].seek);
+        if (row->hash != 0)
+            tly_seek_known(e->map, row->key, row->hash, &sought[i].seek);
+        else
+            tly_seek_to(e->map, row->key, &sought[i].seek);
     }
     for (size_t i = 0; i < n; i++)
         tly_seek_ahead(e->map, &sought[i].seek);

@@ -25,13 +25,15 @@ static int end(void **state)
 
 #define ARRIVALS 60
 
-static size_t sample_arrivals(struct test_rng *rng, struct tly_arrival *arrivals)
+/* Of every other one the hash is known. */
+static size_t sample_arrivals(struct test_rng *rng, struct tly_dot *dots, struct tly_arrival *arrivals)
 {
     size_t count = (size_t)test_rng_below(rng, ARRIVALS + 1);
     for (size_t i = 0; i < count; i++) {
         size_t key = (size_t)test_rng_below(rng, 6);
-        struct tly_dot dot = sample_dot(rng, world_strategy(key));
-        arrivals[i] = (struct tly_arrival){.key = world_key(key), .dot = dot};
+        dots[i] = sample_dot(rng, world_strategy(key));
+        arrivals[i] = (struct tly_arrival){.key = world_key(key), .dot = &dots[i]};
+        if (i % 2 == 1) arrivals[i].hash = tly_map_hash(map, arrivals[i].key);
     }
     return count;
 }
@@ -44,13 +46,14 @@ static void a_batch_does_what_one_by_one_does(void **state)
         struct test_rng rng = test_rng_of(seed);
         struct tly_ormap *pair[2];
         struct tly_arrival arrivals[ARRIVALS];
+        struct tly_dot dots[ARRIVALS];
         for (size_t i = 0; i < 2; i++)
             pair[i] = world_map(&world.mem, world.registry, 9);
         for (size_t batch = 0; batch < 4; batch++) {
-            size_t count = sample_arrivals(&rng, arrivals), done;
+            size_t count = sample_arrivals(&rng, dots, arrivals), done;
             claim(tly_ormap_apply_batch(pair[0], arrivals, count, &done) == TLY_OK && done == count);
             for (size_t i = 0; i < count; i++) {
-                claim(world_apply(pair[1], arrivals[i].key, &arrivals[i].dot) == arrivals[i].outcome);
+                claim(world_apply(pair[1], arrivals[i].key, arrivals[i].dot) == arrivals[i].outcome);
                 applied += arrivals[i].outcome == TLY_APPLIED;
             }
             tly_ormap_check(pair[0]);
@@ -73,11 +76,13 @@ static void a_batch_that_runs_out_of_memory_can_go_on(void **state)
 {
     static char text[400][40];
     static struct tly_arrival arrivals[400];
+    static struct tly_dot dots[400];
     uint64_t expected = 0;
     size_t failures = 0;
     for (size_t i = 0; i < 400; i++) {
         arrivals[i].key = numbered(text[i], "ms"[i % 2], i % 90);
-        arrivals[i].dot = put_of(1000 + (i * 37) % 400, 5, 0, i % 2 ? 0 : i);
+        dots[i] = put_of(1000 + (i * 37) % 400, 5, 0, i % 2 ? 0 : i);
+        arrivals[i].dot = &dots[i];
     }
     for (size_t countdown = 0;; countdown++) {
         struct test_failing failing = {.countdown = SIZE_MAX};
@@ -108,6 +113,7 @@ static void records_that_go_together_find_their_chunks(void **state)
     enum { KEYS = 3000, PASSES = 4 };
     static char text[KEYS][40];
     static struct tly_arrival arrivals[KEYS];
+    static struct tly_dot dots[KEYS];
     static uint32_t order[KEYS];
     struct test_rng rng = test_rng_of(test_seed_first());
     size_t done;
@@ -117,7 +123,8 @@ static void records_that_go_together_find_their_chunks(void **state)
         test_rng_shuffle(&rng, order, KEYS, sizeof order[0]);
         for (size_t i = 0; i < KEYS; i++) {
             arrivals[i].key = numbered(text[i], 'm', order[i]);
-            arrivals[i].dot = put_of(1 + pass * KEYS + i, 5, pass, 0);
+            dots[i] = put_of(1 + pass * KEYS + i, 5, pass, 0);
+            arrivals[i].dot = &dots[i];
         }
         claim(tly_ormap_apply_batch(map, arrivals, KEYS, &done) == TLY_OK && done == KEYS);
         claim(tly_ormap_log_size(map) == KEYS);
@@ -130,10 +137,13 @@ static void a_full_map_ends_a_batch_where_it_is_full(void **state)
     struct tly_ormap_config config = {.mem = world.mem, .registry = world.registry, .keys_max = 10};
     char text[20][40];
     struct tly_arrival arrivals[20];
+    struct tly_dot dots[20];
     size_t done;
     struct tly_ormap *other = tly_ormap_new(&config);
-    for (size_t i = 0; i < 20; i++)
-        arrivals[i] = (struct tly_arrival){.key = numbered(text[i], 'm', i), .dot = put_of(5 + i, 5, 1, 1)};
+    for (size_t i = 0; i < 20; i++) {
+        dots[i] = put_of(5 + i, 5, 1, 1);
+        arrivals[i] = (struct tly_arrival){.key = numbered(text[i], 'm', i), .dot = &dots[i]};
+    }
     assert_int_equal(tly_ormap_apply_batch(other, arrivals, 20, &done), TLY_FULL);
     assert_int_equal(done, 10);
     assert_int_equal(tly_ormap_count(other), 10);

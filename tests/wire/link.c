@@ -21,6 +21,8 @@ void link_init(struct link *link, const struct tly_mem *mem, struct tly_names *n
     link->in = tly_stream_new(mem);
     link->putting = tly_parts_new(mem);
     link->getting = tly_parts_new(mem);
+    tly_hash_key_from(&link->hash_key, tly_slice_text("link"));
+    tly_parts_use_hash(link->getting, &link->hash_key);
     tly_buf_init(&link->body, mem, TLY_FRAME_BODY_MAX);
 }
 
@@ -51,8 +53,9 @@ enum tly_result link_get(struct link *link, struct tly_slice body)
     return tly_parts_get(link->getting, link->in, body, &link->part);
 }
 
-static bool is_row(const struct tly_row *row, const struct dot *dot)
+static bool is_row(const struct link *link, const struct tly_row *row, const struct dot *dot)
 {
+    if (row->hash != tly_key_hash(&link->hash_key, row->key)) return false;
     return tly_slice_equal(row->key, tly_slice_text(dot->key)) && row->strategy_id == dot->strategy()->id &&
            tly_dot_equal(&row->dot, &dot->dot);
 }
@@ -64,7 +67,7 @@ bool link_has(const struct link *link, const struct dot *dots, size_t count)
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < count; j++) {
-            if (taken[j] || !is_row(&link->part.rows[j], &dots[i])) continue;
+            if (taken[j] || !is_row(link, &link->part.rows[j], &dots[i])) continue;
             taken[j] = true;
             found++;
             break;

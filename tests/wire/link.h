@@ -18,6 +18,7 @@ struct link {
     struct tly_names *names;
     struct tly_stream *out, *in;
     struct tly_parts *putting, *getting;
+    struct tly_hash_key hash_key; /* by which rows say the hash of their keys */
     struct tly_buf body;
     struct tly_part part;
 };

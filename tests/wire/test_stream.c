@@ -115,6 +115,21 @@ static void rows_come_in_the_order_of_their_numbers(void **state)
         assert_true(tly_slice_equal(bench->link.part.rows[i].key, tly_slice_text(bench->keys[i])));
 }
 
+static void without_a_key_to_hash_by_rows_say_no_hash(void **state)
+{
+    struct bench *bench = *state;
+    struct tly_mem mem = test_mem();
+    struct tly_parts *plain = tly_parts_new(&mem);
+    struct tly_part part;
+    make_counters(bench, 10, T);
+    struct tly_slice body = link_put(&bench->link, bench->dots, 10, &middle);
+    assert_int_equal(tly_parts_get(plain, bench->link.in, body, &part), TLY_OK);
+    assert_int_equal(part.row_count, 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(part.rows[i].hash, 0);
+    tly_parts_free(plain);
+}
+
 static void many_rows_are_listed_by_age_however_far_apart(void **state)
 {
     struct bench *bench = *state;
@@ -678,6 +693,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(dots_of_all_kinds_come_back_as_they_were),
         test(rows_come_in_the_order_of_their_numbers),
+        test(without_a_key_to_hash_by_rows_say_no_hash),
         test(many_rows_are_listed_by_age_however_far_apart),
         test(a_part_without_rows_is_one),
         test(values_and_keys_are_taken_up_to_their_limits),
