@@ -567,6 +567,7 @@ static void swap(struct tly_ormap *a, struct tly_ormap *b)
     b->prints = NULL;
     if (a->prints != NULL) memset(a->prints->of, 0, sizeof a->prints->of);
     a->arrangement += old.arrangement; /* no slot that was sought before is taken for one of these */
+    a->numbering += old.numbering + 1;
     struct tly_clock clock = old.clock;
     tly_clock_observe(&clock, a->clock.last);
     a->clock = clock;

@@ -107,6 +107,8 @@ struct tly_ormap {
     struct tly_map_life *lives;
     size_t life_count, life_capacity;
     size_t free_lives;            /* numbers among them that no life has now */
+    uint64_t numbering;           /* rises when a number gets a life or loses it */
+    uint64_t raised;              /* rises with each mark of others' */
     struct tly_by_origin *sorted; /* the lives by origin */
     size_t sorted_capacity;
     uint32_t own; /* TLY_NO_LIFE until one begins */

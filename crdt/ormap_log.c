@@ -64,6 +64,7 @@ enum tly_result tly_map_life_need(struct tly_ormap *map, uint64_t origin, uint32
     *life = take_number(map);
     map->sorted[at] = (struct tly_by_origin){origin, *life};
     map->lives[*life] = (struct tly_map_life){.origin = origin};
+    map->numbering++;
     return TLY_OK;
 }
 
@@ -75,6 +76,7 @@ void tly_map_life_drop(struct tly_ormap *map, uint32_t life)
     tly_oplog_fini(&map->lives[life].log, &map->mem);
     map->lives[life] = (struct tly_map_life){0};
     map->free_lives++;
+    map->numbering++;
     map->last_life = TLY_NO_LIFE;
 }
 
@@ -98,6 +100,16 @@ size_t tly_ormap_lives(const struct tly_ormap *map)
     return map->life_count;
 }
 
+uint64_t tly_ormap_numbering(const struct tly_ormap *map)
+{
+    return map->numbering;
+}
+
+uint64_t tly_ormap_moves(const struct tly_ormap *map)
+{
+    return map->changes + map->raised; /* the own mark is raised with a record */
+}
+
 size_t tly_ormap_life_number(const struct tly_ormap *map, uint64_t origin)
 {
     uint32_t life = tly_map_life_find(map, origin);
@@ -118,6 +130,16 @@ struct tly_life tly_ormap_life_held(const struct tly_ormap *map, size_t i)
     return (struct tly_life){life->origin, life->mark, life->log.last, life->floor, life->state};
 }
 
+bool tly_ormap_life_is_beyond(const struct tly_ormap *map, size_t i, uint64_t origin, uint64_t mark,
+                              uint64_t last)
+{
+    tly_map_settle_log(map);
+    const struct tly_map_life *life = &map->lives[i];
+    if (life->state == TLY_LIFE_RETIRED) return false; /* everybody has it */
+    bool is_known = life->origin == origin;
+    return life->mark > (is_known ? mark : 0) || life->log.last > (is_known ? last : 0);
+}
+
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin)
 {
     uint32_t life = tly_map_life_find(map, origin);
@@ -132,6 +154,7 @@ enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uin
     enum tly_result result = tly_map_life_need(map, origin, &life);
     if (result != TLY_OK) return result;
     map->lives[life].mark = ts;
+    map->raised++;
     tly_clock_observe(&map->clock, ts);
     return TLY_OK;
 }

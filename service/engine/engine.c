@@ -305,6 +305,14 @@ static void on_conn(struct tly_engine *e, const struct tly_event *event)
     }
 }
 
+bool tly_engine_is_waited_for(struct tly_engine *e, uint64_t id, uint64_t queued)
+{
+    struct conn *conn = tly_conn_find(e, id);
+    if (conn == NULL) return true;
+    tly_conn_taken(e, conn, queued);
+    return conn->blocked;
+}
+
 static void on_leave(struct tly_engine *e)
 {
     if (e->leaving) return;

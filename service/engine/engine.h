@@ -201,6 +201,12 @@ struct tly_effects {
 };
 
 /*
+ * What a TLY_QUEUED would say, noted without a step. True: the connection waited for that (or is not known), so there is one to make
+ * with the event itself. Of what is sent little ever waits.
+ */
+bool tly_engine_is_waited_for(struct tly_engine *engine, uint64_t conn, uint64_t queued);
+
+/*
  * TLY_OK, or TLY_NOMEM: the event was not taken (a connection it concerned is closed by a later step).
  * Effects are set in either case.
  */

@@ -22,21 +22,34 @@ static struct tly_reach reach_of(const struct tly_follower *follower, size_t i, 
     return known ? follower->reach[i] : (struct tly_reach){.origin = origin};
 }
 
-/* Room for every life that the map knows. */
+/* Room for every life that the map knows, under the numbers that they have now. */
 static bool cover_lives(struct tly_follower *follower)
 {
+    uint64_t numbering = tly_ormap_numbering(follower->map);
+    if (follower->numbering == numbering) return true;
     size_t lives = tly_ormap_lives(follower->map);
+    if (follower->lives > lives) follower->lives = lives;
     for (size_t i = 0; i < follower->lives; i++)
         follower->reach[i] = reach_of(follower, i, tly_ormap_life(follower->map, i).origin);
-    if (lives <= follower->lives) return true;
-    void *reach =
-        tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives, sizeof *follower->reach);
-    if (reach == NULL) return false;
-    follower->reach = reach;
+    if (lives > follower->capacity) {
+        void *reach = tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives,
+                                      sizeof *follower->reach);
+        if (reach == NULL) return false;
+        follower->reach = reach;
+    }
     for (size_t i = follower->lives; i < lives; i++)
         follower->reach[i] = (struct tly_reach){.origin = tly_ormap_life(follower->map, i).origin};
     follower->lives = lives;
+    follower->numbering = numbering;
+    follower->rested_at = 0;
     return true;
+}
+
+/* The number of the life, or follower->lives. */
+static size_t life_of(const struct tly_follower *follower, uint64_t origin)
+{
+    size_t life = tly_ormap_life_number(follower->map, origin);
+    return life < follower->lives && follower->reach[life].origin == origin ? life : follower->lives;
 }
 
 /* Nothing of the life is held back any more. */
@@ -49,35 +62,31 @@ static void settle(struct tly_reach *reach)
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
-    for (size_t i = 0; i < follower->lives; i++) {
-        struct tly_life life = tly_ormap_life(follower->map, i);
-        if (life.origin != mark.origin) continue;
-        struct tly_reach *reach = &follower->reach[i];
-        bool had_it_first = mark.ts > reach->sent;
-        if (reach->word < mark.ts) reach->word = mark.ts;
-        if (reach->have < mark.ts) reach->have = mark.ts;
-        if (reach->sent < reach->have) reach->sent = reach->have;
-        if (life.mark <= reach->have && life.last <= reach->sent)
-            settle(reach);
-        else if (had_it_first && reach->due != 0 && reach->due < due)
-            reach->due = due;
-        break;
-    }
+    size_t number = life_of(follower, mark.origin);
+    if (number == follower->lives) return TLY_OK;
+    struct tly_life life = tly_ormap_life(follower->map, number);
+    struct tly_reach *reach = &follower->reach[number];
+    bool had_it_first = mark.ts > reach->sent;
+    if (reach->word < mark.ts) reach->word = mark.ts;
+    if (reach->have < mark.ts) reach->have = mark.ts;
+    if (reach->sent < reach->have) reach->sent = reach->have;
+    if (life.mark <= reach->have && life.last <= reach->sent)
+        settle(reach);
+    else if (had_it_first && reach->due != 0 && reach->due < due)
+        reach->due = due;
     return TLY_OK;
 }
 
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
 {
-    for (size_t i = 0; i < follower->lives; i++)
-        if (follower->reach[i].origin == origin) return follower->reach[i].word;
-    return 0;
+    size_t number = life_of(follower, origin);
+    return number < follower->lives ? follower->reach[number].word : 0;
 }
 
 uint64_t tly_follower_handed(const struct tly_follower *follower, uint64_t origin)
 {
-    for (size_t i = 0; i < follower->lives; i++)
-        if (follower->reach[i].origin == origin) return follower->reach[i].have;
-    return 0;
+    size_t number = life_of(follower, origin);
+    return number < follower->lives ? follower->reach[number].have : 0;
 }
 
 void tly_follower_reset(struct tly_follower *follower)
@@ -86,14 +95,22 @@ void tly_follower_reset(struct tly_follower *follower)
         follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word =
             follower->reach[i].passed = follower->reach[i].until = 0;
     follower->in_round = follower->begun = false;
+    follower->rested_at = 0;
 }
 
 /* Whether the follower lacks anything of a life. */
 static bool lacks(const struct tly_follower *follower, size_t i)
 {
-    struct tly_life life = tly_ormap_life(follower->map, i);
-    struct tly_reach reach = reach_of(follower, i, life.origin);
-    return life.mark > reach.have || life.last > reach.sent;
+    static const struct tly_reach nothing = {0};
+    const struct tly_reach *reach = i < follower->lives ? &follower->reach[i] : &nothing;
+    return tly_ormap_life_is_beyond(follower->map, i, reach->origin, reach->have, reach->sent);
+}
+
+/* Whether nothing was lacking and nothing has come since: what is asked most often, and costs least. */
+static bool rests(const struct tly_follower *follower)
+{
+    return follower->rested_at == tly_ormap_moves(follower->map) &&
+           follower->numbering == tly_ormap_numbering(follower->map);
 }
 
 void tly_follower_expects(struct tly_follower *follower, size_t life)
@@ -117,7 +134,8 @@ void tly_follower_pin(struct tly_follower *follower, size_t life)
 uint64_t tly_follower_next_due(const struct tly_follower *follower)
 {
     uint64_t next = UINT64_MAX;
-    for (size_t i = 0; i < follower->lives; i++)
+    if (rests(follower)) return next;
+    for (size_t i = 0; i < follower->lives && i < tly_ormap_lives(follower->map); i++)
         if (follower->reach[i].due != 0 && follower->reach[i].due < next && lacks(follower, i))
             next = follower->reach[i].due;
     return next;
@@ -131,6 +149,7 @@ static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t n
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts)
 {
     if (life >= follower->lives) return;
+    follower->rested_at = 0;
     struct tly_reach *reach = &follower->reach[life];
     bool within = ts > reach->sent && ts > reach->after && ts <= reach->until;
     if (within) reach->after = ts;
@@ -147,6 +166,7 @@ void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts
 void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts)
 {
     if (life >= follower->lives) return;
+    follower->rested_at = 0;
     struct tly_reach *reach = &follower->reach[life];
     if (reach->have >= ts) reach->have = ts - 1;
     if (reach->sent >= ts) reach->sent = ts - 1;
@@ -156,12 +176,10 @@ void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts
 enum tly_result tly_follower_resume(struct tly_follower *follower, struct tly_mark sent, uint64_t passed)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
-    for (size_t i = 0; i < follower->lives; i++) {
-        struct tly_reach *reach = &follower->reach[i];
-        if (reach->origin != sent.origin || sent.ts < reach->sent) continue;
-        reach->sent = sent.ts;
-        reach->passed = passed;
-    }
+    size_t number = life_of(follower, sent.origin);
+    if (number == follower->lives || sent.ts < follower->reach[number].sent) return TLY_OK;
+    follower->reach[number].sent = sent.ts;
+    follower->reach[number].passed = passed;
     return TLY_OK;
 }
 
@@ -180,6 +198,7 @@ enum tly_result tly_follower_catch_up(struct tly_follower *follower)
 bool tly_follower_is_due(const struct tly_follower *follower, uint64_t now_ns)
 {
     if (follower->in_round) return true;
+    if (rests(follower)) return false;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++)
         if (!is_waiting(follower, i, now_ns) && lacks(follower, i)) return true;
     return false;
@@ -402,6 +421,13 @@ static bool list_told(struct tly_follower *follower, struct mark_list *list)
     return true;
 }
 
+static void look_whether_it_rests(struct tly_follower *follower)
+{
+    follower->rested_at = tly_ormap_moves(follower->map);
+    for (size_t i = 0; i < follower->lives; i++)
+        if (lacks(follower, i)) follower->rested_at = 0;
+}
+
 /* The round is handed over: what it ends at is what the follower has and what it has heard of us. */
 static void finish_round(struct tly_follower *follower, uint64_t now_ns)
 {
@@ -414,6 +440,7 @@ static void finish_round(struct tly_follower *follower, uint64_t now_ns)
         }
         if (!waits) settle(reach);
     }
+    look_whether_it_rests(follower);
 }
 
 /* The lists that a part may carry. */
@@ -484,15 +511,6 @@ struct tly_handed tly_follower_next(struct tly_follower *follower, const struct 
 }
 
 /* ---- what goes ahead ---- */
-
-/* The number of the life, or follower->lives. */
-static size_t life_of(const struct tly_follower *follower, uint64_t origin)
-{
-    size_t life = 0;
-    while (life < follower->lives && follower->reach[life].origin != origin)
-        life++;
-    return life;
-}
 
 /* Behind the last that went ahead, or would have: 0 when the scan is there already. */
 static uint64_t ahead_of(const struct tly_reach *reach)

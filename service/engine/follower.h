@@ -32,6 +32,8 @@ struct tly_follower {
     struct tly_ormap *map;
     struct tly_reach *reach; /* by number of life in the map */
     size_t lives, capacity;
+    uint64_t numbering; /* of the map's lives, as `reach` has them */
+    uint64_t rested_at; /* the map's moves when nothing was lacking; 0: something may be */
     bool in_round;
     struct tly_stream *stream; /* parts are written for this table; NULL: as rounds of protocol version 1 */
     bool begun;                /* a round with start marks went out, and the next one may go on from it */

@@ -315,7 +315,9 @@ static void arrive(struct sim *sim, struct conn *conn, int end)
 
 static void tell_engine(struct sim *sim, size_t node, enum tly_event_kind kind, uint64_t id, uint64_t number)
 {
-    if (sim->nodes[node].engine == NULL || id == 0) return;
+    struct tly_engine *engine = sim->nodes[node].engine;
+    if (engine == NULL || id == 0) return;
+    if (kind == TLY_QUEUED && !tly_engine_is_waited_for(engine, id, number)) return;
     sim_step(sim, node, (struct tly_event){.kind = kind, .conn = id, .number = number});
 }
 
