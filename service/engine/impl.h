@@ -355,6 +355,18 @@ struct peer {
     unsigned audited;  /* branches of it that were audited under traffic */
 };
 
+/* What members without a connection have heard: hearsay.c. */
+struct hearsay {
+    uint64_t wanted;      /* this node waits for its versions up to here to be heard; 0: it never did */
+    uint64_t others_want; /* the newest that others wait for, as of the last look */
+    uint64_t far;         /* what all without a connection have heard; TLY_NEVER: there is none */
+    uint64_t read_at;     /* mono, ns: of that look */
+    uint64_t said_heard, said_wanted, said_lives;
+    uint64_t first; /* version of the first word of this process; 0: none yet */
+    uint64_t step_at;
+    bool is_news;
+};
+
 /* A life that ended, as sys:closed: says. */
 struct closed_life {
     uint64_t origin;
@@ -580,6 +592,7 @@ struct tly_engine {
     uint32_t table;          /* what this node holds of each stream that it reads */
     struct tly_heat *heat;   /* keys near their limits */
     struct escrow escrow;
+    struct hearsay hearsay;
     struct tly_cluster_now cluster_now; /* as of the last tick */
     uint64_t heard;                     /* by every member, of this life; if heard_known */
     bool heard_known;
@@ -856,6 +869,15 @@ void tly_life_judge(struct tly_engine *e);
 uint64_t tly_life_deadline(const struct tly_engine *e);
 
 /* standing.c */
+/* hearsay.c */
+/* Up to which version members without a connection have heard of this life; TLY_NEVER: there are none. */
+uint64_t tly_hearsay_far(struct tly_engine *e);
+/* This version is to be heard by all, and they are to say so. */
+void tly_hearsay_want(struct tly_engine *e, uint64_t ts);
+void tly_hearsay_learn(struct tly_engine *e, struct tly_slice key);
+void tly_hearsay_tick(struct tly_engine *e);
+uint64_t tly_hearsay_deadline(const struct tly_engine *e);
+
 enum tly_result tly_standing_init(struct tly_engine *e) TLY_MUST_CHECK;
 /* At the end of a step; looks: at the members too, who may be lost. */
 void tly_standing_step(struct tly_engine *e, bool looks);

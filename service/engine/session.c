@@ -174,6 +174,7 @@ static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
     if (tly_ormap_origin(e->map) == 0) return;
     if (tly_is_closed_key(key)) tly_lives_learn(e, key);
     tly_forget_learn(e, key);
+    tly_hearsay_learn(e, key);
     tly_escrow_learn(e, key);
     tly_hold_learn(e, key);
 }

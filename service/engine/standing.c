@@ -43,24 +43,27 @@ static uint64_t silence_of(void *context, uint64_t origin)
     return e->now.mono_ns > peer->last_heard ? e->now.mono_ns - peer->last_heard : 0;
 }
 
-static uint64_t heard_now(const struct tly_engine *e)
+static uint64_t heard_now(struct tly_engine *e)
 {
     uint64_t own = tly_ormap_origin(e->map), least = TLY_NEVER;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (!tly_member_counts(peer)) continue;
-        uint64_t word = peer->conn != NULL ? tly_follower_word(&peer->conn->follower, own) : 0;
+        if (!tly_member_counts(peer) || peer->conn == NULL) continue;
+        uint64_t word = tly_follower_word(&peer->conn->follower, own);
         if (word < least) least = word;
     }
-    return least;
+    uint64_t far = tly_hearsay_far(e);
+    return far < least ? far : least;
 }
 
-/* It changes with steps alone. */
+/* It changes with steps alone. Who asks waits for what is not heard yet. */
 static uint64_t heard_of(void *context)
 {
     struct tly_engine *e = context;
     if (!e->heard_known) e->heard = heard_now(e);
     e->heard_known = true;
+    uint64_t newest = tly_ormap_mark(e->map, tly_ormap_origin(e->map));
+    if (e->heard < newest && tly_hearsay_far(e) != TLY_NEVER) tly_hearsay_want(e, newest);
     return e->heard;
 }
 
@@ -86,16 +89,27 @@ static uint64_t announced_at(struct tly_engine *e)
     return tly_member_told(e, &version) && version.origin == tly_ormap_origin(e->map) ? version.ts : 0;
 }
 
+/*
+ * Those without a connection answer the first word of this process: what they say is newer than what this node may have lost.
+ */
+static bool far_know_us(struct tly_engine *e, uint64_t announced)
+{
+    uint64_t far = tly_hearsay_far(e), first = e->hearsay.first;
+    if (far == TLY_NEVER) return true;
+    tly_hearsay_want(e, first > announced ? first : announced);
+    return first != 0 && far >= first && far >= announced;
+}
+
 static bool all_know_us(struct tly_engine *e)
 {
     uint64_t own = tly_ormap_origin(e->map), announced = announced_at(e);
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (!tly_member_counts(peer)) continue;
+        if (!tly_member_counts(peer) || (peer->conn == NULL && !peer->is_linked)) continue;
         if (peer->conn == NULL || peer->conn->round_open) return false;
         if (tly_follower_word(&peer->conn->follower, own) < announced) return false;
     }
-    return true;
+    return far_know_us(e, announced);
 }
 
 static bool has_seeds(const struct tly_engine *e)

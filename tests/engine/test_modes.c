@@ -237,30 +237,126 @@ static void cut_and_heal(struct net *net, struct test_rng *rng, size_t nodes)
         }
 }
 
+/* A hundred asks in each of twelve windows, with links cut and healed between; how many were refused. */
+static uint64_t ask_in_a_storm(struct net *net, size_t nodes, struct test_rng *rng)
+{
+    uint64_t cap = 1 + test_rng_below(rng, 30), limit = 20 + test_rng_below(rng, 300), refusals = 0;
+    struct tly_rate rate = capped(limit, 1000, cap);
+    run_into_window(net, S, 0);
+    for (size_t window = 0; window < 12; window++) {
+        uint64_t admitted = 0;
+        for (size_t i = 0; i < 100; i++) {
+            if (test_rng_chance(rng, 3)) cut_and_heal(net, rng, nodes);
+            size_t node = test_rng_below(rng, nodes);
+            uint32_t hits = (uint32_t)test_rng_below(rng, 20);
+            bool ok = ask(net, node, &rate, hits).code == TLY_CODE_OK;
+            admitted += ok ? hits : 0;
+            refusals += !ok;
+            net_run(net, 9 * MS + 999 * MS / 1000);
+        }
+        claim(admitted <= limit + (nodes - 1) * cap);
+        run_into_window(net, S, 0);
+    }
+    return refusals;
+}
+
 static void a_cap_holds_whatever_the_network_does(void **state)
 {
     uint64_t seed = test_seed_first(), refusals = 0;
     for (uint64_t last = seed + (test_is_long() ? 200 : 12); seed < last; seed++) {
         struct test_rng rng = test_rng_of(seed);
         size_t nodes = 2 + test_rng_below(&rng, 3);
-        uint64_t cap = 1 + test_rng_below(&rng, 30), limit = 20 + test_rng_below(&rng, 300);
-        struct tly_rate rate = capped(limit, 1000, cap);
         struct net *net = cluster(nodes, 1 + test_rng_below(&rng, 40), 10);
-        run_into_window(net, S, 0);
-        for (size_t window = 0; window < 12; window++) {
-            uint64_t admitted = 0;
-            for (size_t i = 0; i < 100; i++) {
-                if (test_rng_chance(&rng, 3)) cut_and_heal(net, &rng, nodes);
-                size_t node = test_rng_below(&rng, nodes);
-                uint32_t hits = (uint32_t)test_rng_below(&rng, 20);
-                bool ok = ask(net, node, &rate, hits).code == TLY_CODE_OK;
-                admitted += ok ? hits : 0;
-                refusals += !ok;
-                net_run(net, 9 * MS + 999 * MS / 1000);
-            }
-            claim(admitted <= limit + (nodes - 1) * cap);
-            run_into_window(net, S, 0);
-        }
+        refusals += ask_in_a_storm(net, nodes, &rng);
+        net_free(net);
+    }
+    assert_true(refusals > 100);
+}
+
+/* ---- capped, where a node is linked to some only ---- */
+
+static struct net *ring(size_t nodes, uint64_t delay_ms)
+{
+    struct net *net = net_new(delay_ms * MS);
+    for (size_t i = 0; i < nodes; i++)
+        (void)net_add_with(net, (struct tly_engine_config){.mesh_max = 2}, i == 0 ? 0 : 1);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < nodes; i++)
+        assert_true(net_peers_up(net, i) < nodes - 1);
+    return net;
+}
+
+static uint64_t dots_said(struct net *net, size_t nodes)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < nodes; i++)
+        sum += net_stats(net, i).dots_sent;
+    return sum;
+}
+
+/* Each asks for 40 a second, and those that it is not linked to say within two that they have heard of them. */
+static void in_a_ring_a_cap_admits_what_is_asked_and_then_all_is_silent(void **state)
+{
+    enum { NODES = 10 };
+    struct tly_rate rate = capped(5000, 10000, 120);
+    struct net *net = ring(NODES, 1);
+    for (size_t i = 0; i < 2; i++) {
+        run_into_window(net, 10 * S, 0);
+        assert_int_equal(hammer(net, NODES, &rate, 25 * MS, 9 * S), 9 * 40 * NODES);
+    }
+    net_run(net, 10 * S);
+    uint64_t before = dots_said(net, NODES);
+    net_run(net, 60 * S);
+    assert_int_equal(dots_said(net, NODES), before);
+    net_free(net);
+}
+
+static void in_a_ring_who_is_away_has_heard_nothing(void **state)
+{
+    enum { NODES = 8, CAP = 7 };
+    struct tly_rate rate = capped(1000, 10000, CAP);
+    struct net *net = ring(NODES, 1);
+    (void)hammer(net, NODES, &rate, 100 * MS, 5 * S);
+    net_kill(net, NODES - 1);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < 2; i++) {
+        run_into_window(net, 10 * S, 0);
+        assert_int_equal(hammer(net, NODES - 1, &rate, 50 * MS, 8 * S), (NODES - 1) * CAP);
+    }
+    net_free(net);
+}
+
+/*
+ * The clock of whoever joins is behind, so what the others said before they knew of it has newer versions than its own. They have not
+ * heard of it all the same.
+ */
+static void in_a_ring_whoever_joins_admits_nothing_until_all_know_it(void **state)
+{
+    enum { NODES = 9 };
+    struct tly_rate rate = capped(1000, 10000, 500);
+    struct net *net = ring(NODES, 200);
+    (void)hammer(net, NODES, &rate, 100 * MS, 10 * S); /* all have said what they heard */
+    net_shift_wall(net, NODES, -(int64_t)(20 * S));
+    size_t joiner = net_add_with(net, (struct tly_engine_config){.mesh_max = 2}, 1);
+    size_t waited = 0;
+    for (; ask(net, joiner, &rate, 1).code != TLY_CODE_OK; waited++) {
+        assert_int_equal(ask(net, joiner, &rate, 1).reason, TLY_REASON_JOINING);
+        net_run(net, 100 * MS);
+        assert_true(waited < 300);
+    }
+    /* Its own word, a way of two links at least to the last of them, and theirs back. */
+    assert_true(waited * 100 >= 4 * 200 + 1000);
+    net_free(net);
+}
+
+static void in_a_ring_a_cap_holds_whatever_the_network_does(void **state)
+{
+    uint64_t seed = test_seed_first(), refusals = 0;
+    for (uint64_t last = seed + (test_is_long() ? 100 : 4); seed < last; seed++) {
+        struct test_rng rng = test_rng_of(seed);
+        size_t nodes = 6 + test_rng_below(&rng, 3);
+        struct net *net = ring(nodes, 1 + test_rng_below(&rng, 40));
+        refusals += ask_in_a_storm(net, nodes, &rng);
         net_free(net);
     }
     assert_true(refusals > 100);
@@ -477,6 +573,10 @@ int main(void)
         cmocka_unit_test(a_member_that_is_away_has_heard_nothing),
         cmocka_unit_test(whoever_joins_admits_nothing_until_all_know_it),
         cmocka_unit_test(a_cap_holds_whatever_the_network_does),
+        cmocka_unit_test(in_a_ring_a_cap_admits_what_is_asked_and_then_all_is_silent),
+        cmocka_unit_test(in_a_ring_who_is_away_has_heard_nothing),
+        cmocka_unit_test(in_a_ring_whoever_joins_admits_nothing_until_all_know_it),
+        cmocka_unit_test(in_a_ring_a_cap_holds_whatever_the_network_does),
         cmocka_unit_test(at_a_partition_each_does_what_it_was_told),
         cmocka_unit_test(a_reason_adds_up),
         cmocka_unit_test(exhausted_window_turns),
