@@ -129,12 +129,10 @@ static inline void put_over(uint8_t *at, unsigned code, uint64_t folded)
     tly_word_store(at, (tly_word_load(at) & ~tly_mask_of_code[code]) | folded);
 }
 
-/* Adds to the own shard where it lies; false: the number takes other room then. */
-static inline bool add_in_place(const struct tly_pane *pane, const struct tly_tally *tally, int64_t units)
+/* Adds to the shard at `at`, whose count lies at `count_at`; false: the number takes other room then. */
+static inline bool add_at(uint8_t *at, uint8_t *count_at, int64_t units)
 {
-    uint8_t *at = (uint8_t *)(uintptr_t)tally->own;
     unsigned shape = tly_shape_load(at), code = shape >> 6 & 7;
-    uint8_t *count_at = at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + pane->width;
     int64_t count;
     if (__builtin_add_overflow(tly_signed_at(count_at, code), units, &count)) return false;
     uint64_t folded = tly_folded((uint64_t)count);
@@ -143,6 +141,18 @@ static inline bool add_in_place(const struct tly_pane *pane, const struct tly_ta
     if ((shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_PUT)
         tly_shape_store(at, shape | (unsigned)TLY_KIND_UNSEALED << TLY_KIND_SHIFT);
     return true;
+}
+
+/* Where the count of a shard lies whose window and epoch take so many bytes. */
+static inline uint8_t *count_of(const uint8_t *at, unsigned width)
+{
+    return (uint8_t *)(uintptr_t)at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + width;
+}
+
+/* Adds to the own shard where it lies; false: the number takes other room then. */
+static inline bool add_in_place(const struct tly_pane *pane, const struct tly_tally *tally, int64_t units)
+{
+    return add_at((uint8_t *)(uintptr_t)tally->own, count_of(tally->own, pane->width), units);
 }
 
 /* The first hit of a key: an entry with this one shard. */
@@ -223,11 +233,24 @@ enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek
 
 /* ---- counters without windows ---- */
 
+/* Whether all that there is is this node's shard without a window, whose generation is then the newest. */
+TLY_ALWAYS_INLINE bool generation_alone(const struct tly_ormap *map, struct tly_tally *tally)
+{
+    const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
+    unsigned shape = tly_shape_load(at), code = shape >> 3 & 7;
+    bool alone = (shape & TLY_LAST_BIT) != 0 && at[2] == map->own && at[2] < TLY_LIFE_SHORT;
+    if (!alone || (shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_REMOVE || (shape & 7) != 0) return false;
+    tally->generation = tly_word_load(at + 3 + sizeof(uint64_t)) & tly_mask_of_code[code];
+    tally->own = at;
+    return true;
+}
+
 /* False: a REMOVE is there, or it is no counter at all. */
 static bool tally_generations(const struct tly_ormap *map, struct tly_tally *tally)
 {
     unsigned usual = TLY_ENTRY_HELD | TLY_EPOCH_SUM;
     if ((tally->entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) != usual) return false;
+    if (generation_alone(map, tally)) return true;
     const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
     for (;;) {
         struct tly_cell_heart cell = tly_cell_heart(at, SUM_SIGNS);
@@ -260,8 +283,7 @@ bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, c
     if (tally->own == NULL) return false;
     uint8_t *at = (uint8_t *)(uintptr_t)tally->own;
     unsigned shape = tly_shape_load(at), count_code = shape >> 6 & 7, aux_code = shape >> 9 & 7;
-    uint8_t *count_at = at + 3 + (at[2] >= TLY_LIFE_SHORT) + sizeof(uint64_t) + tly_width_of(shape & 7) +
-                        tly_width_of(shape >> 3 & 7);
+    uint8_t *count_at = count_of(at, tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7));
     int64_t count;
     if (__builtin_add_overflow(tly_signed_at(count_at, count_code), units, &count)) return false;
     uint64_t folded = tly_folded((uint64_t)count), folded_aux = tly_folded((uint64_t)aux);
@@ -279,7 +301,7 @@ bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, c
 struct sum {
     uint64_t generation;
     int64_t count;
-    const uint8_t *own; /* NULL: none */
+    uint8_t *own, *count_at; /* NULL: none */
 };
 
 /* Takes one more shard into account; false: it is of another generation, says a deadline, or the sum is too great. */
@@ -292,10 +314,24 @@ static inline bool sum_shard(const struct tly_cell_heart *cell, struct sum *sum)
            !__builtin_add_overflow(sum->count, count, &sum->count);
 }
 
-/* False: it is not the usual counter, all of one generation and without a deadline. */
-static bool sum_up(const struct tly_ormap *map, const struct tly_entry *entry, struct sum *sum)
+/* Whether all that there is is this node's shard, without a window and without a deadline: of neither is there a byte then. */
+TLY_ALWAYS_INLINE bool sum_alone(const struct tly_ormap *map, struct tly_entry *entry, struct sum *sum)
 {
-    const uint8_t *at = (const uint8_t *)entry + tly_entry_cells_offset(entry);
+    uint8_t *at = (uint8_t *)entry + tly_entry_cells_offset(entry);
+    unsigned shape = tly_shape_load(at), of_window_and_aux = 7u | 7u << 9;
+    bool alone = (shape & TLY_LAST_BIT) != 0 && at[2] == map->own && at[2] < TLY_LIFE_SHORT;
+    if (!alone || (shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_REMOVE || (shape & of_window_and_aux) != 0)
+        return false;
+    sum->own = at;
+    sum->count_at = at + 3 + sizeof(uint64_t) + tly_width_of(shape >> 3 & 7);
+    sum->count = tly_signed_at(sum->count_at, shape >> 6);
+    return true;
+}
+
+/* False: it is not the usual counter, all of one generation and without a deadline. */
+static bool sum_up(const struct tly_ormap *map, struct tly_entry *entry, struct sum *sum)
+{
+    uint8_t *at = (uint8_t *)entry + tly_entry_cells_offset(entry);
     bool first = true;
     for (;;) {
         struct tly_cell_heart cell = tly_cell_heart(at, SUM_SIGNS);
@@ -306,9 +342,13 @@ static bool sum_up(const struct tly_ormap *map, const struct tly_entry *entry, s
             if (!sum_shard(&cell, sum)) return false;
             if (cell.life == map->own) sum->own = at;
         }
-        if (cell.is_last) return sum->own != NULL;
+        if (cell.is_last) break;
         at += cell.size;
     }
+    if (sum->own == NULL) return false;
+    unsigned shape = tly_shape_load(sum->own);
+    sum->count_at = count_of(sum->own, tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7));
+    return true;
 }
 
 bool tly_tally_add(struct tly_ormap *map, const struct tly_seek *seek, int64_t delta, int64_t *value)
@@ -319,12 +359,10 @@ bool tly_tally_add(struct tly_ormap *map, const struct tly_seek *seek, int64_t d
     if ((place.entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) != usual) return false;
     struct sum sum = {0};
     int64_t all;
-    if (!sum_up(map, place.entry, &sum) || __builtin_add_overflow(sum.count, delta, &all)) return false;
-    unsigned shape = tly_shape_load(sum.own);
-    struct tly_pane pane = {.width = tly_width_of(shape & 7) + tly_width_of(shape >> 3 & 7)};
-    struct tly_tally tally = {.entry = place.entry, .own = sum.own};
+    if (!sum_alone(map, place.entry, &sum) && !sum_up(map, place.entry, &sum)) return false;
+    if (__builtin_add_overflow(sum.count, delta, &all)) return false;
     bool queued = (place.entry->flags & TLY_ENTRY_QUEUED) != 0;
-    if ((!queued && !queue(map, seek, place.entry)) || !add_in_place(&pane, &tally, delta)) return false;
+    if ((!queued && !queue(map, seek, place.entry)) || !add_at(sum.own, sum.count_at, delta)) return false;
     *value = all;
     return true;
 }

@@ -38,11 +38,10 @@ static size_t grown_capacity(const struct tly_buf *buf, size_t need)
     return capacity < buf->bytes_max ? capacity : buf->bytes_max;
 }
 
-uint8_t *tly_buf_room(struct tly_buf *buf, size_t n)
+uint8_t *tly_buf_grow(struct tly_buf *buf, size_t n)
 {
     if (n > buf->bytes_max - buf->n) tly_buf_fail(buf, TLY_TOO_LARGE);
     if (buf->result != TLY_OK) return NULL;
-    if (buf->p != NULL && n <= buf->capacity - buf->n) return buf->p + buf->n;
 
     size_t capacity = grown_capacity(buf, buf->n + n);
     uint8_t *p = tly_mem_resize(&buf->mem, buf->p, buf->capacity, capacity);

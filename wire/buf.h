@@ -24,8 +24,14 @@ void tly_buf_init(struct tly_buf *buf, const struct tly_mem *mem, size_t bytes_m
 void tly_buf_fini(struct tly_buf *buf);
 /* Empty again, the memory kept, the failure forgotten. */
 void tly_buf_clear(struct tly_buf *buf);
+/* tly_buf_room where the buffer has to grow, or cannot. */
+uint8_t *tly_buf_grow(struct tly_buf *buf, size_t n);
 /* Room for n more bytes at the end, to be filled by the caller, who then adds to buf->n; NULL on failure. */
-uint8_t *tly_buf_room(struct tly_buf *buf, size_t n);
+static inline uint8_t *tly_buf_room(struct tly_buf *buf, size_t n)
+{
+    bool has_room = buf->p != NULL && n <= buf->capacity - buf->n;
+    return has_room && buf->result == TLY_OK ? buf->p + buf->n : tly_buf_grow(buf, n);
+}
 void tly_buf_put(struct tly_buf *buf, const void *bytes, size_t n);
 /* Lets the buffer fail with TLY_NOMEM or TLY_TOO_LARGE, when it has not failed before. */
 void tly_buf_fail(struct tly_buf *buf, enum tly_result result);

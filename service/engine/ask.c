@@ -238,12 +238,14 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
     if (asked->result != TLY_OK) return answer_unasked(e, asked->result, verdict);
     if (asked->is_unmatched) return answer_unmatched(e, asked, verdict);
     bool may_begin = e->conn_count > 0 && !tly_ormap_is_unsealed(e->map);
+    tly_why_ahead(e, asked->ask.seek.hash);
     enum tly_result result = check_if_room(e, asked->rule, &asked->ask, verdict);
     if (result != TLY_OK && result != TLY_FULL) return answer_unasked(e, result, verdict);
-    if (result == TLY_OK && verdict->code == TLY_CODE_OK)
-        e->stats.checks_ok++;
-    else
+    e->is_refusing = result != TLY_OK || verdict->code != TLY_CODE_OK;
+    if (e->is_refusing)
         answer_refused(e, asked, result, verdict);
+    else
+        e->stats.checks_ok++;
     if (--e->sampling.left == 0) tly_top_look(e, &asked->ask, verdict);
     if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
     if (asked->rule != NULL) {
@@ -450,12 +452,32 @@ static enum tly_result write_if_room(struct tly_engine *e, const struct tly_requ
     return result;
 }
 
-/* A hard counter is reset as a limit, not deleted as a key. */
+/* A limit's key may be deleted, save that of a hard counter, which is reset as a limit. */
 static bool is_read_only(const struct tly_engine *e, const struct tly_request *request)
 {
     if (tly_slice_begins(request->key, tly_slice_text("sys:"))) return true;
-    if (e->rules != NULL && is_hard_counter(tly_rules_of_key(e->rules, request->key))) return true;
-    return tly_limit_is_limit(request->key) && request->kind != TLY_ASK_REMOVE;
+    if (!tly_limit_is_limit(request->key)) return false;
+    if (request->kind != TLY_ASK_REMOVE) return true;
+    return e->rules != NULL && is_hard_counter(tly_rules_of_key(e->rules, request->key));
+}
+
+/* One more for a counter that is there, where it lies. False: it is not that, and nothing has changed. */
+static inline bool add_in_place(struct tly_engine *e, const struct tly_request *request, int64_t *value)
+{
+    if (request->ahead != 0)
+        return tly_tally_add(e->map, ahead_of(e, request->ahead), request->number, value);
+    struct tly_seek seek = tly_seek_of(e->map, request->key);
+    return tly_tally_add(e->map, &seek, request->number, value);
+}
+
+/* What most writes are. Nobody watches, and what room it takes is that of a key that is there. False as above. */
+static inline bool counts_on(struct tly_engine *e, const struct tly_request *request, int64_t *value)
+{
+    if (request->kind != TLY_ASK_ADD || e->watch_count > 0) return false;
+    tly_room_for(e, ROOM_OLD_KEY);
+    bool done = add_in_place(e, request, value);
+    tly_room_for(e, ROOM_FOR_ALL);
+    return done;
 }
 
 /* About one key. Sets no more of the reply than there is to say: counting is done too often to clear all of it. */
@@ -467,10 +489,11 @@ static enum tly_result ask_key(struct tly_engine *e, const struct tly_request *r
     if (request->key.n == 0 || request->key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
     reply->strategy = tly_registry_find(e->registry, request->key);
     if (reply->strategy == NULL) return TLY_NO_STRATEGY;
-    if (tly_prefixes_is_key_held(e, request->key)) return TLY_PREFIX_HELD;
+    if (e->held_count > 0 && tly_prefixes_is_key_held(e, request->key)) return TLY_PREFIX_HELD;
     if (request->kind == TLY_ASK_READ) return ask_read(e, request->key, &reply->value);
     if (is_read_only(e, request)) return TLY_READ_ONLY;
-    enum tly_result result = write_if_room(e, request, reply);
+    enum tly_result result =
+        counts_on(e, request, &reply->value.count) ? TLY_OK : write_if_room(e, request, reply);
     if (result != TLY_OK) return result;
     e->stats.writes++;
     tly_flush_soon(e, true);

@@ -444,11 +444,11 @@ struct held_prefix {
 struct refusal {
     struct refusal *older, *newer; /* by when they were last refused */
     uint64_t number;               /* of all refusals */
-    uint8_t key[TLY_KEY_BYTES_MAX];
-    size_t key_bytes, shard_count;
+    size_t key_bytes;
     uint64_t at_ms, times, shards_ms;
-    uint32_t hits;
+    uint32_t hits, shard_count;
     struct tly_verdict verdict;
+    uint8_t key[TLY_KEY_BYTES_MAX];
     struct tly_refusal_shard shards[TLY_REFUSAL_SHARDS_MAX];
 };
 
@@ -514,6 +514,7 @@ struct tly_engine {
     struct tly_rate good_rate; /* the last that came with a check and could be used */
     struct tly_stats stats;
     struct refusal *refusals[TLY_REFUSALS_KEPT]; /* NULL: none was there */
+    bool is_refusing;                            /* the last check was refused */
     struct refusal *refusals_newest;
     uint64_t refusal_number, refusal_lost; /* the last one, and the last one that another took the place of */
     size_t hearers;                        /* of refusals */
@@ -1065,6 +1066,16 @@ void tly_top_fini(struct tly_engine *e);
 
 /* why.c */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);
+/* Asks for the memory of it: where one was refused the next one will be. */
+static inline void tly_why_ahead(const struct tly_engine *e, uint32_t hash)
+{
+    const struct refusal *refusal = e->is_refusing ? e->refusals[hash % TLY_REFUSALS_KEPT] : NULL;
+    if (refusal == NULL) return;
+    __builtin_prefetch(refusal, 1);
+    __builtin_prefetch(&refusal->verdict, 1);
+    __builtin_prefetch(&refusal->verdict.limit, 1);
+    __builtin_prefetch(refusal->key, 1);
+}
 void tly_why_fini(struct tly_engine *e);
 
 /* ask_several.c */

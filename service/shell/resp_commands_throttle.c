@@ -31,6 +31,17 @@ struct throttle {
     int64_t max_burst, count, period_s, quantity;
 };
 
+/* The first of the numbers that is none; 0: they are all read. */
+static inline size_t get_numbers(const struct tly_slice *arg, size_t count, struct throttle *throttle)
+{
+    /* Each to its place: an array of them would be copied in larger pieces than it was just written in, and wait for that. */
+    if (!get_rust_int(arg[2], &throttle->max_burst)) return 2;
+    if (!get_rust_int(arg[3], &throttle->count)) return 3;
+    if (!get_rust_int(arg[4], &throttle->period_s)) return 4;
+    throttle->quantity = 1;
+    return count == 6 && !get_rust_int(arg[5], &throttle->quantity) ? 5 : 0;
+}
+
 static int64_t seconds_up(uint64_t ms)
 {
     return (int64_t)(ms / 1000 + (ms % 1000 != 0));
@@ -64,15 +75,11 @@ static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const st
 static bool get_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count,
                          struct throttle *throttle)
 {
-    int64_t number[4] = {0, 0, 0, 1};
-    for (size_t i = 2; i < count; i++) {
-        if (get_rust_int(arg[i], &number[i - 2])) continue;
-        tly_resp_put_error(resp->out, "Cell error: Couldn't parse as integer: %.*s",
-                           (int)(arg[i].n < 128 ? arg[i].n : 128), (const char *)arg[i].p);
-        return false;
-    }
-    *throttle = (struct throttle){number[0], number[1], number[2], number[3]};
-    return true;
+    size_t i = get_numbers(arg, count, throttle);
+    if (i == 0) return true;
+    tly_resp_put_error(resp->out, "Cell error: Couldn't parse as integer: %.*s",
+                       (int)(arg[i].n < 128 ? arg[i].n : 128), (const char *)arg[i].p);
+    return false;
 }
 
 /* NULL: it can be computed with. */
@@ -135,14 +142,9 @@ static bool get_crab(struct tly_resp *resp, const struct tly_slice *arg, size_t 
                      struct throttle *throttle)
 {
     static const char *const names[] = {"max_burst", "count_per_period", "period", "quantity"};
-    int64_t number[4] = {0, 0, 0, 1};
-    for (size_t i = 2; i < count; i++) {
-        if (get_rust_int(arg[i], &number[i - 2])) continue;
-        tly_resp_put_error(resp->out, "ERR invalid %s", names[i - 2]);
-        return false;
-    }
-    *throttle = (struct throttle){number[0], number[1], number[2], number[3]};
-    return true;
+    size_t i = get_numbers(arg, count, throttle);
+    if (i != 0) tly_resp_put_error(resp->out, "ERR invalid %s", names[i - 2]);
+    return i == 0;
 }
 
 /* False: it cannot be computed with; the error is written. */

@@ -80,6 +80,15 @@ static void an_absent_counter_counts_from_zero(void **state)
     assert_int_equal(add(0, 3, 0), 3);
 }
 
+static void nothing_added_after_a_delete_is_a_counter_of_nothing(void **state)
+{
+    assert_int_equal(add(0, 5, 0), 5);
+    assert_int_equal(tly_ormap_remove(world.node[0], key()), TLY_OK);
+    assert_int_equal(add(0, 0, 0), 0);
+    assert_false(is_absent(0, 0));
+    all_nodes_read(0, 0);
+}
+
 static void only_keys_of_counters_count(void **state)
 {
     static const struct {
@@ -423,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scene(an_absent_counter_counts_from_zero),
+        scene(nothing_added_after_a_delete_is_a_counter_of_nothing),
         scene(only_keys_of_counters_count),
         scene(a_set_replaces_whatever_was_counted),
         scene(sets_in_quick_succession_do_not_outrun_the_clock),

@@ -170,6 +170,20 @@ static void a_hot_key_is_one_change_per_look(void **state)
     assert_in_range(net_woken(net, 1) - woken, 5, 20); /* in about 150 ms, one in 10 ms */
 }
 
+static void what_is_counted_on_is_told_each_time(void **state)
+{
+    struct net *net = ((struct scene *)*state)->net;
+    struct tly_watch *watch = watch_on(net, 0, "k");
+    for (int64_t count = 1; count <= 3; count++) {
+        char told[32];
+        snprintf(told, sizeof told, "k=0:%lld local", (long long)count);
+        net_add_to(net, 0, "k", 1);
+        net_run(net, 50 * MS);
+        assert_string_equal(next(net, 0, watch), told);
+        assert_string_equal(next(net, 0, watch), "");
+    }
+}
+
 static void who_falls_behind_is_told_so_and_then_misses_nothing(void **state)
 {
     struct net *net = ((struct scene *)*state)->net;
@@ -280,6 +294,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_changes_no_read_is_not_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_prefix_is_all_that_is_watched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_hot_key_is_one_change_per_look, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_counted_on_is_told_each_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_falls_behind_is_told_so_and_then_misses_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(who_keeps_up_is_told_of_every_key, set_up, tear_down),
