@@ -1,5 +1,6 @@
 #include "service/shell/http.h"
 
+#include "service/shell/digits.h"
 #include "service/shell/libc_mem.h"
 
 #include <stdarg.h>
@@ -117,6 +118,19 @@ void tly_http_add_header(struct tly_exchange *x, const char *format, ...)
     x->lines.n += (size_t)n + 2;
 }
 
+void tly_http_add_pieces(struct tly_exchange *x, const struct tly_slice *pieces, size_t count)
+{
+    size_t n = 0, room = sizeof x->lines.text - x->lines.n;
+    for (size_t i = 0; i < count; i++)
+        n += pieces[i].n;
+    if (n + 2 >= room) return;
+    char *to = x->lines.text + x->lines.n;
+    for (size_t i = 0; i < count; to += pieces[i++].n)
+        memcpy(to, pieces[i].p, pieces[i].n);
+    memcpy(to, "\r\n", 2);
+    x->lines.n += n + 2;
+}
+
 void tly_http_problem(struct tly_exchange *x, int status, const char *code, const char *format, ...)
 {
     char detail[512];
@@ -203,29 +217,53 @@ static void put(struct tly_buf *out, const char *text)
     tly_buf_put(out, text, strlen(text));
 }
 
+static uint8_t *append(uint8_t *to, const char *text)
+{
+    size_t n = strlen(text);
+    memcpy(to, text, n);
+    return to + n;
+}
+
+static uint8_t *append_number(uint8_t *to, uint64_t number)
+{
+    uint8_t digits[TLY_DIGITS_MAX], *end = digits + sizeof digits, *first = tly_digits(end, number);
+    memcpy(to, first, (size_t)(end - first));
+    return to + (end - first);
+}
+
+/* How long and of which type the body is. */
+static uint8_t *append_body_lines(uint8_t *to, const struct tly_exchange *x)
+{
+    bool is_stream = x->stream.next != NULL;
+    if (is_stream && x->request->minor > 0)
+        to = append(to, "Transfer-Encoding: chunked\r\n");
+    else if (!is_stream && x->status != 204)
+        to = append(append_number(append(to, "Content-Length: "), x->body->n), "\r\n");
+    if (is_stream || x->body->n > 0) to = append(append(append(to, "Content-Type: "), x->type), "\r\n");
+    return to;
+}
+
+/* More than the lines of an answer take that no handler adds, but for two texts in them. */
+#define HEAD_BYTES_MAX 256u
+
 static void send_answer(struct tly_buf *out, const struct tly_exchange *x, bool keep_alive)
 {
-    char line[128];
-    (void)snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", x->status, tly_http_reason(x->status));
-    put(out, line);
-    bool is_stream = x->stream.next != NULL;
-    if (is_stream && x->request->minor > 0) {
-        put(out, "Transfer-Encoding: chunked\r\n");
-    } else if (!is_stream && x->status != 204) {
-        (void)snprintf(line, sizeof line, "Content-Length: %zu\r\n", x->body->n);
-        put(out, line);
-    }
-    if (is_stream || x->body->n > 0) {
-        (void)snprintf(line, sizeof line, "Content-Type: %s\r\n", x->type);
-        put(out, line);
-    }
-    tly_buf_put(out, x->lines.text, x->lines.n);
+    const char *reason = tly_http_reason(x->status);
+    size_t texts = strlen(reason) + strlen(x->type);
+    uint8_t *from = tly_buf_room(out, HEAD_BYTES_MAX + texts + x->lines.n), *to = from;
+    if (from == NULL) return;
+    to = append_number(append(to, "HTTP/1.1 "), (uint64_t)x->status);
+    to = append(append(append(to, " "), reason), "\r\n");
+    to = append_body_lines(to, x);
+    memcpy(to, x->lines.text, x->lines.n);
+    to += x->lines.n;
     if (!keep_alive)
-        put(out, "Connection: close\r\n");
+        to = append(to, "Connection: close\r\n");
     else if (x->request->minor == 0)
-        put(out, "Connection: keep-alive\r\n");
-    put(out, "\r\n");
-    if (!tly_http_method_is(x->request, "HEAD")) tly_buf_put(out, x->body->p, x->body->n);
+        to = append(to, "Connection: keep-alive\r\n");
+    to = append(to, "\r\n");
+    out->n += (size_t)(to - from);
+    if (x->body->n > 0 && !tly_http_method_is(x->request, "HEAD")) tly_buf_put(out, x->body->p, x->body->n);
 }
 
 /* ---- one request ---- */
@@ -337,12 +375,28 @@ static void unpark(struct http *http)
     end_parked(http);
 }
 
+/* Field by field: to clear the room for lines takes as long as to find the key. */
+static void begin_exchange(struct tly_exchange *x, struct http *http, const struct tly_http_request *request)
+{
+    x->app = http->app;
+    x->client = http->client;
+    x->request = request;
+    x->rest = (struct tly_slice){0};
+    x->status = 200;
+    x->type = "";
+    x->body = &http->body;
+    x->stream = (struct tly_http_stream){0};
+    x->lines.n = 0;
+    x->ack = NULL;
+    x->watch = NULL;
+}
+
 static void answer(struct http *http, const struct tly_http_request *request)
 {
     tly_client_count_request(http->client);
     tly_buf_clear(&http->body);
-    struct tly_exchange x = {
-        .app = http->app, .client = http->client, .request = request, .status = 200, .body = &http->body};
+    struct tly_exchange x;
+    begin_exchange(&x, http, request);
     route(&x);
     if (x.watch != NULL) {
         start_stream(http, x.watch);
@@ -405,7 +459,7 @@ static void refuse(struct http *http, const struct tly_http_request *request)
 {
     const struct tly_http_request nothing = {.minor = 1};
     struct tly_exchange x = {
-        .app = http->app, .client = http->client, .request = &nothing, .body = &http->body};
+        .app = http->app, .client = http->client, .request = &nothing, .type = "", .body = &http->body};
     tly_http_problem(&x, request->status, "bad_request", "%s", request->error);
     tly_client_close(http->client);
     send_answer(tly_client_out(http->client), &x, false);

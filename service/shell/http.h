@@ -74,6 +74,8 @@ void tly_http_problem_of(struct tly_exchange *x, enum tly_result result);
 /* One more header line, without its end. */
 void tly_http_add_header(struct tly_exchange *x, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same put together from pieces, for lines that every check has. */
+void tly_http_add_pieces(struct tly_exchange *x, const struct tly_slice *pieces, size_t count);
 void tly_http_put_text(struct tly_exchange *x, const char *text);
 /* "OK" for 200. */
 const char *tly_http_reason(int status);

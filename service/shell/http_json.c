@@ -1,7 +1,6 @@
 #include "service/shell/http_json.h"
 
-/* Of a 64-bit number with its sign. */
-#define DIGITS_MAX 20
+#include "service/shell/digits.h"
 
 /* ---- UTF-8 ---- */
 
@@ -64,13 +63,9 @@ void tly_json_close(struct tly_json *json, char bracket)
 
 void tly_json_put_uint(struct tly_json *json, uint64_t number)
 {
-    char digits[DIGITS_MAX], *first = digits + DIGITS_MAX;
-    do {
-        *--first = (char)('0' + number % 10);
-        number /= 10;
-    } while (number != 0);
+    uint8_t digits[TLY_DIGITS_MAX], *end = digits + sizeof digits, *first = tly_digits(end, number);
     separate(json);
-    put(json, first, (size_t)(digits + DIGITS_MAX - first));
+    tly_buf_put(json->out, first, (size_t)(end - first));
 }
 
 void tly_json_put_int(struct tly_json *json, int64_t number)

@@ -11,31 +11,43 @@ static enum tly_result refuse(struct tly_http_request *request, int status, cons
 
 /* ---- characters ---- */
 
+/* What a byte may be part of. */
+enum {
+    IN_TOKEN = 1,  /* tchar of RFC 9110, 5.6.2 */
+    IN_FIELD = 2,  /* text, blanks and bytes above ASCII: no control character, so no bare CR either */
+    IN_TARGET = 4, /* ASCII that is seen */
+};
+
+/* Sixteen in a row, from 0x00 on; from 0x80 on they are all alike. */
+static const uint8_t kinds[0x100] = {
+    /* clang-format off */
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    2, 7, 6, 7, 7, 7, 7, 7, 6, 6, 7, 7, 6, 7, 7, 6,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 6, 6, 6,
+    6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 7, 6, 7, 0,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+    /* clang-format on */
+};
+
 static bool is_digit(uint8_t c)
 {
     return c >= '0' && c <= '9';
 }
 
-static bool is_upper(uint8_t c)
-{
-    return c >= 'A' && c <= 'Z';
-}
-
-static uint8_t lower(uint8_t c)
-{
-    return is_upper(c) ? (uint8_t)(c - 'A' + 'a') : c;
-}
-
-/* tchar of RFC 9110, 5.6.2 */
-static bool is_token(uint8_t c)
-{
-    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') ||
-           (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
 static bool is_method(uint8_t c)
 {
-    return is_upper(c) || c == '-' || c == '_';
+    return (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
 }
 
 static bool is_blank(uint8_t c)
@@ -43,10 +55,12 @@ static bool is_blank(uint8_t c)
     return c == ' ' || c == '\t';
 }
 
-/* Text, blanks and bytes above ASCII: no control character, so no bare CR either. */
-static bool is_field_text(uint8_t c)
+/* Bytes from `from` on that are all of a kind. */
+static inline size_t pass(struct tly_slice text, size_t from, unsigned kind)
 {
-    return c == '\t' || (c >= ' ' && c != 0x7f);
+    while (from < text.n && (kinds[text.p[from]] & kind) != 0)
+        from++;
+    return from;
 }
 
 /* ---- the request line ---- */
@@ -73,9 +87,8 @@ static struct tly_slice origin_form(struct tly_slice target)
 
 static enum tly_result parse_target(struct tly_slice target, struct tly_http_request *request)
 {
-    for (size_t i = 0; i < target.n; i++)
-        if (target.p[i] <= ' ' || target.p[i] >= 0x7f)
-            return refuse(request, 400, "the target has an illegal character");
+    if (pass(target, 0, IN_TARGET) < target.n)
+        return refuse(request, 400, "the target has an illegal character");
     bool is_star = target.n == 1 && target.p[0] == '*';
     target = origin_form(target);
     if (!is_star && (target.n == 0 || target.p[0] != '/'))
@@ -110,14 +123,11 @@ static enum tly_result parse_header(struct tly_slice line, struct tly_http_heade
                                     struct tly_http_request *request)
 {
     if (is_blank(line.p[0])) return refuse(request, 400, "a header is folded");
-    size_t n = 0;
-    while (n < line.n && is_token(line.p[n]))
-        n++;
+    size_t n = pass(line, 0, IN_TOKEN);
     if (n == 0 || n == line.n || line.p[n] != ':')
         return refuse(request, 400, "a header's name is malformed");
-    for (size_t i = n + 1; i < line.n; i++)
-        if (!is_field_text(line.p[i]))
-            return refuse(request, 400, "a header's value has an illegal character");
+    if (pass(line, n + 1, IN_FIELD) < line.n)
+        return refuse(request, 400, "a header's value has an illegal character");
     header->name = tly_slice_of(line.p, n);
     header->value = tly_http_trimmed(tly_slice_of(line.p + n + 1, line.n - n - 1));
     return TLY_OK;
@@ -242,9 +252,8 @@ static enum tly_result parse_chunk_size(struct tly_slice line, size_t *size, str
     }
     if (n == 0 || (n < line.n && line.p[n] != ';'))
         return refuse(request, 400, "a chunk's size is malformed");
-    for (size_t i = n; i < line.n; i++)
-        if (!is_field_text(line.p[i]))
-            return refuse(request, 400, "a chunk's extension has an illegal character");
+    if (pass(line, n, IN_FIELD) < line.n)
+        return refuse(request, 400, "a chunk's extension has an illegal character");
     return TLY_OK;
 }
 
@@ -350,14 +359,21 @@ static enum tly_result find_head(struct tly_slice in, struct tly_http_scan *scan
     return result;
 }
 
-/* Of a head that is here whole. */
-static enum tly_result parse_head(struct tly_slice in, const struct tly_http_scan *scan,
+/* Of a head that is here whole, what stands behind its first line. */
+static enum tly_result parse_rest(struct tly_slice in, const struct tly_http_scan *scan,
                                   struct framing *framing, struct tly_http_request *request)
 {
     size_t at = scan->line_bytes;
-    enum tly_result result = parse_request_line(tly_slice_of(in.p, at - 2), request);
-    if (result == TLY_OK) result = parse_headers(in, &at, request);
+    enum tly_result result = parse_headers(in, &at, request);
     return result == TLY_OK ? frame(request, framing) : result;
+}
+
+/* The same with that line, which was looked at when only a part of the request was here. */
+static enum tly_result parse_head(struct tly_slice in, const struct tly_http_scan *scan,
+                                  struct framing *framing, struct tly_http_request *request)
+{
+    enum tly_result result = parse_request_line(tly_slice_of(in.p, scan->line_bytes - 2), request);
+    return result == TLY_OK ? parse_rest(in, scan, framing, request) : result;
 }
 
 /* Everything up to the body; *expects: the client waits to be asked for it. */
@@ -365,9 +381,11 @@ static enum tly_result scan_head(struct tly_slice in, struct tly_http_scan *scan
                                  struct tly_http_request *request, bool *expects)
 {
     struct framing framing = {0};
-    enum tly_result result = scan->line_bytes == 0 ? find_line(in, scan, request) : TLY_OK;
+    bool is_new = scan->line_bytes == 0;
+    enum tly_result result = is_new ? find_line(in, scan, request) : TLY_OK;
     if (result == TLY_OK) result = find_head(in, scan, request);
-    if (result == TLY_OK) result = parse_head(in, scan, &framing, request);
+    if (result == TLY_OK)
+        result = is_new ? parse_rest(in, scan, &framing, request) : parse_head(in, scan, &framing, request);
     if (result != TLY_OK) return result;
     scan->is_chunked = request->is_chunked;
     scan->need = scan->head_bytes + (size_t)framing.length;

@@ -1,7 +1,6 @@
 /* A verdict's header lines. */
+#include "service/shell/digits.h"
 #include "service/shell/http.h"
-
-#include <inttypes.h>
 
 static uint64_t seconds_up(uint64_t ms)
 {
@@ -9,7 +8,7 @@ static uint64_t seconds_up(uint64_t ms)
 }
 
 /* A name as a structured field's string (RFC 9651): printable ASCII, quotes and backslashes escaped. */
-static void quote(struct tly_slice name, char *text, size_t size)
+static struct tly_slice quote(struct tly_slice name, char *text, size_t size)
 {
     size_t n = 0;
     text[n++] = '"';
@@ -19,7 +18,7 @@ static void quote(struct tly_slice name, char *text, size_t size)
         text[n++] = (char)(c >= ' ' && c < 0x7f ? c : '?');
     }
     text[n++] = '"';
-    text[n] = '\0';
+    return tly_slice_of(text, n);
 }
 
 /* A structured field's integer has fifteen digits; what is more is as good as endless. */
@@ -28,21 +27,43 @@ static uint64_t sf_int(uint64_t number)
     return number < UINT64_C(999999999999999) ? number : UINT64_C(999999999999999);
 }
 
+static struct tly_slice figure(uint64_t number, uint8_t digits[TLY_DIGITS_MAX])
+{
+    uint8_t *end = digits + TLY_DIGITS_MAX, *first = tly_digits(end, number);
+    return tly_slice_of(first, (size_t)(end - first));
+}
+
+/* A line such as NAME: "api";r=50;t=30 */
+static void add_pair(struct tly_exchange *x, const char *begin, struct tly_slice name, const char *a,
+                     const uint64_t figures[2], const char *b)
+{
+    uint8_t digits[2][TLY_DIGITS_MAX];
+    const struct tly_slice pieces[] = {
+        tly_slice_text(begin), name,
+        tly_slice_text(a),     figure(sf_int(figures[0]), digits[0]),
+        tly_slice_text(b),     figure(sf_int(figures[1]), digits[1]),
+    };
+    tly_http_add_pieces(x, pieces, sizeof pieces / sizeof pieces[0]);
+}
+
 /*
  * On a refusal t is no later than Retry-After: what a client is told to wait for is when the same hits could pass, and
  * not when all units are back.
  */
 void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict)
 {
-    char name[2 * TLY_RULE_NAME_BYTES_MAX + 8];
+    char text[2 * TLY_RULE_NAME_BYTES_MAX + 8];
+    uint8_t digits[TLY_DIGITS_MAX];
     uint64_t reset_s = seconds_up(verdict->reset_ms), retry_s = seconds_up(verdict->retry_after_ms);
     bool has_retry = verdict->code == TLY_CODE_OVER && verdict->retry_after_ms != UINT64_MAX;
     if (retry_s == 0) retry_s = 1;
     if (has_retry && reset_s > retry_s) reset_s = retry_s;
-    quote(verdict->name.n > 0 ? verdict->name : tly_slice_text("default"), name, sizeof name);
-    tly_http_add_header(x, "RateLimit: %s;r=%" PRIu64 ";t=%" PRIu64, name, sf_int(verdict->remaining),
-                        sf_int(reset_s));
-    tly_http_add_header(x, "RateLimit-Policy: %s;q=%" PRIu64 ";w=%" PRIu64, name, sf_int(verdict->limit),
-                        sf_int(seconds_up(verdict->window_ms)));
-    if (has_retry) tly_http_add_header(x, "Retry-After: %" PRIu64, retry_s);
+    struct tly_slice name =
+        quote(verdict->name.n > 0 ? verdict->name : tly_slice_text("default"), text, sizeof text);
+    const uint64_t left[] = {verdict->remaining, reset_s};
+    const uint64_t policy[] = {verdict->limit, seconds_up(verdict->window_ms)};
+    add_pair(x, "RateLimit: ", name, ";r=", left, ";t=");
+    add_pair(x, "RateLimit-Policy: ", name, ";q=", policy, ";w=");
+    const struct tly_slice retry[] = {tly_slice_text("Retry-After: "), figure(retry_s, digits)};
+    if (has_retry) tly_http_add_pieces(x, retry, 2);
 }

@@ -5,6 +5,7 @@
  * for, and KEYS and FLUSHDB are for nodes with few of them.
  */
 #include "service/engine/keys.h"
+#include "service/shell/digits.h"
 #include "service/shell/glob.h"
 #include "service/shell/resp.h"
 
@@ -48,7 +49,7 @@ static void insert(struct tly_buf *out, size_t at, const char *text, size_t n)
 
 static void insert_head(struct tly_buf *out, size_t at, size_t keys)
 {
-    uint8_t digits[24], *end = digits + sizeof digits, *p = tly_resp_digits(end, (int64_t)keys);
+    uint8_t digits[TLY_DIGITS_MAX], *end = digits + sizeof digits, *p = tly_digits(end, keys);
     char head[32] = "*";
     size_t n = (size_t)(end - p);
     memcpy(head + 1, p, n);

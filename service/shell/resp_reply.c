@@ -1,30 +1,13 @@
 #include "service/shell/resp_reply.h"
 
+#include "service/shell/digits.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Of a number with its sign. */
-#define DIGITS_MAX 20
 /* A type, a number, a line's end. */
-#define HEAD_BYTES_MAX (1 + DIGITS_MAX + 2)
+#define HEAD_BYTES_MAX (1 + TLY_DIGITS_MAX + 2)
 #define ERROR_BYTES_MAX 512
-
-static const char two_digits[] =
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
-    "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
-    "9899";
-
-/* Writes a number's digits, two at a time, so that they end before `end`; where they begin. */
-static inline uint8_t *put_digits(uint8_t *end, uint64_t rest)
-{
-    for (; rest >= 100; rest /= 100)
-        memcpy(end -= 2, two_digits + rest % 100 * 2, 2);
-    if (rest < 10)
-        *--end = (uint8_t)('0' + rest);
-    else
-        memcpy(end -= 2, two_digits + rest * 2, 2);
-    return end;
-}
 
 static inline size_t digits_of(uint64_t number)
 {
@@ -32,13 +15,6 @@ static inline size_t digits_of(uint64_t number)
     for (; number >= 100; number /= 100)
         n += 2;
     return n + (number >= 10);
-}
-
-uint8_t *tly_resp_digits(uint8_t *end, int64_t number)
-{
-    end = put_digits(end, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
-    if (number < 0) *--end = '-';
-    return end;
 }
 
 /* From -1 on, with their line ends: which of them it is nobody can foresee, so there is no branch for their lengths. */
@@ -66,7 +42,7 @@ static inline uint8_t *put_head(uint8_t *to, char type, int64_t number)
         rest = 0 - rest;
     }
     to += digits_of(rest);
-    (void)put_digits(to, rest);
+    (void)tly_digits(to, rest);
     memcpy(to, "\r\n", 2);
     return to + 2;
 }
@@ -141,8 +117,8 @@ void tly_resp_put_text(struct tly_buf *out, const char *text)
 
 void tly_resp_put_bulk_int(struct tly_buf *out, int64_t number)
 {
-    uint8_t digits[DIGITS_MAX], *first = tly_resp_digits(digits + DIGITS_MAX, number);
-    tly_resp_put_bulk(out, tly_slice_of(first, (size_t)(digits + DIGITS_MAX - first)));
+    uint8_t digits[TLY_DIGITS_MAX], *first = tly_digits_signed(digits + TLY_DIGITS_MAX, number);
+    tly_resp_put_bulk(out, tly_slice_of(first, (size_t)(digits + TLY_DIGITS_MAX - first)));
 }
 
 void tly_resp_put_null(struct tly_buf *out, int proto)

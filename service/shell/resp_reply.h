@@ -39,7 +39,4 @@ void tly_resp_put_set(struct tly_buf *out, int proto, size_t count);
 /* Of what was not asked for now. */
 void tly_resp_put_push(struct tly_buf *out, int proto, size_t count);
 
-/* Writes a number's digits so that they end before `end`; where they begin. */
-uint8_t *tly_resp_digits(uint8_t *end, int64_t number);
-
 #endif

@@ -1,4 +1,5 @@
 /* Numbers in RESP: each is written as printf writes it. */
+#include "service/shell/digits.h"
 #include "service/shell/resp_reply.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
@@ -18,7 +19,7 @@ static void writes(struct tly_buf *out, int64_t number)
     assert_string_equal((const char *)out->p, text);
     assert_int_equal(out->n, n + 1);
 
-    uint8_t digits[20], *end = digits + sizeof digits, *first = tly_resp_digits(end, number);
+    uint8_t digits[TLY_DIGITS_MAX], *end = digits + sizeof digits, *first = tly_digits_signed(end, number);
     n = snprintf(text, sizeof text, "%" PRId64, number);
     assert_int_equal(end - first, n);
     assert_memory_equal(first, text, (size_t)n);
