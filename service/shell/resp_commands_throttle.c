@@ -47,26 +47,38 @@ static int64_t seconds_up(uint64_t ms)
     return (int64_t)(ms / 1000 + (ms % 1000 != 0));
 }
 
-/* A bucket of `burst` units; both commands know it by the same key. */
-static struct tly_rate rate_of(const struct throttle *throttle, uint64_t burst)
+/*
+ * A bucket of `burst` units; both commands know it by the same key. Each number to its place, here and below: a struct made elsewhere
+ * and copied is read in larger pieces than it was just written in, and to clear a whole request takes as long as to find the key.
+ */
+static inline void set_rate(struct tly_rate *rate, const struct throttle *throttle, uint64_t burst)
 {
-    return (struct tly_rate){
-        .limit = (uint64_t)throttle->count,
-        .window_ms = (uint64_t)throttle->period_s * 1000,
-        .burst = burst,
-        .algorithm = TLY_TOKEN_BUCKET,
-    };
+    rate->limit = (uint64_t)throttle->count;
+    rate->window_ms = (uint64_t)throttle->period_s * 1000;
+    rate->burst = burst;
+    rate->algorithm = TLY_TOKEN_BUCKET;
+    rate->mode = TLY_OPTIMISTIC;
+    rate->on_partition = TLY_PARTITION_OPEN;
+    rate->unit = 0;
+    rate->cap = 0;
+    rate->zone = NULL;
+    rate->min = 0;
 }
 
 static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const struct throttle *throttle,
                            uint64_t burst, struct tly_reply *reply)
 {
-    /* What is read of it, and no more, as an INCR does. */
     struct tly_request request;
+    struct tly_check *check = &request.check;
     request.kind = TLY_ASK_CHECK;
     request.ahead = resp->ahead;
-    request.check = (struct tly_check){.key = key, .hits = (uint32_t)throttle->quantity};
-    request.check.rate = rate_of(throttle, burst);
+    check->limit = tly_slice_of(NULL, 0);
+    check->fields = NULL;
+    check->field_count = 0;
+    check->key = key;
+    check->hits = (uint32_t)throttle->quantity;
+    check->charging = TLY_CHARGE_ADMITTED;
+    set_rate(&check->rate, throttle, burst);
     return tly_app_ask(resp->app, &request, reply);
 }
 
@@ -96,7 +108,8 @@ static const char *throttle_fault(const struct throttle *throttle)
 
 static void put_bad_rate(struct tly_resp *resp, const struct throttle *throttle, uint64_t burst)
 {
-    struct tly_rate rate = rate_of(throttle, burst);
+    struct tly_rate rate;
+    set_rate(&rate, throttle, burst);
     const char *fault = tly_rate_fault(&rate);
     tly_resp_put_error(resp->out, "Cell error: %s", fault != NULL ? fault : tly_result_text(TLY_BAD_RULE));
 }
