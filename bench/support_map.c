@@ -155,6 +155,9 @@ size_t tly_bench_join(struct tly_ormap *map, struct tly_arrival *arrivals, size_
     return applied;
 }
 
+/* As many as an engine asks for ahead. */
+#define ROWS_AHEAD 16
+
 size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, const uint32_t *order,
                            size_t count)
 {
@@ -164,6 +167,7 @@ size_t tly_bench_join_rows(struct tly_ormap *map, const struct tly_row *rows, co
         size_t n = 0;
         for (; n < TLY_BENCH_ARRIVALS && i < count; i++) {
             const struct tly_row *row = &rows[order != NULL ? order[i] : i];
+            if (order != NULL && i + ROWS_AHEAD < count) tly_row_prefetch(&rows[order[i + ROWS_AHEAD]]);
             arrivals[n++] = (struct tly_arrival){.key = row->key,
                                                  .dot = &row->dot,
                                                  .hash = row->hash,

@@ -215,6 +215,28 @@ TLY_ALWAYS_INLINE int64_t tly_signed_at(const uint8_t *at, unsigned code)
     return (int64_t)tly_unfolded(tly_word_load(at) & tly_mask_of_code[code & 7]);
 }
 
+/*
+ * Writes over a word of this code, folded if it is signed. Bytes behind it, of another cell, of another block or spare, are written as
+ * they were.
+ */
+TLY_ALWAYS_INLINE void tly_word_put_over(uint8_t *at, unsigned code, uint64_t word)
+{
+    tly_word_store(at, (tly_word_load(at) & ~tly_mask_of_code[code]) | word);
+}
+
+/* The same for two words, whose codes are the lower ones: one after the other, the second would wait for the first to be written. */
+TLY_ALWAYS_INLINE void tly_words_put_over(uint8_t *at, unsigned codes, uint64_t first, uint64_t second)
+{
+    unsigned code = codes & 7, second_code = codes >> 3 & 7, width = tly_width_of(code);
+    if (width == sizeof(uint64_t) || width + tly_width_of(second_code) > sizeof(uint64_t)) {
+        tly_word_put_over(at, code, first);
+        tly_word_put_over(at + width, second_code, second);
+        return;
+    }
+    uint64_t mask = tly_mask_of_code[code] | tly_mask_of_code[second_code] << 8 * width;
+    tly_word_store(at, (tly_word_load(at) & ~mask) | first | second << 8 * width);
+}
+
 /* The last two words of a cell of four, which are signed; its first two take `width` bytes. */
 TLY_ALWAYS_INLINE void tly_cell_slots(const uint8_t *at, unsigned width, int64_t *third, int64_t *fourth)
 {

@@ -179,21 +179,27 @@ static uint32_t count_within(const struct tly_segment *segment, struct range ran
     return count;
 }
 
-/* Where the next slot goes that is copied into a segment. */
+/* The page that slots are copied into: where the next one goes, and where none does. */
 struct cursor {
-    struct tly_slot *page, *next;
+    uint32_t page;
+    struct tly_slot *slots, *next, *end;
 };
 
-/* False: its page has no room for it and for one that is about to come. */
-static inline bool append(struct tly_segment *to, struct cursor *cursor, const struct tly_slot *slot)
+static inline struct cursor cursor_at(const struct tly_segment *to, uint32_t page)
 {
-    struct tly_slot *page = to->pages[tly_index_page(to, slot->hash)];
-    struct tly_slot *home = tly_index_home(to, slot->hash);
-    if (page != cursor->page) *cursor = (struct cursor){page, page};
+    struct tly_slot *slots = to->pages[page];
+    return (struct cursor){page, slots, slots, slots + to->room - 2};
+}
+
+/* False: its page has no room for it and for one that is about to come. */
+static inline bool append(const struct tly_segment *to, struct cursor *cursor, struct tly_slot slot)
+{
+    uint64_t spread = tly_index_spread(to, slot.hash);
+    if (spread >> 32 != cursor->page) *cursor = cursor_at(to, (uint32_t)(spread >> 32));
+    struct tly_slot *home = cursor->slots + tly_index_offset(to, spread);
     if (home > cursor->next) cursor->next = home;
-    if (cursor->next + 2 >= page + to->room) return false;
-    *cursor->next++ = *slot;
-    to->used++;
+    if (cursor->next >= cursor->end) return false;
+    *cursor->next++ = slot;
     return true;
 }
 
@@ -208,10 +214,15 @@ struct source {
 static bool fill(struct tly_segment *to, const struct source *source)
 {
     const struct tly_segment *from = source->from;
-    struct cursor cursor = {NULL, NULL};
+    struct cursor cursor = cursor_at(to, 0);
+    uint32_t used = 0;
     for (uint32_t page = 0; page < from->page_count; page++)
-        for (const struct tly_slot *slot = from->pages[page], *end = slot + from->room; slot < end; slot++)
-            if (is_within(slot, source->range) && !append(to, &cursor, slot)) return false;
+        for (const struct tly_slot *slot = from->pages[page], *end = slot + from->room; slot < end; slot++) {
+            if (!is_within(slot, source->range)) continue;
+            if (!append(to, &cursor, *slot)) return false;
+            used++;
+        }
+    to->used = used;
     return true;
 }
 
@@ -270,13 +281,20 @@ static bool divide(struct tly_index *index, const struct tly_mem *mem, uint32_t 
     return true;
 }
 
+/* By how many pages a segment grows: all its slots are moved each time. */
+static uint32_t pages_more(uint32_t pages)
+{
+    return pages < TLY_SEGMENT_PAGES / 2 || pages + 1 == TLY_SEGMENT_PAGES ? 1 : 2;
+}
+
 /* More homes, for a segment that is full. */
 static bool grow(struct tly_index *index, const struct tly_mem *mem, struct tly_segment *first, uint32_t hash)
 {
     uint32_t pages = first->page_count, homes = first->homes, more = homes + homes / 8 + HOMES_MIN;
     if (pages == 1 && homes < TLY_PAGE_HOMES)
         return reshape(index, mem, first, shape_of(1, more < TLY_PAGE_HOMES ? more : TLY_PAGE_HOMES));
-    if (pages < TLY_SEGMENT_PAGES) return reshape(index, mem, first, shape_of(pages + 1, homes));
+    if (pages < TLY_SEGMENT_PAGES)
+        return reshape(index, mem, first, shape_of(pages + pages_more(pages), homes));
     if (first->depth < DEPTH_MAX) return divide(index, mem, hash);
     return reshape(index, mem, first, shape_of(pages, more));
 }

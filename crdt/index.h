@@ -4,8 +4,8 @@
  *
  *     directory[first bits of the hash] -> segment -> page, by the bits that follow -> slots, and a tail for the last run
  *
- * A segment that fills up gets one more page, or with TLY_SEGMENT_PAGES of them is divided in two by the next bit (extendible
- * hashing), so no insertion moves more slots than one segment holds, and the table is between 7/9 and 9/10 full as long as it only
+ * A segment that fills up gets one more page or two, or with TLY_SEGMENT_PAGES of them is divided in two by the next bit (extendible
+ * hashing), so no insertion moves more slots than one segment holds, and the table is between 5/7 and 9/10 full as long as it only
  * grows.  Nearly all pages have one size, so what one segment gives back another takes: a heap of blocks of every size that a
  * segment once had would keep the earlier ones.
  *
@@ -69,11 +69,17 @@ static inline uint32_t tly_index_page(const struct tly_segment *segment, uint32_
     return (uint32_t)(tly_index_spread(segment, hash) >> 32);
 }
 
+/* How far in the page. */
+static inline size_t tly_index_offset(const struct tly_segment *segment, uint64_t spread)
+{
+    return (size_t)((spread & UINT32_MAX) * segment->homes >> 32);
+}
+
 /* Where it would best stand. */
 static inline struct tly_slot *tly_index_home(const struct tly_segment *segment, uint32_t hash)
 {
     uint64_t spread = tly_index_spread(segment, hash);
-    return segment->pages[spread >> 32] + ((spread & UINT32_MAX) * segment->homes >> 32);
+    return segment->pages[spread >> 32] + tly_index_offset(segment, spread);
 }
 
 /* From a slot that is not behind it to the first one of this hash, or to where that would stand. */

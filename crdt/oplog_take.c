@@ -148,9 +148,7 @@ TLY_ALWAYS_INLINE void seek(struct tly_leaving *leaving)
     if (near >= chunks[at].count)
         near = share(leaving->ts, chunks[at].from, chunk_end(leaving->log, leaving->at), chunks[at].count);
     leaving->near = (uint32_t)near;
-    const uint32_t *first = chunks[at].hashes + before(leaving->near);
-    __builtin_prefetch(first);
-    __builtin_prefetch(first + LOOKED_AT - 1);
+    __builtin_prefetch(chunks[at].hashes + leaving->near);
 }
 
 void tly_oplog_take(struct tly_leaving *leavings, size_t count, const struct tly_mem *mem)

@@ -115,6 +115,9 @@ enum tly_result tly_ormap_admits(const struct tly_ormap *map, struct tly_slice k
     return is_in_time(tly_clock_admits_to(&map->clock), strategy, dot) ? TLY_OK : TLY_CLOCK_AHEAD;
 }
 
+/* Keys whose first bytes are asked for beforehand. */
+#define KEYS_AHEAD 8
+
 enum tly_result tly_ormap_admit_batch(const struct tly_ormap *map, struct tly_arrival *arrivals, size_t count,
                                       size_t *admitted)
 {
@@ -122,6 +125,7 @@ enum tly_result tly_ormap_admit_batch(const struct tly_ormap *map, struct tly_ar
     for (*admitted = 0; *admitted < count; ++*admitted) {
         struct tly_arrival *arrival = &arrivals[*admitted];
         const struct tly_strategy *strategy;
+        if (*admitted + KEYS_AHEAD < count) __builtin_prefetch(arrivals[*admitted + KEYS_AHEAD].key.p);
         enum tly_result result = tly_map_strategy_for(map, arrival->key, &strategy);
         if (result != TLY_OK) return result;
         if (arrival->strategy != NULL && arrival->strategy != strategy) return TLY_WRONG_STRATEGY;
@@ -174,7 +178,10 @@ struct entrant {
     struct hearing hearing;
 };
 
-/* TLY_APPLIED: nothing here stands against it. entrant->strategy may be known already, else it is NULL. */
+/*
+ * TLY_APPLIED: nothing here stands against it. The entrant's place was looked for; its strategy may be known already, else it is
+ * NULL.
+ */
 static enum tly_result receive(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                                struct entrant *entrant, enum tly_outcome *outcome)
 {
@@ -187,7 +194,7 @@ static enum tly_result receive(struct tly_ormap *map, const struct tly_seek *see
     *outcome = TLY_FORGED;
     if (dot->version.origin == tly_ormap_origin(map)) return TLY_OK;
     entrant->hearing = (struct hearing){.outcome = TLY_APPLIED};
-    if (tly_map_sought(map, seek, &entrant->place)) hear(map, entrant->place.entry, dot, &entrant->hearing);
+    if (entrant->place.entry != NULL) hear(map, entrant->place.entry, dot, &entrant->hearing);
     *outcome = entrant->hearing.outcome;
     return TLY_OK;
 }
@@ -209,28 +216,27 @@ static enum tly_result enter(struct tly_ormap *map, struct tly_slice key, struct
 }
 
 static enum tly_result apply_any(struct tly_ormap *map, const struct tly_seek *seek,
-                                 const struct tly_dot *dot, const struct tly_strategy *strategy,
+                                 const struct tly_dot *dot, struct entrant *entrant,
                                  enum tly_outcome *outcome)
 {
-    struct entrant entrant = {.strategy = strategy};
-    enum tly_result result = receive(map, seek, dot, &entrant, outcome);
+    enum tly_result result = receive(map, seek, dot, entrant, outcome);
     if (result != TLY_OK || *outcome == TLY_MALFORMED || *outcome == TLY_FORGED) return result;
     if (*outcome == TLY_APPLIED) *outcome = tly_map_lets_in(map, dot->version);
     if (*outcome == TLY_APPLIED) {
         uint32_t life;
         result = tly_map_life_need(map, dot->version.origin, &life);
-        if (result == TLY_OK) result = enter(map, seek->key, &entrant, dot, life);
+        if (result == TLY_OK) result = enter(map, seek->key, entrant, dot, life);
     }
     if (result == TLY_OK) tly_clock_observe(&map->clock, dot->version.ts);
     return result;
 }
 
 /* The usual case of apply_any, or TLY_MORE. Whatever is wrong with a dot is for that to say. */
-static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_seek *seek,
+static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_place *place,
                                    const struct tly_dot *dot)
 {
-    struct tly_place place;
     uint32_t life = map->last_life;
+    if (place->entry == NULL) return TLY_MORE;
     if (life == TLY_NO_LIFE || map->lives[life].origin != dot->version.origin) {
         life = tly_map_life_find(map, dot->version.origin);
         if (life == TLY_NO_LIFE) return TLY_MORE;
@@ -238,15 +244,18 @@ static enum tly_result apply_usual(struct tly_ormap *map, const struct tly_seek 
     }
     const struct tly_map_life *known = &map->lives[life];
     bool stale = dot->version.ts <= known->mark || known->state >= TLY_LIFE_SETTLED;
-    if (life == map->own || stale || !tly_map_sought(map, seek, &place)) return TLY_MORE;
-    return tly_quick_replace(map, &place, dot, life);
+    if (life == map->own || stale) return TLY_MORE;
+    return tly_quick_replace(map, place, dot, life);
 }
 
 enum tly_result tly_map_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                               const struct tly_strategy *strategy, enum tly_outcome *outcome)
 {
-    enum tly_result result = apply_usual(map, seek, dot);
-    if (result == TLY_MORE) return apply_any(map, seek, dot, strategy, outcome);
+    struct entrant entrant; /* what it hears is for who receives it */
+    entrant.strategy = strategy;
+    (void)tly_map_sought(map, seek, &entrant.place);
+    enum tly_result result = apply_usual(map, &entrant.place, dot);
+    if (result == TLY_MORE) return apply_any(map, seek, dot, &entrant, outcome);
     *outcome = TLY_APPLIED;
     if (result == TLY_OK) tly_clock_observe(&map->clock, dot->version.ts);
     return result;
@@ -257,6 +266,7 @@ enum tly_result tly_map_put_beside(struct tly_ormap *map, const struct tly_seek 
 {
     struct entrant entrant = {.strategy = NULL};
     uint32_t life;
+    (void)tly_map_sought(map, seek, &entrant.place);
     enum tly_result result = receive(map, seek, dot, &entrant, outcome);
     if (*outcome == TLY_APPLIED && tly_map_lets_in(map, dot->version) == TLY_REFUSED) *outcome = TLY_REFUSED;
     if (result != TLY_OK || *outcome != TLY_APPLIED) return result;

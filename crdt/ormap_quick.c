@@ -212,12 +212,6 @@ TLY_ALWAYS_INLINE bool next_is(struct words *words, uint64_t word)
     return is;
 }
 
-/* Writes over a word of this code, and no other bit: another cell or block may follow. */
-TLY_ALWAYS_INLINE void put_over(uint8_t *at, unsigned code, uint64_t word)
-{
-    tly_word_store(at, (tly_word_load(at) & ~tly_mask_of_code[code]) | word);
-}
-
 /* A shard of the same window and epoch. */
 static bool counts_on(struct tly_ormap *map, const struct tly_place *place, const struct tly_dot *dot,
                       uint32_t life)
@@ -231,8 +225,7 @@ static bool counts_on(struct tly_ormap *map, const struct tly_place *place, cons
     uint64_t count = tly_folded(num[TLY_SUM_COUNT]), aux = tly_folded(num[TLY_SUM_AUX]);
     unsigned count_code = words.codes & 7, aux_code = words.codes >> 3 & 7;
     if (tly_code_for(count) != count_code || tly_code_for(aux) != aux_code || dot->bytes.n != 0) return false;
-    put_over(words.at, count_code, count);
-    put_over(words.at + tly_width_of(count_code), aux_code, aux);
+    tly_words_put_over(words.at, words.codes, count, aux);
     renew(map, place, &alone, life, dot->version.ts);
     return true;
 }
@@ -251,7 +244,7 @@ static bool rises(struct tly_ormap *map, const struct tly_place *place, const st
     uint64_t before = tly_unfolded(tly_word_load(words.at) & tly_mask_of_code[code]);
     uint64_t count = tly_folded(num[1]);
     if (tly_code_for(count) != code || (int64_t)num[1] < (int64_t)before) return false;
-    put_over(words.at, code, count);
+    tly_word_put_over(words.at, code, count);
     renew(map, place, &alone, life, dot->version.ts);
     return true;
 }

@@ -120,15 +120,6 @@ void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const stru
 
 /* ---- counting ---- */
 
-/*
- * Writes a number over one that takes as many bytes, given by their code. Bytes behind it, of another cell, of another block or
- * spare, are written as they were.
- */
-static inline void put_over(uint8_t *at, unsigned code, uint64_t folded)
-{
-    tly_word_store(at, (tly_word_load(at) & ~tly_mask_of_code[code]) | folded);
-}
-
 /* Adds to the shard at `at`, whose count lies at `count_at`; false: the number takes other room then. */
 static inline bool add_at(uint8_t *at, uint8_t *count_at, int64_t units)
 {
@@ -137,7 +128,7 @@ static inline bool add_at(uint8_t *at, uint8_t *count_at, int64_t units)
     if (__builtin_add_overflow(tly_signed_at(count_at, code), units, &count)) return false;
     uint64_t folded = tly_folded((uint64_t)count);
     if (tly_code_for(folded) != code) return false;
-    put_over(count_at, code, folded);
+    tly_word_put_over(count_at, code, folded);
     if ((shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_PUT)
         tly_shape_store(at, shape | (unsigned)TLY_KIND_UNSEALED << TLY_KIND_SHIFT);
     return true;
@@ -290,8 +281,7 @@ bool tly_tally_counter_hit(struct tly_ormap *map, const struct tly_seek *seek, c
     if (tly_code_for(folded) != count_code || tly_code_for(folded_aux) != aux_code) return false;
     bool queued = (tally->entry->flags & TLY_ENTRY_QUEUED) != 0;
     if (!queued && !queue(map, seek, tally->entry)) return false;
-    put_over(count_at, count_code, folded);
-    put_over(count_at + tly_width_of(count_code), aux_code, folded_aux);
+    tly_words_put_over(count_at, shape >> 6, folded, folded_aux);
     unsigned kind = (unsigned)TLY_KIND_UNSEALED_AUX << TLY_KIND_SHIFT;
     tly_shape_store(at, (shape & ~(3u << TLY_KIND_SHIFT)) | kind);
     return true;

@@ -6,8 +6,8 @@
 #define FLAGS \
     (TLY_PART_FIRST | TLY_PART_LAST | TLY_PART_RESET | TLY_PART_START | TLY_PART_TAIL | TLY_PART_TOLD)
 #define TAIL_BYTES_MAX 3
-/* Rows whose place in the table is fetched beforehand. */
-#define AHEAD 8
+/* Rows whose place in the table is fetched beforehand; what it says of the key is looked at when half as many are left. */
+#define AHEAD 16
 
 /* A part that is being read. */
 struct reader {
@@ -358,11 +358,14 @@ TLY_ALWAYS_INLINE void begin_row(struct tly_stream *stream, const struct told *t
                                  struct tly_row *row)
 {
     struct stream_life *life = &stream->lives[told->life];
-    row->key = tly_slice_of(told->key, told->key_n);
+    /* One by one: a slice that was put together elsewhere would be read in one piece, and wait for its two. */
+    row->key.p = told->key;
+    row->key.n = told->key_n;
     row->hash = told->hash;
     row->strategy_id = told->strategy->id;
     row->dot.op = TLY_PUT;
-    row->dot.bytes = tly_slice_of(NULL, 0);
+    row->dot.bytes.p = NULL;
+    row->dot.bytes.n = 0;
     row->dot.version.origin = life->origin;
     row->dot.version.ts = expected_ts(stream, life) + difference;
     settle_ts(stream, life, row->dot.version.ts);
@@ -382,10 +385,12 @@ TLY_ALWAYS_INLINE bool get_usual(struct reader *reader, const struct walk *walk,
     if (newest == NULL || *newest != told->word[EPOCH]) return false;
     begin_row(stream, told, 0, row);
     if (row->dot.version.ts == 0) malformed(reader);
-    told->word[COUNT] += get_growth(reader, walk);
+    uint64_t count = told->word[COUNT] + get_growth(reader, walk), *num = row->dot.num;
     /* Who has a window has all four, in this order. */
-    for (size_t i = 0; i < WORDS; i++)
-        row->dot.num[i] = told->word[i];
+    num[WINDOW] = window;
+    num[EPOCH] = told->word[EPOCH];
+    num[COUNT] = told->word[COUNT] = count;
+    num[AUX] = told->word[AUX];
     return true;
 }
 

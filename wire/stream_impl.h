@@ -248,7 +248,8 @@ void tly_stream_keep_window(struct tly_stream *stream, uint64_t window, uint64_t
 /* The row's words are what the next one of this number goes out from. */
 static inline void settle_words(struct tly_stream *stream, struct told *told, const uint64_t *word)
 {
-    memcpy(told->word, word, sizeof told->word);
+    for (size_t i = 0; i < WORDS; i++)
+        told->word[i] = word[i];
     if (word[WINDOW] == 0) return;
     uint64_t *newest = newest_epoch(stream, word[WINDOW]);
     if (newest == NULL)

@@ -24,19 +24,20 @@ static bool reserve(struct tly_parts *parts, size_t count)
 /* Ages since the oldest; the greatest. *ordered: they stand by it as they are. */
 static uint64_t note_ages(struct tly_parts *parts, size_t count, bool *ordered)
 {
-    uint64_t oldest = UINT64_MAX, greatest = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t ts = parts->rows[i].dot.version.ts;
-        oldest = ts < oldest ? ts : oldest;
-    }
+    struct aged_row *aged = parts->aged[0];
+    uint64_t oldest = UINT64_MAX, newest = 0;
     *ordered = true;
     for (size_t i = 0; i < count; i++) {
-        uint64_t age = parts->rows[i].dot.version.ts - oldest;
-        *ordered = *ordered && age >= greatest;
-        greatest = age > greatest ? age : greatest;
-        parts->aged[0][i] = (struct aged_row){age, (uint32_t)i};
+        uint64_t ts = parts->rows[i].dot.version.ts;
+        *ordered = *ordered && ts >= newest;
+        oldest = ts < oldest ? ts : oldest;
+        newest = ts > newest ? ts : newest;
+        aged[i].age = ts;
+        aged[i].row = (uint32_t)i;
     }
-    return greatest;
+    for (size_t i = 0; i < count; i++)
+        aged[i].age -= oldest;
+    return newest - oldest;
 }
 
 static void sort_turn(const struct aged_row *from, struct aged_row *to, size_t count, unsigned shift)

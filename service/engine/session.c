@@ -345,6 +345,8 @@ void tly_session_seek(const struct tly_engine *e, const struct tly_row *rows, co
     uint64_t now_ms = tly_forget_now_ms(e);
     for (size_t i = 0; i < n; i++) {
         const struct tly_row *row = sought[i].row = &rows[order != NULL ? order[i] : i];
+        if (order != NULL && i + TLY_JOINED_TOGETHER < count)
+            tly_row_prefetch(&rows[order[i + TLY_JOINED_TOGETHER]]);
         sought[i].now_ms = now_ms;
         if (row->hash != 0)
             tly_seek_known(e->map, row->key, row->hash, &sought[i].seek);

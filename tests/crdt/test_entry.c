@@ -143,8 +143,31 @@ static void a_cell_reads_as_it_was_written(void **state)
     claim(replaced > rounds);
 }
 
+/* Law M7: as two words of their widths, and no bit beside them. */
+static void two_words_are_written_over_as_one_after_the_other(void **state)
+{
+    struct test_rng rng = test_rng_of(test_seed_first());
+    for (unsigned codes = 0; codes < 64; codes++) {
+        unsigned code = codes & 7, second_code = codes >> 3;
+        uint8_t expected[3 * sizeof(uint64_t)], bytes[sizeof expected];
+        for (size_t i = 0; i < sizeof bytes; i++)
+            expected[i] = bytes[i] = (uint8_t)test_rng_next(&rng);
+        uint64_t first = test_rng_next(&rng) & tly_mask_of_code[code];
+        uint64_t second = test_rng_next(&rng) & tly_mask_of_code[second_code];
+        for (unsigned i = 0; i < tly_width_of(code); i++)
+            expected[i] = (uint8_t)(first >> 8 * i);
+        for (unsigned i = 0; i < tly_width_of(second_code); i++)
+            expected[tly_width_of(code) + i] = (uint8_t)(second >> 8 * i);
+        tly_words_put_over(bytes, codes | 0xfc0, first, second);
+        assert_memory_equal(bytes, expected, sizeof bytes);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_cell_reads_as_it_was_written)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cell_reads_as_it_was_written),
+        cmocka_unit_test(two_words_are_written_over_as_one_after_the_other),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
