@@ -203,6 +203,8 @@ static inline struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tl
 }
 
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek);
+/* The same for a key whose entry probably has local words, so that its cells lie further behind. */
+void tly_seek_ahead_local(const struct tly_ormap *map, struct tly_seek *seek);
 /* As tly_ormap_find, tly_ormap_need and tly_ormap_apply. */
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
 enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek,

@@ -12,11 +12,17 @@ TLY_ALWAYS_INLINE void set_out(const struct tly_ormap *map, struct tly_slice key
     seek->slot = tly_index_prefetch(&map->index, hash);
 }
 
-TLY_ALWAYS_INLINE void go_ahead(const struct tly_ormap *map, struct tly_seek *seek)
+/* later: as of tly_map_prefetch_with. */
+TLY_ALWAYS_INLINE void go_ahead_with(const struct tly_ormap *map, struct tly_seek *seek, size_t later)
 {
     seek->slot = tly_index_walk(tly_map_sought_from(map, seek), seek->hash);
     seek->arrangement = map->arrangement;
-    if (tly_index_is_of(seek->slot, seek->hash)) tly_map_prefetch(map, seek->slot);
+    if (tly_index_is_of(seek->slot, seek->hash)) tly_map_prefetch_with(map, seek->slot, later);
+}
+
+TLY_ALWAYS_INLINE void go_ahead(const struct tly_ormap *map, struct tly_seek *seek)
+{
+    go_ahead_with(map, seek, TLY_ENTRY_USUAL);
 }
 
 void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek)
@@ -40,6 +46,12 @@ void tly_seek_known(const struct tly_ormap *map, struct tly_slice key, uint32_t 
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
 {
     go_ahead(map, seek);
+}
+
+void tly_seek_ahead_local(const struct tly_ormap *map, struct tly_seek *seek)
+{
+    /* Its cells begin behind 32 bytes and the key: where the entry begins with a line, the usual place is still in that one. */
+    go_ahead_with(map, seek, 64);
 }
 
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)

@@ -159,12 +159,22 @@ static inline struct tly_entry *tly_map_entry(const struct tly_ormap *map, const
     return tly_arena_at(&map->arena, slot->ref);
 }
 
-/* Asks for the two lines in which most entries lie. */
-TLY_ALWAYS_INLINE void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
+/* Where most entries have their cells, or close to it. */
+#define TLY_ENTRY_USUAL 48u
+
+/* Asks for the first line of an entry, and for that of a later byte. */
+TLY_ALWAYS_INLINE void tly_map_prefetch_with(const struct tly_ormap *map, const struct tly_slot *slot,
+                                             size_t later)
 {
     const uint8_t *entry = tly_arena_at(&map->arena, slot->ref);
     __builtin_prefetch(entry);
-    __builtin_prefetch(entry + 48);
+    __builtin_prefetch(entry + later);
+}
+
+/* The two lines in which most entries lie. */
+TLY_ALWAYS_INLINE void tly_map_prefetch(const struct tly_ormap *map, const struct tly_slot *slot)
+{
+    tly_map_prefetch_with(map, slot, TLY_ENTRY_USUAL);
 }
 
 /* How eight bytes differ: 0 is not at all. */
@@ -195,7 +205,7 @@ TLY_ALWAYS_INLINE bool tly_map_find_at(const struct tly_ormap *map, struct tly_s
     place->hash = hash;
     for (; slot != NULL; slot = tly_index_again(slot)) {
         struct tly_entry *entry = tly_map_entry(map, slot);
-        __builtin_prefetch((const uint8_t *)entry + 48);
+        __builtin_prefetch((const uint8_t *)entry + TLY_ENTRY_USUAL);
         if (tly_entry_key_bytes(entry) != key.n) continue;
         if (!tly_keys_equal(tly_entry_key_at(entry), key.p, key.n)) continue;
         place->slot = slot;

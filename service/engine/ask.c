@@ -276,6 +276,15 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
     return decide(e, &asked, verdict);
 }
 
+/* A bucket has local words. */
+static inline void ask_ahead(const struct tly_engine *e, struct tly_limit_ask *ask)
+{
+    if (ask->rate->algorithm == TLY_TOKEN_BUCKET)
+        tly_seek_ahead_local(e->map, &ask->seek);
+    else
+        tly_seek_ahead(e->map, &ask->seek);
+}
+
 /* Each step of a group asks for the memory of the next: what the keys lie in, slots of the index, then entries. */
 static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t count)
 {
@@ -291,7 +300,7 @@ static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t
     for (size_t i = 0; i < count; i++)
         seek(e, &asked[i]);
     for (size_t i = 0; i < count; i++)
-        if (asked[i].result == TLY_OK) tly_seek_ahead(e->map, &asked[i].ask.seek);
+        if (asked[i].result == TLY_OK) ask_ahead(e, &asked[i].ask);
     for (size_t i = 0; i < count; i++)
         checks[i].result = decide(e, &asked[i], &checks[i].verdict);
 }
@@ -302,7 +311,10 @@ void tly_engine_ahead(struct tly_engine *e, const struct tly_slice *keys, size_t
     for (size_t i = 0; i < count; i++)
         tly_seek_to(e->map, keys[i], &e->ahead[i]);
     for (size_t i = 0; i < count; i++)
-        tly_seek_ahead(e->map, &e->ahead[i]);
+        if (tly_limit_is_limit(keys[i]))
+            tly_seek_ahead_local(e->map, &e->ahead[i]);
+        else
+            tly_seek_ahead(e->map, &e->ahead[i]);
     e->ahead_count = count;
 }
 

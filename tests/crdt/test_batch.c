@@ -166,6 +166,8 @@ static void a_key_on_its_way_is_as_good_as_a_key(void **state)
     assert_int_equal(outcome, TLY_APPLIED);
     tly_seek_ahead(map, &seek);
     assert_ptr_equal(tly_seek_find(map, &seek), tly_ormap_find(map, seek.key));
+    tly_seek_ahead_local(map, &seek);
+    assert_ptr_equal(tly_seek_find(map, &seek), tly_ormap_find(map, seek.key));
     assert_int_equal(tly_seek_need(map, &seek, &entry), TLY_OK);
     assert_ptr_equal(entry, tly_ormap_find(map, seek.key));
     assert_int_equal(tly_seek_need(map, &bad, &entry), TLY_NO_STRATEGY);
