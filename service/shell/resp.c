@@ -210,7 +210,7 @@ static bool run_batch(struct tly_resp *resp, const uint8_t *in, const struct bat
     for (size_t i = 0; i < batch->count; i++) {
         const struct tly_resp_request *request = &batch->request[i];
         bool has_room = i == 0 || !tly_client_is_full(resp->client);
-        resp->ahead = batch->count > 1 ? batch->ahead[i] : 0;
+        resp->ahead = batch->ahead[i];
         if (has_room && request->count > 0) run(resp, batch->command[i], request, in + *used);
         if (has_room) *used += request->bytes;
         if (has_room && !tly_client_is_closing(resp->client) && resp->ack == NULL) continue;
@@ -233,7 +233,7 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     bool goes_on = resp->ack == NULL || tly_resp_end_wait(resp);
     while (goes_on && !tly_client_is_closing(client) && used < in.n && !tly_client_is_full(client)) {
         read_batch(resp, tly_slice_of(in.p + used, in.n - used), &batch);
-        if (batch.count > 1) ask_ahead(resp, &batch);
+        if (batch.count > 0) ask_ahead(resp, &batch);
         goes_on = run_batch(resp, in.p, &batch, &used);
     }
     resp->ahead = 0;
