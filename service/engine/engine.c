@@ -219,6 +219,7 @@ static void set_out(struct tly_engine *e, uint64_t origin, struct tly_time now)
 {
     assert(origin != 0 && tly_ormap_origin(e->map) == 0);
     e->now = tly_time_believed(e, now);
+    e->set_out_at = e->now.mono_ns;
     tly_clock_tick(tly_ormap_clock(e->map), e->now);
     tly_time_tick(e);
     e->stats = (struct tly_stats){0}; /* what the replay counted was not received */

@@ -599,6 +599,7 @@ struct tly_engine {
     bool heard_known;
     uint64_t joined_as, joining_as; /* lives; 0: none */
     uint64_t joining_since, known_since;
+    uint64_t set_out_at;                             /* when the process's first life began */
     struct tly_span span;                            /* the window of the last check that had one */
     const struct tly_rule *recent[TLY_RULES_RECENT]; /* found lately; NULL: none. They end with the rules */
     uint8_t key[TLY_KEY_BYTES_MAX];

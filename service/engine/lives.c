@@ -17,6 +17,8 @@
 #define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
 /* Who does not have the lowest name leaves the word to that one for so long. */
 #define WORD_PATIENCE_NS (10 * NS_PER_S)
+/* Each address is dialled within the half of it. */
+#define MEET_NS (60 * NS_PER_S)
 /* A life that nobody has is closed so long after its newest dot. */
 #define STRAY_NS (60 * NS_PER_S)
 
@@ -279,10 +281,8 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 {
     enum tly_result result = TLY_OK;
     tly_install_leave_out(install, tly_tenure_is_left_out, e);
-    /* One that is in question is ended by what is installed, and its counts are this node's as well, unless this is another's disk. */
-    uint64_t kept = e->life.kept;
-    if (kept != 0 && tly_member_origin(e, tly_slice_text(e->name)) == kept)
-        result = name_former(install, kept);
+    /* One that is in question is ended by what is installed, and what it counted alone is nowhere else. */
+    if (e->life.kept != 0) result = name_former(install, e->life.kept);
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
         uint64_t origin = e->forget.closed[i].origin;
         if (tly_lives_was_ours(e, origin)) result = name_former(install, origin);
@@ -309,9 +309,24 @@ static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin
            said.newest == own->newest && said.print == own->print;
 }
 
+/*
+ * Whether this node was started just now, knows of others and of no member: the disk may be of before one of them came back from being forgotten, and
+ * that one have heard more of the lives that ended.
+ */
+static bool may_meet_more(const struct tly_engine *e)
+{
+    bool has_others = false;
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (tly_forget_counts(e->peers[i])) return false;
+    for (size_t i = 0; i < e->target_count; i++)
+        has_others = has_others || !e->targets[i]->is_self;
+    return has_others && e->now.mono_ns - e->set_out_at < MEET_NS;
+}
+
 /* Whether every member, this node too, has said of the life what it is here now. */
 static bool all_agree(struct tly_engine *e, uint64_t origin, const struct tly_beyond *own, uint64_t mark)
 {
+    if (may_meet_more(e)) return false;
     if (!says_the_same(e, tly_ormap_origin(e->map), origin, own, mark)) return false;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];

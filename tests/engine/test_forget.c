@@ -176,6 +176,39 @@ static void a_member_on_an_older_disk_revives_nothing(void **state)
     net_free(net);
 }
 
+/*
+ * n0 was forgotten and came back; n1's disk is of before that, so it knows no other member, and nobody whose word on its former life it had to
+ * wait for. But n0 has heard more of that life than the disk has.
+ */
+static void a_disk_from_before_another_came_back_does_not_settle_alone(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    net_block(net, 0, 1, true);
+    net_run(net, 20 * S);
+    forget_member(net, 1, "n0");
+    net_run(net, 5 * S);
+    struct net_disk *disk = net_disk_copy(net, 1);
+    net_block(net, 0, 1, false);
+    net_run(net, 90 * S);
+    assert_int_equal(net_peers_up(net, 0), 1);
+    net_add_to(net, 1, "a", 5);
+    net_run(net, S);
+    assert_int_equal(net_read(net, 0, "a"), 5);
+    net_kill(net, 1);
+    net_disk_put(net, 1, disk);
+    net_disk_free(disk);
+    net_block(net, 0, 1, true);
+    net_revive(net, 1, 1001, 1);
+    net_run(net, 20 * S);
+    net_block(net, 0, 1, false);
+    net_run(net, 120 * S);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(net_read(net, i, "a"), 5);
+    claim_equal(net, 2);
+    net_free(net);
+}
+
 static void a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on(void **state)
 {
     struct net *net = some_nodes(2);
@@ -423,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_member_on_an_older_disk_revives_nothing),
         cmocka_unit_test(a_disk_with_a_hole_is_made_whole),
         cmocka_unit_test(a_life_is_not_retired_ahead_of_the_own_disk),
+        cmocka_unit_test(a_disk_from_before_another_came_back_does_not_settle_alone),
         cmocka_unit_test(a_joiner_below_the_floor_gets_a_snapshot_while_writes_go_on),
         cmocka_unit_test(a_node_that_crashes_a_thousand_times_leaves_little),
         cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_unless_it_is_alone),

@@ -288,32 +288,68 @@ static void a_life_that_was_replaced_is_not_gone_on_with(void **state)
     net_free(net);
 }
 
-/*
- * It counted alone, and stopped; those whom it is told of when it comes back have forgotten what is newer than that. Their snapshot comes while it
- * is in question which life speaks, so what it counted is no more its own life's than it is theirs.
- */
-static void what_a_life_in_question_counted_alone_outlives_a_snapshot(void **state)
+/* n0 and n1 have forgotten what is newer than all that n2 has counted, alone. */
+static struct net *one_alone_and_two_that_forgot(void)
 {
-    (void)state;
     struct net *net = some_nodes(2);
     net_add_with(net, stored, 0);
     net_add_to(net, 2, "a", 5);
     net_run(net, S);
-    stop(net, 2);
     put(net, 0, "kv:x", "x");
     net_run(net, S);
     del(net, 0, "kv:x");
     net_run(net, 60 * S);
     assert_int_equal(removes(net, 0) + removes(net, 1), 0);
-    net_go_on(net, 2, 102, 3);
-    while (net_stats(net, 2).snapshots_installed == 0) {
-        assert_true(view_of(net, 2).life_in_question);
+    return net;
+}
+
+/* … of those whom it is told of, while it is in question which life speaks. */
+static void await_a_snapshot(struct net *net, size_t node)
+{
+    while (net_stats(net, node).snapshots_installed == 0) {
+        assert_true(view_of(net, node).life_in_question);
         net_run(net, MS);
     }
+}
+
+/* What it counted is then no more its own life's than it is theirs. */
+static void what_a_life_in_question_counted_alone_outlives_a_snapshot(void **state)
+{
+    (void)state;
+    struct net *net = one_alone_and_two_that_forgot();
+    stop(net, 2);
+    net_go_on(net, 2, 102, 3);
+    await_a_snapshot(net, 2);
     net_run(net, 20 * S);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(net_read(net, i, "a"), 5);
     claim_equal(net, 3);
+    net_free(net);
+}
+
+/* A copy of that disk, under another name, has no less right to those counts; when the original comes itself, they are there once. */
+static void what_a_copy_in_question_brings_is_not_counted_twice(void **state)
+{
+    (void)state;
+    struct net *net = one_alone_and_two_that_forgot();
+    net_add_with(net, stored, 0);
+    net_run(net, S);
+    net_kill(net, 3);
+    struct net_disk *disk = net_disk_copy(net, 2);
+    net_disk_put(net, 3, disk);
+    net_disk_free(disk);
+    block_all(net, 2, 4, true);
+    net_go_on(net, 3, 102, 3);
+    await_a_snapshot(net, 3);
+    net_run(net, 100 * S);
+    assert_int_equal(net_read(net, 0, "a"), 5);
+    net_add_to(net, 2, "a", 2);
+    block_all(net, 2, 4, false);
+    stop(net, 2);
+    net_go_on(net, 2, 102, 3);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(net_read(net, i, "a"), 7);
     net_free(net);
 }
 
@@ -649,6 +685,7 @@ int main(void)
         cmocka_unit_test(two_that_know_of_each_other_that_they_left_meet_again),
         cmocka_unit_test(a_life_that_was_replaced_is_not_gone_on_with),
         cmocka_unit_test(what_a_life_in_question_counted_alone_outlives_a_snapshot),
+        cmocka_unit_test(what_a_copy_in_question_brings_is_not_counted_twice),
         cmocka_unit_test(who_knows_nobody_goes_on_at_once),
         cmocka_unit_test(who_went_on_and_is_behind_disowns_its_counts),
         cmocka_unit_test(a_copy_leaves_no_dot_in_the_life_of_the_original),
