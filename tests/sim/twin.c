@@ -318,23 +318,56 @@ static bool may_have_ended(const struct twin_dot *it, uint64_t now_ms)
     return deadline != 0 && deadline <= now_ms;
 }
 
-/* A REMOVE that this node has forgotten covers it, or one that ended. */
+static bool went_at_install(const struct sim_twin *twin, struct tly_version version)
+{
+    for (size_t i = 0; i < twin->install_count; i++)
+        if (twin->installs[i].origin == version.origin && version.ts <= twin->installs[i].ts) return true;
+    return false;
+}
+
+static bool has_installed(const struct sim_twin *twin, size_t node)
+{
+    for (size_t i = 0; i < twin->lived_count; i++)
+        if (twin->lived[i].node == node &&
+            went_at_install(twin, (struct tly_version){0, twin->lived[i].origin}))
+            return true;
+    return false;
+}
+
+static bool is_forgotten(struct sim *sim, size_t node, struct tly_version version)
+{
+    struct tly_forget_view forgetting;
+    tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
+    struct tly_life life = life_of(sim->nodes[node].engine, version.origin);
+    return version.ts <= forgetting.forgotten || version.ts <= life.floor || life.origin == 0;
+}
+
+/* By the clock that is ahead of all others. */
+static uint64_t latest_ms(const struct sim *sim)
+{
+    uint64_t latest = 0;
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        if (sim_time(sim, i).wall_ns / SIM_MS > latest) latest = sim_time(sim, i).wall_ns / SIM_MS;
+    return latest;
+}
+
+/*
+ * A REMOVE that this node has forgotten covers it, or one that ended: by this node's clock, or by that of a node whose snapshot this one has
+ * installed. That it is forgotten there the floors tell, which came with the snapshot.
+ */
 static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, uint64_t now_ms)
 {
     const struct sim_twin *twin = sim->twin;
     const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
-    struct tly_forget_view forgetting;
-    tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
+    uint64_t there_ms = has_installed(twin, node) ? latest_ms(sim) : now_ms;
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct twin_dot *other = &twin->dots[i - 1];
+        bool is_gone = is_forgotten(sim, node, other->dot.version);
+        bool has_ended = may_have_ended(other, is_gone ? there_ms : now_ms);
         /* One shard's deadline is the whole counter's. */
-        if (strategy->own_shards && may_have_ended(other, now_ms)) return true;
+        if (strategy->own_shards && has_ended) return true;
         if (other != it && !tly_dominates(strategy, &other->dot, &it->dot)) continue;
-        if (may_have_ended(other, now_ms)) return true;
-        if (other->dot.op != TLY_REMOVE) continue;
-        struct tly_life life = life_of(sim->nodes[node].engine, other->dot.version.origin);
-        uint64_t ts = other->dot.version.ts;
-        if (ts <= forgetting.forgotten || ts <= life.floor || life.origin == 0) return true;
+        if (has_ended || (other->dot.op == TLY_REMOVE && is_gone)) return true;
     }
     return false;
 }
@@ -390,13 +423,6 @@ void sim_twin_installed(struct sim *sim, size_t node)
         twin->installs[twin->install_count++] =
             (struct tly_version){forgetting.forgotten, twin->lived[i].origin};
     }
-}
-
-static bool went_at_install(const struct sim_twin *twin, struct tly_version version)
-{
-    for (size_t i = 0; i < twin->install_count; i++)
-        if (twin->installs[i].origin == version.origin && version.ts <= twin->installs[i].ts) return true;
-    return false;
 }
 
 bool sim_twin_has_installed(const struct sim *sim, uint64_t origin)
