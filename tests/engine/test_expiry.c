@@ -182,6 +182,42 @@ static void the_last_epoch_hides_nothing(void **state)
     assert_int_equal(orders, 24);
 }
 
+static uint64_t used_of(struct net *net, size_t node)
+{
+    struct tly_reply reply;
+    struct tly_request peek = {.kind = TLY_ASK_CHECK, .check = {.key = tly_slice_text("bucket")}};
+    assert_int_equal(tly_rate_parse(tly_slice_text("5/1h"), &peek.check.rate), TLY_OK);
+    peek.check.rate.algorithm = TLY_TOKEN_BUCKET;
+    assert_int_equal(net_ask(net, node, peek, &reply), TLY_OK);
+    return reply.verdict.used;
+}
+
+/* What n1 took while n0 reset is over with the reset: its shard of nothing, which ends at once, is news where the old one stands. */
+static void a_reset_fills_a_bucket_for_all_who_took_from_it(void **state)
+{
+    (void)state;
+    struct net *net = net_new(10 * MS);
+    net_add(net, 0);
+    net_add(net, 1);
+    net_run(net, 2 * S);
+    for (size_t node = 0; node < 2; node++)
+        assert_true(net_check(net, node, "bucket", "5/1h", TLY_TOKEN_BUCKET));
+    net_run(net, S);
+    assert_int_equal(used_of(net, 0), 2);
+    struct tly_reply reply;
+    struct tly_request reset = {.kind = TLY_ASK_RESET, .check = {.key = tly_slice_text("bucket")}};
+    assert_int_equal(tly_rate_parse(tly_slice_text("5/1h"), &reset.check.rate), TLY_OK);
+    reset.check.rate.algorithm = TLY_TOKEN_BUCKET;
+    assert_int_equal(net_ask(net, 0, reset, &reply), TLY_OK);
+    net_run(net, 2 * MS);
+    assert_true(net_check(net, 1, "bucket", "5/1h", TLY_TOKEN_BUCKET));
+    net_run(net, 2 * S);
+    assert_int_equal(used_of(net, 1), 0);
+    assert_int_equal(used_of(net, 0), 0);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_in_its_first_minute),
         cmocka_unit_test(a_shard_ahead_of_its_time_reads_nothing_then_counts_then_goes),
         cmocka_unit_test(the_last_epoch_hides_nothing),
+        cmocka_unit_test(a_reset_fills_a_bucket_for_all_who_took_from_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
