@@ -203,6 +203,7 @@ struct visit {
 struct staged {
     int64_t units_before; /* of a bucket's shard */
     bool taken;
+    struct tly_before before; /* what its key read as, if somebody watches */
 };
 
 static enum tly_result blame(struct visit *visit, struct tly_slice key, enum tly_result result)
@@ -269,11 +270,26 @@ static enum tly_result judge_row(struct visit *visit, const struct tly_row *row,
     return result;
 }
 
+static enum tly_result see_row(struct visit *visit, const struct tly_row *row, size_t i)
+{
+    visit->staged[i] = (struct staged){.before = tly_watch_before(visit->e, row->key)};
+    return TLY_OK;
+}
+
+static enum tly_result tell_row(struct visit *visit, const struct tly_row *row, size_t i)
+{
+    const struct staged *staged = &visit->staged[i];
+    if (staged->taken) tly_watch_after(visit->e, row->key, staged->before, row->dot.version.origin);
+    return TLY_OK;
+}
+
 static enum tly_result stage_row(struct visit *visit, const struct tly_row *row, size_t i)
 {
     struct tly_engine *e = visit->e;
     struct staged *staged = &visit->staged[i];
-    *staged = (struct staged){0};
+    if (e->watch_count == 0) staged->before = (struct tly_before){0};
+    staged->units_before = 0;
+    staged->taken = false;
     if (row->dot.version.origin == tly_ormap_origin(e->map)) return TLY_OK;
     if (tly_limit_is_bucket(row->key, &row->dot))
         staged->units_before = tly_limit_units(e->map, row->key, &row->dot);
@@ -311,16 +327,26 @@ static void each_row_again(struct visit *visit, struct tly_slice archive)
     (void)result;
 }
 
-/* All rows are in order. What a failed staging leaves is taken out again. */
+static void watch_each(struct visit *visit, struct tly_slice archive,
+                       enum tly_result row(struct visit *visit, const struct tly_row *row, size_t i))
+{
+    if (visit->e->watch_count == 0) return;
+    visit->row = row;
+    each_row_again(visit, archive);
+}
+
+/* All rows are in order. What a failed staging leaves is taken out again; while something is staged nothing is read. */
 static enum tly_result join_all(struct visit *visit, struct tly_slice archive)
 {
     size_t done;
+    watch_each(visit, archive, see_row);
     visit->row = stage_row;
     enum tly_result result = each_row(visit, archive, &done);
     struct tly_applied why = *visit->applied;
     visit->rows = result == TLY_OK ? SIZE_MAX : done;
     visit->row = result == TLY_OK ? settle_row : unstage_row;
     each_row_again(visit, archive);
+    if (result == TLY_OK) watch_each(visit, archive, tell_row);
     if (result != TLY_OK) *visit->applied = why;
     return result;
 }

@@ -251,6 +251,37 @@ static void watchers_are_bounded(void **state)
     (void)watch_on(net, 0, "");
 }
 
+static void export_all(struct net *net, size_t node, struct tly_buf *out)
+{
+    struct tly_export *export;
+    bool done = false;
+    assert_int_equal(tly_export_new(net_node(net, node), tly_slice_of(NULL, 0), net_time(net, node), &export),
+                     TLY_OK);
+    while (!done)
+        assert_int_equal(tly_export_next(export, out, &done), TLY_OK);
+    tly_export_free(export);
+}
+
+static void what_an_archive_brings_is_told(void **state)
+{
+    struct net *net = ((struct scene *)*state)->net;
+    struct tly_mem mem = test_mem();
+    struct tly_buf archive;
+    struct tly_reply reply;
+    tly_buf_init(&archive, &mem, 1 << 20);
+    assert_int_equal(put(net, 0, "kv:old", "one"), TLY_OK);
+    net_run(net, S);
+    struct tly_watch *watch = watch_on(net, 1, "");
+    assert_int_equal(put(net, 0, "kv:new", "two"), TLY_OK);
+    export_all(net, 0, &archive);
+    struct tly_request request = {.kind = TLY_ASK_APPLY, .bytes = tly_buf_slice(&archive)};
+    assert_int_equal(net_ask(net, 1, request, &reply), TLY_OK);
+    assert_int_equal(reply.applied.applied, 1);
+    assert_string_equal(next(net, 1, watch), "kv:new=two from 100");
+    assert_string_equal(next(net, 1, watch), "");
+    tly_buf_fini(&archive);
+}
+
 /* Without memory for the key there is a mark in its place. */
 static void no_memory_is_no_gap(void **state)
 {
@@ -299,6 +330,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(who_keeps_up_is_told_of_every_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(watchers_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_an_archive_brings_is_told, set_up, tear_down),
         cmocka_unit_test(no_memory_is_no_gap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
