@@ -262,6 +262,12 @@ static const size_t marks[] = {
     SIM_STAT_rights_given,
     SIM_STAT_rights_taken,
     SIM_STAT_holds_returned,
+    SIM_STAT_leases_ended,
+    SIM_STAT_checks_uncounted,
+    SIM_STAT_checks_refused_full,
+    SIM_STAT_writes_refused_full,
+    SIM_STAT_dots_held_back,
+    SIM_STAT_sessions_refused,
 };
 
 uint64_t sim_marks_missed(const struct sim_sums *sums)

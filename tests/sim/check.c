@@ -15,15 +15,13 @@ void sim_look(struct sim *sim)
     sim_push(sim, sim_gap(sim, LOOK_GAP), (struct sim_event){.kind = SIM_EV_LOOK});
     sim_check_hostile(sim);
     for (size_t i = 0; i < sim->knobs.nodes; i++) {
-        struct tly_node_view view;
         if (sim->nodes[i].engine == NULL) continue;
         sim_twin_check_marks(sim, i, LOOK_DOTS);
         sim_check_returns(sim, i, LOOK_KEYS);
         sim_check_floors(sim, i);
         sim_check_audit(sim, i);
-        tly_engine_node(sim->nodes[i].engine, false, &view);
-        sim_claim(sim, view.memory_max == 0 || view.memory_used <= view.memory_max,
-                  "n%zu holds %zu bytes of %zu", i, view.memory_used, view.memory_max);
+        sim_check_memory(sim, i);
+        sim_watch_look(sim, i);
     }
 }
 
@@ -113,6 +111,10 @@ static void check_ledger(struct sim *sim)
         sim_claim(sim, count >= least && count <= most, "%s reads %lld; promised were %lld, told %lld", text,
                   (long long)count, (long long)least, (long long)most);
     }
+    int64_t least, most, sum = sim_fresh_sum(sim, first_there(sim));
+    sim_ledger_bounds(sim, SIM_FRESH, &least, &most);
+    sim_claim(sim, sum >= least && sum <= most, "new keys read %lld in all; promised were %lld, told %lld",
+              (long long)sum, (long long)least, (long long)most);
 }
 
 static void tell_differences(struct sim *sim)
@@ -206,6 +208,16 @@ uint64_t sim_check_readings(struct sim *sim)
     return wait_for_readings(sim);
 }
 
+/* What ends goes there with what the next answers say. */
+static void wait_for_follower(struct sim *sim)
+{
+    size_t from = first_there(sim);
+    for (unsigned turn = 0; !sim_follows(sim, from, turn == 600); turn++) {
+        sim_claim(sim, turn < 600, "the follower does not hold what n%zu holds", from);
+        sim_run(sim, sim->now + SIM_S);
+    }
+}
+
 uint64_t sim_check_end(struct sim *sim)
 {
     uint64_t took = wait_for_readings(sim);
@@ -220,5 +232,11 @@ uint64_t sim_check_end(struct sim *sim)
     (void)read_alike(sim, true);
     check_ledger(sim);
     sim_check_quiet(sim);
+    wait_for_follower(sim);
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        if (sim->nodes[i].gone) continue;
+        sim_limits_end(sim, i);
+        sim_watch_look(sim, i);
+    }
     return took;
 }

@@ -15,6 +15,10 @@ void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct
     uint64_t epoch = view.cluster_ns / SIM_MS / verdict->window_ms;
     bool same = window->process == sim->nodes[node].process && window->epoch == epoch;
     if (!same) *window = (struct sim_window){.process = sim->nodes[node].process, .epoch = epoch};
+    if (verdict->full) {
+        if (window->admitted > 0) sim_check_crowded(sim, node, "window", key);
+        return;
+    }
     if (verdict->code == TLY_CODE_OK) window->admitted += hits;
     sim_tell(sim, "n%zu %s %u of window:%u in %llu, %llu left", node,
              verdict->code == TLY_CODE_OK ? "admits" : "refuses", hits, key, (unsigned long long)epoch,
@@ -34,8 +38,73 @@ void sim_check_hard(struct sim *sim, uint64_t admitted, unsigned key)
               (unsigned long long)admitted, (unsigned long long)sim->knobs.hard_limit, key);
 }
 
+/* ---- of all kinds ---- */
+
+static uint64_t cluster_ns(struct sim *sim, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(sim->nodes[node].engine, false, &view);
+    return view.cluster_ns;
+}
+
+static struct sim_spent *spent_of(struct sim *sim, size_t node, enum sim_limit kind, unsigned key)
+{
+    struct sim_spent *spent = &sim->nodes[node].spent[kind][key];
+    if (spent->process != sim->nodes[node].process)
+        *spent = (struct sim_spent){.process = sim->nodes[node].process};
+    return spent;
+}
+
+/* What is lost with a full bucket is lost: over any time it gives its burst and what flows in meanwhile. */
+static void check_bucket(struct sim *sim, size_t node, struct sim_spent *spent, const struct tly_check *check,
+                         uint64_t now_ns)
+{
+    uint64_t each = check->rate.window_ms * SIM_MS / check->rate.limit;
+    uint64_t burst = check->rate.burst != 0 ? check->rate.burst : check->rate.limit;
+    uint64_t passed = now_ns > spent->at_ns ? now_ns - spent->at_ns : 0;
+    spent->level_ns = (spent->level_ns > passed ? spent->level_ns - passed : 0) + check->hits * each;
+    spent->at_ns = now_ns;
+    sim_claim(sim, spent->level_ns <= burst * each + SIM_MS, "n%zu has let %.3f units out of %.*s, of %llu",
+              node, (double)spent->level_ns / (double)each, (int)check->key.n, (const char *)check->key.p,
+              (unsigned long long)burst);
+}
+
+static void check_window(struct sim *sim, size_t node, struct sim_spent *spent, const struct tly_check *check,
+                         uint64_t now_ns)
+{
+    /* A minute of the calendar is one of the clock. */
+    uint64_t epoch = now_ns / SIM_MS / check->rate.window_ms;
+    if (spent->epoch != epoch) spent->admitted = 0;
+    spent->epoch = epoch;
+    spent->admitted += check->hits;
+    sim_claim(sim, spent->admitted <= check->rate.limit, "n%zu admits %llu of %llu in one window of %.*s",
+              node, (unsigned long long)spent->admitted, (unsigned long long)check->rate.limit,
+              (int)check->key.n, (const char *)check->key.p);
+}
+
+void sim_check_spent(struct sim *sim, size_t node, enum sim_limit kind, unsigned key,
+                     const struct tly_check *check, const struct tly_verdict *verdict)
+{
+    struct sim_spent *spent = spent_of(sim, node, kind, key);
+    uint64_t now_ns = cluster_ns(sim, node);
+    sim_tell(sim, "n%zu %s %u of %.*s, %llu left", node, verdict->code == TLY_CODE_OK ? "admits" : "refuses",
+             check->hits, (int)check->key.n, (const char *)check->key.p,
+             (unsigned long long)verdict->remaining);
+    sim_claim(sim, verdict->mode != TLY_CAPPED || !verdict->is_judged || verdict->unheard <= check->rate.cap,
+              "n%zu has admitted %llu of %.*s that others have not heard of, and may %llu", node,
+              (unsigned long long)verdict->unheard, (int)check->key.n, (const char *)check->key.p,
+              (unsigned long long)check->rate.cap);
+    /* What one gives back, another may have. */
+    if (kind == SIM_LIMIT_SPARED || !tly_verdict_counts(verdict) || check->hits == 0) return;
+    if (check->rate.algorithm == TLY_TOKEN_BUCKET)
+        check_bucket(sim, node, spent, check, now_ns);
+    else
+        check_window(sim, node, spent, check, now_ns);
+}
+
 /* What an install puts aside until its life is settled counts again later. */
 void sim_forget_admitted(struct sim_node *node)
 {
     memset(node->windows, 0, sizeof node->windows);
+    memset(node->spent, 0, sizeof node->spent);
 }

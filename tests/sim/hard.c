@@ -2,9 +2,7 @@
  * Hard limits, in some seeds: a window of so many units, asked for at once or reserved first, and a counter between bounds. Of no window is more
  * admitted in all than its limit, whatever goes wrong, and the counter is within its bounds once all is known.
  */
-#include "service/engine/rule.h"
 #include "tests/sim/sim.h"
-#include "tests/support/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,28 +46,14 @@ void sim_hard_free(struct sim_hard *hard)
 
 /* ---- the limits ---- */
 
-static void add_rule(struct sim *sim, struct tly_rules *rules, const char *name, struct tly_rate rate)
+void sim_hard_rules(struct sim *sim, struct tly_rules *rules)
 {
-    struct tly_rule rule = {.field_count = 1, .field = {"who"}, .rate = rate};
-    (void)snprintf(rule.name, sizeof rule.name, "%s", name);
-    enum tly_result result = tly_mode_parse(tly_slice_text("hard"), &rule.rate);
-    if (result == TLY_OK) result = tly_rules_add(rules, &rule);
-    sim_claim(sim, result == TLY_OK, "no limit %s: %s", name, tly_result_text(result));
-}
-
-void sim_hard_begin(struct sim *sim, size_t i)
-{
-    if (!sim->knobs.hard) return;
-    struct tly_mem mem = test_mem();
-    struct tly_rules *rules = tly_rules_new(&mem);
-    if (rules == NULL) abort();
-    add_rule(sim, rules, "hard",
-             (struct tly_rate){.limit = sim->knobs.hard_limit,
-                               .window_ms = sim->knobs.hard_window_ms,
-                               .algorithm = TLY_FIXED_WINDOW});
-    add_rule(sim, rules, "stock",
-             (struct tly_rate){.limit = sim->knobs.hard_limit, .algorithm = TLY_COUNTER});
-    tly_engine_use_rules(sim->nodes[i].engine, rules);
+    sim_add_rule(sim, rules, "hard", "hard",
+                 (struct tly_rate){.limit = sim->knobs.hard_limit,
+                                   .window_ms = sim->knobs.hard_window_ms,
+                                   .algorithm = TLY_FIXED_WINDOW});
+    sim_add_rule(sim, rules, "stock", "hard",
+                 (struct tly_rate){.limit = sim->knobs.hard_limit, .algorithm = TLY_COUNTER});
 }
 
 static unsigned key_count(const struct sim *sim)

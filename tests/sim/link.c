@@ -1,4 +1,6 @@
 #include "tests/sim/sim.h"
+#include "tests/support/mem.h"
+#include "wire/frame.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,8 @@ struct conn {
     uint64_t id[2];
     uint64_t ready_at;   /* whoever dialled knows that it is there */
     struct pipe pipe[2]; /* [i]: from end i to the other */
+    struct sim_level level[2];
+    bool greeted[2]; /* it has said its first */
 };
 
 struct line {
@@ -249,11 +253,8 @@ static void tell_queued(struct sim *sim, const struct conn *conn, int end)
     sim_push(sim, 0, queued);
 }
 
-void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
+static void carry(struct sim *sim, struct conn *conn, int end, struct tly_slice bytes)
 {
-    int end;
-    struct conn *conn = find_end(sim->net, node, id, &end);
-    if (conn == NULL || bytes.n == 0) return;
     sim_hostile_hears(bytes);
     sim->net->bytes += bytes.n;
     struct pipe *pipe = &conn->pipe[end];
@@ -266,6 +267,33 @@ void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
     plan_arrivals(sim, conn, end);
 }
 
+void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
+{
+    int end;
+    struct conn *conn = find_end(sim->net, node, id, &end);
+    if (conn == NULL || bytes.n == 0) return;
+    sim_check_budget(sim, node, &conn->level[end], bytes);
+    if (conn->greeted[end]) {
+        carry(sim, conn, end, bytes);
+        return;
+    }
+    conn->greeted[end] = true;
+    struct tly_mem mem = test_mem();
+    struct tly_buf greeting;
+    tly_buf_init(&greeting, &mem, 2 * TLY_FRAME_BODY_MAX);
+    bool is_odd = sim_odd_greeting(sim, node, conn->node[1 - end], bytes, &greeting);
+    carry(sim, conn, end, is_odd ? tly_buf_slice(&greeting) : bytes);
+    tly_buf_fini(&greeting);
+}
+
+/* Of those that no link carries. */
+static uint64_t last_closed;
+
+bool sim_was_closed(uint64_t id)
+{
+    return id == last_closed;
+}
+
 uint64_t sim_net_id(struct sim *sim)
 {
     return sim->net->next_accept++;
@@ -275,6 +303,7 @@ void sim_close(struct sim *sim, size_t node, uint64_t id)
 {
     int end;
     struct conn *conn = find_end(sim->net, node, id, &end);
+    if (conn == NULL) last_closed = id;
     if (conn == NULL) sim_hostile_closed(node, id);
     if (conn == NULL) return;
     push_piece(&conn->pipe[end], NULL, 0);

@@ -9,8 +9,8 @@
  * end whatever happens. The others are written in all ways ('c' counters, 'k' registers, 'm' maxima, 'w' windows), and must agree.
  */
 struct sim_ledger {
-    int64_t told[SIM_KEYS_MAX];
-    int64_t durable[SIM_KEYS_MAX]; /* on a disk that was not rolled back */
+    int64_t told[SIM_KEYS_MAX + 1];    /* the last: fresh.c */
+    int64_t durable[SIM_KEYS_MAX + 1]; /* on a disk that was not rolled back */
     /* Durable units of each node with their time, in case its disk is rolled back. */
     struct sim_promise *kept[SIM_NODES_MAX];
     size_t kept_count[SIM_NODES_MAX], kept_capacity[SIM_NODES_MAX];
@@ -116,7 +116,7 @@ void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int6
 
 /* ---- clients ---- */
 
-static void promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
+void sim_promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
 {
     struct sim_node *node = &sim->nodes[i];
     sim->ledger->told[key] += delta;
@@ -149,7 +149,7 @@ static void add_once(struct sim *sim, size_t i)
               "n%zu: %s went from %lld to %lld by adding %lld", i, text, (long long)sim->nodes[i].seen[key],
               (long long)reply.value.count, (long long)delta);
     sim->nodes[i].seen[key] = reply.value.count;
-    promise(sim, i, key, delta);
+    sim_promise(sim, i, key, delta);
 }
 
 static void read_once(struct sim *sim, size_t i)
@@ -165,7 +165,7 @@ static void read_once(struct sim *sim, size_t i)
 }
 
 /* Such as nothing makes smaller. */
-static struct tly_slice some_bytes(struct sim *sim, uint8_t *bytes, size_t n)
+struct tly_slice sim_some_bytes(struct sim *sim, uint8_t *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         bytes[i] = (uint8_t)test_rng_next(&sim->rng);
@@ -182,7 +182,7 @@ static struct tly_request some_write(struct sim *sim, char text[24])
     request.key = tly_slice_text(sim_key(kind, key, text));
     request.bytes = request.key;
     if (kind == 'k' && sim->knobs.value_bytes > 0)
-        request.bytes = some_bytes(sim, large, sim_below(sim, sim->knobs.value_bytes));
+        request.bytes = sim_some_bytes(sim, large, sim_below(sim, sim->knobs.value_bytes));
     switch (sim_below(sim, 8)) {
     case 0:
     case 1: request.kind = TLY_ASK_REMOVE; break;
@@ -251,6 +251,9 @@ void sim_client(struct sim *sim, size_t i)
                  (struct sim_event){.kind = SIM_EV_CLIENT, .node = i});
     if (!sim_is_up(sim, i)) return;
     if (sim->knobs.hard && sim_chance(sim, 40)) sim_hard_once(sim, i);
+    if (sim->knobs.fresh > 0) sim_fresh_once(sim, i);
+    if (sim->knobs.limits) sim_limits_once(sim, i);
+    if (sim->knobs.copies) sim_copies_once(sim, i);
     switch (sim_below(sim, 8)) {
     case 0: read_once(sim, i); break;
     case 1:

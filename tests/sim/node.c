@@ -87,7 +87,9 @@ enum tly_result sim_ask(struct sim *sim, size_t i, struct tly_request *request, 
 {
     request->now = sim_time(sim, i);
     sim->nodes[i].is_due_known = false;
-    return tly_engine_ask(sim->nodes[i].engine, request, reply);
+    enum tly_result result = tly_engine_ask(sim->nodes[i].engine, request, reply);
+    sim_check_full(sim, i, request, result, reply);
+    return result;
 }
 
 /* ---- up ---- */
@@ -107,6 +109,8 @@ static void make_engine(struct sim *sim, size_t i)
         .tombstone_grace_ms = sim->knobs.grace_ms,
         .forget_after_ms = sim->knobs.forget_after_ms,
         .memory_max = sim->knobs.memory_max,
+        .on_full = sim->knobs.refuses_full ? TLY_ON_FULL_REFUSE : TLY_ON_FULL_ADMIT,
+        .link_budget = sim->knobs.link_budget,
         .has_store = true,
         .now = sim_time(sim, i),
     };
@@ -137,7 +141,8 @@ void sim_start(struct sim *sim, size_t i)
     enum tly_result result = goes_on ? tly_engine_resume(node->engine, origin, true, now)
                                      : tly_engine_start(node->engine, origin, now);
     sim_claim(sim, result == TLY_OK, "n%zu does not start: %s", i, tly_result_text(result));
-    sim_hard_begin(sim, i);
+    sim_limits_begin(sim, i);
+    sim_watch_begin(sim, i);
     /* Everybody knows the first two. */
     for (size_t j = 0; j < 2 && j < sim->knobs.nodes; j++) {
         char seed[24];
@@ -169,6 +174,8 @@ void sim_end_process(struct sim *sim, size_t i)
 {
     struct sim_node *node = &sim->nodes[i];
     tly_engine_check(node->engine);
+    sim_check_refused(sim, i);
+    sim_watch_end(sim, i);
     keep_stats(sim, node->engine);
     sim_disk_let_go(node);
     tly_engine_free(node->engine);

@@ -191,6 +191,7 @@ void sim_schedule_knobs(const char *name, struct sim_knobs *knobs)
     knobs->value_bytes = SIM_VALUE_BYTES;
     knobs->keys = 24;
     knobs->minority_gone = knobs->hard = false;
+    sim_knobs_narrow(knobs);
     memset(knobs->weights, 0, sizeof knobs->weights);
 }
 

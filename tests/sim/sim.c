@@ -240,6 +240,8 @@ struct sim *sim_new(const struct sim_knobs *knobs)
     sim->twin = sim_twin_new();
     sim->ledger = sim_ledger_new();
     sim->hard = sim_hard_new();
+    sim->limits = sim_limits_new();
+    sim->copies = sim_copies_new();
     sim->troubled = true;
     for (size_t i = 0; i < knobs->nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
@@ -270,6 +272,8 @@ void sim_free(struct sim *sim)
     sim_twin_free(sim->twin);
     sim_ledger_free(sim->ledger);
     sim_hard_free(sim->hard);
+    sim_limits_free(sim->limits);
+    sim_copies_free(sim->copies);
     sim_claim(sim, test_mem_live() == 0, "%zu bytes were left behind", test_mem_live());
     free(sim->queue);
     free(sim);

@@ -5,7 +5,10 @@
  *     sim.c     time, the queue of what happens, what is told        node.c   a node's process: start, stop, crash, its effects
  *     link.c    connections: delay, rate, cuts, clogs, partitions    disk.c   what of a node outlives its process
  *     store.c   the same, as the daemon's own store on files
- *     hard.c    clients of hard limits
+ *     hard.c    clients of hard limits                               knobs.c  what kind of days a seed has
+ *     limits.c  clients of all kinds of limits                       watches.c  watchers
+ *     copies.c  archives and followers
+ *     fresh.c   clients that bring new keys                          versions.c  nodes of other versions
  *     load.c    clients, and what they were told                     fault.c  what goes wrong, and how often
  *     twin.c    every dot that anybody ever published                check.c  what must hold, and check_*.c, one thing each
  *     hostile.c a peer that means harm                               schedule.c  days written by hand
@@ -26,6 +29,8 @@
 #define SIM_NODES_MAX 128
 #define SIM_KEYS_MAX 32
 #define SIM_VALUE_BYTES 4096
+/* Seeds from here on have the wider days: what came into the simulator later, so that the days of earlier ones stay as they were. */
+#define SIM_WIDE_FROM UINT64_C(3000000000)
 
 /* What goes wrong. X(NAME, "word", weight): how often, among all that goes wrong, before a seed has its say. */
 #define SIM_FAULTS(X)                 \
@@ -43,7 +48,8 @@
     X(CLOCK_STEP, "clock stepped", 5) \
     X(FORGET, "member forgotten", 1)  \
     X(COMPACT, "compaction", 12)      \
-    X(HARM, "hostile peer", 20)
+    X(HARM, "hostile peer", 20)       \
+    X(STRANGER, "stranger", 0)
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, word, weight) SIM_##name,
@@ -53,6 +59,16 @@ enum sim_fault {
 };
 
 extern const char *const sim_fault_words[SIM_FAULT_COUNT];
+
+/* What n0 is, where it is not like the others. */
+enum sim_odd {
+    SIM_ODD_VERSION_1 = 1,
+    SIM_ODD_NO_REPAIR = 2,
+    SIM_ODD_NO_RESUME = 4,
+    SIM_ODD_NO_NEWS = 8,
+    SIM_ODD_NO_COLUMNS = 16,
+    SIM_ODD_NEWER = 32 /* speaks versions that are still to come, too */
+};
 
 /* What kind of days a seed has. */
 struct sim_knobs {
@@ -78,11 +94,20 @@ struct sim_knobs {
     bool files; /* the daemon's store, not the model of one */
     bool hard;  /* clients ask hard limits too: */
     uint64_t hard_limit, hard_window_ms;
+    unsigned fresh;       /* new keys in one turn of a client, at most */
+    bool refuses_full;    /* on_full */
+    uint64_t link_budget; /* bytes/s of each connection, one way; 0: no end. A slack there is not (D105) */
+    unsigned odd;         /* sim_odd, added up */
+    bool watches;         /* on each node */
+    bool copies;          /* archives, and a follower of the feed */
+    bool limits;          /* clients ask limits of all kinds */
     unsigned weights[SIM_FAULT_COUNT];
 };
 
 struct sim_knobs sim_knobs_of(uint64_t seed);
 void sim_knobs_print(const struct sim_knobs *k);
+/* Nothing of the wider days. */
+void sim_knobs_narrow(struct sim_knobs *knobs);
 /* The pace at which design 6.2 asks for so many simulated hours an hour, on links as good as any; the time is shared out. */
 void sim_knobs_pace(struct sim_knobs *knobs);
 
@@ -162,6 +187,42 @@ struct sim_made {
     uint64_t process, newest, before;
 };
 
+/* What a process has told clients that there is no room for; and whether it has been below its ceiling since it began. */
+struct sim_full {
+    uint64_t process, writes, refused, uncounted;
+    bool fits;
+};
+
+/* What has gone one way on a connection and not leaked from a bucket of its budget yet. */
+struct sim_level {
+    uint64_t bytes, at;
+};
+
+/* The kinds of limits that limits.c asks, and so many keys of each. */
+enum sim_limit {
+    SIM_LIMIT_BUCKET,
+    SIM_LIMIT_SLOW_BUCKET,
+    SIM_LIMIT_QUOTA,
+    SIM_LIMIT_CAPPED,
+    SIM_LIMIT_SPARED, /* something of it is given back */
+    SIM_LIMIT_SLIDING,
+    SIM_LIMIT_KINDS
+};
+#define SIM_LIMIT_KEYS 3
+#define SIM_FLIGHT_LIMIT 5
+
+/* What a process has admitted of one of those, since it began or since it was given a snapshot. */
+struct sim_spent {
+    uint64_t process, epoch, admitted; /* of a window */
+    uint64_t level_ns, at_ns;          /* of a bucket: until it is full again */
+};
+
+/* What a key read as when a watcher was told; print 0: it was not there. */
+struct sim_reading {
+    uint64_t print, deadline_ms;
+};
+#define SIM_WATCHED 3 /* kinds of keys */
+
 /* What a process has admitted of a limit. */
 struct sim_window {
     uint64_t process, epoch, admitted;
@@ -196,8 +257,12 @@ struct sim_node {
     struct sim_made made;
     uint64_t brought; /* times that others brought what is forgotten */
     struct sim_window windows[SIM_KEYS_MAX];
+    struct sim_spent spent[SIM_LIMIT_KINDS][SIM_LIMIT_KEYS];
     int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
-    uint64_t watched;           /* print of what it holds of the watched key */
+    struct sim_full full;
+    struct tly_watch *watches[SIM_WATCHED];
+    struct sim_reading told[SIM_WATCHED][SIM_KEYS_MAX];
+    uint64_t watched; /* print of what it holds of the watched key */
 };
 
 /* Faults that are left out, by their number from 1 on. */
@@ -230,8 +295,11 @@ struct sim {
     struct sim_twin *twin;
     struct sim_ledger *ledger;
     struct sim_hard *hard;
-    bool troubled;    /* things still go wrong */
-    bool rolled_back; /* some disk was */
+    struct sim_limits *limits;
+    struct sim_copies *copies;
+    unsigned fresh_count; /* new keys so far */
+    bool troubled;        /* things still go wrong */
+    bool rolled_back;     /* some disk was */
     bool was_one_forgotten;
     uint64_t next_origin;
     uint64_t steps;
@@ -284,8 +352,9 @@ void sim_net_free(struct sim_net *net);
 void sim_dial(struct sim *sim, size_t from, uint64_t id, struct tly_slice address);
 void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes);
 void sim_close(struct sim *sim, size_t node, uint64_t id);
-/* For a connection that no link carries. */
+/* For a connection that no link carries; and whether the node has closed the last such. */
 uint64_t sim_net_id(struct sim *sim);
+bool sim_was_closed(uint64_t id);
 void sim_net_event(struct sim *sim, const struct sim_event *event);
 /* All connections of a node end; silent: the others are not told. */
 void sim_tear_node(struct sim *sim, size_t node, bool silent);
@@ -355,6 +424,9 @@ void sim_promises_copied(struct sim *sim, size_t i);
 void sim_promises_rolled_back(struct sim *sim, size_t i);
 /* What a counter may read once all is known. */
 void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most);
+struct tly_slice sim_some_bytes(struct sim *sim, uint8_t *bytes, size_t n);
+/* It was told that this was counted. */
+void sim_promise(struct sim *sim, size_t i, unsigned key, int64_t delta);
 /* One more to a counter, by a client. */
 void sim_write_plain(struct sim *sim, size_t i, unsigned key);
 const char *sim_key(char kind, unsigned key, char text[24]);
@@ -389,11 +461,46 @@ const struct tly_strategy *sim_twin_strategy(const struct sim *sim, size_t dot);
 
 struct sim_hard *sim_hard_new(void);
 void sim_hard_free(struct sim_hard *hard);
-/* A node has begun: it is told the limits. */
-void sim_hard_begin(struct sim *sim, size_t i);
+void sim_hard_rules(struct sim *sim, struct tly_rules *rules);
 void sim_hard_once(struct sim *sim, size_t i);
 /* Once all is known. */
 void sim_hard_end(struct sim *sim, size_t i);
+
+/* ---- limits.c ---- */
+
+struct sim_limits *sim_limits_new(void);
+void sim_limits_free(struct sim_limits *limits);
+void sim_add_rule(struct sim *sim, struct tly_rules *rules, const char *name, const char *mode,
+                  struct tly_rate rate);
+/* A node has begun: it is told the limits, hard ones too. */
+void sim_limits_begin(struct sim *sim, size_t i);
+void sim_limits_once(struct sim *sim, size_t i);
+/* Once all is known, and long over. */
+void sim_limits_end(struct sim *sim, size_t i);
+
+/* ---- watches.c ---- */
+
+void sim_watch_begin(struct sim *sim, size_t i);
+/* Its watchers read on, and then know what is there. */
+void sim_watch_look(struct sim *sim, size_t i);
+void sim_watch_end(struct sim *sim, size_t i);
+
+/* ---- copies.c ---- */
+
+struct sim_copies *sim_copies_new(void);
+void sim_copies_free(struct sim_copies *copies);
+void sim_copies_once(struct sim *sim, size_t i);
+/* The follower asks that node until there is no more; whether it holds the same then. */
+bool sim_follows(struct sim *sim, size_t i, bool tells);
+
+/* ---- fresh.c ---- */
+
+/* As a key of the ledger: all counters and registers of new keys together. */
+#define SIM_FRESH SIM_KEYS_MAX
+/* Of a new register. */
+#define SIM_FRESH_BYTES 65536
+void sim_fresh_once(struct sim *sim, size_t i);
+int64_t sim_fresh_sum(struct sim *sim, size_t i);
 
 /* ---- fault.c ---- */
 
@@ -417,6 +524,13 @@ void sim_hostile_closed(size_t node, uint64_t id);
 /* Nobody waits for it for ever. */
 void sim_check_hostile(struct sim *sim);
 
+/* ---- versions.c ---- */
+
+/* What a node says first to another, as it is said where one of them is odd; false: as it is. */
+bool sim_odd_greeting(struct sim *sim, size_t from, size_t to, struct tly_slice frame, struct tly_buf *out);
+/* Somebody comes whom a node must refuse. */
+void sim_stranger(struct sim *sim, size_t node);
+
 /* ---- schedule.c ---- */
 
 /* The i-th of those that are replayed; NULL: no more. */
@@ -439,9 +553,25 @@ void sim_check_order(struct sim *sim, size_t i, uint64_t ts);
 void sim_check_settled(struct sim *sim, size_t node, uint64_t origin);
 void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct tly_verdict *verdict,
                         uint32_t hits);
+/* Of those that limits.c asks. */
+void sim_check_spent(struct sim *sim, size_t node, enum sim_limit kind, unsigned key,
+                     const struct tly_check *check, const struct tly_verdict *verdict);
+/* Asks them, with a look before and one after. */
+void sim_check_several(struct sim *sim, size_t i, enum tly_request_kind kind, struct tly_checked *checks,
+                       size_t count);
 /* By all nodes together, of one window of a hard limit. */
 void sim_check_hard(struct sim *sim, uint64_t admitted, unsigned key);
 void sim_forget_admitted(struct sim_node *node);
+void sim_check_memory(struct sim *sim, size_t node);
+/* Of a key that was counted here and is not to be counted on. */
+void sim_check_crowded(struct sim *sim, size_t node, const char *kind, unsigned key);
+/* Of an answer. */
+void sim_check_full(struct sim *sim, size_t node, const struct tly_request *request, enum tly_result result,
+                    const struct tly_reply *reply);
+/* Before a process ends. */
+void sim_check_refused(struct sim *sim, size_t node);
+/* A frame goes out. */
+void sim_check_budget(struct sim *sim, size_t node, struct sim_level *level, struct tly_slice frame);
 /* Once all is mended and all agree. */
 void sim_check_quiet(struct sim *sim);
 

@@ -1,3 +1,4 @@
+#include "service/engine/limit.h"
 #include "tests/sim/sim.h"
 
 #include "wire/snapshot.h"
@@ -306,10 +307,32 @@ static bool stands_or_redundant(const struct tly_entry_view *view, const struct 
     return false;
 }
 
-static bool may_have_ended(const struct twin_dot *it, uint64_t now_ms)
+static bool is_bucket(const struct sim *sim, const struct twin_dot *it)
+{
+    const struct twin_key *key = &sim->twin->keys[it->key];
+    struct tly_slice name = tly_slice_of(key->bytes, key->n);
+    return tly_limit_is_limit(name) && tly_limit_is_bucket(name, &it->dot);
+}
+
+/* What a bucket had before it was full again is not what it has. */
+static bool stands_for_it(const struct tly_entry_view *view, const struct twin_dot *it)
+{
+    for (size_t i = 0; i < view->count; i++) {
+        const struct tly_version *version = &view->dots[i].version;
+        if (view->dots[i].op == TLY_PUT && version->origin == it->dot.version.origin &&
+            version->ts < it->dot.version.ts)
+            return true;
+    }
+    return false;
+}
+
+static bool may_have_ended(const struct sim *sim, const struct twin_dot *it, uint64_t now_ms)
 {
     const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
     if (it->dot.op == TLY_REMOVE) return false;
+    if (is_bucket(sim, it))
+        return tly_limit_expired(sim_twin_key(sim, it->key), strategy, &it->dot, now_ms * SIM_MS,
+                                 TLY_MAX_SKEW_NS);
     if (strategy->expired != NULL && strategy->expired(&it->dot, now_ms, TLY_MAX_SKEW_NS / SIM_MS))
         return true;
     uint64_t deadline = 0;
@@ -363,9 +386,9 @@ static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, u
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct twin_dot *other = &twin->dots[i - 1];
         bool is_gone = is_forgotten(sim, node, other->dot.version);
-        bool has_ended = may_have_ended(other, is_gone ? there_ms : now_ms);
+        bool has_ended = may_have_ended(sim, other, is_gone ? there_ms : now_ms);
         /* One shard's deadline is the whole counter's. */
-        if (strategy->own_shards && has_ended) return true;
+        if (strategy->own_shards && !is_bucket(sim, other) && has_ended) return true;
         if (other != it && !tly_dominates(strategy, &other->dot, &it->dot)) continue;
         if (has_ended || (other->dot.op == TLY_REMOVE && is_gone)) return true;
     }
@@ -462,7 +485,9 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
         tly_engine_node(engine, false, &self);
         view.now_ms = self.cluster_ns / SIM_MS;
     }
-    if (stands_or_redundant(&view, it) || was_freed(sim, node, it, view.now_ms)) return;
+    if (stands_or_redundant(&view, it)) return;
+    bool may_be_freed = !is_bucket(sim, it) || !stands_for_it(&view, it);
+    if (may_be_freed && was_freed(sim, node, it, view.now_ms)) return;
     if (went_at_install(sim->twin, it->dot.version)) return;
     tell_key(sim, node, it, &view);
     sim_fail(sim, "n%zu has the mark %llu for %llx and lacks its %s %llu of %.*s", node,
