@@ -451,7 +451,7 @@ bool tly_limit_expired(struct tly_slice key, const struct tly_strategy *strategy
     if (strategy->expired == NULL) return false;
     if (!tly_limit_is_bucket(key, put))
         return strategy->expired(put, now_ns / NS_PER_MS, skew_ns / NS_PER_MS);
-    /* A bucket is full again once its TAT has passed. */
-    uint64_t full = units_of((int64_t)put->num[TLY_SUM_AUX]);
+    /* A bucket is full again once its TAT has passed; what a reset began from nothing says so to others first. */
+    uint64_t full = max_u64(units_of((int64_t)put->num[TLY_SUM_AUX]), put->version.ts);
     return now_ns > full && now_ns - full > skew_ns;
 }

@@ -212,11 +212,8 @@ static bool is_over(const struct tly_engine *e, const struct sought_row *sought)
 {
     const struct tly_row *row = sought->row;
     if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT || sought->now_ms == 0) return false;
-    if (!tly_limit_expired(row->key, tly_epoch_sum(), &row->dot, sought->now_ms * NS_PER_MS,
-                           tly_ormap_clock(e->map)->max_skew_ns))
-        return false;
-    /* A bucket that a reset has filled is full from then on, and what stands of it here is not. */
-    return !tly_limit_is_bucket(row->key, &row->dot) || tly_ormap_find(e->map, row->key) == NULL;
+    return tly_limit_expired(row->key, tly_epoch_sum(), &row->dot, sought->now_ms * NS_PER_MS,
+                             tly_ormap_clock(e->map)->max_skew_ns);
 }
 
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */

@@ -192,6 +192,17 @@ static uint64_t used_of(struct net *net, size_t node)
     return reply.verdict.used;
 }
 
+/* Else it would go before others have heard of it, and they would keep the one before. */
+static void a_bucket_that_a_reset_has_filled_is_said_before_it_goes(void **state)
+{
+    (void)state;
+    struct tly_slice key = tly_slice_text("rl:a:bucket");
+    struct tly_dot filled = {.op = TLY_PUT, .version = {100 * S, 7}};
+    assert_false(tly_limit_expired(key, tly_epoch_sum(), &filled, 100 * S, SKEW));
+    assert_false(tly_limit_expired(key, tly_epoch_sum(), &filled, 100 * S + SKEW, SKEW));
+    assert_true(tly_limit_expired(key, tly_epoch_sum(), &filled, 100 * S + SKEW + 1, SKEW));
+}
+
 /* What n1 took while n0 reset is over with the reset: its shard of nothing, which ends at once, is news where the old one stands. */
 static void a_reset_fills_a_bucket_for_all_who_took_from_it(void **state)
 {
@@ -225,6 +236,7 @@ int main(void)
         cmocka_unit_test(a_boot_three_months_ahead_drops_no_quota_in_its_first_minute),
         cmocka_unit_test(a_shard_ahead_of_its_time_reads_nothing_then_counts_then_goes),
         cmocka_unit_test(the_last_epoch_hides_nothing),
+        cmocka_unit_test(a_bucket_that_a_reset_has_filled_is_said_before_it_goes),
         cmocka_unit_test(a_reset_fills_a_bucket_for_all_who_took_from_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
