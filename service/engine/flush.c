@@ -46,7 +46,7 @@ void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgen
         uint64_t delay = conn == from ? TLY_TELL_OWN_NS : TLY_TELL_NS;
         if (conn->version < 2 || (urgent && conn != from)) delay = TLY_ACK_DELAY_NS;
         conn->ack_at = earlier(conn->ack_at, now + delay);
-        conn->flush_at = earlier(conn->flush_at, tly_follower_next_due(&conn->follower));
+        conn->flush_at = earlier(conn->flush_at, tly_follower_due_after(&conn->follower));
         if (urgent && conn != from) conn->flush_at = earlier(conn->flush_at, now + e->flush_ns);
     }
 }

@@ -52,6 +52,11 @@ static size_t life_of(const struct tly_follower *follower, uint64_t origin)
     return life < follower->lives && follower->reach[life].origin == origin ? life : follower->lives;
 }
 
+static void note_due(struct tly_follower *follower, uint64_t due)
+{
+    if (follower->soonest == 0 || due < follower->soonest) follower->soonest = due;
+}
+
 /* Nothing of the life is held back any more. */
 static void settle(struct tly_reach *reach)
 {
@@ -73,7 +78,7 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
     if (life.mark <= reach->have && life.last <= reach->sent)
         settle(reach);
     else if (had_it_first && reach->due != 0 && reach->due < due)
-        reach->due = due;
+        reach->due = due; /* later than was noted */
     return TLY_OK;
 }
 
@@ -124,6 +129,7 @@ void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t d
     if (!cover_lives(follower)) return; /* then it goes at once */
     struct tly_reach *reach = &follower->reach[life];
     if (reach->due == 0 || due < reach->due) reach->due = due;
+    note_due(follower, reach->due);
 }
 
 void tly_follower_pin(struct tly_follower *follower, size_t life)
@@ -131,13 +137,20 @@ void tly_follower_pin(struct tly_follower *follower, size_t life)
     if (cover_lives(follower)) follower->reach[life].pinned = true;
 }
 
-uint64_t tly_follower_next_due(const struct tly_follower *follower)
+uint64_t tly_follower_due_after(const struct tly_follower *follower)
+{
+    return follower->soonest != 0 ? follower->soonest : UINT64_MAX;
+}
+
+uint64_t tly_follower_next_due(struct tly_follower *follower)
 {
     uint64_t next = UINT64_MAX;
+    follower->soonest = 0;
     if (rests(follower)) return next;
     for (size_t i = 0; i < follower->lives && i < tly_ormap_lives(follower->map); i++)
         if (follower->reach[i].due != 0 && follower->reach[i].due < next && lacks(follower, i))
             next = follower->reach[i].due;
+    if (next != UINT64_MAX) note_due(follower, next);
     return next;
 }
 

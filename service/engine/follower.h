@@ -33,6 +33,7 @@ struct tly_follower {
     struct tly_reach *reach; /* by number of life in the map */
     size_t lives, capacity;
     uint64_t numbering; /* of the map's lives, as `reach` has them */
+    uint64_t soonest;   /* nothing that waits is due before; 0: nothing waits */
     uint64_t rested_at; /* the map's moves when nothing was lacking; 0: something may be */
     bool in_round;
     struct tly_stream *stream; /* parts are written for this table; NULL: as rounds of protocol version 1 */
@@ -67,8 +68,10 @@ void tly_follower_expects(struct tly_follower *follower, size_t life);
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due);
 /* The same for what may make dots of other lives redundant: it is in whatever round goes next. */
 void tly_follower_pin(struct tly_follower *follower, size_t life);
-/* The first moment at which something that waits is due, or UINT64_MAX. */
-uint64_t tly_follower_next_due(const struct tly_follower *follower);
+/* The first moment at which something that waits is due, or UINT64_MAX. O(lives). */
+uint64_t tly_follower_next_due(struct tly_follower *follower);
+/* A moment before which nothing is due, that is that moment or may come before it; or UINT64_MAX. */
+uint64_t tly_follower_due_after(const struct tly_follower *follower);
 /* A dot of this life came in out of order, below what may have been scanned. What was handed over above it is not again. */
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts);
 
