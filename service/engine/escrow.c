@@ -10,7 +10,7 @@
 
 #include "crdt/epoch_sum.h"
 
-#define HOLDERS_MAX 64
+#define HOLDERS_MAX 256
 /* A wish that could not be met is looked at again after so long; one of which a part was, when that was heard. */
 #define AGAIN_NS (100 * NS_PER_MS)
 #define HEARD_NS (20 * NS_PER_MS)
@@ -268,8 +268,9 @@ static void look_at_all(struct tly_engine *e, const struct slip *slip, struct ta
     look_at_self(e, slip, &table->holder[0]);
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (peer->origin != 0 && (peer->conn != NULL || tly_member_is_reachable(e, peer)))
-            add_holder(table, peer->origin);
+        uint64_t life =
+            peer->conn != NULL ? peer->origin : peer->member_origin; /* some never have a connection */
+        if (life != 0 && (peer->conn != NULL || tly_member_is_reachable(e, peer))) add_holder(table, life);
     }
     if (!is_counter(slip)) {
         look_at_others(e, slip, table);

@@ -40,6 +40,8 @@ static uint64_t silence_of(void *context, uint64_t origin)
     const struct tly_engine *e = context;
     const struct peer *peer = peer_of(e, origin);
     if (peer == NULL || !tly_member_counts(peer)) return 0;
+    /* In a ring the others are heard of by way of those that are linked. */
+    if (peer->conn == NULL && !peer->is_linked && tly_member_is_reachable(e, peer)) return 0;
     return e->now.mono_ns > peer->last_heard ? e->now.mono_ns - peer->last_heard : 0;
 }
 

@@ -76,7 +76,7 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
     *view = (struct tly_peer_view){
         .name = tly_slice_text(peer->name),
         .address = tly_slice_text(peer->address),
-        .origin = peer->origin,
+        .origin = peer->conn != NULL || peer->member_origin == 0 ? peer->origin : peer->member_origin,
         .up = conn != NULL,
         .state = tly_member_word(peer->state),
         .reachable = tly_member_is_reachable(e, peer),

@@ -121,8 +121,8 @@ void tly_app_on_tick(int fd, short what, void *argument)
 void tly_app_on_net(void *context, struct tly_event *event)
 {
     struct tly_app *app = context;
-    bool is_idle_word = event->kind == TLY_QUEUED &&
-                        !tly_engine_is_waited_for(app->engine, event->conn, event->number);
+    bool is_idle_word =
+        event->kind == TLY_QUEUED && !tly_engine_is_waited_for(app->engine, event->conn, event->number);
     if (!is_idle_word) tly_app_step(app, event);
 }
 

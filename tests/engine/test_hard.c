@@ -51,6 +51,28 @@ static void low_limits_work(void **state)
     net_free(net);
 }
 
+/* In a ring most members have no connection to who asks, and give all the same. */
+static void in_a_ring_those_without_a_connection_give_too(void **state)
+{
+    enum { NODES = 10 };
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < NODES; i++) {
+        (void)net_add_with(net, (struct tly_engine_config){.mesh_max = 2}, i == 0 ? 0 : 1);
+        hard_use(net, i, 1000, 10000);
+    }
+    net_run(net, 60 * S); /* the connections by which they met are closed again */
+    for (size_t window = 0; window < 2; window++) {
+        uint64_t admitted = 0;
+        run_to_window(net, 10 * S);
+        for (size_t i = 0; i < 900; i++) {
+            admitted += hard_ask(net, 3, 1).code == TLY_CODE_OK;
+            net_run(net, 10 * MS);
+        }
+        assert_in_range(admitted, 800, 900);
+    }
+    net_free(net);
+}
+
 static uint64_t shares(struct net *net, size_t nodes)
 {
     uint64_t sum = 0;
@@ -435,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_shares_of_all_are_the_limit),
         cmocka_unit_test(low_limits_work),
+        cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
         cmocka_unit_test(who_fell_takes_over_what_it_held),

@@ -332,6 +332,8 @@ static void in_a_ring_nobody_is_suspected_and_idle_is_silent(void **state)
     assert_in_range((net_bytes(net) - bytes) * 10 / 120 / net_connections(net), 231, 281);
     for (size_t i = 0; i < RING; i++)
         assert_int_equal(reaching(net, 0, RING, i), RING - 1);
+    for (size_t i = 1; i < RING; i++)
+        assert_true(view_of(net, 0, i).origin != 0); /* linked or not */
     net_free(net);
 }
 

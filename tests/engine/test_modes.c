@@ -330,6 +330,22 @@ static void in_a_ring_who_is_away_has_heard_nothing(void **state)
  * The clock of whoever joins is behind, so what the others said before they knew of it has newer versions than its own. They have not
  * heard of it all the same.
  */
+/* Whom the first had met by a connection that is closed since, it hears by way of others: they are not thought to count unheard. */
+static void in_a_ring_a_bound_does_not_grow_while_all_are_heard(void **state)
+{
+    enum { NODES = 10 };
+    struct tly_rate rate = rate_of(1000, 5000, TLY_FIXED_WINDOW);
+    struct net *net = ring(NODES, 1);
+    run_into_window(net, 5 * S, 0);
+    (void)hammer(net, NODES, &rate, 50 * MS, 12 * S);
+    for (size_t i = 0; i < NODES; i++) {
+        struct tly_verdict verdict = ask(net, i, &rate, 0);
+        assert_true(verdict.is_judged);
+        assert_in_range(verdict.bound, 0, 1000);
+    }
+    net_free(net);
+}
+
 static void in_a_ring_whoever_joins_admits_nothing_until_all_know_it(void **state)
 {
     enum { NODES = 9 };
@@ -575,6 +591,7 @@ int main(void)
         cmocka_unit_test(a_cap_holds_whatever_the_network_does),
         cmocka_unit_test(in_a_ring_a_cap_admits_what_is_asked_and_then_all_is_silent),
         cmocka_unit_test(in_a_ring_who_is_away_has_heard_nothing),
+        cmocka_unit_test(in_a_ring_a_bound_does_not_grow_while_all_are_heard),
         cmocka_unit_test(in_a_ring_whoever_joins_admits_nothing_until_all_know_it),
         cmocka_unit_test(in_a_ring_a_cap_holds_whatever_the_network_does),
         cmocka_unit_test(at_a_partition_each_does_what_it_was_told),
