@@ -34,8 +34,8 @@ uint64_t tly_life_spoken(const struct tly_engine *e)
 struct tly_life tly_life_told(const struct tly_engine *e, size_t i)
 {
     struct tly_life life = tly_ormap_life_kept(e->map, i);
-    bool is_unused = life.origin == tly_ormap_origin(e->map) && life.mark == 0;
-    return is_unused ? (struct tly_life){0} : life;
+    if (life.origin == tly_ormap_origin(e->map) && life.mark == 0) life = (struct tly_life){0};
+    return life;
 }
 
 /* Members that this node is to be linked with. */

@@ -27,9 +27,13 @@ static uint64_t sf_int(uint64_t number)
     return number < UINT64_C(999999999999999) ? number : UINT64_C(999999999999999);
 }
 
-static struct tly_slice figure(uint64_t number, uint8_t digits[TLY_DIGITS_MAX])
+struct digits {
+    uint8_t at[TLY_DIGITS_MAX];
+};
+
+static struct tly_slice figure(uint64_t number, struct digits *digits)
 {
-    uint8_t *end = digits + TLY_DIGITS_MAX, *first = tly_digits(end, number);
+    uint8_t *end = digits->at + sizeof digits->at, *first = tly_digits(end, number);
     return tly_slice_of(first, (size_t)(end - first));
 }
 
@@ -37,11 +41,11 @@ static struct tly_slice figure(uint64_t number, uint8_t digits[TLY_DIGITS_MAX])
 static void add_pair(struct tly_exchange *x, const char *begin, struct tly_slice name, const char *a,
                      const uint64_t figures[2], const char *b)
 {
-    uint8_t digits[2][TLY_DIGITS_MAX];
+    struct digits digits[2];
     const struct tly_slice pieces[] = {
         tly_slice_text(begin), name,
-        tly_slice_text(a),     figure(sf_int(figures[0]), digits[0]),
-        tly_slice_text(b),     figure(sf_int(figures[1]), digits[1]),
+        tly_slice_text(a),     figure(sf_int(figures[0]), &digits[0]),
+        tly_slice_text(b),     figure(sf_int(figures[1]), &digits[1]),
     };
     tly_http_add_pieces(x, pieces, sizeof pieces / sizeof pieces[0]);
 }
@@ -53,7 +57,7 @@ static void add_pair(struct tly_exchange *x, const char *begin, struct tly_slice
 void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict)
 {
     char text[2 * TLY_RULE_NAME_BYTES_MAX + 8];
-    uint8_t digits[TLY_DIGITS_MAX];
+    struct digits digits;
     uint64_t reset_s = seconds_up(verdict->reset_ms), retry_s = seconds_up(verdict->retry_after_ms);
     bool has_retry = verdict->code == TLY_CODE_OVER && verdict->retry_after_ms != UINT64_MAX;
     if (retry_s == 0) retry_s = 1;
@@ -64,6 +68,6 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
     const uint64_t policy[] = {verdict->limit, seconds_up(verdict->window_ms)};
     add_pair(x, "RateLimit: ", name, ";r=", left, ";t=");
     add_pair(x, "RateLimit-Policy: ", name, ";q=", policy, ";w=");
-    const struct tly_slice retry[] = {tly_slice_text("Retry-After: "), figure(retry_s, digits)};
+    const struct tly_slice retry[] = {tly_slice_text("Retry-After: "), figure(retry_s, &digits)};
     if (has_retry) tly_http_add_pieces(x, retry, 2);
 }

@@ -9,17 +9,20 @@
 
 static const char watched_kinds[SIM_WATCHED + 1] = "ckm";
 
+static uint64_t print_of(uint64_t print, uint64_t word)
+{
+    return (print ^ word ^ word >> 32) * UINT64_C(0x100000001b3);
+}
+
 /* What a key reads as. */
 static struct sim_reading reading_of(const struct tly_value *value)
 {
     struct sim_reading reading = {0};
     if (!value->present) return reading;
-    uint64_t words[] = {value->epoch, (uint64_t)value->count, value->bytes.n};
-    uint64_t print = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < sizeof words; i++)
-        print = (print ^ ((const uint8_t *)words)[i]) * UINT64_C(0x100000001b3);
+    uint64_t print = print_of(UINT64_C(0xcbf29ce484222325), value->epoch);
+    print = print_of(print_of(print, (uint64_t)value->count), value->bytes.n);
     for (size_t i = 0; i < value->bytes.n; i++)
-        print = (print ^ value->bytes.p[i]) * UINT64_C(0x100000001b3);
+        print = print_of(print, value->bytes.p[i]);
     return (struct sim_reading){.print = print | 1, .deadline_ms = value->deadline_ms};
 }
 
