@@ -184,7 +184,7 @@ static struct job *await(struct job *jobs, size_t count, int *status)
 
 /* ---- many ---- */
 
-#define LONG_EVERY 8 /* seeds, when they are mixed */
+#define LONG_EVERY 16 /* seeds, when they are mixed */
 
 static uint64_t wall_s(void)
 {
