@@ -38,7 +38,7 @@ static void help(void)
         "  --seconds S      begin no seed after so many\n"
         "  --jobs J         so many seeds at a time (1)\n"
         "  --minutes M      of trouble, whatever the seed says\n"
-        "  --mixed          a minute of trouble in seven seeds of eight\n"
+        "  --mixed          a minute of trouble in fifteen seeds of sixteen\n"
         "  --nodes N        whatever the seed says\n"
         "  --paced          nothing goes wrong, each node has a write a second; minutes of all nodes together\n"
         "  --schedule NAME  one written by hand in place of chance; --schedules names them\n"
