@@ -37,8 +37,12 @@ static size_t bytes_of(const struct tly_engine *e, const struct snap_out *out)
     return out->columns != NULL ? tly_parts_bytes(e->parts) : tly_round_writer_bytes(&e->writer);
 }
 
-/* Adds the dots of an entry behind the last one sent of it; false: the part is full. */
-static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct tly_entry *entry)
+/*
+ * Adds the dots of an entry behind the last one sent of it; false: the part is full. An entry may have hundreds, so it is full amid them
+ * too, save where the dots of a key are judged together.
+ */
+static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct tly_entry *entry,
+                      size_t rows_bytes_max)
 {
     size_t count;
     const struct snap_dots *some = out->dots;
@@ -50,7 +54,9 @@ static bool put_entry(struct tly_engine *e, struct snap_out *out, const struct t
         if (some != NULL && !some->wants(some->context, &dots[i])) continue;
         if (tly_news_were_said(out, dots[i].version)) continue;
         /* Two dots may be forged with one version: they go together or not at all. */
-        if (!add_row(e, out, key, tly_entry_strategy(entry), &dots[i])) {
+        bool is_other = i == 0 || tly_version_compare(dots[i - 1].version, dots[i].version) != 0;
+        bool is_full = some == NULL && is_other && bytes_of(e, out) >= rows_bytes_max;
+        if (is_full || !add_row(e, out, key, tly_entry_strategy(entry), &dots[i])) {
             out->sent = i > 0 ? dots[i - 1].version : (struct tly_version){0};
             return false;
         }
@@ -93,7 +99,7 @@ bool tly_snap_fill(struct tly_engine *e, struct snap_out *out, size_t rows_bytes
     while (bytes_of(e, out) < rows_bytes_max) {
         if (entry == NULL) entry = next_entry(e, out, &is_last);
         if (entry == NULL) break;
-        if (!put_entry(e, out, entry)) {
+        if (!put_entry(e, out, entry, rows_bytes_max)) {
             struct tly_slice key = tly_entry_key(entry);
             memcpy(out->key, key.p, key.n);
             out->key_bytes = key.n;

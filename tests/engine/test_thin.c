@@ -4,6 +4,7 @@
  */
 #include "tests/engine/support_thin.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
 
 #include <stdio.h>
 
@@ -243,6 +244,55 @@ static void a_budget_is_kept_over_any_time(void **state)
     net_free(net);
 }
 
+/* A key that is counted in windows of so many lengths, each with a dot of its own. */
+static void count_in_windows(struct net *net, const char *key, size_t windows)
+{
+    struct tly_reply reply;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    struct tly_request check = {.kind = TLY_ASK_CHECK,
+                                .check = {.key = tly_slice_text(key), .hits = 1, .rate = {.limit = 10}}};
+    check.check.rate.algorithm = TLY_FIXED_WINDOW;
+    for (size_t i = 0; i < windows; i++) {
+        check.check.rate.window_ms =
+            3600000 + test_rng_below(&rng, 1000000000); /* parts make little of these */
+        assert_int_equal(net_ask(net, 0, check, &reply), TLY_OK);
+    }
+}
+
+/* Who has forgotten a REMOVE brings others up by a snapshot, of which one key is most. */
+static void under_a_budget_no_key_of_a_snapshot_goes_in_one_piece(void **state)
+{
+    (void)state;
+    enum { BUDGET = 8000, WINDOWS = 1500 };
+    struct net *net = net_new(DELAY);
+    struct tly_reply reply;
+    struct tly_request put = {.kind = TLY_ASK_PUT, .key = tly_slice_text("kv:gone")};
+    struct tly_engine_config config = {.link_budget = BUDGET, .tombstone_grace_ms = 1000};
+    net_add_with(net, config, 0);
+    net_run(net, 3 * S);
+    assert_int_equal(net_ask(net, 0, put, &reply), TLY_OK);
+    put.kind = TLY_ASK_REMOVE;
+    assert_int_equal(net_ask(net, 0, put, &reply), TLY_OK);
+    for (int i = 0; i < 60 && net_stats(net, 0).removes_forgotten == 0; i++)
+        net_run(net, S);
+    count_in_windows(net, "many", WINDOWS);
+    net_run(net, S);
+    net_add_with(net, config, 1);
+    uint64_t sent = net_stats(net, 0).bytes_sent, began = sent, level = 0;
+    for (uint64_t ms = 0; ms < 60000 && net_stats(net, 1).snapshots_installed == 0; ms++) {
+        net_run(net, MS);
+        uint64_t now_sent = net_stats(net, 0).bytes_sent, leaked = BUDGET / 1000;
+        level = (level > leaked ? level - leaked : 0) + (now_sent - sent);
+        sent = now_sent;
+        assert_in_range(level, 0, 4096 + 2048);
+    }
+    assert_int_equal(net_stats(net, 1).snapshots_installed, 1);
+    assert_true(sent - began > 2 * 4096);
+    net_run(net, 10 * S);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
 /* ---- keys near their limits, under a budget ---- */
 
 #define LIMIT 1000000
@@ -468,6 +518,7 @@ int main(void)
         cmocka_unit_test(bulk_keeps_a_tenth_when_live_could_take_all),
         cmocka_unit_test(chunks_are_a_tenth_of_a_second_of_the_link),
         cmocka_unit_test(a_budget_is_kept_over_any_time),
+        cmocka_unit_test(under_a_budget_no_key_of_a_snapshot_goes_in_one_piece),
         cmocka_unit_test(under_a_budget_keys_near_their_limits_are_fresher),
         cmocka_unit_test(a_count_that_nears_its_limit_goes_at_once),
         cmocka_unit_test(counts_near_their_limits_do_not_flood),
