@@ -127,10 +127,12 @@ void sim_promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
     node->promises[node->promise_count++] = made;
 }
 
-static bool may_be_refused(const struct sim *sim, enum tly_result result)
+static bool may_be_refused(const struct sim *sim, size_t i, enum tly_result result)
 {
+    struct tly_node_view view;
+    tly_engine_node(sim->nodes[i].engine, false, &view);
     return result == TLY_NOT_FOUND || result == TLY_CLOCK_AHEAD ||
-           (result == TLY_FULL && sim->knobs.memory_max != 0);
+           (result == TLY_FULL && view.memory_max != 0);
 }
 
 static void add_once(struct sim *sim, size_t i)
@@ -142,7 +144,7 @@ static void add_once(struct sim *sim, size_t i)
     struct tly_request request = {
         .kind = TLY_ASK_ADD, .key = tly_slice_text(sim_key('a', key, text)), .number = delta};
     enum tly_result result = sim_ask(sim, i, &request, &reply);
-    sim_claim(sim, result == TLY_OK || may_be_refused(sim, result), "n%zu does not add to %s: %s", i, text,
+    sim_claim(sim, result == TLY_OK || may_be_refused(sim, i, result), "n%zu does not add to %s: %s", i, text,
               tly_result_text(result));
     if (result != TLY_OK) return;
     sim_claim(sim, reply.value.count >= sim->nodes[i].seen[key] + delta,
@@ -207,8 +209,8 @@ static void write_once(struct sim *sim, size_t i)
     struct tly_reply reply;
     struct tly_request request = some_write(sim, text);
     enum tly_result result = sim_ask(sim, i, &request, &reply);
-    sim_claim(sim, result == TLY_OK || may_be_refused(sim, result), "n%zu does not write to %s: %s", i, text,
-              tly_result_text(result));
+    sim_claim(sim, result == TLY_OK || may_be_refused(sim, i, result), "n%zu does not write to %s: %s", i,
+              text, tly_result_text(result));
     if (request.kind != TLY_ASK_SET || result != TLY_OK) return;
     struct tly_request again = {.kind = TLY_ASK_READ, .key = request.key};
     int64_t count = sim_ask(sim, i, &again, &reply) == TLY_OK ? reply.value.count : 0;
@@ -240,7 +242,7 @@ void sim_write_plain(struct sim *sim, size_t i, unsigned key)
     struct tly_request request = {
         .kind = TLY_ASK_ADD, .key = tly_slice_text(sim_key('a', key, text)), .number = 1};
     enum tly_result result = sim_ask(sim, i, &request, &reply);
-    sim_claim(sim, result == TLY_OK || may_be_refused(sim, result), "n%zu does not add to %s: %s", i, text,
+    sim_claim(sim, result == TLY_OK || may_be_refused(sim, i, result), "n%zu does not add to %s: %s", i, text,
               tly_result_text(result));
 }
 

@@ -40,6 +40,7 @@ static void tell_trace(struct sim *sim, size_t i, const struct tly_trace *trace)
     if (trace->kind == TLY_TRACE_LIFE_SETTLED) sim_check_settled(sim, i, number_of(trace->detail));
     if (trace->kind != TLY_TRACE_INSTALLED) return;
     sim_forget_admitted(&sim->nodes[i]);
+    sim->nodes[i].full.fits = false;
     /* What nobody had heard of the last life comes back once that is settled: until then less may be read. */
     memset(sim->nodes[i].seen, 0, sizeof sim->nodes[i].seen);
     sim_twin_installed(sim, i);
@@ -187,6 +188,7 @@ void sim_end_process(struct sim *sim, size_t i)
 void sim_kill(struct sim *sim, size_t i, bool power)
 {
     sim_tell(sim, "n%zu %s", i, power ? "has no power" : "is killed");
+    sim->nodes[i].fell_at = sim->now;
     sim_promises_stored(sim, i);
     sim_promises_broken(sim, i, power);
     sim_disk_die(sim, i);

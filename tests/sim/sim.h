@@ -233,6 +233,7 @@ struct sim_node {
     uint64_t process;            /* counts the processes */
     bool paused, stopping, gone; /* gone: for good */
     bool was_forgotten;          /* by some node, once */
+    uint64_t fell_at;            /* last, and lost what its disk had not written */
     uint64_t due;
     bool is_due_known;
     int64_t offset_ns; /* of the wall clock */
@@ -443,6 +444,8 @@ void sim_twin_check_marks(struct sim *sim, size_t node, size_t count);
 void sim_twin_watch(struct sim *sim, size_t node, const char *name);
 void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b);
 void sim_twin_installed(struct sim *sim, size_t node);
+/* When its node began another life, or (that it did not) this one; 0: nothing was heard of it. */
+uint64_t sim_twin_ended_at(const struct sim *sim, uint64_t origin);
 bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
 bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */

@@ -34,7 +34,7 @@ struct table {
 /* A life, and the node that speaks or spoke as it. */
 struct lived {
     size_t node;
-    uint64_t origin;
+    uint64_t origin, since;
 };
 
 struct sim_twin {
@@ -262,8 +262,20 @@ static uint64_t note_life(struct sim *sim, size_t node)
     for (size_t i = twin->lived_count; i-- > 0;)
         if (twin->lived[i].node == node && twin->lived[i].origin == self.origin) return self.origin;
     twin->lived = sim_grow(twin->lived, &twin->lived_capacity, twin->lived_count, sizeof *twin->lived);
-    twin->lived[twin->lived_count++] = (struct lived){node, self.origin};
+    twin->lived[twin->lived_count++] = (struct lived){node, self.origin, sim->now};
     return self.origin;
+}
+
+uint64_t sim_twin_ended_at(const struct sim *sim, uint64_t origin)
+{
+    const struct sim_twin *twin = sim->twin;
+    size_t i = 0, next;
+    while (i < twin->lived_count && twin->lived[i].origin != origin)
+        i++;
+    if (i == twin->lived_count) return 0;
+    for (next = i + 1; next < twin->lived_count; next++)
+        if (twin->lived[next].node == twin->lived[i].node) return twin->lived[next].since;
+    return twin->lived[i].since;
 }
 
 void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
