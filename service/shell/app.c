@@ -20,6 +20,15 @@ struct tly_time tly_app_read_time(void)
     return (struct tly_time){read_clock(CLOCK_REALTIME), read_clock(CLOCK_MONOTONIC)};
 }
 
+/* The same, but for a wall that was set within the last millisecond. */
+static struct tly_time time_of(struct tly_app *app)
+{
+    uint64_t mono_ns = read_clock(CLOCK_MONOTONIC);
+    if (tly_wall_is_due(&app->wall, mono_ns))
+        tly_wall_note(&app->wall, (struct tly_time){read_clock(CLOCK_REALTIME), mono_ns});
+    return tly_wall_at(&app->wall, mono_ns);
+}
+
 /* ---- stepping ---- */
 
 static void print_trace(struct tly_app *app, const struct tly_trace *trace)
@@ -243,14 +252,14 @@ bool tly_app_took_writes(struct tly_app *app)
     return took;
 }
 
-struct tly_time tly_app_now(const struct tly_app *app)
+struct tly_time tly_app_now(struct tly_app *app)
 {
-    return app->in_turn ? app->turn : tly_app_read_time();
+    return app->in_turn ? app->turn : time_of(app);
 }
 
 void tly_app_turn_begin(struct tly_app *app)
 {
-    app->turn = tly_app_read_time();
+    app->turn = time_of(app);
     app->in_turn = true;
 }
 

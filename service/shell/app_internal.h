@@ -16,6 +16,7 @@
 #include "service/shell/rls_files.h"
 #include "service/shell/seeds.h"
 #include "service/shell/tls.h"
+#include "service/shell/wall.h"
 #include "service/shell/xds.h"
 
 #define TLY_ADDRESS_TEXT_MAX 320
@@ -47,6 +48,7 @@ struct tly_app {
     bool stopping;
     bool in_turn; /* what is asked is asked at the time `turn` */
     struct tly_time turn;
+    struct tly_wall wall;
     uint64_t started_ns;
     struct tly_store_report report;
 };

@@ -209,7 +209,7 @@ uint64_t tly_app_turn_end(struct tly_app *app)
     return 0;
 }
 
-struct tly_time tly_app_now(const struct tly_app *app)
+struct tly_time tly_app_now(struct tly_app *app)
 {
     return app->now;
 }
