@@ -192,6 +192,12 @@ struct tly_seek {
 };
 
 void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_seek *seek);
+/*
+ * The same for a key that was put together just now: of a beginning of 1 to 7 bytes, which is one word too, and of a rest that still
+ * lies elsewhere. It is hashed from there.
+ */
+void tly_seek_joined(const struct tly_ormap *map, uint64_t begin, struct tly_slice key, struct tly_slice rest,
+                     struct tly_seek *seek);
 /* The same for a key of which the tly_key_hash by the map's hash key is known. */
 void tly_seek_known(const struct tly_ormap *map, struct tly_slice key, uint32_t hash, struct tly_seek *seek);
 

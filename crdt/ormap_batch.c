@@ -30,6 +30,17 @@ void tly_seek_to(const struct tly_ormap *map, struct tly_slice key, struct tly_s
     set_out(map, key, tly_key_hash_inline(&map->hash_key, key), seek);
 }
 
+void tly_seek_joined(const struct tly_ormap *map, uint64_t begin, struct tly_slice key, struct tly_slice rest,
+                     struct tly_seek *seek)
+{
+    const struct tly_joined joined = {begin, key.n - rest.n, rest};
+    bool fits = key.n >= TLY_JOINED_BYTES_MIN && key.n <= TLY_JOINED_BYTES_MAX;
+    if (fits)
+        set_out(map, key, tly_key_hash_of(tly_hash_joined(&map->hash_key, &joined)), seek);
+    else
+        tly_seek_to(map, key, seek);
+}
+
 /* Nobody has read the key of late. */
 TLY_ALWAYS_INLINE void set_out_known(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
                                      struct tly_seek *seek)

@@ -271,7 +271,10 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
         weigh(e, check, &asked);
     } else {
         resolve(e, check, e->key, &asked);
-        seek(e, &asked);
+        if (asked.result == TLY_OK && asked.rule == NULL)
+            tly_seek_joined(e->map, TLY_ADHOC_WORD, asked.ask.seek.key, check->key, &asked.ask.seek);
+        else
+            seek(e, &asked);
     }
     return decide(e, &asked, verdict);
 }

@@ -589,10 +589,10 @@ const struct tly_rule *tly_rules_of_key(const struct tly_rules *rules, struct tl
 
 enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)
 {
-    static const char begin[] = {'r', 'l', ':', 'a', ':'};
-    if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX - sizeof begin) return TLY_BAD_KEY;
-    memcpy(out, begin, sizeof begin);
-    memcpy(out + sizeof begin, key.p, key.n);
-    *n = sizeof begin + key.n;
+    const size_t begin_bytes = sizeof TLY_ADHOC_BEGIN - 1;
+    if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX - begin_bytes) return TLY_BAD_KEY;
+    memcpy(out, TLY_ADHOC_BEGIN, begin_bytes);
+    memcpy(out + begin_bytes, key.p, key.n);
+    *n = begin_bytes + key.n;
     return TLY_OK;
 }

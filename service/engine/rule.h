@@ -168,5 +168,8 @@ bool tly_rule_name_of_key(struct tly_slice key, char name[TLY_RULE_NAME_BYTES_MA
 enum tly_result tly_rule_key(const struct tly_rule *rule, const struct tly_field *fields, size_t field_count,
                              uint8_t *out, size_t *n) TLY_MUST_CHECK;
 enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n) TLY_MUST_CHECK;
+/* How the latter begins, and as one little-endian word. */
+#define TLY_ADHOC_BEGIN "rl:a:"
+#define TLY_ADHOC_WORD UINT64_C(0x3a613a6c72)
 
 #endif

@@ -256,6 +256,31 @@ static void a_limit_on_a_key_that_is_no_counter_is_an_error(void **state)
     net_free(net);
 }
 
+/* One by one a key is hashed where the caller has it, at once where it was written. */
+static void keys_of_every_length_are_one_key_for_both(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    char key[TLY_KEY_BYTES_MAX];
+    for (size_t n = 1; n <= TLY_KEY_BYTES_MAX - strlen(TLY_ADHOC_BEGIN); n++) {
+        struct tly_reply reply;
+        memset(key, 'k', n);
+        key[n / 2] = 'm';
+        struct tly_request ask = {
+            .kind = TLY_ASK_CHECK,
+            .check = {.key = tly_slice_of(key, n), .rate = {.limit = 5, .window_ms = 1000}, .hits = 1}};
+        struct tly_checked checks[2] = {{.check = ask.check}, {.check = ask.check}};
+        assert_int_equal(net_ask(net, 0, ask, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.remaining, 4);
+        tly_engine_checks(net_node(net, 0), net_time(net, 0), checks, 2);
+        assert_int_equal(checks[1].verdict.remaining, 2);
+        assert_int_equal(net_ask(net, 0, ask, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.remaining, 1);
+    }
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +290,7 @@ int main(void)
         cmocka_unit_test(changed_units_keep_the_count),
         cmocka_unit_test(what_is_checked_at_once_is_heard_by_the_peer),
         cmocka_unit_test(a_limit_on_a_key_that_is_no_counter_is_an_error),
+        cmocka_unit_test(keys_of_every_length_are_one_key_for_both),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
