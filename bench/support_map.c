@@ -16,10 +16,10 @@ static struct tly_registry *with(struct tly_registry *registry, const char *pref
     return next;
 }
 
-struct tly_registry *tly_bench_registry(void)
+struct tly_registry *tly_bench_registry(const struct tly_strategy *strategy)
 {
     struct tly_mem mem = tly_bench_heap();
-    struct tly_registry *registry = with(tly_registry_new(&mem), "", tly_epoch_sum());
+    struct tly_registry *registry = with(tly_registry_new(&mem), "", strategy);
     return with(registry, "em:", tly_epoch_max());
 }
 

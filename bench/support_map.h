@@ -10,7 +10,8 @@
 #define TLY_BENCH_WINDOW_MS UINT64_C(60000)
 #define TLY_BENCH_EPOCH UINT64_C(29202933)
 
-struct tly_registry *tly_bench_registry(void);
+/* Every key is of this strategy, but for those under em:, which are registers. */
+struct tly_registry *tly_bench_registry(const struct tly_strategy *strategy);
 /* With a life of its own unless origin is 0. */
 struct tly_ormap *tly_bench_map(const struct tly_registry *registry, uint64_t origin);
 

@@ -272,7 +272,7 @@ static void world_init(struct world *world)
         world->getting == NULL)
         tly_bench_fail("no memory for a stream");
     world->keys = tly_bench_keys_new(KEYS, &world->seed);
-    world->registry = tly_bench_registry();
+    world->registry = tly_bench_registry(tly_epoch_sum());
     world->writer = tly_bench_map(world->registry, ORIGIN);
     world->reader = tly_bench_map(world->registry, READER);
     world->in_batch = tly_bench_new(KEYS, 1);

@@ -211,10 +211,12 @@ static inline struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tl
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek);
 /* The same for a key whose entry probably has local words, so that its cells lie further behind. */
 void tly_seek_ahead_local(const struct tly_ormap *map, struct tly_seek *seek);
-/* As tly_ormap_find, tly_ormap_need and tly_ormap_apply. */
+/* As tly_ormap_find, tly_ormap_need, tly_ormap_put and tly_ormap_apply. */
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
 enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek,
                               struct tly_entry **out) TLY_MUST_CHECK;
+enum tly_result tly_seek_put(struct tly_ormap *map, const struct tly_seek *seek,
+                             const struct tly_dot *dot) TLY_MUST_CHECK;
 enum tly_result tly_seek_apply(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot,
                                enum tly_outcome *outcome) TLY_MUST_CHECK;
 

@@ -335,35 +335,49 @@ static void pass_generations(const struct tly_ormap *map, const struct tly_entry
     }
 }
 
+/* All of a dot but the version, word by word: in larger pieces than it was just written in, it would have to be waited for. */
+TLY_ALWAYS_INLINE void copy_said(const struct tly_dot *from, struct tly_dot *to)
+{
+    to->op = from->op;
+    for (size_t i = 0; i < TLY_NUMS_MAX; i++)
+        to->num[i] = from->num[i];
+    to->bytes.p = from->bytes.p;
+    to->bytes.n = from->bytes.n;
+}
+
 /* Writes a dot under the version that comes next. */
-static enum tly_result put_now(struct tly_ormap *map, struct tly_slice key, struct tly_dot dot)
+enum tly_result tly_seek_put(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot)
 {
     const struct tly_strategy *strategy;
     struct tly_place place;
-    bool found = tly_map_find(map, key, tly_map_hash(map, key), &place);
+    struct tly_dot own;
+    assert(map->own != TLY_NO_LIFE);
+    bool found = tly_map_sought(map, seek, &place);
     enum tly_result result = TLY_OK;
     if (found)
         strategy = tly_map_strategy(map, place.entry);
     else
-        result = tly_map_strategy_for(map, key, &strategy);
+        result = tly_map_strategy_for(map, seek->key, &strategy);
     if (result != TLY_OK) return result;
-    /* What the next version will be is known without taking it: nothing may have changed if this is refused. */
-    struct tly_clock clock = map->clock;
-    if (found && dot.op == TLY_REMOVE) pass_generations(map, place.entry, &clock);
-    result = tly_clock_next(&clock, &dot.version.ts);
-    if (result != TLY_OK) return result;
-    dot.version.origin = tly_ormap_origin(map);
-    result = put_into(map, key, strategy, &place, &dot);
-    if (result != TLY_OK) return result;
-    map->clock.last = clock.last;
-    map->lives[map->own].mark = dot.version.ts;
-    return TLY_OK;
+    copy_said(dot, &own);
+    own.version.origin = map->lives[map->own].origin;
+    /* Nothing may have changed if this is refused. */
+    uint64_t last = map->clock.last;
+    if (found && own.op == TLY_REMOVE) pass_generations(map, place.entry, &map->clock);
+    result = tly_clock_next(&map->clock, &own.version.ts);
+    if (result == TLY_OK) result = put_into(map, seek->key, strategy, &place, &own);
+    if (result == TLY_OK)
+        map->lives[map->own].mark = own.version.ts;
+    else
+        map->clock.last = last;
+    return result;
 }
 
 enum tly_result tly_ormap_put(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
 {
-    assert(map->own != TLY_NO_LIFE);
-    return put_now(map, key, *dot);
+    struct tly_seek seek;
+    tly_seek_to(map, key, &seek);
+    return tly_seek_put(map, &seek, dot);
 }
 
 enum tly_result tly_ormap_remove(struct tly_ormap *map, struct tly_slice key)

@@ -381,6 +381,14 @@ static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, stru
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
 
+static enum tly_result put(struct tly_engine *e, const struct tly_request *request, const struct tly_dot *dot)
+{
+    if (request->ahead == 0) return tly_ormap_put(e->map, request->key, dot);
+    const struct tly_seek *seek = ahead_of(e, request->ahead);
+    assert(seek->key.n == request->key.n);
+    return tly_seek_put(e->map, seek, dot);
+}
+
 static enum tly_result put_raw(struct tly_engine *e, const struct tly_request *request,
                                const struct tly_strategy *strategy)
 {
@@ -388,7 +396,7 @@ static enum tly_result put_raw(struct tly_engine *e, const struct tly_request *r
     enum tly_result result = tly_raw_get(strategy, request->bytes, &dot);
     if (result != TLY_OK) return result;
     if (strategy->id == TLY_LWW) dot.num[0] = request->deadline_ms;
-    return tly_ormap_put(e->map, request->key, &dot);
+    return put(e, request, &dot);
 }
 
 static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request *request,
@@ -432,7 +440,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_PUT_MAX:
         dot.num[0] = request->epoch;
         dot.num[1] = (uint64_t)request->number;
-        return strategy->id == TLY_EPOCH_MAX ? tly_ormap_put(e->map, request->key, &dot) : TLY_WRONG_STRATEGY;
+        return strategy->id == TLY_EPOCH_MAX ? put(e, request, &dot) : TLY_WRONG_STRATEGY;
     case TLY_ASK_PUT: return strategy->id == TLY_LWW ? put_raw(e, request, strategy) : TLY_WRONG_STRATEGY;
     case TLY_ASK_PUT_RAW: return put_raw(e, request, strategy);
     case TLY_ASK_CHECK:

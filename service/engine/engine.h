@@ -395,7 +395,7 @@ struct tly_request {
     int64_t number;
     uint64_t epoch;
     uint64_t deadline_ms; /* ms since 1970; 0: none */
-    /* Of ADD, and of a check without a limit's name: what tly_engine_ahead said of the key; 0: it was not asked for ahead. */
+    /* Of ADD, the PUTs, and a check without a limit's name: what tly_engine_ahead said of the key; 0: it was not asked for ahead. */
     unsigned ahead;
     struct tly_check check;
     union {

@@ -4,7 +4,8 @@
 void tly_resp_run_tly_setraw(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     (void)count;
-    struct tly_request request = {.kind = TLY_ASK_PUT_RAW, .key = arg[1], .bytes = arg[2]};
+    struct tly_request request = {
+        .kind = TLY_ASK_PUT_RAW, .key = arg[1], .bytes = arg[2], .ahead = resp->ahead};
     struct tly_reply reply;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
     if (result == TLY_OK)

@@ -172,6 +172,31 @@ static void a_key_on_its_way_is_as_good_as_a_key(void **state)
     assert_ptr_equal(entry, tly_ormap_find(map, seek.key));
     assert_int_equal(tly_seek_need(map, &bad, &entry), TLY_NO_STRATEGY);
     assert_int_equal(tly_seek_apply(map, &bad, &dot, &outcome), TLY_NO_STRATEGY);
+    struct tly_seek fresh = tly_seek_of(map, numbered(text, 'm', 2));
+    tly_seek_ahead(map, &fresh);
+    for (uint64_t count = 7; count < 9; count++) {
+        struct tly_dot own = {.op = TLY_PUT, .num = {1, count}};
+        assert_int_equal(tly_seek_put(map, &fresh, &own), TLY_OK);
+        struct tly_value value = {0};
+        struct tly_moment at = {0};
+        tly_entry_read(map, tly_ormap_find(map, fresh.key), &at, &value);
+        assert_int_equal(value.count, count);
+    }
+    assert_int_equal(tly_seek_put(map, &bad, &dot), TLY_NO_STRATEGY);
+}
+
+/* Whatever the clock was moved on to for its version. */
+static void a_put_that_is_refused_leaves_the_clock(void **state)
+{
+    struct tly_dot bad = {.op = TLY_PUT, .num = {1, 1, 1}};
+    char text[40];
+    struct tly_slice key = numbered(text, 'm', 1);
+    uint64_t last = tly_ormap_clock(map)->last;
+    assert_int_equal(tly_ormap_put(map, key, &bad), TLY_BAD_PAYLOAD);
+    assert_true(tly_ormap_clock(map)->last == last);
+    bad.num[2] = 0;
+    assert_int_equal(tly_ormap_put(map, key, &bad), TLY_OK);
+    assert_true(tly_ormap_clock(map)->last > last);
 }
 
 /* Keys are compared by pieces: of every length, whichever byte differs. */
@@ -355,6 +380,7 @@ int main(void)
         scene(records_that_go_together_find_their_chunks),
         scene(a_full_map_ends_a_batch_where_it_is_full),
         scene(a_key_on_its_way_is_as_good_as_a_key),
+        scene(a_put_that_is_refused_leaves_the_clock),
         scene(keys_of_one_hash_are_each_found_and_walked),
         scene(keys_of_every_length_keep_words_and_dots),
         scene(hundreds_of_lives_count_in_one_key),

@@ -111,7 +111,7 @@ static void many_at_once_are_decided_as_one_by_one(void **state)
     claim(results[TLY_BAD_RULE] > 10 && codes[TLY_CODE_OK] > 1000 && codes[TLY_CODE_OVER] > 200);
 }
 
-/* What is asked of a key: counting in it, checking it, or taking it away. */
+/* What is asked of a key: counting in it, checking it, writing it, or taking it away. */
 struct question {
     char key[40], held[TLY_KEY_BYTES_MAX];
     struct tly_request request;
@@ -120,10 +120,14 @@ struct question {
 
 static void draw(struct test_rng *rng, struct question *q)
 {
-    static const enum tly_request_kind kinds[] = {TLY_ASK_ADD, TLY_ASK_CHECK, TLY_ASK_REMOVE};
-    int n = snprintf(q->key, sizeof q->key, "counter:%.*s%zu", (int)test_rng_below(rng, 20),
-                     "abcdefghijklmnopqrstuvwxyz", (size_t)test_rng_below(rng, 100));
-    q->request = (struct tly_request){.kind = kinds[test_rng_below(rng, 3)], .number = 1};
+    static const enum tly_request_kind kinds[] = {TLY_ASK_ADD, TLY_ASK_CHECK, TLY_ASK_REMOVE, TLY_ASK_PUT};
+    enum tly_request_kind kind = kinds[test_rng_below(rng, 4)];
+    bool is_text = kind == TLY_ASK_PUT || test_rng_chance(rng, 10);
+    int n = snprintf(q->key, sizeof q->key, "%s:%.*s%zu", is_text ? "kv" : "counter",
+                     (int)test_rng_below(rng, 20), "abcdefghijklmnopqrstuvwxyz",
+                     (size_t)test_rng_below(rng, 100));
+    q->request = (struct tly_request){.kind = kind, .number = 1};
+    q->request.bytes = tly_slice_of(q->key, (size_t)test_rng_below(rng, 8));
     q->request.key = q->request.check.key = q->as_held = tly_slice_of(q->key, (size_t)n);
     q->request.check.rate = (struct tly_rate){.limit = 9, .window_ms = 60000, .algorithm = TLY_TOKEN_BUCKET};
     q->request.check.hits = 5;
@@ -132,12 +136,21 @@ static void draw(struct test_rng *rng, struct question *q)
     q->as_held.p = (const uint8_t *)q->held;
 }
 
+static void claim_read_alike(struct net *net, struct tly_slice key)
+{
+    struct tly_reply one, other;
+    struct tly_request read = {.kind = TLY_ASK_READ, .key = key};
+    claim(net_ask(net, 0, read, &one) == net_ask(net, 1, read, &other));
+    claim(tly_slice_equal(one.value.bytes, other.value.bytes));
+}
+
 /* Keys come, go and move between when they were asked for and when they are used. */
 static void what_was_asked_for_ahead_is_answered_as_what_was_not(void **state)
 {
     (void)state;
     struct net *net = net_new(MS);
     struct test_rng rng = test_rng_of(test_seed_first());
+    size_t texts = 0;
     net_add(net, 0);
     net_add(net, 0);
     for (size_t round = 0; round < 2000; round++) {
@@ -155,12 +168,14 @@ static void what_was_asked_for_ahead_is_answered_as_what_was_not(void **state)
             enum tly_result result = net_ask(net, 1, request, &other);
             request.ahead = request.kind == TLY_ASK_REMOVE ? 0 : i + 1;
             claim(net_ask(net, 0, request, &one) == result);
+            texts += request.kind == TLY_ASK_PUT && result == TLY_OK;
+            if (request.kind == TLY_ASK_PUT) claim_read_alike(net, request.key);
             if (request.kind == TLY_ASK_CHECK) claim_same(&one.verdict, &other.verdict);
             if (request.kind == TLY_ASK_ADD) claim(one.value.count == other.value.count);
         }
         net_run(net, test_rng_below(&rng, 300) * MS);
     }
-    claim(net_stats(net, 0).checks_over > 100);
+    claim(net_stats(net, 0).checks_over > 100 && texts > 100);
     net_free(net);
 }
 
