@@ -274,6 +274,7 @@ void sim_send(struct sim *sim, size_t node, uint64_t id, struct tly_slice bytes)
     if (conn == NULL || bytes.n == 0) return;
     sim_check_budget(sim, node, &conn->level[end], bytes);
     if (conn->greeted[end]) {
+        sim_check_spoken(sim, node, conn->node[1 - end], bytes);
         carry(sim, conn, end, bytes);
         return;
     }

@@ -531,6 +531,8 @@ void sim_check_hostile(struct sim *sim);
 
 /* What a node says first to another, as it is said where one of them is odd; false: as it is. */
 bool sim_odd_greeting(struct sim *sim, size_t from, size_t to, struct tly_slice frame, struct tly_buf *out);
+/* Nothing is said to an older one, nor by it, that it has not said it knows. */
+void sim_check_spoken(struct sim *sim, size_t from, size_t to, struct tly_slice frame);
 /* Somebody comes whom a node must refuse. */
 void sim_stranger(struct sim *sim, size_t node);
 

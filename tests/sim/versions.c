@@ -8,6 +8,7 @@
 #include "tests/support/mem.h"
 #include "wire/frame.h"
 #include "wire/message.h"
+#include "wire/snapshot.h"
 
 #include <stdio.h>
 
@@ -66,6 +67,42 @@ bool sim_odd_greeting(struct sim *sim, size_t from, size_t to, struct tly_slice 
     }
     tly_buf_fini(&scratch);
     return is_one;
+}
+
+/* Whether a frame says something of which the older of two knows nothing. */
+static bool is_beyond(const struct sim *sim, const struct tly_frame *frame)
+{
+    struct tly_snap_chunk chunk;
+    struct tly_cold asked;
+    switch (frame->type) {
+    case TLY_FRAME_PART: return has(sim, SIM_ODD_VERSION_1);
+    case TLY_FRAME_NEWS: return has(sim, SIM_ODD_VERSION_1) || has(sim, SIM_ODD_NO_NEWS);
+    case TLY_FRAME_COMPARE:
+    case TLY_FRAME_TREE:
+    case TLY_FRAME_OPEN:
+    case TLY_FRAME_LEAVES: return has(sim, SIM_ODD_NO_REPAIR);
+    case TLY_FRAME_SNAP_CHUNK:
+        if (!has(sim, SIM_ODD_VERSION_1) && !has(sim, SIM_ODD_NO_COLUMNS)) return false;
+        return tly_snap_chunk_get(frame->body, &chunk) != TLY_OK || tly_snap_chunk_has_columns(&chunk);
+    case TLY_FRAME_SNAP_ASK:
+        if (!has(sim, SIM_ODD_NO_RESUME)) return false;
+        return tly_cold_get(frame->body, &asked) != TLY_OK || asked.resumes;
+    default: return false;
+    }
+}
+
+void sim_check_spoken(struct sim *sim, size_t from, size_t to, struct tly_slice frame)
+{
+    if (sim->knobs.odd == 0 || has(sim, SIM_ODD_NEWER) || (from != 0 && to != 0)) return;
+    struct tly_mem mem = test_mem();
+    struct tly_buf scratch;
+    struct tly_frame said = {0};
+    size_t consumed;
+    tly_buf_init(&scratch, &mem, TLY_FRAME_BODY_MAX);
+    bool is_one = tly_frame_get(frame, &scratch, &said, &consumed) == TLY_OK;
+    sim_claim(sim, is_one && !is_beyond(sim, &said), "n%zu says frame %u to n%zu, which knows nothing of it",
+              from, (unsigned)said.type, to);
+    tly_buf_fini(&scratch);
 }
 
 /* ---- strangers ---- */
