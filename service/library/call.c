@@ -1,6 +1,8 @@
 /* What a program may ask of its node. */
 #include "service/library/internal.h"
 
+#include <assert.h>
+
 /* X(of the engine, of the library): the ones that calls can meet. */
 #define RESULTS(X)                              \
     X(TLY_OK, TALLY_OK)                         \
@@ -60,13 +62,13 @@ static struct tly_slice slice_of(struct tally_bytes bytes)
 
 /* ---- limits ---- */
 
-/* A check as the engine takes it, and where its fields are. */
-struct asked {
-    struct tly_field field[TLY_RULE_FIELDS_MAX];
-    struct tly_check check;
-};
+static_assert(sizeof(struct tly_check) == 2 * sizeof(struct tly_slice) + sizeof(void *) + sizeof(size_t) +
+                                              sizeof(struct tly_rate) + sizeof(uint32_t) +
+                                              sizeof(enum tly_charging),
+              "convert sets every field");
 
-static enum tly_result convert(const struct tally_check *from, struct asked *to)
+/* A check as the engine takes it, written where that reads it: whoever copies what was just written waits for it. */
+static enum tly_result convert(const struct tally_check *from, struct tly_field *fields, struct tly_check *to)
 {
     static const enum tly_algorithm algorithms[] = {[TALLY_SLIDING_WINDOW] = TLY_SLIDING_WINDOW,
                                                     [TALLY_FIXED_WINDOW] = TLY_FIXED_WINDOW,
@@ -74,18 +76,17 @@ static enum tly_result convert(const struct tally_check *from, struct asked *to)
     if (from->field_count > TLY_RULE_FIELDS_MAX || (unsigned)from->algorithm > TALLY_TOKEN_BUCKET)
         return TLY_BAD_RULE;
     for (size_t i = 0; i < from->field_count; i++)
-        to->field[i] = (struct tly_field){slice_of(from->fields[i].name), slice_of(from->fields[i].value)};
-    to->check = (struct tly_check){
-        .limit = slice_of(from->limit),
-        .fields = to->field,
-        .field_count = from->field_count,
-        .key = slice_of(from->key),
-        .rate = {.limit = from->rate,
-                 .window_ms = from->window_ms,
-                 .burst = from->burst,
-                 .algorithm = algorithms[from->algorithm]},
-        .hits = from->hits,
-    };
+        fields[i] = (struct tly_field){slice_of(from->fields[i].name), slice_of(from->fields[i].value)};
+    to->limit = slice_of(from->limit);
+    to->fields = fields;
+    to->field_count = from->field_count;
+    to->key = slice_of(from->key);
+    to->rate = (struct tly_rate){.limit = from->rate,
+                                 .window_ms = from->window_ms,
+                                 .burst = from->burst,
+                                 .algorithm = algorithms[from->algorithm]};
+    to->hits = from->hits;
+    to->charging = (enum tly_charging){0};
     return TLY_OK;
 }
 
@@ -117,17 +118,17 @@ struct checks {
 static enum tly_result ask_check(struct tly_app *app, const struct tally_check *check,
                                  enum tly_request_kind kind, struct tly_reply *reply)
 {
-    struct asked asked;
-    enum tly_result result = convert(check, &asked);
+    struct tly_field fields[TLY_RULE_FIELDS_MAX];
+    struct tly_request request = {.kind = kind};
+    enum tly_result result = convert(check, fields, &request.check);
     if (result != TLY_OK) return result;
-    struct tly_request request = {.kind = kind, .check = asked.check};
     return tly_app_ask(app, &request, reply);
 }
 
 /* Of those that can be asked, so many at a time; where each came from. */
 #define GROUP TLY_AHEAD_MAX
 struct group {
-    struct asked asked[GROUP];
+    struct tly_field fields[GROUP][TLY_RULE_FIELDS_MAX];
     struct tly_checked checked[GROUP];
     size_t from[GROUP];
     size_t count;
@@ -150,13 +151,10 @@ static void run_checks(struct tally *tally, void *argument)
     struct group group;
     group.count = 0;
     for (size_t i = 0; i < all->count; i++) {
-        struct asked *asked = &group.asked[group.count];
-        enum tly_result result = convert(&all->checks[i], asked);
+        enum tly_result result =
+            convert(&all->checks[i], group.fields[group.count], &group.checked[group.count].check);
         all->results[i] = result_of(result);
-        if (result == TLY_OK) {
-            group.checked[group.count].check = asked->check;
-            group.from[group.count++] = i;
-        }
+        if (result == TLY_OK) group.from[group.count++] = i;
         if (group.count == GROUP) ask_group(&tally->app, &group, all);
     }
     if (group.count > 0) ask_group(&tally->app, &group, all);
