@@ -335,22 +335,12 @@ static void pass_generations(const struct tly_ormap *map, const struct tly_entry
     }
 }
 
-/* All of a dot but the version, word by word: in larger pieces than it was just written in, it would have to be waited for. */
-TLY_ALWAYS_INLINE void copy_said(const struct tly_dot *from, struct tly_dot *to)
-{
-    to->op = from->op;
-    for (size_t i = 0; i < TLY_NUMS_MAX; i++)
-        to->num[i] = from->num[i];
-    to->bytes.p = from->bytes.p;
-    to->bytes.n = from->bytes.n;
-}
-
 /* Writes a dot under the version that comes next. */
 enum tly_result tly_seek_put(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_dot *dot)
 {
     const struct tly_strategy *strategy;
     struct tly_place place;
-    struct tly_dot own;
+    struct tly_dot own = *dot;
     assert(map->own != TLY_NO_LIFE);
     bool found = tly_map_sought(map, seek, &place);
     enum tly_result result = TLY_OK;
@@ -359,7 +349,6 @@ enum tly_result tly_seek_put(struct tly_ormap *map, const struct tly_seek *seek,
     else
         result = tly_map_strategy_for(map, seek->key, &strategy);
     if (result != TLY_OK) return result;
-    copy_said(dot, &own);
     own.version.origin = map->lives[map->own].origin;
     /* Nothing may have changed if this is refused. */
     uint64_t last = map->clock.last;
