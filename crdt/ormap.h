@@ -211,6 +211,10 @@ static inline struct tly_seek tly_seek_of(const struct tly_ormap *map, struct tl
 void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek);
 /* The same for a key whose entry probably has local words, so that its cells lie further behind. */
 void tly_seek_ahead_local(const struct tly_ormap *map, struct tly_seek *seek);
+/* Both for as many keys as a core fetches at a time, whose seeks need not be made; bit i of `local`: tly_seek_ahead_local for key i. */
+#define TLY_SEEK_ALL_MAX 64
+void tly_seek_all_ahead(const struct tly_ormap *map, const struct tly_slice *keys, size_t count,
+                        uint64_t local, struct tly_seek *seeks);
 /* As tly_ormap_find, tly_ormap_need, tly_ormap_put and tly_ormap_apply. */
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek);
 enum tly_result tly_seek_need(struct tly_ormap *map, const struct tly_seek *seek,

@@ -59,10 +59,28 @@ void tly_seek_ahead(const struct tly_ormap *map, struct tly_seek *seek)
     go_ahead(map, seek);
 }
 
+/* Its cells begin behind 32 bytes and the key: where the entry begins with a line, the usual place is still in that one. */
+#define LOCAL_USUAL 64
+
 void tly_seek_ahead_local(const struct tly_ormap *map, struct tly_seek *seek)
 {
-    /* Its cells begin behind 32 bytes and the key: where the entry begins with a line, the usual place is still in that one. */
-    go_ahead_with(map, seek, 64);
+    go_ahead_with(map, seek, LOCAL_USUAL);
+}
+
+/*
+ * Three short loops: what is asked for in an address that has to be translated first waits for that, and as many others are on their way
+ * meanwhile as stand within a few hundred instructions.
+ */
+__attribute__((flatten)) void tly_seek_all_ahead(const struct tly_ormap *map, const struct tly_slice *keys,
+                                                 size_t count, uint64_t local, struct tly_seek *seeks)
+{
+    assert(count <= TLY_SEEK_ALL_MAX);
+    for (size_t i = 0; i < count; i++)
+        seeks[i].hash = tly_key_hash_inline(&map->hash_key, keys[i]);
+    for (size_t i = 0; i < count; i++)
+        set_out(map, keys[i], seeks[i].hash, &seeks[i]);
+    for (size_t i = 0; i < count; i++)
+        go_ahead_with(map, &seeks[i], (local >> i & 1) != 0 ? LOCAL_USUAL : TLY_ENTRY_USUAL);
 }
 
 struct tly_entry *tly_seek_find(struct tly_ormap *map, const struct tly_seek *seek)

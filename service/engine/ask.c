@@ -310,14 +310,11 @@ static void check_group(struct tly_engine *e, struct tly_checked *checks, size_t
 
 void tly_engine_ahead(struct tly_engine *e, const struct tly_slice *keys, size_t count)
 {
+    uint64_t local = 0;
     assert(count <= TLY_AHEAD_MAX);
     for (size_t i = 0; i < count; i++)
-        tly_seek_to(e->map, keys[i], &e->ahead[i]);
-    for (size_t i = 0; i < count; i++)
-        if (tly_limit_is_limit(keys[i]))
-            tly_seek_ahead_local(e->map, &e->ahead[i]);
-        else
-            tly_seek_ahead(e->map, &e->ahead[i]);
+        local |= (uint64_t)tly_limit_is_limit(keys[i]) << i;
+    tly_seek_all_ahead(e->map, keys, count, local, e->ahead);
     e->ahead_count = count;
 }
 
