@@ -42,6 +42,8 @@
 #include "wire/repair.h"
 #include "wire/snapshot.h"
 
+#include <assert.h>
+
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -440,17 +442,25 @@ struct held_prefix {
 #define TLY_REFUSALS_KEPT 256
 #define TLY_REFUSAL_SHARDS_MAX 16
 
-/* Why a key was refused the last time. */
+/* Longer ones lie elsewhere. */
+#define TLY_REFUSAL_KEY_BYTES 40
+
+/*
+ * Why a key was refused the last time. What each refusal writes lies together, and all places one behind the other in 64 KiB: where
+ * many keys are refused, a place is written that nobody has read for long.
+ */
 struct refusal {
-    struct refusal *older, *newer; /* by when they were last refused */
+    struct refusal *older, *newer; /* by when they were last refused, while anybody hears of it */
     uint64_t number;               /* of all refusals */
-    size_t key_bytes;
+    size_t key_bytes;              /* 0: none was here */
     uint64_t at_ms, times, shards_ms;
     uint32_t hits, shard_count;
     struct tly_verdict verdict;
-    uint8_t key[TLY_KEY_BYTES_MAX];
-    struct tly_refusal_shard shards[TLY_REFUSAL_SHARDS_MAX];
+    uint8_t *long_key;                /* TLY_KEY_BYTES_MAX; NULL: no key was long */
+    struct tly_refusal_shard *shards; /* TLY_REFUSAL_SHARDS_MAX; NULL: they were not looked up */
+    uint8_t key[TLY_REFUSAL_KEY_BYTES];
 };
+static_assert(sizeof(struct refusal) <= 256, "a refusal is four lines");
 
 /* A key among those that are asked most. */
 #define TLY_TOP_KEPT 512
@@ -513,8 +523,9 @@ struct tly_engine {
     struct tly_rules *rules;
     struct tly_rate good_rate; /* the last that came with a check and could be used */
     struct tly_stats stats;
-    struct refusal *refusals[TLY_REFUSALS_KEPT]; /* NULL: none was there */
-    bool is_refusing;                            /* the last check was refused */
+    struct refusal *refusals;                   /* TLY_REFUSALS_KEPT; NULL: nothing was refused */
+    uint32_t refusal_hashes[TLY_REFUSALS_KEPT]; /* of their keys */
+    bool is_refusing;                           /* the last check was refused */
     struct refusal *refusals_newest;
     uint64_t refusal_number, refusal_lost; /* the last one, and the last one that another took the place of */
     size_t hearers;                        /* of refusals */
@@ -1070,12 +1081,10 @@ void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const s
 /* Asks for the memory of it: where one was refused the next one will be. */
 static inline void tly_why_ahead(const struct tly_engine *e, uint32_t hash)
 {
-    const struct refusal *refusal = e->is_refusing ? e->refusals[hash % TLY_REFUSALS_KEPT] : NULL;
-    if (refusal == NULL) return;
-    __builtin_prefetch(refusal, 1);
-    __builtin_prefetch(&refusal->verdict, 1);
-    __builtin_prefetch(&refusal->verdict.limit, 1);
-    __builtin_prefetch(refusal->key, 1);
+    if (!e->is_refusing || e->refusals == NULL) return;
+    const uint8_t *refusal = (const uint8_t *)&e->refusals[hash % TLY_REFUSALS_KEPT];
+    for (size_t line = 0; line < sizeof *e->refusals; line += 64)
+        __builtin_prefetch(refusal + line, 1);
 }
 void tly_why_fini(struct tly_engine *e);
 

@@ -2,7 +2,8 @@
  * Why hits were refused, for whoever asks afterwards: of the keys that were refused last, the verdict then, and what each life had counted.
  * A key has one place, by its hash; the one that was refused last has it.  How often counts from when the key took its place.
  *
- * Places hang in a chain, the one that was refused last at its end: whoever hears of refusals reads from its mark to the end.
+ * Places hang in a chain, the one that was refused last at its end: whoever hears of refusals reads from its mark to the end. While
+ * nobody does there is no chain, for its neighbours are what a refusal would wait for longest.
  */
 #include "service/engine/impl.h"
 
@@ -13,14 +14,21 @@
 /* Who counted how much is looked up no more often than this; the verdict is that of the last refusal. */
 #define SHARDS_EVERY_MS 100
 /*
- * … and of no more refusals in a millisecond. Of what is left out they are looked up when somebody asks: where so many keys are refused
- * a place is another key's before anybody can.
+ * … and of no more refusals in a millisecond, which is enough for all places in that time. Of what is left out they are looked up when
+ * somebody asks: where so many keys are refused a place is another key's before anybody can.
  */
-#define SHARDS_LOOKED_MAX 64
+#define SHARDS_LOOKED_MAX 8
 
-static struct refusal **place_of(struct tly_engine *e, uint32_t hash)
+/* Where a key of this hash has its place; NULL: nothing was refused yet. */
+static inline struct refusal *place_of(const struct tly_engine *e, uint32_t hash)
 {
-    return &e->refusals[hash % TLY_REFUSALS_KEPT];
+    return e->refusals != NULL ? &e->refusals[hash % TLY_REFUSALS_KEPT] : NULL;
+}
+
+static inline struct tly_slice key_of(const struct refusal *refusal)
+{
+    size_t n = refusal->key_bytes;
+    return tly_slice_of(n <= sizeof refusal->key ? refusal->key : refusal->long_key, n);
 }
 
 /* What of a dot counts in the window that the verdict is of; a bucket's is what was ever taken. */
@@ -29,7 +37,10 @@ static void note_shards(struct tly_engine *e, const struct tly_seek *seek, struc
     struct tly_entry *entry = tly_seek_find(e->map, seek);
     size_t count = 0;
     const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    size_t bytes = TLY_REFUSAL_SHARDS_MAX * sizeof *refusal->shards;
     refusal->shard_count = 0;
+    if (refusal->shards == NULL) refusal->shards = tly_mem_zeroed(&e->mem, bytes);
+    if (refusal->shards == NULL) return;
     for (size_t i = 0; i < count && refusal->shard_count < TLY_REFUSAL_SHARDS_MAX; i++) {
         if (dots[i].op != TLY_PUT) continue;
         int64_t units = (int64_t)dots[i].num[TLY_SUM_COUNT], before = (int64_t)dots[i].num[TLY_SUM_AUX];
@@ -54,9 +65,12 @@ static bool may_look(struct tly_engine *e, uint64_t now_ms)
     return true;
 }
 
-static bool is_of(const struct refusal *refusal, struct tly_slice key)
+/* Of another key the hash tells so nearly always, and what would have to come from far away is not read. */
+static inline bool is_of(const struct tly_engine *e, const struct refusal *refusal,
+                         const struct tly_seek *seek)
 {
-    return refusal != NULL && tly_slice_equal(tly_slice_of(refusal->key, refusal->key_bytes), key);
+    if (refusal == NULL || e->refusal_hashes[seek->hash % TLY_REFUSALS_KEPT] != seek->hash) return false;
+    return tly_slice_equal(key_of(refusal), seek->key);
 }
 
 static void unchain(struct tly_engine *e, struct refusal *refusal)
@@ -69,34 +83,43 @@ static void unchain(struct tly_engine *e, struct refusal *refusal)
 
 static void chain(struct tly_engine *e, struct refusal *refusal)
 {
-    refusal->number = ++e->refusal_number;
     refusal->older = e->refusals_newest;
     if (e->refusals_newest != NULL) e->refusals_newest->newer = refusal;
     e->refusals_newest = refusal;
-    if (e->hearers > 0) e->watch_news = true;
+    e->watch_news = true;
 }
 
-/* The key that stood there is forgotten. */
-static void take_place(struct tly_engine *e, struct refusal *refusal, struct tly_slice key)
+/* The key that stood there is forgotten. False: there is no memory, and it stands there still. */
+static bool take_place(struct tly_engine *e, struct refusal *refusal, const struct tly_seek *seek)
 {
-    if (refusal->number > e->refusal_lost) e->refusal_lost = refusal->number;
-    memcpy(refusal->key, key.p, key.n);
-    refusal->key_bytes = key.n;
+    uint8_t *key = refusal->key;
+    if (seek->key.n > sizeof refusal->key) {
+        if (refusal->long_key == NULL) refusal->long_key = tly_mem_zeroed(&e->mem, TLY_KEY_BYTES_MAX);
+        key = refusal->long_key;
+        if (key == NULL) return false;
+    }
+    if (e->hearers > 0 && refusal->number > e->refusal_lost) e->refusal_lost = refusal->number;
+    memcpy(key, seek->key.p, seek->key.n);
+    refusal->key_bytes = seek->key.n;
+    e->refusal_hashes[seek->hash % TLY_REFUSALS_KEPT] = seek->hash;
     refusal->times = 0;
     refusal->shards_ms = 0;
+    return true;
 }
 
 /* Without memory it is not remembered. */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict)
 {
-    struct refusal **place = place_of(e, ask->seek.hash), *refusal = *place;
+    if (e->refusals == NULL) e->refusals = tly_mem_zeroed(&e->mem, TLY_REFUSALS_KEPT * sizeof *e->refusals);
+    struct refusal *refusal = place_of(e, ask->seek.hash);
     uint64_t now_ms = e->cluster_ns / NS_PER_MS;
-    bool is_same = is_of(refusal, ask->seek.key);
-    if (refusal == NULL) *place = refusal = tly_mem_zeroed(&e->mem, sizeof *refusal);
     if (refusal == NULL) return;
-    if (!is_same) take_place(e, refusal, ask->seek.key);
-    unchain(e, refusal);
-    chain(e, refusal);
+    if (!is_of(e, refusal, &ask->seek) && !take_place(e, refusal, &ask->seek)) return;
+    if (e->hearers > 0) {
+        unchain(e, refusal);
+        chain(e, refusal);
+    }
+    refusal->number = ++e->refusal_number;
     refusal->times++;
     refusal->hits = ask->hits;
     refusal->at_ms = now_ms;
@@ -108,18 +131,22 @@ void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const s
 
 void tly_why_fini(struct tly_engine *e)
 {
-    for (size_t i = 0; i < TLY_REFUSALS_KEPT; i++)
-        tly_mem_free(&e->mem, e->refusals[i], sizeof *e->refusals[i]);
+    for (size_t i = 0; e->refusals != NULL && i < TLY_REFUSALS_KEPT; i++) {
+        struct refusal *refusal = &e->refusals[i];
+        tly_mem_free(&e->mem, refusal->long_key, TLY_KEY_BYTES_MAX);
+        tly_mem_free(&e->mem, refusal->shards, TLY_REFUSAL_SHARDS_MAX * sizeof *refusal->shards);
+    }
+    tly_mem_free(&e->mem, e->refusals, TLY_REFUSALS_KEPT * sizeof *e->refusals);
 }
 
 static void tell(struct tly_engine *e, struct refusal *refusal, struct tly_refusal_view *view)
 {
     if (refusal->shards_ms == 0) {
-        struct tly_seek seek = tly_seek_of(e->map, tly_slice_of(refusal->key, refusal->key_bytes));
+        struct tly_seek seek = tly_seek_of(e->map, key_of(refusal));
         note_shards(e, &seek, refusal);
     }
     *view = (struct tly_refusal_view){
-        .key = tly_slice_of(refusal->key, refusal->key_bytes),
+        .key = key_of(refusal),
         .at_ms = refusal->at_ms,
         .times = refusal->times,
         .hits = refusal->hits,
@@ -134,17 +161,17 @@ enum tly_result tly_engine_why(struct tly_engine *e, struct tly_slice key, struc
 {
     if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX) return TLY_BAD_KEY;
     struct tly_seek seek = tly_seek_of(e->map, key);
-    struct refusal *refusal = *place_of(e, seek.hash);
-    if (!is_of(refusal, key)) return TLY_NOT_FOUND;
+    struct refusal *refusal = place_of(e, seek.hash);
+    if (!is_of(e, refusal, &seek)) return TLY_NOT_FOUND;
     tell(e, refusal, view);
     return TLY_OK;
 }
 
 bool tly_engine_refused(struct tly_engine *e, size_t *cursor, struct tly_refusal_view *view)
 {
-    while (*cursor < TLY_REFUSALS_KEPT) {
-        struct refusal *refusal = e->refusals[(*cursor)++];
-        if (refusal == NULL) continue;
+    while (e->refusals != NULL && *cursor < TLY_REFUSALS_KEPT) {
+        struct refusal *refusal = &e->refusals[(*cursor)++];
+        if (refusal->key_bytes == 0) continue;
         tell(e, refusal, view);
         return true;
     }
@@ -153,9 +180,18 @@ bool tly_engine_refused(struct tly_engine *e, size_t *cursor, struct tly_refusal
 
 /* ---- hearing of them ---- */
 
+/* What was refused before anybody heard of it is in none. */
+static void begin_chain(struct tly_engine *e)
+{
+    e->refusals_newest = NULL;
+    for (size_t i = 0; e->refusals != NULL && i < TLY_REFUSALS_KEPT; i++)
+        e->refusals[i].older = e->refusals[i].newer = NULL;
+}
+
 enum tly_result tly_engine_hear(struct tly_engine *e, uint64_t *mark)
 {
     if (e->hearers == TLY_WATCHERS_MAX) return TLY_FULL;
+    if (e->hearers == 0) begin_chain(e);
     e->hearers++;
     *mark = e->refusal_number;
     return TLY_OK;

@@ -165,6 +165,49 @@ static void refusals_are_heard_in_order_from_a_mark(void **state)
     net_free(net);
 }
 
+/* While nobody hears of refusals nobody keeps their order; who begins to hears what comes from then on. */
+static void who_hears_again_hears_nothing_of_the_time_between(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    struct tly_engine *engine = net_node(net, 0);
+    const char *const keys[] = {"a", "b", "c", "d"};
+    uint64_t mark;
+    for (size_t round = 0; round < 3; round++) {
+        struct heard heard = {.most = 9};
+        assert_int_equal(tly_engine_hear(engine, &mark), TLY_OK);
+        (void)check(net, 0, keys[round], 11);
+        (void)check(net, 0, "b", 11);
+        (void)tly_engine_refusals_since(engine, mark, hear, &heard);
+        assert_string_equal(heard.keys, round == 0 ? "a b " : round == 1 ? "b " : "c b ");
+        assert_int_equal(heard.gaps, 0);
+        tly_engine_unhear(engine);
+        for (size_t i = 0; i < 4; i++)
+            (void)check(net, 0, keys[3 - i], 11);
+    }
+    net_free(net);
+}
+
+static void the_refusal_of_a_long_key_is_explained_too(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_refusal_view view;
+    char key[TLY_KEY_BYTES_MAX - 5 + 1], held[TLY_KEY_BYTES_MAX + 1];
+    net_add(net, 0);
+    for (size_t n = 30; n < sizeof key; n++) {
+        memset(key, 'k', n);
+        key[n] = '\0';
+        (void)snprintf(held, sizeof held, "rl:a:%s", key);
+        (void)check(net, 0, key, 11);
+        assert_int_equal(why(net, held, &view), TLY_OK);
+        assert_true(tly_slice_equal(view.key, tly_slice_text(held)));
+        assert_int_equal(view.times, 1);
+    }
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +215,8 @@ int main(void)
         cmocka_unit_test(many_refusals_take_each_others_place),
         cmocka_unit_test(of_a_flood_of_refusals_the_shards_are_told_too),
         cmocka_unit_test(refusals_are_heard_in_order_from_a_mark),
+        cmocka_unit_test(who_hears_again_hears_nothing_of_the_time_between),
+        cmocka_unit_test(the_refusal_of_a_long_key_is_explained_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
