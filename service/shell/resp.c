@@ -148,51 +148,89 @@ static void run(struct tly_resp *resp, const struct tly_resp_command *command,
 
 /*
  * Requests that stand one behind the other, read before the first of them is run, so that the memory of all their keys is on its
- * way at once. A line is the last of its batch, for its words may be in the scratch.
+ * way at once. A line is the last of its batch, for its words may be in the scratch. One that says what the one before it said, but for
+ * the first key, has the arguments of that one, and its key beside them.
  */
 struct batch {
     struct tly_resp_request request[BATCH_REQUESTS_MAX];
     const struct tly_resp_command
         *command[BATCH_REQUESTS_MAX];                     /* NULL: there is none, or no request either */
+    struct tly_slice key[BATCH_REQUESTS_MAX];             /* of those that are another's again */
+    bool is_again[BATCH_REQUESTS_MAX];                    /* … which these are */
     unsigned ahead[BATCH_REQUESTS_MAX];                   /* as of struct tly_resp */
     uint8_t limit[BATCH_REQUESTS_MAX][TLY_KEY_BYTES_MAX]; /* keys of limits, as the engine has them */
     size_t count;
-    enum tly_result result; /* of what stands behind them; TLY_OK: it was not looked at */
-    const char *error;      /* of a malformed one */
+    size_t args;                 /* that are used */
+    struct tly_resp_frame frame; /* of the request that was read last */
+    enum tly_result result;      /* of what stands behind them; TLY_OK: it was not looked at */
+    const char *error;           /* of a malformed one */
     struct tly_slice arg[BATCH_ARGS_MAX];
 };
 
-static void read_batch(struct tly_resp *resp, struct tly_slice in, struct batch *batch)
+static inline bool has_key(const struct tly_resp_command *command, const struct tly_resp_request *request)
 {
-    size_t used = 0, args = 0;
-    bool goes_on = true;
-    batch->count = 0;
-    while (goes_on) {
-        struct tly_resp_request *request = &batch->request[batch->count];
-        request->arg = batch->arg + args;
-        batch->result =
-            tly_resp_parse(tly_slice_of(in.p + used, in.n - used), &resp->scan, &resp->scratch, request);
-        if (batch->result == TLY_BAD_MESSAGE) batch->error = request->error;
-        if (batch->result != TLY_OK) return;
-        batch->command[batch->count++] = request->count > 0 ? find(resp, request->arg[0]) : NULL;
-        used += request->bytes;
-        args += request->count;
-        goes_on = batch->count < BATCH_REQUESTS_MAX && args <= BATCH_ARGS_MAX - TLY_RESP_ARGS_MAX &&
-                  !request->is_inline && used < in.n;
-    }
+    return command != NULL && command->first_key != 0 && request->count > (size_t)command->first_key;
+}
+
+/* Reads the next request of the batch; false: there is none, and the result says why. */
+static bool read_one(struct tly_resp *resp, struct tly_slice in, struct batch *batch)
+{
+    struct tly_resp_request *request = &batch->request[batch->count];
+    const struct tly_resp_command *command = NULL;
+    request->arg = batch->arg + batch->args;
+    batch->result = tly_resp_parse(in, &resp->scan, &resp->scratch, request);
+    if (batch->result == TLY_BAD_MESSAGE) batch->error = request->error;
+    if (batch->result != TLY_OK) return false;
+    batch->args += request->count;
+    if (request->count > 0) command = find(resp, request->arg[0]);
+    batch->command[batch->count] = command;
+    batch->is_again[batch->count] = false;
+    batch->frame.head.n = 0;
+    if (request->bytes < in.n && has_key(command, request))
+        batch->frame = tly_resp_frame_of(in.p, request, (size_t)command->first_key);
+    return true;
+}
+
+/* The same for one that says what the one before it said; false: it does not. */
+static inline bool read_again(struct tly_slice in, struct batch *batch)
+{
+    size_t i = batch->count;
+    if (batch->frame.head.n == 0) return false;
+    struct tly_resp_request *request = &batch->request[i];
+    request->bytes = tly_resp_parse_framed(in, &batch->frame, &batch->key[i]);
+    if (request->bytes == 0) return false;
+    request->arg = batch->request[i - 1].arg;
+    request->count = batch->request[i - 1].count;
+    request->is_inline = false;
+    batch->command[i] = batch->command[i - 1];
+    batch->is_again[i] = true;
+    return true;
 }
 
 /* The first key of a request, as the engine has it; false: there is none that can be asked for. */
 static bool get_key(struct batch *batch, size_t i, struct tly_slice *key)
 {
     const struct tly_resp_command *command = batch->command[i];
-    size_t count = batch->request[i].count;
-    if (command == NULL || command->first_key == 0 || count <= (size_t)command->first_key) return false;
-    *key = batch->request[i].arg[command->first_key];
+    if (!has_key(command, &batch->request[i])) return false;
+    *key = batch->is_again[i] ? batch->key[i] : batch->request[i].arg[command->first_key];
     if ((command->flags & TLY_RESP_ADHOC) == 0) return key->n > 0 && key->n <= TLY_KEY_BYTES_MAX;
     enum tly_result result = tly_adhoc_key(*key, batch->limit[i], &key->n);
     key->p = batch->limit[i];
     return result == TLY_OK;
+}
+
+static void read_batch(struct tly_resp *resp, struct tly_slice in, struct batch *batch)
+{
+    bool goes_on = true;
+    batch->count = batch->args = batch->frame.head.n = 0;
+    while (goes_on) {
+        const struct tly_resp_request *request = &batch->request[batch->count];
+        if (!read_again(in, batch) && !read_one(resp, in, batch)) return;
+        batch->count++;
+        in = tly_slice_of(in.p + request->bytes, in.n - request->bytes);
+        goes_on = batch->count < BATCH_REQUESTS_MAX && batch->args <= BATCH_ARGS_MAX - TLY_RESP_ARGS_MAX &&
+                  !request->is_inline && in.n > 0;
+    }
 }
 
 static void ask_ahead(struct tly_resp *resp, struct batch *batch)
@@ -204,15 +242,26 @@ static void ask_ahead(struct tly_resp *resp, struct batch *batch)
     tly_engine_ahead(tly_app_engine(resp->app), key, n);
 }
 
+/* One of a batch, whose bytes these are. */
+static void run_next(struct tly_resp *resp, const uint8_t *bytes, const struct batch *batch, size_t i)
+{
+    const struct tly_resp_request *request = &batch->request[i];
+    resp->ahead = batch->ahead[i];
+    resp->is_again = batch->is_again[i];
+    if (resp->is_again)
+        request->arg[batch->command[i]->first_key] = batch->key[i];
+    else
+        resp->throttle->is_read = false;
+    if (request->count > 0) run(resp, batch->command[i], request, bytes);
+}
+
 /* Whether the session goes on; *used grows by what was taken. */
 static bool run_batch(struct tly_resp *resp, const uint8_t *in, const struct batch *batch, size_t *used)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        const struct tly_resp_request *request = &batch->request[i];
         bool has_room = i == 0 || !tly_client_is_full(resp->client);
-        resp->ahead = batch->ahead[i];
-        if (has_room && request->count > 0) run(resp, batch->command[i], request, in + *used);
-        if (has_room) *used += request->bytes;
+        if (has_room) run_next(resp, in + *used, batch, i);
+        if (has_room) *used += batch->request[i].bytes;
         if (has_room && !tly_client_is_closing(resp->client) && resp->ack == NULL) continue;
         resp->scan = (struct tly_resp_scan){0}; /* what is left is read anew */
         return false;
@@ -229,6 +278,8 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     struct tly_resp *resp = state;
     resp->out = tly_client_out(client);
     struct batch batch;
+    struct tly_resp_throttle throttle;
+    resp->throttle = &throttle;
     size_t used = 0;
     bool goes_on = resp->ack == NULL || tly_resp_end_wait(resp);
     while (goes_on && !tly_client_is_closing(client) && used < in.n && !tly_client_is_full(client)) {
@@ -237,6 +288,8 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
         goes_on = run_batch(resp, in.p, &batch, &used);
     }
     resp->ahead = 0;
+    resp->is_again = false;
+    resp->throttle = NULL;
     tly_buf_fini(&resp->scratch);
     return used;
 }

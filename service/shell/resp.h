@@ -38,6 +38,13 @@ struct tly_resp_subs {
     bool hears, has_more;
 };
 
+/* What a throttle says beside its key, read once where several that say the same stand one behind the other. */
+struct tly_resp_throttle {
+    bool is_read;
+    int64_t max_burst, count, period_s, quantity;
+    struct tly_request request; /* all but the key */
+};
+
 /* One connection. */
 struct tly_resp {
     struct tly_app *app;
@@ -55,6 +62,8 @@ struct tly_resp {
     size_t last_name_n;
     unsigned
         ahead; /* of the request that runs: the number of its first key in tly_engine_ahead, from 1; 0: it has none */
+    bool is_again; /* the request that runs says what the one before it said, but for its first key */
+    struct tly_resp_throttle *throttle; /* during a call of feed */
     struct tly_resp_multi multi;
     struct tly_resp_subs subs;
     struct tly_ack *ack; /* WAIT waits for it; NULL: there is none */

@@ -27,12 +27,9 @@ static inline bool get_rust_int(struct tly_slice text, int64_t *number)
     return true;
 }
 
-struct throttle {
-    int64_t max_burst, count, period_s, quantity;
-};
-
 /* The first of the numbers that is none; 0: they are all read. */
-static inline size_t get_numbers(const struct tly_slice *arg, size_t count, struct throttle *throttle)
+static inline size_t get_numbers(const struct tly_slice *arg, size_t count,
+                                 struct tly_resp_throttle *throttle)
 {
     /* Each to its place: an array of them would be copied in larger pieces than it was just written in, and wait for that. */
     if (!get_rust_int(arg[2], &throttle->max_burst)) return 2;
@@ -51,7 +48,7 @@ static int64_t seconds_up(uint64_t ms)
  * A bucket of `burst` units; both commands know it by the same key. Each number to its place, here and below: a struct made elsewhere
  * and copied is read in larger pieces than it was just written in, and to clear a whole request takes as long as to find the key.
  */
-static inline void set_rate(struct tly_rate *rate, const struct throttle *throttle, uint64_t burst)
+static inline void set_rate(struct tly_rate *rate, const struct tly_resp_throttle *throttle, uint64_t burst)
 {
     rate->limit = (uint64_t)throttle->count;
     rate->window_ms = (uint64_t)throttle->period_s * 1000;
@@ -65,27 +62,38 @@ static inline void set_rate(struct tly_rate *rate, const struct throttle *thrott
     rate->min = 0;
 }
 
-static enum tly_result ask(struct tly_resp *resp, struct tly_slice key, const struct throttle *throttle,
-                           uint64_t burst, struct tly_reply *reply)
+/* The request but for the key; from now on it is read. */
+static inline void prepare(struct tly_resp_throttle *throttle, uint64_t burst)
 {
-    struct tly_request request;
-    struct tly_check *check = &request.check;
-    request.kind = TLY_ASK_CHECK;
-    request.ahead = resp->ahead;
+    struct tly_check *check = &throttle->request.check;
+    throttle->request.kind = TLY_ASK_CHECK;
     check->limit = tly_slice_of(NULL, 0);
     check->fields = NULL;
     check->field_count = 0;
-    check->key = key;
     check->hits = (uint32_t)throttle->quantity;
     check->charging = TLY_CHARGE_ADMITTED;
     set_rate(&check->rate, throttle, burst);
-    return tly_app_ask(resp->app, &request, reply);
+    throttle->is_read = true;
+}
+
+/* Whether the numbers are those of a request that was read before. */
+static inline bool is_read(const struct tly_resp *resp)
+{
+    return resp->is_again && resp->throttle->is_read;
+}
+
+static inline enum tly_result ask(struct tly_resp *resp, struct tly_slice key, struct tly_reply *reply)
+{
+    struct tly_request *request = &resp->throttle->request;
+    request->ahead = resp->ahead;
+    request->check.key = key;
+    return tly_app_ask(resp->app, request, reply);
 }
 
 /* ---- CL.THROTTLE, as redis-cell ---- */
 
 static bool get_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count,
-                         struct throttle *throttle)
+                         struct tly_resp_throttle *throttle)
 {
     size_t i = get_numbers(arg, count, throttle);
     if (i == 0) return true;
@@ -95,7 +103,7 @@ static bool get_throttle(struct tly_resp *resp, const struct tly_slice *arg, siz
 }
 
 /* NULL: it can be computed with. */
-static const char *throttle_fault(const struct throttle *throttle)
+static const char *throttle_fault(const struct tly_resp_throttle *throttle)
 {
     if (throttle->count == 0 || throttle->period_s == 0) return "Zero rates are not supported";
     if (throttle->max_burst < 0 || throttle->count < 0 || throttle->period_s < 0 || throttle->quantity < 0)
@@ -106,11 +114,9 @@ static const char *throttle_fault(const struct throttle *throttle)
     return NULL;
 }
 
-static void put_bad_rate(struct tly_resp *resp, const struct throttle *throttle, uint64_t burst)
+static void put_bad_rate(struct tly_resp *resp)
 {
-    struct tly_rate rate;
-    set_rate(&rate, throttle, burst);
-    const char *fault = tly_rate_fault(&rate);
+    const char *fault = tly_rate_fault(&resp->throttle->request.check.rate);
     tly_resp_put_error(resp->out, "Cell error: %s", fault != NULL ? fault : tly_result_text(TLY_BAD_RULE));
 }
 
@@ -124,27 +130,34 @@ static void put_throttled(struct tly_buf *out, const struct tly_verdict *verdict
     tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
 }
 
-void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+/* False: an error is written. */
+static bool read_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
+    struct tly_resp_throttle *throttle = resp->throttle;
     if (count != 5 && count != 6) {
         tly_resp_put_error(resp->out, "Cell error: Usage: cl.throttle <key> <max_burst> <count per period> "
                                       "<period> [<quantity>]");
-        return;
+        return false;
     }
-    struct throttle throttle;
-    if (!get_throttle(resp, arg, count, &throttle)) return;
-    const char *fault = throttle_fault(&throttle);
+    if (!get_throttle(resp, arg, count, throttle)) return false;
+    const char *fault = throttle_fault(throttle);
     if (fault != NULL) {
         tly_resp_put_error(resp->out, "Cell error: %s", fault);
-        return;
+        return false;
     }
+    prepare(throttle, (uint64_t)throttle->max_burst + 1);
+    return true;
+}
+
+void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    if (!is_read(resp) && !read_throttle(resp, arg, count)) return;
     struct tly_reply reply;
-    uint64_t burst = (uint64_t)throttle.max_burst + 1;
-    enum tly_result result = ask(resp, arg[1], &throttle, burst, &reply);
+    enum tly_result result = ask(resp, arg[1], &reply);
     if (result == TLY_OK)
         put_throttled(resp->out, &reply.verdict);
     else if (result == TLY_BAD_RULE)
-        put_bad_rate(resp, &throttle, burst);
+        put_bad_rate(resp);
     else
         tly_resp_put_result(resp, result);
 }
@@ -152,7 +165,7 @@ void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg
 /* ---- THROTTLE, as throttlecrab ---- */
 
 static bool get_crab(struct tly_resp *resp, const struct tly_slice *arg, size_t count,
-                     struct throttle *throttle)
+                     struct tly_resp_throttle *throttle)
 {
     static const char *const names[] = {"max_burst", "count_per_period", "period", "quantity"};
     size_t i = get_numbers(arg, count, throttle);
@@ -161,7 +174,7 @@ static bool get_crab(struct tly_resp *resp, const struct tly_slice *arg, size_t 
 }
 
 /* False: it cannot be computed with; the error is written. */
-static bool is_crab(struct tly_resp *resp, const struct throttle *throttle)
+static bool is_crab(struct tly_resp *resp, const struct tly_resp_throttle *throttle)
 {
     if (throttle->quantity < 0) {
         tly_resp_put_error(resp->out, "ERR Rate limit check failed: negative quantity: %lld",
@@ -178,7 +191,7 @@ static bool is_crab(struct tly_resp *resp, const struct throttle *throttle)
  * It knows no "never": hits that can never pass are told to come back when the bucket of an endless burst would take them, as its formula
  * has it, (quantity - max_burst) emissions after the bucket is full.
  */
-static int64_t never_s(const struct throttle *throttle, uint64_t reset_ms)
+static int64_t never_s(const struct tly_resp_throttle *throttle, uint64_t reset_ms)
 {
     uint64_t beyond = (uint64_t)(throttle->quantity - throttle->max_burst);
     uint64_t emission_ns = (uint64_t)throttle->period_s * 1000000000 / (uint64_t)throttle->count, ns;
@@ -187,7 +200,8 @@ static int64_t never_s(const struct throttle *throttle, uint64_t reset_ms)
 }
 
 /* The opposite of CL.THROTTLE's first, and its last two the other way round. */
-static void put_crab(struct tly_buf *out, const struct throttle *throttle, const struct tly_verdict *verdict)
+static void put_crab(struct tly_buf *out, const struct tly_resp_throttle *throttle,
+                     const struct tly_verdict *verdict)
 {
     bool allowed = verdict->code == TLY_CODE_OK;
     uint64_t retry_ms = verdict->retry_after_ms;
@@ -197,18 +211,26 @@ static void put_crab(struct tly_buf *out, const struct throttle *throttle, const
     tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
 }
 
-void tly_resp_run_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+/* False: an error is written. */
+static bool read_crab(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
+    struct tly_resp_throttle *throttle = resp->throttle;
     if (count != 5 && count != 6) {
         tly_resp_put_arity(resp, "throttle");
-        return;
+        return false;
     }
-    struct throttle throttle;
-    if (!get_crab(resp, arg, count, &throttle) || !is_crab(resp, &throttle)) return;
+    if (!get_crab(resp, arg, count, throttle) || !is_crab(resp, throttle)) return false;
+    prepare(throttle, (uint64_t)throttle->max_burst);
+    return true;
+}
+
+void tly_resp_run_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
+{
+    if (!is_read(resp) && !read_crab(resp, arg, count)) return;
     struct tly_reply reply;
-    enum tly_result result = ask(resp, arg[1], &throttle, (uint64_t)throttle.max_burst, &reply);
+    enum tly_result result = ask(resp, arg[1], &reply);
     if (result == TLY_OK)
-        put_crab(resp->out, &throttle, &reply.verdict);
+        put_crab(resp->out, resp->throttle, &reply.verdict);
     else if (result == TLY_BAD_RULE)
         tly_resp_put_error(resp->out, "ERR Rate limit check failed: invalid rate limit parameters");
     else

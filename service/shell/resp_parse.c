@@ -163,6 +163,40 @@ static size_t parse_short(struct tly_slice in, struct tly_resp_request *request)
     return (size_t)(p - in.p);
 }
 
+/* ---- what repeats the request before ---- */
+
+/* Clients say the same of one key after the other; beyond this they do not. */
+#define FRAME_BYTES_MAX 256
+#define FRAMED_BYTES_MAX 99
+
+struct tly_resp_frame tly_resp_frame_of(const uint8_t *p, const struct tly_resp_request *request,
+                                        size_t number)
+{
+    struct tly_slice arg = request->arg[number];
+    struct tly_resp_frame frame = {0};
+    if (request->is_inline || arg.n > FRAMED_BYTES_MAX || request->bytes > FRAME_BYTES_MAX) return frame;
+    const uint8_t *length = arg.p - (arg.n < 10 ? 4 : 5), *behind = arg.p + arg.n;
+    frame.head = tly_slice_of(p, (size_t)(length - p));
+    frame.tail = tly_slice_of(behind, (size_t)(p + request->bytes - behind));
+    return frame;
+}
+
+static inline bool begins_with(const uint8_t *p, struct tly_slice with)
+{
+    return with.n == 2 ? two(p) == two(with.p) : memcmp(p, with.p, with.n) == 0;
+}
+
+size_t tly_resp_parse_framed(struct tly_slice in, const struct tly_resp_frame *frame, struct tly_slice *arg)
+{
+    size_t head = frame->head.n, n;
+    if (in.n < head + 5 || !begins_with(in.p, frame->head)) return 0;
+    const uint8_t *p = in.p + head;
+    if (!get_short_length(&p, &n)) return 0;
+    if (in.n - (size_t)(p - in.p) < n + frame->tail.n || !begins_with(p + n, frame->tail)) return 0;
+    *arg = tly_slice_of(p, n);
+    return (size_t)(p - in.p) + n + frame->tail.n;
+}
+
 static enum tly_result parse_array(struct tly_slice in, struct tly_resp_scan *scan,
                                    struct tly_resp_request *request)
 {

@@ -44,4 +44,18 @@ struct tly_resp_request {
 enum tly_result tly_resp_parse(struct tly_slice in, struct tly_resp_scan *scan, struct tly_buf *scratch,
                                struct tly_resp_request *request) TLY_MUST_CHECK;
 
+/* A request without one of its arguments: all of it up to that one's length, and all behind it. Borrowed from its bytes. */
+struct tly_resp_frame {
+    struct tly_slice head, tail; /* no head: there is none */
+};
+
+/* Of the request that was read at `p`, without its argument of that number; none of a line or of what is not short. */
+struct tly_resp_frame tly_resp_frame_of(const uint8_t *p, const struct tly_resp_request *request,
+                                        size_t number);
+/*
+ * How many bytes the request at the beginning of `in` has that is in this frame, and what of its own is in it; 0: it is in none, or not
+ * all of it is here, and tly_resp_parse has to look. What that would read differs from the frame's in this argument only.
+ */
+size_t tly_resp_parse_framed(struct tly_slice in, const struct tly_resp_frame *frame, struct tly_slice *arg);
+
 #endif

@@ -53,6 +53,83 @@ static void ten_thousand_in_one_go_are_answered_in_order(void **state)
     free(said);
 }
 
+/* An array of words, each with a blank behind it; `@` in them stands for this speaker, whose keys begin so. */
+static size_t put_request(char *to, const char *words, char speaker)
+{
+    char text[1024];
+    size_t count = 0, n = 0;
+    for (const char *word = words; *word != '\0'; count++) {
+        size_t length = strcspn(word, " ");
+        n += (size_t)sprintf(text + n, "$%zu\r\n%.*s\r\n", length, (int)length, word);
+        word += length + 1;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (text[i] == '@') text[i] = speaker;
+    size_t head = (size_t)sprintf(to, "*%zu\r\n", count);
+    memcpy(to + head, text, n);
+    return head + n;
+}
+
+/* Much like the one before it: mostly another key, now and then another number, command or number of arguments. */
+static void draw_request(struct test_rng *rng, char *words)
+{
+    static const char *const forms[] = {
+        "CL.THROTTLE # 3 % 60 ",
+        "CL.THROTTLE # 3 % 60 1 ",
+        "CL.THROTTLE # % 2 6 ",
+        "THROTTLE # 3 % 60 ",
+        "cl.throttle # x % 60 ",
+        "INCRBY # % ",
+        "INCR # ",
+        "MGET # @a @b ",
+        "DEL # @a ",
+    };
+    static const char *const others[] = {"MULTI ", "EXEC ", "DISCARD ", "PING ", "NOPE @a ", "INCR "};
+    static const char *const keys[] = {"@",   "@a",           "@b",
+                                       "@ab", "@abcdefghijk", "@a-key-of-more-than-forty-bytes-----------"};
+    if (test_rng_below(rng, 12) == 0) {
+        (void)sprintf(words, "%s", others[test_rng_below(rng, sizeof others / sizeof *others)]);
+        return;
+    }
+    static size_t form, number;
+    if (test_rng_below(rng, 5) == 0) form = (size_t)test_rng_below(rng, sizeof forms / sizeof *forms);
+    if (test_rng_below(rng, 5) == 0) number = (size_t)test_rng_below(rng, 3);
+    const char *key = keys[test_rng_below(rng, sizeof keys / sizeof *keys)];
+    for (const char *from = forms[form]; *from != '\0'; from++) {
+        if (*from == '#')
+            words += sprintf(words, "%s", key);
+        else
+            *words++ = *from == '%' ? (char)('0' + number) : *from;
+    }
+    *words = '\0';
+}
+
+/* What repeats the request before it is not read as carefully: it must not be taken for it. */
+static void many_alike_in_one_go_are_answered_as_one_by_one(void **state)
+{
+    struct scene *scene = *state;
+    struct talk *other = talk_new(scene->app, tly_resp_protocol());
+    struct test_rng rng = test_rng_of(test_seed_first());
+    for (size_t round = 0; round < 2000; round++) {
+        char words[256], all[16384], one[512], answer[32768];
+        size_t count = 1 + (size_t)test_rng_below(&rng, 40), n = 0, got = 0;
+        for (size_t i = 0; i < count; i++) {
+            draw_request(&rng, words);
+            n += put_request(all + n, words, 'p');
+            struct tly_slice said = talk_say_bytes(other, tly_slice_of(one, put_request(one, words, 'q')));
+            claim(said.n < sizeof answer - got);
+            memcpy(answer + got, said.p, said.n);
+            got += said.n;
+        }
+        struct tly_slice at_once = talk_say_bytes(scene->talk, tly_slice_of(all, n));
+        for (size_t i = 0; i < got; i++) /* who does not know the command tells its arguments */
+            if (answer[i] == 'q') answer[i] = 'p';
+        claim(at_once.n == got && memcmp(at_once.p, answer, got) == 0);
+        fake_app_advance(scene->app, test_rng_below(&rng, 3000));
+    }
+    talk_free(other);
+}
+
 static void a_strict_prefix_of_a_request_changes_nothing(void **state)
 {
     struct scene *scene = *state;
@@ -175,6 +252,7 @@ int main(void)
         SCENE(a_pipeline_cut_at_every_byte_gets_the_same_answers),
         SCENE(a_pipeline_byte_by_byte_gets_the_same_answers),
         SCENE(ten_thousand_in_one_go_are_answered_in_order),
+        SCENE(many_alike_in_one_go_are_answered_as_one_by_one),
         SCENE(a_strict_prefix_of_a_request_changes_nothing),
         SCENE(while_answers_pile_up_requests_wait),
         SCENE(what_was_read_ahead_of_a_wait_is_done_after_it),

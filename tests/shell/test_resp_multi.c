@@ -134,9 +134,18 @@ static void a_transaction_byte_by_byte_gets_the_same_answers(void **state)
     scene_byte_by_byte(*state, pipeline, answers);
 }
 
+static void each_throttle_of_a_transaction_has_its_own_numbers(void **state)
+{
+    CONVERSE({"MULTI", "+OK\r\n"}, {"CL.THROTTLE u 4 1 1", QUEUED}, {"CL.THROTTLE v 9 1 2", QUEUED},
+             {"THROTTLE w 3 1 1", QUEUED},
+             {"EXEC", "*3\r\n*5\r\n:0\r\n:5\r\n:4\r\n:-1\r\n:1\r\n*5\r\n:0\r\n:10\r\n:9\r\n:-1\r\n:2\r\n"
+                      "*5\r\n:1\r\n:3\r\n:2\r\n:1\r\n:0\r\n"});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        SCENE(each_throttle_of_a_transaction_has_its_own_numbers),
         SCENE(queued_requests_run_at_exec_and_answer_as_one_by_one),
         SCENE(before_exec_nothing_has_happened),
         SCENE(what_cannot_be_queued_spoils_the_transaction),

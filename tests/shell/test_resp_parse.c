@@ -344,6 +344,60 @@ static void must_read_alike_behind_its_head(struct scene *scene, struct tly_slic
     scene->request = whole;
 }
 
+/* What is read in the frame of the request before it is what would be read without. */
+static void must_read_alike_in_a_frame(struct scene *scene, struct tly_slice before, size_t number,
+                                       struct tly_slice in, size_t seen[2])
+{
+    claim(parse(scene, before) == TLY_OK && number < scene->request.count);
+    struct tly_resp_frame frame = tly_resp_frame_of(before.p, &scene->request, number);
+    struct tly_resp_request first = scene->request;
+    struct tly_slice args[16], own;
+    memcpy(args, scene->arg, first.count * sizeof args[0]);
+    size_t bytes = frame.head.n > 0 ? tly_resp_parse_framed(in, &frame, &own) : 0;
+    seen[bytes != 0]++;
+    if (bytes == 0) return;
+    claim(parse(scene, in) == TLY_OK);
+    claim(scene->request.bytes == bytes && scene->request.count == first.count && !scene->request.is_inline);
+    claim(scene->arg[number].p == own.p && scene->arg[number].n == own.n);
+    for (size_t i = 0; i < first.count; i++)
+        claim(i == number || tly_slice_equal(scene->arg[i], args[i]));
+}
+
+/* A request with another argument in one place, and then with some bytes changed. */
+static void what_repeats_a_request_is_read_as_it_would_be_alone(void **state)
+{
+    static const struct {
+        const char *head, *tail;
+    } models[] = {
+        {"*6\r\n$11\r\nCL.THROTTLE\r\n", "$2\r\n15\r\n$2\r\n30\r\n$2\r\n60\r\n$1\r\n1\r\n"},
+        {"*2\r\n$4\r\nINCR\r\n", ""},
+        {"*3\r\n$1\r\nx\r\n", "$0\r\n\r\n"},
+    };
+    static const char letters[] =
+        "$1\r\n0*aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    struct scene *scene = *state;
+    struct test_guard *guard = test_guard_new(4096);
+    struct test_rng rng = test_rng_of(test_seed_first());
+    size_t seen[2] = {0};
+    for (size_t i = 0; i < 100000; i++) {
+        char before[512], bytes[1024];
+        size_t model = (size_t)test_rng_below(&rng, sizeof models / sizeof *models);
+        size_t length = (size_t)test_rng_below(&rng, 110), other = (size_t)test_rng_below(&rng, 110);
+        size_t from = (size_t)test_rng_below(&rng, 8);
+        size_t m = (size_t)snprintf(before, sizeof before, "%s$%zu\r\n%.*s\r\n%s", models[model].head, length,
+                                    (int)length, letters + from, models[model].tail);
+        size_t n = (size_t)snprintf(bytes, sizeof bytes, "%s$%zu\r\n%.*s\r\n%s", models[model].head, other,
+                                    (int)other, letters, models[model].tail);
+        if (test_rng_below(&rng, 2) == 0) n = mutate(&rng, (uint8_t *)bytes, n, sizeof bytes);
+        if (test_rng_below(&rng, 4) == 0) n += (size_t)sprintf(bytes + n, "*1\r\n$4");
+        struct tly_slice in = tly_slice_of(test_guard_place(guard, (uint8_t *)bytes, n), n);
+        must_read_alike_in_a_frame(scene, tly_slice_of(before, m), 1, in, seen);
+    }
+    claim(seen[0] > 10000 && seen[1] > 10000);
+    test_guard_free(guard);
+}
+
 static void mutants_are_refused_or_read_but_never_beyond_their_end(void **state)
 {
     struct scene *scene = *state;
@@ -388,6 +442,7 @@ int main(void)
         SCENE(quoted_words_of_a_long_line_do_not_move_each_other),
         SCENE(unquoting_without_memory_says_so),
         SCENE(mutants_are_refused_or_read_but_never_beyond_their_end),
+        SCENE(what_repeats_a_request_is_read_as_it_would_be_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
