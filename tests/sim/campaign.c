@@ -68,6 +68,8 @@ static void put_how(const struct sim_wish *wish, char *how, size_t room)
     if (wish->paced && n < room) n += (size_t)snprintf(how + n, room - n, " --paced");
     if (wish->nodes != 0 && n < room)
         n += (size_t)snprintf(how + n, room - n, " --nodes %" PRIu64, wish->nodes);
+    if (wish->mesh != 0 && n < room)
+        n += (size_t)snprintf(how + n, room - n, " --mesh %" PRIu64, wish->mesh);
     if (wish->minutes != 0 && n < room)
         (void)snprintf(how + n, room - n, " --minutes %" PRIu64, wish->minutes);
 }
@@ -76,6 +78,7 @@ void sim_live(const struct sim_wish *wish, struct sim_sums *sums)
 {
     struct sim_knobs knobs = sim_knobs_of(wish->seed);
     if (wish->nodes != 0) knobs.nodes = wish->nodes;
+    if (wish->mesh != 0) sim_knobs_ring(&knobs, wish->mesh);
     if (wish->minutes != 0) knobs.trouble_ns = wish->minutes * SIM_MIN;
     if (wish->schedule != NULL) sim_schedule_knobs(wish->schedule, &knobs);
     if (wish->paced) sim_knobs_pace(&knobs);

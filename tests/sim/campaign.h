@@ -12,7 +12,7 @@
 /* How a seed is lived through. */
 struct sim_wish {
     uint64_t seed;
-    uint64_t minutes, nodes; /* 0: as the seed says */
+    uint64_t minutes, nodes, mesh; /* 0: as the seed says */
     const char *schedule;    /* NULL: chance */
     const char *watched;     /* NULL: no key */
     struct sim_skips skips;

@@ -32,6 +32,22 @@ static void draw_wide(struct sim_knobs *knobs)
     knobs->link_budget = knobs->memory_max > 0 ? PICK(rng, 1000000, 4000000) : PICK(rng, 8000, 20000, 100000);
 }
 
+void sim_knobs_ring(struct sim_knobs *knobs, size_t mesh_max)
+{
+    knobs->mesh_max = mesh_max;
+    /* The clocks of neighbours are all that a node sees of the cluster's time, by which holds end. */
+    knobs->settle_ns += 2 * knobs->skew_ns;
+}
+
+/* More members than mesh_max, so that not all have a connection to all: neighbours only, up to seven, and from nine on some who stand apart. */
+static void draw_ring(struct sim_knobs *knobs)
+{
+    struct test_rng own = test_rng_of(knobs->seed ^ UINT64_C(0x216f4d657368)), *rng = &own;
+    if (!test_rng_chance(rng, 20)) return;
+    sim_knobs_ring(knobs, 2);
+    knobs->nodes = (size_t)PICK(rng, 4, 4, 5, 5, 7, 9);
+}
+
 void sim_knobs_narrow(struct sim_knobs *knobs)
 {
     knobs->memory_max = 0;
@@ -39,6 +55,7 @@ void sim_knobs_narrow(struct sim_knobs *knobs)
     knobs->refuses_full = false;
     knobs->link_budget = 0;
     knobs->odd = 0;
+    knobs->mesh_max = 0;
     knobs->limits = knobs->watches = knobs->copies = false;
     knobs->weights[SIM_STRANGER] = 0;
 }
@@ -84,7 +101,10 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
     knobs.weights[SIM_CUT]++;
     if (!knobs.harmed) knobs.weights[SIM_HARM] = 0;
     if (knobs.harmed && knobs.weights[SIM_HARM] == 0) knobs.weights[SIM_HARM] = 1;
-    if (seed >= SIM_WIDE_FROM) draw_wide(&knobs);
+    if (seed >= SIM_WIDE_FROM) {
+        draw_ring(&knobs);
+        draw_wide(&knobs);
+    }
     return knobs;
 }
 
@@ -120,6 +140,7 @@ void sim_knobs_print(const struct sim_knobs *k)
         printf(" memory_max %zu, on_full %s, %u new keys a turn;", k->memory_max,
                k->refuses_full ? "refuse" : "admit", k->fresh);
     if (k->link_budget > 0) printf(" link_budget %llu;", (unsigned long long)k->link_budget);
+    if (k->mesh_max > 0) printf(" mesh_max %zu;", k->mesh_max);
     if (k->copies) printf(" copies;");
     if (k->watches) printf(" watchers;");
     if (k->limits) printf(" limits of all kinds;");

@@ -40,6 +40,7 @@ static void help(void)
         "  --minutes M      of trouble, whatever the seed says\n"
         "  --mixed          a minute of trouble in fifteen seeds of sixteen\n"
         "  --nodes N        whatever the seed says\n"
+        "  --mesh M         mesh_max, whatever the seed says\n"
         "  --paced          nothing goes wrong, each node has a write a second; minutes of all nodes together\n"
         "  --schedule NAME  one written by hand in place of chance; --schedules names them\n"
         "  --skip A-B,C     leave those faults out; a trace numbers them\n"
@@ -102,7 +103,8 @@ static const struct option names[] = {
     {"paced", no_argument, NULL, 'p'},         {"trace", no_argument, NULL, 't'},
     {"watch", required_argument, NULL, 'w'},   {"schedule", required_argument, NULL, 'y'},
     {"schedules", no_argument, NULL, 'Y'},     {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},          {0},
+    {"mesh", required_argument, NULL, 'e'},    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 static void take(struct options *options, int c)
@@ -118,6 +120,7 @@ static void take(struct options *options, int c)
     case 'j': campaign->jobs = number_of(optarg, SIM_JOBS_MAX); break;
     case 'm': wish->minutes = number_of(optarg, 1000000); break;
     case 'n': wish->nodes = number_of(optarg, SIM_NODES_MAX); break;
+    case 'e': wish->mesh = number_of(optarg, SIM_NODES_MAX); break;
     case 'k': skip_all(optarg, &wish->skips); break;
     case 'x': campaign->mixed = true; break;
     case 'M': options->marks = true; break;

@@ -112,6 +112,7 @@ static void make_engine(struct sim *sim, size_t i)
         .memory_max = sim->knobs.memory_max,
         .on_full = sim->knobs.refuses_full ? TLY_ON_FULL_REFUSE : TLY_ON_FULL_ADMIT,
         .link_budget = sim->knobs.link_budget,
+        .mesh_max = sim->knobs.mesh_max,
         .has_store = true,
         .now = sim_time(sim, i),
     };

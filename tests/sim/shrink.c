@@ -99,6 +99,7 @@ bool sim_shrink(struct sim_wish *wish)
     printf("%" PRIu64 " faults of %" PRIu64 " are enough; again: tallysim --seed %" PRIu64,
            kept(&wish->skips, last), last, wish->seed);
     if (wish->nodes != 0) printf(" --nodes %" PRIu64, wish->nodes);
+    if (wish->mesh != 0) printf(" --mesh %" PRIu64, wish->mesh);
     if (wish->minutes != 0) printf(" --minutes %" PRIu64, wish->minutes);
     print_skips(&wish->skips);
     printf(" --trace\n");

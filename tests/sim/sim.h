@@ -86,6 +86,7 @@ struct sim_knobs {
     uint32_t grace_ms;     /* tombstone_grace */
     uint64_t forget_after_ms;
     size_t memory_max;
+    size_t mesh_max;    /* 0: the engine's, which is more than there are */
     bool minority_gone; /* at the end, for good */
     size_t value_bytes; /* of a register, at most; 0: its key */
     bool harmed;        /* there is a hostile peer */
@@ -106,6 +107,8 @@ struct sim_knobs {
 
 struct sim_knobs sim_knobs_of(uint64_t seed);
 void sim_knobs_print(const struct sim_knobs *k);
+/* So many members are linked all to all, and more stand in a ring. */
+void sim_knobs_ring(struct sim_knobs *knobs, size_t mesh_max);
 /* Nothing of the wider days. */
 void sim_knobs_narrow(struct sim_knobs *knobs);
 /* The pace at which design 6.2 asks for so many simulated hours an hour, on links as good as any; the time is shared out. */
