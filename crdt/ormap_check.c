@@ -1,4 +1,5 @@
 /* The invariant, and a digest that does not depend on history. */
+#include "crdt/hash_inline.h"
 #include "crdt/ormap_impl.h"
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -11,10 +12,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 
 static uint64_t mix_bytes(uint64_t a, struct tly_slice bytes)
 {
-    a = mix(a, bytes.n);
-    for (size_t i = 0; i < bytes.n; i++)
-        a = mix(a, bytes.p[i]);
-    return a;
+    return XXH3_64bits_withSeed(bytes.p, bytes.n, mix(a, bytes.n));
 }
 
 uint64_t tly_map_digest_key(const struct tly_strategy *strategy, struct tly_slice key)
