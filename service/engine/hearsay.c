@@ -12,6 +12,8 @@
 #define PREFIX "sys:heard:"
 #define PREFIX_BYTES 10
 #define AGAIN_NS NS_PER_S
+/* What has been heard only grows, so the words are looked at again when one came, when it is about others, or after so long. */
+#define LOOK_NS (5 * NS_PER_MS)
 
 struct word {
     uint64_t wanted, heard, lives;
@@ -57,6 +59,18 @@ static uint64_t lives_of(const struct tly_engine *e)
     return lives;
 }
 
+/* Who is a member, and who of them has no connection. */
+static uint64_t company_of(const struct tly_engine *e)
+{
+    uint64_t company = 0;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (!tly_member_counts(peer)) continue;
+        company = number_of_lives(company, peer->conn == NULL ? peer->member_origin : ~peer->member_origin);
+    }
+    return company;
+}
+
 static uint64_t heard_here(const struct tly_engine *e)
 {
     uint64_t least = tly_ormap_mark(e->map, tly_ormap_origin(e->map));
@@ -93,7 +107,9 @@ static void read_words(struct tly_engine *e)
         uint64_t heard = heard_by(e, peer, lives);
         if (heard < said->far) said->far = heard;
     }
+    said->company = company_of(e);
     said->read_at = e->now.mono_ns;
+    said->word_came = false;
 }
 
 static bool all_are_linked(const struct tly_engine *e)
@@ -106,8 +122,10 @@ static bool all_are_linked(const struct tly_engine *e)
 uint64_t tly_hearsay_far(struct tly_engine *e)
 {
     if (all_are_linked(e)) return TLY_NEVER;
-    if (e->hearsay.read_at != e->now.mono_ns) read_words(e);
-    return e->hearsay.far;
+    const struct hearsay *said = &e->hearsay;
+    bool is_old = said->word_came || said->read_at == 0 || e->now.mono_ns >= said->read_at + LOOK_NS;
+    if (is_old || said->company != company_of(e)) read_words(e);
+    return said->far;
 }
 
 void tly_hearsay_want(struct tly_engine *e, uint64_t ts)
@@ -117,7 +135,7 @@ void tly_hearsay_want(struct tly_engine *e, uint64_t ts)
 
 void tly_hearsay_learn(struct tly_engine *e, struct tly_slice key)
 {
-    if (tly_slice_begins(key, tly_slice_text(PREFIX))) e->hearsay.is_news = true;
+    if (tly_slice_begins(key, tly_slice_text(PREFIX))) e->hearsay.is_news = e->hearsay.word_came = true;
 }
 
 static enum tly_result say(struct tly_engine *e, const struct word *word)
