@@ -86,6 +86,14 @@
  */
 #define TLY_TELL_OWN_NS (100 * NS_PER_MS)
 #define TLY_TELL_NS (20 * NS_PER_MS)
+/*
+ * Where many are linked all to all, two relay for each; the rest do so that much later, and may be told so much later. Or else each dot would be
+ * answered by as many tells as there are pairs.
+ */
+#define TLY_RELAY_LATE_NS (500 * NS_PER_MS)
+#define TLY_TELL_LATE_NS (400 * NS_PER_MS)
+#define TLY_RELAYS 2
+#define TLY_FEW_LINKS 5
 /* Of two that are both in the middle of a round and wait for each other, one ends first, after so long; sooner where the way there and back is short. */
 #define TLY_ROUND_WAIT_NS NS_PER_S
 #define TLY_ROUND_WAIT_MIN_NS (50 * NS_PER_MS)
@@ -341,6 +349,8 @@ struct peer {
     unsigned probes, answers;
     uint64_t ring_hash;
     bool is_linked; /* by the rule of the ring */
+    /* Of the two that stand next to it in the ring: they bring it what its own link does not, others half a second later. */
+    bool is_relay, is_relayed; /* for this node; by it */
     uint64_t rtt_ns;
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
@@ -362,7 +372,9 @@ struct hearsay {
     uint64_t wanted;      /* this node waits for its versions up to here to be heard; 0: it never did */
     uint64_t others_want; /* the newest that others wait for, as of the last look */
     uint64_t far;         /* what all without a connection have heard; TLY_NEVER: there is none */
-    uint64_t read_at;     /* mono, ns: of that look */
+    uint64_t read_at;     /* mono, ns: of that look; 0: none yet */
+    uint64_t company;     /* of whom it was */
+    bool word_came;       /* since */
     uint64_t said_heard, said_wanted, said_lives;
     uint64_t first; /* version of the first word of this process; 0: none yet */
     uint64_t step_at;
@@ -902,6 +914,8 @@ uint64_t tly_standing_horizon(const struct tly_engine *e);
 /* ring.c */
 /* Works out is_linked of every peer, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
+/* Whether two relay for each member before the rest do. */
+bool tly_has_relays(const struct tly_engine *e);
 /* acked.c */
 /* At the end of a step: says what is to be said, and who is done. */
 void tly_acks_step(struct tly_engine *e);

@@ -27,7 +27,8 @@ static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn)
 {
     uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS;
     if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
-    return e->now.mono_ns + TLY_RELAY_NS + e->flush_ns + (rtt < longest ? rtt : longest);
+    uint64_t late = tly_has_relays(e) && !conn->peer->is_relayed ? TLY_RELAY_LATE_NS : 0;
+    return e->now.mono_ns + TLY_RELAY_NS + late + e->flush_ns + (rtt < longest ? rtt : longest);
 }
 
 /* Follows what the peer says it has. */
