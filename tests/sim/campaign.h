@@ -13,8 +13,8 @@
 struct sim_wish {
     uint64_t seed;
     uint64_t minutes, nodes, mesh; /* 0: as the seed says */
-    const char *schedule;    /* NULL: chance */
-    const char *watched;     /* NULL: no key */
+    const char *schedule;          /* NULL: chance */
+    const char *watched;           /* NULL: no key */
     struct sim_skips skips;
     bool trace;
     bool paced; /* nothing goes wrong, and each node has a write a second: how fast the days go by */
