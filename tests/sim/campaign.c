@@ -68,8 +68,7 @@ static void put_how(const struct sim_wish *wish, char *how, size_t room)
     if (wish->paced && n < room) n += (size_t)snprintf(how + n, room - n, " --paced");
     if (wish->nodes != 0 && n < room)
         n += (size_t)snprintf(how + n, room - n, " --nodes %" PRIu64, wish->nodes);
-    if (wish->mesh != 0 && n < room)
-        n += (size_t)snprintf(how + n, room - n, " --mesh %" PRIu64, wish->mesh);
+    if (wish->mesh != 0 && n < room) n += (size_t)snprintf(how + n, room - n, " --mesh %" PRIu64, wish->mesh);
     if (wish->minutes != 0 && n < room)
         (void)snprintf(how + n, room - n, " --minutes %" PRIu64, wish->minutes);
 }
