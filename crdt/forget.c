@@ -131,11 +131,23 @@ struct forgetting {
     bool all; /* PUTs too */
 };
 
+/*
+ * What all members have is said of lives that they know. Of one whose marks nobody has told, a stranger's, it says nothing: a floor above
+ * the own mark is one that no peer comes up to, whatever snapshot it gets from here.
+ */
+static bool is_of_a_stranger(const struct tly_ormap *map, uint32_t life, uint64_t ts)
+{
+    const struct tly_map_life *of = &map->lives[life];
+    return of->mark < ts && of->state < TLY_LIFE_SETTLED && life != map->own;
+}
+
 static bool is_forgotten(void *context, const struct tly_dot *dot)
 {
     const struct forgetting *forgetting = context;
     if (dot->version.ts > forgetting->upto || (dot->op == TLY_PUT && !forgetting->all)) return false;
-    raise_floor(forgetting->map, tly_map_life_find(forgetting->map, dot->version.origin), dot->version.ts);
+    uint32_t life = tly_map_life_find(forgetting->map, dot->version.origin);
+    if (is_of_a_stranger(forgetting->map, life, dot->version.ts)) return false;
+    raise_floor(forgetting->map, life, dot->version.ts);
     return true;
 }
 
@@ -166,8 +178,8 @@ static bool walk_to_remove(struct tly_ormap *map, uint32_t number, uint64_t upto
     return true;
 }
 
-/* The life whose next REMOVE is the oldest of all; TLY_NO_LIFE: none has one. */
-static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, size_t *budget, bool *known)
+/* The life whose next REMOVE is the oldest of all, or of those that may be forgotten; TLY_NO_LIFE: none has one. */
+static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, bool to_forget, size_t *budget, bool *known)
 {
     uint32_t oldest = TLY_NO_LIFE;
     uint64_t least = UINT64_MAX, next;
@@ -175,7 +187,7 @@ static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, size_t *budget, 
         if (map->lives[life].walked >= upto) continue;
         *known = walk_to_remove(map, life, upto, budget, &next);
         if (!*known) return TLY_NO_LIFE;
-        if (next >= least) continue;
+        if (next >= least || (to_forget && is_of_a_stranger(map, life, next))) continue;
         least = next;
         oldest = life;
     }
@@ -199,7 +211,7 @@ struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size
     struct tly_forgotten forgotten = {.done = true};
     if (map->removes == 0) return forgotten;
     while (forgotten.done) {
-        uint32_t life = oldest_of(map, upto, &budget, &forgotten.done);
+        uint32_t life = oldest_of(map, upto, true, &budget, &forgotten.done);
         if (life == TLY_NO_LIFE) break;
         forgotten.done = budget > 0;
         if (!forgotten.done) break;
@@ -213,7 +225,7 @@ uint64_t tly_ormap_without_removes(struct tly_ormap *map, size_t budget)
 {
     if (map->removes == 0) return map->forgotten;
     bool known = true;
-    uint32_t life = oldest_of(map, map->forgotten, &budget, &known);
+    uint32_t life = oldest_of(map, map->forgotten, false, &budget, &known);
     if (!known) return 0;
     return life == TLY_NO_LIFE ? map->forgotten : map->lives[life].walked;
 }

@@ -222,6 +222,8 @@ uint64_t tly_engine_deadline(const struct tly_engine *engine);
  */
 uint64_t tly_engine_ticket(const struct tly_engine *engine);
 bool tly_engine_is_stored(const struct tly_engine *engine, uint64_t ticket);
+/* Whether all is in batches that were given out, stored or not: only then may the life go on from its disk. So many wait to be stored, and no more. */
+bool tly_engine_has_handed_all(const struct tly_engine *engine);
 
 /* ---- requests ---- */
 

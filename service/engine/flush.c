@@ -284,6 +284,13 @@ bool tly_flush_to_disk(struct tly_engine *e)
     return !e->dump.active && !tly_ormap_is_unsealed(e->map) && !tly_follower_is_behind(&e->disk);
 }
 
+bool tly_engine_has_handed_all(const struct tly_engine *e)
+{
+    if (!e->has_store) return true;
+    bool is_behind = tly_prefixes_wait(e) || e->dump.active || tly_follower_is_behind(&e->disk);
+    return !is_behind && !tly_ormap_is_unsealed(e->map);
+}
+
 void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 {
     if (batch > e->batch) batch = e->batch;
@@ -300,8 +307,7 @@ void tly_flush_stored(struct tly_engine *e, uint64_t batch)
 uint64_t tly_engine_ticket(const struct tly_engine *e)
 {
     if (!e->has_store) return 0;
-    bool is_behind = tly_prefixes_wait(e) || e->dump.active || tly_follower_is_behind(&e->disk);
-    if (is_behind || tly_ormap_is_unsealed(e->map)) return e->ticket_open;
+    if (!tly_engine_has_handed_all(e)) return e->ticket_open;
     return e->ticket_stored + 1 == e->ticket_open ? 0 : e->ticket_open - 1;
 }
 

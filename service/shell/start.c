@@ -372,10 +372,18 @@ static void on_look(evutil_socket_t fd, short what, void *argument)
     tly_app_check_drained(argument);
 }
 
+/* A disk that refuses is not waited for: what it lacks is lost, and the life ends. */
+static bool is_on_its_way(struct tly_app *app)
+{
+    struct tly_node_view view;
+    tly_engine_node(app->engine, false, &view);
+    return view.store_failing || tly_engine_has_handed_all(app->engine);
+}
+
 void tly_app_check_drained(struct tly_app *app)
 {
     static const struct timeval soon = {0, 10000};
-    bool drained = tly_net_is_idle(app->net);
+    bool drained = tly_net_is_idle(app->net) && is_on_its_way(app);
     for (size_t i = 0; i < DOOR_COUNT; i++)
         drained = drained && (app->doors[i] == NULL || tly_door_is_drained(app->doors[i]));
     if (drained)
@@ -417,11 +425,14 @@ static void write_last_batches(struct tly_app *app)
     }
 }
 
-/* A life that was begun while running is not in the MANIFEST, and the one that is must not be gone on with. */
+/*
+ * A life that was begun while running is not in the MANIFEST, and the one that is must not be gone on with. Nor one of which peers may have
+ * more than the disk gets.
+ */
 static bool keeps_its_life(struct tly_app *app)
 {
     struct tly_node_view view;
-    if (app->engine == NULL) return false;
+    if (app->engine == NULL || !tly_engine_has_handed_all(app->engine)) return false;
     tly_engine_node(app->engine, false, &view);
     return view.origin == tly_store_identity(app->store)->origin;
 }

@@ -166,6 +166,11 @@ static void a_remove_that_arrives_below_what_was_walked_is_found(void **state)
     assert_int_equal(forget(1, 100, EVERYTHING).dropped, 1);
     struct tly_dot late = remove_of(50, 9);
     assert_int_equal(world_apply(world.node[1], key("l:b"), &late), TLY_APPLIED);
+    /* What all have says nothing of a life whose mark nobody has told; nor is a floor to stand above it. */
+    assert_int_equal(forget(1, 100, EVERYTHING).dropped, 0);
+    assert_int_equal(floor_of(1, 9), 0);
+    assert_int_equal(tly_ormap_removes(world.node[1]), 1);
+    claim(tly_ormap_raise_mark(world.node[1], 9, 50) == TLY_OK);
     assert_int_equal(forget(1, 100, EVERYTHING).dropped, 1);
     assert_int_equal(floor_of(1, 9), 50);
 }

@@ -314,12 +314,15 @@ static void a_life_is_not_retired_ahead_of_the_own_disk(void **state)
         net_add_to(net, 1, "busy", 1);
         net_run(net, 20 * MS);
     }
+    /* Nor would its life go on from such a disk. */
+    assert_false(tly_engine_has_handed_all(net_node(net, 1)));
     net_add_to(net, 2, "c", 4);
     net_run(net, S);
     net_restart(net, 2, ++lives, SIZE_MAX);
     net_run(net, 60 * S);
     net_hold_store(net, 1, false);
     net_run(net, 10 * S);
+    assert_true(tly_engine_has_handed_all(net_node(net, 1)));
     net_restart(net, 1, ++lives, SIZE_MAX);
     assert_int_equal(net_read(net, 1, "busy"), 1000);
     assert_int_equal(net_read(net, 1, "c"), 5);

@@ -364,7 +364,7 @@ void sim_disk_stop(struct sim *sim, size_t i)
     sim_promises_broken(sim, i, true);
     struct tly_node_view view;
     tly_engine_node(node->engine, false, &view);
-    disk->clean = view.origin == disk->origin;
+    disk->clean = view.origin == disk->origin && tly_engine_has_handed_all(node->engine);
     if (node->store != NULL) sim_store_close(node, disk->clean);
 }
 
