@@ -43,10 +43,10 @@ static size_t first_there(const struct sim *sim)
     return i;
 }
 
-static bool all_agree(struct sim *sim)
+static bool agree_from(struct sim *sim, size_t from)
 {
     uint64_t first = 0;
-    for (size_t i = first_there(sim), from = i; i < sim->knobs.nodes; i++) {
+    for (size_t i = from; i < sim->knobs.nodes; i++) {
         if (sim->nodes[i].gone) continue;
         if (!sim_is_up(sim, i)) return false;
         uint64_t here = digest(sim, i);
@@ -54,6 +54,11 @@ static bool all_agree(struct sim *sim)
         if (here != first) return false;
     }
     return true;
+}
+
+static bool all_agree(struct sim *sim)
+{
+    return agree_from(sim, first_there(sim));
 }
 
 /* What is absent reads as 0. */
@@ -198,6 +203,12 @@ static void wait_for_digests(struct sim *sim)
         forget_the_gone(sim);
         if (come_to_agree(sim)) return;
     }
+    /*
+     * A register of a node that is brought up is dropped there when the source has forgotten newer deletes; who has it says it again, by
+     * repair, which this one cannot.
+     */
+    bool is_odd_one = !sim->nodes[0].gone && (sim->knobs.odd & SIM_ODD_NO_REPAIR) != 0;
+    if (is_odd_one && agree_from(sim, 1)) return;
     tell_differences(sim);
     sim_fail(sim, "not the same %llu s after the trouble was over",
              (unsigned long long)(sim->knobs.settle_ns / SIM_S));
