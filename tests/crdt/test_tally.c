@@ -202,6 +202,14 @@ static void something_else(struct crowd *crowd)
     }
 }
 
+/* A REMOVE that stands is no usual thing, and is walked. All of this has been heard by all. */
+static void forget_all(struct crowd *crowd)
+{
+    for (uint64_t peer = 0; peer < PEERS; peer++)
+        claim(tly_ormap_raise_mark(crowd->map, 100 + peer, crowd->ts) == TLY_OK);
+    (void)tly_ormap_forget(crowd->map, crowd->ts, SIZE_MAX);
+}
+
 static void crowd_step(struct crowd *crowd)
 {
     uint64_t what = test_rng_below(&crowd->rng, 100);
@@ -213,8 +221,7 @@ static void crowd_step(struct crowd *crowd)
                     (struct tly_hit){.window = WINDOW, .epoch = crowd->epoch, .units = units});
     } else if (what < 98) {
         claim(tly_ormap_seal(crowd->map) == TLY_OK);
-        /* A REMOVE that stands is no usual thing, and is walked. */
-        if (what > 92) (void)tly_ormap_forget(crowd->map, crowd->ts, SIZE_MAX);
+        if (what > 92) forget_all(crowd);
         if (tly_ormap_clock(crowd->map)->last > crowd->ts) crowd->ts = tly_ormap_clock(crowd->map)->last;
     } else {
         something_else(crowd);
