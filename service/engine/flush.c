@@ -277,18 +277,17 @@ static void flush_disk(struct tly_engine *e)
     }
 }
 
-bool tly_flush_to_disk(struct tly_engine *e)
-{
-    if (!e->has_store) return true;
-    flush_disk(e);
-    return !e->dump.active && !tly_ormap_is_unsealed(e->map) && !tly_follower_is_behind(&e->disk);
-}
-
 bool tly_engine_has_handed_all(const struct tly_engine *e)
 {
     if (!e->has_store) return true;
     bool is_behind = tly_prefixes_wait(e) || e->dump.active || tly_follower_is_behind(&e->disk);
     return !is_behind && !tly_ormap_is_unsealed(e->map);
+}
+
+bool tly_flush_to_disk(struct tly_engine *e)
+{
+    if (e->has_store) flush_disk(e);
+    return tly_engine_has_handed_all(e);
 }
 
 void tly_flush_stored(struct tly_engine *e, uint64_t batch)
