@@ -17,6 +17,9 @@ declare -A wall_back_ms=()
 # The file in which a node counts what it allocates (allocations.c); of one that is not here, none. For scenes.
 # shellcheck disable=SC2034
 declare -A counts_in=()
+# While this file is there a node's disk refuses (refuse.c); of one that is not here, never. For scenes.
+# shellcheck disable=SC2034
+declare -A refuses_in=()
 # Processes other than nodes; what is left of them at the end is killed.
 helpers=()
 comparisons=0
@@ -170,6 +173,11 @@ launch() {
     if [ -n "${counts_in[$name]:-}" ]; then
         [ -f "$TALLY_BUILD/tests/e2e/allocations.so" ] || fail "no allocations.so in $TALLY_BUILD: make scenes"
         as=(env LD_PRELOAD="$TALLY_BUILD/tests/e2e/allocations.so" ALLOCATIONS="${counts_in[$name]}")
+    fi
+    if [ -n "${refuses_in[$name]:-}" ]; then
+        [ -f "$TALLY_BUILD/tests/e2e/refuse.so" ] || fail "no refuse.so in $TALLY_BUILD: make scenes"
+        as=(env LD_PRELOAD="$TALLY_BUILD/tests/e2e/refuse.so" REFUSES_IN="${refuses_in[$name]}"
+            ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0")
     fi
     mkdir -p "$name"
     : >"$name/out"
