@@ -81,7 +81,7 @@ void tly_fx_send_on(struct tly_engine *e, struct conn *conn, enum tly_frame_type
     tly_buf_clear(&e->body);
     struct tly_slice frame = tly_buf_slice(&e->frame);
     tly_fx_add(e, TLY_DO_SEND, conn->id, 0, frame);
-    tly_lanes_sent(&conn->lanes, lane, frame.n, wanting);
+    tly_lanes_sent(&conn->lanes, lane, frame.n, wanting, e->now.mono_ns);
     conn->last_sent = e->now.mono_ns;
     conn->sent_ping = type == TLY_FRAME_PING;
     e->stats.bytes_sent += frame.n;

@@ -192,11 +192,14 @@ uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns)
 
 /* ---- what goes, and what comes of it ---- */
 
-void tly_lanes_sent(struct tly_lanes *lanes, enum tly_lane lane, size_t bytes, unsigned wanting)
+void tly_lanes_sent(struct tly_lanes *lanes, enum tly_lane lane, size_t bytes, unsigned wanting,
+                    uint64_t now_ns)
 {
     lanes->sent[lane] += bytes;
     lanes->total += bytes;
     lanes->queued += bytes;
+    /* What flowed in until now may have flowed over: it does not make up for what goes now. */
+    refill(lanes, now_ns);
     if (lanes->budget > 0) lanes->tokens -= (int64_t)bytes;
     if (lane == TLY_LANE_CONTROL) return;
     if (lane > TLY_LANE_LIVE) lanes->chunked += bytes;

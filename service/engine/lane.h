@@ -87,7 +87,8 @@ bool tly_lanes_is_out_of_budget(const struct tly_lanes *lanes);
 uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns);
 
 /* A frame was handed over. `wanting`: lanes that had something to send as well. */
-void tly_lanes_sent(struct tly_lanes *lanes, enum tly_lane lane, size_t bytes, unsigned wanting);
+void tly_lanes_sent(struct tly_lanes *lanes, enum tly_lane lane, size_t bytes, unsigned wanting,
+                    uint64_t now_ns);
 /* Whether what went since the last PING is enough for another. */
 bool tly_lanes_wants_ping(const struct tly_lanes *lanes);
 /* A PING was handed over, its own bytes counted; wanting: repair or bulk has more to send. */

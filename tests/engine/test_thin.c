@@ -2,6 +2,7 @@
  * Thin links in virtual time: what goes first, how much is under way, and what becomes of writes that have to wait.  Every scene has
  * two nodes, node 0 with old keys that node 1 lacks.
  */
+#include "service/engine/lane.h"
 #include "tests/engine/support_thin.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -242,6 +243,16 @@ static void a_budget_is_kept_over_any_time(void **state)
     assert_true(stream.made > 900 && stream.seen == stream.made);
     assert_int_equal(net_digest(net, 0), net_digest(net, 1));
     net_free(net);
+}
+
+/* A bucket that was full has nothing saved for what must go: that is gone from it for the rest. */
+static void what_flowed_over_makes_up_for_nothing(void **state)
+{
+    (void)state;
+    struct tly_lanes lanes = tly_lanes_of(8000, 0);
+    tly_lanes_sent(&lanes, TLY_LANE_CONTROL, 3000, 0, 10 * S);
+    assert_int_equal(tly_lane_room(&lanes, TLY_LANE_LIVE, 10 * S), TLY_BURST_MIN - 3000);
+    assert_int_equal(tly_lane_room(&lanes, TLY_LANE_LIVE, 10 * S + 100 * MS), TLY_BURST_MIN - 3000 + 800);
 }
 
 /* A key that is counted in windows of so many lengths, each with a dot of its own. */
@@ -518,6 +529,7 @@ int main(void)
         cmocka_unit_test(bulk_keeps_a_tenth_when_live_could_take_all),
         cmocka_unit_test(chunks_are_a_tenth_of_a_second_of_the_link),
         cmocka_unit_test(a_budget_is_kept_over_any_time),
+        cmocka_unit_test(what_flowed_over_makes_up_for_nothing),
         cmocka_unit_test(under_a_budget_no_key_of_a_snapshot_goes_in_one_piece),
         cmocka_unit_test(under_a_budget_keys_near_their_limits_are_fresher),
         cmocka_unit_test(a_count_that_nears_its_limit_goes_at_once),
