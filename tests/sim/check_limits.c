@@ -82,6 +82,34 @@ static void check_window(struct sim *sim, size_t node, struct sim_spent *spent, 
               (int)check->key.n, (const char *)check->key.p);
 }
 
+/*
+ * What a process has counted in a life stays within the cap until others have heard of it.  What it found there, of the process before it, is
+ * all unheard until they say once more that they have it (heat.h); that may be more than the cap, and then nothing is admitted.
+ */
+static void check_cap(struct sim *sim, size_t node, struct sim_spent *spent, const struct tly_check *check,
+                      const struct tly_verdict *verdict)
+{
+    struct tly_node_view view;
+    tly_engine_node(sim->nodes[node].engine, false, &view);
+    uint64_t epoch = view.cluster_ns / SIM_MS / check->rate.window_ms, cap = check->rate.cap;
+    uint64_t life = view.life_in_question ? ~view.origin : view.origin;
+    uint64_t counted = tly_verdict_counts(verdict) ? check->hits : 0;
+    if (spent->found_epoch != epoch || spent->found_life != life) {
+        spent->found_epoch = epoch;
+        spent->found_life = life;
+        spent->found = verdict->own - counted;
+    }
+    sim_claim(sim, verdict->unheard <= cap || verdict->own <= spent->found,
+              "n%zu has admitted %llu of %.*s that others have not heard of, and may %llu", node,
+              (unsigned long long)verdict->unheard, (int)check->key.n, (const char *)check->key.p,
+              (unsigned long long)cap);
+    uint64_t left = cap > verdict->unheard ? cap - verdict->unheard : 0;
+    sim_claim(sim, verdict->remaining <= left,
+              "n%zu says that %llu of %.*s are left, where others have not heard of %llu, and it may %llu",
+              node, (unsigned long long)verdict->remaining, (int)check->key.n, (const char *)check->key.p,
+              (unsigned long long)verdict->unheard, (unsigned long long)cap);
+}
+
 void sim_check_spent(struct sim *sim, size_t node, enum sim_limit kind, unsigned key,
                      const struct tly_check *check, const struct tly_verdict *verdict)
 {
@@ -90,10 +118,7 @@ void sim_check_spent(struct sim *sim, size_t node, enum sim_limit kind, unsigned
     sim_tell(sim, "n%zu %s %u of %.*s, %llu left", node, verdict->code == TLY_CODE_OK ? "admits" : "refuses",
              check->hits, (int)check->key.n, (const char *)check->key.p,
              (unsigned long long)verdict->remaining);
-    sim_claim(sim, verdict->mode != TLY_CAPPED || !verdict->is_judged || verdict->unheard <= check->rate.cap,
-              "n%zu has admitted %llu of %.*s that others have not heard of, and may %llu", node,
-              (unsigned long long)verdict->unheard, (int)check->key.n, (const char *)check->key.p,
-              (unsigned long long)check->rate.cap);
+    if (verdict->mode == TLY_CAPPED && verdict->is_judged) check_cap(sim, node, spent, check, verdict);
     /* What one gives back, another may have. */
     if (kind == SIM_LIMIT_SPARED || !tly_verdict_counts(verdict) || check->hits == 0) return;
     if (check->rate.algorithm == TLY_TOKEN_BUCKET)
