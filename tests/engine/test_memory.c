@@ -337,6 +337,52 @@ static void no_mark_covers_what_did_not_fit(void **state)
     net_free(net);
 }
 
+static struct tly_life life_of(struct net *net, size_t node, uint64_t origin)
+{
+    const struct tly_engine *engine = net_node(net, node);
+    for (size_t i = 0; i < tly_engine_lives(engine); i++)
+        if (tly_engine_life(engine, i).origin == origin) return tly_engine_life(engine, i);
+    fail_msg("%s", "it does not know that life");
+    return (struct tly_life){0};
+}
+
+static void forget_member(struct net *net, size_t node, const char *name)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+/*
+ * n0 is forgotten while n1 is full, so its life is settled at the newest that n1 has of it, though not all below that is there. n0 is back at
+ * once and keeps what it has; a comparison brings it when there is room.
+ */
+static void what_did_not_fit_of_a_forgotten_life_comes_by_repair(void **state)
+{
+    (void)state;
+    size_t old;
+    char text[48];
+    struct net *net = flooded(&old);
+    size_t last = left_out(net, 1);
+    uint64_t origin = view_of(net, 0).origin;
+    assert_int_equal(add(net, 0, 0), TLY_OK);
+    net_run(net, S);
+    uint64_t newest = life_of(net, 1, origin).last;
+    assert_true(life_of(net, 1, origin).mark < newest);
+    forget_member(net, 1, "n0");
+    net_run(net, 5 * S);
+    assert_true(view_of(net, 0).origin != origin);
+    assert_true(life_of(net, 1, origin).state >= TLY_LIFE_SETTLED);
+    assert_int_equal(life_of(net, 1, origin).mark, newest);
+    assert_int_equal(net_read(net, 0, key_name(text, sizeof text, last)), 1);
+    assert_int_equal(net_read(net, 1, key_name(text, sizeof text, last)), INT64_MIN);
+    net_run(net, 300 * S);
+    assert_int_equal(net_read(net, 1, key_name(text, sizeof text, last)), 1);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    assert_true(net_stats(net, 1).dots_repaired > 0);
+    net_free(net);
+}
+
 /* One node alone, whose allocation number n fails: that is no memory, not a full store, and changes nothing. */
 static bool survives_failure(size_t n)
 {
@@ -396,6 +442,7 @@ int main(void)
         cmocka_unit_test(cuts_while_it_is_held_back_lose_nothing),
         cmocka_unit_test(two_full_halves_meet),
         cmocka_unit_test(no_mark_covers_what_did_not_fit),
+        cmocka_unit_test(what_did_not_fit_of_a_forgotten_life_comes_by_repair),
         cmocka_unit_test(no_memory_is_told_from_a_full_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

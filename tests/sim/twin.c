@@ -1,3 +1,4 @@
+#include "service/engine/impl.h"
 #include "service/engine/limit.h"
 #include "tests/sim/sim.h"
 
@@ -487,6 +488,9 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     if (it->dot.version.ts > life.mark) return;
     /* Who has settled it says that all of it is here that there is; that is about to be heard. */
     if (life.state == TLY_LIFE_CLOSED && is_settled_elsewhere(sim, life.origin)) return;
+    /* Or it was heard before a clean stop, and counts again once it is known which life speaks. */
+    struct tly_version word;
+    if (life.state == TLY_LIFE_CLOSED && tly_lives_settled_by(engine, life.origin, &word)) return;
     struct tly_entry_view view = {0};
     const struct twin_key *key = &sim->twin->keys[it->key];
     enum tly_result result = tly_engine_entry(engine, tly_slice_of(key->bytes, key->n), &view);
