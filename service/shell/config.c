@@ -97,6 +97,7 @@ static const char *const on_full_names[] = {
     [TLY_ON_FULL_ADMIT] = "admit", [TLY_ON_FULL_REFUSE] = "refuse", NULL};
 static const char *const large_pages_names[] = {
     [TLY_LARGE_PAGES_AUTO] = "auto", [TLY_LARGE_PAGES_NO] = "no", NULL};
+static const char *const io_uring_names[] = {[TLY_IO_URING_AUTO] = "auto", [TLY_IO_URING_NO] = "no", NULL};
 /* Whose word it is: that of proxies, or that of the connection. */
 static const char *const client_ip_names[] = {[TLY_CLIENT_IP_FORWARDED] = "forwarded",
                                               [TLY_CLIENT_IP_REAL_IP] = "real-ip",
@@ -149,6 +150,7 @@ static const struct tly_setting settings[] = {
      .least = MEMORY_MAX_LEAST, .may_be_nothing = true},
     {"on_full", "admit or refuse", MEMBER(WORD, on_full), .words = on_full_names},
     {"large_pages", "auto or no", MEMBER(WORD, large_pages), .words = large_pages_names},
+    {"io_uring", "auto or no", MEMBER(WORD, io_uring), .words = io_uring_names},
     {"compact_min", "bytes such as 64m, at least 64k", MEMBER(BYTES, compact_min),
      .least = COMPACT_MIN_LEAST},
     {"tombstone_grace", "a number of seconds from 1 to 604800", MEMBER(SECONDS, tombstone_grace_ms),

@@ -27,6 +27,9 @@ struct tly_listen {
 /* Whether many keys may lie in pages of 2 MiB. */
 enum tly_large_pages { TLY_LARGE_PAGES_AUTO, TLY_LARGE_PAGES_NO };
 
+/* Whether clients are read from and answered many at a time, through io_uring. */
+enum tly_io_uring { TLY_IO_URING_AUTO, TLY_IO_URING_NO };
+
 /* Whose word a client's address is: that of X-Forwarded-For, of X-Real-IP, or the connection's own. */
 enum tly_client_ip { TLY_CLIENT_IP_FORWARDED, TLY_CLIENT_IP_REAL_IP, TLY_CLIENT_IP_CONNECTION };
 
@@ -49,6 +52,7 @@ struct tly_config {
     size_t memory_max;  /* bytes; 0: no limit but memory */
     enum tly_on_full on_full;
     enum tly_large_pages large_pages;
+    enum tly_io_uring io_uring;
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;
     enum tly_client_ip client_ip;

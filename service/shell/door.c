@@ -167,11 +167,10 @@ struct tly_door *tly_door_open(struct tly_app *app, const struct tly_listen *lis
     TAILQ_INIT(&door->held);
     TAILQ_INIT(&door->streams);
     TAILQ_INIT(&door->parked);
-    tly_buf_init(&door->spare, &mem, TLY_OUT_MAX);
     door->fd = tly_door_listen(listen, &name, &text);
     if (door->fd >= 0 && listen->kind == TLY_LISTEN_UNIX)
         (void)snprintf(door->unlink, sizeof door->unlink, "%s", listen->path);
-    if (door->fd < 0 || !add_events(door)) {
+    if (door->fd < 0 || !add_events(door) || !tly_together_open(door)) {
         (void)snprintf(error, error_size, "%s", door->fd < 0 ? text.text : tly_result_text(TLY_NOMEM));
         tly_door_free(door);
         return NULL;
@@ -235,7 +234,9 @@ void tly_door_free(struct tly_door *door)
     stop_listening(door);
     if (door->resume != NULL) event_free(door->resume);
     if (door->sweep != NULL) event_free(door->sweep);
-    tly_buf_fini(&door->spare);
+    tly_together_close(door);
+    while (door->spares > 0)
+        tly_buf_fini(&door->spare[--door->spares]);
     struct tly_mem mem = door->mem;
     tly_mem_free(&mem, door, sizeof *door);
 }

@@ -1,6 +1,7 @@
 /*
  * A door: a listener whose connections speak one protocol, on plain libevent events with buffers of their own: one read,
- * as many requests as it holds, one write.  The door holds bytes and timeouts; the protocol holds none of the two.
+ * as many requests as it holds, one write; of those that speak at the same time the reads are one call of the kernel, and the writes.
+ * The door holds bytes and timeouts; the protocol holds none of the two.
  *
  *   - at most TLY_CLIENTS_MAX connections over all doors; beyond it the newcomer is closed, counted, and listening
  *     goes on; out of descriptors: accepting pauses 100 ms and recovers

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* An output buffer larger than this is not kept. */
+/* Output buffers that are kept, all together. */
 #define SPARE_BYTES_MAX (1024u * 1024u)
 /* Thrown away after the end, before the connection is cut. */
 #define SWALLOW_BYTES_MAX (1024u * 1024u)
@@ -41,6 +41,7 @@ void tly_client_free(struct tly_client *client)
     struct tly_door *door = client->door;
     if (client->held_batch != 0) TAILQ_REMOVE(&door->held, client, in_held);
     if (client->parked) TAILQ_REMOVE(&door->parked, client, in_parked);
+    tly_together_forget(client);
     if (client->is_stream) TAILQ_REMOVE(&door->streams, client, in_streams);
     TAILQ_REMOVE(&door->waiting[client->waiting], client, in_waiting);
     if (client->state != NULL) door->protocol->close(client->state);
@@ -73,27 +74,27 @@ static size_t backlog(const struct tly_client *client)
     return client->out.n - client->sent;
 }
 
-/* An output buffer: the one that lies ready, or a new one. */
+/* An output buffer: one that lies ready, or a new one. */
 static void lend_out(struct tly_client *client)
 {
-    if (client->out.p != NULL || client->door->spare.p == NULL) return;
-    struct tly_buf empty = client->out;
-    client->out = client->door->spare;
-    client->door->spare = empty;
+    struct tly_door *door = client->door;
+    if (client->out.p != NULL || door->spares == 0) return;
+    client->out = door->spare[--door->spares];
+    door->spare_bytes -= client->out.capacity;
 }
 
 static void return_out(struct tly_client *client)
 {
-    struct tly_buf *spare = &client->door->spare;
+    struct tly_door *door = client->door;
     client->sent = client->allowed = 0;
     tly_buf_clear(&client->out);
-    if (spare->p != NULL || client->out.capacity > SPARE_BYTES_MAX) {
+    if (door->spares == TLY_VOLLEY_MAX || client->out.capacity > SPARE_BYTES_MAX - door->spare_bytes) {
         tly_buf_fini(&client->out);
         return;
     }
-    struct tly_buf empty = *spare;
-    *spare = client->out;
-    client->out = empty;
+    door->spare_bytes += client->out.capacity;
+    door->spare[door->spares++] = client->out;
+    tly_buf_init(&client->out, &door->mem, TLY_OUT_MAX);
 }
 
 /*
@@ -181,7 +182,8 @@ static void arrange(struct tly_client *client)
     else if (client->in.n > 0 && !client->stalled && !client->parked)
         wait_for(client, TLY_FOR_REST, false);
     else
-        wait_for(client, TLY_FOR_REQUEST, true);
+        /* Where there is no end to patience nobody asks who has waited longest, and neighbours in the list are far away in memory. */
+        wait_for(client, TLY_FOR_REQUEST, client->door->protocol->idle_ms != 0);
 }
 
 /* Whether so many bytes of one connection are more than its part, when all hold too much. */
@@ -215,13 +217,20 @@ static bool is_bearable(struct tly_client *client)
     return !client->is_greedy;
 }
 
-void tly_client_settle(struct tly_client *client)
+/* False: there was no memory for what it has to say, and it is gone. */
+static bool hold_or_end(struct tly_client *client)
 {
-    if (client->out.result != TLY_OK) {
+    bool is_whole = client->out.result == TLY_OK;
+    if (is_whole)
+        hold(client);
+    else
         tly_client_free(client);
-        return;
-    }
-    hold(client);
+    return is_whole;
+}
+
+/* Says what may be said, and waits for what comes next. */
+static void go_on(struct tly_client *client)
+{
     if (!flush(client) || !is_bearable(client)) {
         tly_client_free(client);
         return;
@@ -230,6 +239,11 @@ void tly_client_settle(struct tly_client *client)
         linger(client);
     else
         arrange(client);
+}
+
+void tly_client_settle(struct tly_client *client)
+{
+    if (hold_or_end(client)) go_on(client);
 }
 
 /* Keeps what the protocol left of `in`, which is the scratch or all of client->in. */
@@ -294,8 +308,20 @@ static void wait_for_tls(struct tly_client *client)
     if (!is_bearable(client)) tly_client_free(client);
 }
 
-/* What one read brings. */
-static void take(struct tly_client *client)
+/* What one read brought; false: the connection is gone. */
+static bool take(struct tly_client *client, struct tly_slice in, ssize_t n)
+{
+    if (n < 0) {
+        tell_problem(client);
+        tly_client_free(client);
+        return false;
+    }
+    if (n == 0) client->ended = client->closing = true;
+    if (n > 0) feed(client, in);
+    return true;
+}
+
+void tly_client_turn(struct tly_client *client)
 {
     struct tly_slice in;
     ssize_t n = receive(client, &in);
@@ -303,31 +329,39 @@ static void take(struct tly_client *client)
         if (client->tls != NULL) wait_for_tls(client);
         return;
     }
-    if (n < 0) {
-        tell_problem(client);
+    if (take(client, in, n)) tly_client_settle(client);
+}
+
+void tly_client_took(struct tly_client *client, uint8_t *bytes, ssize_t n)
+{
+    if (n == -EAGAIN || n == -EINTR) return;
+    if (take(client, tly_slice_of(bytes, n > 0 ? (size_t)n : 0), n)) (void)hold_or_end(client);
+}
+
+struct tly_shot tly_client_shot(const struct tly_client *client)
+{
+    return (struct tly_shot){true, client->fd, client->out.p + client->sent, client->allowed - client->sent,
+                             0};
+}
+
+void tly_client_sent(struct tly_client *client, ssize_t n)
+{
+    if (n < 0 && n != -EAGAIN && n != -EINTR) {
         tly_client_free(client);
         return;
     }
-    if (n == 0) client->ended = client->closing = true;
-    if (n > 0) feed(client, in);
-    tly_client_settle(client);
+    client->sent += n > 0 ? (size_t)n : 0;
+    if (client->waiting != TLY_FOR_END) go_on(client);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd, (void)what;
     struct tly_client *client = context;
-    if (client->waiting == TLY_FOR_END) {
+    if (client->waiting == TLY_FOR_END)
         swallow(client);
-        return;
-    }
-    struct tly_door *door = client->door; /* the client may go */
-    uint64_t requests = door->stats.requests;
-    tly_app_turn_begin(door->app);
-    take(client);
-    uint64_t took_ns = tly_app_turn_end(door->app);
-    if (door->stats.requests > requests)
-        tly_histogram_add(&door->stats.latency, took_ns, door->stats.requests - requests);
+    else
+        tly_together_add(client);
 }
 
 void tly_client_wake(struct tly_client *client, bool is_idle)

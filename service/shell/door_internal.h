@@ -1,17 +1,21 @@
 /*
- * Internal to the doors: what door.c (listening, patience) and door_client.c (one connection) share.
+ * Internal to the doors: what door.c (listening, patience), door_client.c (one connection) and door_together.c (those that can be read
+ * from in one turn of the loop) share.
  */
 #ifndef TALLY_SERVICE_SHELL_DOOR_INTERNAL_H
 #define TALLY_SERVICE_SHELL_DOOR_INTERNAL_H
 
 #include "service/shell/door.h"
 #include "service/shell/tls.h"
+#include "service/shell/volley.h"
 
 #include <event2/event.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
 #define TLY_DOOR_SCRATCH_BYTES (64u * 1024u)
+/* What each of several reads at a time brings. */
+#define TLY_TOGETHER_BYTES (16u * 1024u)
 
 /*
  * Every connection waits for one thing and stands in the list of those that wait for the same, longest first. Each list
@@ -35,6 +39,7 @@ struct tly_client {
     struct tly_door *door;
     void *state;
     struct event *readable, *writable;
+    size_t place; /* among those that are read from together, from 1; 0: it is none of them */
     uint64_t id;
     uint64_t since_ns; /* it waits */
     enum tly_waiting waiting;
@@ -62,6 +67,18 @@ struct tly_client {
     char peer[64];
 };
 
+/*
+ * Connections that the loop found readable one behind the other. They are read from by one volley, then each is fed, and what all of
+ * them have to say goes out by another; only those that keep no half request and are in the clear.
+ */
+struct tly_together {
+    struct tly_volley *volley; /* NULL: there are none; each is read from, fed and answered before the next */
+    struct event *due;         /* behind the last event of this turn of the loop */
+    struct tly_client *client[TLY_VOLLEY_MAX]; /* NULL: it is gone */
+    size_t count;
+    uint8_t *bytes; /* what they said */
+};
+
 struct tly_door {
     struct tly_app *app;
     const struct tly_protocol *protocol;
@@ -78,7 +95,9 @@ struct tly_door {
     uint64_t last_id;
     bool draining;
     char unlink[108];
-    struct tly_buf spare; /* an output buffer for whoever has something to say */
+    struct tly_buf spare[TLY_VOLLEY_MAX]; /* output buffers for whoever has something to say */
+    size_t spares, spare_bytes;
+    struct tly_together together;
     uint8_t scratch[TLY_DOOR_SCRATCH_BYTES];
 };
 
@@ -93,5 +112,22 @@ void tly_client_resume(struct tly_client *client);
 void tly_client_look_after(struct tly_client *client);
 /* To be called after anything happened; the connection may be gone afterwards. */
 void tly_client_settle(struct tly_client *client);
+
+/* One read, what it brings is fed, and what there is to say to that is said. The connection may be gone afterwards. */
+void tly_client_turn(struct tly_client *client);
+/* The same in three parts: n bytes that were read, or what a volley says. The connection may be gone afterwards. */
+void tly_client_took(struct tly_client *client, uint8_t *bytes, ssize_t n);
+/* What is to be sent now; n is 0 where there is nothing. */
+struct tly_shot tly_client_shot(const struct tly_client *client);
+/* What of that was sent, or what a volley says. The connection may be gone afterwards. */
+void tly_client_sent(struct tly_client *client, ssize_t n);
+
+/* door_together.c. False: there is no memory. */
+bool tly_together_open(struct tly_door *door);
+void tly_together_close(struct tly_door *door);
+/* The loop found it readable. */
+void tly_together_add(struct tly_client *client);
+/* It ends. */
+void tly_together_forget(struct tly_client *client);
 
 #endif

@@ -101,6 +101,13 @@ struct event_base *tly_app_base(struct tly_app *app)
     return NULL;
 }
 
+const struct tly_config *tly_app_config(const struct tly_app *app)
+{
+    static const struct tly_config config;
+    (void)app;
+    return &config;
+}
+
 struct tly_log *tly_app_log(struct tly_app *app)
 {
     static struct tly_log *log;

@@ -45,6 +45,99 @@ static void many_clients_do_not_mix(void **state)
     assert_int_equal(street_stats(street).accepted, 50);
 }
 
+/* Some end, some ask for much and do not listen, some were gone before: it is nothing to the others who speak at the same time. */
+static void those_who_speak_at_once_do_not_disturb_each_other(void **state)
+{
+    struct street *street = *state;
+    struct visitor *visitors[8];
+    const struct linger at_once = {1, 0};
+    for (size_t i = 0; i < 8; i++)
+        visitors[i] = visitor_new(street);
+    street_settle(street);
+    visitor_say(visitors[0], "one\ntw");
+    visitor_say(visitors[1], "big 3000000\n");
+    visitor_listen(visitors[1], false);
+    visitor_say(visitors[2], "close\nnot\n");
+    visitor_say(visitors[3], "three\n");
+    assert_int_equal(setsockopt(visitor_fd(visitors[3]), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    visitor_free(visitors[3]);
+    visitor_end(visitors[4]);
+    visitor_say(visitors[5], "wait\n");
+    visitor_say(visitors[6], "six\n");
+    visitor_say(visitors[7], "big 40000\nseven\n");
+    visitor_hears(visitors[6], "six\n");
+    visitor_hears(visitors[0], "one\n");
+    visitor_hears(visitors[2], "close\n");
+    visitor_hears_end(visitors[2]);
+    visitor_hears_end(visitors[4]);
+    visitor_say(visitors[0], "o\n");
+    visitor_hears(visitors[0], "one\ntwo\n");
+    assert_int_equal(visitor_heard_bytes(visitors[5]), 0);
+    assert_int_equal(visitor_heard_bytes(visitors[7]), 40001 + 6);
+    visitor_listen(visitors[1], true);
+    visitor_say(visitors[1], "close\n");
+    visitor_hears_end(visitors[1]);
+    assert_int_equal(visitor_heard_bytes(visitors[1]), 3000001 + 6);
+    for (size_t i = 0; i < 8; i++)
+        if (i != 3) visitor_free(visitors[i]);
+    street_until(street, street_is_empty, street);
+}
+
+/* An event between those of two who speak and what is done for both. */
+struct between {
+    struct event *event;
+    struct tly_door *door;
+    bool is_next, did_drain;
+};
+
+static void drain_between(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd, (void)what;
+    struct between *between = context;
+    if (!between->is_next) {
+        /* Behind the sockets, for they are in the list by now. */
+        between->is_next = true;
+        event_active(between->event, EV_READ, 0);
+        return;
+    }
+    tly_door_drain(between->door);
+    between->did_drain = true;
+}
+
+static void who_ends_while_others_are_awaited_is_forgotten(void **state)
+{
+    struct street *street = *state;
+    struct visitor *gone = visitor_new(street), *other = visitor_new(street);
+    street_settle(street);
+    const struct linger at_once = {1, 0};
+    assert_int_equal(setsockopt(visitor_fd(gone), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    visitor_free(gone);
+    visitor_say(other, "other\n");
+    struct between between = {.door = street->door};
+    between.event = event_new(street->base, -1, 0, drain_between, &between);
+    event_active(between.event, EV_READ, 0);
+    assert_int_equal(event_base_loop(street->base, EVLOOP_NONBLOCK), 0);
+    assert_true(between.did_drain);
+    assert_int_equal(street_stats(street).open, 1);
+    visitor_hears_end(other);
+    assert_string_equal(visitor_heard(other), "");
+    event_free(between.event);
+    visitor_free(other);
+    street_until(street, street_is_empty, street);
+    assert_true(tly_door_is_drained(street->door));
+}
+
+/* Where the kernel does not let it be otherwise. */
+static void each_by_calls_of_its_own_is_answered_alike(void **state)
+{
+    struct street *street = *state;
+    fake_app_set(street->app, "io_uring=no");
+    street_open(street, street_lines());
+    many_clients_do_not_mix(state);
+    street_open(street, street_lines());
+    those_who_speak_at_once_do_not_disturb_each_other(state);
+}
+
 static void who_sends_no_more_still_gets_the_answers(void **state)
 {
     struct street *street = *state;
@@ -283,6 +376,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STREET(requests_are_answered_whole_or_in_pieces),
         STREET(many_clients_do_not_mix),
+        STREET(those_who_speak_at_once_do_not_disturb_each_other),
+        STREET(who_ends_while_others_are_awaited_is_forgotten),
+        STREET(each_by_calls_of_its_own_is_answered_alike),
         STREET(who_sends_no_more_still_gets_the_answers),
         STREET(who_resets_is_forgotten),
         STREET(the_last_answer_survives_what_nobody_read),
