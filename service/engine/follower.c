@@ -2,6 +2,9 @@
 
 #include <assert.h>
 
+/* How long it is thought to be cut off from a life whose dots did not come to it another way. */
+#define CUT_OFF_NS UINT64_C(30000000000)
+
 void tly_follower_init(struct tly_follower *follower, const struct tly_mem *mem, struct tly_ormap *map)
 {
     *follower = (struct tly_follower){.mem = mem, .map = map};
@@ -61,7 +64,7 @@ static void note_due(struct tly_follower *follower, uint64_t due)
 static void settle(struct tly_reach *reach)
 {
     reach->due = 0;
-    reach->pinned = false;
+    reach->pinned = reach->goes_along = false;
 }
 
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
@@ -96,9 +99,11 @@ uint64_t tly_follower_handed(const struct tly_follower *follower, uint64_t origi
 
 void tly_follower_reset(struct tly_follower *follower)
 {
-    for (size_t i = 0; i < follower->lives; i++)
-        follower->reach[i].have = follower->reach[i].sent = follower->reach[i].word =
-            follower->reach[i].passed = follower->reach[i].until = 0;
+    for (size_t i = 0; i < follower->lives; i++) {
+        struct tly_reach *reach = &follower->reach[i];
+        reach->have = reach->sent = reach->word = reach->passed = reach->until = 0;
+        settle(reach); /* what was sent is sent again, and must not overtake what waits */
+    }
     follower->in_round = follower->begun = false;
     follower->rested_at = 0;
 }
@@ -126,7 +131,7 @@ void tly_follower_expects(struct tly_follower *follower, size_t life)
 
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due)
 {
-    if (!cover_lives(follower)) return; /* then it goes at once */
+    if (!cover_lives(follower) || !lacks(follower, life)) return; /* then it goes at once; or was there first */
     struct tly_reach *reach = &follower->reach[life];
     if (reach->due == 0 || due < reach->due) reach->due = due;
     note_due(follower, reach->due);
@@ -135,6 +140,28 @@ void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t d
 void tly_follower_pin(struct tly_follower *follower, size_t life)
 {
     if (cover_lives(follower)) follower->reach[life].pinned = true;
+}
+
+void tly_follower_go_along(struct tly_follower *follower, size_t life)
+{
+    if (!cover_lives(follower) || !lacks(follower, life)) return;
+    size_t own = life_of(follower, tly_ormap_origin(follower->map));
+    if (own == follower->lives || lacks(follower, own))
+        follower->reach[life].pinned = true;
+    else
+        follower->reach[life].goes_along = true;
+}
+
+bool tly_follower_is_cut_off(const struct tly_follower *follower, size_t life, uint64_t now_ns)
+{
+    return life < follower->lives && now_ns < follower->reach[life].cut_off_until;
+}
+
+/* A row goes to it. From time to time it is left to come another way, or else nobody saw that it does again. */
+static void note_way(struct tly_reach *reach, uint64_t now_ns)
+{
+    bool waited = reach->due != 0 && reach->due <= now_ns && now_ns != UINT64_MAX;
+    if (waited && reach->cut_off_until <= now_ns) reach->cut_off_until = now_ns + CUT_OFF_NS;
 }
 
 uint64_t tly_follower_due_after(const struct tly_follower *follower)
@@ -156,7 +183,24 @@ uint64_t tly_follower_next_due(struct tly_follower *follower)
 
 static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns)
 {
-    return i < follower->lives && follower->reach[i].due > now_ns && !follower->reach[i].pinned;
+    if (i >= follower->lives) return false;
+    const struct tly_reach *reach = &follower->reach[i];
+    return reach->due > now_ns && !reach->pinned && !(reach->goes_along && follower->moves_others);
+}
+
+/* Whether a round moves the mark of a life that is not this node's own, and something waits that must go along then. */
+static bool finds_others(struct tly_follower *follower, uint64_t now_ns)
+{
+    bool some_go = false, some_wait = false;
+    uint64_t own = tly_ormap_origin(follower->map);
+    follower->moves_others = false;
+    for (size_t i = 0; i < follower->lives; i++) {
+        const struct tly_reach *reach = &follower->reach[i];
+        bool waits = is_waiting(follower, i, now_ns);
+        some_wait = some_wait || (waits && reach->goes_along);
+        some_go = some_go || (!waits && reach->origin != own && lacks(follower, i));
+    }
+    return some_go && some_wait;
 }
 
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts)
@@ -347,6 +391,7 @@ static bool write_life(const struct sheet *sheet, size_t life)
             if (ts == reach->sent) reach->sent = ts - 1;
             return false;
         }
+        note_way(reach, sheet->wish->now_ns);
         reach->sent = ts;
     }
     /* Dots that were beyond the mark and are gone leave records behind: they have been looked at, too. */
@@ -496,6 +541,7 @@ static bool write_part(const struct sheet *sheet, struct part_lists *lists, stru
     bool first = !follower->in_round;
     if (!cover_lives(follower)) return false;
     begin_sheet(sheet);
+    follower->moves_others = finds_others(follower, now_ns);
     handed->full = !write_rows(sheet);
     handed->last = !handed->full && sheet->wish->only_origin == 0;
     handed->rows = rows_of(sheet);

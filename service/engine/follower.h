@@ -24,7 +24,9 @@ struct tly_reach {
     uint64_t after,
         until; /* what stands between (the latter included) is handed over already; void once sent is there */
     bool pinned; /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
+    bool goes_along; /* … by marks of lives that are not this node's own: it waits no longer than any of these */
     uint64_t word; /* its own word alone: what it has acknowledged */
+    uint64_t cut_off_until; /* mono, ns */
 };
 
 struct tly_follower {
@@ -36,6 +38,7 @@ struct tly_follower {
     uint64_t soonest;   /* nothing that waits is due before; 0: nothing waits */
     uint64_t rested_at; /* the map's moves when nothing was lacking; 0: something may be */
     bool in_round;
+    bool moves_others; /* the part that is being written: what goes along does */
     struct tly_stream *stream; /* parts are written for this table; NULL: as rounds of protocol version 1 */
     bool begun;                /* a round with start marks went out, and the next one may go on from it */
 };
@@ -68,6 +71,10 @@ void tly_follower_expects(struct tly_follower *follower, size_t life);
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due);
 /* The same for what may make dots of other lives redundant: it is in whatever round goes next. */
 void tly_follower_pin(struct tly_follower *follower, size_t life);
+/* … or, as long as nothing of the own life is on its way to it, in whatever goes next of any other life. */
+void tly_follower_go_along(struct tly_follower *follower, size_t life);
+/* Whether something of this life was handed over lately only because it had not come another way by when it was due. */
+bool tly_follower_is_cut_off(const struct tly_follower *follower, size_t life, uint64_t now_ns);
 /* The first moment at which something that waits is due, or UINT64_MAX. O(lives). */
 uint64_t tly_follower_next_due(struct tly_follower *follower);
 /* A moment before which nothing is due, that is that moment or may come before it; or UINT64_MAX. */

@@ -87,11 +87,13 @@
 #define TLY_TELL_OWN_NS (100 * NS_PER_MS)
 #define TLY_TELL_NS (20 * NS_PER_MS)
 /*
- * Where many are linked all to all, two relay for each; the rest do so that much later, and may be told so much later. Or else each dot would be
- * answered by as many tells as there are pairs.
+ * Where many are linked all to all, all may be told so much later, and two relay for each, when they would have been told; the rest later still.
+ * Or else each dot would be answered by as many tells as there are pairs. Who lacked a dot when that time had passed is not reached from
+ * where it came: for a while the two wait no longer than where few are.
  */
-#define TLY_RELAY_LATE_NS (500 * NS_PER_MS)
 #define TLY_TELL_LATE_NS (400 * NS_PER_MS)
+#define TLY_RELAY_TOLD_NS (500 * NS_PER_MS)
+#define TLY_RELAY_LATE_NS (1000 * NS_PER_MS)
 #define TLY_RELAYS 2
 #define TLY_FEW_LINKS 5
 /* Of two that are both in the middle of a round and wait for each other, one ends first, after so long; sooner where the way there and back is short. */

@@ -23,11 +23,12 @@ void tly_streams_limit(struct tly_engine *e, uint64_t table)
  * By when the peer's word is here that it has the dot as well, where all are linked to all: its own link brings it a flush later at most, and
  * both ways may be long. In a ring nobody else brings it.
  */
-static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn)
+static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn, bool soon)
 {
-    uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS;
+    uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS, late = 0;
     if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
-    uint64_t late = tly_has_relays(e) && !conn->peer->is_relayed ? TLY_RELAY_LATE_NS : 0;
+    if (tly_has_relays(e) && !soon) late = TLY_RELAY_TOLD_NS;
+    if (tly_has_relays(e) && !conn->peer->is_relayed) late = TLY_RELAY_LATE_NS;
     return e->now.mono_ns + TLY_RELAY_NS + late + e->flush_ns + (rtt < longest ? rtt : longest);
 }
 
@@ -36,7 +37,7 @@ static enum tly_result take_word(const struct tly_engine *e, struct conn *conn, 
 {
     enum tly_result result = TLY_OK;
     for (size_t i = 0; i < marks.count && result == TLY_OK; i++)
-        result = tly_follower_has(&conn->follower, marks.marks[i], relay_at(e, conn));
+        result = tly_follower_has(&conn->follower, marks.marks[i], relay_at(e, conn, false));
     return result;
 }
 
@@ -64,6 +65,12 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
  */
 enum news { EXPECTED, MAY_WAIT, URGENT };
 
+static void learn(const struct tly_engine *e, struct conn *conn, size_t life)
+{
+    bool soon = tly_follower_is_cut_off(&conn->follower, life, e->now.mono_ns);
+    tly_follower_learned(&conn->follower, life, relay_at(e, conn, soon));
+}
+
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
 {
     if (origin == tly_ormap_origin(e->map)) return;
@@ -74,8 +81,15 @@ static void tell_followers(struct tly_engine *e, const struct conn *from, uint64
         if (conn == from || conn->state != CONN_UP) continue;
         switch (news) {
         case EXPECTED: tly_follower_expects(&conn->follower, life); break;
-        case MAY_WAIT: tly_follower_learned(&conn->follower, life, relay_at(e, conn)); break;
-        case URGENT: tly_follower_pin(&conn->follower, life); break;
+        case MAY_WAIT: learn(e, conn, life); break;
+        case URGENT:
+            if (!tly_has_relays(e)) {
+                tly_follower_pin(&conn->follower, life);
+                break;
+            }
+            tly_follower_go_along(&conn->follower, life);
+            learn(e, conn, life);
+            break;
         }
     }
 }

@@ -453,78 +453,6 @@ static void many_converge_over_a_ring(void **state)
     net_free(net);
 }
 
-/* Of so many nodes, as they stand in the ring. */
-static void in_the_order_of_the_ring(size_t *order, size_t n)
-{
-    uint64_t hash[16];
-    for (size_t i = 0; i < n; i++) {
-        char name[24];
-        (void)snprintf(name, sizeof name, "n%zu", i);
-        uint64_t own = tly_ring_hash(tly_slice_text(name));
-        size_t at = i;
-        for (; at > 0 && hash[at - 1] > own; at--) {
-            hash[at] = hash[at - 1];
-            order[at] = order[at - 1];
-        }
-        hash[at] = own;
-        order[at] = i;
-    }
-}
-
-static void hole(struct net *net, size_t a, size_t b)
-{
-    net_hole(net, a, b, true);
-    net_hole(net, b, a, true);
-}
-
-/* Whoever is last in the ring writes, and the first does not hear it of him. */
-static void two_relay_at_once_and_the_rest_when_they_cannot(void **state)
-{
-    enum { NODES = 8, RELAYS = 2 };
-    struct net *net = mesh(NODES);
-    net_run(net, 5 * S);
-    size_t order[NODES];
-    in_the_order_of_the_ring(order, NODES);
-    size_t to = order[0], from = order[NODES - 1];
-    uint64_t before = net_stats(net, to).dots_received;
-    hole(net, from, to);
-    net_add_to(net, from, "k", 1);
-    net_run(net, 100 * MS);
-    assert_int_equal(net_read(net, to, "k"), 1);
-    net_run(net, 900 * MS); /* … and the rest not at all */
-    assert_in_range(net_stats(net, to).dots_received - before, 1, RELAYS);
-    for (size_t i = 1; i <= RELAYS; i++)
-        hole(net, order[i], to);
-    net_add_to(net, from, "k", 1);
-    net_run(net, 100 * MS);
-    assert_int_equal(net_read(net, to, "k"), 1);
-    net_run(net, 600 * MS);
-    assert_int_equal(net_read(net, to, "k"), 2);
-    net_free(net);
-}
-
-/* Each answers two at once, and the others what has come together by then: 1,320 bytes, and 2,710 where all are answered at once. */
-static void a_mesh_of_sixteen_says_little_of_each_dot(void **state)
-{
-    enum { NODES = 16, WRITES = 400 };
-    struct net *net = mesh(NODES);
-    net_run(net, 10 * S);
-    uint64_t bytes = net_bytes(net);
-    net_run(net, 10 * S);
-    uint64_t idle = net_bytes(net) - bytes;
-    bytes = net_bytes(net);
-    for (size_t i = 0; i < WRITES; i++) {
-        net_add_to(net, i % NODES, "k", 1);
-        net_run(net, 25 * MS);
-    }
-    uint64_t each = (net_bytes(net) - bytes - idle) / WRITES;
-    for (size_t i = 0; i < NODES; i++)
-        assert_int_equal(net_read(net, i, "k"), WRITES);
-    print_message("%llu bytes a dot\n", (unsigned long long)each);
-    assert_true(each < 15 * 100);
-    net_free(net);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,8 +475,6 @@ int main(void)
         cmocka_unit_test(a_ring_in_two_halves_knows_it_and_is_one_again),
         cmocka_unit_test(seventeen_are_a_ring_and_sixteen_again_a_mesh),
         cmocka_unit_test(many_converge_over_a_ring),
-        cmocka_unit_test(two_relay_at_once_and_the_rest_when_they_cannot),
-        cmocka_unit_test(a_mesh_of_sixteen_says_little_of_each_dot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

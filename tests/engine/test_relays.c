@@ -1,0 +1,233 @@
+/* Where many are linked all to all: who hands on what another did not hear, and what it costs when all heard it. */
+#include "service/engine/impl.h"
+#include "service/engine/ring.h"
+#include "tests/engine/support_net.h"
+#include "tests/support/cmocka.h"
+
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+
+/* When marks have been told, two hand on; the rest after so much more. */
+#define TOLD (600 * MS)
+#define REST (500 * MS)
+
+static struct net *mesh(size_t nodes)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < nodes; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 45 * S); /* who had just met is thought to be cut off for a while */
+    return net;
+}
+
+/* Of so many nodes, as they stand in the ring. */
+static void in_the_order_of_the_ring(size_t *order, size_t n)
+{
+    uint64_t hash[16];
+    for (size_t i = 0; i < n; i++) {
+        char name[24];
+        (void)snprintf(name, sizeof name, "n%zu", i);
+        uint64_t own = tly_ring_hash(tly_slice_text(name));
+        size_t at = i;
+        for (; at > 0 && hash[at - 1] > own; at--) {
+            hash[at] = hash[at - 1];
+            order[at] = order[at - 1];
+        }
+        hash[at] = own;
+        order[at] = i;
+    }
+}
+
+static enum tly_result del(struct net *net, size_t node, const char *key)
+{
+    struct tly_reply reply;
+    return net_ask(net, node, (struct tly_request){.kind = TLY_ASK_REMOVE, .key = tly_slice_text(key)},
+                   &reply);
+}
+
+static uint64_t life_of(struct net *net, size_t node)
+{
+    return tly_ormap_origin(net_node(net, node)->map);
+}
+
+static uint64_t mark_of(struct net *net, size_t node, uint64_t life)
+{
+    return tly_ormap_mark(net_node(net, node)->map, life);
+}
+
+static uint64_t taken(struct net *net, size_t node)
+{
+    return net_stats(net, node).dots_received;
+}
+
+/* Eight, and what the last of the ring writes the first does not hear of him. */
+enum { NODES = 8, RELAYS = 2, FROM = NODES - 1, TO = 0 };
+
+static struct net *one_link_silent(size_t order[NODES])
+{
+    struct net *net = mesh(NODES);
+    in_the_order_of_the_ring(order, NODES);
+    net_hole(net, order[FROM], order[TO], true);
+    return net;
+}
+
+static void two_relay_when_all_are_told_and_the_rest_when_they_cannot(void **state)
+{
+    size_t order[NODES];
+    struct net *net = one_link_silent(order);
+    uint64_t before = taken(net, order[TO]);
+    net_add_to(net, order[FROM], "k", 1);
+    net_run(net, TOLD);
+    assert_int_equal(net_read(net, order[TO], "k"), 1);
+    net_run(net, 2 * S); /* … and the rest not at all */
+    assert_in_range(taken(net, order[TO]) - before, 1, RELAYS);
+    for (size_t i = 1; i <= RELAYS; i++)
+        net_hole(net, order[i], order[TO], true);
+    net_add_to(net, order[FROM], "k", 1);
+    net_run(net, TOLD);
+    assert_int_equal(net_read(net, order[TO], "k"), 1);
+    net_run(net, REST);
+    assert_int_equal(net_read(net, order[TO], "k"), 2);
+    net_free(net);
+}
+
+/* Once it was seen that a link is silent nobody waits for it, until it is tried again. */
+static void behind_a_silent_link_one_waits_once(void **state)
+{
+    size_t order[NODES];
+    struct net *net = one_link_silent(order);
+    net_add_to(net, order[FROM], "k", 1);
+    net_run(net, TOLD + 100 * MS);
+    for (int64_t i = 2; i < 10; i++) {
+        net_add_to(net, order[FROM], "k", 1);
+        net_run(net, 100 * MS);
+        assert_int_equal(net_read(net, order[TO], "k"), i);
+    }
+    net_hole(net, order[FROM], order[TO], false);
+    for (size_t i = 0; i < 20; i++) {
+        net_run(net, 5 * S);
+        net_add_to(net, order[FROM], "k", 1);
+    }
+    net_run(net, 5 * S);
+    uint64_t before = taken(net, order[TO]);
+    net_add_to(net, order[FROM], "k", 1);
+    net_run(net, 2 * S);
+    assert_int_equal(net_read(net, order[TO], "k"), 30);
+    assert_int_equal(taken(net, order[TO]) - before, 1);
+    net_free(net);
+}
+
+/*
+ * What one wrote another deletes, and a third hears neither from whom it is: the mark of the first is due earlier, and rests on the delete,
+ * which goes along.
+ */
+static void no_mark_overtakes_what_it_rests_on(void **state)
+{
+    enum { DELETES = NODES - 2 };
+    size_t order[NODES];
+    struct net *net = one_link_silent(order);
+    net_hole(net, order[DELETES], order[TO], true);
+    size_t to = order[TO];
+    uint64_t writer = life_of(net, order[FROM]), deleter = life_of(net, order[DELETES]);
+    net_add_to(net, order[FROM], "k", 1);
+    net_run(net, 300 * MS);
+    assert_int_equal(del(net, order[DELETES], "k"), TLY_OK);
+    net_run(net, 20 * MS);
+    uint64_t written = mark_of(net, order[1], writer), deleted = mark_of(net, order[1], deleter);
+    size_t looks = 0;
+    for (; mark_of(net, to, writer) < written && looks < 1000; looks++)
+        net_run(net, MS);
+    assert_in_range(looks, 100, 999);                  /* it was waited for … */
+    assert_true(mark_of(net, to, deleter) >= deleted); /* … and the delete was not */
+    net_free(net);
+}
+
+/* … nor a mark of one's own. */
+static void own_marks_rest_on_what_goes_along_too(void **state)
+{
+    size_t order[NODES];
+    struct net *net = one_link_silent(order);
+    size_t to = order[TO], by = order[3];
+    uint64_t deleter = life_of(net, order[FROM]), own = life_of(net, by);
+    net_hole(net, by, to, true); /* what it writes waits */
+    net_add_to(net, by, "k", 1);
+    net_run(net, 40 * MS);
+    assert_int_equal(del(net, order[FROM], "k"), TLY_OK);
+    net_run(net, 10 * MS);
+    uint64_t written = mark_of(net, by, own), deleted = mark_of(net, by, deleter);
+    net_hole(net, by, to, false);
+    size_t looks = 0;
+    for (; mark_of(net, to, own) < written && looks < 100000; looks++)
+        net_run(net, MS);
+    assert_in_range(looks, 0, 99999);
+    assert_true(mark_of(net, to, deleter) >= deleted);
+    net_free(net);
+}
+
+/* Bytes that a write costs all links together when nothing fails. */
+static uint64_t bytes_each(bool deletes)
+{
+    enum { MANY = 16, WRITES = 400 };
+    struct net *net = mesh(MANY);
+    uint64_t bytes = net_bytes(net);
+    net_run(net, 10 * S);
+    uint64_t idle = net_bytes(net) - bytes;
+    bytes = net_bytes(net);
+    for (size_t i = 0; i < WRITES; i++) {
+        net_add_to(net, i % MANY, "k", 1);
+        if (deletes) assert_int_equal(del(net, i % MANY, "k"), TLY_OK);
+        net_run(net, 25 * MS);
+    }
+    uint64_t each = (net_bytes(net) - bytes - idle) / WRITES;
+    net_run(net, S);
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(net_read(net, i, "k"), deletes ? INT64_MIN : WRITES);
+    net_free(net);
+    return each;
+}
+
+/* Each answers each with what has come together by then: all at once it would be 2,710 bytes, and more of deletes. */
+static void a_mesh_of_sixteen_says_little_of_each_dot(void **state)
+{
+    uint64_t counted = bytes_each(false), deleted = bytes_each(true);
+    print_message("%llu bytes a dot, %llu a delete\n", (unsigned long long)counted,
+                  (unsigned long long)deleted);
+    assert_true(counted < 15 * 80);
+    assert_true(deleted < 15 * 100);
+}
+
+/* Where ways differ a peer may tell of what has not come here yet: then it is not lacking. */
+static void who_had_it_first_is_sent_nothing(void **state)
+{
+    enum { WRITES = 200 };
+    struct net *net = mesh(NODES);
+    net_jitter(net, 60 * MS, 1);
+    for (size_t i = 0; i < WRITES; i++) {
+        net_add_to(net, i % NODES, "k", 1);
+        net_run(net, 40 * MS);
+    }
+    net_run(net, 2 * S);
+    uint64_t redundant = 0;
+    for (size_t i = 0; i < NODES; i++) {
+        assert_int_equal(net_read(net, i, "k"), WRITES);
+        redundant += net_stats(net, i).dots_redundant;
+    }
+    print_message("%llu dots came twice\n", (unsigned long long)redundant);
+    assert_in_range(redundant, 0, WRITES / 10);
+    net_free(net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_relay_when_all_are_told_and_the_rest_when_they_cannot),
+        cmocka_unit_test(behind_a_silent_link_one_waits_once),
+        cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
+        cmocka_unit_test(own_marks_rest_on_what_goes_along_too),
+        cmocka_unit_test(who_had_it_first_is_sent_nothing),
+        cmocka_unit_test(a_mesh_of_sixteen_says_little_of_each_dot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
