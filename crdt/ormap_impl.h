@@ -49,8 +49,8 @@ struct tly_ahead {
     size_t life;
     uint64_t changes; /* of the map when it was gathered */
     struct tly_chunk_at chunk;
-    bool all; /* of the chunk */
-    struct tly_scan from;
+    bool all;                    /* of the chunk */
+    struct tly_scan begun, from; /* where it was gathered from, and where what was taken of it ends */
     size_t at, count;
     struct tly_found found[TLY_CHUNK_RECORDS];
 };

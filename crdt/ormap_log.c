@@ -331,7 +331,7 @@ static bool look_ahead(const struct tly_ormap *map, const struct tly_scan *scan)
         uint64_t has = scan->hash == UINT32_MAX ? scan->ts : scan->ts - 1;
         gather(&wish, chunk, chunk == log->newest ? tly_oplog_newer_from(log, has) : 0, ahead);
         ahead->chunk = at;
-        ahead->from = *scan;
+        ahead->from = ahead->begun = *scan;
         ahead->changes = map->changes;
         if (ahead->count > 0) return true;
     }
@@ -342,6 +342,10 @@ bool tly_scan_next(const struct tly_ormap *map, struct tly_scan *scan, struct tl
 {
     struct tly_ahead *ahead = map->ahead;
     bool known = ahead->changes == map->changes && same_position(&ahead->from, scan);
+    if (!known && ahead->changes == map->changes && same_position(&ahead->begun, scan)) {
+        ahead->at = 0; /* another follower, which stands where the one before did */
+        known = true;
+    }
     if ((!known || ahead->at == ahead->count) && !look_ahead(map, scan)) return false;
     const struct tly_found *found = &ahead->found[ahead->at++];
     *scan = ahead->from = (struct tly_scan){scan->life, found->ts, found->hash, found->nth};

@@ -131,7 +131,8 @@ void tly_follower_expects(struct tly_follower *follower, size_t life)
 
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due)
 {
-    if (!cover_lives(follower) || !lacks(follower, life)) return; /* then it goes at once; or was there first */
+    if (!cover_lives(follower) || !lacks(follower, life))
+        return; /* then it goes at once; or was there first */
     struct tly_reach *reach = &follower->reach[life];
     if (reach->due == 0 || due < reach->due) reach->due = due;
     note_due(follower, reach->due);

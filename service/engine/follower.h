@@ -24,8 +24,9 @@ struct tly_reach {
     uint64_t after,
         until; /* what stands between (the latter included) is handed over already; void once sent is there */
     bool pinned; /* something of it must not be overtaken by marks: it does not wait, whatever is due when */
-    bool goes_along; /* … by marks of lives that are not this node's own: it waits no longer than any of these */
-    uint64_t word; /* its own word alone: what it has acknowledged */
+    bool
+        goes_along; /* … by marks of lives that are not this node's own: it waits no longer than any of these */
+    uint64_t word;          /* its own word alone: what it has acknowledged */
     uint64_t cut_off_until; /* mono, ns */
 };
 
@@ -38,7 +39,7 @@ struct tly_follower {
     uint64_t soonest;   /* nothing that waits is due before; 0: nothing waits */
     uint64_t rested_at; /* the map's moves when nothing was lacking; 0: something may be */
     bool in_round;
-    bool moves_others; /* the part that is being written: what goes along does */
+    bool moves_others;         /* the part that is being written: what goes along does */
     struct tly_stream *stream; /* parts are written for this table; NULL: as rounds of protocol version 1 */
     bool begun;                /* a round with start marks went out, and the next one may go on from it */
 };
