@@ -131,8 +131,7 @@ void tly_follower_expects(struct tly_follower *follower, size_t life)
 
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due)
 {
-    if (!cover_lives(follower) || !lacks(follower, life))
-        return; /* then it goes at once; or was there first */
+    if (!cover_lives(follower)) return; /* then it goes at once */
     struct tly_reach *reach = &follower->reach[life];
     if (reach->due == 0 || due < reach->due) reach->due = due;
     note_due(follower, reach->due);
@@ -145,12 +144,17 @@ void tly_follower_pin(struct tly_follower *follower, size_t life)
 
 void tly_follower_go_along(struct tly_follower *follower, size_t life)
 {
-    if (!cover_lives(follower) || !lacks(follower, life)) return;
+    if (!cover_lives(follower)) return;
     size_t own = life_of(follower, tly_ormap_origin(follower->map));
     if (own == follower->lives || lacks(follower, own))
         follower->reach[life].pinned = true;
     else
         follower->reach[life].goes_along = true;
+}
+
+bool tly_follower_lacks(struct tly_follower *follower, size_t life)
+{
+    return !cover_lives(follower) || lacks(follower, life);
 }
 
 bool tly_follower_is_cut_off(const struct tly_follower *follower, size_t life, uint64_t now_ns)

@@ -72,6 +72,8 @@ void tly_follower_expects(struct tly_follower *follower, size_t life);
 void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t due);
 /* The same for what may make dots of other lives redundant: it is in whatever round goes next. */
 void tly_follower_pin(struct tly_follower *follower, size_t life);
+/* Whether it lacks anything of this life, as far as is known: it may have told of it before it came here. */
+bool tly_follower_lacks(struct tly_follower *follower, size_t life);
 /* … or, as long as nothing of the own life is on its way to it, in whatever goes next of any other life. */
 void tly_follower_go_along(struct tly_follower *follower, size_t life);
 /* Whether something of this life was handed over lately only because it had not come another way by when it was due. */

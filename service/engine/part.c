@@ -65,10 +65,16 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
  */
 enum news { EXPECTED, MAY_WAIT, URGENT };
 
-static void learn(const struct tly_engine *e, struct conn *conn, size_t life)
+static void learn(const struct tly_engine *e, struct conn *conn, size_t life, enum news news)
 {
-    bool soon = tly_follower_is_cut_off(&conn->follower, life, e->now.mono_ns);
-    tly_follower_learned(&conn->follower, life, relay_at(e, conn, soon));
+    struct tly_follower *follower = &conn->follower;
+    bool many = tly_has_relays(e), soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
+    if (many && !tly_follower_lacks(follower, life)) return;
+    if (news == URGENT && many) tly_follower_go_along(follower, life);
+    if (news == URGENT && !many)
+        tly_follower_pin(follower, life);
+    else
+        tly_follower_learned(follower, life, relay_at(e, conn, soon));
 }
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
@@ -79,18 +85,10 @@ static void tell_followers(struct tly_engine *e, const struct conn *from, uint64
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
         if (conn == from || conn->state != CONN_UP) continue;
-        switch (news) {
-        case EXPECTED: tly_follower_expects(&conn->follower, life); break;
-        case MAY_WAIT: learn(e, conn, life); break;
-        case URGENT:
-            if (!tly_has_relays(e)) {
-                tly_follower_pin(&conn->follower, life);
-                break;
-            }
-            tly_follower_go_along(&conn->follower, life);
-            learn(e, conn, life);
-            break;
-        }
+        if (news == EXPECTED)
+            tly_follower_expects(&conn->follower, life);
+        else
+            learn(e, conn, life, news);
     }
 }
 

@@ -110,5 +110,6 @@ void tly_ring_update(struct tly_engine *e)
 
 bool tly_has_relays(const struct tly_engine *e)
 {
-    return e->peer_count < e->mesh_max && e->conn_count >= TLY_FEW_LINKS;
+    /* A peer may have two connections for a moment, and one that left none. */
+    return e->peer_count < e->mesh_max && e->peer_count >= TLY_FEW_LINKS && e->conn_count >= TLY_FEW_LINKS;
 }
