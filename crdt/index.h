@@ -18,6 +18,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define TLY_SEGMENT_PAGES 16u
 /* Homes of a page when a segment has several; with its tail and the heap's own word it takes 8192 bytes. */
@@ -117,6 +120,42 @@ TLY_ALWAYS_INLINE struct tly_slot *tly_index_prefetch(const struct tly_index *in
     __builtin_prefetch(home);
     __builtin_prefetch(home + 6);
     return home;
+}
+
+/* So many slots from a home on are looked at together: a page's tail has no fewer, so they are there, and one more. */
+#define TLY_INDEX_AMONG 8u
+
+/* Which of them is the first of this hash; TLY_INDEX_AMONG: none. An empty slot has the hash of none. */
+TLY_ALWAYS_INLINE unsigned tly_index_among(const struct tly_slot *home, uint32_t hash)
+{
+#ifdef __SSE2__
+    const float *at = (const float *)(const void *)home;
+    const __m128i wanted = _mm_set1_epi32((int)hash);
+    __m128 first = _mm_shuffle_ps(_mm_loadu_ps(at), _mm_loadu_ps(at + 4), 0x88);
+    __m128 second = _mm_shuffle_ps(_mm_loadu_ps(at + 8), _mm_loadu_ps(at + 12), 0x88);
+    __m128i is = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_castps_si128(first), wanted),
+                                 _mm_cmpeq_epi32(_mm_castps_si128(second), wanted));
+    /* Two bits of each. */
+    return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(is) | 1u << 2 * TLY_INDEX_AMONG) / 2;
+#else
+    unsigned i = 0;
+    while (i < TLY_INDEX_AMONG && home[i].hash != hash)
+        i++;
+    return i;
+#endif
+}
+
+/*
+ * tly_index_find for who looks for one key: nearly always without a branch that is guessed wrongly, so that what the caller does next
+ * begins before the slots have come.
+ */
+TLY_ALWAYS_INLINE struct tly_slot *tly_index_look(const struct tly_index *index, uint32_t hash)
+{
+    struct tly_slot *home = tly_index_home(tly_index_segment(index, hash), hash);
+    unsigned which = tly_index_among(home, hash);
+    if (which < TLY_INDEX_AMONG) return home + which;
+    struct tly_slot *slot = tly_index_walk(home + TLY_INDEX_AMONG, hash);
+    return tly_index_is_of(slot, hash) ? slot : NULL;
 }
 
 /* The first slot whose hash is not less, from whichever segment; NULL: none. */

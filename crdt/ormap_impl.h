@@ -221,7 +221,7 @@ TLY_ALWAYS_INLINE bool tly_map_find_at(const struct tly_ormap *map, struct tly_s
 static inline bool tly_map_find(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
                                 struct tly_place *place)
 {
-    return tly_map_find_at(map, key, hash, tly_index_find(&map->index, hash), place);
+    return tly_map_find_at(map, key, hash, tly_index_look(&map->index, hash), place);
 }
 
 /* From which slot on the key is looked for. */
@@ -317,6 +317,8 @@ size_t tly_map_sweep_entry(struct tly_ormap *map, struct tly_place *place, tly_g
 /* A dot of another life, or the own one's next, takes the place of its predecessor. It is not stale. */
 enum tly_result tly_quick_replace(struct tly_ormap *map, const struct tly_place *place,
                                   const struct tly_dot *dot, uint32_t life);
+/* The own life's dot is the next of a register: it is looked for, and takes the next version; false: it is another case. */
+bool tly_quick_rise(struct tly_ormap *map, struct tly_slice key, uint32_t hash, const struct tly_dot *dot);
 /* Counts into the own shard of an entry that is on the list of those to seal; false: it is another case. */
 bool tly_quick_hit(struct tly_ormap *map, struct tly_entry *entry, const struct tly_hit *hit);
 /* The entry's one unsealed shard takes this version. */

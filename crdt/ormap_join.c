@@ -1,4 +1,5 @@
 /* How dots enter: from elsewhere and by local writes. */
+#include "crdt/hash_inline.h"
 #include "crdt/ormap_impl.h"
 
 #include "crdt/epoch_sum.h"
@@ -364,8 +365,9 @@ enum tly_result tly_seek_put(struct tly_ormap *map, const struct tly_seek *seek,
 
 enum tly_result tly_ormap_put(struct tly_ormap *map, struct tly_slice key, const struct tly_dot *dot)
 {
-    struct tly_seek seek;
-    tly_seek_to(map, key, &seek);
+    uint32_t hash = tly_key_hash_inline(&map->hash_key, key);
+    if (tly_quick_rise(map, key, hash, dot)) return TLY_OK;
+    struct tly_seek seek = tly_map_seek(key, hash);
     return tly_seek_put(map, &seek, dot);
 }
 

@@ -171,13 +171,11 @@ struct alone {
     uint64_t old_ts;
 };
 
-/* False: it is not that case. */
-TLY_ALWAYS_INLINE bool is_alone(const struct tly_ormap *map, struct tly_entry *entry, uint32_t life,
-                                uint64_t ts, struct alone *alone)
+/* Of an entry whose cells begin there. False: it is not that case. */
+TLY_ALWAYS_INLINE bool is_alone_at(const struct tly_ormap *map, uint8_t *at, uint32_t life, uint64_t ts,
+                                   struct alone *alone)
 {
-    /* No print and no sums have to follow. */
-    if ((entry->flags & (TLY_ENTRY_LOCAL | TLY_ENTRY_PRINTED)) != 0) return false;
-    alone->at = (uint8_t *)entry + tly_entry_cells_offset(entry);
+    alone->at = at;
     alone->shape = tly_shape_load(alone->at);
     if ((alone->shape & TLY_LAST_BIT) == 0 || life >= TLY_LIFE_SHORT || alone->at[2] != life) return false;
     alone->old_ts = tly_word_load(alone->at + 3);
@@ -186,14 +184,23 @@ TLY_ALWAYS_INLINE bool is_alone(const struct tly_ormap *map, struct tly_entry *e
     return alone->old_ts < ts && alone->chunk != NULL;
 }
 
+/* The same of any entry. */
+TLY_ALWAYS_INLINE bool is_alone(const struct tly_ormap *map, struct tly_entry *entry, uint32_t life,
+                                uint64_t ts, struct alone *alone)
+{
+    /* No print and no sums have to follow. */
+    if ((entry->flags & (TLY_ENTRY_LOCAL | TLY_ENTRY_PRINTED)) != 0) return false;
+    return is_alone_at(map, (uint8_t *)entry + tly_entry_cells_offset(entry), life, ts, alone);
+}
+
 /* The cell becomes a sealed one of this version. */
-TLY_ALWAYS_INLINE void renew(struct tly_ormap *map, const struct tly_place *place, const struct alone *alone,
-                             uint32_t life, uint64_t ts)
+TLY_ALWAYS_INLINE void renew(struct tly_ormap *map, uint32_t hash, const struct alone *alone, uint32_t life,
+                             uint64_t ts)
 {
     tly_word_store(alone->at + 3, ts);
-    tly_oplog_append(alone->log, alone->chunk, ts, place->hash);
+    tly_oplog_append(alone->log, alone->chunk, ts, hash);
     map->changes++;
-    if (alone->old_ts != 0) tly_map_remove_record(map, life, alone->old_ts, place->hash);
+    if (alone->old_ts != 0) tly_map_remove_record(map, life, alone->old_ts, hash);
 }
 
 /* The words of a cell, as they are read one after the other. */
@@ -226,26 +233,56 @@ static bool counts_on(struct tly_ormap *map, const struct tly_place *place, cons
     unsigned count_code = words.codes & 7, aux_code = words.codes >> 3 & 7;
     if (tly_code_for(count) != count_code || tly_code_for(aux) != aux_code || dot->bytes.n != 0) return false;
     tly_words_put_over(words.at, words.codes, count, aux);
-    renew(map, place, &alone, life, dot->version.ts);
+    renew(map, place->hash, &alone, life, dot->version.ts);
     return true;
 }
 
-/* A register of the same epoch that rises. */
-static bool rises(struct tly_ormap *map, const struct tly_place *place, const struct tly_dot *dot,
-                  uint32_t life)
+/* What is said of a register, and when. */
+struct rise {
+    const struct tly_dot *dot;
+    uint64_t ts;
+    uint32_t hash, life;
+};
+
+/* A register of the same epoch that rises; `alone` is what is_alone said of it. */
+TLY_ALWAYS_INLINE bool rises_so(struct tly_ormap *map, const struct rise *rise, const struct alone *alone)
 {
-    struct alone alone;
-    const uint64_t *num = dot->num;
-    if (!is_alone(map, place->entry, life, dot->version.ts, &alone)) return false;
-    struct words words = {alone.at + 11, alone.shape};
-    if (dot->op != TLY_PUT || (alone.shape >> TLY_KIND_SHIFT & 3) != TLY_KIND_PUT) return false;
-    if (!next_is(&words, num[0]) || (num[2] | num[3] | dot->bytes.n) != 0) return false;
+    const uint64_t *num = rise->dot->num;
+    struct words words = {alone->at + 11, alone->shape};
+    if (rise->dot->op != TLY_PUT || (alone->shape >> TLY_KIND_SHIFT & 3) != TLY_KIND_PUT) return false;
+    if (!next_is(&words, num[0]) || (num[2] | num[3] | rise->dot->bytes.n) != 0) return false;
     unsigned code = words.codes & 7;
     uint64_t before = tly_unfolded(tly_word_load(words.at) & tly_mask_of_code[code]);
     uint64_t count = tly_folded(num[1]);
     if (tly_code_for(count) != code || (int64_t)num[1] < (int64_t)before) return false;
     tly_word_put_over(words.at, code, count);
-    renew(map, place, &alone, life, dot->version.ts);
+    renew(map, rise->hash, alone, rise->life, rise->ts);
+    return true;
+}
+
+static bool rises(struct tly_ormap *map, const struct tly_place *place, const struct tly_dot *dot,
+                  uint32_t life)
+{
+    struct alone alone;
+    struct rise rise = {dot, dot->version.ts, place->hash, life};
+    return is_alone(map, place->entry, life, rise.ts, &alone) && rises_so(map, &rise, &alone);
+}
+
+bool tly_quick_rise(struct tly_ormap *map, struct tly_slice key, uint32_t hash, const struct tly_dot *dot)
+{
+    struct alone alone;
+    struct rise rise = {dot, map->clock.last + 1, hash, map->own};
+    if (rise.ts < map->clock.now.wall_ns) rise.ts = map->clock.now.wall_ns;
+    if (dot->bytes.n != 0 || rise.ts >= TLY_CLOCK_LAST) return false;
+    const struct tly_slot *slot = tly_index_look(&map->index, hash);
+    if (slot == NULL) return false;
+    uint8_t *entry = tly_arena_at(&map->arena, slot->ref), *key_at = entry + TLY_ENTRY_HEAD_BYTES;
+    /* No local words and no print, and a key of no more than 256 bytes. */
+    if (tly_shape_load(entry) != (TLY_ENTRY_HELD | TLY_EPOCH_MAX | (key.n - 1) << 8)) return false;
+    if (!tly_keys_equal(key_at, key.p, key.n)) return false;
+    if (!is_alone_at(map, key_at + key.n, rise.life, rise.ts, &alone) || !rises_so(map, &rise, &alone))
+        return false;
+    map->clock.last = map->lives[rise.life].mark = rise.ts;
     return true;
 }
 
@@ -295,7 +332,7 @@ static bool seal_alone(struct tly_ormap *map, const struct tly_place *place, uin
     unsigned kind = alone.shape >> TLY_KIND_SHIFT & 3;
     if (kind != TLY_KIND_UNSEALED && kind != TLY_KIND_UNSEALED_AUX) return false;
     tly_shape_store(alone.at, (alone.shape & ~(3u << TLY_KIND_SHIFT)) | TLY_KIND_PUT << TLY_KIND_SHIFT);
-    renew(map, place, &alone, map->own, ts);
+    renew(map, place->hash, &alone, map->own, ts);
     return true;
 }
 

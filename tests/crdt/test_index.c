@@ -60,6 +60,7 @@ static void claim_same(const struct tly_index *index, const struct list *list)
     for (uint32_t i = 0; i < ITEMS; i++) {
         claim((slot_of(index, list->hash[i], i + 1) != NULL) == list->held[i]);
         claim(slots_of(index, list->hash[i]) == held_of(list, list->hash[i]));
+        claim(tly_index_look(index, list->hash[i]) == tly_index_find(index, list->hash[i]));
         held += list->held[i];
     }
     claim(index->used == held && walk_all(index) == held);
