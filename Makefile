@@ -88,7 +88,8 @@ SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZE_tsan := -fsanitize=thread
 SANITIZE_fuzz := $(SANITIZE_asan) -fsanitize=fuzzer-no-link
 SANITIZE := $(SANITIZE_$(VARIANT))
-OPT_release := -O2 -g
+# Two words that were just written one by one are not read as one vector: a processor waits until both have left for memory.
+OPT_release := -O2 -g $(if $(CLANG),-fno-slp-vectorize,-fno-tree-slp-vectorize)
 OPT_debug := -O0 -g3
 OPT_asan := -O1 -g -fno-omit-frame-pointer
 OPT_tsan := $(OPT_asan)
