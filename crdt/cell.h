@@ -10,6 +10,8 @@
 
 enum { TLY_KIND_PUT = 0, TLY_KIND_UNSEALED = 1, TLY_KIND_UNSEALED_AUX = 2, TLY_KIND_REMOVE = 3 };
 
+/* Of a shape: the widths of a shard's window and epoch. */
+#define TLY_PANE_CODES 0x3fu
 #define TLY_KIND_SHIFT 12
 #define TLY_LAST_BIT 0x8000u
 /* A life below this takes one byte; otherwise the first has the top bit. */

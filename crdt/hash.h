@@ -14,6 +14,13 @@ struct tly_hash_key {
     uint8_t secret[TLY_HASH_SECRET_BYTES];
 };
 
+/* Bytes that lie apart: a beginning of 1 to 7, as one word, and what follows it, 8 bytes at least. */
+struct tly_joined {
+    uint64_t begin;
+    size_t begin_bytes;
+    struct tly_slice rest;
+};
+
 uint64_t tly_hash(const struct tly_hash_key *key, struct tly_slice bytes);
 /* What of it a map orders its keys by; never 0. */
 uint32_t tly_key_hash(const struct tly_hash_key *key, struct tly_slice bytes);

@@ -24,14 +24,7 @@ static inline uint32_t tly_key_hash_inline(const struct tly_hash_key *key, struc
     return tly_key_hash_of(tly_hash_inline(key, bytes));
 }
 
-/* ---- a key that was put together just now ---- */
-
-/* A beginning of 1 to 7 bytes, as one word, and what follows it: 8 bytes at least. */
-struct tly_joined {
-    uint64_t begin;
-    size_t begin_bytes;
-    struct tly_slice rest;
-};
+/* ---- a key that lies in two pieces ---- */
 
 /* The lengths at which XXH3 mixes pairs of words that lie at fixed places from both ends. */
 #define TLY_JOINED_BYTES_MIN 17u

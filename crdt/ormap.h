@@ -249,6 +249,14 @@ void tly_tally_of(struct tly_ormap *map, const struct tly_seek *seek, const stru
 enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek, const struct tly_pane *pane,
                               const struct tly_tally *tally, int64_t units) TLY_MUST_CHECK;
 
+/* What all checks of a rate have in common at one moment. */
+struct tly_meter {
+    struct tly_pane pane;
+    uint64_t part, whole; /* of the epoch before still counts part / whole, rounded up; part 0: none of it */
+    uint64_t most;        /* may be used */
+    uint64_t below;       /* … and so much must not have been used before */
+};
+
 /* The same of a counter without windows: its generation, which is tly_counter_generation, and the own shard in it. */
 void tly_tally_counter(struct tly_ormap *map, const struct tly_seek *seek, struct tly_tally *tally);
 /* Counts into that shard, with a new aux, where it lies; false: tly_ormap_hit must do it, and nothing was counted. */

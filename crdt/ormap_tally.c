@@ -8,14 +8,12 @@
 #include "crdt/ormap_impl.h"
 
 #define SUM_SIGNS (1u << TLY_SUM_COUNT | 1u << TLY_SUM_AUX)
-/* Of a shape: the widths of window and epoch. */
-#define PANE_CODES 0x3fu
 
 struct tly_pane tly_pane_of(uint64_t window, uint64_t epoch)
 {
     unsigned codes[] = {tly_code_for(window), tly_code_for(epoch)};
     unsigned width = tly_width_of(codes[0]) + tly_width_of(codes[1]);
-    struct tly_pane pane = {.window = window, .epoch = epoch, .codes = PANE_CODES + 1};
+    struct tly_pane pane = {.window = window, .epoch = epoch, .codes = TLY_PANE_CODES + 1};
     /* A year's epochs fit; calendar units do not, nor the ends of the range, where epochs have no neighbours. */
     if (width > sizeof(uint64_t) || epoch == 0 || window == 0) return pane;
     pane.codes = codes[0] | codes[1] << 3;
@@ -71,7 +69,7 @@ TLY_ALWAYS_INLINE bool tally_alone(const struct tly_ormap *map, const struct tly
     const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
     unsigned shape = tly_shape_load(at), kind = shape >> TLY_KIND_SHIFT & 3;
     bool alone = (shape & TLY_LAST_BIT) != 0 && at[2] == map->own && at[2] < TLY_LIFE_SHORT;
-    if (!alone || kind == TLY_KIND_REMOVE || (shape & PANE_CODES) != pane->codes) return false;
+    if (!alone || kind == TLY_KIND_REMOVE || (shape & TLY_PANE_CODES) != pane->codes) return false;
     const uint8_t *words = at + 3 + sizeof(uint64_t);
     if ((tly_word_load(words) & pane->mask) != pane->head) return false;
     tly_cell_slots(at, pane->width, &tally->current, &tally->previous);

@@ -5,20 +5,6 @@
 
 #include <assert.h>
 
-/* ---- time ---- */
-
-void tly_engine_wake(struct tly_engine *e, struct tly_time now)
-{
-    /* Many are asked at one moment, and what is told twice changes nothing. */
-    now = tly_time_believed(e, now);
-    if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) {
-        e->now = now;
-        tly_clock_tick(tly_ormap_clock(e->map), e->now);
-        tly_time_tick(e);
-    }
-    tly_time_use(e);
-}
-
 /* ---- checks ---- */
 
 /* A check whose key and rate are known. */
@@ -215,8 +201,7 @@ static enum tly_result answer_unasked(struct tly_engine *e, enum tly_result resu
     return result;
 }
 
-/* Whether these hits took the count to 80, 95 or 100 % of the limit. */
-static bool crosses(const struct tly_verdict *verdict, uint64_t hits)
+bool tly_ask_crosses(const struct tly_verdict *verdict, uint64_t hits)
 {
     static const unsigned percents[] = {80, 95, 100};
     uint64_t used = verdict->limit - verdict->remaining, before = used > hits ? used - hits : 0;
@@ -246,20 +231,20 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
         answer_refused(e, asked, result, verdict);
     else
         e->stats.checks_ok++;
-    if (--e->sampling.left == 0) tly_top_look(e, &asked->ask, verdict);
+    if (--e->sampling.left == 0) tly_top_look(e, &asked->ask.seek, verdict);
     if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
     if (asked->rule != NULL) {
         verdict->name = tly_slice_text(asked->rule->name);
         if (result == TLY_OK && tly_verdict_counts(verdict)) asked->rule->count->admitted++;
     }
     if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
-    if (is_near(verdict) && verdict->code == TLY_CODE_OK && crosses(verdict, asked->ask.hits))
+    if (is_near(verdict) && verdict->code == TLY_CODE_OK && tly_ask_crosses(verdict, asked->ask.hits))
         tly_flush_crossed(e);
     return TLY_OK;
 }
 
-static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
-                                 struct tly_verdict *verdict)
+enum tly_result tly_ask_check(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
+                              struct tly_verdict *verdict)
 {
     struct asked asked;
     if (ahead != 0) {
@@ -276,7 +261,9 @@ static enum tly_result ask_check(struct tly_engine *e, const struct tly_check *c
         else
             seek(e, &asked);
     }
-    return decide(e, &asked, verdict);
+    enum tly_result result = decide(e, &asked, verdict);
+    if (result == TLY_OK && asked.rule == NULL) tly_usual_learn(e, asked.ask.rate);
+    return result;
 }
 
 /* A bucket has local words. */
@@ -321,9 +308,13 @@ void tly_engine_ahead(struct tly_engine *e, const struct tly_slice *keys, size_t
 void tly_engine_checks(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count)
 {
     tly_engine_wake(e, now);
+    if (count == 1) {
+        checks->result = tly_usual_check(e, &checks->check, &checks->verdict);
+        return;
+    }
     for (size_t done = 0; done < count; done += TLY_CHECK_GROUP) {
-        size_t left = count - done;
-        check_group(e, checks + done, left < TLY_CHECK_GROUP ? left : TLY_CHECK_GROUP);
+        size_t left = count - done, n = left < TLY_CHECK_GROUP ? left : TLY_CHECK_GROUP;
+        if (!tly_usual_checks(e, checks + done, n)) check_group(e, checks + done, n);
     }
 }
 
@@ -501,8 +492,9 @@ static inline bool counts_on(struct tly_engine *e, const struct tly_request *req
 }
 
 /* About one key. Sets no more of the reply than there is to say: counting is done too often to clear all of it. */
-static enum tly_result ask_key(struct tly_engine *e, const struct tly_request *request,
-                               struct tly_reply *reply)
+static __attribute__((noinline)) enum tly_result ask_key(struct tly_engine *e,
+                                                         const struct tly_request *request,
+                                                         struct tly_reply *reply)
 {
     reply->value = (struct tly_value){0};
     reply->strategy = NULL;
@@ -521,8 +513,9 @@ static enum tly_result ask_key(struct tly_engine *e, const struct tly_request *r
 }
 
 /* All but checks and keys. */
-static enum tly_result ask_other(struct tly_engine *e, const struct tly_request *request,
-                                 struct tly_reply *reply)
+static __attribute__((noinline)) enum tly_result ask_other(struct tly_engine *e,
+                                                           const struct tly_request *request,
+                                                           struct tly_reply *reply)
 {
     *reply = (struct tly_reply){0};
     if (request->kind == TLY_ASK_FORGET) return tly_forget_ask(e, request->bytes);
@@ -553,7 +546,9 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
                                struct tly_reply *reply)
 {
     tly_engine_wake(e, request->now);
-    if (request->kind == TLY_ASK_CHECK) return ask_check(e, &request->check, request->ahead, &reply->verdict);
+    if (request->kind == TLY_ASK_CHECK)
+        return request->ahead == 0 ? tly_usual_check(e, &request->check, &reply->verdict)
+                                   : tly_ask_check(e, &request->check, request->ahead, &reply->verdict);
     bool is_of_key = request->kind >= TLY_ASK_READ && request->kind <= TLY_ASK_REMOVE;
     if (is_of_key) return ask_key(e, request, reply);
     return ask_other(e, request, reply);

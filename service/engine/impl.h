@@ -494,6 +494,15 @@ struct sampling {
     struct top_key *keys[TLY_TOP_KEPT]; /* NULL: none was there */
 };
 
+/* What is the same in one check after the other of good_rate, as long as its window lasts: see usual.c. */
+struct usual {
+    uint64_t start_ms, length_ms; /* 0: it has to be made out anew */
+    bool is_sliding;
+    uint64_t half;       /* of the limit: with other members around no more is used without being judged */
+    uint64_t near_limit; /* no more remains of a limit that is near */
+    struct tly_meter meter;
+};
+
 /* When a reservation ends. */
 struct hold_end {
     uint64_t end_ms;
@@ -536,6 +545,7 @@ struct tly_engine {
     void *leaves_context;
     struct tly_rules *rules;
     struct tly_rate good_rate; /* the last that came with a check and could be used */
+    struct usual usual;
     struct tly_stats stats;
     struct refusal *refusals;                   /* TLY_REFUSALS_KEPT; NULL: nothing was refused */
     uint32_t refusal_hashes[TLY_REFUSALS_KEPT]; /* of their keys */
@@ -682,8 +692,12 @@ void tly_link_tick(struct tly_engine *e);
 uint64_t tly_link_deadline(const struct tly_engine *e);
 uint64_t tly_random(struct tly_engine *e);
 
-/* Before a question that is no step: the time is now. */
-void tly_engine_wake(struct tly_engine *e, struct tly_time now);
+/* ask.c */
+/* Any check. */
+enum tly_result tly_ask_check(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
+                              struct tly_verdict *verdict);
+/* Whether these hits took the count to 80, 95 or 100 % of the limit. */
+bool tly_ask_crosses(const struct tly_verdict *verdict, uint64_t hits);
 
 /* session.c */
 void tly_session_bytes(struct tly_engine *e, struct conn *conn, struct tly_slice bytes);
@@ -843,15 +857,31 @@ bool tly_flush_to_disk(struct tly_engine *e);
 
 /* time.c */
 /* What to take for the time when the machine says this. */
-struct tly_time tly_time_believed(struct tly_engine *e, struct tly_time now);
+static inline struct tly_time tly_time_believed(struct tly_engine *e, struct tly_time now)
+{
+    e->wall_is_wrong = now.wall_ns < e->wall_earliest_ns;
+    if (e->wall_is_wrong && e->borrows) now.wall_ns = now.mono_ns + e->borrowed_bias;
+    return now;
+}
+
+/* It is another time now. */
+void tly_time_move(struct tly_engine *e, struct tly_time now);
 /* To be called whenever `now` is set. */
 void tly_time_tick(struct tly_engine *e);
 /* The peer's wall clock as it should be now. */
 void tly_time_heard(struct tly_engine *e, struct peer *peer, uint64_t wall_ns);
 /* At the end of a step: begins a new life when the time in use proves wrong by more than max_skew. */
 void tly_time_judge(struct tly_engine *e);
-/* Something is about to be judged by cluster time, which is slewed from now on. */
-void tly_time_use(struct tly_engine *e);
+/*
+ * Before a question that is no step: the time is now, and by cluster time something is about to be judged, so it is slewed from here
+ * on. Many are asked at one moment.
+ */
+static inline void tly_engine_wake(struct tly_engine *e, struct tly_time now)
+{
+    now = tly_time_believed(e, now);
+    if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) tly_time_move(e, now);
+    e->time.used = true;
+}
 
 /* swim.c */
 void tly_swim_tick(struct tly_engine *e);
@@ -1089,8 +1119,17 @@ uint64_t tly_cardinality_deadline(const struct tly_engine *e);
 
 /* top.c */
 /* One check in so many comes here. */
-void tly_top_look(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);
+void tly_top_look(struct tly_engine *e, const struct tly_seek *seek, const struct tly_verdict *verdict);
 void tly_top_fini(struct tly_engine *e);
+
+/* usual.c */
+/* tly_ask_check of what was not asked for ahead, at once where it is like the check before it but for its key. */
+enum tly_result tly_usual_check(struct tly_engine *e, const struct tly_check *check,
+                                struct tly_verdict *verdict);
+/* The same for up to TLY_CHECK_GROUP at once; false: one of them is of another kind, and nothing was asked. */
+bool tly_usual_checks(struct tly_engine *e, struct tly_checked *checks, size_t count);
+/* A check of this rate has gone the long way: the next one may be usual. */
+void tly_usual_learn(struct tly_engine *e, const struct tly_rate *rate);
 
 /* why.c */
 void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);

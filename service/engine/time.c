@@ -51,13 +51,6 @@ static bool wall_jumped(const struct tly_engine *e)
     return moved + TLY_WALL_JUMP_NS > 2 * TLY_WALL_JUMP_NS;
 }
 
-struct tly_time tly_time_believed(struct tly_engine *e, struct tly_time now)
-{
-    e->wall_is_wrong = now.wall_ns < e->wall_earliest_ns;
-    if (e->wall_is_wrong && e->borrows) now.wall_ns = now.mono_ns + e->borrowed_bias;
-    return now;
-}
-
 /* Takes the median of the members' walls for one's own, or goes on with that of those that were heard before. */
 static void borrow_wall(struct tly_engine *e)
 {
@@ -81,6 +74,13 @@ void tly_time_tick(struct tly_engine *e)
     e->cluster_ns = tly_cluster_time_at(&e->time, e->now.mono_ns);
 }
 
+void tly_time_move(struct tly_engine *e, struct tly_time now)
+{
+    e->now = now;
+    tly_clock_tick(tly_ormap_clock(e->map), e->now);
+    tly_time_tick(e);
+}
+
 void tly_time_heard(struct tly_engine *e, struct peer *peer, uint64_t wall_ns)
 {
     peer->wall_ns = wall_ns;
@@ -95,9 +95,4 @@ void tly_time_judge(struct tly_engine *e)
     int64_t error = tly_cluster_time_error(&e->time, e->now.mono_ns);
     uint64_t off = error < 0 ? 0 - (uint64_t)error : (uint64_t)error;
     if (e->time.used && off > tly_ormap_clock(e->map)->max_skew_ns) begin_again(e);
-}
-
-void tly_time_use(struct tly_engine *e)
-{
-    e->time.used = true;
 }

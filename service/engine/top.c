@@ -51,25 +51,25 @@ static void count(struct top_key *place, uint64_t span, uint32_t weight)
     place->checks += weight;
 }
 
-void tly_top_look(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict)
+void tly_top_look(struct tly_engine *e, const struct tly_seek *seek, const struct tly_verdict *verdict)
 {
     struct sampling *s = &e->sampling;
     uint64_t now_ms = e->cluster_ns / NS_PER_MS, span = now_ms / SPAN_MS;
     if (span != s->span) turn(e, span);
     look_less(s);
     s->left = next_look(s);
-    struct top_key **at = &s->keys[ask->seek.hash % TLY_TOP_KEPT], *place = *at;
+    struct top_key **at = &s->keys[seek->hash % TLY_TOP_KEPT], *place = *at;
     if (place == NULL) *at = place = tly_mem_zeroed(&e->mem, sizeof *place);
     if (place == NULL) return;
-    if (!is_of(place, ask->seek.key)) {
+    if (!is_of(place, seek->key)) {
         uint64_t weight = place->span + 1 >= span ? place->checks + place->before : 0;
         if (weight > s->step) {
             *(place->checks > s->step ? &place->checks : &place->before) -= s->step;
             return;
         }
         /* What is not set here is below; of the key no more than there is of it. */
-        place->key_bytes = ask->seek.key.n;
-        memcpy(place->key, ask->seek.key.p, ask->seek.key.n);
+        place->key_bytes = seek->key.n;
+        memcpy(place->key, seek->key.p, seek->key.n);
         place->checks = 0;
         place->before = 0;
     }

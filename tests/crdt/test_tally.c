@@ -2,6 +2,7 @@
 #include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
 #include "crdt/ormap_impl.h"
+#include "crdt/tally_inline.h"
 #include "tests/crdt/world.h"
 #include "tests/support/cmocka.h"
 
@@ -81,6 +82,42 @@ static void add_to_both(struct test_rng *rng, struct tly_ormap *checked, struct 
     claim(value[0] == world_read(counted, key, (struct tly_moment){0}).count);
 }
 
+static uint64_t units_of(int64_t count)
+{
+    return count > 0 ? (uint64_t)count : 0;
+}
+
+/* What was taken at once, so that it shows that it was. */
+static size_t taken, taken_first, taken_beside;
+
+/* Reads and counts at once; false: it is no usual case, or there is no room, and nothing may have changed. */
+static bool take(struct test_rng *rng, struct tly_ormap *map, struct tly_slice key, const struct tly_hit *hit)
+{
+    struct tly_seek seek = tly_seek_of(map, key);
+    struct tly_meter meter = {.pane = tly_pane_of(hit->window, hit->epoch),
+                              .part = test_rng_below(rng, 3) * hit->window / 2,
+                              .whole = hit->window,
+                              .most = test_rng_chance(rng, 30) ? test_rng_below(rng, 100) : INT64_MAX};
+    struct tly_taking taking = {.key = {key.p[0], 1, tly_slice_of(key.p + 1, key.n - 1)},
+                                .hash = seek.hash,
+                                .hits = (uint32_t)hit->units,
+                                .meter = &meter};
+    struct tly_tally tally;
+    uint64_t used;
+    meter.below = test_rng_chance(rng, 30) ? test_rng_below(rng, 50) : UINT64_MAX;
+    tly_tally_of(map, &seek, &meter.pane, &tally);
+    bool is_queued = tally.entry != NULL && (tally.entry->flags & TLY_ENTRY_QUEUED) != 0;
+    if (hit->units < 0 || hit->units > UINT32_MAX || !tly_tally_take(map, &taking, &used)) return false;
+    __extension__ typedef unsigned __int128 wide;
+    wide before = ((wide)units_of(tally.previous) * meter.part + meter.whole - 1) / meter.whole;
+    claim(tally.current >= 0 && used == units_of(tally.current) + (uint64_t)before);
+    claim(used < meter.below && used + taking.hits <= meter.most);
+    taken++;
+    taken_first += !is_queued;
+    taken_beside += before > 0;
+    return true;
+}
+
 static void claim_alike(struct tly_ormap *checked, struct tly_ormap *counted)
 {
     tly_ormap_check(checked);
@@ -100,7 +137,7 @@ static void random_step(struct test_rng *rng, struct tly_ormap *checked, struct 
     if (what >= 10) return;
     if (what < 5) {
         struct tly_hit hit = random_hit(rng);
-        world_check(checked, world_key(key), hit);
+        if (!take(rng, checked, world_key(key), &hit)) world_check(checked, world_key(key), hit);
         world_hit(counted, world_key(key), hit);
         return;
     }
@@ -132,6 +169,42 @@ static void a_check_counts_what_a_hit_does(void **state)
         tly_ormap_free(counted);
     }
     claim(dots > rounds);
+}
+
+/* Mostly hits of one window, whose epochs follow one another. */
+static void usual_step(struct test_rng *rng, struct tly_ormap *taking, struct tly_ormap *counting,
+                       uint64_t epoch)
+{
+    size_t key = 2 + SAMPLE_STRATEGIES * (size_t)test_rng_below(rng, WORLD_KEYS);
+    struct tly_hit hit = {.window = WINDOW, .epoch = epoch, .units = 1 + (int64_t)test_rng_below(rng, 60)};
+    if (test_rng_chance(rng, 10)) {
+        claim(tly_ormap_seal(taking) == tly_ormap_seal(counting));
+        return;
+    }
+    if (!take(rng, taking, world_key(key), &hit)) world_check(taking, world_key(key), hit);
+    world_hit(counting, world_key(key), hit);
+}
+
+/* Laws ES5, ES7, ES9 */
+static void what_is_taken_at_once_is_what_is_counted_step_by_step(void **state)
+{
+    uint64_t first = test_seed_first(), rounds = test_is_long() ? 20000 : 500;
+    taken = taken_first = taken_beside = 0;
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
+        struct test_rng rng = test_rng_of(seed);
+        struct tly_ormap *taking = world_map(&world.mem, world.registry, 9),
+                         *counting = world_map(&world.mem, world.registry, 9);
+        for (size_t step = 0; step < 60; step++) {
+            if (test_rng_chance(&rng, 2))
+                random_step(&rng, taking, counting);
+            else
+                usual_step(&rng, taking, counting, 5 + step / 20);
+            claim_alike(taking, counting);
+        }
+        tly_ormap_free(taking);
+        tly_ormap_free(counting);
+    }
+    claim(taken > 10 * rounds && taken_first > rounds && taken_beside > rounds);
 }
 
 /* ---- many nodes ---- */
@@ -394,6 +467,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scene(a_check_counts_what_a_hit_does),
+        scene(what_is_taken_at_once_is_what_is_counted_step_by_step),
         scene(sums_of_many_nodes_are_what_a_walk_finds_after_every_step),
         scene(a_bucket_takes_the_words_that_sums_had),
         scene(hits_of_a_busy_window_are_written_in_place),
