@@ -50,14 +50,7 @@ enum tly_result tly_ask_key(struct tly_engine *e, const struct tly_check *check,
 /* Whoever asks with a rate of his own asks with the same one again: what was found good last is not looked at twice. */
 static inline enum tly_result check_rate(struct tly_engine *e, const struct tly_rate *rate)
 {
-    const struct tly_rate *good = &e->good_rate;
-    uint64_t numbers = (rate->limit ^ good->limit) | (rate->window_ms ^ good->window_ms) |
-                       (rate->burst ^ good->burst) | (rate->cap ^ good->cap);
-    unsigned words = ((unsigned)rate->algorithm ^ (unsigned)good->algorithm) |
-                     ((unsigned)rate->mode ^ (unsigned)good->mode) |
-                     ((unsigned)rate->on_partition ^ (unsigned)good->on_partition) |
-                     (rate->unit ^ good->unit);
-    if ((numbers | words) == 0) return TLY_OK;
+    if (tly_rate_is_good(e, rate)) return TLY_OK;
     enum tly_result result = tly_rate_check(rate);
     if (result == TLY_OK) e->good_rate = *rate;
     return result;

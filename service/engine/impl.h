@@ -1209,4 +1209,17 @@ uint64_t tly_snap_deadline(const struct tly_engine *e);
 /* One batch that tly_snap_next made, read back. */
 enum tly_result tly_snap_replay(struct tly_engine *e, struct tly_slice batch, size_t kind) TLY_MUST_CHECK;
 
+/* Whether it is the one that was found good last. */
+static inline bool tly_rate_is_good(const struct tly_engine *e, const struct tly_rate *rate)
+{
+    const struct tly_rate *good = &e->good_rate;
+    uint64_t numbers = (rate->limit ^ good->limit) | (rate->window_ms ^ good->window_ms) |
+                       (rate->burst ^ good->burst) | (rate->cap ^ good->cap);
+    unsigned words = ((unsigned)rate->algorithm ^ (unsigned)good->algorithm) |
+                     ((unsigned)rate->mode ^ (unsigned)good->mode) |
+                     ((unsigned)rate->on_partition ^ (unsigned)good->on_partition) |
+                     (rate->unit ^ good->unit);
+    return (numbers | words) == 0;
+}
+
 #endif

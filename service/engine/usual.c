@@ -26,19 +26,6 @@ void tly_usual_learn(struct tly_engine *e, const struct tly_rate *rate)
     usual->meter = (struct tly_meter){.pane = span->pane, .whole = rate->window_ms, .most = rate->limit};
 }
 
-/* Whether it is the rate that was learned. */
-static inline bool is_known(const struct tly_engine *e, const struct tly_check *check)
-{
-    const struct tly_rate *rate = &check->rate, *good = &e->good_rate;
-    uint64_t numbers = (rate->limit ^ good->limit) | (rate->window_ms ^ good->window_ms) |
-                       (rate->burst ^ good->burst) | (rate->cap ^ good->cap);
-    unsigned words = ((unsigned)rate->algorithm ^ (unsigned)good->algorithm) |
-                     ((unsigned)rate->mode ^ (unsigned)good->mode) |
-                     ((unsigned)rate->on_partition ^ (unsigned)good->on_partition) |
-                     (rate->unit ^ good->unit);
-    return (numbers | words) == 0;
-}
-
 /* What it takes for a key to be judged (tly_judge_wants), but for how much of it is used. */
 static inline bool may_be_judged(const struct tly_engine *e, uint32_t hash)
 {
@@ -51,7 +38,7 @@ static inline bool is_usual(struct tly_engine *e, const struct tly_check *check,
 {
     struct usual *usual = &e->usual;
     *elapsed = e->cluster_ns / NS_PER_MS - usual->start_ms;
-    if (*elapsed >= usual->length_ms || !is_known(e, check)) return false;
+    if (*elapsed >= usual->length_ms || !tly_rate_is_good(e, &check->rate)) return false;
     if (check->limit.n != 0 || check->charging != TLY_CHARGE_ADMITTED || check->hits == 0) return false;
     usual->meter.below = e->cluster_now.members == 1 ? usual->meter.most : usual->half;
     usual->meter.part = usual->is_sliding ? usual->length_ms - *elapsed : 0;
