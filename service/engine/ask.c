@@ -206,11 +206,6 @@ bool tly_ask_crosses(const struct tly_verdict *verdict, uint64_t hits)
     return false;
 }
 
-static bool is_near(const struct tly_verdict *verdict)
-{
-    return verdict->remaining <= verdict->limit / 5;
-}
-
 static enum tly_result decide(struct tly_engine *e, const struct asked *asked, struct tly_verdict *verdict)
 {
     if (asked->result != TLY_OK) return answer_unasked(e, asked->result, verdict);
@@ -231,7 +226,8 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
         if (result == TLY_OK && tly_verdict_counts(verdict)) asked->rule->count->admitted++;
     }
     if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
-    if (is_near(verdict) && verdict->code == TLY_CODE_OK && tly_ask_crosses(verdict, asked->ask.hits))
+    if (verdict->remaining <= tly_ask_near(verdict->limit) && verdict->code == TLY_CODE_OK &&
+        tly_ask_crosses(verdict, asked->ask.hits))
         tly_flush_crossed(e);
     return TLY_OK;
 }

@@ -37,12 +37,13 @@ void tly_flush_crossed(struct tly_engine *e)
     }
 }
 
-/* Before they would relay what they do not know is here. */
-static uint64_t tell_delay(const struct tly_engine *e, const struct conn *conn, bool urgent)
+/* Before they would relay what they do not know is here; nobody acts on what is told of his own life. */
+static uint64_t tell_delay(const struct tly_engine *e, const struct conn *conn, const struct conn *from,
+                           bool is_soon)
 {
-    if (conn->version < 2) return TLY_ACK_DELAY_NS;
-    if (tly_has_relays(e)) return TLY_TELL_LATE_NS;
-    return urgent ? TLY_ACK_DELAY_NS : TLY_TELL_NS;
+    if (conn->version < 2 || is_soon) return TLY_ACK_DELAY_NS;
+    if (conn == from) return TLY_TELL_OWN_NS;
+    return tly_has_relays(e) ? TLY_TELL_LATE_NS : TLY_TELL_NS;
 }
 
 void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgent)
@@ -51,12 +52,10 @@ void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgen
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;
-        uint64_t delay = tell_delay(e, conn, urgent && conn != from);
-        if (conn == from && conn->version >= 2) delay = TLY_TELL_OWN_NS;
-        conn->ack_at = earlier(conn->ack_at, now + delay);
+        bool is_soon = urgent && conn != from && !tly_has_relays(e);
+        conn->ack_at = earlier(conn->ack_at, now + tell_delay(e, conn, from, is_soon));
         conn->flush_at = earlier(conn->flush_at, tly_follower_due_after(&conn->follower));
-        if (urgent && conn != from && !tly_has_relays(e))
-            conn->flush_at = earlier(conn->flush_at, now + e->flush_ns);
+        if (is_soon) conn->flush_at = earlier(conn->flush_at, now + e->flush_ns);
     }
 }
 

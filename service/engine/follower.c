@@ -186,26 +186,26 @@ uint64_t tly_follower_next_due(struct tly_follower *follower)
     return next;
 }
 
-static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns)
+/* `others`: marks of other lives than this node's own are about to move. */
+static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns, bool others)
 {
     if (i >= follower->lives) return false;
     const struct tly_reach *reach = &follower->reach[i];
-    return reach->due > now_ns && !reach->pinned && !(reach->goes_along && follower->moves_others);
+    return reach->due > now_ns && !reach->pinned && !(reach->goes_along && others);
 }
 
-/* Whether a round moves the mark of a life that is not this node's own, and something waits that must go along then. */
-static bool finds_others(struct tly_follower *follower, uint64_t now_ns)
+/* Whether the next round moves a mark of another life than this node's own, and something goes along with it. */
+static bool moves_others(const struct tly_follower *follower, uint64_t now_ns)
 {
-    bool some_go = false, some_wait = false;
+    bool some_go = false, some_go_along = false;
     uint64_t own = tly_ormap_origin(follower->map);
-    follower->moves_others = false;
     for (size_t i = 0; i < follower->lives; i++) {
         const struct tly_reach *reach = &follower->reach[i];
-        bool waits = is_waiting(follower, i, now_ns);
-        some_wait = some_wait || (waits && reach->goes_along);
+        bool waits = is_waiting(follower, i, now_ns, false);
+        some_go_along = some_go_along || (waits && reach->goes_along);
         some_go = some_go || (!waits && reach->origin != own && lacks(follower, i));
     }
-    return some_go && some_wait;
+    return some_go && some_go_along;
 }
 
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts)
@@ -262,7 +262,7 @@ bool tly_follower_is_due(const struct tly_follower *follower, uint64_t now_ns)
     if (follower->in_round) return true;
     if (rests(follower)) return false;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++)
-        if (!is_waiting(follower, i, now_ns) && lacks(follower, i)) return true;
+        if (!is_waiting(follower, i, now_ns, false) && lacks(follower, i)) return true;
     return false;
 }
 
@@ -302,6 +302,7 @@ struct sheet {
     struct tly_follower *follower;
     const struct tly_part_wish *wish;
     const struct tly_pens *pens;
+    bool others; /* it moves marks of other lives than this node's own */
 };
 
 static void begin_sheet(const struct sheet *sheet)
@@ -405,13 +406,18 @@ static bool write_life(const struct sheet *sheet, size_t life)
     return true;
 }
 
+static bool waits(const struct sheet *sheet, size_t life)
+{
+    return is_waiting(sheet->follower, life, sheet->wish->now_ns, sheet->others);
+}
+
 /* Writes rows until the part is full (false) or every life that is wanted and due has been scanned to its end (true). */
 static bool write_rows(const struct sheet *sheet)
 {
     const struct tly_follower *follower = sheet->follower;
     uint64_t only = sheet->wish->only_origin;
     for (size_t i = 0; i < follower->lives; i++) {
-        if (is_waiting(follower, i, sheet->wish->now_ns)) continue;
+        if (waits(sheet, i)) continue;
         struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
         if (only != 0 && life.origin != only) continue;
@@ -456,17 +462,18 @@ static bool list_start(const struct tly_follower *follower, bool single, struct 
 }
 
 /* Whether the round that ends now moves the mark of a life. */
-static bool is_moved(const struct tly_follower *follower, size_t i, uint64_t now_ns)
+static bool is_moved(const struct sheet *sheet, size_t i)
 {
-    return !is_waiting(follower, i, now_ns) &&
-           tly_ormap_life(follower->map, i).mark > follower->reach[i].have;
+    const struct tly_follower *follower = sheet->follower;
+    return !waits(sheet, i) && tly_ormap_life(follower->map, i).mark > follower->reach[i].have;
 }
 
-static bool list_end(const struct tly_follower *follower, uint64_t now_ns, struct mark_list *list)
+static bool list_end(const struct sheet *sheet, struct mark_list *list)
 {
+    const struct tly_follower *follower = sheet->follower;
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
-        if (!is_moved(follower, i, now_ns)) continue;
+        if (!is_moved(sheet, i)) continue;
         if (!list_add(list, follower->mem, (struct tly_mark){life.origin, life.mark})) return false;
     }
     return true;
@@ -492,16 +499,17 @@ static void look_whether_it_rests(struct tly_follower *follower)
 }
 
 /* The round is handed over: what it ends at is what the follower has and what it has heard of us. */
-static void finish_round(struct tly_follower *follower, uint64_t now_ns)
+static void finish_round(const struct sheet *sheet)
 {
+    struct tly_follower *follower = sheet->follower;
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_reach *reach = &follower->reach[i];
-        bool waits = is_waiting(follower, i, now_ns);
-        if (is_moved(follower, i, now_ns)) {
+        bool goes = !waits(sheet, i);
+        if (is_moved(sheet, i)) {
             reach->have = reach->told = tly_ormap_life(follower->map, i).mark;
             if (reach->sent < reach->have) reach->sent = reach->have;
         }
-        if (!waits) settle(reach);
+        if (goes) settle(reach);
     }
     look_whether_it_rests(follower);
 }
@@ -538,23 +546,22 @@ static void end_sheet(const struct sheet *sheet, unsigned flags, const struct pa
 }
 
 /* Rows, lists and end of one part; false: no memory. */
-static bool write_part(const struct sheet *sheet, struct part_lists *lists, struct tly_handed *handed,
+static bool write_part(struct sheet *sheet, struct part_lists *lists, struct tly_handed *handed,
                        struct tly_buf *out)
 {
     struct tly_follower *follower = sheet->follower;
-    uint64_t now_ns = sheet->wish->now_ns;
     bool first = !follower->in_round;
     if (!cover_lives(follower)) return false;
     begin_sheet(sheet);
-    follower->moves_others = finds_others(follower, now_ns);
+    sheet->others = moves_others(follower, sheet->wish->now_ns);
     handed->full = !write_rows(sheet);
     handed->last = !handed->full && sheet->wish->only_origin == 0;
     handed->rows = rows_of(sheet);
     if (has_failed(sheet)) return false;
     if (handed->rows == 0 && !handed->last) return true;
     if (first && !list_start(follower, handed->last, &lists->start)) return false;
-    if (handed->last && !list_end(follower, now_ns, &lists->end)) return false;
-    if (handed->last) finish_round(follower, now_ns); /* what it moves needs no telling */
+    if (handed->last && !list_end(sheet, &lists->end)) return false;
+    if (handed->last) finish_round(sheet); /* what it moves needs no telling */
     if (follower->stream != NULL && sheet->wish->tell && !list_told(follower, &lists->told)) return false;
     end_sheet(sheet, (first ? TLY_ROUND_FIRST : 0u) | (handed->last ? TLY_ROUND_LAST : 0u), lists, out);
     follower->in_round = !handed->last;
@@ -566,7 +573,7 @@ struct tly_handed tly_follower_next(struct tly_follower *follower, const struct 
 {
     struct tly_handed handed = {0};
     struct part_lists lists = {0};
-    struct sheet sheet = {follower, wish, pens};
+    struct sheet sheet = {follower, wish, pens, false};
     if (!write_part(&sheet, &lists, &handed, out)) tly_buf_fail(out, TLY_NOMEM);
     list_fini(&lists.told, follower->mem);
     list_fini(&lists.start, follower->mem);
@@ -632,7 +639,7 @@ static struct tly_handed hand_beyond(const struct sheet *sheet, size_t life, uin
 struct tly_handed tly_follower_go_ahead(struct tly_follower *follower, const struct tly_part_wish *wish,
                                         const struct tly_pens *pens, struct tly_buf *out)
 {
-    struct sheet sheet = {follower, wish, pens};
+    struct sheet sheet = {follower, wish, pens, false};
     if (!tly_follower_is_ahead(follower, wish->only_origin)) return (struct tly_handed){0};
     size_t life = life_of(follower, wish->only_origin);
     struct tly_reach *reach = &follower->reach[life];
@@ -646,7 +653,7 @@ struct tly_handed tly_follower_news(struct tly_follower *follower, struct tly_ma
                                     const struct tly_part_wish *wish, const struct tly_pens *pens,
                                     struct tly_buf *out)
 {
-    struct sheet sheet = {follower, wish, pens};
+    struct sheet sheet = {follower, wish, pens, false};
     assert(follower->stream != NULL);
     if (!cover_lives(follower)) tly_buf_fail(out, TLY_NOMEM);
     size_t life = life_of(follower, until->origin);

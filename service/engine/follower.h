@@ -39,7 +39,6 @@ struct tly_follower {
     uint64_t soonest;   /* nothing that waits is due before; 0: nothing waits */
     uint64_t rested_at; /* the map's moves when nothing was lacking; 0: something may be */
     bool in_round;
-    bool moves_others;         /* the part that is being written: what goes along does */
     struct tly_stream *stream; /* parts are written for this table; NULL: as rounds of protocol version 1 */
     bool begun;                /* a round with start marks went out, and the next one may go on from it */
 };

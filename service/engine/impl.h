@@ -352,7 +352,7 @@ struct peer {
     uint64_t ring_hash;
     bool is_linked; /* by the rule of the ring */
     /* Of the two that stand next to it in the ring: they bring it what its own link does not, others half a second later. */
-    bool is_relay, is_relayed; /* for this node; by it */
+    bool is_relayed; /* by this node, as one of two */
     uint64_t rtt_ns;
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
@@ -696,6 +696,11 @@ uint64_t tly_random(struct tly_engine *e);
 /* Any check. */
 enum tly_result tly_ask_check(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
                               struct tly_verdict *verdict);
+/* No more than so much remains of a limit where that may be. */
+static inline uint64_t tly_ask_near(uint64_t limit)
+{
+    return limit / 5;
+}
 /* Whether these hits took the count to 80, 95 or 100 % of the limit. */
 bool tly_ask_crosses(const struct tly_verdict *verdict, uint64_t hits);
 

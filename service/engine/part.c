@@ -27,8 +27,7 @@ static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn, bo
 {
     uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS, late = 0;
     if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
-    if (tly_has_relays(e) && !soon) late = TLY_RELAY_TOLD_NS;
-    if (tly_has_relays(e) && !conn->peer->is_relayed) late = TLY_RELAY_LATE_NS;
+    if (tly_has_relays(e)) late = !conn->peer->is_relayed ? TLY_RELAY_LATE_NS : soon ? 0 : TLY_RELAY_TOLD_NS;
     return e->now.mono_ns + TLY_RELAY_NS + late + e->flush_ns + (rtt < longest ? rtt : longest);
 }
 
@@ -68,13 +67,16 @@ enum news { EXPECTED, MAY_WAIT, URGENT };
 static void learn(const struct tly_engine *e, struct conn *conn, size_t life, enum news news)
 {
     struct tly_follower *follower = &conn->follower;
-    bool many = tly_has_relays(e), soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
-    if (many && !tly_follower_lacks(follower, life)) return;
-    if (news == URGENT && many) tly_follower_go_along(follower, life);
-    if (news == URGENT && !many)
+    bool soon = false;
+    if (tly_has_relays(e)) {
+        if (!tly_follower_lacks(follower, life)) return;
+        if (news == URGENT) tly_follower_go_along(follower, life);
+        soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
+    } else if (news == URGENT) {
         tly_follower_pin(follower, life);
-    else
-        tly_follower_learned(follower, life, relay_at(e, conn, soon));
+        return;
+    }
+    tly_follower_learned(follower, life, relay_at(e, conn, soon));
 }
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)

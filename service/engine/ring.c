@@ -103,7 +103,6 @@ void tly_ring_update(struct tly_engine *e)
         if (linked && !peer->is_linked)
             peer->vouched = e->now.mono_ns; /* there is to be a connection first */
         peer->is_linked = linked;
-        peer->is_relay = in_ring && (place + n - own - 1) % n < TLY_RELAYS;
         peer->is_relayed = in_ring && (own + n - place - 1) % n < TLY_RELAYS;
     }
 }

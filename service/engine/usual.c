@@ -22,7 +22,7 @@ void tly_usual_learn(struct tly_engine *e, const struct tly_rate *rate)
     usual->length_ms = rate->window_ms;
     usual->is_sliding = rate->algorithm == TLY_SLIDING_WINDOW;
     usual->half = rate->limit / 2;
-    usual->near_limit = rate->limit / 5;
+    usual->near_limit = tly_ask_near(rate->limit);
     usual->meter = (struct tly_meter){.pane = span->pane, .whole = rate->window_ms, .most = rate->limit};
 }
 

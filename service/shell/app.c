@@ -20,8 +20,8 @@ struct tly_time tly_app_read_time(void)
     return (struct tly_time){read_clock(CLOCK_REALTIME), read_clock(CLOCK_MONOTONIC)};
 }
 
-/* The same, but for a wall that was set within the last millisecond. Not inline, for most who ask have the time of their turn. */
-static __attribute__((noinline)) struct tly_time time_of(struct tly_app *app)
+/* The same, but for a wall that was set within the last millisecond. */
+static struct tly_time time_of(struct tly_app *app)
 {
     uint64_t mono_ns = read_clock(CLOCK_MONOTONIC);
     if (tly_wall_is_due(&app->wall, mono_ns))
@@ -204,13 +204,12 @@ struct tly_rls *tly_app_rls(struct tly_app *app)
 
 enum tly_result tly_app_ask(struct tly_app *app, struct tly_request *request, struct tly_reply *reply)
 {
-    request->now = app->in_turn ? app->turn : time_of(app);
+    request->now = tly_app_now(app);
     enum tly_result result = tly_engine_ask(app->engine, request, reply);
-    if (request->kind == TLY_ASK_READ) return result;
+    if (request->kind != TLY_ASK_READ) tly_app_tick_soon(app);
     bool is_check = request->kind == TLY_ASK_CHECK || request->kind == TLY_ASK_CHECK_ALL ||
                     request->kind == TLY_ASK_CHECK_EACH;
-    app->took_writes = app->took_writes || !is_check;
-    if (!app->tick_active) tly_app_tick_soon(app);
+    if (request->kind != TLY_ASK_READ && !is_check) app->took_writes = true;
     return result;
 }
 

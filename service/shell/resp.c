@@ -140,8 +140,7 @@ static void run(struct tly_resp *resp, const struct tly_resp_command *command,
     if (command == NULL || !fits(command, request->count))
         refuse(resp, request, command);
     else if (!is_deaf(resp, command) &&
-             !(resp->multi.is_open &&
-               tly_resp_multi_queue(resp, command, tly_slice_of(bytes, request->bytes))))
+             !tly_resp_multi_queue(resp, command, tly_slice_of(bytes, request->bytes)))
         command->run(resp, request->arg, request->count);
 }
 

@@ -617,6 +617,22 @@ size_t net_peers_up(struct net *net, size_t node)
     return up;
 }
 
+uint64_t net_origin(struct net *net, size_t node)
+{
+    struct tly_node_view view;
+    tly_engine_node(net_node(net, node), false, &view);
+    return view.origin;
+}
+
+struct tly_life net_life(struct net *net, size_t node, uint64_t origin)
+{
+    const struct tly_engine *engine = net_node(net, node);
+    for (size_t i = 0; i < tly_engine_lives(engine); i++)
+        if (tly_engine_life(engine, i).origin == origin) return tly_engine_life(engine, i);
+    fail_msg("%s", "it does not know that life");
+    return (struct tly_life){0};
+}
+
 struct tly_stats net_stats(struct net *net, size_t node)
 {
     struct tly_stats stats;

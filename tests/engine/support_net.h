@@ -95,6 +95,9 @@ int64_t net_read(struct net *net, size_t node, const char *key);
 bool net_check(struct net *net, size_t node, const char *key, const char *rate, enum tly_algorithm algorithm);
 uint64_t net_digest(struct net *net, size_t node);
 size_t net_peers_up(struct net *net, size_t node);
+/* The life that speaks, and what the node knows of one, which it must know. */
+uint64_t net_origin(struct net *net, size_t node);
+struct tly_life net_life(struct net *net, size_t node, uint64_t origin);
 struct tly_stats net_stats(struct net *net, size_t node);
 
 /* How often the node has said that some watcher has something to read. */

@@ -10,13 +10,6 @@
 #define S UINT64_C(1000000000)
 #define GRACE (GRACE_MS * MS)
 
-static uint64_t origin_of(struct net *net, size_t node)
-{
-    struct tly_node_view view;
-    tly_engine_node(net_node(net, node), false, &view);
-    return view.origin;
-}
-
 static void put_large(struct net *net, size_t node, size_t count)
 {
     struct test_rng rng = test_rng_of(1);
@@ -50,9 +43,9 @@ static void what_a_linked_node_has_not_got_is_not_forgotten(void **state)
         assert_true(i < 100);
         net_run(net, S);
     }
-    uint64_t before = origin_of(net, 2);
+    uint64_t before = net_origin(net, 2);
     net_block(net, 1, 2, false);
-    for (size_t i = 0; origin_of(net, 2) == before; i++) {
+    for (size_t i = 0; net_origin(net, 2) == before; i++) {
         assert_true(i < 60000);
         net_run(net, MS);
     }

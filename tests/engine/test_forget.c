@@ -360,13 +360,6 @@ static uint64_t f_of(struct net *net, size_t node)
     return view.f;
 }
 
-static uint64_t origin_of(struct net *net, size_t node)
-{
-    struct tly_node_view view;
-    tly_engine_node(net_node(net, node), false, &view);
-    return view.origin;
-}
-
 /* What a disk that is behind was not handed stays in memory: else what it had replaced would be back after a restart, for ever. */
 static void nothing_goes_that_the_own_disk_was_not_handed(void **state)
 {
@@ -385,7 +378,7 @@ static void nothing_goes_that_the_own_disk_was_not_handed(void **state)
     net_hold_store(net, 1, false);
     net_run(net, 4 * GRACE);
     assert_int_equal(removes(net, 1), 0);
-    uint64_t origin = origin_of(net, 1);
+    uint64_t origin = net_origin(net, 1);
     net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
     net_run(net, S);
     net_kill(net, 1);
@@ -406,7 +399,7 @@ static void who_said_nothing_yet_is_asked(void **state)
     assert_int_equal(removes(net, 0), 0);
     net_add_with(net, (struct tly_engine_config){.has_store = true, .tombstone_grace_ms = GRACE_MS}, 1);
     net_run(net, 4 * GRACE);
-    uint64_t origin = origin_of(net, 0);
+    uint64_t origin = net_origin(net, 0);
     net_event(net, 0, (struct tly_event){.kind = TLY_LEAVE});
     net_run(net, S);
     net_kill(net, 0);
@@ -430,13 +423,13 @@ static void a_life_made_for_nothing_holds_nothing_up(void **state)
     struct net *net = some_nodes(2);
     put(net, 0, "kv:a", "x");
     net_run(net, S);
-    uint64_t origin = origin_of(net, 1);
+    uint64_t origin = net_origin(net, 1);
     net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
     net_run(net, S);
     net_kill(net, 1);
     net_go_on(net, 1, origin, 1);
     net_run(net, 5 * S);
-    assert_int_equal(origin_of(net, 1), origin);
+    assert_int_equal(net_origin(net, 1), origin);
     del(net, 0, "kv:a");
     net_run(net, 4 * GRACE);
     for (size_t i = 0; i < 2; i++) {

@@ -21,11 +21,6 @@ static struct net *ring(uint64_t delay_ms)
     return net;
 }
 
-static uint64_t origin_of(struct net *net, size_t node)
-{
-    return tly_ormap_origin(net_node(net, node)->map);
-}
-
 /* The one that node 0 has no connection to. */
 static size_t far_of(struct net *net, size_t node)
 {
@@ -77,7 +72,7 @@ static void a_word_counts_if_it_is_of_these_lives_and_all_before_it_is_here(void
     size_t far = far_of(net, 0);
     uint64_t origins[NODES];
     for (size_t i = 0; i < NODES; i++)
-        origins[i] = origin_of(net, i);
+        origins[i] = net_origin(net, i);
     uint64_t life = origins[far], lives = number_of(origins, NODES);
     uint64_t ts = tly_ormap_mark(e->map, life), other = origins[far == 1 ? 2 : 1];
     assert_int_equal(tly_ormap_raise_mark(e->map, life, ts + 100), TLY_OK);
@@ -113,7 +108,7 @@ static void has_what_it_said(struct net *net, size_t node)
 {
     struct tly_engine *e = net_node(net, node);
     for (size_t i = 0; i < NODES; i++)
-        assert_true(e->hearsay.said_heard <= tly_ormap_mark(e->map, origin_of(net, i)));
+        assert_true(e->hearsay.said_heard <= tly_ormap_mark(e->map, net_origin(net, i)));
 }
 
 /* What each takes the one far from it to have heard, that one has; whether it takes it to have heard anything. */
@@ -125,7 +120,7 @@ static size_t look_at_all(struct net *net, const size_t *far_from)
         uint64_t far = tly_hearsay_far(net_node(net, j));
         has_what_it_said(net, j);
         if (far == TLY_NEVER) continue;
-        assert_true(far <= tly_ormap_mark(other->map, origin_of(net, j)));
+        assert_true(far <= tly_ormap_mark(other->map, net_origin(net, j)));
         heard += far > 0;
     }
     return heard;
@@ -163,7 +158,7 @@ static void a_word_of_a_former_life_does_not_count(void **state)
     net_run(net, 60 * S);
     uint64_t after = tly_hearsay_far(net_node(net, 0));
     const struct tly_engine *other = net_node(net, far);
-    assert_true(after <= tly_ormap_mark(other->map, origin_of(net, 0)));
+    assert_true(after <= tly_ormap_mark(other->map, net_origin(net, 0)));
     for (size_t i = 0; i < 100; i++) {
         ask_everywhere(net);
         net_run(net, 50 * MS);

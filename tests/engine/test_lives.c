@@ -138,15 +138,6 @@ static void a_life_goes_on_after_a_clean_stop(void **state)
     net_free(net);
 }
 
-static struct tly_life life_of(struct net *net, size_t node, uint64_t origin)
-{
-    const struct tly_engine *engine = net_node(net, node);
-    for (size_t i = 0; i < tly_engine_lives(engine); i++)
-        if (tly_engine_life(engine, i).origin == origin) return tly_engine_life(engine, i);
-    fail_msg("%s", "it does not know that life");
-    return (struct tly_life){0};
-}
-
 /* The mark at which a life was settled is there from the start on, the word that settled it counts once it is known which life speaks. */
 static void a_settled_life_is_closed_again_while_the_own_is_in_question(void **state)
 {
@@ -157,20 +148,20 @@ static void a_settled_life_is_closed_again_while_the_own_is_in_question(void **s
     net_kill(net, 2);
     forget_member(net, 0, "n2");
     net_run(net, 5 * S);
-    uint64_t mark = life_of(net, 1, 102).mark;
-    assert_true(mark > 0 && life_of(net, 1, 102).state >= TLY_LIFE_SETTLED);
+    uint64_t mark = net_life(net, 1, 102).mark;
+    assert_true(mark > 0 && net_life(net, 1, 102).state >= TLY_LIFE_SETTLED);
     stop(net, 1);
     block_all(net, 1, 3, true);
     net_go_on(net, 1, 101, 1);
     net_run(net, S);
     assert_true(view_of(net, 1).life_in_question);
-    assert_int_equal(life_of(net, 1, 102).state, TLY_LIFE_CLOSED);
-    assert_int_equal(life_of(net, 1, 102).mark, mark);
+    assert_int_equal(net_life(net, 1, 102).state, TLY_LIFE_CLOSED);
+    assert_int_equal(net_life(net, 1, 102).mark, mark);
     block_all(net, 1, 3, false);
     net_run(net, 5 * S);
     assert_false(view_of(net, 1).life_in_question);
-    assert_true(life_of(net, 1, 102).state >= TLY_LIFE_SETTLED);
-    assert_int_equal(life_of(net, 1, 102).mark, mark);
+    assert_true(net_life(net, 1, 102).state >= TLY_LIFE_SETTLED);
+    assert_int_equal(net_life(net, 1, 102).mark, mark);
     net_free(net);
 }
 

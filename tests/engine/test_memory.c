@@ -1,5 +1,5 @@
 /* memory_max: new keys stop at it, nothing that counts is lost, and what a peer has over is asked for again. */
-#include "tests/engine/support_net.h"
+#include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 
@@ -337,22 +337,6 @@ static void no_mark_covers_what_did_not_fit(void **state)
     net_free(net);
 }
 
-static struct tly_life life_of(struct net *net, size_t node, uint64_t origin)
-{
-    const struct tly_engine *engine = net_node(net, node);
-    for (size_t i = 0; i < tly_engine_lives(engine); i++)
-        if (tly_engine_life(engine, i).origin == origin) return tly_engine_life(engine, i);
-    fail_msg("%s", "it does not know that life");
-    return (struct tly_life){0};
-}
-
-static void forget_member(struct net *net, size_t node, const char *name)
-{
-    struct tly_reply reply;
-    struct tly_request request = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text(name)};
-    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
-}
-
 /*
  * n0 is forgotten while n1 is full, so its life is settled at the newest that n1 has of it, though not all below that is there. n0 is back at
  * once and keeps what it has; a comparison brings it when there is room.
@@ -367,13 +351,13 @@ static void what_did_not_fit_of_a_forgotten_life_comes_by_repair(void **state)
     uint64_t origin = view_of(net, 0).origin;
     assert_int_equal(add(net, 0, 0), TLY_OK);
     net_run(net, S);
-    uint64_t newest = life_of(net, 1, origin).last;
-    assert_true(life_of(net, 1, origin).mark < newest);
+    uint64_t newest = net_life(net, 1, origin).last;
+    assert_true(net_life(net, 1, origin).mark < newest);
     forget_member(net, 1, "n0");
     net_run(net, 5 * S);
     assert_true(view_of(net, 0).origin != origin);
-    assert_true(life_of(net, 1, origin).state >= TLY_LIFE_SETTLED);
-    assert_int_equal(life_of(net, 1, origin).mark, newest);
+    assert_true(net_life(net, 1, origin).state >= TLY_LIFE_SETTLED);
+    assert_int_equal(net_life(net, 1, origin).mark, newest);
     assert_int_equal(net_read(net, 0, key_name(text, sizeof text, last)), 1);
     assert_int_equal(net_read(net, 1, key_name(text, sizeof text, last)), INT64_MIN);
     net_run(net, 300 * S);

@@ -7,13 +7,6 @@
 #define S UINT64_C(1000000000)
 #define LIMIT 5
 
-static uint64_t origin_of(struct net *net, size_t node)
-{
-    struct tly_node_view view;
-    tly_engine_node(net_node(net, node), false, &view);
-    return view.origin;
-}
-
 /* Of many checks in one window so many are admitted. */
 static unsigned admitted(struct net *net)
 {
@@ -36,7 +29,7 @@ static struct net *nodes_of(size_t count)
 /* It stops cleanly in a window in which it admitted what it may, and comes back `back_ns` earlier; the life that it speaks as then. */
 static uint64_t come_back(struct net *net, uint64_t back_ns, unsigned joins)
 {
-    uint64_t origin = origin_of(net, 0);
+    uint64_t origin = net_origin(net, 0);
     assert_int_equal(admitted(net), LIMIT);
     net_run(net, S / 10);
     net_kill(net, 0);
@@ -50,7 +43,7 @@ static void alone_it_begins_another_life(void **state)
 {
     struct net *net = nodes_of(1);
     uint64_t before = come_back(net, 10 * S, 0);
-    assert_int_not_equal(origin_of(net, 0), before);
+    assert_int_not_equal(net_origin(net, 0), before);
     for (unsigned i = 0; i < 15; i++) {
         assert_in_range(admitted(net), 0, LIMIT);
         net_run(net, S);
@@ -67,7 +60,7 @@ static void with_another_it_begins_another_life(void **state)
         assert_in_range(admitted(net), 0, LIMIT);
         net_run(net, S);
     }
-    assert_int_not_equal(origin_of(net, 0), before);
+    assert_int_not_equal(net_origin(net, 0), before);
     net_free(net);
 }
 
@@ -76,7 +69,7 @@ static void by_less_than_a_window_its_life_goes_on(void **state)
 {
     struct net *net = nodes_of(1);
     uint64_t before = come_back(net, S / 2, 0);
-    assert_int_equal(origin_of(net, 0), before);
+    assert_int_equal(net_origin(net, 0), before);
     for (unsigned i = 0; i < 5; i++) {
         assert_in_range(admitted(net), 0, LIMIT);
         net_run(net, S);
