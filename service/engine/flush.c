@@ -100,13 +100,14 @@ static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lan
     struct tly_follower *follower = &conn->follower;
     uint64_t own = tly_ormap_origin(e->map);
     bool goes_ahead = conn->is_long && lane == TLY_LANE_LIVE;
+    bool is_much = wish.rows_bytes_max + conn->lanes.beside >= TLY_QUEUE_MIN;
     if (lane > TLY_LANE_LIVE) wish.rows_bytes_max -= FRAME_BYTES;
     if (goes_ahead) wish.only_origin = own;
     struct tly_handed part = goes_ahead ? tly_follower_go_ahead(follower, &wish, &pens, &e->body)
                                         : tly_follower_next(follower, &wish, &pens, &e->body);
     if (!encoded(e, conn)) return false;
     bool is_empty = part.rows == 0 && !part.last;
-    if (!goes_ahead) conn->is_long = part.full && (conn->is_long || wish.rows_bytes_max >= TLY_QUEUE_MIN);
+    if (!goes_ahead) conn->is_long = part.full && (conn->is_long || is_much);
     if (conn->is_long) tly_follower_split(follower, own);
     if (is_empty) return false;
     tly_fx_send_on(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ROUND, lane, wanting);
@@ -157,6 +158,13 @@ static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct
     if (is_first(e, conn) && waited > e->now.mono_ns) conn->flush_at = earlier(conn->flush_at, waited);
 }
 
+/* What goes beside the rows of its next part; asked only where a budget makes it matter. */
+static size_t marks_bytes(const struct conn *conn, bool tell)
+{
+    if (conn->lanes.budget == 0) return 0;
+    return tly_follower_marks_bytes(&conn->follower, tell && conn->version >= 2);
+}
+
 /*
  * While the peer is in the middle of a round to us, what it has sent is not yet known to be its own by the marks: only our own
  * life is sent then, so that nothing goes back to where it came from.
@@ -175,7 +183,8 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
             conn->flush_at = now;
             return;
         }
-        enum tly_lane lane = tly_lanes_next(&conn->lanes, wanting, now, &wish.rows_bytes_max);
+        enum tly_lane lane =
+            tly_lanes_next(&conn->lanes, wanting, marks_bytes(conn, wish.tell), now, &wish.rows_bytes_max);
         conn->blocked = lane == TLY_LANES;
         if (conn->blocked) {
             conn->flush_at = tly_lanes_budget_at(&conn->lanes, now);

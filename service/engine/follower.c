@@ -491,6 +491,24 @@ static bool list_told(struct tly_follower *follower, struct mark_list *list)
     return true;
 }
 
+/* A mark of a life that is named for the first time: its origin and its time. */
+#define MARK_BYTES 20
+
+size_t tly_follower_marks_bytes(const struct tly_follower *follower, bool tell)
+{
+    bool starts = !follower->in_round && !follower->begun;
+    size_t bytes = 0;
+    for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        struct tly_reach reach = reach_of(follower, i, life.origin);
+        if (life.mark > reach.have)
+            bytes += starts ? 2 * MARK_BYTES : MARK_BYTES;
+        else if (tell && life.mark > reach.told)
+            bytes += MARK_BYTES;
+    }
+    return bytes;
+}
+
 static void look_whether_it_rests(struct tly_follower *follower)
 {
     follower->rested_at = tly_ormap_moves(follower->map);

@@ -103,6 +103,9 @@ struct tly_only {
     size_t looks; /* left */
 };
 
+/* About how many bytes of marks go with the rows of the next part, where its round ends with it. O(lives). */
+size_t tly_follower_marks_bytes(const struct tly_follower *follower, bool tell);
+
 struct tly_part_wish {
     size_t rows_bytes_max; /* about so many bytes of rows */
     struct tly_only *only; /* NULL: all keys */

@@ -134,8 +134,22 @@ static bool has_queue(const struct tly_lanes *lanes, enum tly_lane lane)
     return lanes->queued < (lane > TLY_LANE_LIVE ? TLY_CHUNK_MIN : queue_max(lanes));
 }
 
+/* What the bucket must hold for so much and what goes beside it; a full one will have to do. */
+static uint64_t tokens_for(const struct tly_lanes *lanes, uint64_t bytes, size_t beside)
+{
+    return least(bytes + beside, burst_of(lanes));
+}
+
+static uint64_t budget_room(struct tly_lanes *lanes, size_t beside, uint64_t now_ns)
+{
+    refill(lanes, now_ns);
+    if (lanes->tokens < (int64_t)tokens_for(lanes, ROOM_MIN, beside)) return 0;
+    uint64_t room = left((uint64_t)lanes->tokens, beside);
+    return room < ROOM_MIN ? ROOM_MIN : room;
+}
+
 /* What may go once what waits in the queue has gone. */
-static size_t link_room(struct tly_lanes *lanes, enum tly_lane lane, uint64_t now_ns)
+static size_t link_room(struct tly_lanes *lanes, enum tly_lane lane, size_t beside, uint64_t now_ns)
 {
     if (is_stalled(lanes, now_ns)) return 0;
     uint64_t room = left(window_max(lanes), lanes->total - lanes->acked);
@@ -143,17 +157,19 @@ static size_t link_room(struct tly_lanes *lanes, enum tly_lane lane, uint64_t no
         room = least(room, clamp(queue_max(lanes), TLY_QUEUE_MIN, TLY_PART_MAX));
     else
         room = lanes->count < TLY_PINGS_MAX ? least(room, chunk_room(lanes)) : 0;
-    if (lanes->budget > 0) {
-        refill(lanes, now_ns);
-        room = lanes->tokens > 0 ? least(room, (uint64_t)lanes->tokens) : 0;
-    }
+    if (lanes->budget > 0) room = least(room, budget_room(lanes, beside, now_ns));
     return room < ROOM_MIN ? 0 : (size_t)room;
+}
+
+static size_t room_beside(struct tly_lanes *lanes, enum tly_lane lane, size_t beside, uint64_t now_ns)
+{
+    if (lane == TLY_LANE_CONTROL) return TLY_CHUNK_MAX;
+    return has_queue(lanes, lane) ? link_room(lanes, lane, beside, now_ns) : 0;
 }
 
 size_t tly_lane_room(struct tly_lanes *lanes, enum tly_lane lane, uint64_t now_ns)
 {
-    if (lane == TLY_LANE_CONTROL) return TLY_CHUNK_MAX;
-    return has_queue(lanes, lane) ? link_room(lanes, lane, now_ns) : 0;
+    return room_beside(lanes, lane, 0, now_ns);
 }
 
 static bool is_owed(const struct tly_lanes *lanes, enum tly_lane lane)
@@ -161,17 +177,19 @@ static bool is_owed(const struct tly_lanes *lanes, enum tly_lane lane)
     return lanes->owed[lane] >= tly_lanes_chunk(lanes);
 }
 
-enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, uint64_t now_ns, size_t *room)
+enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, size_t beside, uint64_t now_ns,
+                             size_t *room)
 {
+    lanes->beside = beside;
     for (unsigned lane = TLY_LANE_BULK; lane > TLY_LANE_LIVE; lane--) {
         if ((wanting & 1u << lane) == 0 || !is_owed(lanes, (enum tly_lane)lane)) continue;
-        *room = link_room(lanes, (enum tly_lane)lane, now_ns);
+        *room = link_room(lanes, (enum tly_lane)lane, beside, now_ns);
         if (*room == 0) continue;
         return has_queue(lanes, (enum tly_lane)lane) ? (enum tly_lane)lane : TLY_LANES;
     }
     for (unsigned lane = TLY_LANE_CONTROL; lane < TLY_LANES; lane++) {
         if ((wanting & 1u << lane) == 0) continue;
-        *room = tly_lane_room(lanes, (enum tly_lane)lane, now_ns);
+        *room = room_beside(lanes, (enum tly_lane)lane, beside, now_ns);
         if (*room > 0) return (enum tly_lane)lane;
     }
     return TLY_LANES;
@@ -184,7 +202,7 @@ bool tly_lanes_is_out_of_budget(const struct tly_lanes *lanes)
 
 uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns)
 {
-    int64_t lacking = (int64_t)TLY_CHUNK_MIN - lanes->tokens;
+    int64_t lacking = (int64_t)tokens_for(lanes, TLY_CHUNK_MIN, lanes->beside) - lanes->tokens;
     if (lanes->budget == 0 || lacking <= 0) return UINT64_MAX;
     uint64_t wait = (uint64_t)lacking * (NS_PER_S / 1000) / lanes->budget * 1000 + 1000000;
     return (lanes->refilled_at + wait > now_ns ? lanes->refilled_at : now_ns) + wait;

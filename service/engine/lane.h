@@ -62,6 +62,7 @@ struct tly_lanes {
     uint64_t budget; /* bytes/s; 0: none */
     int64_t tokens;
     uint64_t refilled_at;
+    size_t beside; /* as it was asked for last */
 };
 
 struct tly_lanes tly_lanes_of(uint64_t link_budget, uint64_t now_ns);
@@ -78,12 +79,14 @@ uint64_t tly_lanes_unacked(const struct tly_lanes *lanes);
 size_t tly_lane_room(struct tly_lanes *lanes, enum tly_lane lane, uint64_t now_ns);
 /*
  * Of the lanes that have something to send (a bit each) the one whose turn it is, or TLY_LANES: none may send. *room as above. What is
- * higher comes first, unless a lower one is owed a chunk.
+ * higher comes first, unless a lower one is owed a chunk. `beside`: about how many bytes go with what fills the room, and may not go
+ * before it: under a budget both wait until there is room for both, or the whole burst is there.
  */
-enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, uint64_t now_ns, size_t *room);
+enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, size_t beside, uint64_t now_ns,
+                             size_t *room);
 /* Whether the budget, if there is one, is nearly used up. */
 bool tly_lanes_is_out_of_budget(const struct tly_lanes *lanes);
-/* When there will be room if only the budget is in the way; UINT64_MAX: something else is, or nothing. */
+/* When there will be room for what was asked last if only the budget is in the way; UINT64_MAX: something else is, or nothing. */
 uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns);
 
 /* A frame was handed over. `wanting`: lanes that had something to send as well. */

@@ -123,7 +123,7 @@ void tly_news_flush(struct tly_engine *e, struct conn *conn)
     uint64_t now = e->now.mono_ns;
     bool is_time = tly_news_at(e, conn) <= now;
     size_t room = 0;
-    conn->blocked = is_time && tly_lanes_next(&conn->lanes, 1u << TLY_LANE_LIVE, now, &room) == TLY_LANES;
+    conn->blocked = is_time && tly_lanes_next(&conn->lanes, 1u << TLY_LANE_LIVE, 0, now, &room) == TLY_LANES;
     if (is_time && !conn->blocked) tly_news_give(e, conn, room, 1u << TLY_LANE_LIVE);
     conn->flush_at = conn->blocked ? tly_lanes_budget_at(&conn->lanes, now) : tly_news_at(e, conn);
 }

@@ -3,6 +3,7 @@
  * two nodes, node 0 with old keys that node 1 lacks.
  */
 #include "service/engine/lane.h"
+#include "tests/engine/support_forget.h"
 #include "tests/engine/support_thin.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -224,6 +225,19 @@ static void chunks_are_a_tenth_of_a_second_of_the_link(void **state)
     claim_chunks(10000000, 10000, 65536);
 }
 
+/* Bytes that node 0 sent, as they stand in a bucket that leaks at the budget. */
+struct level {
+    uint64_t budget, sent, bytes;
+};
+
+static void claim_level(struct net *net, struct level *level, uint64_t most)
+{
+    uint64_t sent = net_stats(net, 0).bytes_sent, leaked = level->budget / 1000;
+    level->bytes = (level->bytes > leaked ? level->bytes - leaked : 0) + (sent - level->sent);
+    level->sent = sent;
+    assert_in_range(level->bytes, 0, most);
+}
+
 /* D6: over every stretch of time no more goes to the peer than the rate and the burst, and what must be answered. */
 static void a_budget_is_kept_over_any_time(void **state)
 {
@@ -231,16 +245,52 @@ static void a_budget_is_kept_over_any_time(void **state)
     enum { BUDGET = 8000, OLD = 100 };
     struct net *net = pair(10000000, OLD, (struct tly_engine_config){.link_budget = BUDGET});
     struct thin_stream stream = {.from = 0, .kind = 'a', .every = S / 50, .next = net_now(net)};
-    uint64_t sent = net_stats(net, 0).bytes_sent, until = net_now(net) + 20 * S, level = 0;
+    struct level level = {.budget = BUDGET, .sent = net_stats(net, 0).bytes_sent};
+    uint64_t until = net_now(net) + 20 * S;
     while (net_now(net) < until + 60 * S) {
         net_run(net, MS);
         thin_go_on(net, &stream, until);
-        uint64_t now_sent = net_stats(net, 0).bytes_sent, leaked = BUDGET / 1000;
-        level = (level > leaked ? level - leaked : 0) + (now_sent - sent);
-        sent = now_sent;
-        assert_in_range(level, 0, 4096 + 512);
+        claim_level(net, &level, 4096 + 512);
     }
     assert_true(stream.made > 900 && stream.seen == stream.made);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    net_free(net);
+}
+
+/*
+ * While node 1 is cut off a third writes one register in many lives. Each of them is named to it at the end of the round that brings what
+ * node 0 counts, and of most nothing else is left.
+ */
+static void the_marks_of_many_lives_are_within_the_budget(void **state)
+{
+    (void)state;
+    enum { BUDGET = 8000, LIVES = 80, KEYS = 101 };
+    struct net *net = pair(10000000, 0, (struct tly_engine_config){.link_budget = BUDGET});
+    assert_int_equal(net_register(net, 0, "r:", "lww"), TLY_OK);
+    net_run(net, S);
+    net_block(net, 0, 1, true);
+    net_cut(net, 0, 1);
+    net_block(net, 1, 2, true);
+    net_add(net, 1);
+    for (uint64_t i = 1; i <= LIVES; i++) {
+        net_restart(net, 2, i * UINT64_C(0x9e3779b97f4a7c15), 0); /* a life's number is random */
+        net_run(net, 2 * S);
+        put(net, 2, "r:one", "value");
+        net_run(net, S);
+    }
+    net_kill(net, 2);
+    for (size_t k = 0; k < KEYS; k++)
+        thin_count(net, 0, 'k', k);
+    net_run(net, S);
+    assert_false(thin_is_here(net, 1, 'k', 0));
+    net_block(net, 0, 1, false);
+    struct level level = {.budget = BUDGET, .sent = net_stats(net, 0).bytes_sent};
+    for (uint64_t until = net_now(net) + 60 * S; net_now(net) < until;) {
+        net_run(net, MS);
+        claim_level(net, &level, 4096 + 512);
+    }
+    assert_true(thin_is_here(net, 1, 'k', KEYS - 1));
+    assert_int_equal(net_stats(net, 0).snapshots_sent, 0);
     assert_int_equal(net_digest(net, 0), net_digest(net, 1));
     net_free(net);
 }
@@ -253,6 +303,28 @@ static void what_flowed_over_makes_up_for_nothing(void **state)
     tly_lanes_sent(&lanes, TLY_LANE_CONTROL, 3000, 0, 10 * S);
     assert_int_equal(tly_lane_room(&lanes, TLY_LANE_LIVE, 10 * S), TLY_BURST_MIN - 3000);
     assert_int_equal(tly_lane_room(&lanes, TLY_LANE_LIVE, 10 * S + 100 * MS), TLY_BURST_MIN - 3000 + 800);
+}
+
+/* What fills the room waits for what goes beside it; for more than the burst no longer than until the bucket is full. */
+static void what_goes_beside_waits_for_room_with_the_rest(void **state)
+{
+    (void)state;
+    size_t room = 0;
+    unsigned live = 1u << TLY_LANE_LIVE;
+    struct tly_lanes lanes = tly_lanes_of(8000, 0);
+    assert_int_equal(tly_lanes_next(&lanes, live, 1000, 0, &room), TLY_LANE_LIVE);
+    assert_int_equal(room, TLY_BURST_MIN - 1000);
+    tly_lanes_sent(&lanes, TLY_LANE_LIVE, 3000, 0, 0);
+    assert_int_equal(tly_lanes_next(&lanes, live, 1000, 0, &room), TLY_LANES);
+    uint64_t at = tly_lanes_budget_at(&lanes, 0);
+    assert_in_range(at, 1, S);
+    assert_int_equal(tly_lanes_next(&lanes, live, 1000, at, &room), TLY_LANE_LIVE);
+    assert_in_range(room, 256, TLY_CHUNK_MIN + 16);
+    assert_int_equal(tly_lanes_next(&lanes, live, 100000, at, &room), TLY_LANES);
+    at = tly_lanes_budget_at(&lanes, at);
+    assert_in_range(at, 1, S);
+    assert_int_equal(tly_lanes_next(&lanes, live, 100000, at, &room), TLY_LANE_LIVE);
+    assert_int_equal(room, 256);
 }
 
 /* A key that is counted in windows of so many lengths, each with a dot of its own. */
@@ -529,7 +601,9 @@ int main(void)
         cmocka_unit_test(bulk_keeps_a_tenth_when_live_could_take_all),
         cmocka_unit_test(chunks_are_a_tenth_of_a_second_of_the_link),
         cmocka_unit_test(a_budget_is_kept_over_any_time),
+        cmocka_unit_test(the_marks_of_many_lives_are_within_the_budget),
         cmocka_unit_test(what_flowed_over_makes_up_for_nothing),
+        cmocka_unit_test(what_goes_beside_waits_for_room_with_the_rest),
         cmocka_unit_test(under_a_budget_no_key_of_a_snapshot_goes_in_one_piece),
         cmocka_unit_test(under_a_budget_keys_near_their_limits_are_fresher),
         cmocka_unit_test(a_count_that_nears_its_limit_goes_at_once),
