@@ -1,6 +1,7 @@
 /*
- * Memory <= its ceiling, save for what a process found on its disk when it began, or was brought by a snapshot, and has not got rid of yet; and
- * for a snapshot that is on its way. Whoever was refused for want of room is counted as refused, and a check that could not be counted did
+ * Memory <= its ceiling, save for what a process found on its disk when it began, or was brought by a snapshot, and has not got rid of yet: as
+ * long as more is used than old keys may grow to, there is not all the room that is kept free for what must be done (the records of keys that
+ * are here). And save for a snapshot that is on its way. Whoever was refused for want of room is counted as refused, and a check that could not be counted did
  * what on_full says.
  */
 #include "service/engine/impl.h"
@@ -8,6 +9,8 @@
 
 /* In which memory is taken, at most. */
 #define LUMP ((size_t)16 * 1024)
+/* To which old keys grow, of 32 parts (D35). */
+#define OLD_KEYS 30
 
 static struct sim_full *full_of(struct sim_node *node)
 {
@@ -25,7 +28,7 @@ void sim_check_memory(struct sim *sim, size_t node)
     bool fits = view.memory_max == 0 || view.memory_used <= view.memory_max;
     sim_claim(sim, fits || !full->fits, "n%zu holds %zu bytes of %zu", node, view.memory_used,
               view.memory_max);
-    full->fits |= fits;
+    full->fits |= view.memory_max == 0 || view.memory_used <= view.memory_max / 32 * OLD_KEYS;
 }
 
 /* What is here is given up for nothing, and grows until all but a sixteenth is used (D35). */
@@ -33,7 +36,7 @@ void sim_check_crowded(struct sim *sim, size_t node, const char *kind, unsigned 
 {
     struct tly_node_view view;
     tly_engine_node(sim->nodes[node].engine, false, &view);
-    sim_claim(sim, view.memory_used + LUMP > view.memory_max / 32 * 30,
+    sim_claim(sim, view.memory_used + LUMP > view.memory_max / 32 * OLD_KEYS,
               "n%zu has no room for %s %u, which it has counted, and holds %zu bytes of %zu", node, kind, key,
               view.memory_used, view.memory_max);
 }
