@@ -131,7 +131,7 @@ bool tly_round_writer_add(struct tly_round_writer *writer, struct tly_slice key,
 
 size_t tly_round_writer_bytes(const struct tly_round_writer *writer)
 {
-    return writer->rows.n;
+    return writer->rows.n + writer->life_count * NUMBER_BYTES_MAX;
 }
 
 void tly_round_writer_finish(const struct tly_round_writer *writer, unsigned flags,

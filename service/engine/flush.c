@@ -75,6 +75,30 @@ static bool encoded(struct tly_engine *e, struct conn *conn)
     return false;
 }
 
+/* ---- what goes beside rows, which matters where there is a budget ---- */
+
+size_t tly_flush_tell(const struct tly_engine *e, const struct conn *conn)
+{
+    if (conn->version < 2 || conn->ack_at > e->now.mono_ns + TLY_TELL_EARLY_NS) return 0;
+    return conn->lanes.budget == 0 ? SIZE_MAX : TLY_TOLD_MAX;
+}
+
+size_t tly_flush_told_bytes(const struct conn *conn, size_t most)
+{
+    return conn->lanes.budget == 0 ? 0 : tly_follower_told_bytes(&conn->follower, most);
+}
+
+static size_t marks_bytes(const struct conn *conn, size_t tell)
+{
+    if (conn->lanes.budget == 0) return 0;
+    return tly_follower_marks_bytes(&conn->follower) + tly_follower_told_bytes(&conn->follower, tell);
+}
+
+void tly_flush_told(const struct tly_engine *e, struct conn *conn)
+{
+    conn->ack_at = tly_flush_told_bytes(conn, 1) > 0 ? e->now.mono_ns : TLY_NEVER;
+}
+
 /* What has something to send now, a bit for each lane. A long round is bulk, and what is new meanwhile goes ahead of it. */
 static unsigned lanes_wanting(const struct tly_engine *e, const struct conn *conn, uint64_t due_ns)
 {
@@ -117,7 +141,7 @@ static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lan
         conn->last_flush = e->now.mono_ns;
         conn->crossed = false;
     }
-    if (wish.tell && conn->version >= 2) conn->ack_at = TLY_NEVER;
+    if (wish.tell > 0) tly_flush_told(e, conn);
     tly_flush_part_sent(e, conn);
     return true;
 }
@@ -158,13 +182,6 @@ static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct
     if (is_first(e, conn) && waited > e->now.mono_ns) conn->flush_at = earlier(conn->flush_at, waited);
 }
 
-/* What goes beside the rows of its next part; asked only where a budget makes it matter. */
-static size_t marks_bytes(const struct conn *conn, bool tell)
-{
-    if (conn->lanes.budget == 0) return 0;
-    return tly_follower_marks_bytes(&conn->follower, tell && conn->version >= 2);
-}
-
 /*
  * While the peer is in the middle of a round to us, what it has sent is not yet known to be its own by the marks: only our own
  * life is sent then, so that nothing goes back to where it came from.
@@ -172,7 +189,7 @@ static size_t marks_bytes(const struct conn *conn, bool tell)
 static void send_rounds(struct tly_engine *e, struct conn *conn)
 {
     uint64_t now = e->now.mono_ns, id = conn->id;
-    struct tly_part_wish wish = {.now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
+    struct tly_part_wish wish = {.now_ns = now, .tell = tly_flush_tell(e, conn)};
     if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
     conn->flush_at = TLY_NEVER;
     conn->blocked = false;
@@ -203,15 +220,16 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
 /* Marks are told by whoever reads; the newest stand for all before them. */
 static void send_ack(struct tly_engine *e, struct conn *conn)
 {
-    conn->ack_at = TLY_NEVER;
-    if (conn->lanes.queued > TLY_QUEUE_MAX) {
-        conn->ack_at = e->now.mono_ns + NS_PER_S;
-        return;
-    }
+    uint64_t now = e->now.mono_ns;
+    size_t most = conn->lanes.budget == 0 ? SIZE_MAX : TLY_TOLD_MAX;
+    conn->ack_at = tly_lanes_budget_for(&conn->lanes, tly_flush_told_bytes(conn, most), now);
+    if (conn->lanes.queued > TLY_QUEUE_MAX) conn->ack_at = now + NS_PER_S;
+    if (conn->ack_at > now) return;
     struct tly_pens pens = tly_flush_pens(e);
-    size_t marks = tly_follower_ack(&conn->follower, &pens, &e->body);
+    size_t marks = tly_follower_ack(&conn->follower, most, &pens, &e->body);
     if (!encoded(e, conn)) return;
     if (marks > 0) tly_fx_send(e, conn, conn->version >= 2 ? TLY_FRAME_PART : TLY_FRAME_ACK);
+    tly_flush_told(e, conn);
 }
 
 static void flush_peers(struct tly_engine *e)

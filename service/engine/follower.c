@@ -479,10 +479,10 @@ static bool list_end(const struct sheet *sheet, struct mark_list *list)
     return true;
 }
 
-/* Our marks that the follower has not heard; they are told from now on. */
-static bool list_told(struct tly_follower *follower, struct mark_list *list)
+/* Our marks that the follower has not heard, so many at most; they are told from now on. */
+static bool list_told(struct tly_follower *follower, size_t most, struct mark_list *list)
 {
-    for (size_t i = 0; i < follower->lives; i++) {
+    for (size_t i = 0; i < follower->lives && list->count < most; i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.mark <= follower->reach[i].told) continue;
         if (!list_add(list, follower->mem, (struct tly_mark){life.origin, life.mark})) return false;
@@ -494,19 +494,27 @@ static bool list_told(struct tly_follower *follower, struct mark_list *list)
 /* A mark of a life that is named for the first time: its origin and its time. */
 #define MARK_BYTES 20
 
-size_t tly_follower_marks_bytes(const struct tly_follower *follower, bool tell)
+size_t tly_follower_marks_bytes(const struct tly_follower *follower)
 {
-    bool starts = !follower->in_round && !follower->begun;
-    size_t bytes = 0;
+    bool starts = !follower->in_round && (follower->stream == NULL || !follower->begun);
+    size_t marks = 0;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
-        struct tly_reach reach = reach_of(follower, i, life.origin);
-        if (life.mark > reach.have)
-            bytes += starts ? 2 * MARK_BYTES : MARK_BYTES;
-        else if (tell && life.mark > reach.told)
-            bytes += MARK_BYTES;
+        uint64_t have = reach_of(follower, i, life.origin).have;
+        if (starts && have != 0) marks++; /* if it turns out to be long */
+        if (life.mark > have) marks++;
     }
-    return bytes;
+    return marks * MARK_BYTES;
+}
+
+size_t tly_follower_told_bytes(const struct tly_follower *follower, size_t most)
+{
+    size_t marks = 0;
+    for (size_t i = 0; i < tly_ormap_lives(follower->map) && marks < most; i++) {
+        struct tly_life life = tly_ormap_life(follower->map, i);
+        if (life.mark > reach_of(follower, i, life.origin).told) marks++;
+    }
+    return marks * MARK_BYTES;
 }
 
 static void look_whether_it_rests(struct tly_follower *follower)
@@ -580,7 +588,7 @@ static bool write_part(struct sheet *sheet, struct part_lists *lists, struct tly
     if (first && !list_start(follower, handed->last, &lists->start)) return false;
     if (handed->last && !list_end(sheet, &lists->end)) return false;
     if (handed->last) finish_round(sheet); /* what it moves needs no telling */
-    if (follower->stream != NULL && sheet->wish->tell && !list_told(follower, &lists->told)) return false;
+    if (follower->stream != NULL && !list_told(follower, sheet->wish->tell, &lists->told)) return false;
     end_sheet(sheet, (first ? TLY_ROUND_FIRST : 0u) | (handed->last ? TLY_ROUND_LAST : 0u), lists, out);
     follower->in_round = !handed->last;
     return true;
@@ -645,7 +653,7 @@ static struct tly_handed hand_beyond(const struct sheet *sheet, size_t life, uin
     handed.full = !write_beyond(sheet, life, until);
     handed.rows = rows_of(sheet);
     bool failed = has_failed(sheet);
-    if (!failed && follower->stream != NULL && sheet->wish->tell) failed = !list_told(follower, &lists.told);
+    if (!failed && follower->stream != NULL) failed = !list_told(follower, sheet->wish->tell, &lists.told);
     if (failed)
         tly_buf_fail(out, TLY_NOMEM);
     else if (handed.rows > 0)
@@ -679,10 +687,11 @@ struct tly_handed tly_follower_news(struct tly_follower *follower, struct tly_ma
     return hand_beyond(&sheet, life, &until->ts, out);
 }
 
-size_t tly_follower_ack(struct tly_follower *follower, const struct tly_pens *pens, struct tly_buf *out)
+size_t tly_follower_ack(struct tly_follower *follower, size_t most, const struct tly_pens *pens,
+                        struct tly_buf *out)
 {
     struct mark_list told = {0};
-    if (!cover_lives(follower) || !list_told(follower, &told)) {
+    if (!cover_lives(follower) || !list_told(follower, most, &told)) {
         tly_buf_fail(out, TLY_NOMEM);
     } else if (told.count > 0 && follower->stream == NULL) {
         tly_ack_put(out, told.marks, told.count);

@@ -103,8 +103,12 @@ struct tly_only {
     size_t looks; /* left */
 };
 
-/* About how many bytes of marks go with the rows of the next part, where its round ends with it. O(lives). */
-size_t tly_follower_marks_bytes(const struct tly_follower *follower, bool tell);
+/*
+ * About how many bytes of marks go with the rows of the next part, where its round ends with it; and those of our marks that it has not heard,
+ * so many at most. O(lives).
+ */
+size_t tly_follower_marks_bytes(const struct tly_follower *follower);
+size_t tly_follower_told_bytes(const struct tly_follower *follower, size_t most);
 
 struct tly_part_wish {
     size_t rows_bytes_max; /* about so many bytes of rows */
@@ -112,7 +116,7 @@ struct tly_part_wish {
     uint64_t only_origin;  /* rows of this life alone, and no end of the round; 0: of all */
     uint64_t not_origin;   /* no rows of this life, which the follower has anyhow; 0: of all */
     uint64_t now_ns;       /* mono; what is due later waits, and so do its marks */
-    bool tell;             /* with a stream: our marks that it has not heard go along */
+    size_t tell;           /* with a stream: so many of our marks that it has not heard go along, at most */
 };
 
 /* What parts are written with; all scratch but the names. A follower without a stream needs the writer alone. */
@@ -155,9 +159,10 @@ struct tly_handed tly_follower_news(struct tly_follower *follower, struct tly_ma
                                     struct tly_buf *out);
 
 /*
- * Appends the body of an ACK, or with a stream of a part that only tells, with our marks that it has not heard; how many there
- * were (0: nothing appended).
+ * Appends the body of an ACK, or with a stream of a part that only tells, with our marks that it has not heard, so many at most; how many
+ * there were (0: nothing appended).
  */
-size_t tly_follower_ack(struct tly_follower *follower, const struct tly_pens *pens, struct tly_buf *out);
+size_t tly_follower_ack(struct tly_follower *follower, size_t most, const struct tly_pens *pens,
+                        struct tly_buf *out);
 
 #endif

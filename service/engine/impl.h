@@ -123,6 +123,8 @@
 #define TLY_SWEEP_STEP_FULL_NS (2 * NS_PER_MS)
 #define TLY_SWEEP_PASS_FULL_NS NS_PER_S
 /* What did not fit is asked for again after so long, then ever more rarely. */
+/* Marks told at once where there is a budget: they are no less than what may always wait for a turn. */
+#define TLY_TOLD_MAX 32
 #define TLY_HOLD_MIN_NS NS_PER_S
 #define TLY_HOLD_MAX_NS (60 * NS_PER_S)
 /* After the last new key that was refused a node still counts as full for so long. */
@@ -842,6 +844,10 @@ enum tly_result tly_news_ended(struct tly_engine *e, struct conn *conn, struct t
 
 /* flush.c */
 struct tly_pens tly_flush_pens(struct tly_engine *e);
+/* How many marks may be told with what goes now, 0: it is not time to; what those take of a budget, if there is one; and that they were. */
+size_t tly_flush_tell(const struct tly_engine *e, const struct conn *conn);
+size_t tly_flush_told_bytes(const struct conn *conn, size_t most);
+void tly_flush_told(const struct tly_engine *e, struct conn *conn);
 /* How long after the last part the next may go. */
 uint64_t tly_flush_pace(const struct tly_engine *e, const struct conn *conn);
 /* Something is new here; own: made here, to be sent at once after idle. */

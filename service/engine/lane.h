@@ -86,6 +86,8 @@ enum tly_lane tly_lanes_next(struct tly_lanes *lanes, unsigned wanting, size_t b
                              size_t *room);
 /* Whether the budget, if there is one, is nearly used up. */
 bool tly_lanes_is_out_of_budget(const struct tly_lanes *lanes);
+/* When a budget has room for so much, though none waits for more than most of the burst: `now` if it has, or if there is none. */
+uint64_t tly_lanes_budget_for(struct tly_lanes *lanes, size_t bytes, uint64_t now_ns);
 /* When there will be room for what was asked last if only the budget is in the way; UINT64_MAX: something else is, or nothing. */
 uint64_t tly_lanes_budget_at(const struct tly_lanes *lanes, uint64_t now_ns);
 

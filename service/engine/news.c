@@ -99,8 +99,7 @@ void tly_news_give(struct tly_engine *e, struct conn *conn, size_t room, unsigne
 {
     uint64_t now = e->now.mono_ns;
     struct snap_news *news = &conn->news;
-    struct tly_part_wish wish = {
-        .rows_bytes_max = room, .now_ns = now, .tell = conn->ack_at <= now + TLY_TELL_EARLY_NS};
+    struct tly_part_wish wish = {.rows_bytes_max = room, .now_ns = now, .tell = tly_flush_tell(e, conn)};
     struct tly_pens pens = tly_flush_pens(e);
     struct tly_handed part = tly_follower_news(&conn->follower, &news->at, &wish, &pens, &e->body);
     if (e->body.result != TLY_OK) {
@@ -114,7 +113,7 @@ void tly_news_give(struct tly_engine *e, struct conn *conn, size_t room, unsigne
     e->stats.dots_sent += part.rows;
     conn->last_flush = now;
     conn->crossed = false;
-    if (wish.tell) conn->ack_at = TLY_NEVER;
+    if (wish.tell > 0) tly_flush_told(e, conn);
     tly_flush_part_sent(e, conn);
 }
 

@@ -642,8 +642,8 @@ static bool send_some(struct tly_engine *e, struct conn *conn)
 {
     uint64_t now = e->now.mono_ns, news_at = conn->out.begun ? tly_news_at(e, conn) : TLY_NEVER;
     unsigned wanting = 1u << TLY_LANE_BULK | (news_at <= now ? 1u << TLY_LANE_LIVE : 0);
-    size_t room;
-    enum tly_lane lane = tly_lanes_next(&conn->lanes, wanting, 0, now, &room);
+    size_t room, told = tly_flush_told_bytes(conn, news_at <= now ? tly_flush_tell(e, conn) : 0);
+    enum tly_lane lane = tly_lanes_next(&conn->lanes, wanting, told, now, &room);
     conn->blocked = lane == TLY_LANES;
     if (lane == TLY_LANE_LIVE) tly_news_give(e, conn, room, wanting);
     if (lane > TLY_LANE_LIVE && lane != TLY_LANES) send_message(e, conn, room, wanting);

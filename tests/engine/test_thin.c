@@ -230,12 +230,18 @@ struct level {
     uint64_t budget, sent, bytes;
 };
 
-static void claim_level(struct net *net, struct level *level, uint64_t most)
+/* Now so many have been sent in all. */
+static void claim_level(struct level *level, uint64_t sent, uint64_t most)
 {
-    uint64_t sent = net_stats(net, 0).bytes_sent, leaked = level->budget / 1000;
+    uint64_t leaked = level->budget / 1000;
     level->bytes = (level->bytes > leaked ? level->bytes - leaked : 0) + (sent - level->sent);
     level->sent = sent;
     assert_in_range(level->bytes, 0, most);
+}
+
+static void claim_all_within(struct net *net, struct level *level)
+{
+    claim_level(level, net_stats(net, 0).bytes_sent, TLY_BURST_MIN + 512);
 }
 
 /* D6: over every stretch of time no more goes to the peer than the rate and the burst, and what must be answered. */
@@ -250,34 +256,37 @@ static void a_budget_is_kept_over_any_time(void **state)
     while (net_now(net) < until + 60 * S) {
         net_run(net, MS);
         thin_go_on(net, &stream, until);
-        claim_level(net, &level, 4096 + 512);
+        claim_all_within(net, &level);
     }
     assert_true(stream.made > 900 && stream.seen == stream.made);
     assert_int_equal(net_digest(net, 0), net_digest(net, 1));
     net_free(net);
 }
 
-/*
- * While node 1 is cut off a third writes one register in many lives. Each of them is named to it at the end of the round that brings what
- * node 0 counts, and of most nothing else is left.
- */
+/* Node `node`, which joins node 0, writes one register in many lives, of most of which nothing is left. */
+static void write_in_many_lives(struct net *net, size_t node, size_t lives)
+{
+    net_add(net, 1);
+    for (uint64_t i = 1; i <= lives; i++) {
+        net_restart(net, node, i * UINT64_C(0x9e3779b97f4a7c15), 0); /* a life's number is random */
+        net_run(net, 2 * S);
+        put(net, node, "r:one", "value");
+        net_run(net, S);
+    }
+}
+
+/* While node 1 is cut off. Each of the lives is named to it at the end of the round that brings what node 0 counts. */
 static void the_marks_of_many_lives_are_within_the_budget(void **state)
 {
     (void)state;
-    enum { BUDGET = 8000, LIVES = 80, KEYS = 101 };
+    enum { BUDGET = 8000, KEYS = 100 };
     struct net *net = pair(10000000, 0, (struct tly_engine_config){.link_budget = BUDGET});
     assert_int_equal(net_register(net, 0, "r:", "lww"), TLY_OK);
     net_run(net, S);
     net_block(net, 0, 1, true);
     net_cut(net, 0, 1);
     net_block(net, 1, 2, true);
-    net_add(net, 1);
-    for (uint64_t i = 1; i <= LIVES; i++) {
-        net_restart(net, 2, i * UINT64_C(0x9e3779b97f4a7c15), 0); /* a life's number is random */
-        net_run(net, 2 * S);
-        put(net, 2, "r:one", "value");
-        net_run(net, S);
-    }
+    write_in_many_lives(net, 2, 80);
     net_kill(net, 2);
     for (size_t k = 0; k < KEYS; k++)
         thin_count(net, 0, 'k', k);
@@ -287,7 +296,7 @@ static void the_marks_of_many_lives_are_within_the_budget(void **state)
     struct level level = {.budget = BUDGET, .sent = net_stats(net, 0).bytes_sent};
     for (uint64_t until = net_now(net) + 60 * S; net_now(net) < until;) {
         net_run(net, MS);
-        claim_level(net, &level, 4096 + 512);
+        claim_all_within(net, &level);
     }
     assert_true(thin_is_here(net, 1, 'k', KEYS - 1));
     assert_int_equal(net_stats(net, 0).snapshots_sent, 0);
@@ -305,7 +314,7 @@ static void what_flowed_over_makes_up_for_nothing(void **state)
     assert_int_equal(tly_lane_room(&lanes, TLY_LANE_LIVE, 10 * S + 100 * MS), TLY_BURST_MIN - 3000 + 800);
 }
 
-/* What fills the room waits for what goes beside it; for more than the burst no longer than until the bucket is full. */
+/* What fills the room waits for what goes beside it; for much no longer than until most of the burst is there, since answers go on. */
 static void what_goes_beside_waits_for_room_with_the_rest(void **state)
 {
     (void)state;
@@ -321,10 +330,24 @@ static void what_goes_beside_waits_for_room_with_the_rest(void **state)
     assert_int_equal(tly_lanes_next(&lanes, live, 1000, at, &room), TLY_LANE_LIVE);
     assert_in_range(room, 256, TLY_CHUNK_MIN + 16);
     assert_int_equal(tly_lanes_next(&lanes, live, 100000, at, &room), TLY_LANES);
-    at = tly_lanes_budget_at(&lanes, at);
-    assert_in_range(at, 1, S);
-    assert_int_equal(tly_lanes_next(&lanes, live, 100000, at, &room), TLY_LANE_LIVE);
+    uint64_t later = tly_lanes_budget_at(&lanes, at);
+    assert_in_range(later, at + 1, S / 2);
+    assert_int_equal(tly_lanes_next(&lanes, live, 100000, later, &room), TLY_LANE_LIVE);
     assert_int_equal(room, 256);
+}
+
+/* Marks that are told alone wait as well, as long as it takes for so much to flow in; without a budget nothing waits. */
+static void what_is_told_waits_until_there_is_room_for_it(void **state)
+{
+    (void)state;
+    struct tly_lanes lanes = tly_lanes_of(8000, 0), free = tly_lanes_of(0, 0);
+    tly_lanes_sent(&lanes, TLY_LANE_LIVE, TLY_BURST_MIN, 0, 0);
+    tly_lanes_sent(&free, TLY_LANE_LIVE, TLY_BURST_MIN, 0, 0);
+    assert_int_equal(tly_lanes_budget_for(&lanes, 0, MS), MS);
+    uint64_t at = tly_lanes_budget_for(&lanes, 640, MS);
+    assert_in_range(at, 80 * MS, 90 * MS);
+    assert_int_equal(tly_lanes_budget_for(&lanes, 640, at), at);
+    assert_int_equal(tly_lanes_budget_for(&free, 640, MS), MS);
 }
 
 /* A key that is counted in windows of so many lengths, each with a dot of its own. */
@@ -604,6 +627,7 @@ int main(void)
         cmocka_unit_test(the_marks_of_many_lives_are_within_the_budget),
         cmocka_unit_test(what_flowed_over_makes_up_for_nothing),
         cmocka_unit_test(what_goes_beside_waits_for_room_with_the_rest),
+        cmocka_unit_test(what_is_told_waits_until_there_is_room_for_it),
         cmocka_unit_test(under_a_budget_no_key_of_a_snapshot_goes_in_one_piece),
         cmocka_unit_test(under_a_budget_keys_near_their_limits_are_fresher),
         cmocka_unit_test(a_count_that_nears_its_limit_goes_at_once),

@@ -10,12 +10,16 @@
 /* Of a part: its head, marks of some lives, and a key that just did not fit. */
 #define OVER 2048
 
-static bool could_wait(struct tly_slice frame)
+static unsigned type_of(struct tly_slice frame)
 {
     size_t at = 0;
     while (at + 1 < frame.n && (frame.p[at] & 0x80) != 0)
         at++;
-    unsigned type = at + 1 < frame.n ? frame.p[at + 1] & 0x1f : 0;
+    return at + 1 < frame.n ? frame.p[at + 1] & 0x1f : 0;
+}
+
+static bool could_wait(unsigned type)
+{
     return type == TLY_FRAME_ROUND || type == TLY_FRAME_PART || type == TLY_FRAME_SNAP_CHUNK ||
            type == TLY_FRAME_NEWS;
 }
@@ -28,7 +32,7 @@ void sim_check_budget(struct sim *sim, size_t node, struct sim_level *level, str
     level->at = sim->now;
     uint64_t burst = budget * TLY_BURST_NS / SIM_S, most = burst > TLY_BURST_MIN ? burst : TLY_BURST_MIN;
     size_t dot = sim->knobs.fresh > 0 ? SIM_FRESH_BYTES : sim->knobs.value_bytes;
-    sim_claim(sim, !could_wait(frame) || level->bytes <= most + OVER + dot,
-              "n%zu sends %zu bytes where %llu of %llu were under way", node, frame.n,
-              (unsigned long long)(level->bytes - frame.n), (unsigned long long)most);
+    sim_claim(sim, !could_wait(type_of(frame)) || level->bytes <= most + OVER + dot,
+              "n%zu sends a frame %u of %zu bytes where %llu of %llu were under way", node, type_of(frame),
+              frame.n, (unsigned long long)(level->bytes - frame.n), (unsigned long long)most);
 }

@@ -253,6 +253,20 @@ static void a_dot_that_does_not_fit_leaves_the_writer_as_it_was(void **state)
     assert_int_equal(bench->round.life_count, 1);
 }
 
+/* Lives are named once each, beside the rows: who fills a part up to so many bytes counts them too. */
+static void what_a_part_takes_is_known_beforehand(void **state)
+{
+    struct bench *bench = *state;
+    struct put put = some_puts[3];
+    for (uint64_t i = 0; i < 100; i++) {
+        put.dot.version = (struct tly_version){T + i, UINT64_MAX - i};
+        assert_true(add(&bench->writer, &put));
+    }
+    tly_round_writer_finish(&bench->writer, 0, (struct tly_mark_list){NULL, 0},
+                            (struct tly_mark_list){NULL, 0}, &bench->out);
+    assert_in_range(bench->out.n, 100 * 9, tly_round_writer_bytes(&bench->writer) + 16);
+}
+
 /* Fills the writer with short rows of `lives` lives until it takes no more; how many it took. */
 static size_t fill(struct bench *bench, size_t lives)
 {
@@ -582,6 +596,7 @@ int main(void)
         test(only_the_first_part_carries_start_marks_and_only_the_last_end_marks),
         test(a_round_without_rows_is_one),
         test(versions_that_follow_each_other_cost_one_byte),
+        test(what_a_part_takes_is_known_beforehand),
         test(a_cleared_writer_starts_anew),
         test(random_rows_come_back_as_they_were),
         test(an_empty_writer_takes_the_largest_dot),
