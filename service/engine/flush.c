@@ -192,7 +192,7 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
     struct tly_part_wish wish = {.now_ns = now, .tell = tly_flush_tell(e, conn)};
     if (e->leaving) wish.now_ns = TLY_NEVER; /* nothing can wait any more */
     conn->flush_at = TLY_NEVER;
-    conn->blocked = false;
+    conn->blocked = conn->put_off = false;
     /* What is not durable yet must not be heard. */
     if (!conn->takes_rounds || e->held_batch > e->stored) return;
     for (unsigned wanting; (wanting = lanes_wanting(e, conn, wish.now_ns)) != 0;) {
@@ -209,8 +209,10 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
         }
         wish_for_lives(e, conn, &wish);
         if (!send_part(e, conn, lane, wanting, wish)) {
-            if (tly_conn_find(e, id) == conn) wait_for_news(e, conn);
-            return; /* the rest waits until their round is over */
+            if (tly_conn_find(e, id) != conn) return;
+            conn->put_off = true; /* the rest waits until their round is over */
+            wait_for_news(e, conn);
+            return;
         }
     }
     wait_for_news(e, conn);

@@ -309,6 +309,7 @@ struct conn {
     uint64_t last_flush;
     bool takes_rounds;    /* its HELLO has the capability `delta` */
     bool round_open;      /* parts of a round are coming in */
+    bool put_off;         /* … and what is left of ours waits for their end, also what has not begun */
     uint64_t round_heard; /* when the last of them came */
     bool round_taken;     /* … and its start was covered and nothing refused */
     bool held_back;       /* something it sent did not fit: what fits is taken in, but no mark */

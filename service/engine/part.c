@@ -245,7 +245,7 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
     if (result != TLY_OK) return result;
     conn->round_open = (part.flags & TLY_PART_LAST) == 0;
     conn->round_heard = e->now.mono_ns;
-    /* Ours could not end while theirs was open. */
-    if (!conn->round_open && conn->follower.in_round && !conn->blocked) conn->flush_at = e->now.mono_ns;
+    /* Ours could not end while theirs was open, or not even begin: only dots of the own life go then. */
+    if (!conn->round_open && conn->put_off) conn->flush_at = e->now.mono_ns;
     return conn->round_taken ? take_rows(e, conn, &part) : TLY_OK;
 }

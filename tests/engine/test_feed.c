@@ -213,6 +213,35 @@ static void counts_are_exact_though_every_answer_is_lost_once(void **state)
     net_free(net);
 }
 
+/* Amid a peer's round only the node's own dots go back to it, and the node has none: what came from others goes when that round ends. */
+static void what_comes_amid_a_peers_round_goes_on_when_that_ends(void **state)
+{
+    enum { MANY = 20000 };
+    struct net *net = some_nodes(2);
+    struct uploading u;
+    struct tly_feed_said said;
+    struct tly_feed_ask ask = {.delta = true, .origin = OWN};
+    uint64_t ts = net_time(net, 0).wall_ns, before = net_stats(net, 0).dots_received;
+    struct tly_dot dot = counted(ts, 1);
+    struct tly_mark end = {OWN, ts};
+    uploading_init(&u);
+    put_ask(&u.question, &ask);
+    put_round(&u.question, TLY_ROUND_FIRST | TLY_ROUND_LAST, (struct tly_mark_list){0},
+              (struct tly_mark_list){&end, 1}, "ctr:a", &dot);
+    fill(net, 1, 0, MANY);
+    while (net_stats(net, 0).dots_received == before)
+        net_run(net, MS / 10);
+    assert_int_equal(sync_with(net, 0, &u.question, &u.answer, &said), TLY_OK);
+    net_run(net, 2 * MS);
+    assert_in_range(net_stats(net, 0).dots_received - before, 1, MANY - 1);
+    assert_int_equal(net_read(net, 1, "ctr:a"), INT64_MIN);
+    net_run(net, S);
+    assert_int_equal(net_read(net, 1, "ctr:a"), 1);
+    assert_int_equal(net_digest(net, 1), net_digest(net, 0));
+    uploading_fini(&u);
+    net_free(net);
+}
+
 /* A round that does not go on from what is here moves nothing, and the answer says what is. */
 static void a_gap_in_what_a_follower_sends_is_seen(void **state)
 {
@@ -925,6 +954,7 @@ int main(void)
         cmocka_unit_test(a_counter_that_moved_is_read_a_tick_later),
         cmocka_unit_test(a_long_round_comes_in_pages_while_writes_go_on),
         cmocka_unit_test(counts_are_exact_though_every_answer_is_lost_once),
+        cmocka_unit_test(what_comes_amid_a_peers_round_goes_on_when_that_ends),
         cmocka_unit_test(a_gap_in_what_a_follower_sends_is_seen),
         cmocka_unit_test(what_a_follower_may_not_send_is_refused_whole),
         cmocka_unit_test(a_follower_takes_nothing_from_the_future),
