@@ -82,9 +82,23 @@ static void check_window(struct sim *sim, size_t node, struct sim_spent *spent, 
               (int)check->key.n, (const char *)check->key.p);
 }
 
+/* Whether any other counts as a member, reachable or not. */
+static bool has_others(const struct sim *sim, size_t node)
+{
+    const struct tly_engine *engine = sim->nodes[node].engine;
+    for (size_t i = 0; i < tly_engine_peers(engine); i++) {
+        struct tly_peer_view peer;
+        tly_engine_peer(engine, i, &peer);
+        bool counts = strcmp(peer.state, "unknown") != 0 && strcmp(peer.state, "left") != 0;
+        if (counts && strcmp(peer.state, "forgotten") != 0) return true;
+    }
+    return false;
+}
+
 /*
  * What a process has counted in a life stays within the cap until others have heard of it.  What it found there, of the process before it, is
- * all unheard until they say once more that they have it (heat.h); that may be more than the cap, and then nothing is admitted.
+ * all unheard until they say once more that they have it (heat.h); that may be more than the cap, and then nothing is admitted.  So is what it
+ * counted while all others had left and none had to hear of it, from when one is back: that one admits nothing before it has it.
  */
 static void check_cap(struct sim *sim, size_t node, struct sim_spent *spent, const struct tly_check *check,
                       const struct tly_verdict *verdict)
@@ -99,6 +113,7 @@ static void check_cap(struct sim *sim, size_t node, struct sim_spent *spent, con
         spent->found_life = life;
         spent->found = verdict->own - counted;
     }
+    if (!has_others(sim, node)) spent->found = verdict->own;
     sim_claim(sim, verdict->unheard <= cap || verdict->own <= spent->found,
               "n%zu has admitted %llu of %.*s that others have not heard of, and may %llu", node,
               (unsigned long long)verdict->unheard, (int)check->key.n, (const char *)check->key.p,

@@ -218,7 +218,7 @@ enum sim_limit {
 struct sim_spent {
     uint64_t process, epoch, admitted; /* of a window */
     uint64_t level_ns, at_ns;          /* of a bucket: until it is full again */
-    /* Of a capped window: what it found counted when it first looked, in that window and in that life. */
+    /* Of a capped window and a life: what it found counted when it first looked, or has counted while it was alone. */
     uint64_t found_epoch, found_life, found;
 };
 
