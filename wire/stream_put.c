@@ -62,6 +62,23 @@ static bool reserve_work(struct tly_parts *parts)
     return work != NULL;
 }
 
+/*
+ * About what a row takes. A key's words are mostly what the table says they will be; those of a further dot of the same key, which is of another
+ * window or another life, are told beside that, each by how far it is from the one before.
+ */
+static size_t usual_bytes(const struct tly_parts *parts, const struct work *work, bool fresh)
+{
+    size_t bytes = 2 + work->dot.bytes.n;
+    const struct work *before = parts->count > 0 ? &parts->work[parts->count - 1] : NULL;
+    if (before == NULL || before->name.number != work->name.number)
+        return bytes + (fresh ? 4 + work->key.n : 0);
+    for (size_t i = 0; i < work->strategy->nums; i++) {
+        uint64_t difference = tly_zigzag(work->dot.num[i] - before->dot.num[i]);
+        if (difference != 0) bytes += 1 + tly_bits_of(difference) / 7;
+    }
+    return bytes;
+}
+
 bool tly_parts_add(struct tly_parts *parts, struct tly_slice key, const struct tly_strategy *strategy,
                    const struct tly_dot *dot)
 {
@@ -82,7 +99,7 @@ bool tly_parts_add(struct tly_parts *parts, struct tly_slice key, const struct t
     size_t worst = worst_bytes(&work, fresh);
     if (parts->count > 0 && worst > TLY_PART_WORST_BYTES - parts->worst_bytes) return false;
     parts->worst_bytes += worst;
-    parts->bytes += 2 + (fresh ? 4 + work.key.n : 0) + dot->bytes.n;
+    parts->bytes += usual_bytes(parts, &work, fresh);
     parts->work[parts->count++] = work;
     return true;
 }

@@ -88,6 +88,21 @@ static size_t pass_round(struct bench *bench, size_t count)
     return link_pass(&bench->link, bench->dots, count, &head);
 }
 
+/* Who fills a part up to so many bytes goes by what it is thought to take; a key of many windows takes far more than its rows seem to. */
+static void what_a_part_takes_is_nearly_known_beforehand(void **state)
+{
+    struct bench *bench = *state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    for (size_t i = 0; i < MANY / 3; i++) {
+        uint64_t window = 3600000 + test_rng_below(&rng, 1000000000);
+        bench->dots[i] = counter("rl:many", T + i, T / 1000000 / window, 1);
+        bench->dots[i].dot.num[0] = window;
+    }
+    (void)pass_round(bench, 1); /* the key is in the table now */
+    size_t bytes = pass_round(bench, MANY / 3);
+    assert_in_range(tly_parts_bytes(bench->link.putting), bytes / 4 * 3, bytes * 2);
+}
+
 static const struct tly_part_head middle = {0};
 
 /* ---- claims: there and back ---- */
@@ -720,6 +735,7 @@ int main(void)
         test(a_part_with_a_bit_turned_is_within_the_bounds_or_none),
         test(mutants_are_parts_within_the_bounds_or_none),
         test(a_part_for_another_table_is_refused),
+        test(what_a_part_takes_is_nearly_known_beforehand),
         test(bytes_behind_a_part_are_refused),
         test(heads_of_another_shape_are_refused),
     };
