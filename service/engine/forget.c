@@ -294,18 +294,29 @@ static void forget_as_asked(struct tly_engine *e)
     }
 }
 
-/* A member that neither we nor anybody we hear of has heard for forget_after, while something waits for it. */
-static void forget_who_is_gone(struct tly_engine *e)
+/*
+ * Of whom anything was heard: its mark moves or it is linked, or, in a ring, those who are linked to it have nothing to say against it. Its mark
+ * alone stands still for as long as it has nothing to say.
+ */
+static void note_who_is_heard_of(struct tly_engine *e)
 {
     for (size_t i = 0; i < e->peer_count; i++) {
         struct peer *peer = e->peers[i];
         uint64_t mark = tly_ormap_mark(e->map, peer->member_origin);
-        if (!tly_forget_counts(peer) || peer->conn != NULL || peer->moved_at == 0 ||
-            mark != peer->moved_mark) {
-            peer->moved_mark = mark;
-            peer->moved_at = e->now.mono_ns;
-        }
-        if (e->now.mono_ns - peer->moved_at < e->forget.forget_after_ns) continue;
+        bool is_heard_of = peer->conn != NULL || mark != peer->moved_mark || tly_member_is_reachable(e, peer);
+        if (!is_heard_of && tly_forget_counts(peer) && peer->heard_of_at != 0) continue;
+        peer->moved_mark = mark;
+        peer->heard_of_at = e->now.mono_ns;
+    }
+}
+
+/* A member that neither we nor anybody we hear of has heard for forget_after, when something waits for it. */
+static void forget_who_is_gone(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (!tly_forget_counts(peer) || e->now.mono_ns - peer->heard_of_at < e->forget.forget_after_ns)
+            continue;
         (void)forget_member(e,
                             tly_slice_text(peer->name)); /* again at the next step if there was no memory */
     }
@@ -365,6 +376,7 @@ void tly_forget_tick(struct tly_engine *e)
     if (e->life.kept != 0) return; /* not before it is known which life speaks */
     f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS;
     begin_anew_if_closed(e);
+    note_who_is_heard_of(e);
     if (tly_flush_seal(e) != TLY_OK) return;
     /* What goes unheard by the own disk leaves there what it had replaced, under marks that say otherwise. */
     bool may_go = !tly_forget_is_held(e) && tly_flush_to_disk(e);

@@ -360,13 +360,14 @@ struct peer {
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
     uint64_t bytes_sent, bytes_received;
-    uint64_t refused_clock_at;     /* when it last refused a round of ours because of the clock; 0: never */
-    uint64_t clock_ahead_at;       /* when we last refused one of its rounds for that */
-    uint64_t clock_refusals;       /* … and how often that was */
-    bool held_back;                /* what it has does not all fit here, and its marks are not taken over */
-    uint64_t moved_mark, moved_at; /* of that life, and when it was last seen to move */
-    struct snap_out *aside;        /* a snapshot to it whose connection went; NULL: none */
-    uint64_t aside_life;           /* … the life of it that it was for */
+    uint64_t refused_clock_at; /* when it last refused a round of ours because of the clock; 0: never */
+    uint64_t clock_ahead_at;   /* when we last refused one of its rounds for that */
+    uint64_t clock_refusals;   /* … and how often that was */
+    bool held_back;            /* what it has does not all fit here, and its marks are not taken over */
+    uint64_t moved_mark;       /* of that life, when it was last seen to move */
+    uint64_t heard_of_at;      /* when that or anything else was last heard of it, be it through others */
+    struct snap_out *aside;    /* a snapshot to it whose connection went; NULL: none */
+    uint64_t aside_life;       /* … the life of it that it was for */
     uint64_t aside_until;
     unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
     unsigned audited;  /* branches of it that were audited under traffic */
