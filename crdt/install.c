@@ -247,6 +247,14 @@ static enum tly_result keep_dots(struct tly_install *install, const struct tly_e
     return TLY_OK;
 }
 
+static void note_own(const struct tly_install *install, struct tly_installed *report)
+{
+    uint32_t own = install->map->own;
+    if (own == TLY_NO_LIFE || own >= install->unsure_count) return;
+    report->own_unsure = install->unsure[own];
+    report->own_known = tly_install_known(install, tly_ormap_origin(install->map));
+}
+
 static enum tly_result keep_local_words(struct tly_install *install, struct tly_entry *entry)
 {
     const uint64_t *words = tly_entry_local(entry);
@@ -581,6 +589,7 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
     tly_clock_observe(&install->staged->clock, install->bounds.forgotten);
     enum tly_result result = tly_ormap_seal(install->map);
     if (result == TLY_OK) result = keep_what_stays(install, report);
+    note_own(install, report);
     if (result == TLY_OK) result = take_own(install);
     if (result == TLY_OK) result = restart_own(install);
     if (result == TLY_OK) result = carry_over(install, report);

@@ -50,6 +50,9 @@ struct tly_installed {
     size_t stale;   /* dots of the snapshot that are known here to be gone */
     size_t carried; /* shards with something that nobody had heard */
     uint64_t carried_units;
+    bool
+        own_unsure; /* among those that go are some of the own life that were not known there: others may have them */
+    uint64_t own_known; /* up to here it was known there */
 };
 
 /*

@@ -358,6 +358,8 @@ uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
 enum tly_result tly_ormap_raise_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts) TLY_MUST_CHECK;
 /* Lowers every mark but the own to 0: all that others made is to come again. */
 void tly_ormap_clear_marks(struct tly_ormap *map);
+/* Lowers that of a life which is not the own: some of what it stood for has gone, and may come again. */
+void tly_ormap_lower_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts);
 /* Records of the logs of all lives: one for each sealed dot that stands. */
 size_t tly_ormap_log_size(const struct tly_ormap *map);
 

@@ -165,6 +165,15 @@ void tly_ormap_clear_marks(struct tly_ormap *map)
         if (i != map->own) map->lives[i].mark = 0;
 }
 
+void tly_ormap_lower_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts)
+{
+    uint32_t number = tly_map_life_find(map, origin);
+    if (number == TLY_NO_LIFE || number == map->own) return;
+    struct tly_map_life *life = &map->lives[number];
+    if (life->mark > ts) life->mark = ts;
+    if (life->floor > life->mark) life->floor = life->mark;
+}
+
 /* ---- what stands in a chunk ---- */
 
 /* What to gather: dots of a life with ts in [from, to] that come behind a scan's position. */

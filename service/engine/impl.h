@@ -927,6 +927,11 @@ enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool liv
 /* The same with empty marks, for all is to come again: every session ends. `has_ended`: nobody else goes on with the old one. */
 enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char *why,
                               bool has_ended) TLY_MUST_CHECK;
+/*
+ * Begins another life because some of what was said in this one has gone here. Its mark falls to `known`, so that whoever has it may say it
+ * again; and it is to be announced closed.
+ */
+enum tly_result tly_life_leave(struct tly_engine *e, uint64_t known) TLY_MUST_CHECK;
 /* A peer has said its mark; what follows is judged at the end of the step. */
 void tly_life_heard(struct tly_engine *e, struct tly_mark theirs);
 /* Another node speaks as this life. True: it is in question here, and left to that one. */

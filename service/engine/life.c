@@ -26,6 +26,8 @@ static const char knows_more[] = "a peer knows more of this life than this node 
 static const char was_set_back[] = "its clock was set back behind windows that it has counted in";
 static const char not_asked[] = "not every member could be asked whether its life went on elsewhere";
 
+static const char gone_here[] = "others may have heard what went here for a snapshot";
+
 uint64_t tly_life_spoken(const struct tly_engine *e)
 {
     return e->life.kept != 0 ? e->life.kept : tly_ormap_origin(e->map);
@@ -135,6 +137,17 @@ enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool liv
     bool is_ours = !in_question || tly_member_origin(e, tly_slice_text(e->name)) == old;
     result = tly_lives_left(e, old, is_ours && !lives_on);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+enum tly_result tly_life_leave(struct tly_engine *e, uint64_t known)
+{
+    uint64_t old = tly_ormap_origin(e->map);
+    enum tly_result result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result != TLY_OK) return result;
+    tly_ormap_lower_mark(e->map, old, known);
+    if (e->life.kept == 0) e->life.known_to = UINT64_MAX; /* nobody has anything of it */
+    tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(gone_here));
+    return TLY_OK;
 }
 
 void tly_life_heard(struct tly_engine *e, struct tly_mark theirs)

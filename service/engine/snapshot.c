@@ -390,6 +390,9 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
 {
     e->stats.snapshots_installed++;
     e->stats.units_carried += report->carried_units;
+    uint64_t old = tly_ormap_origin(e->map);
+    /* Without memory it goes on: a mark that says too much is found by comparing. */
+    bool has_left = report->own_unsure && tly_life_leave(e, report->own_known) == TLY_OK;
     tly_columns_fini(e);
     tly_snap_dump(e);
     tly_watch_resync(e);
@@ -401,6 +404,7 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
     tly_snap_drop_aside(e);
     tly_member_learn_all(e);
     enum tly_result result = tly_lives_start(e);
+    if (result == TLY_OK && has_left) result = tly_lives_left(e, old, true);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }
 

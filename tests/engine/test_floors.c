@@ -169,6 +169,48 @@ static void what_was_heard_of_an_unknown_life_is_heard_again(void **state)
     net_free(net);
 }
 
+/*
+ * n2 comes back with an empty disk and a clock that is behind, so what it writes first is older than a REMOVE that n0 has forgotten, and goes
+ * when n0 brings it up. But n1, which still keeps that REMOVE, had heard it.
+ */
+static void what_goes_at_an_install_and_another_has_heard_is_heard_by_all(void **state)
+{
+    struct net *net = net_new(MS / 2);
+    struct tly_engine_config keeps_long = stored;
+    keeps_long.tombstone_grace_ms = 600000;
+    net_add_with(net, stored, 2);
+    net_add_with(net, keeps_long, 1);
+    net_add_with(net, stored, 3);
+    net_run(net, 3 * S);
+    put(net, 0, "kv:x", "x");
+    del(net, 0, "kv:x");
+    net_run(net, 10 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    assert_int_equal(removes(net, 1), 1);
+    net_block(net, 0, 1, true);
+    net_block(net, 1, 0, true);
+    net_cut(net, 0, 1);
+    net_kill(net, 2);
+    net_shift_wall(net, 2, -(int64_t)(120 * S));
+    net_restart(net, 2, 77, 0);
+    put(net, 2, "kv:said", "x");
+    for (size_t i = 0; net_stats(net, 2).snapshots_installed == 0; i++) {
+        assert_true(i < 60000);
+        net_run(net, MS);
+    }
+    assert_true(holds(net, 1, "kv:said"));
+    assert_false(holds(net, 2, "kv:said"));
+    net_block(net, 0, 1, false);
+    net_block(net, 1, 0, false);
+    net_run(net, 30 * S);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(holds(net, i, "kv:said"));
+    assert_int_equal(net_stats(net, 0).dots_repaired + net_stats(net, 2).dots_repaired, 0);
+    net_run(net, 1500 * S);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 static enum tly_life_state state_of(struct net *net, size_t node, uint64_t origin)
 {
     const struct tly_engine *e = net_node(net, node);
@@ -267,6 +309,7 @@ int main(void)
         cmocka_unit_test(while_a_snapshot_is_given_nothing_is_forgotten),
         cmocka_unit_test(what_a_linked_node_has_not_got_is_not_forgotten),
         cmocka_unit_test(what_was_heard_of_an_unknown_life_is_heard_again),
+        cmocka_unit_test(what_goes_at_an_install_and_another_has_heard_is_heard_by_all),
         cmocka_unit_test(a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced),
         cmocka_unit_test(what_all_others_refuse_goes_after_a_restart_too),
     };
