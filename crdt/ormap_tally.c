@@ -6,6 +6,7 @@
 #include "crdt/counter.h"
 #include "crdt/epoch_sum.h"
 #include "crdt/ormap_impl.h"
+#include "crdt/tally_inline.h"
 
 #define SUM_SIGNS (1u << TLY_SUM_COUNT | 1u << TLY_SUM_AUX)
 
@@ -222,25 +223,13 @@ enum tly_result tly_tally_hit(struct tly_ormap *map, const struct tly_seek *seek
 
 /* ---- counters without windows ---- */
 
-/* Whether all that there is is this node's shard without a window, whose generation is then the newest. */
-TLY_ALWAYS_INLINE bool generation_alone(const struct tly_ormap *map, struct tly_tally *tally)
-{
-    const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
-    unsigned shape = tly_shape_load(at), code = shape >> 3 & 7;
-    bool alone = (shape & TLY_LAST_BIT) != 0 && at[2] == map->own && at[2] < TLY_LIFE_SHORT;
-    if (!alone || (shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_REMOVE || (shape & 7) != 0) return false;
-    tally->generation = tly_word_load(at + 3 + sizeof(uint64_t)) & tly_mask_of_code[code];
-    tally->own = at;
-    return true;
-}
-
 /* False: a REMOVE is there, or it is no counter at all. */
 static bool tally_generations(const struct tly_ormap *map, struct tly_tally *tally)
 {
     unsigned usual = TLY_ENTRY_HELD | TLY_EPOCH_SUM;
     if ((tally->entry->flags & (TLY_ENTRY_HELD | TLY_ENTRY_STRATEGY)) != usual) return false;
-    if (generation_alone(map, tally)) return true;
     const uint8_t *at = (const uint8_t *)tally->entry + tly_entry_cells_offset(tally->entry);
+    if (tly_take_alone(map, at, tally)) return true;
     for (;;) {
         struct tly_cell_heart cell = tly_cell_heart(at, SUM_SIGNS);
         uint64_t generation = cell.word[TLY_SUM_EPOCH];

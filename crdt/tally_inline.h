@@ -103,6 +103,42 @@ TLY_ALWAYS_INLINE bool tly_tally_take(struct tly_ormap *map, const struct tly_ta
     return true;
 }
 
+/* ---- buckets ---- */
+
+/* Whether all that there is of an entry is this node's shard without a window, whose generation is then the newest. */
+TLY_ALWAYS_INLINE bool tly_take_alone(const struct tly_ormap *map, const uint8_t *at, struct tly_tally *tally)
+{
+    unsigned shape = tly_shape_load(at), code = shape >> 3 & 7;
+    bool alone = (shape & TLY_LAST_BIT) != 0 && at[2] == map->own && at[2] < TLY_LIFE_SHORT;
+    if (!alone || (shape >> TLY_KIND_SHIFT & 3) == TLY_KIND_REMOVE || (shape & 7) != 0) return false;
+    tally->generation = tly_word_load(at + 3 + sizeof(uint64_t)) & tly_mask_of_code[code];
+    tally->own = at;
+    return true;
+}
+
+/*
+ * The counter of a key that is sought, where this node alone counts in it and a caller has its local words (no more than 256 bytes of key, and
+ * nothing that has to follow when it changes). Counting in it (tly_tally_counter_hit) asks for no memory then. False: it is another case.
+ */
+TLY_ALWAYS_INLINE bool tly_take_find_local(const struct tly_ormap *map, const struct tly_seek *seek,
+                                           struct tly_tally *tally)
+{
+    const struct tly_slot *slot = tly_index_walk(tly_map_sought_from(map, seek), seek->hash);
+    if (!tly_index_is_of(slot, seek->hash)) return false;
+    uint8_t *entry = tly_arena_at(&map->arena, slot->ref), *key_at = entry + TLY_ENTRY_LOCAL_BYTES;
+    size_t asked = 0xffff & ~(size_t)TLY_ENTRY_QUEUED, key_bytes = seek->key.n;
+    size_t flags = TLY_ENTRY_HELD | TLY_ENTRY_LOCAL | TLY_EPOCH_SUM;
+    if ((tly_shape_load(entry) & asked) != (flags | (key_bytes - 1) << 8)) return false;
+    tally->entry = (struct tly_entry *)(void *)entry;
+    if (tly_entry_sums(tally->entry) != NULL || !tly_keys_equal(key_at, seek->key.p, key_bytes)) return false;
+    bool is_queued = (entry[0] & TLY_ENTRY_QUEUED) != 0;
+    const struct tly_unsealed *top = map->unsealed;
+    if (!is_queued && (top == NULL || top->count == TLY_UNSEALED_PIECE)) return false;
+    return tly_take_alone(map, key_at + key_bytes, tally);
+}
+
+/* ---- ahead ---- */
+
 /* Of several that are about to be taken: asks for the slots of one, and, once they have come, for its entry. */
 TLY_ALWAYS_INLINE void tly_take_far(const struct tly_ormap *map, uint32_t hash)
 {

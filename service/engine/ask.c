@@ -52,8 +52,10 @@ static inline enum tly_result check_rate(struct tly_engine *e, const struct tly_
 {
     if (tly_rate_is_good(e, rate)) return TLY_OK;
     enum tly_result result = tly_rate_check(rate);
-    if (result == TLY_OK) e->good_rate = *rate;
-    return result;
+    if (result != TLY_OK) return result;
+    e->good_rate = *rate;
+    tly_usual_forget(e);
+    return TLY_OK;
 }
 
 /* All but the key. */
@@ -82,13 +84,6 @@ TLY_ALWAYS_INLINE void resolve(struct tly_engine *e, const struct tly_check *che
     asked->is_unmatched = false;
     asked->result = find_key(e, check, out, &asked->rule, &asked->ask.seek.key);
     if (asked->result == TLY_OK) weigh(e, check, asked);
-}
-
-/* What was asked for ahead under that number. */
-static inline const struct tly_seek *ahead_of(const struct tly_engine *e, unsigned number)
-{
-    assert(number <= e->ahead_count);
-    return &e->ahead[number - 1];
 }
 
 static inline void seek(const struct tly_engine *e, struct asked *asked)
@@ -180,7 +175,7 @@ static void answer_refused(struct tly_engine *e, const struct asked *asked, enum
     e->stats.checks_over++;
     if (asked->rule != NULL)
         *(shadow ? &asked->rule->count->would_refuse : &asked->rule->count->refused) += 1;
-    tly_why_note(e, &asked->ask, verdict);
+    tly_why_note(e, &asked->ask.seek, asked->ask.hits, verdict);
     verdict->shadow = shadow;
     if (shadow) verdict->code = TLY_CODE_OK;
 }
@@ -237,7 +232,9 @@ enum tly_result tly_ask_check(struct tly_engine *e, const struct tly_check *chec
 {
     struct asked asked;
     if (ahead != 0) {
-        asked.ask.seek = *ahead_of(e, ahead);
+        const struct tly_seek *sought = tly_ask_ahead_of(e, ahead);
+        if (tly_usual_bucket(e, check, sought, verdict)) return TLY_OK;
+        asked.ask.seek = *sought;
         asked.rule = NULL;
         asked.is_unmatched = false;
         asked.result = TLY_OK;
@@ -245,10 +242,12 @@ enum tly_result tly_ask_check(struct tly_engine *e, const struct tly_check *chec
         weigh(e, check, &asked);
     } else {
         resolve(e, check, e->key, &asked);
-        if (asked.result == TLY_OK && asked.rule == NULL)
+        bool is_adhoc = asked.result == TLY_OK && asked.rule == NULL;
+        if (is_adhoc)
             tly_seek_joined(e->map, TLY_ADHOC_WORD, asked.ask.seek.key, check->key, &asked.ask.seek);
         else
             seek(e, &asked);
+        if (is_adhoc && tly_usual_bucket(e, check, &asked.ask.seek, verdict)) return TLY_OK;
     }
     enum tly_result result = decide(e, &asked, verdict);
     if (result == TLY_OK && asked.rule == NULL) tly_usual_learn(e, asked.ask.rate);
@@ -361,7 +360,7 @@ static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, stru
 static enum tly_result put(struct tly_engine *e, const struct tly_request *request, const struct tly_dot *dot)
 {
     if (request->ahead == 0) return tly_ormap_put(e->map, request->key, dot);
-    const struct tly_seek *seek = ahead_of(e, request->ahead);
+    const struct tly_seek *seek = tly_ask_ahead_of(e, request->ahead);
     assert(seek->key.n == request->key.n);
     return tly_seek_put(e->map, seek, dot);
 }
@@ -398,7 +397,7 @@ static enum tly_result add_to(struct tly_engine *e, const struct tly_request *re
     struct tly_seek own;
     const struct tly_seek *seek = &own;
     if (request->ahead != 0)
-        seek = ahead_of(e, request->ahead);
+        seek = tly_ask_ahead_of(e, request->ahead);
     else
         tly_seek_to(e->map, request->key, &own);
     assert(seek->key.n == request->key.n);
@@ -465,7 +464,7 @@ static bool is_read_only(const struct tly_engine *e, const struct tly_request *r
 static inline bool add_in_place(struct tly_engine *e, const struct tly_request *request, int64_t *value)
 {
     if (request->ahead != 0)
-        return tly_tally_add(e->map, ahead_of(e, request->ahead), request->number, value);
+        return tly_tally_add(e->map, tly_ask_ahead_of(e, request->ahead), request->number, value);
     struct tly_seek seek = tly_seek_of(e->map, request->key);
     return tly_tally_add(e->map, &seek, request->number, value);
 }

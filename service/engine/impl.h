@@ -30,6 +30,7 @@
 #define TALLY_SERVICE_ENGINE_IMPL_H
 
 #include "crdt/install.h"
+#include "service/engine/bucket.h"
 #include "service/engine/budget.h"
 #include "service/engine/cluster_time.h"
 #include "service/engine/engine.h"
@@ -500,6 +501,7 @@ struct sampling {
 
 /* What is the same in one check after the other of good_rate, as long as its window lasts: see usual.c. */
 struct usual {
+    struct tly_bucket bucket;     /* of the rate before; emission 0: it was none, or not a usual one */
     uint64_t start_ms, length_ms; /* 0: it has to be made out anew */
     bool is_sliding;
     uint64_t half;       /* of the limit: with other members around no more is used without being judged */
@@ -1140,17 +1142,33 @@ uint64_t tly_cardinality_deadline(const struct tly_engine *e);
 void tly_top_look(struct tly_engine *e, const struct tly_seek *seek, const struct tly_verdict *verdict);
 void tly_top_fini(struct tly_engine *e);
 
+/* What was asked for ahead under that number. */
+static inline const struct tly_seek *tly_ask_ahead_of(const struct tly_engine *e, unsigned number)
+{
+    assert(number <= e->ahead_count);
+    return &e->ahead[number - 1];
+}
+
 /* usual.c */
+/* The rate before is another one now. */
+static inline void tly_usual_forget(struct tly_engine *e)
+{
+    e->usual.length_ms = e->usual.bucket.emission = 0;
+}
 /* tly_ask_check of what was not asked for ahead, at once where it is like the check before it but for its key. */
 enum tly_result tly_usual_check(struct tly_engine *e, const struct tly_check *check,
                                 struct tly_verdict *verdict);
+/* A check of a bucket of which the key is sought, where it is like the one before it but for that; false: it is not, and nothing was asked. */
+bool tly_usual_bucket(struct tly_engine *e, const struct tly_check *check, const struct tly_seek *seek,
+                      struct tly_verdict *verdict);
 /* The same for up to TLY_CHECK_GROUP at once; false: one of them is of another kind, and nothing was asked. */
 bool tly_usual_checks(struct tly_engine *e, struct tly_checked *checks, size_t count);
 /* A check of this rate has gone the long way: the next one may be usual. */
 void tly_usual_learn(struct tly_engine *e, const struct tly_rate *rate);
 
 /* why.c */
-void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict);
+void tly_why_note(struct tly_engine *e, const struct tly_seek *seek, uint32_t hits,
+                  const struct tly_verdict *verdict);
 /* Asks for the memory of it: where one was refused the next one will be. */
 static inline void tly_why_ahead(const struct tly_engine *e, uint32_t hash)
 {

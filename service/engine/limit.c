@@ -277,16 +277,21 @@ static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, 
 struct tly_bucket tly_bucket_read(struct tly_ormap *map, const struct tly_tally *tally,
                                   const struct tly_rate *rate, uint64_t now_ns)
 {
-    struct tly_bucket bucket = {.emission = rate->window_ms * NS_PER_MS / rate->limit};
-    bucket.tolerance = bucket.emission * burst_of(rate);
+    struct tly_bucket bucket = tly_bucket_of(rate);
     if (tally->entry == NULL || tly_entry_strategy(tally->entry)->id != TLY_EPOCH_SUM) return bucket;
-    const uint64_t *local = tly_entry_local(tally->entry);
-    bool known = local != NULL && local[TLY_BUCKET_EMISSION] != 0;
-    bucket.tat = known ? local[TLY_BUCKET_TAT] : first_tat(map, tally->entry, bucket.tolerance, now_ns);
+    const uint64_t *local = tly_bucket_words(tally->entry);
+    bucket.tat =
+        local != NULL ? local[TLY_BUCKET_TAT] : first_tat(map, tally->entry, bucket.tolerance, now_ns);
     return bucket;
 }
 
-static void note_bucket(struct tly_entry *entry, const struct tly_bucket *bucket)
+const uint64_t *tly_bucket_words(struct tly_entry *entry)
+{
+    const uint64_t *local = tly_entry_local(entry);
+    return local != NULL && local[TLY_BUCKET_EMISSION] != 0 ? local : NULL;
+}
+
+void tly_bucket_note(struct tly_entry *entry, const struct tly_bucket *bucket)
 {
     uint64_t *local = tly_entry_local(entry);
     local[TLY_BUCKET_TAT] = bucket->tat;
@@ -300,7 +305,7 @@ enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_as
     struct tly_entry *entry = tally->entry;
     if (entry != NULL && tly_entry_local(entry) != NULL &&
         tly_tally_counter_hit(map, &ask->seek, tally, units, (int64_t)bucket->tat)) {
-        note_bucket(entry, bucket);
+        tly_bucket_note(entry, bucket);
         return TLY_OK;
     }
     enum tly_result result = tly_seek_need(map, &ask->seek, &entry);
@@ -310,7 +315,7 @@ enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_as
     if (result == TLY_OK) result = tly_entry_need_local(map, &entry);
     if (result == TLY_OK) result = tly_ormap_hit(map, &entry, &hit);
     if (result == TLY_OK)
-        note_bucket(entry, bucket);
+        tly_bucket_note(entry, bucket);
     else
         tly_ormap_tidy(map, entry);
     return result;
@@ -335,18 +340,18 @@ static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const 
         map, &ask->seek, &pane, &told, 0, ask->now_ns, ask->rate->mode == TLY_CAPPED};
     tly_judge_look(ask, &about, &drain->judged);
     wide debt = drain->debt + (wide)drain->judged.ahead.current * bucket->emission;
-    uint64_t room = debt >= bucket->tolerance ? 0 : (bucket->tolerance - (uint64_t)debt) / bucket->emission;
+    uint64_t room = debt >= bucket->tolerance ? 0 : tly_bucket_left(bucket, (uint64_t)debt);
     tly_judge_room(ask, room, tally->entry == NULL, &drain->judged);
     drain->room = drain->judged.room;
     drain->is_judged = true;
 }
 
-static uint64_t bucket_retry(const struct tly_bucket *bucket, const struct drain *drain, uint32_t hits)
+uint64_t tly_bucket_retry_ms(const struct tly_bucket *bucket, uint64_t debt, uint32_t hits)
 {
     wide wanted = (wide)bucket->emission * hits;
     if (wanted > bucket->tolerance) return NEVER;
-    if (drain->debt + wanted <= bucket->tolerance) return TLY_RETRY_SOON_MS;
-    return (uint64_t)(drain->debt + wanted - bucket->tolerance + NS_PER_MS - 1) / NS_PER_MS;
+    if (debt + wanted <= bucket->tolerance) return TLY_RETRY_SOON_MS;
+    return (uint64_t)(debt + wanted - bucket->tolerance + NS_PER_MS - 1) / NS_PER_MS;
 }
 
 static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
@@ -358,7 +363,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     tly_tally_counter(map, &ask->seek, &tally);
     struct tly_bucket bucket = tly_bucket_read(map, &tally, ask->rate, now_ns);
     struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns, .limit = burst_of(ask->rate)};
-    drain.left = drain.room = left_of(bucket.tolerance, drain.debt) / bucket.emission;
+    drain.left = drain.room = tly_bucket_left(&bucket, drain.debt);
     if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
         judge_bucket(map, ask, &tally, &bucket, &drain);
     bool ok = hits <= drain.room || ask->charging == TLY_GIVE_BACK;
@@ -376,7 +381,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     verdict->used = drain.limit - drain.left;
     verdict->remaining = drain.room;
     verdict->reset_ms = (drain.debt + NS_PER_MS - 1) / NS_PER_MS;
-    verdict->retry_after_ms = ok ? 0 : bucket_retry(&bucket, &drain, hits);
+    verdict->retry_after_ms = ok ? 0 : tly_bucket_retry_ms(&bucket, drain.debt, hits);
     verdict->window_ms = ask->rate->window_ms;
     if (drain.is_judged) tly_judge_tell(ask, &drain.judged, drain.limit, verdict);
     return TLY_OK;

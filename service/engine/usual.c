@@ -1,6 +1,7 @@
 /*
- * A check as most of them are: a rate of its own in a window, the one of the check before it, and a key that this node alone counts
- * in, that has room and that nobody has to be told of anew.  All that follows from the rate and the moment is made out once; of a key
+ * A check as most of them are: a rate of its own in a window or a bucket, the one of the check before it, and a key that this node alone
+ * counts in, that has room and that nobody has to be told of anew (a bucket may have none: most that are asked for are those that are
+ * empty).  All that follows from the rate and the moment is made out once; of a key
  * nothing is put together, and its entry is looked at where it lies (crdt/tally_inline.h).  Whatever else it is goes the long way.
  *
  * What is waited for is memory: the key, a slot of the index, an entry.  So a check has to be short and to guess no branch wrongly, that
@@ -10,13 +11,25 @@
 #include "crdt/tally_inline.h"
 #include "service/engine/impl.h"
 
+static void learn_bucket(struct usual *usual, const struct tly_rate *rate)
+{
+    usual->bucket = tly_bucket_of(rate);
+    usual->meter.most = rate->burst != 0 ? rate->burst : rate->limit;
+    usual->half = usual->meter.most / 2;
+    usual->near_limit = tly_ask_near(usual->meter.most);
+}
+
 void tly_usual_learn(struct tly_engine *e, const struct tly_rate *rate)
 {
     struct usual *usual = &e->usual;
     const struct tly_span *span = &e->span;
     bool is_firm = ((unsigned)rate->mode | (unsigned)rate->on_partition) != 0;
-    usual->length_ms = 0;
-    if (rate->algorithm >= TLY_TOKEN_BUCKET || is_firm || e->near_limits != NULL) return;
+    tly_usual_forget(e);
+    if (rate->algorithm > TLY_TOKEN_BUCKET || is_firm || e->near_limits != NULL) return;
+    if (rate->algorithm == TLY_TOKEN_BUCKET) {
+        learn_bucket(usual, rate);
+        return;
+    }
     if (span->pane.window != rate->window_ms || span->pane.width == 0) return;
     usual->start_ms = span->start_ms;
     usual->length_ms = rate->window_ms;
@@ -64,6 +77,13 @@ static inline void tell(const struct usual *usual, uint64_t used, uint64_t elaps
     verdict->window_ms = usual->length_ms;
 }
 
+static inline void count_admitted(struct tly_engine *e, uint64_t hits, const struct tly_verdict *verdict)
+{
+    e->stats.checks_ok++;
+    e->is_refusing = false;
+    if (verdict->remaining <= e->usual.near_limit && tly_ask_crosses(verdict, hits)) tly_flush_crossed(e);
+}
+
 /* One check in so many is looked at, and there the key is wanted whole. */
 static __attribute__((noinline)) void sample(struct tly_engine *e, const struct tly_taking *taking,
                                              const struct tly_verdict *verdict)
@@ -75,11 +95,8 @@ static __attribute__((noinline)) void sample(struct tly_engine *e, const struct 
 static inline void count_check(struct tly_engine *e, const struct tly_taking *taking,
                                const struct tly_verdict *verdict)
 {
-    e->stats.checks_ok++;
-    e->is_refusing = false;
     if (--e->sampling.left == 0) sample(e, taking, verdict);
-    if (verdict->remaining <= e->usual.near_limit && tly_ask_crosses(verdict, taking->hits))
-        tly_flush_crossed(e);
+    count_admitted(e, taking->hits, verdict);
 }
 
 /* Makes what is to be taken of a check, but for the hash; false: its key is too short or too long. */
@@ -109,6 +126,80 @@ TLY_ALWAYS_INLINE bool take(struct tly_engine *e, const struct tly_taking *takin
     count_check(e, taking, verdict);
     return true;
 }
+
+/* ---- buckets ---- */
+
+static inline bool is_usual_bucket(const struct tly_engine *e, const struct tly_check *check)
+{
+    if (e->usual.bucket.emission == 0 || !tly_rate_is_good(e, &check->rate)) return false;
+    return check->limit.n == 0 && check->charging == TLY_CHARGE_ADMITTED && check->hits > 0;
+}
+
+static inline void tell_bucket(const struct tly_engine *e, bool ok, uint64_t left, uint64_t debt,
+                               struct tly_verdict *verdict)
+{
+    verdict->code = ok ? TLY_CODE_OK : TLY_CODE_OVER;
+    verdict->reason = ok ? TLY_REASON_NONE : TLY_REASON_LIMIT;
+    verdict->mode = TLY_OPTIMISTIC;
+    verdict->algorithm = TLY_TOKEN_BUCKET;
+    verdict->bound = 0;
+    verdict->is_judged = verdict->shadow = verdict->full = false;
+    verdict->name = tly_slice_of(NULL, 0);
+    verdict->limit = e->usual.meter.most;
+    verdict->used = e->usual.meter.most - left;
+    verdict->remaining = left;
+    verdict->reset_ms = (debt + NS_PER_MS - 1) / NS_PER_MS;
+    verdict->window_ms = e->good_rate.window_ms;
+}
+
+static inline void count_refused(struct tly_engine *e, const struct tly_seek *seek, uint32_t hits,
+                                 const struct tly_verdict *verdict)
+{
+    e->stats.checks_over++;
+    e->is_refusing = true;
+    tly_why_note(e, seek, hits, verdict);
+}
+
+/* Counts the hits in a bucket that has room for them. */
+static inline bool fill(struct tly_engine *e, const struct tly_seek *seek, const struct tly_tally *tally,
+                        const struct tly_bucket *bucket, uint32_t hits)
+{
+    if (!tly_tally_counter_hit(e->map, seek, tally, hits, (int64_t)bucket->tat)) return false;
+    tly_bucket_note(tally->entry, bucket);
+    return true;
+}
+
+bool tly_usual_bucket(struct tly_engine *e, const struct tly_check *check, const struct tly_seek *seek,
+                      struct tly_verdict *verdict)
+{
+    struct tly_tally tally;
+    struct tly_bucket bucket = e->usual.bucket;
+    if (!is_usual_bucket(e, check)) return false;
+    tly_why_ahead(e, seek->hash);
+    if (may_be_judged(e, seek->hash) || !tly_take_find_local(e->map, seek, &tally)) return false;
+    const uint64_t *words = tly_bucket_words(tally.entry);
+    if (words == NULL) return false;
+    uint64_t now_ns = e->cluster_ns, tat = words[TLY_BUCKET_TAT], debt = tat > now_ns ? tat - now_ns : 0;
+    uint64_t left = tly_bucket_left(&bucket, debt), used = e->usual.meter.most - left;
+    if (e->cluster_now.members != 1 && used >= e->usual.half) return false;
+    bool ok = check->hits <= left;
+    if (ok) {
+        left -= check->hits;
+        debt += bucket.emission * check->hits;
+        bucket.tat = now_ns + debt;
+        if (!fill(e, seek, &tally, &bucket, check->hits)) return false;
+    }
+    verdict->retry_after_ms = ok ? 0 : tly_bucket_retry_ms(&bucket, debt, check->hits);
+    tell_bucket(e, ok, left, debt, verdict);
+    if (ok)
+        count_admitted(e, check->hits, verdict);
+    else
+        count_refused(e, seek, check->hits, verdict);
+    if (--e->sampling.left == 0) tly_top_look(e, seek, verdict);
+    return true;
+}
+
+/* ---- windows ---- */
 
 enum tly_result tly_usual_check(struct tly_engine *e, const struct tly_check *check,
                                 struct tly_verdict *verdict)

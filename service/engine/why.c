@@ -108,25 +108,25 @@ static bool take_place(struct tly_engine *e, struct refusal *refusal, const stru
 }
 
 /* Without memory it is not remembered. */
-void tly_why_note(struct tly_engine *e, const struct tly_limit_ask *ask, const struct tly_verdict *verdict)
+void tly_why_note(struct tly_engine *e, const struct tly_seek *seek, uint32_t hits,
+                  const struct tly_verdict *verdict)
 {
     if (e->refusals == NULL) e->refusals = tly_mem_zeroed(&e->mem, TLY_REFUSALS_KEPT * sizeof *e->refusals);
-    struct refusal *refusal = place_of(e, ask->seek.hash);
+    struct refusal *refusal = place_of(e, seek->hash);
     uint64_t now_ms = e->cluster_ns / NS_PER_MS;
     if (refusal == NULL) return;
-    if (!is_of(e, refusal, &ask->seek) && !take_place(e, refusal, &ask->seek)) return;
+    if (!is_of(e, refusal, seek) && !take_place(e, refusal, seek)) return;
     if (e->hearers > 0) {
         unchain(e, refusal);
         chain(e, refusal);
     }
     refusal->number = ++e->refusal_number;
     refusal->times++;
-    refusal->hits = ask->hits;
+    refusal->hits = hits;
     refusal->at_ms = now_ms;
     refusal->verdict = *verdict;
     refusal->verdict.name = tly_slice_of(NULL, 0);
-    if (now_ms - refusal->shards_ms >= SHARDS_EVERY_MS && may_look(e, now_ms))
-        note_shards(e, &ask->seek, refusal);
+    if (now_ms - refusal->shards_ms >= SHARDS_EVERY_MS && may_look(e, now_ms)) note_shards(e, seek, refusal);
 }
 
 void tly_why_fini(struct tly_engine *e)

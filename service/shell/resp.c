@@ -279,6 +279,7 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     resp->out = tly_client_out(client);
     struct batch batch;
     struct tly_resp_throttle throttle;
+    throttle.told_bytes = 0;
     resp->throttle = &throttle;
     size_t used = 0;
     bool goes_on = resp->ack == NULL || tly_resp_end_wait(resp);

@@ -39,8 +39,13 @@ struct tly_resp_subs {
 };
 
 /* What a throttle says beside its key, read once where several that say the same stand one behind the other. */
+#define TLY_RESP_TOLD_BYTES_MAX 64
+
 struct tly_resp_throttle {
     bool is_read;
+    size_t told_bytes; /* of the answer before, if it was short; 0: none */
+    int64_t told[5];   /* its numbers */
+    uint8_t told_as[TLY_RESP_TOLD_BYTES_MAX];
     int64_t max_burst, count, period_s, quantity;
     struct tly_request request; /* all but the key */
 };

@@ -120,14 +120,38 @@ static void put_bad_rate(struct tly_resp *resp)
     tly_resp_put_error(resp->out, "Cell error: %s", fault != NULL ? fault : tly_result_text(TLY_BAD_RULE));
 }
 
-static void put_throttled(struct tly_buf *out, const struct tly_verdict *verdict)
+/* Five numbers. Many keys are answered as the one before them was, and that is not written out again. */
+static inline void put_numbers(struct tly_resp *resp, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e)
+{
+    struct tly_resp_throttle *throttle = resp->throttle;
+    struct tly_buf *out = resp->out;
+    uint64_t other = (uint64_t)(throttle->told[0] ^ a) | (uint64_t)(throttle->told[1] ^ b) |
+                     (uint64_t)(throttle->told[2] ^ c) | (uint64_t)(throttle->told[3] ^ d) |
+                     (uint64_t)(throttle->told[4] ^ e);
+    uint8_t *to = tly_buf_room(out, TLY_RESP_TOLD_BYTES_MAX);
+    if (to == NULL) return;
+    if (other == 0 && throttle->told_bytes > 0) {
+        memcpy(to, throttle->told_as, TLY_RESP_TOLD_BYTES_MAX);
+        out->n += throttle->told_bytes;
+        return;
+    }
+    size_t before = out->n;
+    const int64_t numbers[] = {a, b, c, d, e};
+    tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
+    size_t bytes = out->n - before;
+    throttle->told_bytes = 0;
+    if (out->result != TLY_OK || bytes > TLY_RESP_TOLD_BYTES_MAX) return;
+    memcpy(throttle->told, numbers, sizeof numbers);
+    memcpy(throttle->told_as, out->p + before, bytes);
+    throttle->told_bytes = bytes;
+}
+
+static void put_throttled(struct tly_resp *resp, const struct tly_verdict *verdict)
 {
     bool limited = verdict->code == TLY_CODE_OVER;
     bool has_retry = limited && verdict->retry_after_ms != UINT64_MAX;
-    const int64_t numbers[] = {limited, tly_resp_as_int(verdict->limit), tly_resp_as_int(verdict->remaining),
-                               has_retry ? seconds_up(verdict->retry_after_ms) : -1,
-                               seconds_up(verdict->reset_ms)};
-    tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
+    put_numbers(resp, limited, tly_resp_as_int(verdict->limit), tly_resp_as_int(verdict->remaining),
+                has_retry ? seconds_up(verdict->retry_after_ms) : -1, seconds_up(verdict->reset_ms));
 }
 
 /* False: an error is written. */
@@ -155,7 +179,7 @@ void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg
     struct tly_reply reply;
     enum tly_result result = ask(resp, arg[1], &reply);
     if (result == TLY_OK)
-        put_throttled(resp->out, &reply.verdict);
+        put_throttled(resp, &reply.verdict);
     else if (result == TLY_BAD_RULE)
         put_bad_rate(resp);
     else
@@ -200,15 +224,14 @@ static int64_t never_s(const struct tly_resp_throttle *throttle, uint64_t reset_
 }
 
 /* The opposite of CL.THROTTLE's first, and its last two the other way round. */
-static void put_crab(struct tly_buf *out, const struct tly_resp_throttle *throttle,
-                     const struct tly_verdict *verdict)
+static void put_crab(struct tly_resp *resp, const struct tly_verdict *verdict)
 {
+    const struct tly_resp_throttle *throttle = resp->throttle;
     bool allowed = verdict->code == TLY_CODE_OK;
     uint64_t retry_ms = verdict->retry_after_ms;
     int64_t retry_s = retry_ms == UINT64_MAX ? never_s(throttle, verdict->reset_ms) : seconds_up(retry_ms);
-    const int64_t numbers[] = {allowed, throttle->max_burst, tly_resp_as_int(verdict->remaining),
-                               seconds_up(verdict->reset_ms), allowed ? 0 : retry_s};
-    tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
+    put_numbers(resp, allowed, throttle->max_burst, tly_resp_as_int(verdict->remaining),
+                seconds_up(verdict->reset_ms), allowed ? 0 : retry_s);
 }
 
 /* False: an error is written. */
@@ -230,7 +253,7 @@ void tly_resp_run_throttle(struct tly_resp *resp, const struct tly_slice *arg, s
     struct tly_reply reply;
     enum tly_result result = ask(resp, arg[1], &reply);
     if (result == TLY_OK)
-        put_crab(resp->out, resp->throttle, &reply.verdict);
+        put_crab(resp, &reply.verdict);
     else if (result == TLY_BAD_RULE)
         tly_resp_put_error(resp->out, "ERR Rate limit check failed: invalid rate limit parameters");
     else

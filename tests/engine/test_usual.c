@@ -19,6 +19,8 @@ static struct tly_check random_check(struct test_rng *rng, struct tly_rate *rate
         *rate = (struct tly_rate){.limit = 1 + test_rng_below(rng, 400),
                                   .window_ms = test_rng_chance(rng, 20) ? 30 : 1000,
                                   .algorithm = (enum tly_algorithm)test_rng_below(rng, 3)};
+    if (rate->algorithm == TLY_TOKEN_BUCKET && test_rng_chance(rng, 50))
+        rate->burst = 1 + test_rng_below(rng, 100);
     struct tly_check check = {.key = tly_slice_of(key, (size_t)n), .rate = *rate, .hits = 1};
     if (test_rng_chance(rng, 10)) check.hits = (uint32_t)test_rng_below(rng, 20);
     if (test_rng_chance(rng, 10)) check.charging = TLY_CHARGE_ALL;
@@ -49,17 +51,24 @@ static void claim_same(const struct tly_verdict *a, const struct tly_verdict *b)
     claim(a->shadow == b->shadow && a->full == b->full && tly_slice_equal(a->name, b->name));
 }
 
-/* How many were asked when the short way was open, refused, and judged. */
-static size_t open_to, refused, judged;
+/* How many were asked when the short way of windows was open, and that of buckets; refused, judged, and asked for ahead. */
+static size_t open_to, open_to_buckets, refused, judged, asked_ahead;
 
 static void ask(struct life *life, const struct tly_check *check, size_t step)
 {
     struct tly_engine *e = net_node(life->net, 0);
     struct tly_request request = {.kind = TLY_ASK_CHECK, .check = *check};
     struct tly_reply reply = {0};
+    struct tly_slice key = {.p = (uint8_t[TLY_KEY_BYTES_MAX]){0}};
     /* Who has learned nothing finds no check usual. */
-    if (life->is_long) e->usual.length_ms = 0;
+    if (life->is_long) tly_usual_forget(e);
     open_to += e->usual.length_ms != 0;
+    open_to_buckets += e->usual.bucket.emission != 0 && check->rate.algorithm == TLY_TOKEN_BUCKET;
+    if (step % 2 == 0 && tly_adhoc_key(check->key, (uint8_t *)(uintptr_t)key.p, &key.n) == TLY_OK) {
+        tly_engine_ahead(e, &key, 1);
+        request.ahead = 1;
+        asked_ahead++;
+    }
     life->result[step] = net_ask(life->net, 0, request, &reply);
     life->verdict[step] = reply.verdict;
     refused += reply.verdict.code == TLY_CODE_OVER;
@@ -90,7 +99,7 @@ static void live(struct life *life, uint64_t seed)
 static void live_twice(size_t nodes)
 {
     uint64_t first = test_seed_first(), rounds = test_is_long() ? 60 : 4;
-    open_to = refused = judged = 0;
+    open_to = open_to_buckets = refused = judged = asked_ahead = 0;
     for (uint64_t seed = first; seed < first + rounds; seed++) {
         for (size_t i = 0; i < 2; i++) {
             lives[i].nodes = nodes;
@@ -104,7 +113,8 @@ static void live_twice(size_t nodes)
         claim(memcmp(lives[0].digest, lives[1].digest, sizeof lives[0].digest) == 0);
         claim(memcmp(&lives[0].stats, &lives[1].stats, sizeof lives[0].stats) == 0);
     }
-    claim(open_to > STEPS / 4 * rounds && refused > 10 * rounds);
+    claim(open_to > STEPS / 4 * rounds && open_to_buckets > STEPS / 10 * rounds);
+    claim(refused > 10 * rounds && asked_ahead > STEPS / 4 * rounds);
 }
 
 static void a_usual_check_is_decided_as_any_other(void **state)
