@@ -6,6 +6,7 @@
  *     line.c      who holds the line: its founding, its sharing out, what is taken over from lives that ended
  *     escrow.c    one window of one key: checks, wishes, gifts
  *     tenure.c    counters, whose rights end with no window
+ *     proof.c     who had not given this node up, and when
  */
 #ifndef TALLY_SERVICE_ENGINE_ESCROW_H
 #define TALLY_SERVICE_ENGINE_ESCROW_H
@@ -29,10 +30,10 @@ struct want {
 struct escrow {
     struct tly_piece *pieces; /* the line, as of the class below; NULL: nobody asked yet */
     size_t piece_count;
-    uint64_t class_ms; /* the newest fact that counts */
-    bool is_read;      /* in this step */
-    bool is_used;      /* a limit here is hard, or somebody else's is */
-    bool is_cut_off;   /* whoever holds the other half was not heard for long, and may think this node gone */
+    uint64_t class_ms;  /* the newest fact that counts */
+    bool is_read;       /* in this step */
+    bool is_used;       /* a limit here is hard, or somebody else's is */
+    uint64_t fit_until; /* mono, ns: until then nobody can have taken over what this node holds */
     uint64_t step_at;
     struct want *wants;
     size_t want_count, want_capacity;

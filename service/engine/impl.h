@@ -18,6 +18,7 @@
  *     repair.c    comparing with peers               repair_dots.c  the dots that one of them should have
  *     life.c      which life this node speaks as      standing.c  where it stands among the members, for limits
  *     line.c      who holds the rights of hard limits escrow.c    those of one window: checks, wishes, gifts
+ *     proof.c     who had not given this node up
  *     prefixes.c  the table of prefixes               keys.c     walking over keys
  *
  *     a connection's states
@@ -323,6 +324,7 @@ struct conn {
     bool life_ended;                       /* it ends with the step, and nothing more is taken from it */
     bool snapshots;                        /* its HELLO has the capability `snapshot` */
     bool below;                            /* no round can bring it up, and none is taken from it */
+    bool is_cold;                          /* it says so of us */
     bool asked;                            /* we asked it for a snapshot */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
@@ -367,8 +369,10 @@ struct peer {
     bool held_back;            /* what it has does not all fit here, and its marks are not taken over */
     uint64_t moved_mark;       /* of that life, when it was last seen to move */
     uint64_t heard_of_at;      /* when that or anything else was last heard of it, be it through others */
-    struct snap_out *aside;    /* a snapshot to it whose connection went; NULL: none */
-    uint64_t aside_life;       /* … the life of it that it was for */
+    uint64_t proven_life, proven_at; /* as this life it had not given this node up then */
+    uint64_t asks, answered;         /* what it wants repeated, and what was of that; 0: nothing */
+    struct snap_out *aside;          /* a snapshot to it whose connection went; NULL: none */
+    uint64_t aside_life;             /* … the life of it that it was for */
     uint64_t aside_until;
     unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
     unsigned audited;  /* branches of it that were audited under traffic */
@@ -385,6 +389,14 @@ struct hearsay {
     uint64_t said_heard, said_wanted, said_lives;
     uint64_t first; /* version of the first word of this process; 0: none yet */
     uint64_t step_at;
+    bool is_news;
+};
+
+/* Who shows that it has not given this node up: proof.c. */
+struct proof {
+    uint64_t asked;    /* what this life wants repeated; 0: nothing yet */
+    uint64_t asked_at; /* mono, ns */
+    uint64_t said_at;  /* … of the last word; 0: none yet */
     bool is_news;
 };
 
@@ -635,6 +647,7 @@ struct tly_engine {
     struct tly_heat *heat;   /* keys near their limits */
     struct escrow escrow;
     struct hearsay hearsay;
+    struct proof proof;
     struct tly_cluster_now cluster_now; /* as of the last tick */
     uint64_t heard;                     /* by every member, of this life; if heard_known */
     bool heard_known;
@@ -954,6 +967,17 @@ void tly_hearsay_want(struct tly_engine *e, uint64_t ts);
 void tly_hearsay_learn(struct tly_engine *e, struct tly_slice key);
 void tly_hearsay_tick(struct tly_engine *e);
 uint64_t tly_hearsay_deadline(const struct tly_engine *e);
+
+/* proof.c */
+/* When that life of its node is known not to have given this node up; 0: never. */
+uint64_t tly_proof_of(const struct peer *peer, uint64_t life);
+/* It has answered a ping that was sent then. */
+void tly_proof_ponged(struct tly_engine *e, const struct conn *conn, uint64_t pinged_at);
+/* The connection is up: it is asked at once. */
+void tly_proof_met(struct tly_engine *e, struct conn *conn);
+void tly_proof_learn(struct tly_engine *e, struct tly_slice key);
+/* Once a second. Enough have proven it up to that moment (0: they have not; TLY_NEVER: none is needed); asks and answers. */
+void tly_proof_step(struct tly_engine *e, uint64_t proven_at);
 
 enum tly_result tly_standing_init(struct tly_engine *e) TLY_MUST_CHECK;
 /* At the end of a step; looks: at the members too, who may be lost. */

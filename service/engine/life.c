@@ -252,6 +252,7 @@ static enum tly_result go_on(struct tly_engine *e)
     if (result != TLY_OK) return result;
     e->life.kept = 0;
     e->life.first = tly_ormap_clock(e->map)->last + 1;
+    e->escrow.step_at = e->now.mono_ns;
     if (tly_ormap_mark(e->map, meanwhile) != 0)
         result = tly_lives_close(e, meanwhile, tly_slice_text(e->name));
     else if (tly_ormap_drop_life(e->map, meanwhile)) /* else all would wait for ever to hear of it */

@@ -104,7 +104,8 @@ static bool knows_its_past(const struct tly_engine *e)
 
 bool tly_line_is_fit(const struct tly_engine *e)
 {
-    return tly_ormap_origin(e->map) != 0 && e->life.kept == 0 && !e->escrow.is_cut_off && knows_its_past(e);
+    bool is_there = e->now.mono_ns < e->escrow.fit_until;
+    return tly_ormap_origin(e->map) != 0 && e->life.kept == 0 && is_there && knows_its_past(e);
 }
 
 /* Who holds that point in windows that start then. */
@@ -399,29 +400,49 @@ static bool take_over(struct tly_engine *e, const struct parties *parties)
 
 /* ---- is anybody there ---- */
 
-static uint64_t silence_of(const struct tly_engine *e, uint64_t life)
+/* A part of the line, and when its holder had not given this node up. */
+struct held {
+    uint64_t width, proven_at;
+};
+
+static uint64_t proven_at(const struct tly_engine *e, uint64_t life)
 {
-    uint64_t least = TLY_NEVER;
-    if (life == tly_ormap_origin(e->map)) return 0;
-    for (size_t i = 0; i < e->peer_count; i++) {
-        const struct peer *peer = e->peers[i];
-        uint64_t heard = peer->last_heard > peer->vouched ? peer->last_heard : peer->vouched;
-        if (peer->origin != life && peer->member_origin != life) continue;
-        if (e->now.mono_ns - heard < least) least = e->now.mono_ns - heard;
-    }
-    return least;
+    uint64_t at = 0;
+    if (life == tly_ormap_origin(e->map)) return TLY_NEVER;
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (tly_proof_of(e->peers[i], life) > at) at = tly_proof_of(e->peers[i], life);
+    return at;
 }
 
-/* Whoever was not heard for so long may think this node gone for good: then it is one of the lesser part that holds back. */
-static bool is_cut_off(struct tly_engine *e)
+/* The last moment at which holders of so much had not given it up that the rest is no greater part. 0: there is none; TLY_NEVER: it is this node's own. */
+static uint64_t last_proven(struct tly_engine *e)
 {
     size_t count;
-    uint64_t heard = 0;
+    uint64_t last = 0;
+    struct held held[TLY_LINE_PIECES_MAX];
     const struct tly_piece *pieces = tly_line_at(e, UINT64_MAX, &count);
     for (size_t i = 0; i < count; i++)
-        if (silence_of(e, pieces[i].life) < e->forget.forget_after_ns / 2)
-            heard += pieces[i].stretch.end - pieces[i].stretch.begin;
-    return heard < TLY_LINE_END - GREATER_PART;
+        held[i] =
+            (struct held){pieces[i].stretch.end - pieces[i].stretch.begin, proven_at(e, pieces[i].life)};
+    for (size_t i = 0; i < count; i++) {
+        uint64_t width = 0;
+        for (size_t j = 0; held[i].proven_at > last && j < count; j++)
+            width += held[j].proven_at >= held[i].proven_at ? held[j].width : 0;
+        if (width >= TLY_LINE_END - GREATER_PART) last = held[i].proven_at;
+    }
+    return last;
+}
+
+/*
+ * Who takes over what a node held that was forgotten reaches a greater part of the line, of which each had given that node up by then, and does so for
+ * windows from half of forget_after on (heir_from). By then no such part of the others is left to the node that had not given it up lately.
+ */
+static void look_who_is_there(struct tly_engine *e)
+{
+    uint64_t at = last_proven(e);
+    bool is_plain = at == 0 || at == TLY_NEVER;
+    e->escrow.fit_until = is_plain ? at : at + e->forget.forget_after_ns / 2;
+    tly_proof_step(e, at);
 }
 
 void tly_line_tell(struct tly_engine *e, struct tly_limit_view *view)
@@ -452,6 +473,7 @@ void tly_line_step(struct tly_engine *e)
     struct parties parties;
     look_at_members(e, &parties);
     if (!is_founded(e)) {
+        escrow->fit_until = TLY_NEVER;
         found(e, &parties);
         return;
     }
@@ -460,5 +482,5 @@ void tly_line_step(struct tly_engine *e)
     look_at_members(e, &parties);
     for (size_t i = 0; i < MEMBERS_MAX && share_out(e, &parties); i++)
         look_at_members(e, &parties);
-    escrow->is_cut_off = is_cut_off(e);
+    look_who_is_there(e);
 }

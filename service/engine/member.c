@@ -213,6 +213,7 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
 void tly_member_learn_all(struct tly_engine *e)
 {
     size_t cursor = 0;
+    e->proof.is_news = true;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
         struct tly_slice key = tly_entry_key(entry);
         if (tly_is_member_key(key)) tly_member_learn(e, key);

@@ -149,6 +149,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
     if (conn->target != NULL) conn->target->reported = false;
     e->stats.sessions_up++;
     tly_life_met(e, conn);
+    tly_proof_met(e, conn);
     conn->takes_rounds = hello.delta;
     conn->repairs = hello.repair;
     conn->resumes = hello.resume;
@@ -175,6 +176,7 @@ static void learn_of_cluster(struct tly_engine *e, struct tly_slice key)
     if (tly_is_closed_key(key)) tly_lives_learn(e, key);
     tly_forget_learn(e, key);
     tly_hearsay_learn(e, key);
+    tly_proof_learn(e, key);
     tly_escrow_learn(e, key);
     tly_hold_learn(e, key);
 }
@@ -516,6 +518,7 @@ static enum fate on_pong(struct tly_engine *e, struct conn *conn, struct tly_sli
     if (result != TLY_OK || pong.mono_ns > e->now.mono_ns) return broken(e, conn, TLY_BAD_MESSAGE);
     uint64_t rtt = e->now.mono_ns - pong.mono_ns;
     conn->answered = true;
+    tly_proof_ponged(e, conn, pong.mono_ns);
     bool busy = tly_lanes_unacked(&conn->lanes) > 0;
     e->stats.bytes_acked += tly_lanes_ponged(&conn->lanes, pong.mono_ns, e->now.mono_ns);
     tly_conn_taken(e, conn, conn->lanes.total - conn->lanes.acked);

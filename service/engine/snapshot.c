@@ -351,6 +351,7 @@ enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, str
 {
     struct tly_cold told;
     enum tly_result result = tly_cold_get(body, &told);
+    conn->is_cold = true;
     if (result != TLY_OK || serves(e, conn, &told)) return result;
     enum tly_cold_start why = told.reason;
     conn->below = false;

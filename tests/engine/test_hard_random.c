@@ -22,6 +22,7 @@ struct story {
     uint64_t life[NODES_MAX]; /* of a node that is down: the one that it may go on with; 0: none */
     bool silent[NODES_MAX][NODES_MAX], blocked[NODES_MAX][NODES_MAX];
     uint64_t limit, window_ms, lives, forget_after_ms;
+    size_t mesh_max; /* some are in a ring */
     bool is_quota;   /* of a minute, which some nodes' zone begins half a minute before the others' */
     uint64_t slower; /* all goes on so much slower */
     uint64_t first_epoch, admitted[WINDOWS_MAX];
@@ -129,8 +130,10 @@ static void rise(struct story *story, size_t node)
 
 static struct tly_engine_config config_of(const struct story *story)
 {
-    return (struct tly_engine_config){
-        .has_store = true, .max_skew_ns = SKEW_NS, .forget_after_ms = story->forget_after_ms};
+    return (struct tly_engine_config){.has_store = true,
+                                      .max_skew_ns = SKEW_NS,
+                                      .forget_after_ms = story->forget_after_ms,
+                                      .mesh_max = story->mesh_max};
 }
 
 /* An operator gives up a member, that may be there or not. */
@@ -221,6 +224,7 @@ static void begin(struct story *story, uint64_t seed)
     story->limit = limits[below(story, 5)];
     story->window_ms = windows_ms[below(story, 3)];
     story->is_quota = seed % 8 == 7;
+    story->mesh_max = seed % 4 == 2 ? 2 : 0;
     story->slower = story->is_quota ? 20 : 1;
     if (story->is_quota) story->window_ms = 60000;
     story->forget_after_ms = below(story, 2) * 5000 * story->slower;
