@@ -102,9 +102,11 @@ static bool far_know_us(struct tly_engine *e, uint64_t announced)
     return first != 0 && far >= first && far >= announced;
 }
 
+/* A life that is in question is not announced, and no other node counts it. */
 static bool all_know_us(struct tly_engine *e)
 {
     uint64_t own = tly_ormap_origin(e->map), announced = announced_at(e);
+    if (e->life.kept != 0) return false;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
         if (!tly_member_counts(peer) || (peer->conn == NULL && !peer->is_linked)) continue;

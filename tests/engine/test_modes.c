@@ -226,6 +226,56 @@ static void whoever_joins_admits_nothing_until_all_know_it(void **state)
     net_free(net);
 }
 
+/* Nobody counts a life that is in question: what it admitted would be in no bound that the others publish. */
+static void a_life_in_question_admits_nothing(void **state)
+{
+    struct tly_rate rate = capped(1000, 10000, 5);
+    struct net *net = net_new(20 * MS);
+    (void)net_add(net, 0);
+    (void)net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
+    net_run(net, 20 * S);
+    net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 100 * MS);
+    net_kill(net, 1);
+    assert_int_equal(ask(net, 0, &rate, 0).bound, 0);
+    net_go_on(net, 1, 101, 1);
+    assert_true(ask(net, 0, &rate, 1).code == TLY_CODE_OK);
+    uint64_t admitted = 0, questions = 0, waited = 0;
+    for (; admitted == 0; waited++) {
+        struct tly_node_view view;
+        tly_engine_node(net_node(net, 1), false, &view);
+        questions += view.life_in_question && net_peers_up(net, 1) == 1;
+        admitted = ask(net, 1, &rate, 5).code == TLY_CODE_OK ? 5 : 0;
+        assert_true(ask(net, 0, &rate, 0).bound >= admitted);
+        net_run(net, 10 * MS);
+    }
+    assert_true(questions > 30 && waited < 200);
+    net_free(net);
+}
+
+/* The other hears that it has a life again when it is too late to ask, if ever: until then it waits. */
+static void a_life_that_was_in_question_too_long_waits_to_be_known(void **state)
+{
+    struct tly_rate rate = capped(1000, 10000, 5);
+    struct net *net = net_new(100 * MS);
+    (void)net_add(net, 0);
+    (void)net_add_with(net, (struct tly_engine_config){.has_store = true}, 1);
+    net_run(net, 20 * S);
+    net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 500 * MS);
+    net_kill(net, 1);
+    net_go_on(net, 1, 101, 1);
+    while (net_peers_up(net, 1) == 0)
+        net_run(net, MS);
+    net_hole(net, 0, 1, true);
+    net_hole(net, 1, 0, true);
+    for (size_t i = 0; i < 300; i++) {
+        assert_int_equal(ask(net, 1, &rate, 1).code, TLY_CODE_OVER);
+        net_run(net, 100 * MS);
+    }
+    net_free(net);
+}
+
 static void cut_and_heal(struct net *net, struct test_rng *rng, size_t nodes)
 {
     for (size_t a = 0; a < nodes; a++)
@@ -588,6 +638,8 @@ int main(void)
         cmocka_unit_test(no_more_than_the_cap_goes_unheard),
         cmocka_unit_test(a_member_that_is_away_has_heard_nothing),
         cmocka_unit_test(whoever_joins_admits_nothing_until_all_know_it),
+        cmocka_unit_test(a_life_in_question_admits_nothing),
+        cmocka_unit_test(a_life_that_was_in_question_too_long_waits_to_be_known),
         cmocka_unit_test(a_cap_holds_whatever_the_network_does),
         cmocka_unit_test(in_a_ring_a_cap_admits_what_is_asked_and_then_all_is_silent),
         cmocka_unit_test(in_a_ring_who_is_away_has_heard_nothing),

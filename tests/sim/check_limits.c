@@ -113,7 +113,12 @@ static void check_cap(struct sim *sim, size_t node, struct sim_spent *spent, con
         spent->found_life = life;
         spent->found = verdict->own - counted;
     }
-    if (!has_others(sim, node)) spent->found = verdict->own;
+    if (!has_others(sim, node))
+        spent->found = verdict->own;
+    else
+        sim_claim(sim, counted == 0 || !view.life_in_question,
+                  "n%zu admits %llu of %.*s in a life that no other node counts", node,
+                  (unsigned long long)counted, (int)check->key.n, (const char *)check->key.p);
     sim_claim(sim, verdict->unheard <= cap || verdict->own <= spent->found,
               "n%zu has admitted %llu of %.*s that others have not heard of, and may %llu", node,
               (unsigned long long)verdict->unheard, (int)check->key.n, (const char *)check->key.p,
