@@ -20,7 +20,7 @@ static inline struct tly_bucket tly_bucket_of(const struct tly_rate *rate)
 static inline uint64_t tly_bucket_left(const struct tly_bucket *bucket, uint64_t debt)
 {
     uint64_t room = bucket->tolerance > debt ? bucket->tolerance - debt : 0;
-    return room < bucket->emission ? 0 : room / bucket->emission;
+    return room < bucket->emission || bucket->emission == 0 ? 0 : room / bucket->emission;
 }
 
 /* Of an entry that may not be there. */
