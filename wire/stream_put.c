@@ -62,19 +62,30 @@ static bool reserve_work(struct tly_parts *parts)
     return work != NULL;
 }
 
+/* What a word takes that differs by so much from what it is thought to be. */
+static inline size_t difference_bytes(uint64_t difference)
+{
+    return difference == 0 ? 0 : 1 + tly_bits_of(tly_zigzag(difference)) / 7;
+}
+
 /*
- * About what a row takes. A key's words are mostly what the table says they will be; those of a further dot of the same key, which is of another
- * window or another life, are told beside that, each by how far it is from the one before.
+ * About what a row takes. Its words are told by how far they are from those that the table has of its key, or from those of the row before where
+ * that is of the same key (another window of it, or another life's), or the key is new.
  */
 static size_t usual_bytes(const struct tly_parts *parts, const struct work *work, bool fresh)
 {
-    size_t bytes = 2 + work->dot.bytes.n;
     const struct work *before = parts->count > 0 ? &parts->work[parts->count - 1] : NULL;
-    if (before == NULL || before->name.number != work->name.number)
-        return bytes + (fresh ? 4 + work->key.n : 0);
+    const struct told *told = &parts->stream->told[work->name.number];
+    const struct layout *layout = layout_of(work->strategy);
+    bool is_again = before != NULL && before->name.number == work->name.number;
+    bool is_alike = before != NULL && before->strategy == work->strategy;
+    size_t bytes = 1 + work->dot.bytes.n + (fresh && !is_again ? 4 + work->key.n : 0);
+    bytes += before != NULL ? difference_bytes(work->dot.version.ts - before->dot.version.ts) : 1;
     for (size_t i = 0; i < work->strategy->nums; i++) {
-        uint64_t difference = tly_zigzag(work->dot.num[i] - before->dot.num[i]);
-        if (difference != 0) bytes += 1 + tly_bits_of(difference) / 7;
+        uint64_t base = is_again || (fresh && is_alike) ? before->dot.num[i]
+                        : fresh                         ? 0
+                                                        : told->word[layout->word[i]];
+        bytes += difference_bytes(work->dot.num[i] - base);
     }
     return bytes;
 }
