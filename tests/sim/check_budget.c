@@ -1,7 +1,8 @@
 /*
  * Bytes on a link <= its budget, over any time: what goes one way on a connection flows through a bucket that leaks as fast as the budget says.
- * It holds the burst when something is sent that could have waited, and one dot more, which goes whole. What must be answered is not held
- * back, but what it took is gone from the bucket for the rest.
+ * It holds the burst when something is sent that could have waited, and one dot more, which goes whole: a value, or what a node says of each
+ * life that ended and is not settled, if that is longer. What must be answered is not held back, but what it took is gone from the bucket for
+ * the rest.
  */
 #include "service/engine/lane.h"
 #include "tests/sim/sim.h"
@@ -32,6 +33,7 @@ void sim_check_budget(struct sim *sim, size_t node, struct sim_level *level, str
     level->at = sim->now;
     uint64_t burst = budget * TLY_BURST_NS / SIM_S, most = burst > TLY_BURST_MIN ? burst : TLY_BURST_MIN;
     size_t dot = sim->knobs.fresh > 0 ? SIM_FRESH_BYTES : sim->knobs.value_bytes;
+    if (sim->dot_bytes_max > dot) dot = sim->dot_bytes_max;
     sim_claim(sim, !could_wait(type_of(frame)) || level->bytes <= most + OVER + dot,
               "n%zu sends a frame %u of %zu bytes where %llu of %llu were under way", node, type_of(frame),
               frame.n, (unsigned long long)(level->bytes - frame.n), (unsigned long long)most);

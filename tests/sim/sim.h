@@ -304,6 +304,7 @@ struct sim {
     struct sim_limits *limits;
     struct sim_copies *copies;
     unsigned fresh_count; /* new keys so far */
+    size_t dot_bytes_max; /* of all that was made */
     bool troubled;        /* things still go wrong */
     bool rolled_back;     /* some disk was */
     bool was_one_forgotten;

@@ -244,6 +244,7 @@ static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_
     if (bytes == NULL) abort();
     if (row->dot.bytes.n > 0) memcpy(bytes, row->dot.bytes.p, row->dot.bytes.n);
     new->dot.bytes.p = bytes;
+    if (row->dot.bytes.n > sim->dot_bytes_max) sim->dot_bytes_max = row->dot.bytes.n;
     if (sim_hostile_made(row->dot.version.origin)) new->forgotten = newest_forgotten(sim);
     twin->keys[key].newest = twin->count;
     add_value(twin, &twin->by_version, twin->count);
