@@ -8,6 +8,8 @@
 #define LOOK_KEYS 4
 /* From the end of all trouble on: a silent connection is given up, one that failed is tried again, a snapshot is installed. */
 #define AGREE_NS (120 * SIM_S)
+/* What the marks of a hostile peer hide is found by comparisons, a minute apart; one that comes upon changes looks at a sample. */
+#define COMPARED_NS (60 * SIM_S)
 
 /* What must hold at any time. */
 void sim_look(struct sim *sim)
@@ -149,14 +151,13 @@ static void tell_differences(struct sim *sim)
 /* How long it took until all read the same. */
 static uint64_t wait_for_readings(struct sim *sim)
 {
-    uint64_t from = sim->now, until = from + AGREE_NS;
+    uint64_t from = sim->now, most = AGREE_NS + (sim->faults[SIM_HARM] > 0 ? COMPARED_NS : 0);
     while (!all_there(sim) || !read_alike(sim, false)) {
         sim_run(sim, sim->now + 200 * SIM_MS);
-        if (sim->now < until) continue;
+        if (sim->now < from + most) continue;
         tell_differences(sim);
         (void)read_alike(sim, true);
-        sim_fail(sim, "not all are up %llu s after the trouble was over",
-                 (unsigned long long)(AGREE_NS / SIM_S));
+        sim_fail(sim, "not all are up %llu s after the trouble was over", (unsigned long long)(most / SIM_S));
     }
     return sim->now - from;
 }
