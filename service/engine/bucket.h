@@ -9,11 +9,16 @@ struct tly_bucket {
     uint64_t tat, emission, tolerance;
 };
 
+static inline uint64_t tly_bucket_burst(const struct tly_rate *rate)
+{
+    return rate->burst != 0 ? rate->burst : rate->limit;
+}
+
 /* Without a TAT: one that is full. */
 static inline struct tly_bucket tly_bucket_of(const struct tly_rate *rate)
 {
     uint64_t emission = rate->window_ms * UINT64_C(1000000) / rate->limit;
-    return (struct tly_bucket){0, emission, emission * (rate->burst != 0 ? rate->burst : rate->limit)};
+    return (struct tly_bucket){0, emission, emission * tly_bucket_burst(rate)};
 }
 
 /* Units that are there `debt` before it is full. A division takes as long as all the rest, and who is refused mostly has nothing. */

@@ -252,11 +252,6 @@ static __attribute__((noinline)) enum tly_result check_quota(struct tly_ormap *m
 
 /* ---- the token bucket ---- */
 
-static uint64_t burst_of(const struct tly_rate *rate)
-{
-    return rate->burst != 0 ? rate->burst : rate->limit;
-}
-
 /* Where a node starts that sees a bucket for the first time: every shard's own debt, added up, but not over full. */
 static uint64_t first_tat(struct tly_ormap *map, const struct tly_entry *entry, uint64_t tolerance,
                           uint64_t now_ns)
@@ -362,7 +357,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     struct tly_tally tally;
     tly_tally_counter(map, &ask->seek, &tally);
     struct tly_bucket bucket = tly_bucket_read(map, &tally, ask->rate, now_ns);
-    struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns, .limit = burst_of(ask->rate)};
+    struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns, .limit = tly_bucket_burst(ask->rate)};
     drain.left = drain.room = tly_bucket_left(&bucket, drain.debt);
     if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
         judge_bucket(map, ask, &tally, &bucket, &drain);

@@ -14,7 +14,7 @@
 static void learn_bucket(struct usual *usual, const struct tly_rate *rate)
 {
     usual->bucket = tly_bucket_of(rate);
-    usual->meter.most = rate->burst != 0 ? rate->burst : rate->limit;
+    usual->meter.most = tly_bucket_burst(rate);
     usual->half = usual->meter.most / 2;
     usual->near_limit = tly_ask_near(usual->meter.most);
 }

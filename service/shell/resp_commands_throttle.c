@@ -120,17 +120,22 @@ static void put_bad_rate(struct tly_resp *resp)
     tly_resp_put_error(resp->out, "Cell error: %s", fault != NULL ? fault : tly_result_text(TLY_BAD_RULE));
 }
 
+static inline bool is_told(const struct tly_resp_throttle *throttle, int64_t a, int64_t b, int64_t c,
+                           int64_t d, int64_t e)
+{
+    if (throttle->told_bytes == 0) return false;
+    const int64_t *told = throttle->told;
+    return ((told[0] ^ a) | (told[1] ^ b) | (told[2] ^ c) | (told[3] ^ d) | (told[4] ^ e)) == 0;
+}
+
 /* Five numbers. Many keys are answered as the one before them was, and that is not written out again. */
 static inline void put_numbers(struct tly_resp *resp, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e)
 {
     struct tly_resp_throttle *throttle = resp->throttle;
     struct tly_buf *out = resp->out;
-    uint64_t other = (uint64_t)(throttle->told[0] ^ a) | (uint64_t)(throttle->told[1] ^ b) |
-                     (uint64_t)(throttle->told[2] ^ c) | (uint64_t)(throttle->told[3] ^ d) |
-                     (uint64_t)(throttle->told[4] ^ e);
     uint8_t *to = tly_buf_room(out, TLY_RESP_TOLD_BYTES_MAX);
     if (to == NULL) return;
-    if (other == 0 && throttle->told_bytes > 0) {
+    if (is_told(throttle, a, b, c, d, e)) {
         memcpy(to, throttle->told_as, TLY_RESP_TOLD_BYTES_MAX);
         out->n += throttle->told_bytes;
         return;
