@@ -14,6 +14,9 @@
 #define KEY_BYTES (PREFIX_BYTES + 20)
 #define SAID_MAX 4096
 
+/* So long after the first number of a life others are taken to have heard it. */
+#define HEARD_NS (10 * NS_PER_S)
+
 #define GRACE_MS UINT64_C(300000)
 #define FORGET_AFTER_MS UINT64_C(86400000)
 
@@ -183,9 +186,17 @@ static void publish(struct tly_engine *e, uint64_t number, struct tly_slice clos
     if (e->frame.result != TLY_OK) return;
     uint8_t key[KEY_BYTES];
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
+    if (!has_said(e)) e->forget.drop_at = e->now.mono_ns + HEARD_NS;
     if (tly_ormap_put(e->map, key_of(key, own), &dot) != TLY_OK) return;
     e->forget.number = number;
     tly_flush_soon(e, true);
+}
+
+void tly_forget_drop_number(struct tly_engine *e, uint64_t origin)
+{
+    uint8_t key[KEY_BYTES];
+    enum tly_result result = tly_ormap_remove(e->map, key_of(key, origin));
+    if (result == TLY_OK) tly_flush_soon(e, true);
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -220,6 +231,14 @@ static void publish_if_worth(struct tly_engine *e)
     }
     e->forget.asked = is_mute && !has_said(e);
     tly_buf_clear(&e->body);
+}
+
+/* Until others have the number of this life they go by that of the one before. It may be long, and many lives may wait to be settled. */
+static void drop_former(struct tly_engine *e)
+{
+    if (e->forget.drop_at == 0 || e->now.mono_ns < e->forget.drop_at) return;
+    e->forget.drop_at = 0;
+    tly_lives_drop_our_numbers(e);
 }
 
 /* ---- F ---- */
@@ -386,6 +405,7 @@ void tly_forget_tick(struct tly_engine *e)
     tly_lives_step(e);
     forget_as_asked(e);
     publish_if_worth(e);
+    drop_former(e);
     forget_who_is_gone(e);
     if (f->resync) tly_snap_resync(e);
     if (!may_go) return;

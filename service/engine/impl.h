@@ -411,7 +411,9 @@ struct forgetting {
     uint64_t grace_ns, forget_after_ns;
     uint64_t step_at;
     uint64_t number, told_print; /* as last published */
-    bool asked;                  /* some other has published, and waits for us to */
+    uint64_t
+        drop_at; /* when the numbers of this node's ended lives go; 0: they have gone, or it has said none */
+    bool asked;  /* some other has published, and waits for us to */
     uint64_t f, f_next, f_next_at, f_ripe;
     uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
@@ -1063,6 +1065,8 @@ bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_vers
 /* Whether a life that ended was this node's; and whether all that were are settled. */
 bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin);
 bool tly_lives_former_are_settled(struct tly_engine *e);
+/* Removes what those had published (forget.c). */
+void tly_lives_drop_our_numbers(struct tly_engine *e);
 /* Names to an install which lives were this node's. */
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
 
@@ -1073,6 +1077,8 @@ void tly_forget_tick(struct tly_engine *e);
 bool tly_forget_is_held(const struct tly_engine *e);
 /* A key that may be another's number has come, or was here at the start. */
 void tly_forget_learn(struct tly_engine *e, struct tly_slice key);
+/* Removes the number of a life that has ended. */
+void tly_forget_drop_number(struct tly_engine *e, uint64_t origin);
 uint64_t tly_forget_deadline(const struct tly_engine *e);
 /* Whether a peer is a member that is waited for. */
 bool tly_forget_counts(const struct peer *peer);

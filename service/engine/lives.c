@@ -267,6 +267,14 @@ bool tly_lives_former_are_settled(struct tly_engine *e)
     return true;
 }
 
+void tly_lives_drop_our_numbers(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->forget.closed_count; i++) {
+        uint64_t origin = e->forget.closed[i].origin;
+        if (tly_lives_was_ours(e, origin)) tly_forget_drop_number(e, origin);
+    }
+}
+
 /* Under sys:carried:ORIGIN stands that what this life had counted alone was carried over. */
 static enum tly_result name_former(struct tly_install *install, uint64_t origin)
 {
@@ -362,16 +370,6 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     tly_flush_soon(e, false);
 }
 
-/* The key under which the ended life published its number. */
-static void drop_number(struct tly_engine *e, uint64_t origin)
-{
-    uint8_t key[KEY_BYTES];
-    memcpy(key, "sys:stable:", PREFIX_BYTES);
-    put_decimal(key + PREFIX_BYTES, origin);
-    enum tly_result result = tly_ormap_remove(e->map, tly_slice_of(key, KEY_BYTES));
-    if (result == TLY_OK) tly_flush_soon(e, true);
-}
-
 static void step_closed(struct tly_engine *e, struct closed_life *closed)
 {
     struct tly_life life = life_of(e, closed->origin);
@@ -384,7 +382,7 @@ static void step_closed(struct tly_engine *e, struct closed_life *closed)
     /* One writes the word, so that it has one version. */
     if (!tly_is_first_in_line(e) && e->now.mono_ns - closed->agreed_at < WORD_PATIENCE_NS) return;
     write_settled(e, closed, &beyond);
-    drop_number(e, closed->origin);
+    tly_forget_drop_number(e, closed->origin);
 }
 
 /* Whether some member still has a life as one that is not settled. */

@@ -626,6 +626,40 @@ static void a_killed_node_counts_on_in_a_new_life(void **state)
     net_free(net);
 }
 
+/* Whether a node has the number of a life (sys:stable:, forget.c). */
+static bool has_number_of(struct net *net, size_t node, uint64_t life)
+{
+    char key[40];
+    struct tly_entry_view view;
+    snprintf(key, sizeof key, "sys:stable:%020llu", (unsigned long long)life);
+    return tly_engine_entry(net_node(net, node), tly_slice_text(key), &view) == TLY_OK &&
+           view.dots[0].op == TLY_PUT;
+}
+
+/* Nothing is settled while one is away, and what each life had published is long when many wait for it. */
+static void while_one_is_away_the_others_keep_one_number_a_node(void **state)
+{
+    struct net *net = some_nodes(3);
+    block_all(net, 2, 3, true);
+    size_t numbers = 0, settled = net_stats(net, 0).lives_settled;
+    for (uint64_t life = 1000; life < 1030; life++) {
+        net_kill(net, 1);
+        net_run(net, 100 * MS);
+        net_revive(net, 1, life, 1);
+        net_run(net, 15 * S);
+        claim(has_number_of(net, 0, life));
+    }
+    for (uint64_t life = 1000; life < 1030; life++)
+        numbers += has_number_of(net, 0, life);
+    assert_int_equal(numbers, 1);
+    assert_int_equal(net_stats(net, 0).lives_settled, settled);
+    block_all(net, 2, 3, false);
+    net_run(net, 60 * S);
+    assert_int_equal(net_stats(net, 0).lives_settled, settled + 30);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 /* Bytes on all links until the two have met and are quiet. */
 static uint64_t bytes_to_meet(struct net *net)
 {
@@ -720,6 +754,7 @@ int main(void)
         cmocka_unit_test(whatever_disk_comes_back_no_count_is_lost_or_doubled),
         cmocka_unit_test(a_copy_of_a_disk_in_use_counts_in_a_life_of_its_own),
         cmocka_unit_test(a_killed_node_counts_on_in_a_new_life),
+        cmocka_unit_test(while_one_is_away_the_others_keep_one_number_a_node),
         cmocka_unit_test(what_a_thousand_crashes_leave_is_bounded_by_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
