@@ -328,14 +328,16 @@ static bool is_bucket(const struct sim *sim, const struct twin_dot *it)
     return tly_limit_is_limit(name) && tly_limit_is_bucket(name, &it->dot);
 }
 
-/* What a bucket had before it was full again is not what it has. */
-static bool stands_for_it(const struct tly_entry_view *view, const struct twin_dot *it)
+/* What a bucket had before it was full again is not what it has; what is full by now reads as nothing, and goes at the next sweep. */
+static bool stands_for_it(const struct sim *sim, const struct tly_entry_view *view, const struct twin_dot *it)
 {
+    const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
     for (size_t i = 0; i < view->count; i++) {
-        const struct tly_version *version = &view->dots[i].version;
-        if (view->dots[i].op == TLY_PUT && version->origin == it->dot.version.origin &&
-            version->ts < it->dot.version.ts)
-            return true;
+        const struct tly_dot *have = &view->dots[i];
+        if (have->op != TLY_PUT || have->version.origin != it->dot.version.origin) continue;
+        bool is_full =
+            tly_limit_expired(sim_twin_key(sim, it->key), strategy, have, view->now_ms * SIM_MS, 0);
+        if (have->version.ts < it->dot.version.ts && !is_full) return true;
     }
     return false;
 }
@@ -503,7 +505,7 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
         view.now_ms = self.cluster_ns / SIM_MS;
     }
     if (stands_or_redundant(&view, it)) return;
-    bool may_be_freed = !is_bucket(sim, it) || !stands_for_it(&view, it);
+    bool may_be_freed = !is_bucket(sim, it) || !stands_for_it(sim, &view, it);
     if (may_be_freed && was_freed(sim, node, it, view.now_ms)) return;
     if (went_at_install(sim->twin, it->dot.version)) return;
     tell_key(sim, node, it, &view);
