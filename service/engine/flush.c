@@ -167,8 +167,9 @@ static uint64_t round_wait(const struct peer *peer)
 }
 
 /*
- * Two long rounds at once would wait for each other for ever. So after a while without a part the one of the lower life ends, with all but
- * the dots of the peer's own life; some of third lives may have come from it.
+ * Two long rounds at once would wait for each other for ever. So after a while without rows of third lives the one of the lower life ends, with
+ * all but the dots of the peer's own life; some of third lives may have come from it. What the peer itself makes meanwhile puts nothing off: both
+ * may write all the time.
  */
 static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct tly_part_wish *wish)
 {

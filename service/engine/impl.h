@@ -312,7 +312,7 @@ struct conn {
     bool takes_rounds;    /* its HELLO has the capability `delta` */
     bool round_open;      /* parts of a round are coming in */
     bool put_off;         /* … and what is left of ours waits for their end, also what has not begun */
-    uint64_t round_heard; /* when the last of them came */
+    uint64_t round_heard; /* when the first of them came, or the last with rows of third lives */
     bool round_taken;     /* … and its start was covered and nothing refused */
     bool held_back;       /* something it sent did not fit: what fits is taken in, but no mark */
     uint64_t hold_ns, retry_at;

@@ -232,6 +232,15 @@ static enum tly_result take_news(struct tly_engine *e, struct conn *conn, const 
     return result;
 }
 
+/* None of the peer's own life goes back to it: ours need not wait for more of that. */
+static bool has_other_lives(const struct conn *conn, const struct tly_part *part)
+{
+    size_t i = 0;
+    while (i < part->row_count && part->rows[i].dot.version.origin == conn->peer->origin)
+        i++;
+    return i < part->row_count;
+}
+
 enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_part part;
@@ -244,7 +253,8 @@ enum tly_result tly_part_take(struct tly_engine *e, struct conn *conn, struct tl
     result = open_round(e, conn, &part);
     if (result != TLY_OK) return result;
     conn->round_open = (part.flags & TLY_PART_LAST) == 0;
-    conn->round_heard = e->now.mono_ns;
+    bool first = (part.flags & TLY_PART_FIRST) != 0;
+    if (first || has_other_lives(conn, &part)) conn->round_heard = e->now.mono_ns;
     /* Ours could not end while theirs was open, or not even begin: only dots of the own life go then. */
     if (!conn->round_open && conn->put_off) conn->flush_at = e->now.mono_ns;
     return conn->round_taken ? take_rows(e, conn, &part) : TLY_OK;

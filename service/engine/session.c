@@ -423,6 +423,15 @@ void tly_session_nak(struct tly_engine *e, struct conn *conn, enum tly_result wh
     e->stats.naks_sent++;
 }
 
+/* None of the peer's own life goes back to it: ours need not wait for more of that. */
+static bool has_other_lives(const struct conn *conn, const struct tly_round *round)
+{
+    struct tly_rows rows = tly_rows_of(round);
+    for (struct tly_row row; tly_rows_next(&rows, &row);)
+        if (row.dot.version.origin != conn->peer->origin) return true;
+    return false;
+}
+
 static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_slice body)
 {
     struct tly_round round;
@@ -441,7 +450,7 @@ static enum fate on_round(struct tly_engine *e, struct conn *conn, struct tly_sl
         return broken(e, conn, TLY_BAD_MESSAGE);
     }
     conn->round_open = !last;
-    conn->round_heard = e->now.mono_ns;
+    if (first || has_other_lives(conn, &round)) conn->round_heard = e->now.mono_ns;
     if (!conn->round_taken) return KEEP;
 
     size_t held = 0;

@@ -46,10 +46,36 @@ static void two_long_rounds_at_once_both_end(void **state)
         }
 }
 
+/* Nor does either wait for a pause in what the other makes meanwhile. */
+static void two_long_rounds_at_once_end_while_both_write_on(void **state)
+{
+    for (uint64_t delay = 1; delay < 200; delay *= 5)
+        for (size_t nodes = 2; nodes < 4; nodes++) {
+            struct net *net = net_new(delay * MS);
+            for (size_t i = 0; i < nodes; i++)
+                net_add(net, i == 0 ? 0 : 1);
+            net_run(net, 5 * S);
+            write_much(net, nodes, 9000);
+            uint64_t written[3];
+            for (size_t i = 0; i < nodes; i++)
+                written[i] = net_time(net, i).wall_ns;
+            for (uint64_t waited = 0; waited < 10 * S; waited += 25 * MS) {
+                write_much(net, nodes, nodes);
+                net_run(net, 25 * MS);
+            }
+            for (size_t i = 0; i < nodes; i++)
+                for (size_t j = 0; j < nodes; j++)
+                    assert_true(tly_ormap_mark(net_node(net, i)->map,
+                                               tly_ormap_origin(net_node(net, j)->map)) > written[j]);
+            net_free(net);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_long_rounds_at_once_both_end),
+        cmocka_unit_test(two_long_rounds_at_once_end_while_both_write_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
