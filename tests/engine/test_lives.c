@@ -3,6 +3,8 @@
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
 
+#include <stdio.h>
+
 #define MS UINT64_C(1000000)
 #define S (1000 * MS)
 
