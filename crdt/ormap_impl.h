@@ -14,6 +14,7 @@
 #define TALLY_CRDT_ORMAP_IMPL_H
 
 #include "crdt/arena.h"
+#include "crdt/bytes.h"
 #include "crdt/entry.h"
 #include "crdt/forget.h"
 #include "crdt/index.h"
@@ -177,27 +178,6 @@ TLY_ALWAYS_INLINE void tly_map_prefetch(const struct tly_ormap *map, const struc
     tly_map_prefetch_with(map, slot, TLY_ENTRY_USUAL);
 }
 
-/* How eight bytes differ: 0 is not at all. */
-TLY_ALWAYS_INLINE uint64_t tly_differ(const uint8_t *a, const uint8_t *b)
-{
-    uint64_t x, y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return x ^ y;
-}
-
-/* Whether two keys of one length are the same: sixteen bytes at a time, the last ones anew. */
-TLY_ALWAYS_INLINE bool tly_keys_equal(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    if (n < 8) return memcmp(a, b, n) == 0;
-    uint64_t differs = tly_differ(a + n - 8, b + n - 8);
-    if (n < 16) return (differs | tly_differ(a, b)) == 0;
-    differs |= tly_differ(a + n - 16, b + n - 16);
-    for (size_t i = 0; i + 16 < n; i += 16)
-        differs |= tly_differ(a + i, b + i) | tly_differ(a + i + 8, b + i + 8);
-    return differs == 0;
-}
-
 /* tly_map_find, from the first slot of the hash on; NULL: there is none. */
 TLY_ALWAYS_INLINE bool tly_map_find_at(const struct tly_ormap *map, struct tly_slice key, uint32_t hash,
                                        struct tly_slot *slot, struct tly_place *place)
@@ -207,7 +187,7 @@ TLY_ALWAYS_INLINE bool tly_map_find_at(const struct tly_ormap *map, struct tly_s
         struct tly_entry *entry = tly_map_entry(map, slot);
         __builtin_prefetch((const uint8_t *)entry + TLY_ENTRY_USUAL);
         if (tly_entry_key_bytes(entry) != key.n) continue;
-        if (!tly_keys_equal(tly_entry_key_at(entry), key.p, key.n)) continue;
+        if (!tly_bytes_equal(tly_entry_key_at(entry), key.p, key.n)) continue;
         place->slot = slot;
         place->entry = entry;
         return true;

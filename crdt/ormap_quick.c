@@ -279,7 +279,7 @@ bool tly_quick_rise(struct tly_ormap *map, struct tly_slice key, uint32_t hash, 
     uint8_t *entry = tly_arena_at(&map->arena, slot->ref), *key_at = entry + TLY_ENTRY_HEAD_BYTES;
     /* No local words and no print, and a key of no more than 256 bytes. */
     if (tly_shape_load(entry) != (TLY_ENTRY_HELD | TLY_EPOCH_MAX | (key.n - 1) << 8)) return false;
-    if (!tly_keys_equal(key_at, key.p, key.n)) return false;
+    if (!tly_bytes_equal(key_at, key.p, key.n)) return false;
     if (!is_alone_at(map, key_at + key.n, rise.life, rise.ts, &alone) || !rises_so(map, &rise, &alone))
         return false;
     map->clock.last = map->lives[rise.life].mark = rise.ts;

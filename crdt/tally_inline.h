@@ -29,7 +29,7 @@ TLY_ALWAYS_INLINE bool tly_take_of_key(const uint8_t *at, const struct tly_joine
 {
     uint64_t others = UINT64_MAX << 8 * key->begin_bytes;
     if ((tly_word_load(at) & ~others) != key->begin) return false;
-    return tly_keys_equal(at + key->begin_bytes, key->rest.p, key->rest.n);
+    return tly_bytes_equal(at + key->begin_bytes, key->rest.p, key->rest.n);
 }
 
 /* The entry's one cell is this life's shard of that pane, and says no more than that. */
@@ -130,7 +130,8 @@ TLY_ALWAYS_INLINE bool tly_take_find_local(const struct tly_ormap *map, const st
     size_t flags = TLY_ENTRY_HELD | TLY_ENTRY_LOCAL | TLY_EPOCH_SUM;
     if ((tly_shape_load(entry) & asked) != (flags | (key_bytes - 1) << 8)) return false;
     tally->entry = (struct tly_entry *)(void *)entry;
-    if (tly_entry_sums(tally->entry) != NULL || !tly_keys_equal(key_at, seek->key.p, key_bytes)) return false;
+    if (tly_entry_sums(tally->entry) != NULL || !tly_bytes_equal(key_at, seek->key.p, key_bytes))
+        return false;
     bool is_queued = (entry[0] & TLY_ENTRY_QUEUED) != 0;
     const struct tly_unsealed *top = map->unsealed;
     if (!is_queued && (top == NULL || top->count == TLY_UNSEALED_PIECE)) return false;

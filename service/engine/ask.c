@@ -227,31 +227,46 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
     return TLY_OK;
 }
 
+/* A check whose key was sought, where it is not as most are. */
+static enum tly_result check_sought(struct tly_engine *e, struct asked *asked, struct tly_verdict *verdict)
+{
+    enum tly_result result = decide(e, asked, verdict);
+    if (result == TLY_OK && asked->rule == NULL) tly_usual_learn(e, asked->ask.rate);
+    return result;
+}
+
+static __attribute__((noinline)) enum tly_result check_unusual(struct tly_engine *e,
+                                                               const struct tly_check *check,
+                                                               const struct tly_seek *sought,
+                                                               struct tly_verdict *verdict)
+{
+    struct asked asked = {.ask.seek = *sought};
+    assert(check->limit.n == 0 && asked.ask.seek.key.n > check->key.n);
+    weigh(e, check, &asked);
+    return check_sought(e, &asked, verdict);
+}
+
+static inline enum tly_result check_ahead(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
+                                          struct tly_verdict *verdict)
+{
+    const struct tly_seek *sought = tly_ask_ahead_of(e, ahead);
+    if (tly_usual_bucket(e, check, sought, verdict)) return TLY_OK;
+    return check_unusual(e, check, sought, verdict);
+}
+
 enum tly_result tly_ask_check(struct tly_engine *e, const struct tly_check *check, unsigned ahead,
                               struct tly_verdict *verdict)
 {
+    if (ahead != 0) return check_ahead(e, check, ahead, verdict);
     struct asked asked;
-    if (ahead != 0) {
-        const struct tly_seek *sought = tly_ask_ahead_of(e, ahead);
-        if (tly_usual_bucket(e, check, sought, verdict)) return TLY_OK;
-        asked.ask.seek = *sought;
-        asked.rule = NULL;
-        asked.is_unmatched = false;
-        asked.result = TLY_OK;
-        assert(check->limit.n == 0 && asked.ask.seek.key.n > check->key.n);
-        weigh(e, check, &asked);
-    } else {
-        resolve(e, check, e->key, &asked);
-        bool is_adhoc = asked.result == TLY_OK && asked.rule == NULL;
-        if (is_adhoc)
-            tly_seek_joined(e->map, TLY_ADHOC_WORD, asked.ask.seek.key, check->key, &asked.ask.seek);
-        else
-            seek(e, &asked);
-        if (is_adhoc && tly_usual_bucket(e, check, &asked.ask.seek, verdict)) return TLY_OK;
-    }
-    enum tly_result result = decide(e, &asked, verdict);
-    if (result == TLY_OK && asked.rule == NULL) tly_usual_learn(e, asked.ask.rate);
-    return result;
+    resolve(e, check, e->key, &asked);
+    bool is_adhoc = asked.result == TLY_OK && asked.rule == NULL;
+    if (is_adhoc)
+        tly_seek_joined(e->map, TLY_ADHOC_WORD, asked.ask.seek.key, check->key, &asked.ask.seek);
+    else
+        seek(e, &asked);
+    if (is_adhoc && tly_usual_bucket(e, check, &asked.ask.seek, verdict)) return TLY_OK;
+    return check_sought(e, &asked, verdict);
 }
 
 /* A bucket has local words. */
@@ -540,4 +555,11 @@ enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *r
     bool is_of_key = request->kind >= TLY_ASK_READ && request->kind <= TLY_ASK_REMOVE;
     if (is_of_key) return ask_key(e, request, reply);
     return ask_other(e, request, reply);
+}
+
+enum tly_result tly_engine_check_again(struct tly_engine *e, const struct tly_request *request,
+                                       struct tly_reply *reply)
+{
+    assert(request->kind == TLY_ASK_CHECK && request->ahead != 0);
+    return check_ahead(e, &request->check, request->ahead, &reply->verdict);
 }

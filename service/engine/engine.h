@@ -436,6 +436,9 @@ struct tly_reply {
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
 enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_request *request,
                                struct tly_reply *reply) TLY_MUST_CHECK;
+/* The same for a check of a key that was asked for ahead, right behind another one: at the time of that one. */
+enum tly_result tly_engine_check_again(struct tly_engine *engine, const struct tly_request *request,
+                                       struct tly_reply *reply) TLY_MUST_CHECK;
 
 struct tly_checked {
     struct tly_check check;

@@ -7,6 +7,7 @@
  */
 #include "service/engine/impl.h"
 
+#include "crdt/bytes.h"
 #include "crdt/epoch_sum.h"
 
 #include <assert.h>
@@ -70,7 +71,8 @@ static inline bool is_of(const struct tly_engine *e, const struct refusal *refus
                          const struct tly_seek *seek)
 {
     if (refusal == NULL || e->refusal_hashes[seek->hash % TLY_REFUSALS_KEPT] != seek->hash) return false;
-    return tly_slice_equal(key_of(refusal), seek->key);
+    struct tly_slice key = key_of(refusal);
+    return key.n == seek->key.n && tly_bytes_equal(key.p, seek->key.p, key.n);
 }
 
 static void unchain(struct tly_engine *e, struct refusal *refusal)

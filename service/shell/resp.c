@@ -1,5 +1,6 @@
 #include "service/shell/resp.h"
 
+#include "crdt/bytes.h"
 #include "service/shell/libc_mem.h"
 
 /* Requests that are read before the first of them is run, and their arguments. */
@@ -66,30 +67,10 @@ static bool fits(const struct tly_resp_command *command, size_t count)
     return command->arity >= 0 ? count == (size_t)command->arity : count >= (size_t)-command->arity;
 }
 
-/* memcmp without a call, for words of as many letters as a command's name may have. */
-static inline bool is_same_word(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    if (n >= sizeof(uint64_t) && n <= 2 * sizeof(uint64_t)) {
-        uint64_t head_a, head_b, tail_a, tail_b;
-        memcpy(&head_a, a, sizeof head_a);
-        memcpy(&head_b, b, sizeof head_b);
-        memcpy(&tail_a, a + n - sizeof tail_a, sizeof tail_a);
-        memcpy(&tail_b, b + n - sizeof tail_b, sizeof tail_b);
-        return ((head_a ^ head_b) | (tail_a ^ tail_b)) == 0;
-    }
-    uint32_t head_a, head_b, tail_a, tail_b;
-    if (n < sizeof head_a || n > 2 * sizeof head_a) return memcmp(a, b, n) == 0;
-    memcpy(&head_a, a, sizeof head_a);
-    memcpy(&head_b, b, sizeof head_b);
-    memcpy(&tail_a, a + n - sizeof tail_a, sizeof tail_a);
-    memcpy(&tail_b, b + n - sizeof tail_b, sizeof tail_b);
-    return ((head_a ^ head_b) | (tail_a ^ tail_b)) == 0;
-}
-
 /* Clients repeat themselves: the command of the request before is tried first, as it was written. */
 static const struct tly_resp_command *find(struct tly_resp *resp, struct tly_slice name)
 {
-    if (resp->last != NULL && name.n == resp->last_name_n && is_same_word(resp->last_name, name.p, name.n))
+    if (resp->last != NULL && name.n == resp->last_name_n && tly_bytes_equal(resp->last_name, name.p, name.n))
         return resp->last;
     resp->last = tly_resp_find(name);
     if (resp->last == NULL) return NULL;
@@ -160,10 +141,12 @@ struct batch {
     unsigned ahead[BATCH_REQUESTS_MAX];                   /* as of struct tly_resp */
     uint8_t limit[BATCH_REQUESTS_MAX][TLY_KEY_BYTES_MAX]; /* keys of limits, as the engine has them */
     size_t count;
-    size_t args;                 /* that are used */
-    struct tly_resp_frame frame; /* of the request that was read last */
-    enum tly_result result;      /* of what stands behind them; TLY_OK: it was not looked at */
-    const char *error;           /* of a malformed one */
+    size_t args;                    /* that are used */
+    struct tly_resp_frame frame;    /* of the request that was read last, before the batch too */
+    struct tly_resp_request before; /* … which that was then */
+    const struct tly_resp_command *command_before;
+    enum tly_result result; /* of what stands behind them; TLY_OK: it was not looked at */
+    const char *error;      /* of a malformed one */
     struct tly_slice arg[BATCH_ARGS_MAX];
 };
 
@@ -197,12 +180,13 @@ static inline bool read_again(struct tly_slice in, struct batch *batch)
     size_t i = batch->count;
     if (batch->frame.head.n == 0) return false;
     struct tly_resp_request *request = &batch->request[i];
+    const struct tly_resp_request *before = i > 0 ? &batch->request[i - 1] : &batch->before;
     request->bytes = tly_resp_parse_framed(in, &batch->frame, &batch->key[i]);
     if (request->bytes == 0) return false;
-    request->arg = batch->request[i - 1].arg;
-    request->count = batch->request[i - 1].count;
+    request->arg = before->arg;
+    request->count = before->count;
     request->is_inline = false;
-    batch->command[i] = batch->command[i - 1];
+    batch->command[i] = i > 0 ? batch->command[i - 1] : batch->command_before;
     batch->is_again[i] = true;
     return true;
 }
@@ -219,10 +203,25 @@ static bool get_key(struct batch *batch, size_t i, struct tly_slice *key)
     return result == TLY_OK;
 }
 
+/* The first of a batch may say again what the last of the one before it said. */
+static void begin_batch(struct batch *batch)
+{
+    size_t last = batch->count - 1;
+    batch->args = 0;
+    if (batch->frame.head.n > 0) {
+        batch->before = batch->request[last];
+        batch->command_before = batch->command[last];
+        batch->args = batch->before.count;
+        memmove(batch->arg, batch->before.arg, batch->args * sizeof *batch->arg);
+        batch->before.arg = batch->arg;
+    }
+    batch->count = 0;
+}
+
 static void read_batch(struct tly_resp *resp, struct tly_slice in, struct batch *batch)
 {
     bool goes_on = true;
-    batch->count = batch->args = batch->frame.head.n = 0;
+    begin_batch(batch);
     while (goes_on) {
         const struct tly_resp_request *request = &batch->request[batch->count];
         if (!read_again(in, batch) && !read_one(resp, in, batch)) return;
@@ -246,13 +245,20 @@ static void ask_ahead(struct tly_resp *resp, struct batch *batch)
 static void run_next(struct tly_resp *resp, const uint8_t *bytes, const struct batch *batch, size_t i)
 {
     const struct tly_resp_request *request = &batch->request[i];
+    const struct tly_resp_command *command = batch->command[i];
     resp->ahead = batch->ahead[i];
     resp->is_again = batch->is_again[i];
-    if (resp->is_again)
-        request->arg[batch->command[i]->first_key] = batch->key[i];
-    else
+    if (!resp->is_again)
         resp->throttle->is_read = false;
-    if (request->count > 0) run(resp, batch->command[i], request, bytes);
+    else
+        request->arg[command->first_key] = batch->key[i];
+    if (resp->is_again && resp->throttle->is_read) {
+        /* What might have been in its way would have been in the one's before it. */
+        tly_client_count_request(resp->client);
+        command->run(resp, request->arg, request->count);
+    } else if (request->count > 0) {
+        run(resp, command, request, bytes);
+    }
 }
 
 /* Whether the session goes on; *used grows by what was taken. */
@@ -278,6 +284,7 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
     struct tly_resp *resp = state;
     resp->out = tly_client_out(client);
     struct batch batch;
+    batch.count = batch.frame.head.n = 0;
     struct tly_resp_throttle throttle;
     throttle.told_bytes = 0;
     resp->throttle = &throttle;

@@ -82,11 +82,15 @@ static inline bool is_read(const struct tly_resp *resp)
     return resp->is_again && resp->throttle->is_read;
 }
 
-static inline enum tly_result ask(struct tly_resp *resp, struct tly_slice key, struct tly_reply *reply)
+static inline enum tly_result ask(struct tly_resp *resp, struct tly_slice key, bool is_behind,
+                                  struct tly_reply *reply)
 {
     struct tly_request *request = &resp->throttle->request;
     request->ahead = resp->ahead;
     request->check.key = key;
+    /* Behind one of the same turn there is nothing to be done for it but to check. */
+    if (is_behind && resp->ahead != 0)
+        return tly_engine_check_again(tly_app_engine(resp->app), request, reply);
     return tly_app_ask(resp->app, request, reply);
 }
 
@@ -180,9 +184,10 @@ static bool read_throttle(struct tly_resp *resp, const struct tly_slice *arg, si
 
 void tly_resp_run_cl_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    if (!is_read(resp) && !read_throttle(resp, arg, count)) return;
+    bool is_behind = is_read(resp);
+    if (!is_behind && !read_throttle(resp, arg, count)) return;
     struct tly_reply reply;
-    enum tly_result result = ask(resp, arg[1], &reply);
+    enum tly_result result = ask(resp, arg[1], is_behind, &reply);
     if (result == TLY_OK)
         put_throttled(resp, &reply.verdict);
     else if (result == TLY_BAD_RULE)
@@ -254,9 +259,10 @@ static bool read_crab(struct tly_resp *resp, const struct tly_slice *arg, size_t
 
 void tly_resp_run_throttle(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    if (!is_read(resp) && !read_crab(resp, arg, count)) return;
+    bool is_behind = is_read(resp);
+    if (!is_behind && !read_crab(resp, arg, count)) return;
     struct tly_reply reply;
-    enum tly_result result = ask(resp, arg[1], &reply);
+    enum tly_result result = ask(resp, arg[1], is_behind, &reply);
     if (result == TLY_OK)
         put_crab(resp, &reply.verdict);
     else if (result == TLY_BAD_RULE)
