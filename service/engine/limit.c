@@ -432,6 +432,8 @@ void tly_limit_learned(struct tly_ormap *map, struct tly_slice key, const struct
     if (local == NULL || local[TLY_BUCKET_EMISSION] == 0) return;
     int64_t taken;
     if (__builtin_sub_overflow((int64_t)dot->num[TLY_SUM_COUNT], units_before, &taken) || taken == 0) return;
+    uint64_t skew_ns = tly_ormap_clock(map)->max_skew_ns;
+    if (taken > 0 && tly_limit_expired(key, tly_entry_strategy(entry), dot, now_ns, skew_ns)) return;
     if (taken < 0) {
         /* It gave back. */
         wide back = (wide)local[TLY_BUCKET_EMISSION] * (0 - (uint64_t)taken);

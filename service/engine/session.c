@@ -218,6 +218,21 @@ static bool is_over(const struct tly_engine *e, const struct sought_row *sought)
                              tly_ormap_clock(e->map)->max_skew_ns);
 }
 
+/* What is over takes the place of what it makes redundant: a bucket's older shard may say for long that units are gone. */
+static bool is_news(const struct tly_engine *e, const struct sought_row *sought)
+{
+    const struct tly_row *row = sought->row;
+    if (!tly_limit_is_bucket(row->key, &row->dot))
+        return false; /* windows of a life that are older are over as well */
+    struct tly_entry *entry = tly_seek_find(e->map, &sought->seek);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_PUT && tly_dominates(tly_entry_strategy(entry), &row->dot, &dots[i]))
+            return true;
+    return false;
+}
+
 /* What everybody must know of, and what is here already, may take more room than a key that is new. */
 static enum room room_for(const struct tly_row *row)
 {
@@ -299,7 +314,7 @@ enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sough
 {
     enum tly_outcome outcome;
     if (tly_is_left_out(e, sought->row->key)) return TLY_OK;
-    if (is_over(e, sought)) {
+    if (is_over(e, sought) && !is_news(e, sought)) {
         e->stats.dots_expired++;
         return TLY_OK;
     }

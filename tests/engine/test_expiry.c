@@ -229,6 +229,55 @@ static void a_reset_fills_a_bucket_for_all_who_took_from_it(void **state)
     net_free(net);
 }
 
+static struct tly_reply ask_bucket(struct net *net, size_t node, const char *key, enum tly_request_kind kind,
+                                   uint32_t hits)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = kind, .check = {.key = tly_slice_text(key), .hits = hits}};
+    assert_int_equal(tly_rate_parse(tly_slice_text("3600/1h"), &request.check.rate), TLY_OK);
+    request.check.rate.algorithm = TLY_TOKEN_BUCKET;
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    return reply;
+}
+
+/* What it takes it gives back, where no other hears of that. */
+static void take_and_give_back(struct net *net, const char *key, uint32_t hits)
+{
+    (void)ask_bucket(net, 1, key, TLY_ASK_CHECK, hits);
+    net_run(net, S);
+    net_block(net, 0, 1, true);
+    assert_true(ask_bucket(net, 1, key, TLY_ASK_REFUND, hits).refunded + 2 >= hits);
+}
+
+/* Its older shard would say for an hour that units are gone; where none stands, what is full makes no key. */
+static void a_shard_that_comes_when_it_is_over_takes_the_place_of_an_older_one(void **state)
+{
+    (void)state;
+    for (uint32_t own = 0; own < 1000; own += 500) {
+        struct net *net = net_new(MS);
+        struct tly_engine_config config = {.max_skew_ns = SKEW};
+        net_add_with(net, config, 0);
+        net_run(net, 61 * S);
+        net_add_with(net, config, 1); /* it does not sweep for a minute */
+        net_run(net, 2 * S);
+        (void)ask_bucket(net, 0, "bucket", TLY_ASK_CHECK, own);
+        take_and_give_back(net, "bucket", 2000);
+        take_and_give_back(net, "other", 10);
+        net_run(net, SKEW + 2 * S);
+        uint64_t used = ask_bucket(net, 0, "bucket", TLY_ASK_CHECK, 0).verdict.used;
+        assert_in_range(used, 1950 + own, 2000 + own);
+        net_block(net, 0, 1, false);
+        net_run(net, 5 * S);
+        used = ask_bucket(net, 0, "bucket", TLY_ASK_CHECK, 0).verdict.used;
+        assert_in_range(used, own > 0 ? own - 50 : 0, own);
+        assert_false(holds(net_node(net, 0), "rl:a:other"));
+        assert_true(net_stats(net, 0).dots_expired > 0);
+        net_run(net, 15 * S);
+        assert_int_equal(holds(net_node(net, 0), "rl:a:bucket"), own > 0);
+        net_free(net);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +287,7 @@ int main(void)
         cmocka_unit_test(the_last_epoch_hides_nothing),
         cmocka_unit_test(a_bucket_that_a_reset_has_filled_is_said_before_it_goes),
         cmocka_unit_test(a_reset_fills_a_bucket_for_all_who_took_from_it),
+        cmocka_unit_test(a_shard_that_comes_when_it_is_over_takes_the_place_of_an_older_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -307,6 +307,23 @@ static void a_full_bucket_expires_after_the_skew_and_not_before(void **state)
     scene_free(&scene);
 }
 
+/* Another rate may have given back by then what is more than it had told before. */
+static void what_a_shard_took_that_is_over_takes_no_more_from_the_own_bucket(void **state)
+{
+    (void)state;
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    for (uint64_t late = 0; late < 2; late++) {
+        struct scene a = scene_new(1), b = scene_new(2);
+        uint64_t heard = START + 4000 * MS + TLY_MAX_SKEW_NS + late;
+        assert_int_equal(check_at(&a, &rate, 4, START).code, TLY_CODE_OK);
+        assert_int_equal(check_at(&b, &rate, 1, heard).remaining, 9);
+        hand_over(&a, &b, heard);
+        assert_int_equal(check_at(&b, &rate, 0, heard).remaining, late ? 9 : 5);
+        scene_free(&a);
+        scene_free(&b);
+    }
+}
+
 /* ---- what is counted ---- */
 
 static struct tly_verdict charge(struct scene *scene, const struct tly_rate *rate, uint32_t hits,
@@ -386,6 +403,8 @@ int main(void)
         cmocka_unit_test_teardown(an_hour_apart_is_not_an_hour_of_refusals, nothing_is_left),
         cmocka_unit_test_teardown(great_numbers_do_not_overflow, nothing_is_left),
         cmocka_unit_test_teardown(a_full_bucket_expires_after_the_skew_and_not_before, nothing_is_left),
+        cmocka_unit_test_teardown(what_a_shard_took_that_is_over_takes_no_more_from_the_own_bucket,
+                                  nothing_is_left),
         cmocka_unit_test_teardown(refused_hits_are_counted_when_all_are_charged, nothing_is_left),
         cmocka_unit_test_teardown(hits_are_given_back_down_to_nothing, nothing_is_left),
         cmocka_unit_test_teardown(a_bucket_gives_nothing_back, nothing_is_left),
