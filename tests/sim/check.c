@@ -111,15 +111,16 @@ static bool all_there(const struct sim *sim)
 /* Counters that are only added to read what was promised, and no more than was told. */
 static void check_ledger(struct sim *sim)
 {
+    size_t at = first_there(sim);
     for (unsigned key = 0; key < sim->knobs.keys; key++) {
         char text[24];
-        int64_t least, most, count = read_at(sim, first_there(sim), sim_key('a', key, text)).count;
-        sim_ledger_bounds(sim, key, &least, &most);
+        int64_t least, most, count = read_at(sim, at, sim_key('a', key, text)).count;
+        sim_ledger_bounds(sim, at, key, &least, &most);
         sim_claim(sim, count >= least && count <= most, "%s reads %lld; promised were %lld, told %lld", text,
                   (long long)count, (long long)least, (long long)most);
     }
-    int64_t least, most, sum = sim_fresh_sum(sim, first_there(sim));
-    sim_ledger_bounds(sim, SIM_FRESH, &least, &most);
+    int64_t least, most, sum = sim_fresh_sum(sim, at);
+    sim_ledger_bounds(sim, at, SIM_FRESH, &least, &most);
     sim_claim(sim, sum >= least && sum <= most, "new keys read %lld in all; promised were %lld, told %lld",
               (long long)sum, (long long)least, (long long)most);
 }

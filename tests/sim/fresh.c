@@ -40,7 +40,7 @@ static void put(struct sim *sim, size_t i, unsigned number)
     enum tly_result result = sim_ask(sim, i, &request, &reply);
     sim_claim(sim, result == TLY_OK || result == TLY_FULL || result == TLY_CLOCK_AHEAD,
               "n%zu does not write new register %u: %s", i, number, tly_result_text(result));
-    if (result == TLY_OK) sim_promise(sim, i, SIM_FRESH, 1);
+    if (result == TLY_OK) sim_promise_fresh(sim, i, number);
 }
 
 /* One that was counted is here, so there is room for the next hit, too. */
@@ -90,4 +90,10 @@ int64_t sim_fresh_sum(struct sim *sim, size_t i)
         if (sim_ask(sim, i, &request, &reply) == TLY_OK) sum++;
     }
     return sum;
+}
+
+bool sim_fresh_was_left(struct sim *sim, size_t at, unsigned number)
+{
+    char text[KEY_BYTES];
+    return sim_twin_was_settled_without(sim, at, key_of("kv:new:", number, text));
 }

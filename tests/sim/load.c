@@ -104,27 +104,48 @@ void sim_promises_rolled_back(struct sim *sim, size_t i)
     ledger->kept_count[i] = left;
 }
 
-void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most)
+/*
+ * What only a node has that is lost for good is lost with it. Registers of which none had heard when their node was forgotten are not
+ * carried over (DESIGN.md, limits).
+ */
+static bool may_be_lost(struct sim *sim, size_t at, size_t i, const struct sim_promise *promise)
+{
+    if (sim->nodes[i].gone) return true;
+    return promise->fresh != 0 && sim->was_one_forgotten && sim_fresh_was_left(sim, at, promise->fresh - 1);
+}
+
+void sim_ledger_bounds(struct sim *sim, size_t at, unsigned key, int64_t *least, int64_t *most)
 {
     *least = sim->ledger->durable[key];
-    /* What only a node has that is lost for good is lost with it. */
     for (size_t i = 0; i < sim->knobs.nodes; i++)
-        for (size_t j = 0; sim->nodes[i].gone && j < sim->ledger->kept_count[i]; j++)
-            if (sim->ledger->kept[i][j].key == key) *least -= sim->ledger->kept[i][j].delta;
+        for (size_t j = 0; j < sim->ledger->kept_count[i]; j++) {
+            const struct sim_promise *promise = &sim->ledger->kept[i][j];
+            if (promise->key == key && may_be_lost(sim, at, i, promise)) *least -= promise->delta;
+        }
     *most = sim->ledger->told[key];
 }
 
 /* ---- clients ---- */
 
-void sim_promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
+static void promise(struct sim *sim, size_t i, struct sim_promise made)
 {
     struct sim_node *node = &sim->nodes[i];
-    sim->ledger->told[key] += delta;
-    struct sim_promise made = {.key = key, .delta = delta, .ticket = tly_engine_ticket(node->engine)};
+    sim->ledger->told[made.key] += made.delta;
+    made.ticket = tly_engine_ticket(node->engine);
     if (made.ticket == 0) made.batches = node->disk.written > 0 ? node->disk.written : 1;
     node->promises =
         sim_grow(node->promises, &node->promise_capacity, node->promise_count, sizeof *node->promises);
     node->promises[node->promise_count++] = made;
+}
+
+void sim_promise(struct sim *sim, size_t i, unsigned key, int64_t delta)
+{
+    promise(sim, i, (struct sim_promise){.key = key, .delta = delta});
+}
+
+void sim_promise_fresh(struct sim *sim, size_t i, unsigned number)
+{
+    promise(sim, i, (struct sim_promise){.key = SIM_FRESH, .delta = 1, .fresh = number + 1});
 }
 
 static bool may_be_refused(const struct sim *sim, size_t i, enum tly_result result)

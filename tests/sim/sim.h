@@ -178,6 +178,7 @@ struct sim_promise {
     uint64_t ticket;
     size_t batches; /* of the log that hold it; 0: not written yet */
     bool is_copied; /* the copy of the disk has it */
+    unsigned fresh; /* number + 1 of a new register; 0: it is none */
 };
 
 /* What a process has said of forgetting. */
@@ -429,11 +430,13 @@ void sim_promises_broken(struct sim *sim, size_t i, bool power);
 /* The disk is copied, as it is written now; and the node goes on with that copy. */
 void sim_promises_copied(struct sim *sim, size_t i);
 void sim_promises_rolled_back(struct sim *sim, size_t i);
-/* What a counter may read once all is known. */
-void sim_ledger_bounds(const struct sim *sim, unsigned key, int64_t *least, int64_t *most);
+/* What a counter may read once all is known, on this node. */
+void sim_ledger_bounds(struct sim *sim, size_t at, unsigned key, int64_t *least, int64_t *most);
 struct tly_slice sim_some_bytes(struct sim *sim, uint8_t *bytes, size_t n);
 /* It was told that this was counted. */
 void sim_promise(struct sim *sim, size_t i, unsigned key, int64_t delta);
+/* The same of a new register (fresh.c). */
+void sim_promise_fresh(struct sim *sim, size_t i, unsigned number);
 /* One more to a counter, by a client. */
 void sim_write_plain(struct sim *sim, size_t i, unsigned key);
 const char *sim_key(char kind, unsigned key, char text[24]);
@@ -454,6 +457,8 @@ void sim_twin_installed(struct sim *sim, size_t node);
 uint64_t sim_twin_ended_at(const struct sim *sim, uint64_t origin);
 bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
 bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version);
+/* Whether the key is not on this node because a life of which it has the word was settled without its PUT. */
+bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice key);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
 bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
 size_t sim_twin_count(const struct sim *sim);
@@ -510,6 +515,8 @@ bool sim_follows(struct sim *sim, size_t i, bool tells);
 #define SIM_FRESH_BYTES 65536
 void sim_fresh_once(struct sim *sim, size_t i);
 int64_t sim_fresh_sum(struct sim *sim, size_t i);
+/* Whether a new register is not on this node, being one of a life that was settled without it. */
+bool sim_fresh_was_left(struct sim *sim, size_t at, unsigned number);
 
 /* ---- fault.c ---- */
 

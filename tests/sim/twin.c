@@ -178,14 +178,22 @@ static struct twin_dot *find_dot(const struct sim_twin *twin, struct tly_version
     return NULL;
 }
 
-static size_t need_key(struct sim_twin *twin, struct tly_slice key)
+/* Index + 1; 0: it is not known. */
+static size_t find_key(const struct sim_twin *twin, struct tly_slice key)
 {
     const struct table *table = &twin->by_key;
     for (size_t i = table->capacity > 0 ? hash_key(key) & (table->capacity - 1) : 0;
          table->capacity > 0 && table->slots[i] != 0; i = (i + 1) & (table->capacity - 1)) {
         const struct twin_key *known = &twin->keys[table->slots[i] - 1];
-        if (tly_slice_equal(tly_slice_of(known->bytes, known->n), key)) return table->slots[i] - 1;
+        if (tly_slice_equal(tly_slice_of(known->bytes, known->n), key)) return table->slots[i];
     }
+    return 0;
+}
+
+static size_t need_key(struct sim_twin *twin, struct tly_slice key)
+{
+    size_t known = find_key(twin, key);
+    if (known != 0) return known - 1;
     twin->keys = sim_grow(twin->keys, &twin->keys_capacity, twin->key_count, sizeof *twin->keys);
     struct twin_key *new = &twin->keys[twin->key_count++];
     *new = (struct twin_key){.bytes = malloc(key.n + 1), .n = key.n};
@@ -308,6 +316,22 @@ static bool is_replaced_unsealed(const struct tly_entry_view *view, const struct
 {
     return view->unsealed && have->version.origin == dot->version.origin &&
            have->version.ts >= dot->version.ts && have->op == TLY_PUT;
+}
+
+bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice key)
+{
+    const struct tly_engine *engine = sim->nodes[node].engine;
+    const struct sim_twin *twin = sim->twin;
+    struct tly_entry_view view;
+    sim->nodes[node].is_due_known = false;
+    size_t known = find_key(twin, key);
+    if (known == 0 || tly_engine_entry(sim->nodes[node].engine, key, &view) != TLY_NOT_FOUND) return false;
+    for (size_t i = twin->keys[known - 1].newest; i != 0; i = twin->dots[i - 1].before) {
+        const struct tly_dot *dot = &twin->dots[i - 1].dot;
+        struct tly_life life = life_of(engine, dot->version.origin);
+        if (dot->op == TLY_PUT && life.state >= TLY_LIFE_SETTLED && life.mark < dot->version.ts) return true;
+    }
+    return false;
 }
 
 static bool stands_or_redundant(const struct tly_entry_view *view, const struct twin_dot *it)
