@@ -171,8 +171,11 @@ void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
 {
     uint64_t origin = origin_of(key);
     struct word word;
-    if (origin != 0 && closed_find(e, origin) == NULL && word_get(e, origin, &word))
-        remember(e, origin, word.node);
+    if (origin == 0 || !word_get(e, origin, &word)) return;
+    if (closed_find(e, origin) == NULL) remember(e, origin, word.node);
+    /* Until it is settled here, too, this node takes what all others refuse. */
+    if (word.state == WORD_SETTLED && life_of(e, origin).state == TLY_LIFE_CLOSED)
+        e->forget.step_at = e->now.mono_ns;
 }
 
 /* Lives that a snapshot said have ended, though it did not bring the word. */

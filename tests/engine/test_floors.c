@@ -303,6 +303,42 @@ static void what_all_others_refuse_goes_after_a_restart_too(void **state)
     net_free(net);
 }
 
+/*
+ * n1 does its work of each second at another time than n0, which writes at what mark the life of n2 is settled. When n1 has heard that, and
+ * would not come to its own work yet, n2 comes back under another life with a write of the former one that n0 refuses.
+ */
+static void what_is_beyond_a_mark_is_refused_as_soon_as_the_word_is_heard(void **state)
+{
+    struct net *net = some_nodes(3);
+    uint64_t former = net_origin(net, 2);
+    block_all(net, 2, 3, true);
+    put(net, 2, "kv:unheard", "x");
+    net_run(net, S);
+    net_pause(net, 2, true);
+    net_block(net, 1, 2, false);
+    forget_member(net, 0, "n2");
+    net_pause(net, 1, true);
+    net_run(net, 400 * MS);
+    net_pause(net, 1, false);
+    for (size_t i = 0; net_life(net, 0, former).state != TLY_LIFE_SETTLED; i++) {
+        assert_true(i < 5000);
+        net_run(net, MS);
+    }
+    net_run(net, 2 * MS);
+    net_pause(net, 2, false);
+    for (size_t i = 0; net_origin(net, 2) == former || net_peers_up(net, 2) == 0; i++) {
+        assert_true(i < 300);
+        net_run(net, MS);
+    }
+    net_run(net, 20 * MS);
+    assert_false(holds(net, 1, "kv:unheard"));
+    net_block(net, 0, 2, false);
+    net_run(net, 30 * S);
+    assert_int_equal(net_stats(net, 1).cold_starts_floor, 0);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +348,7 @@ int main(void)
         cmocka_unit_test(what_goes_at_an_install_and_another_has_heard_is_heard_by_all),
         cmocka_unit_test(a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced),
         cmocka_unit_test(what_all_others_refuse_goes_after_a_restart_too),
+        cmocka_unit_test(what_is_beyond_a_mark_is_refused_as_soon_as_the_word_is_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
