@@ -2,9 +2,11 @@
  * Copies of what nodes hold, in some seeds: archives, which are taken of one node and applied on another, and twice; and a follower of the feed,
  * which asks now this node and now that one, and holds in the end what they hold.
  */
+#include "service/engine/impl.h"
 #include "service/engine/mirror.h"
 #include "tests/sim/sim.h"
 #include "tests/support/mem.h"
+#include "wire/archive.h"
 
 #include <stdlib.h>
 
@@ -89,10 +91,31 @@ static void apply_in_vain(struct sim *sim, size_t i, const struct tly_buf *archi
               (unsigned long long)applied.rows, what);
 }
 
-/* Another has forgotten nothing that this node does not know, unless one went on with an older disk, or was given up. */
-static bool may_bring_back(const struct sim *sim)
+/* Whether `to` has forgotten a REMOVE that whoever gave the archive does not know: its marks say so. */
+static bool is_below_floor(struct sim *sim, size_t to, const struct tly_buf *archive)
 {
-    return sim->rolled_back || sim->was_one_forgotten || sim->knobs.harmed;
+    struct tly_mem mem = test_mem();
+    struct tly_archive_reader reader;
+    struct tly_archive_item item;
+    size_t consumed;
+    tly_archive_reader_init(&reader, &mem);
+    enum tly_result result = tly_archive_get(&reader, tly_buf_slice(archive), &item, &consumed);
+    sim_claim(sim, result == TLY_OK && item.part == TLY_ARCHIVE_HEAD, "an archive does not begin: %s",
+              tly_result_text(result));
+    bool is_below = tly_snap_is_below_floor(sim->nodes[to].engine, item.head.marks);
+    tly_archive_reader_fini(&reader);
+    return is_below;
+}
+
+/*
+ * An archive's dots are let in below marks (D27), so it brings back what it still has of what was deleted and forgotten. A node does know all that
+ * another has forgotten, unless one went on with an older disk, or was given up; or its disk had not kept what it had said to be known (D244), and it
+ * was not brought up yet.
+ */
+static bool may_bring_back(struct sim *sim, size_t to, const struct tly_buf *archive)
+{
+    return sim->rolled_back || sim->was_one_forgotten || sim->knobs.harmed ||
+           is_below_floor(sim, to, archive);
 }
 
 static void copy_by_archive(struct sim *sim, size_t i)
@@ -105,7 +128,7 @@ static void copy_by_archive(struct sim *sim, size_t i)
     tly_buf_init(&archive, &mem, ARCHIVE_BYTES);
     take_archive(sim, i, prefixes[sim_below(sim, sizeof prefixes / sizeof prefixes[0])], &archive);
     if (archive.n <= APPLY_BYTES) apply_in_vain(sim, i, &archive, "that it has given itself");
-    if (archive.n <= APPLY_BYTES && sim_is_up(sim, to) && !may_bring_back(sim)) {
+    if (archive.n <= APPLY_BYTES && sim_is_up(sim, to) && !may_bring_back(sim, to, &archive)) {
         struct tly_applied applied = apply(sim, to, &archive, &result);
         sim_tell(sim, "n%zu applies %llu dots of an archive of n%zu: %llu new, %s", to,
                  (unsigned long long)applied.rows, i, (unsigned long long)applied.applied,
