@@ -154,23 +154,39 @@ static enum tly_result get_cursor(struct tly_feed *feed)
 
 /* ---- the verdict ---- */
 
-/* A settled life too is known only so far here. Of one that is not remembered only who gave the cursor can tell. */
-static bool knows_more(const struct tly_feed *feed, struct tly_mark mark)
+/*
+ * A settled life too is known only so far here, but for the records beyond its mark, the newest of `handed` dots. Of one that is not remembered
+ * only who gave the cursor can tell.
+ */
+static bool knows_more(const struct tly_feed *feed, struct tly_mark mark, bool handed)
 {
     const struct tly_ormap *map = feed->e->map;
     for (size_t i = 0; i < tly_ormap_lives(map); i++) {
         struct tly_life life = tly_ormap_life_kept(map, i);
-        if (life.origin == mark.origin) return mark.ts > life.mark;
+        if (life.origin == mark.origin) return mark.ts > life.mark && (!handed || mark.ts > life.last);
     }
     return mark.ts > tly_ormap_bounds(map).lost || feed->cursor.base.origin != tly_ormap_origin(map);
+}
+
+/*
+ * What was handed over beyond a mark stands here until a snapshot is installed. Elsewhere it may never come: a life may be settled without it, and then
+ * nothing else takes it from the follower.
+ */
+static bool was_handed_more(const struct tly_feed *feed)
+{
+    struct tly_feed_cursor cursor = feed->cursor;
+    if (tly_feed_is_going_on(feed)) return false;
+    for (struct tly_feed_sent sent; tly_feed_sent_next(&cursor, &sent);)
+        if (knows_more(feed, (struct tly_mark){sent.origin, sent.ts}, true)) return true;
+    return false;
 }
 
 static bool is_ahead(const struct tly_feed *feed)
 {
     struct tly_marks marks = feed->cursor.marks;
     for (struct tly_mark mark; tly_marks_next(&marks, &mark);)
-        if (knows_more(feed, mark)) return true;
-    return false;
+        if (knows_more(feed, mark, false)) return true;
+    return was_handed_more(feed);
 }
 
 /* Something came in below its mark since, and it is not known any more what. */

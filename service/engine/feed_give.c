@@ -87,6 +87,12 @@ static enum tly_result resume(struct tly_feed *feed)
     return result;
 }
 
+bool tly_feed_is_going_on(const struct tly_feed *feed)
+{
+    const struct tly_feed_base *base = &feed->cursor.base;
+    return base->origin == tly_ormap_origin(feed->e->map) && base->session == feed->e->late.session;
+}
+
 enum tly_result tly_feed_follow(struct tly_feed *feed)
 {
     const struct late_dots *late = &feed->e->late;
@@ -98,9 +104,8 @@ enum tly_result tly_feed_follow(struct tly_feed *feed)
     /* Its own life's dots it has by itself. */
     struct tly_mark own = {feed->ask.origin, tly_ormap_mark(feed->e->map, feed->ask.origin)};
     if (result == TLY_OK && own.origin != 0) result = tly_follower_has(&feed->follower, own, 0);
-    bool same_life = base->origin == tly_ormap_origin(feed->e->map) && base->session == late->session;
     bool is_held = base->late <= late->count && late->count - base->late <= TLY_LATE_KEPT;
-    if (result != TLY_OK || !same_life || !is_held) return result;
+    if (result != TLY_OK || !tly_feed_is_going_on(feed) || !is_held) return result;
     result = resume(feed);
     go_back(feed);
     return result;

@@ -19,6 +19,8 @@ struct tly_feed {
 
 /* Of the question, and of prefixes that mean another thing than once: no change brings up who has what was before. */
 uint64_t tly_feed_scope_now(const struct tly_feed *feed);
+/* Whether this node gave the cursor, in this life, and has installed nothing since. */
+bool tly_feed_is_going_on(const struct tly_feed *feed);
 /* Has the follower stand where the cursor says. */
 enum tly_result tly_feed_follow(struct tly_feed *feed) TLY_MUST_CHECK;
 /* The next part of its round, or that there is nothing; with the answer before it. */

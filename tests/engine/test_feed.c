@@ -489,6 +489,48 @@ static void a_new_life_alone_is_no_lost_ground(void **state)
     net_free(net);
 }
 
+/*
+ * n1 is cut off, hears a part of a round that never ends, and gives it to the follower; no mark says that it has it. Then n1 is forgotten, and no other
+ * node ever has that.
+ */
+static void what_only_a_forgotten_node_had_is_taken_back(void **state)
+{
+    struct net *net = some_nodes(2);
+    struct follow f = {0};
+    struct uploading u;
+    struct tly_feed_said said;
+    struct tly_feed_ask ask = {.delta = true, .origin = OWN};
+    struct tly_mark_list none = {0};
+    struct tly_dot dot = counted(net_time(net, 1).wall_ns, 5);
+    struct tly_reply reply;
+    struct tly_request forget = {.kind = TLY_ASK_FORGET, .bytes = tly_slice_text("n1")};
+    fill(net, 0, 0, 10);
+    net_run(net, 5 * S);
+    net_block(net, 0, 1, true);
+    uploading_init(&u);
+    put_ask(&u.question, &ask);
+    put_round(&u.question, TLY_ROUND_FIRST, none, none, "ctr:unheard", &dot);
+    assert_int_equal(sync_with(net, 1, &u.question, &u.answer, &said), TLY_OK);
+    follow_begin(&f, net, 1);
+    claim_equal(&f, net, 1);
+    assert_int_equal(follow_read(&f, "ctr:unheard"), 5);
+    claim_equal(&f, net, 1);
+    assert_int_equal(f.answers[TLY_FEED_COLD_START], 0); /* n1 still has it */
+    net_kill(net, 1);
+    for (size_t i = 0; i < 1000; i++) {
+        assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+        if (i == 500) assert_int_equal(net_ask(net, 0, forget, &reply), TLY_OK);
+        net_run(net, 50 * MS);
+    }
+    assert_int_equal(follow_read(&f, "ctr:unheard"), INT64_MIN);
+    assert_true(follow_is_equal(&f, net, 0));
+    assert_int_equal(f.answers[TLY_FEED_COLD_START], 1);
+    assert_int_equal(f.reasons[TLY_COLD_AHEAD], 1);
+    uploading_fini(&u);
+    follow_end(&f);
+    net_free(net);
+}
+
 /* That a life is retired is forgotten too, and says nothing of REMOVEs that are older and still stand. */
 static void a_remove_that_the_node_has_is_not_forgotten_for_a_life(void **state)
 {
@@ -963,6 +1005,7 @@ int main(void)
         cmocka_unit_test(what_the_node_forgets_a_follower_that_kept_up_forgets_too),
         cmocka_unit_test(a_restarted_node_says_ops_and_one_that_lost_something_cold_start),
         cmocka_unit_test(a_new_life_alone_is_no_lost_ground),
+        cmocka_unit_test(what_only_a_forgotten_node_had_is_taken_back),
         cmocka_unit_test(a_remove_that_the_node_has_is_not_forgotten_for_a_life),
         cmocka_unit_test(whose_life_is_closed_is_told_so),
         cmocka_unit_test(a_poison_dot_costs_a_snapshot_and_is_kept_out),
