@@ -10,7 +10,7 @@
 
 static void write_much(struct net *net, size_t nodes, size_t keys)
 {
-    char key[32];
+    char key[48];
     for (size_t i = 0; i < keys; i++) {
         snprintf(key, sizeof key, "some:%zu:/search", i);
         net_add_to(net, i % nodes, key, (int64_t)i);
