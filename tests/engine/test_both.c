@@ -17,6 +17,17 @@ static void write_much(struct net *net, size_t nodes, size_t keys)
     }
 }
 
+/* So many that met, and then have much to say to each other. */
+static struct net *nodes_with_much(uint64_t delay_ms, size_t nodes)
+{
+    struct net *net = net_new(delay_ms * MS);
+    for (size_t i = 0; i < nodes; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 5 * S);
+    write_much(net, nodes, 9000);
+    return net;
+}
+
 static void claim_marks(struct net *net, size_t nodes)
 {
     for (size_t i = 0; i < nodes; i++)
@@ -32,11 +43,7 @@ static void two_long_rounds_at_once_both_end(void **state)
 {
     for (uint64_t delay = 1; delay < 200; delay *= 5)
         for (size_t nodes = 2; nodes < 4; nodes++) {
-            struct net *net = net_new(delay * MS);
-            for (size_t i = 0; i < nodes; i++)
-                net_add(net, i == 0 ? 0 : 1);
-            net_run(net, 5 * S);
-            write_much(net, nodes, 9000);
+            struct net *net = nodes_with_much(delay, nodes);
             net_run(net, 30 * S);
             claim_marks(net, nodes);
             uint64_t bytes = net_bytes(net);
@@ -51,11 +58,7 @@ static void two_long_rounds_at_once_end_while_both_write_on(void **state)
 {
     for (uint64_t delay = 1; delay < 200; delay *= 5)
         for (size_t nodes = 2; nodes < 4; nodes++) {
-            struct net *net = net_new(delay * MS);
-            for (size_t i = 0; i < nodes; i++)
-                net_add(net, i == 0 ? 0 : 1);
-            net_run(net, 5 * S);
-            write_much(net, nodes, 9000);
+            struct net *net = nodes_with_much(delay, nodes);
             uint64_t written[3];
             for (size_t i = 0; i < nodes; i++)
                 written[i] = net_time(net, i).wall_ns;
