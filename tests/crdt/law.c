@@ -32,7 +32,6 @@ void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t c
 
 #define PIECE_BYTES (8u << 20)
 #define ALIGNED 16u
-#define NEW_BYTE 0xa5
 
 static struct {
     _Alignas(ALIGNED) unsigned char piece[PIECE_BYTES];
@@ -49,7 +48,6 @@ static void *resize(void *context, void *block, size_t old_bytes, size_t new_byt
         if (room > PIECE_BYTES - memory.used) return NULL;
         moved = memory.piece + memory.used;
         memory.used += room;
-        memset(moved, NEW_BYTE, new_bytes);
         if (block != NULL) memcpy(moved, block, old_bytes < new_bytes ? old_bytes : new_bytes);
     }
     memory.live = memory.live - old_bytes + new_bytes;

@@ -23,7 +23,7 @@ void law_covered(const char *laws, const char *strategy, uint64_t seed, size_t c
 
 /*
  * Memory for small histories by the million: one after the other from a piece that is begun anew whenever all was given
- * back. A block moves when it grows and new bytes are not zero, as from test_mem.
+ * back. A block moves when it grows, and new bytes are what one of the maps before left there.
  */
 struct tly_mem law_mem(void);
 /* Bytes given and not got back. */

@@ -116,7 +116,7 @@ static void history(uint64_t seed)
     for (size_t i = 0; i < 60; i++) {
         size_t node = (size_t)test_rng_below(&rng, WORLD_NODES);
         shake(&world, node, &rng);
-        tly_ormap_check(world.node[node]);
+        if (test_rng_chance(&rng, 30)) tly_ormap_check(world.node[node]);
     }
     world_settle(&world);
     take_prints(world.node[0], &prints[0], &nothing, first);

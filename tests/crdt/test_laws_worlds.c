@@ -257,14 +257,16 @@ static void step_clock(struct test_rng *rng, struct tly_ormap *map)
     tly_clock_tick(clock, now);
 }
 
-/* A dot that no honest node made, among the versions of those that do. */
-static void forge(struct test_rng *rng, struct world *world, size_t node, size_t strategy)
+/* A dot that no honest node made, among the versions of those that do. It returns a bit for the node that got it. */
+static unsigned forge(struct test_rng *rng, struct world *world, size_t strategy)
 {
-    size_t key = strategy + SAMPLE_STRATEGIES * (size_t)test_rng_below(rng, WORLD_KEYS);
+    size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
+           key = strategy + SAMPLE_STRATEGIES * (size_t)test_rng_below(rng, WORLD_KEYS);
     struct tly_dot dot = sample_dot(rng, world_strategy(key));
     dot.version = (struct tly_version){1 + test_rng_below(rng, 100), WORLD_FORGED + test_rng_below(rng, 3)};
     twin_learn(&world->twin, key, &dot);
     (void)world_apply(world->node[node], world_key(key), &dot);
+    return 1U << node;
 }
 
 /* Nobody speaks for a forged life, so its mark says nothing until all that there is of it is everywhere. */
@@ -276,7 +278,8 @@ static void spread_forged(struct world *world)
         claim(tly_ormap_raise_mark(world->node[0], origin, 100) == TLY_OK);
 }
 
-static void random_step(struct test_rng *rng, struct world *world, size_t strategy)
+/* It returns a bit for each node that may have changed. */
+static unsigned random_step(struct test_rng *rng, struct world *world, size_t strategy)
 {
     size_t node = (size_t)test_rng_below(rng, WORLD_NODES),
            other = (node + 1 + test_rng_below(rng, 2)) % WORLD_NODES;
@@ -293,6 +296,7 @@ static void random_step(struct test_rng *rng, struct world *world, size_t strate
         world_sync(world, node, other, rng);
     else
         world_restart(world, node, what < 98, rng);
+    return 1U << node | (what >= 72 && what < 95 ? 1U << other : 0);
 }
 
 static void run_random(size_t strategy, const char *name)
@@ -305,11 +309,11 @@ static void run_random(size_t strategy, const char *name)
         uint64_t steps_max = test_rng_chance(&rng, 2) ? 200 : 20;
         bool hostile = test_rng_chance(&rng, 30);
         for (uint64_t steps = 3 + test_rng_below(&rng, steps_max); steps > 0; steps--) {
-            if (hostile && test_rng_chance(&rng, 20))
-                forge(&rng, &world, (size_t)test_rng_below(&rng, WORLD_NODES), strategy);
-            random_step(&rng, &world, strategy);
+            unsigned changed = 0;
+            if (hostile && test_rng_chance(&rng, 20)) changed = forge(&rng, &world, strategy);
+            changed |= random_step(&rng, &world, strategy);
             for (size_t node = 0; strategy == 2 && node < WORLD_NODES; node++)
-                world_claim_tallies(world.node[node]);
+                if (changed >> node & 1) world_claim_tallies(world.node[node]);
         }
         if (hostile) spread_forged(&world);
         dots += world.twin.count;

@@ -106,14 +106,15 @@ void world_check(struct tly_ormap *map, struct tly_slice key, struct tly_hit hit
     claim(tly_tally_hit(map, &seek, &pane, &tally, hit.units) == TLY_OK);
 }
 
-static void claim_tally(struct tly_ormap *map, struct tly_slice key, uint64_t window, uint64_t epoch)
+static void claim_tally(struct tly_ormap *map, struct tly_slice key, struct tly_moment at)
 {
     struct tly_seek seek = tly_seek_of(map, key);
-    struct tly_pane pane = tly_pane_of(window, epoch);
+    struct tly_pane pane = tly_pane_of(at.window, at.epoch);
     struct tly_tally tally;
+    struct tly_value value = {0};
     tly_tally_of(map, &seek, &pane, &tally);
-    struct tly_value value = world_read(map, key, (struct tly_moment){.window = window, .epoch = epoch});
     claim(tally.entry == tly_ormap_find(map, key));
+    if (tally.entry != NULL) tly_entry_read(map, tally.entry, &at, &value);
     claim(tally.current == value.count && tally.previous == value.previous);
 }
 
@@ -138,7 +139,8 @@ void world_claim_tallies(struct tly_ormap *map)
     for (size_t i = 2; i < KEYS; i += SAMPLE_STRATEGIES)
         for (size_t window = 0; window < sizeof windows / sizeof *windows; window++)
             for (size_t epoch = 0; epoch < sizeof epochs / sizeof *epochs; epoch++)
-                claim_tally(map, world_key(i), windows[window], epochs[epoch]);
+                claim_tally(map, world_key(i),
+                            (struct tly_moment){.window = windows[window], .epoch = epochs[epoch]});
 }
 
 /* What `from` would hand to `to`: borrowed from `from`, in memory that the caller frees. */
