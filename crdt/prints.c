@@ -138,15 +138,23 @@ bool tly_prints_walk(struct tly_ormap *map, size_t *cursor, size_t budget, const
     return true;
 }
 
+/* Four at a time: the laws ask for it by the million. */
+static uint64_t sum_of_leaves(const uint64_t *of)
+{
+    uint64_t sum[4] = {0};
+    for (unsigned leaf = 0; leaf < TLY_LEAVES; leaf += 4)
+        for (unsigned i = 0; i < 4; i++)
+            sum[i] += of[leaf + i];
+    return sum[0] + sum[1] + sum[2] + sum[3];
+}
+
 void tly_map_check_prints(const struct tly_ormap *map)
 {
     if (map->prints == NULL) return;
     /* It changes nothing but what is scratch. */
     struct tly_ormap *mine = (struct tly_ormap *)(uintptr_t)map;
-    uint64_t sums = 0, prints = 0;
+    uint64_t sums = sum_of_leaves(map->prints->of), prints = 0;
     size_t cursor = 0;
-    for (unsigned leaf = 0; leaf < TLY_LEAVES; leaf++)
-        sums += map->prints->of[leaf];
     for (const struct tly_entry *entry; (entry = tly_ormap_each(mine, &cursor)) != NULL;) {
         if ((entry->flags & TLY_ENTRY_PRINTED) == 0) continue;
         unsigned leaf;
@@ -154,5 +162,6 @@ void tly_map_check_prints(const struct tly_ormap *map)
         prints += print_entry(mine, entry, NULL, &leaf);
     }
     assert(sums == prints);
+    (void)sums;
     (void)prints;
 }
