@@ -1,4 +1,4 @@
-/* Comparing a few bytes without a call: keys, words of a request. */
+/* Comparing and copying a few bytes without a call: keys, words of a request, cells. */
 #ifndef TALLY_CRDT_BYTES_H
 #define TALLY_CRDT_BYTES_H
 
@@ -38,6 +38,25 @@ TLY_ALWAYS_INLINE bool tly_bytes_equal(const uint8_t *a, const uint8_t *b, size_
     for (size_t i = 0; i + 16 < n; i += 16)
         differs |= tly_differ(a + i, b + i) | tly_differ(a + i + 8, b + i + 8);
     return differs == 0;
+}
+
+/* Copies n bytes elsewhere: pieces from both ends, which meet or lap over. */
+TLY_ALWAYS_INLINE void tly_bytes_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    uint64_t head[2], tail[2];
+    if (n < 8 || n > 32) {
+        memcpy(to, from, n);
+    } else if (n < 16) {
+        memcpy(head, from, 8);
+        memcpy(tail, from + n - 8, 8);
+        memcpy(to, head, 8);
+        memcpy(to + n - 8, tail, 8);
+    } else {
+        memcpy(head, from, 16);
+        memcpy(tail, from + n - 16, 16);
+        memcpy(to, head, 16);
+        memcpy(to + n - 16, tail, 16);
+    }
 }
 
 #endif

@@ -3,6 +3,7 @@
  * cases, and the proof of these, are in ormap_join.c, ormap_shard.c and ormap_cells.c: here the cells are walked once, and
  * whatever is not the usual thing sends the caller there.
  */
+#include "crdt/bytes.h"
 #include "crdt/cell.h"
 #include "crdt/epoch_sum.h"
 #include "crdt/ormap_impl.h"
@@ -87,27 +88,6 @@ TLY_ALWAYS_INLINE bool find_spot(const struct tly_entry *entry, const struct fre
     }
 }
 
-/* At most TLY_CELL_FIXED_MAX bytes, of which there are 11 at least. */
-static inline void copy_cell(uint8_t *to, const uint8_t *from, size_t n)
-{
-    if (n > 32) {
-        memcpy(to, from, n);
-        return;
-    }
-    uint64_t head[2], tail[2];
-    if (n < 16) {
-        memcpy(&head, from, 8);
-        memcpy(&tail, from + n - 8, 8);
-        memcpy(to, &head, 8);
-        memcpy(to + n - 8, &tail, 8);
-        return;
-    }
-    memcpy(&head, from, 16);
-    memcpy(&tail, from + n - 16, 16);
-    memcpy(to, &head, 16);
-    memcpy(to + n - 16, &tail, 16);
-}
-
 /* Whether the entry may stay in its block with so many bytes more. */
 static bool fits(const struct tly_ormap *map, const struct tly_place *place, const struct spot *spot,
                  size_t n)
@@ -129,7 +109,7 @@ TLY_ALWAYS_INLINE void fill_spot(const struct spot *spot, const uint8_t *bytes, 
     }
     bool is_last = spot->upto == spot->end;
     if (!is_last && n != spot->size) memmove(to + n, spot->upto, (size_t)(spot->end - spot->upto));
-    copy_cell(to, bytes, n);
+    tly_bytes_copy(to, bytes, n);
     if (!is_last) return;
     tly_cell_mark_last(to, true);
     if (spot->last != spot->at) tly_cell_mark_last(spot->last - spot->size, false);
@@ -413,7 +393,7 @@ enum tly_result tly_quick_begin(struct tly_ormap *map, struct tly_slice key,
     enum tly_result result = tly_map_make(map, key, strategy, n, place);
     if (result != TLY_OK) return result;
     uint8_t *at = (uint8_t *)place->entry + tly_entry_cells_offset(place->entry);
-    copy_cell(at, bytes, n);
+    tly_bytes_copy(at, bytes, n);
     tly_cell_mark_last(at, true);
     place->entry->flags |= TLY_ENTRY_HELD;
     tly_map_add_record(map, life, dot->version.ts, place->hash);

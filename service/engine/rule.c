@@ -1,5 +1,7 @@
 #include "service/engine/rule.h"
 
+#include "crdt/bytes.h"
+
 #define NS_PER_MS UINT64_C(1000000)
 #define WINDOW_MS_MAX UINT64_C(31622400000)
 /* What is in flight is said anew at half of it: it must be longer than a message takes, and end some day. */
@@ -592,7 +594,7 @@ enum tly_result tly_adhoc_key(struct tly_slice key, uint8_t *out, size_t *n)
     const size_t begin_bytes = sizeof TLY_ADHOC_BEGIN - 1;
     if (key.n == 0 || key.n > TLY_KEY_BYTES_MAX - begin_bytes) return TLY_BAD_KEY;
     memcpy(out, TLY_ADHOC_BEGIN, begin_bytes);
-    memcpy(out + begin_bytes, key.p, key.n);
+    tly_bytes_copy(out + begin_bytes, key.p, key.n);
     *n = begin_bytes + key.n;
     return TLY_OK;
 }

@@ -1,5 +1,7 @@
 #include "service/shell/resp_parse.h"
 
+#include "crdt/bytes.h"
+
 /* Digits of a length, its sign not counted. */
 #define DIGITS_MAX 10
 /* "$0\r\n\r\n" */
@@ -183,7 +185,7 @@ struct tly_resp_frame tly_resp_frame_of(const uint8_t *p, const struct tly_resp_
 
 static inline bool begins_with(const uint8_t *p, struct tly_slice with)
 {
-    return with.n == 2 ? two(p) == two(with.p) : memcmp(p, with.p, with.n) == 0;
+    return with.n == 2 ? two(p) == two(with.p) : tly_bytes_equal(p, with.p, with.n);
 }
 
 size_t tly_resp_parse_framed(struct tly_slice in, const struct tly_resp_frame *frame, struct tly_slice *arg)
