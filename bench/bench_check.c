@@ -193,7 +193,7 @@ static void run_size(const struct tly_bench_size *size, FILE *json, double *medi
 {
     struct world world;
     tly_bench_load_init(&world.load, size, SEED);
-    struct tly_bench_plan plan = {"check", cases, SINGLES, size->repeats, size->keys, json, medians};
+    struct tly_bench_plan plan = {"check", cases, SINGLES, size->repeats, size->keys, 0, json, medians};
     printf("check in process: %zu keys that are there, %zu repetitions, interleaved; results are right\n",
            size->keys, size->repeats);
     tly_bench_run(&plan, &world);

@@ -134,21 +134,30 @@ static double target_of(const struct tly_bench_case *c, double yardstick)
     return c->bare_target > 0 ? c->bare_target * yardstick : c->target;
 }
 
-static void print_row(const struct tly_bench_case *c, struct figure figure, double yardstick)
+/* The target as a ratio to the yardstick, which is what a figure of a machine like this one can be held against; 0: there is none. */
+static double share_of(const struct tly_bench_plan *plan, const struct tly_bench_case *c)
 {
-    double wanted = target_of(c, yardstick);
-    char target[24] = "", stretch[16] = "";
+    return plan->pace > 0 ? c->target / plan->pace : 0;
+}
+
+static void print_row(const struct tly_bench_plan *plan, const struct tly_bench_case *c, struct figure figure,
+                      double yardstick)
+{
+    double wanted = target_of(c, yardstick), share = share_of(plan, c), ratio = figure.median / yardstick;
+    char target[24] = "", stretch[16] = "", at_pace[24] = "";
+    if (share > 0) snprintf(at_pace, sizeof at_pace, "%4.2fx %s", share, ratio >= share ? "met" : "not met");
     if (wanted > 0)
         snprintf(target, sizeof target, "%6.2f %s", wanted, figure.median >= wanted ? "met" : "not met");
     if (c->stretch > 0) snprintf(stretch, sizeof stretch, "%6.2f", c->stretch);
-    printf("  %-32s %8.3f %8.3f..%-8.3f %5.2fx   %-38s %-14s %s\n", c->name, figure.median, figure.least,
-           figure.most, figure.median / yardstick, c->reference != NULL ? c->reference : "", target, stretch);
+    printf("  %-32s %8.3f %8.3f..%-8.3f %5.2fx   %-38s %-14s %-13s %s\n", c->name, figure.median,
+           figure.least, figure.most, ratio, c->reference != NULL ? c->reference : "", target, at_pace,
+           stretch);
 }
 
 static void write_line(const struct tly_bench_plan *plan, const struct tly_bench_case *c,
                        struct figure figure, double yardstick)
 {
-    double wanted = target_of(c, yardstick);
+    double wanted = target_of(c, yardstick), share = share_of(plan, c);
     fprintf(
         plan->json,
         "{\"bench\":\"%s\",\"case\":\"%s\",\"keys\":%zu,\"unit\":\"M/CPU-s\",\"median\":%.4f,\"min\":%.4f,"
@@ -159,6 +168,9 @@ static void write_line(const struct tly_bench_plan *plan, const struct tly_bench
     if (wanted > 0)
         fprintf(plan->json, ",\"target\":%.4f,\"met\":%s", wanted,
                 figure.median >= wanted ? "true" : "false");
+    if (share > 0)
+        fprintf(plan->json, ",\"bare_target\":%.4f,\"bare_met\":%s", share,
+                figure.median / yardstick >= share ? "true" : "false");
     if (c->stretch > 0) fprintf(plan->json, ",\"stretch\":%.4f", c->stretch);
     fputs("}\n", plan->json);
 }
@@ -178,13 +190,13 @@ void tly_bench_run(const struct tly_bench_plan *plan, void *world)
         for (size_t i = 0; i < plan->count; i++)
             if (is_wanted(plan, i)) samples[i * repeats + repeat] = plan->cases[i].run(world);
 
-    printf("  %-32s %8s %18s %6s   %-38s %-14s %s\n", "million per CPU second", "median", "min..max", "bare",
-           "measured elsewhere", "target", "stretch");
+    printf("  %-32s %8s %18s %6s   %-38s %-14s %-13s %s\n", "million per CPU second", "median", "min..max",
+           "bare", "measured elsewhere", "target", plan->pace > 0 ? "as a ratio" : "", "stretch");
     for (size_t i = 0; i < plan->count; i++) {
         struct figure figure = figure_of(samples + i * repeats, repeats);
         if (i == 0) yardstick = figure.median;
         if (!is_wanted(plan, i)) continue;
-        print_row(&plan->cases[i], figure, yardstick);
+        print_row(plan, &plan->cases[i], figure, yardstick);
         if (plan->json != NULL) write_line(plan, &plan->cases[i], figure, yardstick);
         if (plan->medians != NULL) plan->medians[i] = figure.median;
     }

@@ -58,6 +58,8 @@ struct tly_bench_plan {
     const struct tly_bench_case *cases;
     size_t count, repeats;
     size_t keys;
+    double
+        pace; /* of the yardstick where the targets were set, in millions per CPU second; 0: they are not told at this one's */
     FILE *json;      /* takes a line for each case; may be NULL */
     double *medians; /* takes one of each case; may be NULL */
 };
