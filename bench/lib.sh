@@ -53,12 +53,13 @@ redis_version() {
     redis-server --version | sed 's/.*v=\([^ ]*\).*/\1/'
 }
 
-# start_tally SIDE ADDRESS [OPTION]...: where it listens is in the line it prints when it is ready.
+# start_tally SIDE ADDRESS [OPTION]...: where it listens is in the line it prints when it is ready. What is in `under` runs it.
+under=()
 start_tally() {
     local side=$1 address=$2 ready resp
     shift 2
     mkfifo "$dir/$side.ready"
-    "$build/tallyd" -o name="$side" -o data=none -o resp="$address" -o http=none -o peers=none "$@" \
+    "${under[@]}" "$build/tallyd" -o name="$side" -o data=none -o resp="$address" -o http=none -o peers=none "$@" \
         >"$dir/$side.ready" 2>"$dir/$side.log" &
     pid[$side]=$!
     read -r -t 10 ready <"$dir/$side.ready" || fail "tallyd does not start: $(tail -n 1 "$dir/$side.log")"
