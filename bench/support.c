@@ -206,6 +206,10 @@ void tly_bench_run(const struct tly_bench_plan *plan, void *world)
 FILE *tly_bench_json(int argc, char **argv)
 {
     if (argc < 2) return NULL;
+    if (argc > 2 || argv[1][0] == '-') {
+        fprintf(stderr, "usage: %s [JSON_FILE]\n", argv[0]);
+        exit(2);
+    }
     FILE *json = fopen(argv[1], "ae");
     if (json == NULL) tly_bench_fail("%s cannot be opened", argv[1]);
     return json;
