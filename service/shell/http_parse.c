@@ -76,13 +76,16 @@ static enum tly_result parse_version(struct tly_slice text, struct tly_http_requ
     return TLY_OK;
 }
 
-/* Of "http://host/path" the path; other forms as they are. */
-static struct tly_slice origin_form(struct tly_slice target)
+/* Of "http://host/path" what follows the host, which *host is; other forms as they are, and *host is left alone. */
+static struct tly_slice origin_form(struct tly_slice target, struct tly_slice *host)
 {
-    if (target.n < 7 || !tly_http_is(tly_slice_of(target.p, 7), "http://")) return target;
-    const uint8_t *slash = memchr(target.p + 7, '/', target.n - 7);
-    if (slash == NULL) return tly_slice_text("/");
-    return tly_slice_of(slash, target.n - (size_t)(slash - target.p));
+    const size_t scheme = sizeof "http://" - 1;
+    if (target.n < scheme || !tly_http_is(tly_slice_of(target.p, scheme), "http://")) return target;
+    size_t n = scheme;
+    while (n < target.n && target.p[n] != '/' && target.p[n] != '?')
+        n++;
+    *host = tly_slice_of(target.p + scheme, n - scheme);
+    return tly_slice_of(target.p + n, target.n - n);
 }
 
 static enum tly_result parse_target(struct tly_slice target, struct tly_http_request *request)
@@ -90,13 +93,16 @@ static enum tly_result parse_target(struct tly_slice target, struct tly_http_req
     if (pass(target, 0, IN_TARGET) < target.n)
         return refuse(request, 400, "the target has an illegal character");
     bool is_star = target.n == 1 && target.p[0] == '*';
-    target = origin_form(target);
-    if (!is_star && (target.n == 0 || target.p[0] != '/'))
-        return refuse(request, 400, "the target is not a path");
-    const uint8_t *mark = memchr(target.p, '?', target.n);
+    request->host = (struct tly_slice){0};
+    target = origin_form(target, &request->host);
+    bool is_absolute = request->host.p != NULL;
+    if (is_absolute && request->host.n == 0) return refuse(request, 400, "the target has no host");
+    const uint8_t *mark = target.n > 0 ? memchr(target.p, '?', target.n) : NULL;
     size_t n = mark != NULL ? (size_t)(mark - target.p) : target.n;
-    request->path = tly_slice_of(target.p, n);
+    request->path = is_absolute && n == 0 ? tly_slice_text("/") : tly_slice_of(target.p, n);
     request->query = mark != NULL ? tly_slice_of(mark + 1, target.n - n - 1) : tly_slice_of(target.p + n, 0);
+    if (!is_star && (request->path.n == 0 || request->path.p[0] != '/'))
+        return refuse(request, 400, "the target is not a path");
     return TLY_OK;
 }
 
@@ -209,6 +215,7 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
     } else if (tly_http_is(header->name, "host")) {
         if (framing->has_host) return refuse(request, 400, "two Host headers");
         framing->has_host = true;
+        if (request->host.p == NULL) request->host = value;
     } else if (tly_http_is(header->name, "connection")) {
         if (tly_http_list_has(value, "close")) request->keep_alive = false;
         if (request->minor == 0 && tly_http_list_has(value, "keep-alive")) request->keep_alive = true;

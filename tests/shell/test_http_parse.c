@@ -56,6 +56,8 @@ static const struct {
     {"GET / HTTP/1.1\r\nHost: a\r\nConnection: te , Close\r\n\r\n", "GET|/||close|"},
     {"GET http://host:80/p?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/p|q|keep|"},
     {"GET HTTP://host HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/||keep|"},
+    {"GET http://host?q=/p HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/|q=/p|keep|"},
+    {"GET http://host/?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/|q|keep|"},
     {"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS|*||keep|"},
     {"M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", "M-SEARCH|/||keep|"},
     {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", "POST|/||keep|hi"},
@@ -81,6 +83,27 @@ static void requests_read_as_they_were_written(void **state)
         assert_string_equal(shown(text), good[i].shown);
         assert_int_equal(scan.at + scan.need + scan.head_bytes, 0);
     }
+}
+
+/* RFC 9112, 3.2.2: of a target that has one, whatever the header says. */
+static void the_host_is_that_of_the_target_first(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *host;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: a:80\r\n\r\n", "a:80"},
+        {"GET / HTTP/1.1\r\nHost:\r\n\r\n", ""},
+        {"GET http://b:81/c HTTP/1.1\r\nHost: a\r\n\r\n", "b:81"},
+        {"GET http://b?c HTTP/1.0\r\n\r\n", "b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse(tly_slice_text(cases[i].in)), TLY_OK);
+        assert_non_null(request.host.p);
+        assert_true(tly_slice_equal(request.host, tly_slice_text(cases[i].host)));
+    }
+    assert_int_equal(parse(tly_slice_text("GET / HTTP/1.0\r\n\r\n")), TLY_OK);
+    assert_null(request.host.p);
 }
 
 #define POST "POST / HTTP/1.1\r\nHost: a\r\n"
@@ -171,6 +194,9 @@ static const struct {
     {400, "GET /\x01 HTTP/1.1\r\n"},
     {400, "GET a HTTP/1.1\r\n"},
     {400, "GET https://a/ HTTP/1.1\r\n"},
+    {400, "GET http:// HTTP/1.1\r\n"},
+    {400, "GET http:///a HTTP/1.1\r\n"},
+    {400, "GET http://?a HTTP/1.1\r\n"},
     {400, "CONNECT a:80 HTTP/1.1\r\n"},
     {400, "GET / HTTP/1.x\r\n"},
     {400, "GET / HTTP/11\r\n"},
@@ -384,6 +410,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup(name, setup)
     const struct CMUnitTest tests[] = {
         CASE(requests_read_as_they_were_written),
+        CASE(the_host_is_that_of_the_target_first),
         CASE(what_is_ambiguous_is_refused),
         CASE(what_is_ambiguous_is_refused_in_pieces_too),
         CASE(a_zero_byte_is_refused_wherever_it_stands),
