@@ -16,6 +16,8 @@ enum {
     IN_TOKEN = 1,  /* tchar of RFC 9110, 5.6.2 */
     IN_FIELD = 2,  /* text, blanks and bytes above ASCII: no control character, so no bare CR either */
     IN_TARGET = 4, /* ASCII that is seen */
+    IN_HOST =
+        8, /* of a host, its port and an address in brackets (RFC 3986, 3.2.2): nobody's name before an @ */
 };
 
 /* Sixteen in a row, from 0x00 on; from 0x80 on they are all alike. */
@@ -23,12 +25,12 @@ static const uint8_t kinds[0x100] = {
     /* clang-format off */
     0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    2, 7, 6, 7, 7, 7, 7, 7, 6, 6, 7, 7, 6, 7, 7, 6,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 6, 6, 6,
-    6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 7, 6, 7, 0,
+    2, 15, 6, 7, 15, 15, 15, 15, 14, 14, 15, 15, 14, 15, 15, 6,
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 14, 14, 6, 14, 6, 6,
+    6, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 14, 6, 14, 7, 15,
+    7, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6, 7, 6, 15, 0,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
@@ -88,6 +90,11 @@ static struct tly_slice origin_form(struct tly_slice target, struct tly_slice *h
     return tly_slice_of(target.p + n, target.n - n);
 }
 
+static bool is_host(struct tly_slice text)
+{
+    return pass(text, 0, IN_HOST) == text.n;
+}
+
 static enum tly_result parse_target(struct tly_slice target, struct tly_http_request *request)
 {
     if (pass(target, 0, IN_TARGET) < target.n)
@@ -96,7 +103,8 @@ static enum tly_result parse_target(struct tly_slice target, struct tly_http_req
     request->host = (struct tly_slice){0};
     target = origin_form(target, &request->host);
     bool is_absolute = request->host.p != NULL;
-    if (is_absolute && request->host.n == 0) return refuse(request, 400, "the target has no host");
+    if (is_absolute && (request->host.n == 0 || !is_host(request->host)))
+        return refuse(request, 400, "the target has no host, or a malformed one");
     const uint8_t *mark = target.n > 0 ? memchr(target.p, '?', target.n) : NULL;
     size_t n = mark != NULL ? (size_t)(mark - target.p) : target.n;
     request->path = is_absolute && n == 0 ? tly_slice_text("/") : tly_slice_of(target.p, n);
@@ -214,6 +222,7 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
         request->is_chunked = true;
     } else if (tly_http_is(header->name, "host")) {
         if (framing->has_host) return refuse(request, 400, "two Host headers");
+        if (!is_host(value)) return refuse(request, 400, "the Host header is malformed");
         framing->has_host = true;
         if (request->host.p == NULL) request->host = value;
     } else if (tly_http_is(header->name, "connection")) {

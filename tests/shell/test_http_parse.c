@@ -177,6 +177,14 @@ static const struct {
     {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x7fz\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: <a>\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: caf\xc3\xa9\r\n\r\n"},
+    {400, "GET / HTTP/1.0\r\nHost: a?b\r\n\r\n"},
+    {400, "GET http://u@a/ HTTP/1.1\r\n"},
+    {400, "GET http://a#b HTTP/1.1\r\n"},
     {417, "GET / HTTP/1.1\r\nHost: a\r\nExpect: money\r\n\r\n"},
     /* is it a request? */
     {400, "GET /\r\n"},
@@ -283,6 +291,13 @@ static bool is_taken_with(const char *pattern, int byte)
     return parse(tly_slice_of(text, n)) == TLY_OK;
 }
 
+static bool is_of_a_host(int c)
+{
+    return c != 0 && c < 0x80 &&
+           strchr("-._~!$&'()*+,;=:[]%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", c) !=
+               NULL;
+}
+
 static bool is_tchar(int c)
 {
     return c != 0 && c < 0x80 &&
@@ -298,6 +313,7 @@ static void each_byte_stands_where_it_may(void **state)
         assert_int_equal(is_taken_with("GET / HTTP/1.1\r\nHost: h\r\na$b: c\r\n\r\n", c),
                          is_tchar(c) || c == ':');
         assert_int_equal(is_taken_with("GET / HTTP/1.1\r\nHost: h\r\na: b$c\r\n\r\n", c), is_text);
+        assert_int_equal(is_taken_with("GET / HTTP/1.1\r\nHost: a$b\r\n\r\n", c), is_of_a_host(c));
     }
 }
 
