@@ -327,12 +327,15 @@ static struct json_object *parse(struct tly_slice text, const char **error)
     }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *object = json_tokener_parse_ex(tokener, (const char *)text.p, (int)text.n);
+    /* Its zero is the end: until then a number could go on. */
+    if (json_tokener_get_error(tokener) == json_tokener_continue)
+        object = json_tokener_parse_ex(tokener, "", 1);
     enum json_tokener_error result = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
     if (object == NULL)
-        *error = result == json_tokener_continue  ? "the JSON text ends too early"
-                 : result == json_tokener_success ? "a JSON object is expected"
-                                                  : json_tokener_error_desc(result);
+        *error = result == json_tokener_error_parse_eof ? "the JSON text ends too early"
+                 : result == json_tokener_success       ? "a JSON object is expected"
+                                                        : json_tokener_error_desc(result);
     return object;
 }
 

@@ -161,6 +161,23 @@ static void what_is_no_json_is_refused(void **state)
     assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
 }
 
+static void json_that_is_no_object_is_not_called_cut_off(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const whole[] = {"null", "3", "-0", "true", "\"x\""};
+    static const char *const cut[] = {"", " ", "-", "tru", "{\"delta\":1", "[", "\"x", "{\"a\":\"\\u00"};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        struct answer answer = post(scene, "/v1/check", whole[i]);
+        assert_int_equal(answer.status, 400);
+        assert_null(strstr(answer.body, "too early"));
+    }
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        struct answer answer = post(scene, "/v1/check", cut[i]);
+        assert_non_null(strstr(answer.body, "the JSON text ends too early"));
+        assert_problem(answer, 400, "bad_json");
+    }
+}
+
 /* What a lenient parser takes for something near. */
 static void json_that_would_read_as_something_else_is_refused(void **state)
 {
@@ -494,6 +511,7 @@ int main(void)
         SCENE(what_does_not_fit_the_key_is_a_conflict),
         SCENE(a_malformed_change_changes_nothing),
         SCENE(what_is_no_json_is_refused),
+        SCENE(json_that_is_no_object_is_not_called_cut_off),
         SCENE(json_that_would_read_as_something_else_is_refused),
         SCENE(json_that_is_deep_or_wide_is_refused),
         SCENE(a_body_in_chunks_is_one_body),
