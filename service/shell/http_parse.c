@@ -190,7 +190,7 @@ struct tly_slice tly_http_header(const struct tly_http_request *request, const c
 /* ---- how long the body is ---- */
 
 struct framing {
-    bool has_length, has_host, expects;
+    bool has_length, has_host, expects, closes, keeps;
     uint64_t length;
 };
 
@@ -226,8 +226,8 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
         framing->has_host = true;
         if (request->host.p == NULL) request->host = value;
     } else if (tly_http_is(header->name, "connection")) {
-        if (tly_http_list_has(value, "close")) request->keep_alive = false;
-        if (request->minor == 0 && tly_http_list_has(value, "keep-alive")) request->keep_alive = true;
+        framing->closes = framing->closes || tly_http_list_has(value, "close");
+        framing->keeps = framing->keeps || tly_http_list_has(value, "keep-alive");
     } else if (tly_http_is(header->name, "expect")) {
         if (!tly_http_is(value, "100-continue"))
             return refuse(request, 417, "the only expectation is 100-continue");
@@ -240,11 +240,11 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
 static enum tly_result frame(struct tly_http_request *request, struct framing *framing)
 {
     request->is_chunked = false;
-    request->keep_alive = request->minor > 0;
     for (size_t i = 0; i < request->header_count; i++) {
         enum tly_result result = take_header(&request->header[i], framing, request);
         if (result != TLY_OK) return result;
     }
+    request->keep_alive = !framing->closes && (request->minor > 0 || framing->keeps);
     if (request->is_chunked && framing->has_length)
         return refuse(request, 400, "a length and a transfer encoding");
     if (request->is_chunked && request->minor == 0)

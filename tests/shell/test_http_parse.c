@@ -54,6 +54,8 @@ static const struct {
     {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET|/||keep|"},
     {"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET|/||close|"},
     {"GET / HTTP/1.1\r\nHost: a\r\nConnection: te , Close\r\n\r\n", "GET|/||close|"},
+    {"GET / HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n", "GET|/||close|"},
+    {"GET / HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n", "GET|/||close|"},
     {"GET http://host:80/p?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/p|q|keep|"},
     {"GET HTTP://host HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/||keep|"},
     {"GET http://host?q=/p HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/|q=/p|keep|"},
