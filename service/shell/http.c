@@ -5,12 +5,14 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 /* A connection that asked for nothing for so long is closed. */
 #define IDLE_MS 120000
 #define BODY_BYTES_MAX (8u * 1024u * 1024u)
 /* A body's buffer larger than this is not kept for the next request. */
 #define BODY_BYTES_KEPT 2048u
+#define DATE_BYTES_MAX 48u
 
 /* One connection. */
 struct http {
@@ -24,6 +26,8 @@ struct http {
     bool stream_is_chunked, stream_keeps_alive;
     struct tly_watch *watch; /* it is a stream of changes; NULL: it takes requests */
     struct parked *parked;   /* an answer that waits for other nodes; its body is in `body` */
+    uint64_t date_s;         /* what `date` says; it is "" at first */
+    char date[DATE_BYTES_MAX];
 };
 
 /* All of an answer but its body. */
@@ -243,18 +247,37 @@ static uint8_t *append_body_lines(uint8_t *to, const struct tly_exchange *x)
     return to;
 }
 
+/* The line that says when it is (RFC 9110, 6.6.1), in no language but that of the RFC; made anew once a second. */
+static const char *date_line(struct http *http)
+{
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    uint64_t now_s = tly_app_now(http->app).wall_ns / 1000000000;
+    struct tm tm;
+    time_t time = (time_t)now_s;
+    bool is_made = http->date[0] != '\0' && http->date_s == now_s;
+    if (is_made || gmtime_r(&time, &tm) == NULL) return http->date;
+    (void)snprintf(http->date, sizeof http->date, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n",
+                   days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+                   tm.tm_sec);
+    http->date_s = now_s;
+    return http->date;
+}
+
 /* More than the lines of an answer take that no handler adds, but for two texts in them. */
 #define HEAD_BYTES_MAX 256u
 
-static void send_answer(struct tly_buf *out, const struct tly_exchange *x, bool keep_alive)
+static void send_answer(struct http *http, const struct tly_exchange *x, bool keep_alive)
 {
+    struct tly_buf *out = tly_client_out(http->client);
     const char *reason = tly_http_reason(x->status);
     size_t texts = strlen(reason) + strlen(x->type);
     uint8_t *from = tly_buf_room(out, HEAD_BYTES_MAX + texts + x->lines.n), *to = from;
     if (from == NULL) return;
     to = append_number(append(to, "HTTP/1.1 "), (uint64_t)x->status);
     to = append(append(append(to, " "), reason), "\r\n");
-    to = append_body_lines(to, x);
+    to = append_body_lines(append(to, date_line(http)), x);
     memcpy(to, x->lines.text, x->lines.n);
     to += x->lines.n;
     if (!keep_alive)
@@ -332,8 +355,11 @@ static void start_stream(struct http *http, struct tly_watch *watch)
 {
     http->watch = watch;
     tly_client_stream(http->client);
-    put(tly_client_out(http->client), "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                                      "Cache-Control: no-store\r\nConnection: close\r\n\r\n: watching\n\n");
+    struct tly_buf *out = tly_client_out(http->client);
+    put(out, "HTTP/1.1 200 OK\r\n");
+    put(out, date_line(http));
+    put(out, "Content-Type: text/event-stream\r\n"
+             "Cache-Control: no-store\r\nConnection: close\r\n\r\n: watching\n\n");
 }
 
 static void add_acked(struct tly_exchange *x)
@@ -370,8 +396,7 @@ static void unpark(struct http *http)
     }
     add_acked(&parked->exchange);
     if (!parked->keeps_alive) tly_client_close(http->client);
-    send_answer(tly_client_out(http->client), &parked->exchange,
-                parked->keeps_alive && !tly_client_is_closing(http->client));
+    send_answer(http, &parked->exchange, parked->keeps_alive && !tly_client_is_closing(http->client));
     end_parked(http);
 }
 
@@ -414,7 +439,7 @@ static void answer(struct http *http, const struct tly_http_request *request)
     if (x.ack != NULL) add_acked(&x);
     tly_ack_free(x.ack);
     if (!keep_alive && !(is_stream && has_body)) tly_client_close(http->client);
-    send_answer(tly_client_out(http->client), &x, keep_alive && !tly_client_is_closing(http->client));
+    send_answer(http, &x, keep_alive && !tly_client_is_closing(http->client));
     http->stream = x.stream;
     if (!is_stream) return;
     http->stream_request_bytes = request->bytes;
@@ -462,7 +487,7 @@ static void refuse(struct http *http, const struct tly_http_request *request)
         .app = http->app, .client = http->client, .request = &nothing, .type = "", .body = &http->body};
     tly_http_problem(&x, request->status, "bad_request", "%s", request->error);
     tly_client_close(http->client);
-    send_answer(tly_client_out(http->client), &x, false);
+    send_answer(http, &x, false);
 }
 
 /* Whether another may follow; *used grows by what was taken. */

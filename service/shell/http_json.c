@@ -199,29 +199,109 @@ void tly_json_member_string(struct tly_json *json, const char *name, const char 
 
 /* ---- reading ---- */
 
-/* What a text consists of, counted before anything is made of it. */
+/* What a text consists of, looked at before anything is made of it. */
 struct census {
     size_t containers, commas;
-    bool has_control; /* a character that is legal nowhere in JSON */
-    bool has_quote;   /* a single one outside of a string: json-c takes it for a double one */
+    const char *
+        fault; /* the first thing that json-c would make something else of than it says; NULL: there is none */
 };
+
+static void note(struct census *census, const char *fault)
+{
+    if (census->fault == NULL) census->fault = fault;
+}
+
+#define NO_UNIT UINT32_MAX
+
+/* The unit of UTF-16 of "\u00e9" at `at`, or NO_UNIT. */
+static uint32_t unit_at(struct tly_slice text, size_t at)
+{
+    uint32_t unit = 0;
+    if (text.n < 6 || at > text.n - 6 || memcmp(text.p + at, "\\u", 2) != 0) return NO_UNIT;
+    for (size_t i = 2; i < 6; i++) {
+        int digit = tly_http_hex_digit(text.p[at + i]);
+        if (digit < 0) return NO_UNIT;
+        unit = unit * 16 + (uint32_t)digit;
+    }
+    return unit;
+}
+
+/* Where the escape at `at` ends. One that is malformed is left to json-c. */
+static size_t pass_escape(struct tly_slice text, size_t at, struct census *census, bool *has_zero)
+{
+    uint32_t unit = unit_at(text, at);
+    if (unit == NO_UNIT) return at + 2;
+    uint32_t second = unit_at(text, at + 6);
+    bool is_high = unit >= 0xd800 && unit <= 0xdbff, is_low = unit >= 0xdc00 && unit <= 0xdfff;
+    bool is_pair = is_high && second >= 0xdc00 && second <= 0xdfff;
+    if (is_low || (is_high && !is_pair)) note(census, "the JSON text has half a surrogate pair");
+    *has_zero = *has_zero || unit == 0;
+    return at + (is_pair ? 12 : 6);
+}
+
+static size_t pass_blanks(struct tly_slice text, size_t at)
+{
+    while (at < text.n && memchr(" \n\r\t", text.p[at], 4) != NULL)
+        at++;
+    return at;
+}
+
+/* Where the string at `at` ends. json-c ends a name, not a value, at its first zero. */
+static size_t pass_string(struct tly_slice text, size_t at, struct census *census)
+{
+    bool has_zero = false;
+    for (at++; at < text.n && text.p[at] != '"';) {
+        if (text.p[at] < 0x20) note(census, "the JSON text has a control character");
+        at = text.p[at] == '\\' ? pass_escape(text, at, census, &has_zero) : at + 1;
+    }
+    size_t next = pass_blanks(text, ++at);
+    if (has_zero && next < text.n && text.p[next] == ':') note(census, "a name has a zero character");
+    return at;
+}
+
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Where the number at `at` ends, or its whole part. json-c takes what is beyond 64 bits for the last that is not. */
+static size_t pass_number(struct tly_slice text, size_t at, struct census *census)
+{
+    bool is_negative = text.p[at] == '-';
+    uint64_t number = 0, most = is_negative ? UINT64_C(1) << 63 : UINT64_MAX;
+    size_t from = is_negative ? at + 1 : at;
+    bool is_large = false;
+    for (at = from; at < text.n && is_digit(text.p[at]); at++) {
+        uint64_t digit = text.p[at] - (uint64_t)'0';
+        is_large = is_large || number > (most - digit) / 10;
+        number = is_large ? number : number * 10 + digit;
+    }
+    bool is_whole = at == text.n || memchr(".eE", text.p[at], 3) == NULL;
+    if (is_large && is_whole) note(census, "a number has more than 64 bits");
+    if (at - from > 1 && text.p[from] == '0') note(census, "a number begins with a zero");
+    return at;
+}
+
+static void count(struct census *census, uint8_t c)
+{
+    if (c < 0x20 && c != '\n' && c != '\r' && c != '\t')
+        note(census, "the JSON text has a control character");
+    if (c == '\'') note(census, "JSON texts have double quotes");
+    census->containers += c == '{' || c == '[';
+    census->commas += c == ',';
+}
 
 static struct census take_census(struct tly_slice text)
 {
     struct census census = {0};
-    bool in_string = false, is_escaped = false;
-    for (size_t i = 0; i < text.n; i++) {
-        uint8_t c = text.p[i];
-        census.has_control = census.has_control || (c < 0x20 && c != '\n' && c != '\r' && c != '\t');
-        if (in_string) {
-            in_string = is_escaped || c != '"';
-            is_escaped = !is_escaped && c == '\\';
-        } else {
-            in_string = c == '"';
-            census.has_quote = census.has_quote || c == '\'';
-            census.containers += c == '{' || c == '[';
-            census.commas += c == ',';
-        }
+    for (size_t at = 0; at < text.n;) {
+        uint8_t c = text.p[at];
+        if (c == '"')
+            at = pass_string(text, at, &census);
+        else if (c == '-' || is_digit(c))
+            at = pass_number(text, at, &census);
+        else
+            count(&census, text.p[at++]);
     }
     return census;
 }
@@ -232,8 +312,7 @@ static const char *fault_of(struct tly_slice text)
     struct census census = take_census(text);
     if (census.containers > TLY_JSON_CONTAINERS_MAX || census.commas >= TLY_JSON_VALUES_MAX)
         return "the JSON text has too many values";
-    if (census.has_control) return "the JSON text has a control character";
-    if (census.has_quote) return "JSON texts have double quotes";
+    if (census.fault != NULL) return census.fault;
     return tly_utf8_is_valid(text) ? NULL : "the JSON text is not UTF-8";
 }
 
@@ -248,12 +327,15 @@ static struct json_object *parse(struct tly_slice text, const char **error)
     }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *object = json_tokener_parse_ex(tokener, (const char *)text.p, (int)text.n);
+    /* Its zero is the end: until then a number could go on. */
+    if (json_tokener_get_error(tokener) == json_tokener_continue)
+        object = json_tokener_parse_ex(tokener, "", 1);
     enum json_tokener_error result = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
     if (object == NULL)
-        *error = result == json_tokener_continue  ? "the JSON text ends too early"
-                 : result == json_tokener_success ? "a JSON object is expected"
-                                                  : json_tokener_error_desc(result);
+        *error = result == json_tokener_error_parse_eof ? "the JSON text ends too early"
+                 : result == json_tokener_success       ? "a JSON object is expected"
+                                                        : json_tokener_error_desc(result);
     return object;
 }
 

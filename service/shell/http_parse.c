@@ -16,6 +16,8 @@ enum {
     IN_TOKEN = 1,  /* tchar of RFC 9110, 5.6.2 */
     IN_FIELD = 2,  /* text, blanks and bytes above ASCII: no control character, so no bare CR either */
     IN_TARGET = 4, /* ASCII that is seen */
+    IN_HOST =
+        8, /* of a host, its port and an address in brackets (RFC 3986, 3.2.2): nobody's name before an @ */
 };
 
 /* Sixteen in a row, from 0x00 on; from 0x80 on they are all alike. */
@@ -23,12 +25,12 @@ static const uint8_t kinds[0x100] = {
     /* clang-format off */
     0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    2, 7, 6, 7, 7, 7, 7, 7, 6, 6, 7, 7, 6, 7, 7, 6,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 6, 6, 6,
-    6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 7, 6, 7, 0,
+    2, 15, 6, 7, 15, 15, 15, 15, 14, 14, 15, 15, 14, 15, 15, 6,
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 14, 14, 6, 14, 6, 6,
+    6, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 14, 6, 14, 7, 15,
+    7, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6, 7, 6, 15, 0,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
@@ -76,13 +78,21 @@ static enum tly_result parse_version(struct tly_slice text, struct tly_http_requ
     return TLY_OK;
 }
 
-/* Of "http://host/path" the path; other forms as they are. */
-static struct tly_slice origin_form(struct tly_slice target)
+/* Of "http://host/path" what follows the host, which *host is; other forms as they are, and *host is left alone. */
+static struct tly_slice origin_form(struct tly_slice target, struct tly_slice *host)
 {
-    if (target.n < 7 || !tly_http_is(tly_slice_of(target.p, 7), "http://")) return target;
-    const uint8_t *slash = memchr(target.p + 7, '/', target.n - 7);
-    if (slash == NULL) return tly_slice_text("/");
-    return tly_slice_of(slash, target.n - (size_t)(slash - target.p));
+    const size_t scheme = sizeof "http://" - 1;
+    if (target.n < scheme || !tly_http_is(tly_slice_of(target.p, scheme), "http://")) return target;
+    size_t n = scheme;
+    while (n < target.n && target.p[n] != '/' && target.p[n] != '?')
+        n++;
+    *host = tly_slice_of(target.p + scheme, n - scheme);
+    return tly_slice_of(target.p + n, target.n - n);
+}
+
+static bool is_host(struct tly_slice text)
+{
+    return pass(text, 0, IN_HOST) == text.n;
 }
 
 static enum tly_result parse_target(struct tly_slice target, struct tly_http_request *request)
@@ -90,13 +100,17 @@ static enum tly_result parse_target(struct tly_slice target, struct tly_http_req
     if (pass(target, 0, IN_TARGET) < target.n)
         return refuse(request, 400, "the target has an illegal character");
     bool is_star = target.n == 1 && target.p[0] == '*';
-    target = origin_form(target);
-    if (!is_star && (target.n == 0 || target.p[0] != '/'))
-        return refuse(request, 400, "the target is not a path");
-    const uint8_t *mark = memchr(target.p, '?', target.n);
+    request->host = (struct tly_slice){0};
+    target = origin_form(target, &request->host);
+    bool is_absolute = request->host.p != NULL;
+    if (is_absolute && (request->host.n == 0 || !is_host(request->host)))
+        return refuse(request, 400, "the target has no host, or a malformed one");
+    const uint8_t *mark = target.n > 0 ? memchr(target.p, '?', target.n) : NULL;
     size_t n = mark != NULL ? (size_t)(mark - target.p) : target.n;
-    request->path = tly_slice_of(target.p, n);
+    request->path = is_absolute && n == 0 ? tly_slice_text("/") : tly_slice_of(target.p, n);
     request->query = mark != NULL ? tly_slice_of(mark + 1, target.n - n - 1) : tly_slice_of(target.p + n, 0);
+    if (!is_star && (request->path.n == 0 || request->path.p[0] != '/'))
+        return refuse(request, 400, "the target is not a path");
     return TLY_OK;
 }
 
@@ -176,7 +190,7 @@ struct tly_slice tly_http_header(const struct tly_http_request *request, const c
 /* ---- how long the body is ---- */
 
 struct framing {
-    bool has_length, has_host, expects;
+    bool has_length, has_host, expects, closes, keeps;
     uint64_t length;
 };
 
@@ -208,10 +222,12 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
         request->is_chunked = true;
     } else if (tly_http_is(header->name, "host")) {
         if (framing->has_host) return refuse(request, 400, "two Host headers");
+        if (!is_host(value)) return refuse(request, 400, "the Host header is malformed");
         framing->has_host = true;
+        if (request->host.p == NULL) request->host = value;
     } else if (tly_http_is(header->name, "connection")) {
-        if (tly_http_list_has(value, "close")) request->keep_alive = false;
-        if (request->minor == 0 && tly_http_list_has(value, "keep-alive")) request->keep_alive = true;
+        framing->closes = framing->closes || tly_http_list_has(value, "close");
+        framing->keeps = framing->keeps || tly_http_list_has(value, "keep-alive");
     } else if (tly_http_is(header->name, "expect")) {
         if (!tly_http_is(value, "100-continue"))
             return refuse(request, 417, "the only expectation is 100-continue");
@@ -224,11 +240,11 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
 static enum tly_result frame(struct tly_http_request *request, struct framing *framing)
 {
     request->is_chunked = false;
-    request->keep_alive = request->minor > 0;
     for (size_t i = 0; i < request->header_count; i++) {
         enum tly_result result = take_header(&request->header[i], framing, request);
         if (result != TLY_OK) return result;
     }
+    request->keep_alive = !framing->closes && (request->minor > 0 || framing->keeps);
     if (request->is_chunked && framing->has_length)
         return refuse(request, 400, "a length and a transfer encoding");
     if (request->is_chunked && request->minor == 0)

@@ -43,8 +43,9 @@ struct tly_http_scan {
 struct tly_http_request {
     size_t bytes; /* of the whole request */
     struct tly_slice method, path,
-        query; /* path and query as they were sent; query without its question mark */
-    int minor; /* of the version: 0 or 1 */
+        query;             /* path and query as they were sent; query without its question mark */
+    struct tly_slice host; /* of the target if that has one, else of the header; p NULL: there is none */
+    int minor;             /* of the version: 0 or 1 */
     struct tly_http_header header[TLY_HTTP_HEADERS_MAX];
     size_t header_count;
     bool keep_alive;

@@ -106,9 +106,9 @@ static struct tly_slice ip_of(const struct tly_exchange *x, char *text)
 
 static struct tly_slice host_of(const struct tly_exchange *x, char *text)
 {
-    static const char *const names[] = {"x-forwarded-host", "host", NULL};
     (void)text;
-    return first_header(x->request, names);
+    struct tly_slice host = tly_http_header(x->request, "x-forwarded-host");
+    return host.p != NULL ? host : x->request->host;
 }
 
 /* Without its query. */

@@ -37,22 +37,25 @@ static struct tly_slice figure(uint64_t number, struct digits *digits)
     return tly_slice_of(first, (size_t)(end - first));
 }
 
-/* A line such as NAME: "api";r=50;t=30 */
+/* A line such as NAME: "api";r=50;t=30, with b NULL without the last of them. */
 static void add_pair(struct tly_exchange *x, const char *begin, struct tly_slice name, const char *a,
                      const uint64_t figures[2], const char *b)
 {
     struct digits digits[2];
     const struct tly_slice pieces[] = {
-        tly_slice_text(begin), name,
-        tly_slice_text(a),     figure(sf_int(figures[0]), &digits[0]),
-        tly_slice_text(b),     figure(sf_int(figures[1]), &digits[1]),
+        tly_slice_text(begin),
+        name,
+        tly_slice_text(a),
+        figure(sf_int(figures[0]), &digits[0]),
+        tly_slice_text(b != NULL ? b : ""),
+        figure(sf_int(figures[1]), &digits[1]),
     };
-    tly_http_add_pieces(x, pieces, sizeof pieces / sizeof pieces[0]);
+    tly_http_add_pieces(x, pieces, b != NULL ? 6 : 4);
 }
 
 /*
- * On a refusal t is no later than Retry-After: what a client is told to wait for is when the same hits could pass, and
- * not when all units are back.
+ * On a refusal t is Retry-After: what a client is told to wait for is when the same hits could pass, and not when all units are
+ * back. A counter has no window, and nothing comes back by itself.
  */
 void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict)
 {
@@ -60,14 +63,14 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
     struct digits digits;
     uint64_t reset_s = seconds_up(verdict->reset_ms), retry_s = seconds_up(verdict->retry_after_ms);
     bool has_retry = verdict->code == TLY_CODE_OVER && verdict->retry_after_ms != UINT64_MAX;
+    bool has_window = verdict->window_ms != 0;
     if (retry_s == 0) retry_s = 1;
-    if (has_retry && reset_s > retry_s) reset_s = retry_s;
     struct tly_slice name =
         quote(verdict->name.n > 0 ? verdict->name : tly_slice_text("default"), text, sizeof text);
-    const uint64_t left[] = {verdict->remaining, reset_s};
+    const uint64_t left[] = {verdict->remaining, has_retry ? retry_s : reset_s};
     const uint64_t policy[] = {verdict->limit, seconds_up(verdict->window_ms)};
-    add_pair(x, "RateLimit: ", name, ";r=", left, ";t=");
-    add_pair(x, "RateLimit-Policy: ", name, ";q=", policy, ";w=");
+    add_pair(x, "RateLimit: ", name, ";r=", left, has_retry || has_window ? ";t=" : NULL);
+    add_pair(x, "RateLimit-Policy: ", name, ";q=", policy, has_window ? ";w=" : NULL);
     const struct tly_slice retry[] = {tly_slice_text("Retry-After: "), figure(retry_s, &digits)};
     if (has_retry) tly_http_add_pieces(x, retry, 2);
 }

@@ -9,6 +9,8 @@
 
 /* 2026-01-01T00:00:00Z, a whole number of every window that tests use. */
 #define FAKE_WALL_MS UINT64_C(1767225600000)
+/* The same as a line of HTTP. */
+#define FAKE_DATE "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
 
 /* base may be NULL when nothing listens. */
 struct tly_app *fake_app_new(struct event_base *base);

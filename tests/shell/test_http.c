@@ -153,10 +153,61 @@ static void what_is_no_json_is_refused(void **state)
                                         "{\"a\":\"\xc3\x28\"}",
                                         "\x01{}",
                                         "{\"a\":\"\xed\xa0\x80\"}",
-                                        "{\"a\":\"\x01\"}"};
+                                        "{\"a\":\"\x01\"}",
+                                        "{\"a\":\"\n\"}",
+                                        "{\"delta\":00}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_problem(post(scene, "/v1/counters/a", texts[i]), 400, "bad_json");
     assert_problem(get(scene, "/v1/counters/a"), 404, "not_found");
+}
+
+static void json_that_is_no_object_is_not_called_cut_off(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const whole[] = {"null", "3", "-0", "true", "\"x\""};
+    static const char *const cut[] = {"", " ", "-", "tru", "{\"delta\":1", "[", "\"x", "{\"a\":\"\\u00"};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        struct answer answer = post(scene, "/v1/check", whole[i]);
+        assert_int_equal(answer.status, 400);
+        assert_null(strstr(answer.body, "too early"));
+    }
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        struct answer answer = post(scene, "/v1/check", cut[i]);
+        assert_non_null(strstr(answer.body, "the JSON text ends too early"));
+        assert_problem(answer, 400, "bad_json");
+    }
+}
+
+/* What a lenient parser takes for something near. */
+static void json_that_would_read_as_something_else_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        const char *key, *text, *why;
+    } cases[] = {
+        {"em:a", "{\"epoch\":18446744073709551616,\"count\":1}", "more than 64 bits"},
+        {"a", "{\"delta\":-9223372036854775809}", "more than 64 bits"},
+        {"a", "{\"delta\":1234567890123456789012345}", "more than 64 bits"},
+        {"kv:a", "{\"value\":\"\\ud800\"}", "surrogate"},
+        {"kv:a", "{\"value\":\"\\udc00\\ud800\"}", "surrogate"},
+        {"kv:a", "{\"value\":\"\\ud83dx\"}", "surrogate"},
+        {"kv:a", "{\"value\":\"\\ud83d\\\\ude00\"}", "surrogate"},
+        {"kv:a", "{\"value\\u0000x\" : \"a\"}", "zero"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "/v1/counters/%s", cases[i].key);
+        struct answer answer = post(scene, path, cases[i].text);
+        assert_non_null(strstr(answer.body, cases[i].why));
+        assert_problem(answer, 400, "bad_json");
+        assert_problem(get(scene, path), 404, "not_found");
+    }
+    assert_body(
+        post(scene, "/v1/counters/em:a", "{\"epoch\":18446744073709551615,\"count\":-9223372036854775808}"),
+        200, "{\"epoch\":18446744073709551615,\"count\":-9223372036854775808}\n");
+    assert_body(post(scene, "/v1/counters/kv:a",
+                     "{\"value\":\"\\ud83d\\ude00\\u0000\\\\u0000 123456789012345678901\"}"),
+                200, "{\"value\":\"\xf0\x9f\x98\x80\\u0000\\\\u0000 123456789012345678901\"}\n");
 }
 
 /* "[[[…]]]" and its kin: what a parser would make a hundred times as much of. */
@@ -460,6 +511,8 @@ int main(void)
         SCENE(what_does_not_fit_the_key_is_a_conflict),
         SCENE(a_malformed_change_changes_nothing),
         SCENE(what_is_no_json_is_refused),
+        SCENE(json_that_is_no_object_is_not_called_cut_off),
+        SCENE(json_that_would_read_as_something_else_is_refused),
         SCENE(json_that_is_deep_or_wide_is_refused),
         SCENE(a_body_in_chunks_is_one_body),
         SCENE(each_route_takes_its_methods),

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 
 #define HOST "Host: a\r\n"
-#define COUNTER(n)                                                                                               \
-    "HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Type: application/json\r\n\r\n{\"key\":\"n\",\"value\":" n \
-    "}\n"
+#define OK "HTTP/1.1 200 OK\r\n" FAKE_DATE
+#define COUNTER(n) \
+    OK "Content-Length: 22\r\nContent-Type: application/json\r\n\r\n{\"key\":\"n\",\"value\":" n "}\n"
 
 static const char pipeline[] =
     "POST /v1/counters/n HTTP/1.1\r\n" HOST "Content-Length: 11\r\n\r\n{\"delta\":1}"
@@ -19,10 +19,10 @@ static const char pipeline[] =
     "GET /v1/counters/n HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
     "GET /healthz HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n";
 
-static const char answers[] = COUNTER("1") COUNTER(
-    "3") "HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Type: application/json\r\n\r\n"
-         "HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n\r\n{\"key\":\"n\",\"value\":3}\n"
-         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nok\n";
+static const char answers[] = COUNTER("1") COUNTER("3") OK
+    "Content-Length: 22\r\nContent-Type: application/json\r\n\r\n" OK
+    "Content-Length: 22\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n\r\n{\"key\":\"n\",\"value\":3}\n" OK
+    "Content-Length: 3\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nok\n";
 
 static void a_pipeline_cut_at_every_byte_gets_the_same_answers(void **state)
 {
@@ -82,6 +82,35 @@ static void a_connection_is_kept_as_the_client_wants(void **state)
         assert_int_equal(talk_is_closed(one.talk), closes);
         talk_free(one.talk);
     }
+}
+
+/* RFC 9110, 6.6.1 and 5.6.7: on every answer, whatever becomes of the request. */
+static void an_answer_says_when_it_was_made(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        uint64_t later_ms;
+        const char *date;
+    } cases[] = {
+        {0, "Thu, 01 Jan 2026 00:00:00 GMT"},
+        {999, "Thu, 01 Jan 2026 00:00:00 GMT"},
+        {1, "Thu, 01 Jan 2026 00:00:01 GMT"},
+        {UINT64_C(66787) * 86400000, "Thu, 10 Nov 2208 00:00:01 GMT"},
+        {43199000, "Thu, 10 Nov 2208 12:00:00 GMT"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fake_app_advance(scene->app, cases[i].later_ms);
+        struct answer answer = get(scene, "/healthz");
+        assert_string_equal(header_of(&answer, "Date"), cases[i].date);
+    }
+    struct answer answer = get(scene, "/nope");
+    assert_string_equal(header_of(&answer, "Date"), cases[4].date);
+    answer = say(scene, "PUT /v1/counters/kv:a HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\na");
+    assert_int_equal(answer.status, 204);
+    assert_string_equal(header_of(&answer, "Date"), cases[4].date);
+    answer = say(scene, "nonsense\r\n\r\n");
+    assert_string_equal(header_of(&answer, "Date"), cases[4].date);
+    assert_problem(answer, 400, "bad_request");
 }
 
 static void who_waits_to_be_asked_is_asked(void **state)
@@ -177,6 +206,7 @@ int main(void)
         SCENE(a_strict_prefix_of_a_request_changes_nothing),
         SCENE(while_answers_pile_up_requests_wait),
         SCENE(a_connection_is_kept_as_the_client_wants),
+        SCENE(an_answer_says_when_it_was_made),
         SCENE(who_waits_to_be_asked_is_asked),
         SCENE(too_large_a_body_is_refused_before_it_is_sent),
         SCENE(lost_rhythm_gets_a_reason_and_the_end),

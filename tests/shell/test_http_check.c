@@ -469,6 +469,10 @@ static void what_every_request_has_comes_from_what_proxies_say(void **state)
         assert_int_equal(ask(scene, "POST /check/edge?hits=3", cases[i].headers, NULL).status, 200);
         assert_int_equal(left(scene, "edge", fields, 5), before - 3);
     }
+    struct tly_field fields[] = {field("ip", "192.0.2.7"), field("host", "b.test"), field("path", ""),
+                                 field("method", "GET"), field("scheme", "http")};
+    (void)get(scene, "http://b.test/check/edge?hits=3");
+    assert_int_equal(left(scene, "edge", fields, 5), 997);
 }
 
 /* I6: what stands left of the trusted hops is anybody's word; one client has one spelling, and all of its network. */

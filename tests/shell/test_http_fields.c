@@ -4,6 +4,7 @@
  */
 #include "tests/shell/support_http.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,12 +139,54 @@ static void names_and_numbers_that_do_not_fit_are_made_to(void **state)
     check_fields(&answer, "default", 3);
 }
 
+static void use_only(struct scene *scene, const struct tly_rule *rule)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    assert_non_null(rules);
+    assert_int_equal(tly_rules_add(rules, rule), TLY_OK);
+    tly_engine_use_rules(tly_app_engine(scene->app), rules);
+}
+
+/* Who reads t=0 comes back at once; both parameters may be left out. */
+static void what_never_comes_back_by_itself_has_no_time_for_it(void **state)
+{
+    struct scene *scene = *state;
+    const struct tly_rule rule = {.name = "c", .rate = {.algorithm = TLY_COUNTER, .limit = 1}};
+    use_only(scene, &rule);
+    struct answer answer = get(scene, "/check/c");
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(header_of(&answer, "RateLimit"), "\"c\";r=0");
+    assert_string_equal(header_of(&answer, "RateLimit-Policy"), "\"c\";q=1");
+    answer = get(scene, "/check/c");
+    assert_int_equal(answer.status, 429);
+    assert_string_equal(header_of(&answer, "RateLimit"), "\"c\";r=0");
+    assert_null(header_of(&answer, "Retry-After"));
+}
+
+/* A window that is nobody's: nothing is used, so nothing is reset either, and yet it is to be waited for. */
+static void a_refusal_has_one_time_to_come_back(void **state)
+{
+    struct scene *scene = *state;
+    struct tly_rule rule = {.name = "h",
+                            .rate = {.algorithm = TLY_FIXED_WINDOW, .limit = 2, .window_ms = 60000}};
+    assert_int_equal(tly_mode_parse(tly_slice_text("hard"), &rule.rate), TLY_OK);
+    use_only(scene, &rule);
+    struct answer answer = get(scene, "/check/h");
+    assert_int_equal(answer.status, 429);
+    char expected[64];
+    (void)snprintf(expected, sizeof expected, "\"h\";r=0;t=%s", header_of(&answer, "Retry-After"));
+    assert_string_equal(header_of(&answer, "RateLimit"), expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENE(the_parser_takes_what_is_a_list_and_nothing_else),
         SCENE(fields_parse_on_allow_and_deny),
         SCENE(names_and_numbers_that_do_not_fit_are_made_to),
+        SCENE(what_never_comes_back_by_itself_has_no_time_for_it),
+        SCENE(a_refusal_has_one_time_to_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

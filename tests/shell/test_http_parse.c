@@ -54,8 +54,12 @@ static const struct {
     {"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "GET|/||keep|"},
     {"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET|/||close|"},
     {"GET / HTTP/1.1\r\nHost: a\r\nConnection: te , Close\r\n\r\n", "GET|/||close|"},
+    {"GET / HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n", "GET|/||close|"},
+    {"GET / HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n", "GET|/||close|"},
     {"GET http://host:80/p?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/p|q|keep|"},
     {"GET HTTP://host HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/||keep|"},
+    {"GET http://host?q=/p HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/|q=/p|keep|"},
+    {"GET http://host/?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/|q|keep|"},
     {"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS|*||keep|"},
     {"M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", "M-SEARCH|/||keep|"},
     {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", "POST|/||keep|hi"},
@@ -81,6 +85,27 @@ static void requests_read_as_they_were_written(void **state)
         assert_string_equal(shown(text), good[i].shown);
         assert_int_equal(scan.at + scan.need + scan.head_bytes, 0);
     }
+}
+
+/* RFC 9112, 3.2.2: of a target that has one, whatever the header says. */
+static void the_host_is_that_of_the_target_first(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *host;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: a:80\r\n\r\n", "a:80"},
+        {"GET / HTTP/1.1\r\nHost:\r\n\r\n", ""},
+        {"GET http://b:81/c HTTP/1.1\r\nHost: a\r\n\r\n", "b:81"},
+        {"GET http://b?c HTTP/1.0\r\n\r\n", "b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse(tly_slice_text(cases[i].in)), TLY_OK);
+        assert_non_null(request.host.p);
+        assert_true(tly_slice_equal(request.host, tly_slice_text(cases[i].host)));
+    }
+    assert_int_equal(parse(tly_slice_text("GET / HTTP/1.0\r\n\r\n")), TLY_OK);
+    assert_null(request.host.p);
 }
 
 #define POST "POST / HTTP/1.1\r\nHost: a\r\n"
@@ -154,6 +179,14 @@ static const struct {
     {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x7fz\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: <a>\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: caf\xc3\xa9\r\n\r\n"},
+    {400, "GET / HTTP/1.0\r\nHost: a?b\r\n\r\n"},
+    {400, "GET http://u@a/ HTTP/1.1\r\n"},
+    {400, "GET http://a#b HTTP/1.1\r\n"},
     {417, "GET / HTTP/1.1\r\nHost: a\r\nExpect: money\r\n\r\n"},
     /* is it a request? */
     {400, "GET /\r\n"},
@@ -171,6 +204,9 @@ static const struct {
     {400, "GET /\x01 HTTP/1.1\r\n"},
     {400, "GET a HTTP/1.1\r\n"},
     {400, "GET https://a/ HTTP/1.1\r\n"},
+    {400, "GET http:// HTTP/1.1\r\n"},
+    {400, "GET http:///a HTTP/1.1\r\n"},
+    {400, "GET http://?a HTTP/1.1\r\n"},
     {400, "CONNECT a:80 HTTP/1.1\r\n"},
     {400, "GET / HTTP/1.x\r\n"},
     {400, "GET / HTTP/11\r\n"},
@@ -257,6 +293,13 @@ static bool is_taken_with(const char *pattern, int byte)
     return parse(tly_slice_of(text, n)) == TLY_OK;
 }
 
+static bool is_of_a_host(int c)
+{
+    return c != 0 && c < 0x80 &&
+           strchr("-._~!$&'()*+,;=:[]%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", c) !=
+               NULL;
+}
+
 static bool is_tchar(int c)
 {
     return c != 0 && c < 0x80 &&
@@ -272,6 +315,7 @@ static void each_byte_stands_where_it_may(void **state)
         assert_int_equal(is_taken_with("GET / HTTP/1.1\r\nHost: h\r\na$b: c\r\n\r\n", c),
                          is_tchar(c) || c == ':');
         assert_int_equal(is_taken_with("GET / HTTP/1.1\r\nHost: h\r\na: b$c\r\n\r\n", c), is_text);
+        assert_int_equal(is_taken_with("GET / HTTP/1.1\r\nHost: a$b\r\n\r\n", c), is_of_a_host(c));
     }
 }
 
@@ -384,6 +428,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup(name, setup)
     const struct CMUnitTest tests[] = {
         CASE(requests_read_as_they_were_written),
+        CASE(the_host_is_that_of_the_target_first),
         CASE(what_is_ambiguous_is_refused),
         CASE(what_is_ambiguous_is_refused_in_pieces_too),
         CASE(a_zero_byte_is_refused_wherever_it_stands),

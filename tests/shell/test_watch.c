@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HEAD                                                                                        \
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: " \
+#define HEAD                                                                     \
+    "HTTP/1.1 200 OK\r\n" FAKE_DATE                                              \
+    "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: " \
     "close\r\n\r\n: watching\n\n"
 
 static struct visitor *watcher(struct street *street, const char *target)
