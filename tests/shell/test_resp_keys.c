@@ -33,7 +33,7 @@ static void scan_has_redis_errors(void **state)
 {
     CONVERSE({"SCAN", "-ERR wrong number of arguments for 'scan' command\r\n"},
              {"SCAN x", "-ERR invalid cursor\r\n"}, {"SCAN -1", "-ERR invalid cursor\r\n"},
-             {"SCAN \"\"", "-ERR invalid cursor\r\n"},
+             {"SCAN \"\"", "-ERR invalid cursor\r\n"}, {"SCAN 4294967296", "*2\r\n$1\r\n0\r\n*0\r\n"},
              {"SCAN 18446744073709551616", "-ERR invalid cursor\r\n"}, {"SCAN 0 COUNT", SYNTAX},
              {"SCAN 0 COUNT x", NOT_INT}, {"SCAN 0 COUNT 0", SYNTAX}, {"SCAN 0 MATCH", SYNTAX},
              {"SCAN 0 NOSUCH x", SYNTAX}, {"SCAN 18446744073709551615", "*2\r\n$1\r\n0\r\n*0\r\n"},
@@ -67,6 +67,8 @@ static void a_walk_in_pages_sees_each_key_once_while_the_table_grows(void **stat
         char said[64];
         (void)snprintf(said, sizeof said, "SCAN %llu MATCH key:* COUNT 7\r\n", cursor);
         cursor = read_page(talk_say(scene->talk, said), times, 500);
+        /* Some clients keep it in a double, which they write with 16 or 17 digits. */
+        assert_in_range(cursor, 0, UINT32_MAX);
         for (unsigned i = 0; i < 30 && more < 3000; i++) {
             (void)snprintf(said, sizeof said, "INCR more:%u\r\n", more++);
             (void)talk_say(scene->talk, said);
