@@ -17,8 +17,9 @@ static void *open_session(struct tly_app *app, struct tly_client *client)
     resp->proto = 2;
     resp->since_ns = tly_app_now(app).mono_ns;
     tly_buf_init(&resp->scratch, &mem, TLY_RESP_LINE_BYTES_MAX);
-    tly_resp_multi_init(&resp->multi, &mem);
-    tly_resp_subs_init(&resp->subs, &mem);
+    struct tly_mem kept = tly_client_mem(client);
+    tly_resp_multi_init(&resp->multi, &kept);
+    tly_resp_subs_init(&resp->subs, &kept);
     return resp;
 }
 
