@@ -77,8 +77,8 @@ struct tly_resp {
 /* A request and its answer: arg[0] is the command's name. */
 typedef void tly_resp_handler(struct tly_resp *resp, const struct tly_slice *arg, size_t count);
 
-/* The last four: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too;
-   its key is one of a limit whose rate comes with the request. */
+/* The last five: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too;
+   its key is one of a limit whose rate comes with the request; it walks over all keys, and what is behind it waits for the next turn. */
 enum {
     TLY_RESP_WRITE = 1,
     TLY_RESP_READ = 2,
@@ -88,7 +88,8 @@ enum {
     TLY_RESP_UNQUEUED = 32,
     TLY_RESP_ALONE = 64,
     TLY_RESP_HEARING = 128,
-    TLY_RESP_ADHOC = 256
+    TLY_RESP_ADHOC = 256,
+    TLY_RESP_WALK = 512
 };
 
 struct tly_resp_command {

@@ -78,6 +78,21 @@ static void a_walk_in_pages_sees_each_key_once_while_the_table_grows(void **stat
         assert_int_equal(times[i], 1);
 }
 
+/* A walk takes as long as a turn may, so what is behind it waits for the next one. */
+static void behind_a_walk_others_have_their_turn(void **state)
+{
+    struct scene *scene = *state;
+    CONVERSE({"INCR a", ":1\r\n"});
+    assert_string_equal(talk_say(scene->talk, "KEYS *\r\nkeys b\r\nFLUSHDB\r\nPING\r\nPI"),
+                        "*1\r\n$1\r\na\r\n");
+    assert_int_equal(talk_left(scene->talk), 8 + 9 + 6 + 2);
+    assert_string_equal(talk_say(scene->talk, ""), "*0\r\n");
+    assert_string_equal(talk_say(scene->talk, ""), "+OK\r\n");
+    assert_string_equal(talk_say(scene->talk, ""), "+PONG\r\n");
+    assert_string_equal(talk_say(scene->talk, "NG\r\nKEYS *\r\n"), "+PONG\r\n*0\r\n");
+    assert_int_equal(talk_left(scene->talk), 0);
+}
+
 static void flushdb_leaves_nothing_to_read(void **state)
 {
     struct scene *scene = *state;
@@ -116,6 +131,7 @@ int main(void)
         SCENE(the_keys_of_a_small_node_come_at_once),
         SCENE(scan_has_redis_errors),
         SCENE(a_walk_in_pages_sees_each_key_once_while_the_table_grows),
+        SCENE(behind_a_walk_others_have_their_turn),
         SCENE(flushdb_leaves_nothing_to_read),
         SCENE(flushdb_says_what_stopped_it),
         SCENE(memory_usage_is_that_of_a_key),
