@@ -122,6 +122,9 @@ void tly_resp_put_syntax_error(struct tly_resp *resp);
 void tly_resp_put_not_int(struct tly_resp *resp);
 /* -ERR unknown subcommand … */
 void tly_resp_put_unknown(struct tly_resp *resp, const char *command, struct tly_slice subcommand);
+/* The same, but to HELP, of which that tells, what there is. */
+void tly_resp_put_help(struct tly_resp *resp, const char *command, struct tly_slice subcommand,
+                       const char *help);
 void tly_resp_put_arity(struct tly_resp *resp, const char *command);
 /* Asks the engine about one key. */
 enum tly_result tly_resp_ask(struct tly_resp *resp, enum tly_request_kind kind, struct tly_slice key,
