@@ -223,14 +223,13 @@ enum tly_result tly_entry_need_local(struct tly_ormap *map, struct tly_entry **e
  * A cursor is a hash, and how many entries of that hash are done: it stays true while the table grows. It begins at 0 and
  * ends past all hashes.
  */
-#define CURSOR_SHIFT 24
-#define CURSOR_END ((size_t)1 << (32 + CURSOR_SHIFT))
+#define CURSOR_END ((size_t)1 << (32 + TLY_CURSOR_HASH_SHIFT))
 
 static struct tly_slot *slot_from(const struct tly_ormap *map, size_t *cursor)
 {
     if (*cursor >= CURSOR_END) return NULL;
-    uint32_t hash = (uint32_t)(*cursor >> CURSOR_SHIFT);
-    size_t done = *cursor & (((size_t)1 << CURSOR_SHIFT) - 1);
+    uint32_t hash = (uint32_t)(*cursor >> TLY_CURSOR_HASH_SHIFT);
+    size_t done = *cursor & (((size_t)1 << TLY_CURSOR_HASH_SHIFT) - 1);
     struct tly_slot *slot = tly_index_from(&map->index, hash);
     for (; done > 0 && slot != NULL && slot->hash == hash; done--) {
         struct tly_slot *again = tly_index_again(slot);
@@ -240,7 +239,7 @@ static struct tly_slot *slot_from(const struct tly_ormap *map, size_t *cursor)
     if (slot == NULL)
         *cursor = CURSOR_END;
     else if (slot->hash != hash)
-        *cursor = (size_t)slot->hash << CURSOR_SHIFT;
+        *cursor = (size_t)slot->hash << TLY_CURSOR_HASH_SHIFT;
     return slot;
 }
 
@@ -254,7 +253,7 @@ struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor)
 
 size_t tly_ormap_cursor_at(const struct tly_ormap *map, struct tly_slice key)
 {
-    return (size_t)tly_map_hash(map, key) << CURSOR_SHIFT;
+    return (size_t)tly_map_hash(map, key) << TLY_CURSOR_HASH_SHIFT;
 }
 
 size_t tly_ormap_sweep(struct tly_ormap *map, size_t *cursor, size_t budget, tly_gone *gone, void *context)

@@ -297,7 +297,9 @@ size_t tly_ormap_count(const struct tly_ormap *map);
 uint64_t tly_ormap_overlong(const struct tly_ormap *map);
 /* Walks all entries: start with *cursor 0, ends with NULL. The order is fixed as long as nothing is written. */
 struct tly_entry *tly_ormap_each(struct tly_ormap *map, size_t *cursor);
-/* Where a walk comes to a key, if it is there: before it and the others of its hash. */
+/* Of a cursor the bits above these are a hash of 32 bits. */
+#define TLY_CURSOR_HASH_SHIFT 24
+/* Where a walk comes to a key, if it is there: before it and the others of its hash. The bits below the hash are 0. */
 size_t tly_ormap_cursor_at(const struct tly_ormap *map, struct tly_slice key);
 /* A number that equal sealed contents share, whatever their history. O(everything). */
 uint64_t tly_ormap_digest(struct tly_ormap *map);

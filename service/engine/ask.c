@@ -407,6 +407,14 @@ static enum tly_result ask_expire(struct tly_engine *e, const struct tly_request
     return tly_ormap_put(e->map, request->key, &dot);
 }
 
+/* What is past its deadline is absent, though its dots stand. A limit's key holds windows, which no read of a key tells of. */
+static enum tly_result ask_remove(struct tly_engine *e, struct tly_slice key)
+{
+    struct tly_value value;
+    enum tly_result result = tly_limit_is_limit(key) ? TLY_OK : ask_read(e, key, &value);
+    return result == TLY_OK ? tly_ormap_remove(e->map, key) : result;
+}
+
 static enum tly_result add_to(struct tly_engine *e, const struct tly_request *request, int64_t *value)
 {
     struct tly_seek own;
@@ -427,7 +435,7 @@ static enum tly_result ask_write(struct tly_engine *e, const struct tly_request 
     case TLY_ASK_ADD: return add_to(e, request, &value->count);
     case TLY_ASK_SET: return tly_counter_set(e->map, request->key, request->number, request->deadline_ms);
     case TLY_ASK_EXPIRE: return ask_expire(e, request, strategy);
-    case TLY_ASK_REMOVE: return tly_ormap_remove(e->map, request->key);
+    case TLY_ASK_REMOVE: return ask_remove(e, request->key);
     case TLY_ASK_PUT_MAX:
         dot.num[0] = request->epoch;
         dot.num[1] = (uint64_t)request->number;

@@ -18,7 +18,7 @@ void tly_engine_keys(struct tly_engine *e, struct tly_time now, uint64_t *cursor
                      tly_key_visit *visit, void *context)
 {
     tly_engine_wake(e, now);
-    size_t next = *cursor;
+    size_t next = *cursor > UINT32_MAX ? SIZE_MAX : (size_t)*cursor << TLY_CURSOR_HASH_SHIFT;
     uint64_t last = 0; /* where the walk comes to the hash of the entry before */
     struct tly_value value;
     bool goes_on = true;
@@ -26,7 +26,7 @@ void tly_engine_keys(struct tly_engine *e, struct tly_time now, uint64_t *cursor
         struct tly_slice key = tly_entry_key(entry);
         uint64_t at = tly_ormap_cursor_at(e->map, key);
         if ((budget == 0 || !goes_on) && at != last) {
-            *cursor = at;
+            *cursor = at >> TLY_CURSOR_HASH_SHIFT;
             return;
         }
         last = at;

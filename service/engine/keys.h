@@ -16,7 +16,7 @@ typedef bool tly_key_visit(void *context, struct tly_slice key);
 
 /*
  * The next page: from *cursor on, 0 at first, looking at `budget` entries and those that share the last one's hash. *cursor is where to go
- * on, 0 after the last one.
+ * on, 0 after the last one; it is the hash and nothing else, for some clients keep it in a double and lose what lies beyond 2^53.
  */
 void tly_engine_keys(struct tly_engine *engine, struct tly_time now, uint64_t *cursor, size_t budget,
                      tly_key_visit *visit, void *context);

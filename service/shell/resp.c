@@ -17,8 +17,9 @@ static void *open_session(struct tly_app *app, struct tly_client *client)
     resp->proto = 2;
     resp->since_ns = tly_app_now(app).mono_ns;
     tly_buf_init(&resp->scratch, &mem, TLY_RESP_LINE_BYTES_MAX);
-    tly_resp_multi_init(&resp->multi, &mem);
-    tly_resp_subs_init(&resp->subs, &mem);
+    struct tly_mem kept = tly_client_mem(client);
+    tly_resp_multi_init(&resp->multi, &kept);
+    tly_resp_subs_init(&resp->subs, &kept);
     return resp;
 }
 
@@ -268,7 +269,10 @@ static bool run_batch(struct tly_resp *resp, const uint8_t *in, const struct bat
         bool has_room = i == 0 || !tly_client_is_full(resp->client);
         if (has_room) run_next(resp, in + *used, batch, i);
         if (has_room) *used += batch->request[i].bytes;
-        if (has_room && !tly_client_is_closing(resp->client) && resp->ack == NULL) continue;
+        bool is_walk =
+            has_room && batch->command[i] != NULL && (batch->command[i]->flags & TLY_RESP_WALK) != 0;
+        if (is_walk) tly_client_go_on(resp->client);
+        if (has_room && !is_walk && !tly_client_is_closing(resp->client) && resp->ack == NULL) continue;
         resp->scan = (struct tly_resp_scan){0}; /* what is left is read anew */
         return false;
     }

@@ -77,8 +77,8 @@ struct tly_resp {
 /* A request and its answer: arg[0] is the command's name. */
 typedef void tly_resp_handler(struct tly_resp *resp, const struct tly_slice *arg, size_t count);
 
-/* The last four: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too;
-   its key is one of a limit whose rate comes with the request. */
+/* The last five: in a transaction it is done at once; in a transaction it is refused; who has subscribed may say it in RESP2 too;
+   its key is one of a limit whose rate comes with the request; it walks over all keys, and what is behind it waits for the next turn. */
 enum {
     TLY_RESP_WRITE = 1,
     TLY_RESP_READ = 2,
@@ -88,7 +88,8 @@ enum {
     TLY_RESP_UNQUEUED = 32,
     TLY_RESP_ALONE = 64,
     TLY_RESP_HEARING = 128,
-    TLY_RESP_ADHOC = 256
+    TLY_RESP_ADHOC = 256,
+    TLY_RESP_WALK = 512
 };
 
 struct tly_resp_command {
@@ -121,6 +122,9 @@ void tly_resp_put_syntax_error(struct tly_resp *resp);
 void tly_resp_put_not_int(struct tly_resp *resp);
 /* -ERR unknown subcommand … */
 void tly_resp_put_unknown(struct tly_resp *resp, const char *command, struct tly_slice subcommand);
+/* The same, but to HELP, of which that tells, what there is. */
+void tly_resp_put_help(struct tly_resp *resp, const char *command, struct tly_slice subcommand,
+                       const char *help);
 void tly_resp_put_arity(struct tly_resp *resp, const char *command);
 /* Asks the engine about one key. */
 enum tly_result tly_resp_ask(struct tly_resp *resp, enum tly_request_kind kind, struct tly_slice key,

@@ -72,6 +72,17 @@ void tly_resp_put_unknown(struct tly_resp *resp, const char *command, struct tly
                        (int)(subcommand.n < 128 ? subcommand.n : 128), (const char *)subcommand.p, command);
 }
 
+void tly_resp_put_help(struct tly_resp *resp, const char *command, struct tly_slice subcommand,
+                       const char *help)
+{
+    if (!tly_resp_is(subcommand, "HELP")) {
+        tly_resp_put_unknown(resp, command, subcommand);
+        return;
+    }
+    tly_resp_put_array(resp->out, 1);
+    tly_resp_put_simple(resp->out, help);
+}
+
 void tly_resp_put_arity(struct tly_resp *resp, const char *command)
 {
     char lower[32] = {0};

@@ -222,7 +222,7 @@ void tly_resp_run_memory(struct tly_resp *resp, const struct tly_slice *arg, siz
 {
     bool has_samples = count == 5 && tly_resp_is(arg[3], "SAMPLES");
     if (!tly_resp_is(arg[1], "USAGE"))
-        tly_resp_put_unknown(resp, "MEMORY", arg[1]);
+        tly_resp_put_help(resp, "MEMORY", arg[1], "USAGE key [SAMPLES n]");
     else if (count < 3)
         tly_resp_put_arity(resp, "memory|usage");
     else if (count > 3 && !has_samples)

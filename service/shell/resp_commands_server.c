@@ -134,7 +134,7 @@ void tly_resp_run_command(struct tly_resp *resp, const struct tly_slice *arg, si
     else if (tly_resp_is(arg[1], "LIST"))
         command_list(resp);
     else
-        tly_resp_put_unknown(resp, "COMMAND", arg[1]);
+        tly_resp_put_help(resp, "COMMAND", arg[1], "COUNT | DOCS [name ...] | INFO [name ...] | LIST");
 }
 
 /* ---- CONFIG ---- */
@@ -210,5 +210,5 @@ void tly_resp_run_config(struct tly_resp *resp, const struct tly_slice *arg, siz
         tly_resp_put_error(resp->out,
                            "ERR settings come from the file and the command line, not from clients");
     else
-        tly_resp_put_unknown(resp, "CONFIG", arg[1]);
+        tly_resp_put_help(resp, "CONFIG", arg[1], "GET pattern [pattern ...]");
 }

@@ -45,13 +45,22 @@ static void put_no_password(struct tly_resp *resp)
                        "Are you sure your configuration is correct?");
 }
 
+/* As with a redis without a password, any is that of the default user, who is the only one. False: the error is written. */
+static bool is_user(struct tly_resp *resp, struct tly_slice name)
+{
+    if (tly_slice_equal(name, tly_slice_text("default"))) return true;
+    tly_resp_put_error(resp->out, "WRONGPASS invalid username-password pair or user is disabled.");
+    return false;
+}
+
 void tly_resp_run_auth(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    (void)arg;
     if (count > 3)
         tly_resp_put_syntax_error(resp);
-    else
+    else if (count == 2)
         put_no_password(resp);
+    else if (is_user(resp, arg[1]))
+        put_ok(resp);
 }
 
 void tly_resp_run_select(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
@@ -113,8 +122,9 @@ static bool get_hello_options(struct tly_resp *resp, const struct tly_slice *arg
 {
     for (size_t i = 2; i < count; i++) {
         if (tly_resp_is(arg[i], "AUTH") && count - i > 2) {
-            put_no_password(resp);
-            return false;
+            if (!is_user(resp, arg[i + 1])) return false;
+            i += 2;
+            continue;
         }
         if (!tly_resp_is(arg[i], "SETNAME") || count - i < 2) {
             tly_resp_put_error(resp->out, "ERR Syntax error in HELLO option '%.*s'",

@@ -9,6 +9,7 @@
 #define X TLY_RESP_ALONE
 #define H TLY_RESP_HEARING
 #define K TLY_RESP_ADHOC
+#define L TLY_RESP_WALK
 
 /* Sorted by name, for it is searched by halves. A module's command has no arity: CL.THROTTLE has words of its own. */
 static const struct tly_resp_command commands[] = {
@@ -30,8 +31,8 @@ static const struct tly_resp_command commands[] = {
     {"EXPIRE", -3, W | F, 1, 1, tly_resp_run_expire, "Sets a key's deadline, seconds from now.", "generic"},
     {"EXPIREAT", -3, W | F, 1, 1, tly_resp_run_expireat, "Sets a key's deadline, seconds since 1970.",
      "generic"},
-    {"FLUSHALL", -1, W, 0, 0, tly_resp_run_flushdb, "Deletes all keys.", "server"},
-    {"FLUSHDB", -1, W, 0, 0, tly_resp_run_flushdb, "Deletes all keys.", "server"},
+    {"FLUSHALL", -1, W | L, 0, 0, tly_resp_run_flushdb, "Deletes all keys.", "server"},
+    {"FLUSHDB", -1, W | L, 0, 0, tly_resp_run_flushdb, "Deletes all keys.", "server"},
     {"GET", 2, R | F, 1, 1, tly_resp_run_get, "Reads a key.", "string"},
     {"GETDEL", 2, W | F, 1, 1, tly_resp_run_getdel, "Reads a key and deletes it.", "string"},
     {"HELLO", -1, S | F, 0, 0, tly_resp_run_hello, "Chooses the protocol and introduces both sides.",
@@ -39,7 +40,8 @@ static const struct tly_resp_command commands[] = {
     {"INCR", 2, W | F, 1, 1, tly_resp_run_incr, "Adds one to a counter.", "string"},
     {"INCRBY", 3, W | F, 1, 1, tly_resp_run_incrby, "Adds a number to a counter.", "string"},
     {"INFO", -1, R, 0, 0, tly_resp_run_info, "Figures about the server.", "server"},
-    {"KEYS", 2, R, 0, 0, tly_resp_run_keys, "The keys that match a pattern, if there are few.", "generic"},
+    {"KEYS", 2, R | L, 0, 0, tly_resp_run_keys, "The keys that match a pattern, if there are few.",
+     "generic"},
     {"MEMORY", -2, R, 0, 0, tly_resp_run_memory, "What a key takes in memory: USAGE key.", "server"},
     {"MGET", -2, R | F, 1, -1, tly_resp_run_mget, "Reads keys.", "string"},
     {"MULTI", 1, S | F | U, 0, 0, tly_resp_run_multi, "Queues what follows, up to EXEC.", "transactions"},

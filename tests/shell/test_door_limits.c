@@ -123,6 +123,34 @@ static void all_together_hold_no_more_than_the_door_may(void **state)
     assert_int_equal(street->door->bytes, 0);
 }
 
+/* What a transaction has queued, and the keys that it watches, are held as half a request is. */
+static void transactions_are_counted_with_the_buffers(void **state)
+{
+    struct street *street = *state;
+    struct visitor *crowd[CROWD];
+    static char queued[60000];
+    memset(queued, 'x', sizeof queued);
+    memcpy(queued, "MULTI\r\nECHO ", 12);
+    memcpy(queued + sizeof queued - 2, "\r\n", 2);
+    street_open(street, tly_resp_protocol());
+    street->door->bytes_max = 1024 * 1024;
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = visitor_new(street);
+        street_settle(street);
+        (void)visitor_push(crowd[i], queued, sizeof queued);
+        street_settle(street);
+        assert_true(street->door->bytes <= 1024 * 1024);
+    }
+    assert_in_range(street->door->bytes, 512 * 1024, 1024 * 1024);
+    struct tly_door_stats stats = street_stats(street);
+    assert_in_range(stats.crowded, CROWD / 2, CROWD - 8);
+    assert_int_equal(stats.open, CROWD - stats.crowded);
+    for (size_t i = 0; i < CROWD; i++)
+        visitor_free(crowd[i]);
+    street_settle(street);
+    assert_int_equal(street->door->bytes, 0);
+}
+
 /* Each 'k' makes it keep 1000 bytes for its client; the rest is answered as it is. */
 struct keeper {
     struct tly_client *client;
@@ -387,6 +415,7 @@ int main(void)
         STREET(who_takes_nothing_is_closed),
         STREET(who_takes_a_little_is_kept),
         STREET(all_together_hold_no_more_than_the_door_may),
+        STREET(transactions_are_counted_with_the_buffers),
         STREET(what_is_kept_for_all_is_counted_with_their_buffers),
         STREET(dribblers_starve_nobody),
         STREET(an_answer_that_cannot_be_held_ends_the_connection),

@@ -104,7 +104,8 @@ static void past_its_deadline_a_key_is_absent(void **state)
     fake_app_advance(scene->app, 999);
     CONVERSE({"EXISTS a kv:b", ":2\r\n"}, {"PTTL a", ":1\r\n"});
     fake_app_advance(scene->app, 1);
-    CONVERSE({"EXISTS a kv:b", ":0\r\n"}, {"TTL a", ":-2\r\n"}, {"INCR a", ":1\r\n"}, {"TTL a", ":-1\r\n"});
+    CONVERSE({"EXISTS a kv:b", ":0\r\n"}, {"DEL a kv:b", ":0\r\n"}, {"UNLINK kv:b", ":0\r\n"},
+             {"TTL a", ":-2\r\n"}, {"INCR a", ":1\r\n"}, {"TTL a", ":-1\r\n"}, {"DEL a kv:b", ":1\r\n"});
 }
 
 static void what_belongs_to_nodes_and_limits_is_not_written(void **state)

@@ -31,6 +31,7 @@ static void what_follows_quit_is_not_done(void **state)
 #define NO_PASSWORD                                                                                        \
     "-ERR AUTH <password> called without any password configured for the default user. Are you sure your " \
     "configuration is correct?\r\n"
+#define WRONG_PASSWORD "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
 
 static void hello_chooses_the_protocol(void **state)
 {
@@ -46,10 +47,17 @@ static void hello_chooses_the_protocol(void **state)
              {"CLIENT GETNAME", "$2\r\nme\r\n"}, {"HELLO", in_3},
              {"HELLO 4", "-NOPROTO unsupported protocol version\r\n"},
              {"HELLO x", "-ERR Protocol version is not an integer or out of range\r\n"},
-             {"HELLO 2 AUTH default x", NO_PASSWORD},
+             {"HELLO 2 AUTH nobody x", WRONG_PASSWORD}, {"HELLO 2 AUTH nobody x SETNAME you", WRONG_PASSWORD},
              {"HELLO 2 AUTH x", "-ERR Syntax error in HELLO option 'AUTH'\r\n"},
              {"HELLO 2 NOPE", "-ERR Syntax error in HELLO option 'NOPE'\r\n"}, {"GET a", "_\r\n"},
-             {"HELLO 2", in_2}, {"AUTH x", NO_PASSWORD}, {"AUTH default x", NO_PASSWORD},
+             {"CLIENT GETNAME", "$2\r\nme\r\n"}, {"HELLO 2", in_2},
+             {"HELLO 3 AUTH default x SETNAME you", in_3}, {"CLIENT GETNAME", "$3\r\nyou\r\n"});
+}
+
+static void without_a_password_any_is_that_of_the_default_user(void **state)
+{
+    CONVERSE({"AUTH x", NO_PASSWORD}, {"AUTH default x", "+OK\r\n"}, {"AUTH default \"\"", "+OK\r\n"},
+             {"AUTH nobody x", WRONG_PASSWORD}, {"AUTH DEFAULT x", WRONG_PASSWORD},
              {"AUTH a b c", "-ERR syntax error\r\n"});
 }
 
@@ -80,7 +88,10 @@ static void unknown_client_words_fail_without_ending_the_session(void **state)
         {"CLIENT", "-ERR wrong number of arguments for 'client' command\r\n"},
         {"CLIENT NO-EVICT maybe", "-ERR syntax error\r\n"},
         {"COMMAND NOPE", "-ERR unknown subcommand 'NOPE'. Try COMMAND HELP.\r\n"},
+        {"COMMAND HELP", "*1\r\n+COUNT | DOCS [name ...] | INFO [name ...] | LIST\r\n"},
         {"CONFIG NOPE", "-ERR unknown subcommand 'NOPE'. Try CONFIG HELP.\r\n"},
+        {"config help", "*1\r\n+GET pattern [pattern ...]\r\n"},
+        {"MEMORY HELP", "*1\r\n+USAGE key [SAMPLES n]\r\n"},
         {"FOO", "-ERR unknown command 'FOO', with args beginning with: \r\n"},
         {"FOO a bc", "-ERR unknown command 'FOO', with args beginning with: 'a' 'bc' \r\n"},
         {"FOO \"a\\r\\nb\"", "-ERR unknown command 'FOO', with args beginning with: 'a  b' \r\n"},
@@ -221,6 +232,7 @@ int main(void)
         SCENE(a_session_greets_and_ends),
         SCENE(what_follows_quit_is_not_done),
         SCENE(hello_chooses_the_protocol),
+        SCENE(without_a_password_any_is_that_of_the_default_user),
         SCENE(what_libraries_say_at_connect_succeeds),
         SCENE(unknown_client_words_fail_without_ending_the_session),
         SCENE(a_long_unknown_command_is_shown_in_part),
