@@ -164,7 +164,7 @@ static bool is_container(struct json_object *json)
     return json_object_is_type(json, json_type_object) || json_object_is_type(json, json_type_array);
 }
 
-/* An answer that is no JSON is one all the same if its status says no. */
+/* Whatever says no without JSON is no tallyd, but perhaps what stands before one that is down. */
 static enum tly_ctl_exit read_answer(const struct exchange *exchange, const char *server,
                                      struct tly_ctl_answer *answer)
 {
@@ -177,7 +177,6 @@ static enum tly_ctl_exit read_answer(const struct exchange *exchange, const char
         json_object_put(answer->json);
         answer->json = NULL;
     }
-    if (answer->status >= 400) return TLY_CTL_DONE;
     if (exchange->body.request->take != NULL && answer->status == 200) return TLY_CTL_DONE;
     tly_ctl_complain("%s answered with status %ld and no JSON: is it a tallyd?", server, answer->status);
     return TLY_CTL_UNREACHABLE;

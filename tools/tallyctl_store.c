@@ -29,7 +29,7 @@ int tly_ctl_store_hold(const char *directory)
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
     (void)!read(fd, holder, sizeof holder - 1);
     tly_ctl_complain("%s is in use by process %.*s: ask the node itself, with -s, or stop it first",
-                     directory, (int)strcspn(holder, "\n"), holder);
+                     directory, (int)strcspn(holder, " \n"), holder);
     (void)close(fd);
     return -1;
 }

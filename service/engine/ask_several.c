@@ -14,6 +14,7 @@ void tly_ask_peek(struct tly_engine *e, struct tly_time now, struct tly_checked 
         checks[i].check.hits = 0;
         tly_engine_checks(e, now, &checks[i], 1);
         checks[i].check.hits = hits;
+        checks[i].verdict.is_peek = true;
     }
     e->stats = before;
 }
@@ -92,6 +93,7 @@ static enum tly_result charge(struct tly_engine *e, const struct tly_request *re
 static void refuse_by_hand(struct tly_engine *e, uint64_t wanted, struct tly_verdict *verdict)
 {
     verdict->code = TLY_CODE_OVER;
+    verdict->is_peek = false;
     verdict->reason = TLY_REASON_LIMIT;
     verdict->retry_after_ms = wanted > verdict->limit ? UINT64_MAX : verdict->reset_ms;
     e->stats.checks_over++;

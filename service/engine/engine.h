@@ -270,6 +270,7 @@ struct tly_verdict {
     enum tly_mode mode;
     uint64_t bound;   /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
     uint64_t used;    /* units that are known, these hits among them if they were admitted */
+    bool is_peek;     /* nothing was asked for but how it stands, so it is about no hits */
     bool is_judged;   /* the key is watched, for it was near its limit or is capped; only then is known: */
     uint64_t own;     /* of used, what this node counted in this window */
     uint64_t ahead;   /* units that others have probably counted beyond used */

@@ -273,13 +273,14 @@ struct target {
     uint64_t backoff_ns;
     bool dialling; /* a connection of ours is open or opening */
     bool is_self;
-    bool reported;     /* that it cannot be reached */
-    unsigned source;   /* of the seeds; 0: named one by one, or learned */
-    bool is_seed;      /* named by the operator */
-    bool is_member;    /* named by the member list */
-    bool has_left;     /* … which says that it left */
-    bool retired;      /* its member lives elsewhere now */
-    struct peer *peer; /* who answered there; NULL: nobody yet */
+    uint64_t greeted_ns; /* our wall clock when it was greeted the last time */
+    bool reported;       /* that it cannot be reached */
+    unsigned source;     /* of the seeds; 0: named one by one, or learned */
+    bool is_seed;        /* named by the operator */
+    bool is_member;      /* named by the member list */
+    bool has_left;       /* … which says that it left */
+    bool retired;        /* its member lives elsewhere now */
+    struct peer *peer;   /* who answered there; NULL: nobody yet */
 };
 
 /* What is said while a snapshot is under way (news.c). */

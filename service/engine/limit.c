@@ -107,7 +107,7 @@ TLY_ALWAYS_INLINE void tell_code(const struct tly_limit_ask *ask, bool ok, struc
     verdict->mode = ask->rate->mode;
     verdict->algorithm = ask->rate->algorithm;
     verdict->bound = 0;
-    verdict->is_judged = verdict->shadow = verdict->full = false;
+    verdict->is_peek = verdict->is_judged = verdict->shadow = verdict->full = false;
     verdict->name = tly_slice_of(NULL, 0);
 }
 

@@ -101,6 +101,7 @@ void tly_conn_greet(struct tly_engine *e, struct conn *conn)
     };
     tly_hello_put(&e->body, &hello, e->registry, own.marks, own.count);
     tly_own_marks_fini(e, &own);
+    if (conn->target != NULL) conn->target->greeted_ns = hello.wall_ns;
     tly_fx_send(e, conn, TLY_FRAME_HELLO);
 }
 

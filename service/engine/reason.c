@@ -117,6 +117,7 @@ size_t tly_reason_put(const struct tly_verdict *verdict, uint64_t hits, char out
         put(&text, only);
         return text.n;
     }
+    if (verdict->is_peek) hits = 0;
     bool counted = verdict->code == TLY_CODE_OK && !verdict->shadow;
     /* Those that were admitted are among what is used by now. */
     put_used(&text, verdict, counted ? hits : 0);

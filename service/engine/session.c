@@ -47,6 +47,15 @@ static bool is_self(const struct tly_engine *e, const struct tly_hello *hello)
     return hello->origin == tly_life_spoken(e) && tly_slice_equal(hello->name, tly_slice_text(e->name));
 }
 
+/* What this node said itself, and hears at its own door; a copy of its disk says the same at another time, or lives elsewhere. */
+static bool is_own_greeting(const struct tly_engine *e, const struct tly_hello *hello)
+{
+    bool is_sent = false;
+    for (size_t i = 0; i < e->target_count; i++)
+        is_sent = is_sent || e->targets[i]->greeted_ns == hello->wall_ns;
+    return is_sent && is_self(e, hello) && tly_slice_equal(hello->address, tly_slice_text(e->address));
+}
+
 /* Another node is up as the life that this greeting speaks for: a disk was copied. */
 static bool is_held_elsewhere(const struct tly_engine *e, const struct tly_hello *hello)
 {
@@ -129,7 +138,7 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
             tly_conn_end(e, conn, NULL, text);
             return ENDED;
         }
-        if (tly_life_yields(e, hello.origin)) word = NULL;
+        if (!is_own_greeting(e, &hello) && tly_life_yields(e, hello.origin)) word = NULL;
         return refuse(e, conn, hello.name, word, text);
     }
     char difference[TLY_DIFFERENCE_BYTES];

@@ -67,7 +67,7 @@ static inline void tell(const struct usual *usual, uint64_t used, uint64_t elaps
     verdict->mode = TLY_OPTIMISTIC;
     verdict->algorithm = usual->is_sliding ? TLY_SLIDING_WINDOW : TLY_FIXED_WINDOW;
     verdict->bound = 0;
-    verdict->is_judged = verdict->shadow = verdict->full = false;
+    verdict->is_peek = verdict->is_judged = verdict->shadow = verdict->full = false;
     verdict->name = tly_slice_of(NULL, 0);
     verdict->limit = usual->meter.most;
     verdict->used = used;
@@ -143,7 +143,7 @@ static inline void tell_bucket(const struct tly_engine *e, bool ok, uint64_t lef
     verdict->mode = TLY_OPTIMISTIC;
     verdict->algorithm = TLY_TOKEN_BUCKET;
     verdict->bound = 0;
-    verdict->is_judged = verdict->shadow = verdict->full = false;
+    verdict->is_peek = verdict->is_judged = verdict->shadow = verdict->full = false;
     verdict->name = tly_slice_of(NULL, 0);
     verdict->limit = e->usual.meter.most;
     verdict->used = e->usual.meter.most - left;

@@ -40,7 +40,7 @@ struct tly_app {
     struct tly_tls *grpc_tls;                           /* NULL: none */
     struct tly_door *doors[DOOR_COUNT];                 /* NULL: none */
     char address[DOOR_COUNT + 1][TLY_ADDRESS_TEXT_MAX]; /* the last one: peers */
-    struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look;
+    struct event *tick, *wakeup, *terminate, *interrupt, *hangup, *give_up, *look, *log_turn;
     bool tick_active; /* it runs in this turn */
     bool acked;       /* somebody who waits for other nodes is done */
     bool has_lock;

@@ -287,6 +287,7 @@ static bool take_limit(struct tly_loader *loader, const yaml_node_t *node)
         return tly_yaml_fail(loader, loader->match, "key and match together have at most 8 fields");
     if (!fits_together(loader, node, &rule.rate)) return false;
     enum tly_result result = tly_rules_add(loader->rules, &rule);
+    if (result == TLY_FULL) return tly_yaml_fail(loader, node, "a limit too many; expected at most 4096");
     return result == TLY_OK || tly_yaml_fail(loader, node, tly_result_text(result));
 }
 

@@ -110,16 +110,17 @@ static bool take_top_pair(struct tly_loader *loader, void *into, const char *key
     if (strcmp(key, "limits") == 0) return tly_yaml_take_limits(loader, value);
     if (loader->only_limits)
         return tly_yaml_expect(loader, key_node, "limits alone: settings belong into a node's file");
-    const char *text = list;
+    bool known = tly_config_get(&loader->config, key, list, sizeof list);
+    const char *text = "";
     if (strcmp(key, "join") == 0 && value->type == YAML_SEQUENCE_NODE) {
         if (!join_list(loader, value, list, sizeof list)) return false;
-    } else {
+        text = list;
+    } else if (known) {
         text = tly_yaml_text(loader, value, "a single value");
         if (text == NULL) return false;
     }
     struct tly_config_error inner;
     if (tly_config_put(&loader->config, key, text, &inner)) return true;
-    bool known = tly_config_get(&loader->config, key, list, sizeof list);
     if (!known) strlcat(inner.text, ", limits", sizeof inner.text);
     return tly_yaml_fail(loader, known ? value : key_node, inner.text);
 }

@@ -8,13 +8,16 @@
 #define LINE_MAX_BYTES 1024
 #define REPEATS_KNOWN 32
 #define REPEAT_WINDOW_S 60
+#define PATIENCE_MS 1000
 
 /* A message that was printed lately, and how often it came again since. */
 struct repeat {
     char text[LINE_MAX_BYTES];
     enum tly_level level;
-    time_t since;
+    uint64_t since_ms, last_ms;
+    uint64_t patience_ms; /* so long it has to be quiet before it is said that it came again */
     uint64_t count;
+    uint64_t said, heard; /* the calls by which it was printed last, and had last */
 };
 
 struct tly_log {
@@ -22,6 +25,7 @@ struct tly_log {
     enum tly_level level;
     struct repeat repeats[REPEATS_KNOWN];
     size_t next;
+    uint64_t calls;
     uint64_t suppressed;
 };
 
@@ -88,17 +92,23 @@ static void print_line(const struct tly_log *log, enum tly_level level, const ch
     fflush(log->out);
 }
 
-/* Says how often it came again, if it did, and forgets it. */
-static void end_repeat(const struct tly_log *log, struct repeat *repeat)
+/* Says how often it came again, if it did. */
+static void say_repeat(const struct tly_log *log, struct repeat *repeat)
 {
     char line[LINE_MAX_BYTES + 64];
-    if (repeat->count > 0) {
-        snprintf(line, sizeof line, "%s (%llu more times within %d s)", repeat->text,
-                 (unsigned long long)repeat->count, REPEAT_WINDOW_S);
-        print_line(log, repeat->level, line);
-    }
-    repeat->text[0] = '\0';
+    if (repeat->count == 0) return;
+    snprintf(line, sizeof line, "%s (%llu more times within %d s)", repeat->text,
+             (unsigned long long)repeat->count, REPEAT_WINDOW_S);
+    print_line(log, repeat->level, line);
     repeat->count = 0;
+    repeat->said = log->calls;
+    repeat->patience_ms *= 2;
+}
+
+static void end_repeat(const struct tly_log *log, struct repeat *repeat)
+{
+    say_repeat(log, repeat);
+    repeat->text[0] = '\0';
 }
 
 void tly_log_free(struct tly_log *log)
@@ -109,22 +119,51 @@ void tly_log_free(struct tly_log *log)
     free(log);
 }
 
-static time_t monotonic_s(void)
+static uint64_t monotonic_ms(void)
 {
     struct timespec now = {0};
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static bool is_repeat(struct tly_log *log, const char *text, time_t now)
+static bool is_over(const struct repeat *repeat, uint64_t now_ms)
+{
+    return now_ms - repeat->since_ms >= REPEAT_WINDOW_S * UINT64_C(1000);
+}
+
+/* Without this the last line about a peer would be "down" after it went up, down and up. */
+static bool is_due(const struct tly_log *log, const struct repeat *repeat, uint64_t now_ms)
+{
+    if (repeat->count == 0) return false;
+    bool came_alone = log->calls - repeat->said == repeat->count;
+    return is_over(repeat, now_ms) || (!came_alone && now_ms - repeat->last_ms >= repeat->patience_ms);
+}
+
+void tly_log_turn(struct tly_log *log, uint64_t now_ms)
+{
+    for (;;) {
+        struct repeat *first = NULL;
+        for (size_t i = 0; i < REPEATS_KNOWN; i++) {
+            struct repeat *repeat = &log->repeats[i];
+            if (is_due(log, repeat, now_ms) && (first == NULL || repeat->heard < first->heard))
+                first = repeat;
+        }
+        if (first == NULL) return;
+        say_repeat(log, first);
+    }
+}
+
+static bool is_repeat(struct tly_log *log, const char *text, uint64_t now_ms)
 {
     for (size_t i = 0; i < REPEATS_KNOWN; i++) {
         struct repeat *repeat = &log->repeats[i];
         if (repeat->text[0] == '\0') continue;
-        if (now - repeat->since >= REPEAT_WINDOW_S) {
+        if (is_over(repeat, now_ms)) {
             end_repeat(log, repeat);
         } else if (strcmp(repeat->text, text) == 0) {
             repeat->count++;
+            repeat->last_ms = now_ms;
+            repeat->heard = log->calls;
             log->suppressed++;
             return true;
         }
@@ -142,14 +181,17 @@ void tly_log(struct tly_log *log, enum tly_level level, const char *format, ...)
     va_end(arguments);
     escape(raw, text, sizeof text);
 
-    time_t now = monotonic_s();
-    if (is_repeat(log, text, now)) return;
+    uint64_t now_ms = monotonic_ms();
+    log->calls++;
+    if (is_repeat(log, text, now_ms)) return;
     print_line(log, level, text);
     struct repeat *slot = &log->repeats[log->next++ % REPEATS_KNOWN];
     end_repeat(log, slot);
     snprintf(slot->text, sizeof slot->text, "%s", text);
     slot->level = level;
-    slot->since = now;
+    slot->since_ms = now_ms;
+    slot->patience_ms = PATIENCE_MS;
+    slot->said = log->calls;
 }
 
 uint64_t tly_log_suppressed(const struct tly_log *log)

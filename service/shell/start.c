@@ -307,10 +307,20 @@ static bool open_doors(struct tly_app *app, struct tly_config_error *error)
     return true;
 }
 
+static void on_log_turn(int fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    tly_log_turn(argument, tly_app_read_time().mono_ns / 1000000);
+}
+
 static bool start_events(struct tly_app *app, struct tly_config_error *error)
 {
+    static const struct timeval second = {1, 0};
     app->tick = event_new(app->base, -1, 0, tly_app_on_tick, app);
-    if (app->tick == NULL) return fail(error, "cannot start", "out of memory");
+    app->log_turn = event_new(app->base, -1, EV_PERSIST, on_log_turn, app->log);
+    if (app->tick == NULL || app->log_turn == NULL || event_add(app->log_turn, &second) != 0)
+        return fail(error, "cannot start", "out of memory");
     if (app->store == NULL) return true;
     int fd = tly_store_wakeup_fd(app->store);
     struct tly_compact_config compact = {app->base, app->engine, app->store, app->log,
@@ -451,7 +461,7 @@ void tly_app_close(struct tly_app *app)
     tly_reload_free(app->reload);
     tly_net_free(app->net);
     struct event *events[] = {app->tick,   app->wakeup,  app->terminate, app->interrupt,
-                              app->hangup, app->give_up, app->look};
+                              app->hangup, app->give_up, app->look,      app->log_turn};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i] != NULL) event_free(events[i]);
     if (app->store != NULL) tly_store_close(app->store, app->stopping && keeps_its_life(app));

@@ -783,16 +783,21 @@ static void sync_parent(const char *path, size_t n)
     free(parent);
 }
 
-/* mkdir -p; what cannot be made shows when it is opened. */
-static void make_path(char *path)
+/* mkdir -p; 0, or the first errno of what could not be made, which matters only if the path is not there in the end. */
+static int make_path(char *path)
 {
+    int reason = 0;
     for (size_t i = 1; path[i - 1] != '\0'; i++) {
         char end = path[i];
         if (end != '/' && end != '\0') continue;
         path[i] = '\0';
-        if (mkdir(path, 0700) == 0) sync_parent(path, i);
+        if (mkdir(path, 0700) == 0)
+            sync_parent(path, i);
+        else if (reason == 0 && errno != EEXIST)
+            reason = errno;
         path[i] = end;
     }
+    return reason;
 }
 
 static int open_top(char *path)
@@ -800,8 +805,10 @@ static int open_top(char *path)
     const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
     int fd = open(path, flags);
     if (fd >= 0 || errno != ENOENT) return fd;
-    make_path(path);
-    return open(path, flags);
+    int reason = make_path(path);
+    fd = open(path, flags);
+    if (fd < 0 && errno == ENOENT && reason != 0) errno = reason;
+    return fd;
 }
 
 struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size)

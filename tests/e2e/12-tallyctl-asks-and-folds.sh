@@ -174,6 +174,15 @@ expect_status 3 "$tallyctl" -s 127.0.0.1:1 status
 expect_like "who cannot be reached" 'cannot reach 127\.0\.0\.1:1: ' "$output"
 expect_status 3 "$tallyctl" -s 127.0.0.1:1 check api
 expect_status 3 "$tallyctl" -s "http://127.0.0.1:${resp_port[a]}" status
+# What says no, and is no tallyd: a proxy before one that is down, say. It has refused nothing.
+web_port=$(free_port)
+python3 -m http.server --bind 127.0.0.1 "$web_port" >web.out 2>&1 &
+web=$!
+wait_until curl -s -o web.page "127.0.0.1:$web_port"
+expect_status 3 "$tallyctl" -s "127.0.0.1:$web_port" check api
+expect_like "who is no tallyd" 'answered with status 501 and no JSON: is it a tallyd' "$output"
+expect_status 3 "$tallyctl" -s "127.0.0.1:$web_port" get visits
+kill "$web"
 expect_status 0 env TALLY_SERVER="127.0.0.1:${http_port[a]}" "$tallyctl" get visits
 
 # Histories.

@@ -92,6 +92,24 @@ static void a_restored_node_takes_a_new_life_before_anybody_has_a_dot_of_it(void
     net_free(net);
 }
 
+/* All nodes of a cluster have one list of seeds, so each is told of itself and greets itself. */
+static void a_node_that_dials_itself_goes_on_with_its_life(void **state)
+{
+    struct net *net = net_new(MS);
+    net_add(net, 0);
+    net_add_with(net, (struct tly_engine_config){.has_store = true}, 3);
+    net_add_to(net, 1, "a", 5);
+    net_run(net, S);
+    net_kill(net, 1);
+    net_go_on(net, 1, 101, 3);
+    net_run(net, 5 * S);
+    assert_int_equal(view_of(net, 1).origin, 101);
+    net_add_to(net, 1, "a", 2);
+    net_run(net, S);
+    assert_int_equal(net_read(net, 0, "a"), 7);
+    net_free(net);
+}
+
 /* Two copies of one disk, both alive: no two nodes speak as one life. */
 static void the_second_holder_of_a_life_is_kept_out(void **state)
 {
@@ -739,6 +757,7 @@ int main(void)
         cmocka_unit_test(the_lease_costs_at_most_one_sync_per_lease_of_clock),
         cmocka_unit_test(an_idle_minute_appends_no_record_and_no_lease),
         cmocka_unit_test(a_restored_node_takes_a_new_life_before_anybody_has_a_dot_of_it),
+        cmocka_unit_test(a_node_that_dials_itself_goes_on_with_its_life),
         cmocka_unit_test(the_second_holder_of_a_life_is_kept_out),
         cmocka_unit_test(a_life_goes_on_after_a_clean_stop),
         cmocka_unit_test(a_settled_life_is_closed_again_while_the_own_is_in_question),

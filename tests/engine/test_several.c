@@ -79,6 +79,10 @@ static void a_refused_multi_check_charges_none(void **state)
         assert_int_equal(checked[1].verdict.code, TLY_CODE_OVER);
         assert_int_equal(checked[1].verdict.retry_after_ms, checked[1].verdict.reset_ms);
         assert_int_equal(left(net, checked[0].check), 2);
+        /* It says of itself what it has, without the hits that it was not charged. */
+        char why[TLY_WHY_BYTES_MAX];
+        (void)tly_reason_put(&checked[0].verdict, 1, why);
+        assert_string_equal(why, "8 used + 0 hits of 10");
         struct tly_stats stats = net_stats(net, 0);
         assert_int_equal(stats.checks_over, 1);
         checked[1].check.hits = 2;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct scene {
     char *text;
@@ -83,6 +84,53 @@ static void repeats_are_counted_and_said_once(void **state)
     scene_free(&scene);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void the_last_line_is_the_latest_news(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene, TLY_LEVEL_INFO);
+    for (int i = 0; i < 3; i++) {
+        tly_log(scene.log, TLY_LEVEL_INFO, "up");
+        if (i < 2) tly_log(scene.log, TLY_LEVEL_INFO, "down");
+    }
+    tly_log_turn(scene.log, now_ms());
+    assert_int_equal(lines_of(&scene), 2);
+    tly_log_turn(scene.log, now_ms() + 1500);
+    assert_int_equal(lines_of(&scene), 4);
+    const char *down = strstr(scene.text, "down (1 more times");
+    assert_non_null(down);
+    assert_non_null(strstr(down, "up (2 more times"));
+    /* Of what is the last line anyhow it is said at the end of the minute how often it came. */
+    tly_log(scene.log, TLY_LEVEL_INFO, "up");
+    tly_log_turn(scene.log, now_ms() + 30000);
+    assert_int_equal(lines_of(&scene), 4);
+    tly_log_turn(scene.log, now_ms() + 61000);
+    assert_int_equal(lines_of(&scene), 5);
+    scene_free(&scene);
+}
+
+static void what_alternates_is_said_less_and_less(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene, TLY_LEVEL_INFO);
+    uint64_t now = now_ms();
+    for (uint64_t s = 0; s < 59; s++) {
+        tly_log(scene.log, TLY_LEVEL_INFO, "up");
+        tly_log(scene.log, TLY_LEVEL_INFO, "down");
+        tly_log_turn(scene.log, now + s * 1000 + 900);
+    }
+    assert_in_range(lines_of(&scene), 4, 20);
+    scene_free(&scene);
+}
+
 static void what_others_said_stays_on_its_line(void **state)
 {
     (void)state;
@@ -119,6 +167,8 @@ int main(void)
         cmocka_unit_test(a_line_has_a_time_a_level_and_the_message),
         cmocka_unit_test(below_the_level_nothing_is_written),
         cmocka_unit_test(repeats_are_counted_and_said_once),
+        cmocka_unit_test(the_last_line_is_the_latest_news),
+        cmocka_unit_test(what_alternates_is_said_less_and_less),
         cmocka_unit_test(what_others_said_stays_on_its_line),
         cmocka_unit_test(a_line_is_bounded),
     };

@@ -513,6 +513,9 @@ static void a_directory_that_cannot_be_had_says_why(void **state)
     assert_null(tly_storage_directory(path, error, sizeof error));
     assert_non_null(strstr(error, path));
     assert_non_null(strstr(error, strerror(ENOTDIR)));
+    /* Nobody makes directories there, root neither: that is the reason, and not that it is absent. */
+    assert_null(tly_storage_directory("/sys/tally/data", error, sizeof error));
+    assert_null(strstr(error, strerror(ENOENT)));
 }
 
 static void an_error_names_the_path_and_the_reason(void **state)
