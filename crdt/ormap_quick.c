@@ -125,7 +125,7 @@ static enum tly_result take_spot(struct tly_ormap *map, const struct tly_place *
     size_t n = tly_cell_write(bytes, fresh->dot, fresh->life, TLY_KIND_PUT, fresh->signs);
     if (n != spot.size && !fits(map, place, &spot, n)) return TLY_MORE;
     if (!tly_map_reserve_record(map, fresh->life, fresh->ts)) return TLY_NOMEM;
-    struct tly_sums sums;
+    struct tly_sums sums = {0};
     const struct tly_sums_move move = {spot.at, spot.upto, spot.size, n};
     bool sums_hold = fresh->sums && (place->entry->flags & TLY_ENTRY_LOCAL) != 0 &&
                      tly_map_sums_after(map, place->entry, fresh->dot, fresh->life, &move, &sums);

@@ -69,7 +69,7 @@ static int thousandths(const char **at)
 static bool read_time(const char *at, uint64_t *at_ms)
 {
     struct tm tm = {0};
-    int year, day, mon, east, ms = 0;
+    int year = 0, day = 0, mon = 0, east, ms = 0;
     const char *begin = at;
     bool good = digits(&at, 2, &day) && one(&at, "/") && month(&at, &mon) && one(&at, "/") &&
                 digits(&at, 4, &year) && one(&at, ":") && clock_time(&at, &tm);

@@ -207,7 +207,7 @@ static enum tly_result need_leases(struct tly_engine *e)
 static enum tly_result prepare(struct tly_engine *e, const struct tly_request *request, struct tly_slice id,
                                struct tly_lease **lease)
 {
-    const struct tly_rule *rule;
+    const struct tly_rule *rule = NULL;
     struct known known;
     struct tly_seek seek;
     uint64_t end_ms = now_ms(e) + (uint64_t)request->number;

@@ -173,7 +173,7 @@ static void put_several_result(struct tly_exchange *x, struct tly_json *json, st
 {
     struct several several;
     struct tly_http_fault fault;
-    bool is_over, is_check = get_several(object, &several, &fault);
+    bool is_over = false, is_check = get_several(object, &several, &fault);
     enum tly_result result = is_check ? ask_several(x, &several, &is_over) : TLY_BAD_MESSAGE;
     if (!is_check)
         put_fault(json, "bad_check", fault.text);

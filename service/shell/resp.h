@@ -23,6 +23,7 @@ struct tly_resp_command;
 struct tly_resp_multi {
     bool is_open;
     bool is_broken; /* something could not be queued: EXEC does nothing */
+    bool has_walk;  /* over all keys: all of it is one turn of the loop, so there is no second */
     size_t requests;
     struct tly_buf queue, watched;
 };

@@ -18,7 +18,7 @@ void tly_resp_run_tly_getraw(struct tly_resp *resp, const struct tly_slice *arg,
 {
     (void)count;
     uint8_t room[TLY_RAW_EPOCH_MAX_BYTES];
-    struct tly_slice raw;
+    struct tly_slice raw = {0};
     struct tly_reply reply;
     enum tly_result result = tly_resp_ask(resp, TLY_ASK_READ, arg[1], &reply);
     if (result == TLY_OK && !tly_raw_of(reply.strategy, &reply.value, room, &raw))

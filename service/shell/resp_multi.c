@@ -20,7 +20,7 @@ void tly_resp_multi_init(struct tly_resp_multi *multi, const struct tly_mem *mem
 
 static void forget_queue(struct tly_resp_multi *multi)
 {
-    multi->is_open = multi->is_broken = false;
+    multi->is_open = multi->is_broken = multi->has_walk = false;
     multi->requests = 0;
     tly_buf_fini(&multi->queue);
     tly_buf_clear(&multi->queue);
@@ -46,6 +46,8 @@ static const char *fault_of(const struct tly_resp_multi *multi, const struct tly
     if ((command->flags & TLY_RESP_ALONE) != 0) return "ERR Command not allowed inside a transaction";
     if (multi->requests == QUEUE_REQUESTS_MAX || bytes > multi->queue.bytes_max - multi->queue.n)
         return "ERR the transaction is too large";
+    if (multi->has_walk && (command->flags & TLY_RESP_WALK) != 0)
+        return "ERR one KEYS, FLUSHDB or FLUSHALL at most in a transaction";
     return NULL;
 }
 
@@ -65,6 +67,7 @@ bool tly_resp_multi_queue(struct tly_resp *resp, const struct tly_resp_command *
         return true;
     }
     multi->requests++;
+    multi->has_walk = multi->has_walk || (command->flags & TLY_RESP_WALK) != 0;
     tly_resp_put_simple(resp->out, "QUEUED");
     return true;
 }

@@ -234,7 +234,7 @@ static enum tly_result pass_over_zeros(struct reader *r, bool *is_blank)
 
 static void note_synced(const struct record *record, struct tly_segment_end *end)
 {
-    uint64_t synced;
+    uint64_t synced = 0;
     bool tells = record->frame.type == TLY_FRAME_SYNCED && get_numbers(record->frame.body, &synced, 1);
     if (tells && synced > end->synced) end->synced = synced;
 }

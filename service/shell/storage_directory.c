@@ -476,7 +476,7 @@ static enum tly_result overwrite(void *self, const char *name, uint64_t offset, 
     struct directory *d = self;
     struct appended *appended;
     uint64_t size;
-    int fd;
+    int fd = -1;
     d->error[0] = '\0';
     enum tly_result result = open_to_append(d, name, false, &appended);
     if (result == TLY_OK) result = open_object(d, name, O_WRONLY, &fd);

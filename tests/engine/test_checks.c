@@ -21,8 +21,8 @@ static struct tly_rules *rules_new(void)
     for (size_t i = 0; i < 3; i++) {
         struct tly_rule rule = {.field = {"k"}, .field_count = 1, .shadow = i == 1};
         snprintf(rule.name, sizeof rule.name, "%s", names[i]);
-        rule.rate =
-            (struct tly_rate){.limit = 5 + i, .window_ms = 1000 << i, .algorithm = (enum tly_algorithm)i};
+        rule.rate = (struct tly_rate){
+            .limit = 5 + i, .window_ms = UINT64_C(1000) << i, .algorithm = (enum tly_algorithm)i};
         assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
     }
     return rules;
@@ -190,7 +190,7 @@ static void a_reload_is_what_the_next_check_goes_by(void **state)
     for (uint64_t limit = 10; limit < 13; limit++) {
         struct tly_mem mem = test_mem();
         struct tly_rules *rules = tly_rules_new(&mem);
-        struct tly_rule rule = {.name = "r", .rate = {limit, 86400000, 0, TLY_FIXED_WINDOW}};
+        struct tly_rule rule = {.name = "r", .rate = {.limit = limit, .window_ms = 86400000}};
         assert_non_null(rules);
         assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
         tly_engine_use_rules(net_node(net, 0), rules);
@@ -216,7 +216,7 @@ static void changed_units_keep_the_count(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct tly_mem mem = test_mem();
         struct tly_rules *rules = tly_rules_new(&mem);
-        struct tly_rule rule = {.name = "r", .rate = {limits_then[i], 86400000, 0, TLY_FIXED_WINDOW}};
+        struct tly_rule rule = {.name = "r", .rate = {.limit = limits_then[i], .window_ms = 86400000}};
         assert_non_null(rules);
         assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
         tly_engine_use_rules(net_node(net, 0), rules);
@@ -239,7 +239,7 @@ static void what_is_checked_at_once_is_heard_by_the_peer(void **state)
     struct tly_checked checks[20];
     for (size_t i = 0; i < 20; i++)
         checks[i].check = (struct tly_check){
-            .key = tly_slice_text("k"), .rate = {100, 86400000, 0, TLY_FIXED_WINDOW}, .hits = 1};
+            .key = tly_slice_text("k"), .rate = {.limit = 100, .window_ms = 86400000}, .hits = 1};
     tly_engine_checks(net_node(net, 0), net_time(net, 0), checks, 20);
     assert_int_equal(checks[19].verdict.remaining, 80);
     struct tly_event tick = {.kind = TLY_TICK};
@@ -262,10 +262,11 @@ static void a_limit_on_a_key_that_is_no_counter_is_an_error(void **state)
     struct tly_reply reply;
     assert_int_equal(net_register(net, 0, "rl:a:text", "lww"), TLY_OK);
     for (size_t algorithm = 0; algorithm < 3; algorithm++) {
-        struct tly_request ask = {.kind = TLY_ASK_CHECK,
-                                  .check = {.key = tly_slice_text("text"),
-                                            .rate = {5, 1000, 0, (enum tly_algorithm)algorithm},
-                                            .hits = 1}};
+        struct tly_request ask = {
+            .kind = TLY_ASK_CHECK,
+            .check = {.key = tly_slice_text("text"),
+                      .rate = {.limit = 5, .window_ms = 1000, .algorithm = (enum tly_algorithm)algorithm},
+                      .hits = 1}};
         assert_int_equal(net_ask(net, 0, ask, &reply), TLY_WRONG_STRATEGY);
     }
     net_free(net);

@@ -250,9 +250,10 @@ static void count(struct story *story)
         sum.full += story->admitted[i] == story->limit;
         sum.quotas += story->is_quota;
     }
-    for (size_t i = 0; i < story->nodes; i++)
-        sum.given += net_stats(story->net, i).rights_given,
-            sum.taken += net_stats(story->net, i).rights_taken;
+    for (size_t i = 0; i < story->nodes; i++) {
+        sum.given += net_stats(story->net, i).rights_given;
+        sum.taken += net_stats(story->net, i).rights_taken;
+    }
 }
 
 static void run_seed(uint64_t seed)

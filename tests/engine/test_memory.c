@@ -134,7 +134,7 @@ static void a_shadow_never_refuses_for_want_of_room_either(void **state)
     struct tly_rule rule = {.name = "s",
                             .field = {"k"},
                             .field_count = 1,
-                            .rate = {5, 86400000, 0, TLY_FIXED_WINDOW},
+                            .rate = {.limit = 5, .window_ms = 86400000},
                             .shadow = true};
     assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
     tly_engine_use_rules(net_node(net, 0), rules);

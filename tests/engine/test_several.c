@@ -153,7 +153,7 @@ static void a_shadow_limit_refuses_no_other(void **state)
     struct net *net = alone();
     struct tly_mem mem = test_mem();
     struct tly_rules *rules = tly_rules_new(&mem);
-    struct tly_rule rule = {.name = "shadow", .rate = {2, 10000, 0, TLY_FIXED_WINDOW}, .shadow = true};
+    struct tly_rule rule = {.name = "shadow", .rate = {.limit = 2, .window_ms = 10000}, .shadow = true};
     assert_non_null(rules);
     assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
     tly_engine_use_rules(net_node(net, 0), rules);

@@ -151,7 +151,7 @@ static void write_something(struct scene *scene, struct test_rng *rng)
     struct tly_request request = {.key = tly_slice_text(key),
                                   .number = (int64_t)test_rng_below(rng, 7) - 3,
                                   .epoch = test_rng_below(rng, 4),
-                                  .bytes = tly_slice_text("some text" + test_rng_below(rng, 4))};
+                                  .bytes = tly_slice_text(&"some text"[test_rng_below(rng, 4)])};
     request.kind = key[0] == 'k'                 ? TLY_ASK_PUT
                    : key[0] == 'e'               ? TLY_ASK_PUT_MAX
                    : test_rng_below(rng, 3) == 0 ? TLY_ASK_SET

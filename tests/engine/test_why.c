@@ -154,7 +154,8 @@ static void refusals_are_heard_in_order_from_a_mark(void **state)
         (void)snprintf(key, sizeof key, "k%zu", i);
         (void)check(net, 0, key, 11);
     }
-    heard.count = 0, heard.most = 9999;
+    heard.count = 0;
+    heard.most = 9999;
     mark = tly_engine_refusals_since(engine, mark, hear, &heard);
     assert_int_equal(heard.gaps, 1);
     assert_in_range(heard.count, 200, 256);

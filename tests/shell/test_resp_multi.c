@@ -97,6 +97,13 @@ static void a_transaction_is_bounded_in_requests_and_bytes(void **state)
     CONVERSE({"EXEC", ABORT}, {"GET kv:a", "$-1\r\n"});
 }
 
+static void a_transaction_walks_over_all_keys_once_at_most(void **state)
+{
+    CONVERSE({"MULTI", OK}, {"KEYS *", QUEUED},
+             {"FLUSHDB", "-ERR one KEYS, FLUSHDB or FLUSHALL at most in a transaction\r\n"}, {"EXEC", ABORT},
+             {"MULTI", OK}, {"FLUSHDB", QUEUED}, {"EXEC", "*1\r\n+OK\r\n"});
+}
+
 static void too_many_watched_keys_are_refused_and_those_before_stand(void **state)
 {
     struct scene *scene = *state;
@@ -152,6 +159,7 @@ int main(void)
         SCENE(the_words_of_a_transaction_have_an_order),
         SCENE(a_watched_key_that_reads_otherwise_stops_exec),
         SCENE(a_transaction_is_bounded_in_requests_and_bytes),
+        SCENE(a_transaction_walks_over_all_keys_once_at_most),
         SCENE(too_many_watched_keys_are_refused_and_those_before_stand),
         SCENE(a_transaction_cut_at_every_byte_gets_the_same_answers),
         SCENE(a_transaction_byte_by_byte_gets_the_same_answers),

@@ -50,7 +50,7 @@ static void check(struct sim *sim, size_t i, unsigned number)
     struct tly_reply reply;
     struct tly_request request = {.kind = TLY_ASK_CHECK};
     request.check = (struct tly_check){
-        .key = key_of("window:new:", number, text), .rate = {2, 5000, 0, TLY_FIXED_WINDOW}, .hits = 1};
+        .key = key_of("window:new:", number, text), .rate = {.limit = 2, .window_ms = 5000}, .hits = 1};
     bool was_full = false;
     for (uint64_t used = 1; used <= 2 && !was_full; used++) {
         enum tly_result result = sim_ask(sim, i, &request, &reply);

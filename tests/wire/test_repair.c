@@ -101,7 +101,7 @@ static void what_goes_in_comes_out(void **state)
     }
     assert_false(tly_open_next(&open, &opened));
     struct tly_leaves message;
-    uint64_t leaf;
+    uint64_t leaf = 0;
     put(3);
     assert_int_equal(tly_leaves_get(tly_buf_slice(&out), &message), TLY_OK);
     assert_int_equal(message.flags, TLY_LEAVES_LAST | TLY_LEAVES_OF_ASKER);
