@@ -104,6 +104,11 @@ static const char *const client_ip_names[] = {[TLY_CLIENT_IP_FORWARDED] = "forwa
                                               [TLY_CLIENT_IP_CONNECTION] = "connection",
                                               NULL};
 
+static const char *const x_ratelimit_names[] = {[TLY_X_RATELIMIT_NO] = "no",
+                                                [TLY_X_RATELIMIT_SECONDS] = "seconds",
+                                                [TLY_X_RATELIMIT_EPOCH] = "epoch",
+                                                NULL};
+
 static const char listen_form[] = "ADDR:PORT, unix:PATH or none";
 static const char name_form[] = "1 to 64 of letters, digits, '.', '_' and '-'";
 static const char pem_form[] = "a file in PEM, or none";
@@ -160,6 +165,7 @@ static const struct tly_setting settings[] = {
     {"client_ip", "forwarded, real-ip or connection", MEMBER(WORD, client_ip), .words = client_ip_names},
     {"trusted_hops", "a number from 1 to 16", MEMBER(NUMBER, trusted_hops), .least = 1, .most = 16},
     {"ipv6_prefix", "a number from 1 to 128", MEMBER(NUMBER, ipv6_prefix), .least = 1, .most = 128},
+    {"x_ratelimit", "no, seconds or epoch", MEMBER(WORD, x_ratelimit), .words = x_ratelimit_names},
     OWN("log", "error, warn, info or debug", log),
 };
 

@@ -33,6 +33,9 @@ enum tly_io_uring { TLY_IO_URING_AUTO, TLY_IO_URING_NO };
 /* Whose word a client's address is: that of X-Forwarded-For, of X-Real-IP, or the connection's own. */
 enum tly_client_ip { TLY_CLIENT_IP_FORWARDED, TLY_CLIENT_IP_REAL_IP, TLY_CLIENT_IP_CONNECTION };
 
+/* Whether verdicts over HTTP have X-RateLimit headers too, and what their Reset is: seconds from now, or since 1970. */
+enum tly_x_ratelimit { TLY_X_RATELIMIT_NO, TLY_X_RATELIMIT_SECONDS, TLY_X_RATELIMIT_EPOCH };
+
 #define TLY_SECRET_BYTES_MAX 255
 
 struct tly_config {
@@ -56,6 +59,7 @@ struct tly_config {
     size_t compact_min; /* bytes of the log that are left alone */
     uint64_t tombstone_grace_ms, forget_after_ms;
     enum tly_client_ip client_ip;
+    enum tly_x_ratelimit x_ratelimit;
     uint32_t trusted_hops;         /* proxies on the way whose X-Forwarded-For is believed, at least 1 */
     uint32_t ipv6_prefix;          /* bits of an IPv6 address that make a client, 1 to 128 */
     struct tly_tls_files grpc_tls; /* without a certificate: in the clear */

@@ -86,7 +86,7 @@ bool tly_http_method_is(const struct tly_http_request *request, const char *meth
 bool tly_http_whole_body(const struct tly_http_request *request, struct tly_buf *room,
                          struct tly_slice *body);
 
-/* Retry-After, RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) for a verdict. */
+/* Retry-After, RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) for a verdict, and X-RateLimit where that is set. */
 void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict *verdict);
 
 /* Room for an IPv6 network. */

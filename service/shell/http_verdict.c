@@ -53,6 +53,25 @@ static void add_pair(struct tly_exchange *x, const char *begin, struct tly_slice
     tly_http_add_pieces(x, pieces, b != NULL ? 6 : 4);
 }
 
+/* What many clients and proxies knew before there was a draft. What never comes back by itself has no Reset. */
+static void add_x_ratelimit(struct tly_exchange *x, uint64_t limit, uint64_t remaining,
+                            const uint64_t *reset_s)
+{
+    enum tly_x_ratelimit how = tly_app_config(x->app)->x_ratelimit;
+    struct digits digits[3];
+    if (how == TLY_X_RATELIMIT_NO) return;
+    uint64_t since_s = how == TLY_X_RATELIMIT_EPOCH ? tly_app_now(x->app).wall_ns / 1000000000 : 0;
+    const struct tly_slice at_most[] = {tly_slice_text("X-RateLimit-Limit: "), figure(limit, &digits[0])};
+    const struct tly_slice left[] = {tly_slice_text("X-RateLimit-Remaining: "),
+                                     figure(remaining, &digits[1])};
+    tly_http_add_pieces(x, at_most, 2);
+    tly_http_add_pieces(x, left, 2);
+    if (reset_s == NULL) return;
+    const struct tly_slice reset[] = {tly_slice_text("X-RateLimit-Reset: "),
+                                      figure(since_s + *reset_s, &digits[2])};
+    tly_http_add_pieces(x, reset, 2);
+}
+
 /*
  * On a refusal t is Retry-After: what a client is told to wait for is when the same hits could pass, and not when all units are
  * back. A counter has no window, and nothing comes back by itself.
@@ -70,6 +89,7 @@ void tly_http_add_limit_headers(struct tly_exchange *x, const struct tly_verdict
     const uint64_t left[] = {verdict->remaining, has_retry ? retry_s : reset_s};
     const uint64_t policy[] = {verdict->limit, seconds_up(verdict->window_ms)};
     add_pair(x, "RateLimit: ", name, ";r=", left, has_retry || has_window ? ";t=" : NULL);
+    add_x_ratelimit(x, verdict->limit, verdict->remaining, has_retry || has_window ? &left[1] : NULL);
     add_pair(x, "RateLimit-Policy: ", name, ";q=", policy, has_window ? ";w=" : NULL);
     const struct tly_slice retry[] = {tly_slice_text("Retry-After: "), figure(retry_s, &digits)};
     if (has_retry) tly_http_add_pieces(x, retry, 2);

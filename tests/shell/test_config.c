@@ -96,6 +96,8 @@ static void every_setting_reads_back_as_it_was_written(void **state)
         {"client_ip", "forwarded"},
         {"trusted_hops", "16"},
         {"ipv6_prefix", "128"},
+        {"x_ratelimit", "seconds"},
+        {"x_ratelimit", "epoch"},
         {"log", "debug"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -159,6 +161,7 @@ static const char *const bad_settings[][2] = {
     {"on_full=evict", "admit or refuse"},
     {"large_pages=yes", "auto or no"},
     {"io_uring=yes", "auto or no"},
+    {"x_ratelimit=yes", "no, seconds or epoch"},
     {"compact_min=1", "at least 64k"},
     {"tombstone_grace=0", "seconds"},
     {"tombstone_grace=604801", "seconds"},

@@ -6,6 +6,7 @@
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -164,6 +165,33 @@ static void what_never_comes_back_by_itself_has_no_time_for_it(void **state)
     assert_null(header_of(&answer, "Retry-After"));
 }
 
+/* A switch adds what clients knew before there was a draft; Reset counts from now, or is a time. */
+static void x_ratelimit_headers_are_there_when_wanted(void **state)
+{
+    struct scene *scene = *state;
+    const struct tly_rule window = {.name = "w",
+                                    .rate = {.algorithm = TLY_FIXED_WINDOW, .limit = 2, .window_ms = 60000}},
+                          counter = {.name = "c", .rate = {.algorithm = TLY_COUNTER, .limit = 2}};
+    char at[32];
+    use_only(scene, &window);
+    struct answer answer = get(scene, "/check/w");
+    assert_null(header_of(&answer, "X-RateLimit-Limit"));
+    fake_app_set(scene->app, "x_ratelimit=seconds");
+    answer = get(scene, "/check/w");
+    assert_string_equal(header_of(&answer, "X-RateLimit-Limit"), "2");
+    assert_string_equal(header_of(&answer, "X-RateLimit-Remaining"), "0");
+    assert_string_equal(header_of(&answer, "X-RateLimit-Reset"), "60");
+    fake_app_set(scene->app, "x_ratelimit=epoch");
+    answer = get(scene, "/check/w");
+    assert_int_equal(answer.status, 429);
+    (void)snprintf(at, sizeof at, "%" PRIu64, tly_app_now(scene->app).wall_ns / 1000000000 + 60);
+    assert_string_equal(header_of(&answer, "X-RateLimit-Reset"), at);
+    use_only(scene, &counter);
+    answer = get(scene, "/check/c");
+    assert_string_equal(header_of(&answer, "X-RateLimit-Remaining"), "1");
+    assert_null(header_of(&answer, "X-RateLimit-Reset"));
+}
+
 /* A window that is nobody's: nothing is used, so nothing is reset either, and yet it is to be waited for. */
 static void a_refusal_has_one_time_to_come_back(void **state)
 {
@@ -186,6 +214,7 @@ int main(void)
         SCENE(fields_parse_on_allow_and_deny),
         SCENE(names_and_numbers_that_do_not_fit_are_made_to),
         SCENE(what_never_comes_back_by_itself_has_no_time_for_it),
+        SCENE(x_ratelimit_headers_are_there_when_wanted),
         SCENE(a_refusal_has_one_time_to_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
