@@ -331,6 +331,19 @@ static void add_allow(struct tly_exchange *x, unsigned allowed)
     tly_http_add_header(x, "Allow: %s", list);
 }
 
+/*
+ * Whether a browser says that it asks for the page of another site (Fetch Metadata, and RFC 6454). Such a page can send what has a
+ * simple content type to any address that its reader's machine reaches, also to ours.
+ */
+static bool is_of_other_site(const struct tly_http_request *request)
+{
+    struct tly_slice site = request->fetch_site, origin = request->origin, host = request->host;
+    if (site.p != NULL) return !tly_http_is(site, "same-origin") && !tly_http_is(site, "none");
+    if (origin.p == NULL) return false;
+    return origin.n < host.n + sizeof "://" - 1 || memcmp(origin.p + origin.n - host.n - 3, "://", 3) != 0 ||
+           memcmp(origin.p + origin.n - host.n, host.p, host.n) != 0;
+}
+
 static void route(struct tly_exchange *x)
 {
     struct tly_slice path = x->request->path;
@@ -345,6 +358,13 @@ static void route(struct tly_exchange *x)
         add_allow(x, found->methods);
         tly_http_problem(x, 405, "method_not_allowed", "this is not done with %.*s",
                          (int)x->request->method.n, (const char *)x->request->method.p);
+        return;
+    }
+    /* A proxy that asks for a verdict passes on what its client said. */
+    bool changes = (found->methods & TLY_HTTP_ANY) == 0 &&
+                   (method_bit(x->request) & (TLY_HTTP_GET | TLY_HTTP_HEAD)) == 0;
+    if (changes && is_of_other_site(x->request)) {
+        tly_http_problem(x, 403, "cross_site", "a page of another site changes nothing here");
         return;
     }
     found->run(x);

@@ -232,6 +232,10 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
         if (!tly_http_is(value, "100-continue"))
             return refuse(request, 417, "the only expectation is 100-continue");
         framing->expects = request->minor > 0;
+    } else if (tly_http_is(header->name, "origin")) {
+        request->origin = value;
+    } else if (tly_http_is(header->name, "sec-fetch-site")) {
+        request->fetch_site = value;
     }
     return TLY_OK;
 }
@@ -240,6 +244,7 @@ static enum tly_result take_header(const struct tly_http_header *header, struct 
 static enum tly_result frame(struct tly_http_request *request, struct framing *framing)
 {
     request->is_chunked = false;
+    request->origin = request->fetch_site = (struct tly_slice){0};
     for (size_t i = 0; i < request->header_count; i++) {
         enum tly_result result = take_header(&request->header[i], framing, request);
         if (result != TLY_OK) return result;

@@ -45,7 +45,9 @@ struct tly_http_request {
     struct tly_slice method, path,
         query;             /* path and query as they were sent; query without its question mark */
     struct tly_slice host; /* of the target if that has one, else of the header; p NULL: there is none */
-    int minor;             /* of the version: 0 or 1 */
+    struct tly_slice origin,
+        fetch_site; /* the headers by which a browser says whose page asks; p NULL: there is none */
+    int minor;      /* of the version: 0 or 1 */
     struct tly_http_header header[TLY_HTTP_HEADERS_MAX];
     size_t header_count;
     bool keep_alive;

@@ -277,6 +277,26 @@ static void each_route_takes_its_methods(void **state)
     assert_problem(ask(scene, "OPTIONS *", "", NULL), 404, "no_route");
 }
 
+static void a_page_of_another_site_changes_nothing(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const foreign[] = {
+        "Origin: http://evil.test\r\n",    "Origin: null\r\n",
+        "Origin: http://evil.test:80\r\n", "Sec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: same-site\r\n",   "Origin: http://xtally.test\r\n",
+    };
+    static const char *const own[] = {"Origin: http://tally.test\r\n", "Sec-Fetch-Site: none\r\n", "",
+                                      "Sec-Fetch-Site: same-origin\r\nOrigin: http://tally.test\r\n"};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        assert_problem(ask(scene, "POST /v1/counters/a", foreign[i], "{\"delta\":1}"), 403, "cross_site");
+        assert_problem(ask(scene, "DELETE /v1/counters/a", foreign[i], NULL), 403, "cross_site");
+        assert_problem(ask(scene, "GET /v1/counters/a", foreign[i], NULL), 404, "not_found");
+        assert_problem(ask(scene, "POST /check/api", foreign[i], NULL), 404, "no_limit");
+    }
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        assert_int_equal(ask(scene, "POST /v1/counters/a", own[i], "{\"delta\":1}").status, 200);
+}
+
 static void a_put_takes_bytes_of_the_strategys_raw_form(void **state)
 {
     struct scene *scene = *state;
@@ -516,6 +536,7 @@ int main(void)
         SCENE(json_that_is_deep_or_wide_is_refused),
         SCENE(a_body_in_chunks_is_one_body),
         SCENE(each_route_takes_its_methods),
+        SCENE(a_page_of_another_site_changes_nothing),
         SCENE(a_put_takes_bytes_of_the_strategys_raw_form),
         SCENE(head_is_get_without_a_body),
         SCENE(health_and_readiness),
