@@ -159,6 +159,26 @@ static int run(struct tly_app *app, struct tly_rules *rules)
     return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* What -n looks at besides: files that settings name. A start would miss them only then. */
+static bool check_files(const struct tly_config *config, struct tly_config_error *error)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_tls_error tls_error = {""};
+    struct tly_rls_error rls_error = {""};
+    if (config->grpc_tls.certificate[0] != '\0') {
+        struct tly_tls *tls = tly_tls_new(&config->grpc_tls, TLY_TLS_SERVER, &tls_error);
+        (void)snprintf(error->text, sizeof error->text, "TLS of the gRPC door: %s", tls_error.text);
+        if (tls == NULL) return false;
+        tly_tls_free(tls);
+    }
+    if (config->rls_place.root[0] == '\0' || config->xds.server[0] != '\0') return true;
+    struct tly_rls_config *limits = tly_rls_files_load(&config->rls_place, &mem, &rls_error);
+    (void)snprintf(error->text, sizeof error->text, "ratelimit: %s", rls_error.text);
+    if (limits == NULL) return false;
+    tly_rls_config_free(limits);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static struct tly_app app;
@@ -176,9 +196,13 @@ int main(int argc, char **argv)
     free(options.assignments);
     if (status >= 0) return status;
     if (options.check_only) {
-        printf("configuration ok: %zu limits\n", tly_rules_count(rules));
+        bool is_good = check_files(&app.config, &error);
+        if (is_good)
+            printf("configuration ok: %zu limits\n", tly_rules_count(rules));
+        else
+            fprintf(stderr, "tallyd: %s\n", error.text);
         tly_rules_free(rules);
-        return EXIT_SUCCESS;
+        return is_good ? EXIT_SUCCESS : EXIT_USAGE;
     }
     return run(&app, rules);
 }

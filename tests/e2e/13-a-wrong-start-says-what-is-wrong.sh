@@ -44,6 +44,10 @@ refused 2 'name=a b.*letters' -o 'name=a b'
 refused 2 'join=nowhere.*ADDR:PORT' -o join=nowhere
 refused 2 'nobody could connect' -o peers=none -o advertise=127.0.0.1:7382
 
+# Files that settings name.
+refused 2 'ratelimit: .*nowhere: No such file' -n -o ratelimit="$PWD/nowhere"
+refused 2 'TLS of the gRPC door: certificate .*nowhere: No such file' -n -o grpc_tls_cert="$PWD/nowhere" -o grpc_tls_key="$PWD/nowhere"
+
 # The file: status 2, with its name, line and column; the same with -n.
 refused 2 'nosuch\.yaml: No such file' -f nosuch.yaml
 refused 2 '^tallyd: \.: ' -f .
