@@ -366,7 +366,10 @@ enum tly_result tly_snap_cold_start(struct tly_engine *e, struct conn *conn, str
     *ended = true;
     for (size_t i = e->conn_count; i-- > 0;)
         if (e->conns[i] == conn || result == TLY_OK)
-            tly_conn_end(e, e->conns[i], "resync", "the node has begun a new life");
+            tly_conn_end(e, e->conns[i], "resync",
+                         result == TLY_OK
+                             ? "the node has begun a new life"
+                             : "this node had been forgotten, and begins no second life within a minute");
     return TLY_OK;
 }
 
