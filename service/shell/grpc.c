@@ -8,7 +8,7 @@
 #define IN_BYTES_MAX (64u * 1024u)
 /* So much at a time goes to nghttp2, so that not all answers to what one read brought have to wait at once, and little of a flood is done. */
 #define PIECE_BYTES 2048u
-/* How often a connection is looked at that says nothing. */
+/* How often a connection's calls are looked at, whether it says anything or not. */
 #define LOOK_MS 1000
 #define IDLE_NS (UINT64_C(600) * 1000000000)
 /* Calls that are over and kept for others. */
@@ -239,7 +239,7 @@ static void *open_session(struct tly_app *app, struct tly_client *client)
     grpc->mem = mem;
     grpc->app = app;
     grpc->client = client;
-    grpc->last_call_ns = tly_app_now(app).mono_ns;
+    grpc->last_call_ns = grpc->looked_ns = tly_app_now(app).mono_ns;
     LIST_INIT(&grpc->calls);
     LIST_INIT(&grpc->spare);
     if (make_session(grpc) != 0 || !greet(grpc)) {
@@ -286,10 +286,35 @@ static ssize_t take(struct tly_grpc *grpc, const uint8_t *bytes, size_t n)
     return taken;
 }
 
+/* Calls whose request does not come, or does not end; those that go on say what is new. */
+static void look_at_calls(struct tly_grpc *grpc, uint64_t now_ns)
+{
+    struct tly_grpc_call *next;
+    grpc->looked_ns = now_ns;
+    for (struct tly_grpc_call *call = LIST_FIRST(&grpc->calls); call != NULL; call = next) {
+        next = LIST_NEXT(call, in_calls);
+        bool is_half =
+            !call->client_ended && (call->method == NULL || !call->method->takes_many || call->in.n > 0);
+        /* Whoever does not take its answer has no call any more. */
+        if (call->finished && now_ns - call->began_ns > TLY_STUCK_MS * UINT64_C(1000000))
+            (void)nghttp2_submit_rst_stream(grpc->session, NGHTTP2_FLAG_NONE, call->id, NGHTTP2_CANCEL);
+        if (call->finished) continue;
+        if (call->deadline_ns != 0 && now_ns >= call->deadline_ns)
+            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "the deadline passed");
+        else if (is_half && now_ns - call->began_ns > TLY_HALF_MS * UINT64_C(1000000))
+            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "half a request may take %d ms", TLY_HALF_MS);
+        else if (call->client_ended && call->method->look != NULL)
+            call->method->look(call, false);
+    }
+}
+
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
 {
     struct tly_grpc *grpc = state;
+    uint64_t now_ns = tly_app_now(grpc->app).mono_ns;
     size_t used = 0;
+    /* Who always has something to say is never woken for being idle. */
+    if (now_ns - grpc->looked_ns >= LOOK_MS * UINT64_C(1000000)) look_at_calls(grpc, now_ns);
     grpc->spoke = true;
     grpc->flood.resets_of_turn = 0;
     while (used < in.n && !tly_client_is_closing(client) && !tly_client_is_full(client)) {
@@ -308,27 +333,6 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
         break;
     }
     return used;
-}
-
-/* Calls whose request does not come, or does not end; those that go on say what is new. */
-static void look_at_calls(struct tly_grpc *grpc, uint64_t now_ns)
-{
-    struct tly_grpc_call *next;
-    for (struct tly_grpc_call *call = LIST_FIRST(&grpc->calls); call != NULL; call = next) {
-        next = LIST_NEXT(call, in_calls);
-        bool is_half =
-            !call->client_ended && (call->method == NULL || !call->method->takes_many || call->in.n > 0);
-        /* Whoever does not take its answer has no call any more. */
-        if (call->finished && now_ns - call->began_ns > TLY_STUCK_MS * UINT64_C(1000000))
-            (void)nghttp2_submit_rst_stream(grpc->session, NGHTTP2_FLAG_NONE, call->id, NGHTTP2_CANCEL);
-        if (call->finished) continue;
-        if (call->deadline_ns != 0 && now_ns >= call->deadline_ns)
-            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "the deadline passed");
-        else if (is_half && now_ns - call->began_ns > TLY_HALF_MS * UINT64_C(1000000))
-            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "half a request may take %d ms", TLY_HALF_MS);
-        else if (call->client_ended && call->method->look != NULL)
-            call->method->look(call, false);
-    }
 }
 
 /* Nobody called for long: the client is told to come again when it needs us. */

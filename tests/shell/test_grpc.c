@@ -373,6 +373,27 @@ static void half_a_call_may_take_ten_seconds(void **state)
     peer_free(peer);
 }
 
+/* The door wakes a connection only when it says nothing for a while. */
+static void a_call_ends_though_its_connection_is_busy(void **state)
+{
+    struct scene *scene = *state;
+    struct peer *peer = peer_new(scene);
+    struct call *slow = call_new(peer, PATH, half), *late = call_with(peer, PATH, "grpc-timeout", "2S", half);
+    for (size_t ms = 0; ms <= TLY_HALF_MS; ms += 500) {
+        struct call *other = call_new(peer, PATH, whole);
+        exchange(peer);
+        assert_int_equal(other->code, TLY_GRPC_OK);
+        if (ms >= 3000) assert_int_equal(late->code, TLY_GRPC_DEADLINE_EXCEEDED);
+        assert_int_equal(slow->code, -1);
+        fake_app_advance(scene->app, 500);
+    }
+    fake_app_advance(scene->app, 1000);
+    (void)call_new(peer, PATH, whole);
+    exchange(peer);
+    assert_int_equal(slow->code, TLY_GRPC_DEADLINE_EXCEEDED);
+    peer_free(peer);
+}
+
 static void who_says_nothing_at_all_is_not_waited_for(void **state)
 {
     struct scene *scene = *state;
@@ -654,6 +675,7 @@ int main(void)
         SCENE(a_deadline_ends_half_a_call),
         SCENE(what_comes_behind_the_deadline_is_not_charged),
         SCENE(half_a_call_may_take_ten_seconds),
+        SCENE(a_call_ends_though_its_connection_is_busy),
         SCENE(who_says_nothing_at_all_is_not_waited_for),
         SCENE(a_connection_that_nobody_uses_ends_with_goaway),
         SCENE(a_drain_has_two_steps_and_loses_no_call),
