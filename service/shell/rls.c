@@ -259,13 +259,13 @@ static void measure(const struct tly_rls *rls, const struct judged *judged, cons
             stats->near_limit += counted->before >= near ? hits : counted->after - near;
         return;
     }
-    if (counted->before >= limit || counted->after <= limit) {
-        stats->over_limit += hits;
-    } else {
-        stats->over_limit += counted->after - limit;
+    uint64_t over = hits;
+    if (counted->before < limit && counted->after > limit) {
+        over = counted->after - limit;
         stats->near_limit += limit - max_u64(near < limit ? near : limit, counted->before);
     }
-    if (judged->limit->shadow) stats->shadow_mode += hits;
+    stats->over_limit += over;
+    if (judged->limit->shadow) stats->shadow_mode += over;
 }
 
 static uint32_t hits_of(const struct tly_rls_request *request, const struct tly_rls_descriptor *descriptor)

@@ -327,6 +327,10 @@ static void a_rule_in_the_shadow_is_ok_and_says_its_limit(void **state)
     assert_true(status.has_limit && status.requests_per_unit == 1);
     assert_int_equal(stats_of(scene, "d.dark")->over_limit, 3);
     assert_int_equal(stats_of(scene, "d.dark")->shadow_mode, 3);
+    /* Of a batch that crosses the limit only what is over it was let through. */
+    expect(hit(scene, "dark", "batch", 4), TLY_RLS_OK, 0);
+    assert_int_equal(stats_of(scene, "d.dark")->over_limit, 6);
+    assert_int_equal(stats_of(scene, "d.dark")->shadow_mode, 6);
 }
 
 static void quotas_are_over_when_all_are(void **state)
