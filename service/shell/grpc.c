@@ -58,11 +58,13 @@ static void end_call(struct tly_grpc *grpc, struct tly_grpc_call *call)
     grpc->spare_count++;
 }
 
-/* What came of a call is used: the client may send as much again. */
+/* What came of a call is used, but for what is kept of it: the client may send as much again. */
 static void use_bytes(struct tly_grpc *grpc, struct tly_grpc_call *call)
 {
-    if (call->unused > 0) (void)nghttp2_session_consume(grpc->session, call->id, call->unused);
-    call->unused = 0;
+    size_t kept = call->finished ? 0 : call->in.n;
+    if (call->unused <= kept) return;
+    (void)nghttp2_session_consume(grpc->session, call->id, call->unused - kept);
+    call->unused = kept;
 }
 
 /* ---- nghttp2 calls back ---- */
@@ -108,7 +110,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     }
     call->unused += n;
     tly_grpc_call_data(call, tly_slice_of(bytes, n));
-    if (call->finished || call->in.n == 0) use_bytes(grpc, call);
+    use_bytes(grpc, call);
     return 0;
 }
 
