@@ -184,6 +184,9 @@ void tly_grpc_call_data(struct tly_grpc_call *call, struct tly_slice bytes)
             tly_grpc_fail(call, TLY_GRPC_INTERNAL, "grpc: more than one message in a call that takes one");
             return;
         }
+        /* Each of many has its own time. */
+        if (call->method->takes_many && call->in.n == 0)
+            call->began_ns = tly_app_now(tly_grpc_app(call)).mono_ns;
         size_t n = step_of(call, bytes.n);
         tly_buf_put(&call->in, bytes.p, n);
         bytes = tly_slice_of(bytes.p + n, bytes.n - n);

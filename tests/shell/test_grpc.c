@@ -373,6 +373,26 @@ static void half_a_call_may_take_ten_seconds(void **state)
     peer_free(peer);
 }
 
+static void each_message_of_a_stream_has_ten_seconds(void **state)
+{
+    static const uint8_t list[] = {0, 0, 0, 0, 2, 0x3a, 0};
+    struct scene *scene = *state;
+    struct peer *peer = peer_new(scene);
+    struct call *call = call_new(peer, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                                 (struct call){.body = list, .keeps_open = true});
+    exchange(peer);
+    fake_app_advance(scene->app, TLY_HALF_MS + 1);
+    call->body_n = 3;
+    assert_int_equal(nghttp2_session_resume_data(peer->session, 1), 0);
+    exchange(peer);
+    hear(peer, talk_wake(scene->talk));
+    assert_int_equal(call->code, -1);
+    fake_app_advance(scene->app, TLY_HALF_MS + 1);
+    hear(peer, talk_wake(scene->talk));
+    assert_int_equal(call->code, TLY_GRPC_DEADLINE_EXCEEDED);
+    peer_free(peer);
+}
+
 /* The door wakes a connection only when it says nothing for a while. */
 static void a_call_ends_though_its_connection_is_busy(void **state)
 {
@@ -698,6 +718,7 @@ int main(void)
         SCENE(a_deadline_ends_half_a_call),
         SCENE(what_comes_behind_the_deadline_is_not_charged),
         SCENE(half_a_call_may_take_ten_seconds),
+        SCENE(each_message_of_a_stream_has_ten_seconds),
         SCENE(a_call_ends_though_its_connection_is_busy),
         SCENE(who_says_nothing_at_all_is_not_waited_for),
         SCENE(a_connection_that_nobody_uses_ends_with_goaway),
