@@ -369,10 +369,12 @@ static bool drain(void *state, struct tly_client *client)
     if (!grpc->spoke || grpc->is_draining) return grpc->is_draining;
     grpc->is_draining = true;
     grpc->is_heard = false;
-    bool told = nghttp2_submit_shutdown_notice(grpc->session) == 0 &&
-                nghttp2_submit_ping(grpc->session, NGHTTP2_FLAG_NONE, NULL) == 0;
-    if (told) say(grpc);
-    return told;
+    if (nghttp2_submit_shutdown_notice(grpc->session) != 0) return false;
+    /* Said before the PING is there, which nghttp2 would say first: its answer has to mean that this was heard. */
+    say(grpc);
+    if (nghttp2_submit_ping(grpc->session, NGHTTP2_FLAG_NONE, NULL) != 0) return false;
+    say(grpc);
+    return true;
 }
 
 const struct tly_protocol *tly_grpc_protocol(void)

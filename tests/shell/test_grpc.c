@@ -38,7 +38,7 @@ struct peer {
     nghttp2_session *session;
     struct call *call; /* by number of the stream / 2 */
     int32_t goaway_last;
-    size_t goaways;
+    size_t goaways, goaways_before_ping;
     uint32_t goaway_error;
     uint8_t *out; /* what is to be said */
     size_t out_n;
@@ -86,6 +86,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 {
     (void)session;
     struct peer *peer = context;
+    if (frame->hd.type == NGHTTP2_PING) peer->goaways_before_ping = peer->goaways;
     if (frame->hd.type != NGHTTP2_GOAWAY) return 0;
     peer->goaways++;
     peer->goaway_last = frame->goaway.last_stream_id;
@@ -470,6 +471,8 @@ static void a_drain_has_two_steps_and_loses_no_call(void **state)
     keep(peer, &second);
     hear(peer, talk_drain(scene->talk));
     assert_int_equal(peer->goaways, 1);
+    /* Whoever answers it has heard of the end. */
+    assert_int_equal(peer->goaways_before_ping, 1);
     assert_int_equal(peer->goaway_last, INT32_MAX);
     assert_false(talk_is_closed(scene->talk));
     /* The answer to our PING stands between two calls, and all of it comes at once. */
