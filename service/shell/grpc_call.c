@@ -118,7 +118,11 @@ void tly_grpc_call_headers_end(struct tly_grpc_call *call)
         return;
     }
     call->method = tly_grpc_find(tly_slice_text(call->path), error);
-    if (call->method == NULL) tly_grpc_fail(call, TLY_GRPC_UNIMPLEMENTED, "%s", error);
+    if (call->path[0] == '\0')
+        tly_grpc_fail(call, TLY_GRPC_UNIMPLEMENTED, "unknown method, of more than %zu bytes",
+                      sizeof call->path - 1);
+    else if (call->method == NULL)
+        tly_grpc_fail(call, TLY_GRPC_UNIMPLEMENTED, "%s", error);
 }
 
 /* ---- messages in ---- */

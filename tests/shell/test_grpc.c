@@ -299,6 +299,27 @@ static void what_is_no_proper_call_is_told(void **state)
     peer_free(peer);
 }
 
+static void an_unknown_method_is_named(void **state)
+{
+    static const struct {
+        const char *path, *text;
+    } unknown[] = {
+        {"/a.B/C", "unknown service a.B"},
+        {"/grpc.health.v1.Health/C", "unknown method C for service grpc.health.v1.Health"},
+        {"/C", "malformed method name: \"/C\""},
+        {"/a.service.whose.name.is.longer.than.any.that.is.known.here.by.so.many.bytes.that.it.is.not.kept."
+         "at.all/AndAMethodOfIt.That.Is.Long",
+         "unknown method, of more than 127 bytes"}};
+    struct peer *peer = peer_new(*state);
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        struct call *call = call_new(peer, unknown[i].path, whole);
+        exchange(peer);
+        assert_int_equal(call->code, TLY_GRPC_UNIMPLEMENTED);
+        assert_string_equal(call->text, unknown[i].text);
+    }
+    peer_free(peer);
+}
+
 static void what_is_no_grpc_is_refused_in_http(void **state)
 {
     struct peer *peer = peer_new(*state);
@@ -716,6 +737,7 @@ int main(void)
         SCENE(a_call_is_answered_with_its_status_behind),
         SCENE(bytes_may_come_one_by_one),
         SCENE(what_is_no_proper_call_is_told),
+        SCENE(an_unknown_method_is_named),
         SCENE(what_is_no_grpc_is_refused_in_http),
         SCENE(another_protocol_is_not_spoken_to),
         SCENE(a_deadline_ends_half_a_call),
