@@ -170,6 +170,14 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     return 0;
 }
 
+/* A frame of a type that is not known here: of no meaning (RFC 9113, 5.5), but heard. */
+static int on_unknown(nghttp2_session *session, void **payload, const nghttp2_frame_hd *head, void *context)
+{
+    (void)session, (void)head, (void)context;
+    *payload = NULL;
+    return 0;
+}
+
 /* ---- a connection ---- */
 
 static void set_callbacks(nghttp2_session_callbacks *callbacks)
@@ -178,6 +186,7 @@ static void set_callbacks(nghttp2_session_callbacks *callbacks)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unknown);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
 }
@@ -196,6 +205,8 @@ static int make_session(struct tly_grpc *grpc)
         nghttp2_option_set_stream_reset_rate_limit(option, (uint64_t)2 * TLY_GRPC_RESETS_MAX,
                                                    (uint64_t)2 * TLY_GRPC_RESETS_PER_S);
         nghttp2_option_set_no_closed_streams(option, 1);
+        for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+            nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
         result = nghttp2_session_server_new3(&grpc->session, callbacks, grpc, option, &mem);
     }
     nghttp2_option_del(option);
