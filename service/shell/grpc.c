@@ -8,7 +8,7 @@
 #define IN_BYTES_MAX (64u * 1024u)
 /* So much at a time goes to nghttp2, so that not all answers to what one read brought have to wait at once, and little of a flood is done. */
 #define PIECE_BYTES 2048u
-/* How often a connection is looked at that says nothing. */
+/* How often a connection's calls are looked at, whether it says anything or not. */
 #define LOOK_MS 1000
 #define IDLE_NS (UINT64_C(600) * 1000000000)
 /* Calls that are over and kept for others. */
@@ -58,11 +58,13 @@ static void end_call(struct tly_grpc *grpc, struct tly_grpc_call *call)
     grpc->spare_count++;
 }
 
-/* What came of a call is used: the client may send as much again. */
+/* What came of a call is used, but for what is kept of it: the client may send as much again. */
 static void use_bytes(struct tly_grpc *grpc, struct tly_grpc_call *call)
 {
-    if (call->unused > 0) (void)nghttp2_session_consume(grpc->session, call->id, call->unused);
-    call->unused = 0;
+    size_t kept = call->finished ? 0 : call->in.n;
+    if (call->unused <= kept) return;
+    (void)nghttp2_session_consume(grpc->session, call->id, call->unused - kept);
+    call->unused = kept;
 }
 
 /* ---- nghttp2 calls back ---- */
@@ -108,7 +110,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     }
     call->unused += n;
     tly_grpc_call_data(call, tly_slice_of(bytes, n));
-    if (call->finished || call->in.n == 0) use_bytes(grpc, call);
+    use_bytes(grpc, call);
     return 0;
 }
 
@@ -168,6 +170,14 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     return 0;
 }
 
+/* A frame of a type that is not known here: of no meaning (RFC 9113, 5.5), but heard. */
+static int on_unknown(nghttp2_session *session, void **payload, const nghttp2_frame_hd *head, void *context)
+{
+    (void)session, (void)head, (void)context;
+    *payload = NULL;
+    return 0;
+}
+
 /* ---- a connection ---- */
 
 static void set_callbacks(nghttp2_session_callbacks *callbacks)
@@ -176,6 +186,7 @@ static void set_callbacks(nghttp2_session_callbacks *callbacks)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unknown);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
 }
@@ -194,6 +205,8 @@ static int make_session(struct tly_grpc *grpc)
         nghttp2_option_set_stream_reset_rate_limit(option, (uint64_t)2 * TLY_GRPC_RESETS_MAX,
                                                    (uint64_t)2 * TLY_GRPC_RESETS_PER_S);
         nghttp2_option_set_no_closed_streams(option, 1);
+        for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+            nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
         result = nghttp2_session_server_new3(&grpc->session, callbacks, grpc, option, &mem);
     }
     nghttp2_option_del(option);
@@ -239,7 +252,7 @@ static void *open_session(struct tly_app *app, struct tly_client *client)
     grpc->mem = mem;
     grpc->app = app;
     grpc->client = client;
-    grpc->last_call_ns = tly_app_now(app).mono_ns;
+    grpc->last_call_ns = grpc->looked_ns = tly_app_now(app).mono_ns;
     LIST_INIT(&grpc->calls);
     LIST_INIT(&grpc->spare);
     if (make_session(grpc) != 0 || !greet(grpc)) {
@@ -286,10 +299,35 @@ static ssize_t take(struct tly_grpc *grpc, const uint8_t *bytes, size_t n)
     return taken;
 }
 
+/* Calls whose request does not come, or does not end; those that go on say what is new. */
+static void look_at_calls(struct tly_grpc *grpc, uint64_t now_ns)
+{
+    struct tly_grpc_call *next;
+    grpc->looked_ns = now_ns;
+    for (struct tly_grpc_call *call = LIST_FIRST(&grpc->calls); call != NULL; call = next) {
+        next = LIST_NEXT(call, in_calls);
+        bool is_half =
+            !call->client_ended && (call->method == NULL || !call->method->takes_many || call->in.n > 0);
+        /* Whoever does not take its answer has no call any more. */
+        if (call->finished && now_ns - call->began_ns > TLY_STUCK_MS * UINT64_C(1000000))
+            (void)nghttp2_submit_rst_stream(grpc->session, NGHTTP2_FLAG_NONE, call->id, NGHTTP2_CANCEL);
+        if (call->finished) continue;
+        if (call->deadline_ns != 0 && now_ns >= call->deadline_ns)
+            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "the deadline passed");
+        else if (is_half && now_ns - call->began_ns > TLY_HALF_MS * UINT64_C(1000000))
+            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "half a request may take %d ms", TLY_HALF_MS);
+        else if (call->client_ended && call->method->look != NULL)
+            call->method->look(call, false);
+    }
+}
+
 static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
 {
     struct tly_grpc *grpc = state;
+    uint64_t now_ns = tly_app_now(grpc->app).mono_ns;
     size_t used = 0;
+    /* Who always has something to say is never woken for being idle. */
+    if (now_ns - grpc->looked_ns >= LOOK_MS * UINT64_C(1000000)) look_at_calls(grpc, now_ns);
     grpc->spoke = true;
     grpc->flood.resets_of_turn = 0;
     while (used < in.n && !tly_client_is_closing(client) && !tly_client_is_full(client)) {
@@ -308,27 +346,6 @@ static size_t feed(void *state, struct tly_client *client, struct tly_slice in)
         break;
     }
     return used;
-}
-
-/* Calls whose request does not come, or does not end; those that go on say what is new. */
-static void look_at_calls(struct tly_grpc *grpc, uint64_t now_ns)
-{
-    struct tly_grpc_call *next;
-    for (struct tly_grpc_call *call = LIST_FIRST(&grpc->calls); call != NULL; call = next) {
-        next = LIST_NEXT(call, in_calls);
-        bool is_half =
-            !call->client_ended && (call->method == NULL || !call->method->takes_many || call->in.n > 0);
-        /* Whoever does not take its answer has no call any more. */
-        if (call->finished && now_ns - call->began_ns > TLY_STUCK_MS * UINT64_C(1000000))
-            (void)nghttp2_submit_rst_stream(grpc->session, NGHTTP2_FLAG_NONE, call->id, NGHTTP2_CANCEL);
-        if (call->finished) continue;
-        if (call->deadline_ns != 0 && now_ns >= call->deadline_ns)
-            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "the deadline passed");
-        else if (is_half && now_ns - call->began_ns > TLY_HALF_MS * UINT64_C(1000000))
-            tly_grpc_fail(call, TLY_GRPC_DEADLINE_EXCEEDED, "half a request may take %d ms", TLY_HALF_MS);
-        else if (call->client_ended && call->method->look != NULL)
-            call->method->look(call, false);
-    }
 }
 
 /* Nobody called for long: the client is told to come again when it needs us. */
@@ -363,10 +380,12 @@ static bool drain(void *state, struct tly_client *client)
     if (!grpc->spoke || grpc->is_draining) return grpc->is_draining;
     grpc->is_draining = true;
     grpc->is_heard = false;
-    bool told = nghttp2_submit_shutdown_notice(grpc->session) == 0 &&
-                nghttp2_submit_ping(grpc->session, NGHTTP2_FLAG_NONE, NULL) == 0;
-    if (told) say(grpc);
-    return told;
+    if (nghttp2_submit_shutdown_notice(grpc->session) != 0) return false;
+    /* Said before the PING is there, which nghttp2 would say first: its answer has to mean that this was heard. */
+    say(grpc);
+    if (nghttp2_submit_ping(grpc->session, NGHTTP2_FLAG_NONE, NULL) != 0) return false;
+    say(grpc);
+    return true;
 }
 
 const struct tly_protocol *tly_grpc_protocol(void)

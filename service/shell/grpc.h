@@ -67,7 +67,8 @@ struct tly_grpc_call {
     size_t sent;            /* of out */
     size_t message_at;      /* in out, the message that is written */
     size_t unused;          /* bytes that came and are not used yet: they narrow the connection's window */
-    uint64_t began_ns, deadline_ns; /* monotonic; no deadline: 0 */
+    uint64_t began_ns,
+        deadline_ns; /* monotonic. Of a call of many messages: the last began; no deadline: 0 */
     uint32_t header_bytes;
     uint32_t messages;
     enum tly_grpc_code code;

@@ -118,7 +118,11 @@ void tly_grpc_call_headers_end(struct tly_grpc_call *call)
         return;
     }
     call->method = tly_grpc_find(tly_slice_text(call->path), error);
-    if (call->method == NULL) tly_grpc_fail(call, TLY_GRPC_UNIMPLEMENTED, "%s", error);
+    if (call->path[0] == '\0')
+        tly_grpc_fail(call, TLY_GRPC_UNIMPLEMENTED, "unknown method, of more than %zu bytes",
+                      sizeof call->path - 1);
+    else if (call->method == NULL)
+        tly_grpc_fail(call, TLY_GRPC_UNIMPLEMENTED, "%s", error);
 }
 
 /* ---- messages in ---- */
@@ -184,6 +188,9 @@ void tly_grpc_call_data(struct tly_grpc_call *call, struct tly_slice bytes)
             tly_grpc_fail(call, TLY_GRPC_INTERNAL, "grpc: more than one message in a call that takes one");
             return;
         }
+        /* Each of many has its own time. */
+        if (call->method->takes_many && call->in.n == 0)
+            call->began_ns = tly_app_now(tly_grpc_app(call)).mono_ns;
         size_t n = step_of(call, bytes.n);
         tly_buf_put(&call->in, bytes.p, n);
         bytes = tly_slice_of(bytes.p + n, bytes.n - n);

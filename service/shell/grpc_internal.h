@@ -14,7 +14,7 @@ struct tly_grpc {
     nghttp2_session *session;
     struct tly_grpc_calls calls, spare;
     size_t call_count, spare_count;
-    uint64_t last_call_ns;
+    uint64_t last_call_ns, looked_ns; /* at its calls */
     struct tly_grpc_flood flood;
     bool spoke;        /* anything came */
     bool is_heard;     /* the client has answered our PING */

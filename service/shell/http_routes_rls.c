@@ -5,6 +5,7 @@
 #include "service/shell/http.h"
 #include "service/shell/rls.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +46,9 @@ static bool take_number(struct json_object *value, uint64_t max, uint64_t *numbe
     memcpy(digits, text.p, text.n);
     digits[text.n] = '\0';
     if (digits[0] < '0' || digits[0] > '9') return false;
+    errno = 0;
     *number = strtoull(digits, &end, 10);
-    return *end == '\0' && *number <= max && (text.n < 20 || *number != UINT64_MAX);
+    return *end == '\0' && errno == 0 && *number <= max;
 }
 
 static bool take_key(struct json_object *value, struct tly_rls_request *request,

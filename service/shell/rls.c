@@ -69,6 +69,17 @@ void tly_rls_free(struct tly_rls *rls)
     tly_mem_free(&mem, rls, sizeof *rls);
 }
 
+/* The counters whose name is in scratch. */
+static struct tly_rls_stats *stats_named(struct tly_rls *rls)
+{
+    struct tly_rls_stats *stats = NULL;
+    if (rls->scratch.result == TLY_OK) {
+        tly_rls_stats_clean(rls->scratch.p, rls->scratch.n);
+        stats = tly_rls_series_need(rls->series, tly_buf_slice(&rls->scratch));
+    }
+    return stats != NULL ? stats : &rls->nobody;
+}
+
 void tly_rls_use(struct tly_rls *rls, struct tly_rls_config *config)
 {
     struct tly_rls_limit *limit;
@@ -76,8 +87,11 @@ void tly_rls_use(struct tly_rls *rls, struct tly_rls_config *config)
         rls->stats.config_load_error++;
         return;
     }
-    for (size_t i = 0; (limit = tly_rls_config_limit_at(config, i)) != NULL; i++)
-        limit->stats = tly_rls_series_need(rls->series, limit->full_key);
+    for (size_t i = 0; (limit = tly_rls_config_limit_at(config, i)) != NULL; i++) {
+        tly_buf_clear(&rls->scratch);
+        tly_buf_put(&rls->scratch, limit->full_key.p, limit->full_key.n);
+        limit->stats = stats_named(rls);
+    }
     tly_rls_config_free(rls->config);
     rls->config = config;
     rls->stats.config_load_success++;
@@ -111,13 +125,6 @@ struct tly_rls_request *tly_rls_request(struct tly_rls *rls)
 
 /* ---- which limits ---- */
 
-static struct tly_rls_stats *stats_named(struct tly_rls *rls)
-{
-    struct tly_rls_stats *stats = NULL;
-    if (rls->scratch.result == TLY_OK) stats = tly_rls_series_need(rls->series, tly_buf_slice(&rls->scratch));
-    return stats != NULL ? stats : &rls->nobody;
-}
-
 /* The limit that a descriptor brings; false: it has no unit, so it is none. */
 static bool use_override(struct tly_rls *rls, const struct tly_rls_descriptor *descriptor,
                          struct judged *judged)
@@ -144,7 +151,7 @@ static void use_found(struct tly_rls *rls, const struct tly_rls_descriptor *desc
     judged->limit = limit;
     if (limit == NULL) return;
     judged->unlimited = limit->unlimited;
-    judged->stats = limit->stats != NULL ? limit->stats : &rls->nobody;
+    judged->stats = limit->stats;
     if (judged->match.is_metric_plain || limit->unlimited) return;
     tly_buf_clear(&rls->scratch);
     tly_rls_metric_put(&judged->match, rls->request.domain, descriptor, &rls->scratch);
@@ -259,13 +266,13 @@ static void measure(const struct tly_rls *rls, const struct judged *judged, cons
             stats->near_limit += counted->before >= near ? hits : counted->after - near;
         return;
     }
-    if (counted->before >= limit || counted->after <= limit) {
-        stats->over_limit += hits;
-    } else {
-        stats->over_limit += counted->after - limit;
+    uint64_t over = hits;
+    if (counted->before < limit && counted->after > limit) {
+        over = counted->after - limit;
         stats->near_limit += limit - max_u64(near < limit ? near : limit, counted->before);
     }
-    if (judged->limit->shadow) stats->shadow_mode += hits;
+    stats->over_limit += over;
+    if (judged->limit->shadow) stats->shadow_mode += over;
 }
 
 static uint32_t hits_of(const struct tly_rls_request *request, const struct tly_rls_descriptor *descriptor)

@@ -83,3 +83,26 @@ const struct tly_rls_stats *tly_rls_series_at(const struct tly_rls_series *serie
 {
     return i < series->count ? series->list[i] : NULL;
 }
+
+/* How long the address is that a text begins with: four numbers of one to three digits with dots between them; 0: there is none. */
+static size_t address_length(const uint8_t *text, size_t n)
+{
+    size_t at = 0;
+    for (unsigned number = 0; number < 4; number++) {
+        if (number > 0 && (at == n || text[at++] != '.')) return 0;
+        size_t first = at;
+        while (at < n && at - first < 3 && text[at] >= '0' && text[at] <= '9')
+            at++;
+        if (at == first) return 0;
+    }
+    return at;
+}
+
+void tly_rls_stats_clean(uint8_t *name, size_t n)
+{
+    for (size_t i = 0, end = 0; i < n; i++) {
+        if (i >= end) end = i + address_length(name + i, n - i);
+        bool is_dot = name[i] == '.' && i < end;
+        if (is_dot || name[i] == ':' || name[i] == '|') name[i] = '_';
+    }
+}

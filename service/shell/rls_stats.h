@@ -51,6 +51,9 @@ struct tly_rls_series *tly_rls_series_new(const struct tly_mem *mem, const struc
 void tly_rls_series_free(struct tly_rls_series *series);
 /* That of a name, which is made if there is none; NULL: there is no room, or no memory. It stays where it is. */
 struct tly_rls_stats *tly_rls_series_need(struct tly_rls_series *series, struct tly_slice name);
+/* Writes a name as envoyproxy/ratelimit does: ':' and '|' become '_', and so do the dots of what looks like an IPv4 address, which would
+ * divide it. */
+void tly_rls_stats_clean(uint8_t *name, size_t n);
 /* The i-th in the order in which they were made; NULL past the end. */
 const struct tly_rls_stats *tly_rls_series_at(const struct tly_rls_series *series, size_t i);
 

@@ -137,6 +137,8 @@ static bool get_descriptor(struct reader *reader, struct tly_slice message, stru
         if (tly_pb_is_bytes(&field, 2)) take_text(reader, &field, &spec.value);
         if (tly_pb_is_bytes(&field, 3)) fits = get_policy(reader, field.bytes, &spec);
         if (tly_pb_is_varint(&field, 5)) spec.shadow = field.value != 0;
+        if (tly_pb_is_varint(&field, 6)) spec.detailed = field.value != 0;
+        if (tly_pb_is_varint(&field, 7)) spec.quota = field.value != 0;
     }
     reader->bad = reader->bad || in.bad;
     if (!fits)

@@ -21,7 +21,7 @@ wait_until grep -q asking asking.out
 before=$(rss_kb a)
 
 count=0
-for flood in resets:8 wrong:4 calls:4 pings:4 settings:4 priorities:4 windows:4 pieces:4; do
+for flood in resets:8 wrong:4 calls:4 pings:4 settings:4 priorities:4 windows:4 pongs:4 strangers:4 pieces:4; do
     expect_status 0 python floods.py "${grpc_port[a]}" "${flood%:*}" "${flood#*:}"
     count=$((count + ${flood#*:}))
 done

@@ -56,6 +56,15 @@ def windows(i):
     return frame(8, 0, 0, struct.pack(">I", 1))
 
 
+def pongs(i):
+    return frame(6, 1, 0, b"12345678")
+
+
+def strangers(i):
+    """Frames of types that nobody knows."""
+    return frame(10 + i % 246, 0, 0, b"abc")
+
+
 def pieces(i):
     """Headers that go on and on."""
     return frame(1, 0, 1, headers()) if i == 0 else frame(9, 0, 1, b"\x00" + text(b"a") + text(b"b"))

@@ -135,11 +135,14 @@ def main():
     deep = limited("outer", 100, descriptors=[limited("inner", 7, value="x", shadow_mode=True),
                                               {"key": "free", "rate_limit": {"unlimited": True}}])
     named = {"key": "named", "rate_limit": {"unit": DAY, "requests_per_unit": 5, "name": "n", "replaces": [{"name": "gone"}]}}
-    call.say("3", "n7", config("first", "acme", limited("two", 4, unit=SECOND), deep, named), config("second", "other", limited("k", 9, unit=WEEK)))
+    call.say("3", "n7", config("first", "acme", limited("two", 4, unit=SECOND), deep, named,
+                                limited("quota", 1, quota_mode=True), limited("more", 9, quota_mode=True)),
+             config("second", "other", limited("k", 9, unit=WEEK)))
     call.is_taken("3", "n7")
     claim("limits", (4, 7, 100, 5), (limit_of(service, ("two", "a")), limit_of(service, ("outer", "a"), ("inner", "x")),
                                      limit_of(service, ("outer", "a")), limit_of(service, ("named", ""))))
     claim("unlimited", 2**32 - 1, service.one(("outer", "a"), ("free", "")).limit_remaining)
+    claim("one quota of two", [OK, OK], [service.ask([("quota", "a")], [("more", "a")]).overall_code for _ in range(2)])
     claim("in another domain", 9, service.ask([("k", "v")], domain="other").statuses[0].current_limit.requests_per_unit)
 
     # A call that ends, a server that goes and comes: the node comes again, and says what it has.

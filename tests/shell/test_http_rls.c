@@ -57,7 +57,7 @@ static void json_reads_what_protobuf_writes(void **state)
     static const char *const good[] = {
         "{\"domain\":\"d\",\"descriptors\":[{}]}",
         "{\"domain\":\"d\",\"descriptors\":[{\"entries\":null}],\"hitsAddend\":null}",
-        "{\"domain\":\"d\",\"descriptors\":[{\"entries\":[{\"key\":\"free\"}],\"hitsAddend\":\"18446744073709551614\"}]}",
+        "{\"domain\":\"d\",\"descriptors\":[{\"entries\":[{\"key\":\"free\"}],\"hitsAddend\":\"18446744073709551615\"}]}",
         "{\"domain\":\"d\",\"descriptors\":[{\"entries\":[{\"key\":\"free\"}],\"hits_addend\":7}],\"hits_addend\":3}",
         "{\"domain\":\"d\",\"descriptors\":[{\"entries\":[{\"key\":\"k\"}],\"limit\":{\"requestsPerUnit\":5,\"unit\":\"DAY\"}}]}",
         "{\"domain\":\"d\",\"descriptors\":[{\"limit\":{\"requests_per_unit\":\"5\",\"unit\":4},\"isNegativeHits\":true}]}",

@@ -327,6 +327,10 @@ static void a_rule_in_the_shadow_is_ok_and_says_its_limit(void **state)
     assert_true(status.has_limit && status.requests_per_unit == 1);
     assert_int_equal(stats_of(scene, "d.dark")->over_limit, 3);
     assert_int_equal(stats_of(scene, "d.dark")->shadow_mode, 3);
+    /* Of a batch that crosses the limit only what is over it was let through. */
+    expect(hit(scene, "dark", "batch", 4), TLY_RLS_OK, 0);
+    assert_int_equal(stats_of(scene, "d.dark")->over_limit, 6);
+    assert_int_equal(stats_of(scene, "d.dark")->shadow_mode, 6);
 }
 
 static void quotas_are_over_when_all_are(void **state)
@@ -451,6 +455,38 @@ static void a_reload_keeps_what_was_counted(void **state)
     assert_int_equal(service_stats(scene).config_load_success, 2);
 }
 
+/* So that the labels of a dashboard are the keys, and not parts of an address. */
+static void a_name_is_not_divided_by_an_address(void **state)
+{
+    static const struct {
+        const char *value, *name;
+    } cases[] = {{"10.0.0.1", "d.det_10_0_0_1"},
+                 {"10.0.0.1/32", "d.det_10_0_0_1/32"},
+                 {"1234.5.6.7890", "d.det_1234_5_6_7890"},
+                 {"1.2.3.4.5.6.7", "d.det_1_2_3_4.5.6.7"},
+                 {"1.2.3.4.5.6.7.8", "d.det_1_2_3_4.5_6_7_8"},
+                 {"1.2.3", "d.det_1.2.3"},
+                 {"1.2.3.", "d.det_1.2.3."},
+                 {"1..2.3.4", "d.det_1..2.3.4"},
+                 {"1.2345.6.7.8", "d.det_1.2345_6_7_8"},
+                 {"fd00::1|x.y", "d.det_fd00__1_x.y"}};
+    struct scene *scene = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)hit(scene, "det", cases[i].value, 1);
+        assert_int_equal(stats_of(scene, cases[i].name)->total_hits, 1);
+    }
+    /* Of a rule, too; only its series is called so. */
+    struct tly_rls_settings settings;
+    tly_rls_settings_init(&settings);
+    fake_app_rls(scene->app, &settings,
+                 "domain: d\ndescriptors:\n"
+                 "  - {key: ip, value: 50.0.0.5, rate_limit: {unit: day, requests_per_unit: 1}}\n");
+    (void)hit(scene, "ip", "50.0.0.5", 1);
+    assert_int_equal(stats_of(scene, "d.ip_50_0_0_5")->total_hits, 1);
+    const struct tly_rls_limit *limit = tly_rls_config_limit_at(tly_rls_config(scene->rls), 0);
+    assert_true(tly_slice_equal(limit->full_key, tly_slice_text("d.ip_50.0.0.5")));
+}
+
 static void names_that_clients_choose_are_bounded(void **state)
 {
     struct scene *scene = *state;
@@ -515,6 +551,7 @@ int main(void)
         SCENE(our_own_algorithms_are_there),
         SCENE(near_and_over_are_told_apart),
         SCENE(a_reload_keeps_what_was_counted),
+        SCENE(a_name_is_not_divided_by_an_address),
         SCENE(names_that_clients_choose_are_bounded),
         cmocka_unit_test_setup_teardown(headers_speak_of_the_limit_that_is_nearest, setup_headers, teardown),
     };

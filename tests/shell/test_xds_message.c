@@ -132,6 +132,36 @@ static void resources_are_one_configuration(void **state)
     tly_buf_fini(&out);
 }
 
+/* By the numbers that ratelimit/config/ratelimit/v3/rls_conf.proto has for it. */
+static void a_descriptor_says_what_a_file_can_say(void **state)
+{
+    const struct {
+        uint32_t number;
+        bool shadow, detailed, quota;
+    } cases[] = {
+        {15, false, false, false}, {5, true, false, false}, {6, false, true, false}, {7, false, false, true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tly_mem mem = test_mem();
+        struct tly_rls_error error;
+        struct tly_xds_response response;
+        struct tly_buf descriptor = empty_buf(), out = empty_buf();
+        put_descriptor(&descriptor, 1, 1, 0);
+        tly_pb_put_varint(&descriptor, cases[i].number, 1);
+        put_resource(&out, TLY_XDS_TYPE, "c", "d", tly_buf_slice(&descriptor));
+        assert_true(tly_xds_response_get(tly_buf_slice(&out), &response));
+        struct tly_rls_config *config = tly_xds_response_config(&response, false, &mem, &error);
+        assert_non_null(config);
+        const struct tly_rls_limit *limit = tly_rls_config_limit_at(config, 0);
+        assert_int_equal(limit->shadow, cases[i].shadow);
+        assert_int_equal(limit->detailed, cases[i].detailed);
+        assert_int_equal(limit->quota, cases[i].quota);
+        tly_rls_config_free(config);
+        tly_buf_fini(&descriptor);
+        tly_buf_fini(&out);
+    }
+}
+
 /* Cut anywhere, and with any byte another one: it is taken or refused, and leaves nothing behind. */
 static void damage_is_survived(void **state)
 {
@@ -166,6 +196,7 @@ int main(void)
         cmocka_unit_test_teardown(a_request_says_what_was_taken_and_what_was_not, nothing_is_left),
         cmocka_unit_test_teardown(what_is_wrong_is_named, nothing_is_left),
         cmocka_unit_test_teardown(resources_are_one_configuration, nothing_is_left),
+        cmocka_unit_test_teardown(a_descriptor_says_what_a_file_can_say, nothing_is_left),
         cmocka_unit_test_teardown(damage_is_survived, nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
