@@ -216,22 +216,40 @@ struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name)
     return NULL;
 }
 
-struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+static struct peer *add_peer(struct tly_engine *e)
 {
-    struct peer *known = tly_peer_find(e, name);
-    if (known != NULL) return known;
-    if (e->peer_count == TLY_PEERS_MAX) return NULL;
     void *peers =
         tly_mem_reserve(&e->mem, e->peers, &e->peer_capacity, e->peer_count + 1, sizeof(struct peer *));
     if (peers == NULL) return NULL;
     e->peers = peers;
     struct peer *peer = tly_mem_zeroed(&e->mem, sizeof *peer);
+    if (peer != NULL) e->peers[e->peer_count++] = peer;
+    return peer;
+}
+
+/* Who greeted once, is no member and has gone: of those the one that was silent for longest. NULL: there is none. */
+static struct peer *find_stranger(struct tly_engine *e)
+{
+    struct peer *found = NULL;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        struct peer *peer = e->peers[i];
+        if (peer->conn != NULL || peer->is_member || peer->is_given_up || peer->aside != NULL) continue;
+        if (found == NULL || peer->last_heard < found->last_heard) found = peer;
+    }
+    for (size_t i = 0; i < e->target_count && found != NULL; i++)
+        if (e->targets[i]->peer == found) e->targets[i]->peer = NULL;
+    return found;
+}
+
+struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+{
+    struct peer *known = tly_peer_find(e, name);
+    if (known != NULL) return known;
+    struct peer *peer = e->peer_count < TLY_PEERS_MAX ? add_peer(e) : find_stranger(e);
     if (peer == NULL) return NULL;
+    *peer = (struct peer){.ring_hash = tly_ring_hash(name), .is_linked = true};
     copy_text(peer->name, sizeof peer->name, name);
-    peer->ring_hash = tly_ring_hash(name);
-    peer->is_linked = true;
     e->ring_changed = true;
-    e->peers[e->peer_count++] = peer;
     return peer;
 }
 

@@ -6,6 +6,8 @@
 #include "wire/snapshot.h"
 #include "wire/stream.h"
 
+#include <stdio.h>
+
 #define WALL UINT64_C(1700000000000000000)
 #define MS UINT64_C(1000000)
 
@@ -110,16 +112,22 @@ static void say(struct scene *scene, uint64_t conn, enum tly_frame_type type)
     tly_buf_clear(&scene->body);
 }
 
-static void say_hello_with(struct scene *scene, uint64_t conn, uint64_t node, uint64_t origin,
-                           const struct tly_mark *marks, size_t count)
+static void say_hello_named(struct scene *scene, uint64_t conn, const char *name, uint64_t origin,
+                            const struct tly_mark *marks, size_t count)
 {
-    char name[] = {'p', (char)('0' + node), '\0'};
     struct tly_hello hello = {1, spoken, text("test"), text(name), text(""), .origin = origin, .delta = true};
     hello.snapshot = scene->snapshots;
     tly_stream_reset(scene->out[conn]);
     hello.wall_ns = WALL;
     tly_hello_put(&scene->body, &hello, scene->registry, marks, count);
     say(scene, conn, TLY_FRAME_HELLO);
+}
+
+static void say_hello_with(struct scene *scene, uint64_t conn, uint64_t node, uint64_t origin,
+                           const struct tly_mark *marks, size_t count)
+{
+    char name[] = {'p', (char)('0' + node), '\0'};
+    say_hello_named(scene, conn, name, origin, marks, count);
 }
 
 static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks,
@@ -468,6 +476,34 @@ static void who_was_replaced_by_a_late_greeting_is_welcome_once_that_life_is_gon
     scene.closed[P1] = false;
     meet(&scene, P1, 12);
     assert_int_equal(stats_of(&scene).sessions_refused, 0);
+    scene_fini(&scene);
+}
+
+static void greet_and_go(struct scene *scene, unsigned number)
+{
+    char name[16];
+    (void)snprintf(name, sizeof name, "s%u", number);
+    event(scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P2});
+    say_hello_named(scene, P2, name, 1000 + number, NULL, 0);
+    assert_false(scene->closed[P2]);
+    event(scene, (struct tly_event){.kind = TLY_CLOSED, .conn = P2});
+    tly_buf_clear(&scene->sent[P2]);
+}
+
+/* 4096 of them were all that ever got in. */
+static void strangers_that_have_gone_keep_nobody_out(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    for (unsigned i = 0; i < 4100; i++)
+        greet_and_go(&scene, i);
+    assert_int_equal(tly_engine_peers(scene.engine), 4096);
+    assert_false(scene.closed[P1]);
+    count_one(&scene);
+    pass(&scene, 50 * MS);
+    assert_int_equal(rows_heard(&scene, P1, 7), 1);
     scene_fini(&scene);
 }
 
@@ -967,6 +1003,7 @@ int main(void)
         cmocka_unit_test(who_leaves_holds_nothing_back),
         cmocka_unit_test(what_is_owed_already_does_not_wait_for_what_comes_later),
         cmocka_unit_test(a_first_round_without_its_start_ends_the_session),
+        cmocka_unit_test(strangers_that_have_gone_keep_nobody_out),
     };
     return cmocka_run_group_tests_name("version 1", tests, speak_1, NULL) +
            cmocka_run_group_tests_name("version 2", tests, speak_2, NULL) +
