@@ -340,18 +340,25 @@ static void dial(struct tly_engine *e, struct target *target)
     tly_fx_add(e, TLY_DO_DIAL, conn->id, 0, tly_slice_text(target->address));
 }
 
-/* When this connection has been silent, greeting, or in the middle of a frame for too long. */
+static uint64_t stalls_at(const struct conn *conn)
+{
+    return conn->asked ? conn->brought_at + TLY_STALL_NS : TLY_NEVER;
+}
+
+/* When this connection has been silent, greeting, in the middle of a frame, or owing a snapshot for too long. */
 static uint64_t gives_up_at(const struct conn *conn)
 {
     if (conn->state != CONN_UP) return conn->since + TLY_HELLO_TIMEOUT_NS;
-    uint64_t silent = conn->last_heard + TLY_SILENCE_MAX_NS;
-    if (conn->begun_at == TLY_NEVER || silent <= conn->begun_at + TLY_FRAME_MAX_NS) return silent;
+    uint64_t at = conn->last_heard + TLY_SILENCE_MAX_NS;
+    if (stalls_at(conn) < at) at = stalls_at(conn);
+    if (conn->begun_at == TLY_NEVER || at <= conn->begun_at + TLY_FRAME_MAX_NS) return at;
     return conn->begun_at + TLY_FRAME_MAX_NS;
 }
 
 static const char *why_given_up(const struct tly_engine *e, const struct conn *conn)
 {
     if (conn->state != CONN_UP) return "no HELLO within 5 s";
+    if (stalls_at(conn) <= e->now.mono_ns) return "nothing of the snapshot within 300 s";
     bool is_silent = conn->last_heard + TLY_SILENCE_MAX_NS <= e->now.mono_ns;
     return is_silent ? "silent for 10 s" : "no end of a frame within 60 s";
 }

@@ -643,6 +643,44 @@ static void a_snapshot_from_the_future_is_refused_and_moves_nothing(void **state
         }
 }
 
+/* Time goes on, and both peers answer that they are there. */
+static void linger(struct scene *scene, uint64_t ns)
+{
+    for (uint64_t until = scene->mono + ns; scene->mono < until; scene->mono += 2000 * MS) {
+        event(scene, (struct tly_event){.kind = TLY_TICK});
+        for (uint64_t conn = P1; conn <= P2; conn++) {
+            if (scene->closed[conn]) continue;
+            tly_ping_put(&scene->body, &(struct tly_ping){scene->mono, WALL});
+            say(scene, conn, TLY_FRAME_PING);
+        }
+    }
+}
+
+/* It is there, and yet nothing comes of it: nobody else could have brought this node up. */
+static void a_source_that_brings_nothing_is_left_for_another(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    scene.snapshots = true;
+    be_asked(&scene, P1, 11);
+    meet(&scene, P2, 12);
+    tly_cold_put(&scene.body, &(struct tly_cold){.reason = TLY_COLD_FLOOR});
+    say(&scene, P2, TLY_FRAME_COLD_START);
+    linger(&scene, 200000 * MS);
+    tly_snap_begin_put(&scene.body, &(struct tly_snap_begin){.number = 1}, NULL, 0);
+    say(&scene, P1, TLY_FRAME_SNAP_BEGIN);
+    linger(&scene, 290000 * MS);
+    assert_false(scene.closed[P1]);
+    assert_int_equal(heard(&scene, P2, TLY_FRAME_SNAP_ASK, NULL), 0);
+    linger(&scene, 30000 * MS);
+    assert_true(scene.closed[P1]);
+    assert_int_equal(heard(&scene, P2, TLY_FRAME_SNAP_ASK, NULL), 1);
+    say_snapshot(&scene, P2, (struct snapshot){.mark = WALL - 100, .ts = WALL - 200});
+    assert_int_equal(stats_of(&scene).snapshots_installed, 1);
+    scene_fini(&scene);
+}
+
 /* Marks are a peer's word about itself; wherever they come, and whatever they say, our versions stay where the wall is. */
 static void bomb_by_marks(struct scene *scene, uint64_t ts)
 {
@@ -986,6 +1024,7 @@ int main(void)
         cmocka_unit_test(who_has_everything_is_sent_nothing),
         cmocka_unit_test(a_clock_bomb_moves_nothing),
         cmocka_unit_test(a_snapshot_from_the_future_is_refused_and_moves_nothing),
+        cmocka_unit_test(a_source_that_brings_nothing_is_left_for_another),
         cmocka_unit_test(marks_from_the_future_move_no_version),
         cmocka_unit_test(a_batch_from_the_future_is_not_replayed),
         cmocka_unit_test(max_skew_is_let_in_and_one_ns_more_is_not),
