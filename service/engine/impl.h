@@ -147,6 +147,8 @@
 /* How long a snapshot waits for all reachable members to know the joiner, and how long it may hold back this node's number. */
 #define TLY_JOIN_WAIT_NS (5 * NS_PER_S)
 #define TLY_SERVE_MAX_NS (3600 * NS_PER_S)
+/* A source of which nothing of a snapshot came for so long is left for another. */
+#define TLY_STALL_NS (300 * NS_PER_S)
 /* Rounds in a row that a peer may get wrong before it is asked for a snapshot. */
 #define TLY_APPLY_TRIES 2
 /* How long both ends keep what they know of one whose connection went. */
@@ -327,6 +329,7 @@ struct conn {
     bool below;                            /* no round can bring it up, and none is taken from it */
     bool is_cold;                          /* it says so of us */
     bool asked;                            /* we asked it for a snapshot */
+    uint64_t brought_at;                   /* … then, or when something of that came last */
     enum tly_cold_start below_why, asked_why;
     struct snap_out out;
     struct snap_news news;

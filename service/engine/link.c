@@ -217,22 +217,40 @@ struct peer *tly_peer_find(struct tly_engine *e, struct tly_slice name)
     return NULL;
 }
 
-struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+static struct peer *add_peer(struct tly_engine *e)
 {
-    struct peer *known = tly_peer_find(e, name);
-    if (known != NULL) return known;
-    if (e->peer_count == TLY_PEERS_MAX) return NULL;
     void *peers =
         tly_mem_reserve(&e->mem, e->peers, &e->peer_capacity, e->peer_count + 1, sizeof(struct peer *));
     if (peers == NULL) return NULL;
     e->peers = peers;
     struct peer *peer = tly_mem_zeroed(&e->mem, sizeof *peer);
+    if (peer != NULL) e->peers[e->peer_count++] = peer;
+    return peer;
+}
+
+/* Who greeted once, is no member and has gone: of those the one that was silent for longest. NULL: there is none. */
+static struct peer *find_stranger(struct tly_engine *e)
+{
+    struct peer *found = NULL;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        struct peer *peer = e->peers[i];
+        if (peer->conn != NULL || peer->is_member || peer->is_given_up || peer->aside != NULL) continue;
+        if (found == NULL || peer->last_heard < found->last_heard) found = peer;
+    }
+    for (size_t i = 0; i < e->target_count && found != NULL; i++)
+        if (e->targets[i]->peer == found) e->targets[i]->peer = NULL;
+    return found;
+}
+
+struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
+{
+    struct peer *known = tly_peer_find(e, name);
+    if (known != NULL) return known;
+    struct peer *peer = e->peer_count < TLY_PEERS_MAX ? add_peer(e) : find_stranger(e);
     if (peer == NULL) return NULL;
+    *peer = (struct peer){.ring_hash = tly_ring_hash(name), .is_linked = true};
     copy_text(peer->name, sizeof peer->name, name);
-    peer->ring_hash = tly_ring_hash(name);
-    peer->is_linked = true;
     e->ring_changed = true;
-    e->peers[e->peer_count++] = peer;
     return peer;
 }
 
@@ -323,18 +341,25 @@ static void dial(struct tly_engine *e, struct target *target)
     tly_fx_add(e, TLY_DO_DIAL, conn->id, 0, tly_slice_text(target->address));
 }
 
-/* When this connection has been silent, greeting, or in the middle of a frame for too long. */
+static uint64_t stalls_at(const struct conn *conn)
+{
+    return conn->asked ? conn->brought_at + TLY_STALL_NS : TLY_NEVER;
+}
+
+/* When this connection has been silent, greeting, in the middle of a frame, or owing a snapshot for too long. */
 static uint64_t gives_up_at(const struct conn *conn)
 {
     if (conn->state != CONN_UP) return conn->since + TLY_HELLO_TIMEOUT_NS;
-    uint64_t silent = conn->last_heard + TLY_SILENCE_MAX_NS;
-    if (conn->begun_at == TLY_NEVER || silent <= conn->begun_at + TLY_FRAME_MAX_NS) return silent;
+    uint64_t at = conn->last_heard + TLY_SILENCE_MAX_NS;
+    if (stalls_at(conn) < at) at = stalls_at(conn);
+    if (conn->begun_at == TLY_NEVER || at <= conn->begun_at + TLY_FRAME_MAX_NS) return at;
     return conn->begun_at + TLY_FRAME_MAX_NS;
 }
 
 static const char *why_given_up(const struct tly_engine *e, const struct conn *conn)
 {
     if (conn->state != CONN_UP) return "no HELLO within 5 s";
+    if (stalls_at(conn) <= e->now.mono_ns) return "nothing of the snapshot within 300 s";
     bool is_silent = conn->last_heard + TLY_SILENCE_MAX_NS <= e->now.mono_ns;
     return is_silent ? "silent for 10 s" : "no end of a frame within 60 s";
 }

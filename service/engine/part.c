@@ -228,6 +228,7 @@ static enum tly_result take_news(struct tly_engine *e, struct conn *conn, const 
     result = tly_news_stage(e, conn, part);
     if (result == TLY_OK) result = join(e, conn, part, &urgent);
     if (conn->held_back) conn->news.lacks = true;
+    conn->brought_at = e->now.mono_ns;
     if (result == TLY_OK) tly_flush_learned(e, conn, urgent);
     return result;
 }

@@ -325,6 +325,7 @@ void tly_snap_resync(struct tly_engine *e)
 void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why)
 {
     conn->asked = true;
+    conn->brought_at = e->now.mono_ns;
     conn->asked_why = why;
     conn->takes_rounds = false; /* what it gets now would be replaced */
     if (tly_snap_is_bringing(e, conn) && conn->resumes)
@@ -378,6 +379,7 @@ enum tly_result tly_snap_begin(struct tly_engine *e, struct conn *conn, struct t
     if (!conn->asked) return TLY_BAD_MESSAGE;
     enum tly_result result = take_begin(e, &e->coming, body);
     e->coming.source = conn->peer->origin;
+    conn->brought_at = e->now.mono_ns;
     if (result == TLY_OK) tly_news_answer(e, conn);
     return result;
 }
@@ -386,6 +388,7 @@ enum tly_result tly_snap_chunk(struct tly_engine *e, struct conn *conn, struct t
 {
     if (!tly_snap_is_bringing(e, conn)) return TLY_BAD_MESSAGE;
     if (!conn->news.gives) tly_news_answer(e, conn);
+    conn->brought_at = e->now.mono_ns;
     return take_chunk(e, &e->coming, body);
 }
 

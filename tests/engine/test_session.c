@@ -6,6 +6,8 @@
 #include "wire/snapshot.h"
 #include "wire/stream.h"
 
+#include <stdio.h>
+
 #define WALL UINT64_C(1700000000000000000)
 #define MS UINT64_C(1000000)
 
@@ -110,16 +112,22 @@ static void say(struct scene *scene, uint64_t conn, enum tly_frame_type type)
     tly_buf_clear(&scene->body);
 }
 
-static void say_hello_with(struct scene *scene, uint64_t conn, uint64_t node, uint64_t origin,
-                           const struct tly_mark *marks, size_t count)
+static void say_hello_named(struct scene *scene, uint64_t conn, const char *name, uint64_t origin,
+                            const struct tly_mark *marks, size_t count)
 {
-    char name[] = {'p', (char)('0' + node), '\0'};
     struct tly_hello hello = {1, spoken, text("test"), text(name), text(""), .origin = origin, .delta = true};
     hello.snapshot = scene->snapshots;
     tly_stream_reset(scene->out[conn]);
     hello.wall_ns = WALL;
     tly_hello_put(&scene->body, &hello, scene->registry, marks, count);
     say(scene, conn, TLY_FRAME_HELLO);
+}
+
+static void say_hello_with(struct scene *scene, uint64_t conn, uint64_t node, uint64_t origin,
+                           const struct tly_mark *marks, size_t count)
+{
+    char name[] = {'p', (char)('0' + node), '\0'};
+    say_hello_named(scene, conn, name, origin, marks, count);
 }
 
 static void say_hello(struct scene *scene, uint64_t conn, uint64_t origin, const struct tly_mark *marks,
@@ -471,6 +479,34 @@ static void who_was_replaced_by_a_late_greeting_is_welcome_once_that_life_is_gon
     scene_fini(&scene);
 }
 
+static void greet_and_go(struct scene *scene, unsigned number)
+{
+    char name[16];
+    (void)snprintf(name, sizeof name, "s%u", number);
+    event(scene, (struct tly_event){.kind = TLY_ACCEPTED, .conn = P2});
+    say_hello_named(scene, P2, name, 1000 + number, NULL, 0);
+    assert_false(scene->closed[P2]);
+    event(scene, (struct tly_event){.kind = TLY_CLOSED, .conn = P2});
+    tly_buf_clear(&scene->sent[P2]);
+}
+
+/* 4096 of them were all that ever got in. */
+static void strangers_that_have_gone_keep_nobody_out(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    meet(&scene, P1, 11);
+    for (unsigned i = 0; i < 4100; i++)
+        greet_and_go(&scene, i);
+    assert_int_equal(tly_engine_peers(scene.engine), 4096);
+    assert_false(scene.closed[P1]);
+    count_one(&scene);
+    pass(&scene, 50 * MS);
+    assert_int_equal(rows_heard(&scene, P1, 7), 1);
+    scene_fini(&scene);
+}
+
 static void nothing_is_said_before_hello(void **state)
 {
     (void)state;
@@ -605,6 +641,44 @@ static void a_snapshot_from_the_future_is_refused_and_moves_nothing(void **state
             assert_int_equal(value_of(&scene, "k1"), 1);
             scene_fini(&scene);
         }
+}
+
+/* Time goes on, and both peers answer that they are there. */
+static void linger(struct scene *scene, uint64_t ns)
+{
+    for (uint64_t until = scene->mono + ns; scene->mono < until; scene->mono += 2000 * MS) {
+        event(scene, (struct tly_event){.kind = TLY_TICK});
+        for (uint64_t conn = P1; conn <= P2; conn++) {
+            if (scene->closed[conn]) continue;
+            tly_ping_put(&scene->body, &(struct tly_ping){scene->mono, WALL});
+            say(scene, conn, TLY_FRAME_PING);
+        }
+    }
+}
+
+/* It is there, and yet nothing comes of it: nobody else could have brought this node up. */
+static void a_source_that_brings_nothing_is_left_for_another(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_init(&scene);
+    scene.snapshots = true;
+    be_asked(&scene, P1, 11);
+    meet(&scene, P2, 12);
+    tly_cold_put(&scene.body, &(struct tly_cold){.reason = TLY_COLD_FLOOR});
+    say(&scene, P2, TLY_FRAME_COLD_START);
+    linger(&scene, 200000 * MS);
+    tly_snap_begin_put(&scene.body, &(struct tly_snap_begin){.number = 1}, NULL, 0);
+    say(&scene, P1, TLY_FRAME_SNAP_BEGIN);
+    linger(&scene, 290000 * MS);
+    assert_false(scene.closed[P1]);
+    assert_int_equal(heard(&scene, P2, TLY_FRAME_SNAP_ASK, NULL), 0);
+    linger(&scene, 30000 * MS);
+    assert_true(scene.closed[P1]);
+    assert_int_equal(heard(&scene, P2, TLY_FRAME_SNAP_ASK, NULL), 1);
+    say_snapshot(&scene, P2, (struct snapshot){.mark = WALL - 100, .ts = WALL - 200});
+    assert_int_equal(stats_of(&scene).snapshots_installed, 1);
+    scene_fini(&scene);
 }
 
 /* Marks are a peer's word about itself; wherever they come, and whatever they say, our versions stay where the wall is. */
@@ -950,6 +1024,7 @@ int main(void)
         cmocka_unit_test(who_has_everything_is_sent_nothing),
         cmocka_unit_test(a_clock_bomb_moves_nothing),
         cmocka_unit_test(a_snapshot_from_the_future_is_refused_and_moves_nothing),
+        cmocka_unit_test(a_source_that_brings_nothing_is_left_for_another),
         cmocka_unit_test(marks_from_the_future_move_no_version),
         cmocka_unit_test(a_batch_from_the_future_is_not_replayed),
         cmocka_unit_test(max_skew_is_let_in_and_one_ns_more_is_not),
@@ -967,6 +1042,7 @@ int main(void)
         cmocka_unit_test(who_leaves_holds_nothing_back),
         cmocka_unit_test(what_is_owed_already_does_not_wait_for_what_comes_later),
         cmocka_unit_test(a_first_round_without_its_start_ends_the_session),
+        cmocka_unit_test(strangers_that_have_gone_keep_nobody_out),
     };
     return cmocka_run_group_tests_name("version 1", tests, speak_1, NULL) +
            cmocka_run_group_tests_name("version 2", tests, speak_2, NULL) +
