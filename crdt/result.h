@@ -11,7 +11,7 @@
     X(OK, "ok", "done")                                                                                      \
     X(MORE, "more", "more bytes are needed")                                                                 \
     X(NOMEM, "no_memory", "out of memory")                                                                   \
-    X(FULL, "full", "there is no room for it under memory_max")                                              \
+    X(FULL, "full", "there is no room for it: memory_max, or another ceiling, is reached")                   \
     X(NOT_FOUND, "not_found", "no such key")                                                                 \
     X(BAD_KEY, "bad_key", "a key has 1 to 512 bytes")                                                        \
     X(NO_STRATEGY, "no_strategy", "no strategy registered for key")                                          \

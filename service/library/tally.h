@@ -20,7 +20,7 @@ extern "C" {
 enum tally_result {
     TALLY_OK = 0,
     TALLY_NO_MEMORY = 1,
-    TALLY_FULL = 2, /* there is no room for it under memory_max */
+    TALLY_FULL = 2, /* there is no room for it: memory_max, or another ceiling, is reached */
     TALLY_NOT_FOUND = 3,
     TALLY_BAD_KEY = 4, /* a key has 1 to 512 bytes */
     TALLY_NO_STRATEGY = 5,
