@@ -268,14 +268,17 @@ struct tly_verdict {
     enum tly_verdict_code code;
     enum tly_reason reason;
     enum tly_mode mode;
-    uint64_t bound;   /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
-    uint64_t used;    /* units that are known, these hits among them if they were admitted */
-    bool is_judged;   /* the key is watched, for it was near its limit or is capped; only then is known: */
-    uint64_t own;     /* of used, what this node counted in this window */
-    uint64_t ahead;   /* units that others have probably counted beyond used */
-    uint64_t unheard; /* of own, what not every member is known to have heard of */
-    uint64_t held;    /* hard: units of this window that this node holds the rights to, used ones included */
-    uint64_t limit;   /* units; for a token bucket its burst */
+    uint64_t bound; /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
+    uint64_t used;  /* units that are known, these hits among them if they were admitted */
+    bool is_judged; /* the key is watched, for it was near its limit or is capped; only then is known: */
+    uint64_t own;   /* of used, what this node counted in this window */
+    uint64_t ahead; /* units that others have probably counted beyond used */
+    union {
+        uint64_t unheard; /* of own, what not every member is known to have heard of */
+        uint64_t below;   /* of a counter, judged or not, by how much it is less than nothing */
+    };
+    uint64_t held;  /* hard: units of this window that this node holds the rights to, used ones included */
+    uint64_t limit; /* units; for a token bucket its burst */
     uint64_t remaining;      /* never negative */
     uint64_t reset_ms;       /* until the count is back to nothing if nobody comes */
     uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */
@@ -445,6 +448,12 @@ struct tly_checked {
     enum tly_result result; /* set, as the verdict is; as of TLY_ASK_CHECK */
     struct tly_verdict verdict;
 };
+
+/* The hits that a verdict tells of: of several limits of which one refused, charging none, the others were only looked at. */
+static inline uint32_t tly_checked_hits(const struct tly_checked *checked, bool charged_none)
+{
+    return charged_none && checked->verdict.code == TLY_CODE_OK ? 0 : checked->check.hits;
+}
 
 /*
  * Keys that are about to be asked for, at most TLY_AHEAD_MAX, as the engine has them: tly_adhoc_key of what a check without a name is

@@ -120,7 +120,8 @@ static void put_several(struct tly_json *json, const struct several *several, bo
     for (size_t i = 0; i < several->count; i++) {
         const struct tly_checked *checked = &several->checked[i];
         if (checked->result == TLY_OK)
-            tly_http_put_verdict(json, &checked->verdict, checked->check.hits);
+            tly_http_put_verdict(json, &checked->verdict,
+                                 tly_checked_hits(checked, is_over && !several->charges_each));
         else
             put_fault(json, tly_result_name(checked->result), tly_result_text(checked->result));
     }

@@ -148,12 +148,13 @@ static void check_several(struct tly_resp *resp, const struct tly_slice *arg, si
         tly_resp_put_result(resp, result);
         return;
     }
+    bool charged_none = request.kind == TLY_ASK_CHECK_ALL && reply.is_over;
     tly_resp_put_array(resp->out, n);
     for (size_t i = 0; i < n; i++) {
         struct tly_checked *one = &checked[i];
         if (one->result == TLY_NO_LIMIT) one->verdict.name = one->check.limit;
         if (one->result == TLY_OK || one->result == TLY_NO_LIMIT)
-            tly_resp_put_verdict(resp, &one->verdict, one->check.hits);
+            tly_resp_put_verdict(resp, &one->verdict, tly_checked_hits(one, charged_none));
         else
             tly_resp_put_result(resp, one->result);
     }

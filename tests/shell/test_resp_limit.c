@@ -209,6 +209,9 @@ static void several_limits_are_one_check(void **state)
     assert_null(strstr(answer, "over"));
     answer = talk_say(scene->talk, line);
     assert_non_null(strstr(answer, "\r\nover\r\n"));
+    /* What only another limit refused was looked at. */
+    answer = talk_say(scene->talk, "TLY.CHECK api tenant t2 HITS 2 AND org tenant and\r\n");
+    assert_non_null(strstr(answer, "\r\n0 used + 0 hits of 2\r\n"));
     CONVERSE({"TLY.REFUND api tenant t1", ":1\r\n"}, {"TLY.REFUND api tenant t1", ":0\r\n"});
     (void)snprintf(line, sizeof line, "%s CHARGE ALL\r\n", both);
     answer = talk_say(scene->talk, line);
