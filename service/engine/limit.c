@@ -404,6 +404,13 @@ bool tly_limit_is_limit(struct tly_slice key)
     return tly_slice_begins(key, tly_slice_text("rl:"));
 }
 
+void tly_limit_value(struct tly_slice key, uint64_t now_ms, struct tly_value *value)
+{
+    if (tly_limit_is_counter(key)) return;
+    value->deadline_ms = value->deadline_ms / NS_PER_MS + (value->deadline_ms % NS_PER_MS != 0);
+    value->present = value->present && value->deadline_ms > now_ms;
+}
+
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)
 {
     return dot->op == TLY_PUT && dot->num[TLY_SUM_WINDOW] == 0 && !tly_limit_is_counter(key);
