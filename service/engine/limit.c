@@ -349,6 +349,17 @@ uint64_t tly_bucket_retry_ms(const struct tly_bucket *bucket, uint64_t debt, uin
     return (uint64_t)(debt + wanted - bucket->tolerance + NS_PER_MS - 1) / NS_PER_MS;
 }
 
+/*
+ * A refused bucket that was seen for the first time fills from where it started; without room for that it starts anew with the next
+ * check, from no less.
+ */
+static __attribute__((noinline)) void start_bucket(struct tly_ormap *map, struct tly_entry *entry,
+                                                   const struct tly_bucket *bucket)
+{
+    bool is_sum = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM;
+    if (is_sum && tly_entry_need_local(map, &entry) == TLY_OK) tly_bucket_note(entry, bucket);
+}
+
 static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                     struct tly_verdict *verdict)
 {
@@ -371,6 +382,8 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
         if (result != TLY_OK) return result;
         if (drain.judged.hot != NULL) tly_hot_count(drain.judged.hot, hits, (int64_t)bucket.tat);
     }
+    if (!ok && tally.entry != NULL && tly_bucket_words(tally.entry) == NULL)
+        start_bucket(map, tally.entry, &bucket);
     tell_code(ask, ok, verdict);
     verdict->limit = drain.limit;
     verdict->used = drain.limit - drain.left;
