@@ -343,6 +343,30 @@ static void a_refund_goes_to_the_window_it_was_charged_in(void **state)
     net_free(net);
 }
 
+/* As if they had never been taken, though a part has flowed back by then: else a bucket of one unit would be given nothing. */
+static void a_bucket_is_given_back_all_that_was_taken(void **state)
+{
+    (void)state;
+    static const struct tly_rate one = {.limit = 1, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    struct net *net = alone();
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = of("b", bucket, 5)};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 1500 * MS);
+    assert_int_equal(refund(net, of("b", bucket, 2), 0), 2);
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    assert_int_equal(reply.verdict.reset_ms, 6500);
+    assert_int_equal(refund(net, of("b", bucket, 10), 0), 7);
+    assert_int_equal(left(net, of("b", bucket, 0)), 10);
+    request.check = of("one", one, 1);
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 10 * MS);
+    assert_int_equal(refund(net, of("one", one, 1), 0), 1);
+    assert_int_equal(left(net, of("one", one, 0)), 1);
+    assert_int_equal(refund(net, of("one", one, 1), 0), 0);
+    net_free(net);
+}
+
 static void a_refund_is_heard_elsewhere(void **state)
 {
     (void)state;
@@ -384,6 +408,7 @@ int main(void)
         cmocka_unit_test(a_full_store_charges_none),
         cmocka_unit_test(a_refund_stops_at_what_was_charged),
         cmocka_unit_test(a_refund_goes_to_the_window_it_was_charged_in),
+        cmocka_unit_test(a_bucket_is_given_back_all_that_was_taken),
         cmocka_unit_test(a_refund_is_heard_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
