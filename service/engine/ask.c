@@ -369,6 +369,7 @@ static enum tly_result ask_read(struct tly_engine *e, struct tly_slice key, stru
     if (entry == NULL) return TLY_NOT_FOUND;
     struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, value);
+    tly_limit_value(key, at.now_ms, value);
     return value->present ? TLY_OK : TLY_NOT_FOUND;
 }
 

@@ -38,12 +38,13 @@ static bool shares_count(const struct member *a, const struct member *b)
     return a->rate->window_ms == b->rate->window_ms;
 }
 
-/* Of a check that could be looked at. A limit that does not exist refuses nothing. */
+/* Of a check that could be looked at. A limit that does not exist, or is not for these fields, refuses nothing and counts nothing. */
 static void see(struct tly_engine *e, const struct tly_checked *checks, struct member *members, size_t i)
 {
     struct member *m = &members[i];
     const struct tly_check *check = &checks[i].check;
     *m = (struct member){.wanted = check->hits, .fits = true};
+    if (checks[i].verdict.reason == TLY_REASON_UNMATCHED) return;
     if (tly_ask_key(e, check, m->bytes, &m->rule, &m->key) != TLY_OK) return;
     m->rate = m->rule != NULL ? &m->rule->rate : &check->rate;
     for (size_t j = 0; j < i; j++)
@@ -99,15 +100,20 @@ static void refuse_by_hand(struct tly_engine *e, uint64_t wanted, struct tly_ver
     e->stats.checks_over++;
 }
 
-/* Those that refuse say so in their own words; the others say what they have. */
+/*
+ * Those that refuse say so in their own words; the others say what they have. Who cannot count a key at all may admit what is more than
+ * its limit: none is over then.
+ */
 static enum tly_result refuse(struct tly_engine *e, const struct tly_request *request,
-                              const struct member *members)
+                              const struct member *members, bool *is_over)
 {
+    *is_over = false;
     for (size_t i = 0; i < request->checked_count; i++) {
         struct tly_checked *checked = &request->checked[i];
         if (members[i].fits) continue;
         if (members[i].wanted > UINT32_MAX) {
             refuse_by_hand(e, members[i].wanted, &checked->verdict);
+            *is_over = true;
             continue;
         }
         uint32_t hits = checked->check.hits;
@@ -116,6 +122,7 @@ static enum tly_result refuse(struct tly_engine *e, const struct tly_request *re
         enum tly_result undone = give_back(e, checked, 1);
         checked->check.hits = hits;
         if (undone != TLY_OK) return undone;
+        *is_over = *is_over || checked->verdict.code == TLY_CODE_OVER;
     }
     return TLY_OK;
 }
@@ -132,7 +139,8 @@ static enum tly_result ask_all(struct tly_engine *e, const struct tly_request *r
         see(e, checks, members, i);
         *is_over = *is_over || !members[i].fits;
     }
-    return *is_over ? refuse(e, request, members) : charge(e, request, is_over);
+    enum tly_result result = *is_over ? refuse(e, request, members, is_over) : TLY_OK;
+    return result != TLY_OK || *is_over ? result : charge(e, request, is_over);
 }
 
 enum tly_result tly_ask_several(struct tly_engine *e, const struct tly_request *request, bool *is_over)

@@ -57,6 +57,7 @@ static void tell(const struct tly_limit_ask *ask, int64_t value, bool ok, bool i
         .bound = tly_judge_bound(rate, ask->cluster, tly_bounded_range(rate), 0),
         .limit = rate->limit,
         .used = value > 0 ? (uint64_t)value : 0,
+        .below = value < 0 ? 0 - (uint64_t)value : 0,
         .remaining = room,
         /* It never goes down by itself. */
         .retry_after_ms = ok ? 0 : UINT64_MAX,

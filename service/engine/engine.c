@@ -268,6 +268,7 @@ void tly_engine_use_rules(struct tly_engine *e, struct tly_rules *rules)
     tly_cardinality_use(e);
     memset(e->recent, 0, sizeof e->recent);
     tly_escrow_use_rules(e);
+    tly_flight_use_rules(e);
     /* It may be of a zone that is gone, in whose place another may lie. */
     e->span = (struct tly_span){0};
 }

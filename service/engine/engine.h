@@ -268,15 +268,18 @@ struct tly_verdict {
     enum tly_verdict_code code;
     enum tly_reason reason;
     enum tly_mode mode;
-    uint64_t bound;   /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
-    uint64_t used;    /* units that are known, these hits among them if they were admitted */
-    bool is_peek;     /* nothing was asked for but how it stands, so it is about no hits */
-    bool is_judged;   /* the key is watched, for it was near its limit or is capped; only then is known: */
-    uint64_t own;     /* of used, what this node counted in this window */
-    uint64_t ahead;   /* units that others have probably counted beyond used */
-    uint64_t unheard; /* of own, what not every member is known to have heard of */
-    uint64_t held;    /* hard: units of this window that this node holds the rights to, used ones included */
-    uint64_t limit;   /* units; for a token bucket its burst */
+    uint64_t bound; /* by how much the limit can be passed, as of now; TLY_BOUND_NONE: no end */
+    uint64_t used;  /* units that are known, these hits among them if they were admitted */
+    bool is_peek;   /* nothing was asked for but how it stands, so it is about no hits */
+    bool is_judged; /* the key is watched, for it was near its limit or is capped; only then is known: */
+    uint64_t own;   /* of used, what this node counted in this window */
+    uint64_t ahead; /* units that others have probably counted beyond used */
+    union {
+        uint64_t unheard; /* of own, what not every member is known to have heard of */
+        uint64_t below;   /* of a counter, judged or not, by how much it is less than nothing */
+    };
+    uint64_t held;  /* hard: units of this window that this node holds the rights to, used ones included */
+    uint64_t limit; /* units; for a token bucket its burst */
     uint64_t remaining;      /* never negative */
     uint64_t reset_ms;       /* until the count is back to nothing if nobody comes */
     uint64_t retry_after_ms; /* 0 when admitted; UINT64_MAX: these hits can never pass */

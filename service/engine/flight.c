@@ -276,10 +276,14 @@ enum tly_result tly_flight_release(struct tly_engine *e, struct tly_slice id, st
 
 /* ---- time ---- */
 
-/* From the middle of a window on it is said in this one, so others hear it before the last one counts no more. */
+/*
+ * From the middle of a window on it is said in this one, so others hear it before the last one counts no more; what was not said in the
+ * last one either, at once.
+ */
 static bool is_due(const struct tly_engine *e, const struct tly_flight *flight)
 {
     uint64_t epoch = now_ms(e) / flight->window_ms;
+    if (flight->epoch + 1 < epoch) return true;
     return flight->epoch < epoch && now_ms(e) % flight->window_ms >= flight->window_ms / 2;
 }
 
@@ -305,6 +309,19 @@ static void look_through(struct tly_engine *e)
     bool is_through = e->flight_cursor >= count;
     if (is_through) e->flight_cursor = 0;
     e->flight_at = e->now.mono_ns + (is_through ? LOOK_NS : NS_PER_MS);
+}
+
+void tly_flight_use_rules(struct tly_engine *e)
+{
+    size_t count = e->leases != NULL && e->rules != NULL ? tly_leases_flights(e->leases) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct tly_flight *flight = tly_leases_flight_at(e->leases, i);
+        const struct tly_rule *rule =
+            tly_rules_of_key(e->rules, tly_slice_of(flight->key, flight->key_bytes));
+        if (rule == NULL || rule->rate.window_ms == flight->window_ms) continue;
+        flight->window_ms = rule->rate.window_ms;
+        flight->epoch = 0; /* it was never said under this one */
+    }
 }
 
 void tly_flight_tick(struct tly_engine *e)

@@ -176,12 +176,12 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
 
 /* ---- settling ---- */
 
-/* What was charged becomes what it shall be. A rule that is gone counts nothing any more. */
+/* What was charged becomes what it shall be. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
 static enum tly_result correct(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
 {
     const struct tly_rule *rule = NULL;
     if (hold->limit.n > 0) {
-        rule = e->rules != NULL ? tly_rules_find(e->rules, hold->limit) : NULL;
+        rule = e->rules != NULL ? tly_rules_of_key(e->rules, key) : NULL;
         if (rule == NULL) return TLY_OK;
     }
     bool is_more = hold->settled > hold->hits;
@@ -191,8 +191,6 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
         .now_ns = e->cluster_ns,
     };
     uint64_t units;
-    /* The limit of that name is another by now. */
-    if (ask.rate->algorithm == TLY_CONCURRENCY) return TLY_OK;
     /* A hard limit is not passed, whatever was spent. */
     if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
     tly_seek_to(e->map, key, &ask.seek);

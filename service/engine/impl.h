@@ -1157,6 +1157,8 @@ enum tly_result tly_flight_acquire(struct tly_engine *e, const struct tly_reques
 bool tly_flight_find(const struct tly_engine *e, struct tly_slice id, struct tly_hold_view *view);
 enum tly_result tly_flight_release(struct tly_engine *e, struct tly_slice id,
                                    struct tly_hold_view *view) TLY_MUST_CHECK;
+/* The limits are others: what is in flight is said under their leases. */
+void tly_flight_use_rules(struct tly_engine *e);
 /* Ends what is past its time, and says anew what is in flight. */
 void tly_flight_tick(struct tly_engine *e);
 uint64_t tly_flight_deadline(const struct tly_engine *e);

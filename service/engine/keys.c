@@ -1,11 +1,13 @@
 #include "service/engine/keys.h"
 
 #include "service/engine/impl.h"
+#include "service/engine/limit.h"
 
 static bool is_readable(struct tly_engine *e, const struct tly_entry *entry, struct tly_value *value)
 {
     struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, value);
+    tly_limit_value(tly_entry_key(entry), at.now_ms, value);
     return value->present;
 }
 

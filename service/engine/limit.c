@@ -349,6 +349,32 @@ uint64_t tly_bucket_retry_ms(const struct tly_bucket *bucket, uint64_t debt, uin
     return (uint64_t)(debt + wanted - bucket->tolerance + NS_PER_MS - 1) / NS_PER_MS;
 }
 
+/*
+ * No rate lets a bucket owe more than twice all of it, so that is of an earlier rate of the limit: it starts from empty. What comes with its own
+ * rate is as it was asked for, perhaps with more than one.
+ */
+static void bring_down(const struct tly_limit_ask *ask, struct tly_bucket *bucket)
+{
+    bool is_named = tly_slice_begins(ask->seek.key, tly_slice_text("rl:n:"));
+    if (is_named && bucket->tat > ask->now_ns + 2 * bucket->tolerance)
+        bucket->tat = ask->now_ns + bucket->tolerance;
+}
+
+/* Whether a bucket that is refused has started from elsewhere than is kept of it. */
+static bool is_started(const struct tly_tally *tally, const struct tly_bucket *bucket)
+{
+    const uint64_t *words = tally->entry != NULL ? tly_bucket_words(tally->entry) : NULL;
+    return tally->entry != NULL && (words == NULL || words[TLY_BUCKET_TAT] != bucket->tat);
+}
+
+/* It fills from where it started; without room for that it starts anew with the next check, from no less. */
+static __attribute__((noinline)) void start_bucket(struct tly_ormap *map, struct tly_entry *entry,
+                                                   const struct tly_bucket *bucket)
+{
+    bool is_sum = tly_entry_strategy(entry)->id == TLY_EPOCH_SUM;
+    if (is_sum && tly_entry_need_local(map, &entry) == TLY_OK) tly_bucket_note(entry, bucket);
+}
+
 static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                     struct tly_verdict *verdict)
 {
@@ -357,6 +383,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     struct tly_tally tally;
     tly_tally_counter(map, &ask->seek, &tally);
     struct tly_bucket bucket = tly_bucket_read(map, &tally, ask->rate, now_ns);
+    bring_down(ask, &bucket);
     struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns, .limit = tly_bucket_burst(ask->rate)};
     drain.left = drain.room = tly_bucket_left(&bucket, drain.debt);
     if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
@@ -371,6 +398,7 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
         if (result != TLY_OK) return result;
         if (drain.judged.hot != NULL) tly_hot_count(drain.judged.hot, hits, (int64_t)bucket.tat);
     }
+    if (!ok && is_started(&tally, &bucket)) start_bucket(map, tally.entry, &bucket);
     tell_code(ask, ok, verdict);
     verdict->limit = drain.limit;
     verdict->used = drain.limit - drain.left;
@@ -402,6 +430,13 @@ bool tly_limit_is_counter(struct tly_slice key)
 bool tly_limit_is_limit(struct tly_slice key)
 {
     return tly_slice_begins(key, tly_slice_text("rl:"));
+}
+
+void tly_limit_value(struct tly_slice key, uint64_t now_ms, struct tly_value *value)
+{
+    if (tly_limit_is_counter(key)) return;
+    value->deadline_ms = value->deadline_ms / NS_PER_MS + (value->deadline_ms % NS_PER_MS != 0);
+    value->present = value->present && value->deadline_ms > now_ms;
 }
 
 bool tly_limit_is_bucket(struct tly_slice key, const struct tly_dot *dot)

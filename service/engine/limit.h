@@ -65,6 +65,12 @@ bool tly_limit_is_limit(struct tly_slice key);
 bool tly_limit_is_counter(struct tly_slice key);
 
 /*
+ * What was read of an entry as of a counter, said of a bucket: its TAT is the moment at which it is full, and what is full reads as absent.
+ * Of another key it stays as it is.
+ */
+void tly_limit_value(struct tly_slice key, uint64_t now_ms, struct tly_value *value);
+
+/*
  * To be called around the join of a dot from elsewhere: a bucket's own TAT moves on by what the remote shard took since.
  * tly_limit_units is that shard's count before.
  */

@@ -43,12 +43,19 @@ static void put_term(struct text *text, const char *before, uint64_t number, con
     put(text, behind);
 }
 
+/* By how much a counter was less than nothing before these hits. */
+static uint64_t below_nothing(const struct tly_verdict *verdict, uint64_t hits)
+{
+    uint64_t below = verdict->algorithm == TLY_COUNTER ? verdict->below + hits : 0;
+    return below > verdict->used ? below - verdict->used : 0;
+}
+
 /* "60 used here, 30 elsewhere, 5 projected". */
 static void put_used(struct text *text, const struct tly_verdict *verdict, uint64_t hits)
 {
-    uint64_t used = verdict->used - hits;
+    uint64_t below = below_nothing(verdict, hits), used = below > 0 ? 0 : verdict->used - hits;
     bool is_flight = verdict->algorithm == TLY_CONCURRENCY;
-    put_term(text, "", used, is_flight ? " in flight" : " used");
+    put_term(text, below > 0 ? "-" : "", below + used, is_flight ? " in flight" : " used");
     if (!verdict->is_judged) return;
     uint64_t own = verdict->own > hits ? verdict->own - hits : 0;
     if (own > used) own = used;

@@ -71,13 +71,14 @@ static enum tly_result refund_bucket(struct tly_ormap *map, const struct tly_lim
     struct tly_tally tally;
     tly_tally_counter(map, &ask->seek, &tally);
     struct tly_bucket bucket = tly_bucket_read(map, &tally, ask->rate, ask->now_ns);
-    uint64_t debt = debt_of(&bucket, ask->now_ns), charged = debt / bucket.emission;
+    /* Of the last of those that were taken a part may have flowed back; with it the bucket is full, and no more than that. */
+    uint64_t debt = debt_of(&bucket, ask->now_ns), charged = (debt + bucket.emission - 1) / bucket.emission;
     uint64_t back = ask->hits < charged ? ask->hits : charged;
     *units = 0;
     /* By then it has all come back by itself. */
     bool is_over = at_ns < ask->now_ns && ask->now_ns - at_ns >= bucket.tolerance;
     if (back == 0 || is_over) return TLY_OK;
-    bucket.tat = ask->now_ns + debt - back * bucket.emission;
+    bucket.tat = ask->now_ns + (back < charged ? debt - back * bucket.emission : 0);
     enum tly_result result = tly_bucket_take(map, ask, &tally, &bucket, -(int64_t)back);
     if (result == TLY_OK) *units = back;
     return result;

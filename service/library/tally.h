@@ -31,7 +31,8 @@ enum tally_result {
     TALLY_BAD_RULE = 10, /* the rate cannot be computed with, or there are too many fields */
     TALLY_NO_LIMIT = 11, /* there is no limit of that name */
     TALLY_PREFIX_HELD = 12,
-    TALLY_OTHER = 13 /* of a later version */
+    TALLY_OTHER = 13,    /* of a later version */
+    TALLY_IN_FLIGHT = 14 /* of a limit of concurrency hits are acquired, over a door */
 };
 
 /* The word that HTTP answers with as "code", such as "no_limit"; and a sentence for people. */
@@ -111,18 +112,18 @@ struct tally_verdict {
     uint64_t
         bound; /* by how much the limit can be passed over all nodes, as of now; TALLY_NO_BOUND: no end */
     const char *reason; /* a word: "none", "limit", "projected", ...; it is never freed */
-    const char *mode;   /* "optimistic" or "capped" */
+    const char *mode;   /* "optimistic", "capped" or "hard" */
     int is_shadow;      /* the numbers refuse, and the limit's shadow switch admits */
-    int is_full;        /* not counted: memory_max is reached */
+    int is_full;        /* not counted: memory_max or cardinality_max is reached */
 };
 
-/* TALLY_OK: *verdict is set. TALLY_NO_LIMIT, TALLY_BAD_RULE, TALLY_BAD_KEY, TALLY_NO_MEMORY. */
+/* TALLY_OK: *verdict is set. TALLY_NO_LIMIT, TALLY_BAD_RULE, TALLY_BAD_KEY, TALLY_IN_FLIGHT, TALLY_NO_MEMORY. */
 enum tally_result tally_check(struct tally *tally, const struct tally_check *check,
                               struct tally_verdict *verdict);
 /* Many at once, which is faster than one by one: results[i] and, if that is TALLY_OK, verdicts[i]. */
 void tally_checks(struct tally *tally, const struct tally_check *checks, size_t count,
                   enum tally_result *results, struct tally_verdict *verdicts);
-/* Forgets what was counted. TALLY_NOT_FOUND: nothing was. */
+/* Forgets what was counted. TALLY_NOT_FOUND: nothing was. TALLY_IN_FLIGHT. */
 enum tally_result tally_reset(struct tally *tally, const struct tally_check *check);
 
 /* ---- counters ---- */

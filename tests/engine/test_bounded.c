@@ -72,8 +72,14 @@ static void it_stays_within_its_bounds(void **state)
     assert_int_equal(lower(net, 0, 100), 9); /* 6 to -3 */
     assert_int_equal(lower(net, 0, 1), 0);
     assert_int_equal(ask(net, 0, TLY_ASK_CHECK, 0).verdict.remaining, 13);
-    assert_int_equal(ask(net, 0, TLY_ASK_CHECK, 0).verdict.used, 0);
-    assert_true(push(net, 0, 13));
+    struct tly_verdict below = ask(net, 0, TLY_ASK_CHECK, 0).verdict;
+    assert_int_equal(below.used, 0);
+    (void)tly_reason_put(&below, 0, why);
+    assert_string_equal(why, "-3 used + 0 hits of 10");
+    below = ask(net, 0, TLY_ASK_CHECK, 2).verdict;
+    (void)tly_reason_put(&below, 2, why);
+    assert_string_equal(why, "-3 used + 2 hits of 10");
+    assert_true(push(net, 0, 11));
     assert_false(push(net, 0, 1));
     (void)ask(net, 0, TLY_ASK_RESET, 0);
     assert_true(push(net, 0, 10));

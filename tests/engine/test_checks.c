@@ -228,6 +228,48 @@ static void changed_units_keep_the_count(void **state)
     net_free(net);
 }
 
+static void use_bucket(struct net *net, size_t node, uint64_t units, uint64_t window_ms)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.name = "r", .rate = {units, window_ms, 0, TLY_TOKEN_BUCKET}};
+    assert_non_null(rules);
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(net_node(net, node), rules);
+}
+
+/* An hour that was owed at the old rate must not become an hour of refusals at the new one; what was taken is gone all the same. */
+static void a_bucket_of_another_rate_owes_no_more_than_all_of_it(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    for (size_t i = 0; i < 2; i++) {
+        net_add(net, i > 0 ? 1 : 0);
+        use_bucket(net, i, 5, 3600000);
+    }
+    net_run(net, 1000 * MS);
+    struct tly_request ask = {.kind = TLY_ASK_CHECK, .check = {.limit = tly_slice_text("r"), .hits = 5}};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, ask, &reply), TLY_OK);
+    net_run(net, 1000 * MS);
+    ask.check.hits = 1;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(net_ask(net, i, ask, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.code, TLY_CODE_OVER);
+        use_bucket(net, i, 100, 1000);
+        assert_int_equal(net_ask(net, i, ask, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.code, TLY_CODE_OVER);
+        assert_int_equal(reply.verdict.retry_after_ms, 10);
+        assert_int_equal(reply.verdict.reset_ms, 1000);
+    }
+    net_run(net, 1000 * MS);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(net_ask(net, i, ask, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.code, TLY_CODE_OK);
+    }
+    net_free(net);
+}
+
 /* A hit is told to the peers, whichever way it was asked for. */
 static void what_is_checked_at_once_is_heard_by_the_peer(void **state)
 {
@@ -304,6 +346,7 @@ int main(void)
         cmocka_unit_test(what_was_asked_for_ahead_is_answered_as_what_was_not),
         cmocka_unit_test(a_reload_is_what_the_next_check_goes_by),
         cmocka_unit_test(changed_units_keep_the_count),
+        cmocka_unit_test(a_bucket_of_another_rate_owes_no_more_than_all_of_it),
         cmocka_unit_test(what_is_checked_at_once_is_heard_by_the_peer),
         cmocka_unit_test(a_limit_on_a_key_that_is_no_counter_is_an_error),
         cmocka_unit_test(keys_of_every_length_are_one_key_for_both),

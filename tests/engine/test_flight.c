@@ -11,15 +11,20 @@
 #define LEASE_MS 10000
 #define LIMIT 100
 
-static struct tly_rules *rules_of(enum tly_on_partition on_partition)
+static struct tly_rules *rules_with(enum tly_on_partition on_partition, uint64_t lease_ms)
 {
     struct tly_mem mem = test_mem();
     struct tly_rules *rules = tly_rules_new(&mem);
     struct tly_rule rule = {.name = "jobs", .field_count = 1, .field = {"who"}};
     rule.rate = (struct tly_rate){
-        .limit = LIMIT, .window_ms = LEASE_MS, .algorithm = TLY_CONCURRENCY, .on_partition = on_partition};
+        .limit = LIMIT, .window_ms = lease_ms, .algorithm = TLY_CONCURRENCY, .on_partition = on_partition};
     assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
     return rules;
+}
+
+static struct tly_rules *rules_of(enum tly_on_partition on_partition)
+{
+    return rules_with(on_partition, LEASE_MS);
 }
 
 static void use(struct net *net, size_t node, enum tly_on_partition on_partition)
@@ -131,6 +136,31 @@ static void what_lasts_longer_than_a_window_is_said_anew(void **state)
     net_run(net, 10 * S);
     assert_int_equal(peek(net, 1).used, 0);
     assert_int_equal(net_stats(net, 0).leases_ended, 60);
+    net_free(net);
+}
+
+/* What is in flight then is said under the lease that holds now, with nothing acquired or released. */
+static void a_lease_that_changes_keeps_what_is_in_flight(void **state)
+{
+    (void)state;
+    static const uint64_t leases_ms[] = {2 * LEASE_MS, LEASE_MS / 5, 3600000, LEASE_MS};
+    struct net *net = some(2);
+    (void)acquire(net, 0, "a", 60, 12 * 3600000);
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t node = 0; node < 2; node++)
+            tly_engine_use_rules(net_node(net, node), rules_with(TLY_PARTITION_OPEN, leases_ms[i]));
+        /* One that is refused changes nothing. */
+        assert_int_equal(acquire(net, 0, "b", 50, 60000).hold.state, TLY_HOLD_NONE);
+        for (size_t n = 0; n < 60; n++) {
+            net_run(net, S);
+            assert_int_equal(peek(net, 0).used, 60);
+            assert_int_equal(peek(net, 1).used, 60);
+        }
+    }
+    release(net, 0, "a", TLY_OK);
+    net_run(net, 100 * MS);
+    assert_int_equal(peek(net, 0).used, 0);
+    assert_int_equal(peek(net, 1).used, 0);
     net_free(net);
 }
 
@@ -380,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_in_flight_counts_on_all_nodes),
         cmocka_unit_test(what_lasts_longer_than_a_window_is_said_anew),
+        cmocka_unit_test(a_lease_that_changes_keeps_what_is_in_flight),
         cmocka_unit_test(a_killed_node_gives_its_leases_back_once),
         cmocka_unit_test(what_was_in_flight_at_a_clean_stop_runs_out),
         cmocka_unit_test(an_id_stands_for_one_lease),

@@ -188,6 +188,54 @@ static void what_is_refused_or_wrong_holds_nothing(void **state)
     net_free(net);
 }
 
+static void use(struct net *net, enum tly_algorithm algorithm)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.name = "r", .rate = {.limit = 100, .algorithm = algorithm}};
+    if (algorithm != TLY_COUNTER) rule.rate.window_ms = 86400000;
+    assert_non_null(rules);
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(net_node(net, 0), rules);
+}
+
+static uint64_t used_of_rule(struct net *net)
+{
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check.limit = tly_slice_text("r")};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    return reply.verdict.used;
+}
+
+/* A counter and a bucket of one name lie in different keys, and what one of them charged is not the other's. */
+static void a_limit_that_became_another_is_not_corrected(void **state)
+{
+    (void)state;
+    static const enum tly_algorithm pairs[][2] = {{TLY_TOKEN_BUCKET, TLY_COUNTER},
+                                                  {TLY_COUNTER, TLY_TOKEN_BUCKET}};
+    for (size_t i = 0; i < 2; i++) {
+        struct net *net = alone();
+        use(net, pairs[i][0]);
+        for (size_t n = 0; n < 2; n++) {
+            struct tly_request request = {.kind = TLY_ASK_RESERVE,
+                                          .check = {.limit = tly_slice_text("r"), .hits = 10},
+                                          .bytes = tly_slice_text(n == 0 ? "less" : "more"),
+                                          .number = TTL_MS};
+            struct tly_reply reply;
+            assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+        }
+        use(net, pairs[i][1]);
+        assert_int_equal(ask(net, TLY_ASK_COMMIT, "less", 3, TLY_OK).hold.charged, 3);
+        assert_int_equal(ask(net, TLY_ASK_COMMIT, "more", 30, TLY_OK).hold.charged, 30);
+        assert_int_equal(used_of_rule(net), 0);
+        use(net, pairs[i][0]);
+        assert_int_equal(used_of_rule(net), 20);
+        net_run(net, 3 * 3600 * 1000 * MS);
+        if (pairs[i][0] == TLY_COUNTER) assert_int_equal(used_of_rule(net), 20);
+        net_free(net);
+    }
+}
+
 /* Only the node that made it can settle it. */
 static void another_node_does_not_know_it(void **state)
 {
@@ -214,6 +262,7 @@ int main(void)
         cmocka_unit_test(many_end_in_their_order),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
+        cmocka_unit_test(a_limit_that_became_another_is_not_corrected),
         cmocka_unit_test(another_node_does_not_know_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

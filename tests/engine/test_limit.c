@@ -259,6 +259,28 @@ static void a_bucket_first_seen_starts_with_what_others_owe(void **state)
     scene_free(&b);
 }
 
+/* It starts there once: what the others owe together is more than all of it, and would go on refusing while it fills. */
+static void a_bucket_first_seen_and_refused_fills_like_any_other(void **state)
+{
+    (void)state;
+    struct scene a = scene_new(1), b = scene_new(2), c = scene_new(3);
+    struct tly_rate rate = {.limit = 10, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    assert_int_equal(check_at(&a, &rate, 5, START).remaining, 5);
+    hand_over(&a, &b, START);
+    assert_int_equal(check_at(&b, &rate, 5, START).remaining, 0);
+    hand_over(&a, &c, START);
+    hand_over(&b, &c, START);
+    struct tly_verdict v = check_at(&c, &rate, 1, START);
+    assert_int_equal(v.code, TLY_CODE_OVER);
+    assert_int_equal(v.retry_after_ms, 1000);
+    assert_int_equal(check_at(&c, &rate, 1, START + 999 * MS).code, TLY_CODE_OVER);
+    assert_int_equal(check_at(&c, &rate, 1, START + 1000 * MS).code, TLY_CODE_OK);
+    assert_int_equal(check_at(&c, &rate, 1, START + 1000 * MS).code, TLY_CODE_OVER);
+    scene_free(&a);
+    scene_free(&b);
+    scene_free(&c);
+}
+
 static void an_hour_apart_is_not_an_hour_of_refusals(void **state)
 {
     (void)state;
@@ -400,6 +422,7 @@ int main(void)
         cmocka_unit_test_teardown(reset_is_when_nothing_is_left, nothing_is_left),
         cmocka_unit_test_teardown(a_bucket_learns_what_others_took, nothing_is_left),
         cmocka_unit_test_teardown(a_bucket_first_seen_starts_with_what_others_owe, nothing_is_left),
+        cmocka_unit_test_teardown(a_bucket_first_seen_and_refused_fills_like_any_other, nothing_is_left),
         cmocka_unit_test_teardown(an_hour_apart_is_not_an_hour_of_refusals, nothing_is_left),
         cmocka_unit_test_teardown(great_numbers_do_not_overflow, nothing_is_left),
         cmocka_unit_test_teardown(a_full_bucket_expires_after_the_skew_and_not_before, nothing_is_left),

@@ -5,6 +5,7 @@
 #include "tests/support/rng.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define MS UINT64_C(1000000)
 #define FEW 6
@@ -170,6 +171,66 @@ static void a_shadow_limit_refuses_no_other(void **state)
     net_free(net);
 }
 
+static struct tly_check of_plan(const char *plan, uint32_t hits)
+{
+    static struct tly_field fields[2];
+    struct tly_field *field = &fields[plan[0] == 'p'];
+    *field = (struct tly_field){tly_slice_text("plan"), tly_slice_text(plan)};
+    return (struct tly_check){
+        .limit = tly_slice_text("paid"), .fields = field, .field_count = 1, .hits = hits};
+}
+
+/* Alone it would admit them, however many: so it does beside another, and what it does not count takes no room. */
+static void a_limit_for_others_refuses_nothing(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.name = "paid", .rate = {5, 10000, 0, TLY_FIXED_WINDOW}};
+    assert_non_null(rules);
+    assert_true(tly_rule_add_match(&rule, "plan", "paid"));
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(net_node(net, 0), rules);
+    struct tly_checked checked[2] = {{.check = of_plan("free", 7)}, {.check = of("k", fixed, 7)}};
+    bool is_over;
+    assert_int_equal(ask(net, TLY_ASK_CHECK_ALL, checked, 2, &is_over), TLY_OK);
+    assert_false(is_over);
+    assert_int_equal(checked[0].verdict.reason, TLY_REASON_UNMATCHED);
+    assert_int_equal(left(net, checked[1].check), 3);
+    checked[0].check = of_plan("free", 3);
+    checked[1].check = of_plan("paid", 4);
+    assert_int_equal(ask(net, TLY_ASK_CHECK_ALL, checked, 2, &is_over), TLY_OK);
+    assert_false(is_over);
+    assert_int_equal(left(net, checked[1].check), 1);
+    assert_int_equal(net_stats(net, 0).checks_unmatched, 2);
+    net_free(net);
+}
+
+/* … and so does one that has no room to count them. */
+static void a_limit_without_room_refuses_nothing(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.name = "paid", .rate = {5, 10000, 0, TLY_FIXED_WINDOW}, .keys_max = 1};
+    assert_non_null(rules);
+    strcpy(rule.field[rule.field_count++], "plan");
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(net_node(net, 0), rules);
+    struct tly_checked checked[2] = {{.check = of_plan("paid", 1)}, {.check = of("k", fixed, 1)}};
+    bool is_over;
+    assert_int_equal(ask(net, TLY_ASK_CHECK_ALL, checked, 2, &is_over), TLY_OK);
+    assert_false(is_over);
+    checked[0].check = of_plan("free", 7);
+    assert_int_equal(ask(net, TLY_ASK_CHECK_ALL, checked, 2, &is_over), TLY_OK);
+    assert_false(is_over);
+    assert_int_equal(checked[0].verdict.reason, TLY_REASON_KEYS);
+    assert_int_equal(left(net, checked[1].check), 8);
+    net_free(net);
+}
+
 /* Against a model of plain numbers: all of it is taken, or nothing moves. */
 static void random_checks_take_all_or_nothing(void **state)
 {
@@ -286,6 +347,30 @@ static void a_refund_goes_to_the_window_it_was_charged_in(void **state)
     net_free(net);
 }
 
+/* As if they had never been taken, though a part has flowed back by then: else a bucket of one unit would be given nothing. */
+static void a_bucket_is_given_back_all_that_was_taken(void **state)
+{
+    (void)state;
+    static const struct tly_rate one = {.limit = 1, .window_ms = 10000, .algorithm = TLY_TOKEN_BUCKET};
+    struct net *net = alone();
+    struct tly_request request = {.kind = TLY_ASK_CHECK, .check = of("b", bucket, 5)};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 1500 * MS);
+    assert_int_equal(refund(net, of("b", bucket, 2), 0), 2);
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    assert_int_equal(reply.verdict.reset_ms, 6500);
+    assert_int_equal(refund(net, of("b", bucket, 10), 0), 7);
+    assert_int_equal(left(net, of("b", bucket, 0)), 10);
+    request.check = of("one", one, 1);
+    assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+    net_run(net, 10 * MS);
+    assert_int_equal(refund(net, of("one", one, 1), 0), 1);
+    assert_int_equal(left(net, of("one", one, 0)), 1);
+    assert_int_equal(refund(net, of("one", one, 1), 0), 0);
+    net_free(net);
+}
+
 static void a_refund_is_heard_elsewhere(void **state)
 {
     (void)state;
@@ -321,10 +406,13 @@ int main(void)
         cmocka_unit_test(the_same_count_twice_is_asked_for_both),
         cmocka_unit_test(what_cannot_be_asked_charges_none),
         cmocka_unit_test(a_shadow_limit_refuses_no_other),
+        cmocka_unit_test(a_limit_for_others_refuses_nothing),
+        cmocka_unit_test(a_limit_without_room_refuses_nothing),
         cmocka_unit_test(random_checks_take_all_or_nothing),
         cmocka_unit_test(a_full_store_charges_none),
         cmocka_unit_test(a_refund_stops_at_what_was_charged),
         cmocka_unit_test(a_refund_goes_to_the_window_it_was_charged_in),
+        cmocka_unit_test(a_bucket_is_given_back_all_that_was_taken),
         cmocka_unit_test(a_refund_is_heard_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

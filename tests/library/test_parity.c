@@ -47,6 +47,7 @@ struct scene {
 
 static const char limits[] =
     "limits:\n"
+    "  - {name: jobs, rate: 5/2s, algorithm: concurrency}\n"
     "  - {name: fixed, key: tenant, rate: 7/3s, algorithm: fixed_window}\n"
     "  - {name: sliding, key: tenant, rate: 20/5s}\n"
     "  - {name: bucket, key: tenant, rate: 5/2s, burst: 9, algorithm: token_bucket}\n"
@@ -457,6 +458,25 @@ static void all_call_mistakes_by_the_same_names(void **state)
     }
 }
 
+static void what_is_in_flight_is_not_counted_by_any(void **state)
+{
+    struct scene *scene = *state;
+    struct tally_check check = {.limit = tally_text("jobs"), .hits = 1};
+    struct tally_verdict verdict;
+    char code[16];
+    assert_int_equal(tally_check(scene->tally, &check, &verdict), TALLY_IN_FLIGHT);
+    assert_int_equal(tally_reset(scene->tally, &check), TALLY_IN_FLIGHT);
+    struct json_object *problem = post(scene, "/v1/check", "{\"limit\":\"jobs\",\"key\":{}}");
+    json_word(problem, "code", code);
+    assert_string_equal(code, tally_code(TALLY_IN_FLIGHT));
+    (void)json_object_put(problem);
+    const char *answer = say(scene, scene->resp, "TLY.CHECK jobs\r\nPING\r\n", is_whole_resp);
+    assert_non_null(strstr(answer, tally_message(TALLY_IN_FLIGHT)));
+    check.hits = 0;
+    assert_int_equal(tally_check(scene->tally, &check, &verdict), TALLY_OK);
+    assert_int_equal(verdict.remaining, 5);
+}
+
 static void a_limit_that_is_not_there_is_said_alike(void **state)
 {
     struct scene *scene = *state;
@@ -503,6 +523,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(ten_thousand_checks_get_one_verdict_from_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(all_call_mistakes_by_the_same_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_in_flight_is_not_counted_by_any, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_limit_that_is_not_there_is_said_alike, set_up, tear_down),
         cmocka_unit_test_setup_teardown(envoys_service_says_its_own_alike, set_up, tear_down),
     };

@@ -218,6 +218,7 @@ static void several_limits_are_charged_all_or_none(void **state)
     assert_int_equal(answer.status, 429);
     assert_int_equal(strncmp(answer.body, "{\"code\":\"over\",\"limits\":[{\"code\":\"over\"", 39), 0);
     assert_non_null(strstr(answer.body, "{\"code\":\"ok\",\"limit\":9,\"remaining\":6,"));
+    assert_non_null(strstr(answer.body, "\"3 used + 0 hits of 9\"")); /* it was only looked at */
     assert_string_equal(header_of(&answer, "RateLimit"), "\"api\";r=2;t=10");
     assert_string_equal(header_of(&answer, "Retry-After"), "10");
     assert_int_equal(left(scene, "api", &t1, 1), 2);

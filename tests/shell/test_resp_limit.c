@@ -21,6 +21,18 @@ static void throttle_answers_as_redis_cell(void **state)
              {"CL.THROTTLE u 4 1 1 5", "*5\r\n:1\r\n:5\r\n:1\r\n:4\r\n:4\r\n"});
 }
 
+/* As redis-cell, which lets its key expire then. */
+static void a_bucket_is_there_until_it_is_full(void **state)
+{
+    struct scene *scene = *state;
+    CONVERSE({"CL.THROTTLE u 4 1 2 3", "*5\r\n:0\r\n:5\r\n:2\r\n:-1\r\n:6\r\n"}, {"PTTL rl:a:u", ":6000\r\n"},
+             {"EXISTS rl:a:u", ":1\r\n"});
+    fake_app_advance(scene->app, 5999);
+    CONVERSE({"PTTL rl:a:u", ":1\r\n"}, {"KEYS rl:*", "*1\r\n$6\r\nrl:a:u\r\n"});
+    fake_app_advance(scene->app, 1);
+    CONVERSE({"PTTL rl:a:u", ":-2\r\n"}, {"EXISTS rl:a:u", ":0\r\n"}, {"KEYS rl:*", "*0\r\n"});
+}
+
 static void throttle_has_redis_cells_errors(void **state)
 {
     static const char usage[] =
@@ -209,6 +221,9 @@ static void several_limits_are_one_check(void **state)
     assert_null(strstr(answer, "over"));
     answer = talk_say(scene->talk, line);
     assert_non_null(strstr(answer, "\r\nover\r\n"));
+    /* What only another limit refused was looked at. */
+    answer = talk_say(scene->talk, "TLY.CHECK api tenant t2 HITS 2 AND org tenant and\r\n");
+    assert_non_null(strstr(answer, "\r\n0 used + 0 hits of 2\r\n"));
     CONVERSE({"TLY.REFUND api tenant t1", ":1\r\n"}, {"TLY.REFUND api tenant t1", ":0\r\n"});
     (void)snprintf(line, sizeof line, "%s CHARGE ALL\r\n", both);
     answer = talk_say(scene->talk, line);
@@ -286,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENE(throttle_answers_as_redis_cell),
+        SCENE(a_bucket_is_there_until_it_is_full),
         SCENE(throttle_has_redis_cells_errors),
         SCENE(deleting_a_key_resets_its_throttle),
         SCENE(random_throttles_follow_redis_cells_formulas),
