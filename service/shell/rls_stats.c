@@ -102,7 +102,7 @@ void tly_rls_stats_clean(uint8_t *name, size_t n)
 {
     for (size_t i = 0, end = 0; i < n; i++) {
         if (i >= end) end = i + address_length(name + i, n - i);
-        bool is_dot = name[i] == '.' && i < end;
+        bool is_dot = i < end && name[i] == '.';
         if (is_dot || name[i] == ':' || name[i] == '|') name[i] = '_';
     }
 }
