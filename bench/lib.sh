@@ -33,13 +33,14 @@ reaches() {
     return 1
 }
 
-# redis-server wants a number: one is tried after another until it can be had.
+# redis-server wants the number of a port: one is tried after another until it can be had. What is in `redis_options` comes last.
+redis_options=()
 start_redis() {
     local tries port
     for ((tries = 0; tries < 20; tries++)); do
         port=$((20000 + RANDOM % 40000))
         redis-server --bind 127.0.0.1 --port "$port" --unixsocket "$dir/redis.sock" --dir "$dir" \
-            --save '' --appendonly no --daemonize no --loglevel warning >"$dir/redis.log" 2>&1 &
+            --save '' --appendonly no --daemonize no --loglevel warning "${redis_options[@]}" >"$dir/redis.log" 2>&1 &
         pid[redis]=$!
         endpoint[redis]="-p $port"
         reaches redis && break

@@ -1,5 +1,5 @@
 /*
- * bench/tail PORT SECONDS [RATE]: checks (CL.THROTTLE) on 50 connections of a RESP door, for so long.
+ * bench/tail PORT SECONDS [RATE [incr]]: checks (CL.THROTTLE) on 50 connections of a RESP door, for so long; or INCR, which redis knows, too.
  *
  * Without a rate each connection asks again when it is answered: it prints how many a second that were, the peak of this client and that
  * server.  With one a check is due every 1/RATE seconds whether or not the others are answered, and what is measured is the time from when
@@ -21,8 +21,6 @@
 #define CONNECTIONS 50
 #define KEYS 100000
 #define WAITING_MAX 4096
-/* "*5" and five numbers. */
-#define LINES_OF_AN_ANSWER 6
 #define BUCKET_NS 1000
 #define BUCKETS 1000000
 
@@ -33,7 +31,19 @@ struct connection {
     size_t first, count;
 };
 
+/* What is asked: its parts around the key, and how many lines its answer has. */
+struct question {
+    const char *before, *after;
+    unsigned lines;
+};
+
+/* The answer is "*5" and five numbers. */
+static const struct question throttle = {"*5\r\n$11\r\nCL.THROTTLE\r\n",
+                                         "$3\r\n100\r\n$3\r\n100\r\n$2\r\n60\r\n", 6};
+static const struct question incr = {"*2\r\n$4\r\nINCR\r\n", "", 1};
+
 struct run {
+    const struct question *question;
     struct connection connection[CONNECTIONS];
     struct pollfd polled[CONNECTIONS];
     uint64_t asked, answered, most_ns, seed;
@@ -73,9 +83,8 @@ static void ask(struct run *run, struct connection *connection, uint64_t due)
     char key[32], text[128];
     if (connection->count == WAITING_MAX) tly_bench_fail("%d checks on one connection wait", WAITING_MAX);
     (void)snprintf(key, sizeof key, "%012u", (unsigned)tly_bench_below(&run->seed, KEYS));
-    int n = snprintf(text, sizeof text,
-                     "*5\r\n$11\r\nCL.THROTTLE\r\n$%zu\r\n%s\r\n$3\r\n100\r\n$3\r\n100\r\n$2\r\n60\r\n",
-                     strlen(key), key);
+    int n = snprintf(text, sizeof text, "%s$%zu\r\n%s\r\n%s", run->question->before, strlen(key), key,
+                     run->question->after);
     if (send(connection->fd, text, (size_t)n, MSG_NOSIGNAL) != n) tly_bench_fail("cannot ask");
     connection->due[(connection->first + connection->count++) % WAITING_MAX] = due;
     run->asked++;
@@ -100,7 +109,7 @@ static void take_answers(struct run *run, struct connection *connection)
     uint64_t at = now_ns();
     for (ssize_t i = 0; i < n; i++) {
         if (bytes[i] == '-' && connection->lines == 0) tly_bench_fail("an error in place of an answer");
-        if (bytes[i] != '\n' || ++connection->lines < LINES_OF_AN_ANSWER) continue;
+        if (bytes[i] != '\n' || ++connection->lines < run->question->lines) continue;
         connection->lines = 0;
         if (connection->count == 0) tly_bench_fail("an answer to nothing");
         note_answer(run, connection, at);
@@ -160,8 +169,9 @@ static void ask_when_answered(struct run *run, uint64_t begin, uint64_t end)
 
 int main(int argc, char **argv)
 {
-    static struct run run = {.seed = 42};
-    if (argc < 3) tly_bench_fail("usage: tail PORT SECONDS [[~]RATE]");
+    static struct run run = {.question = &throttle, .seed = 42};
+    if (argc < 3) tly_bench_fail("usage: tail PORT SECONDS [[~]RATE [incr]]");
+    if (argc > 4 && strcmp(argv[4], "incr") == 0) run.question = &incr;
     run.sleeps = argc > 3 && argv[3][0] == '~';
     double seconds = strtod(argv[2], NULL), rate = argc > 3 ? strtod(argv[3] + run.sleeps, NULL) : 0;
     run.is_paced = rate > 0;
