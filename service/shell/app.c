@@ -48,6 +48,8 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
         if (tly_store_append(app->store, effect->number, effect->bytes) != TLY_OK)
             tly_log(app->log, TLY_LEVEL_ERROR,
                     "store: a batch does not fit into memory; nothing more becomes durable");
+        else if (tly_store_is_prompt(app->store) && app->wakeup != NULL)
+            event_active(app->wakeup, EV_READ, 0);
         break;
     case TLY_DO_INSTALL_FIRST:
     case TLY_DO_INSTALL:

@@ -21,6 +21,7 @@ enum state { OPEN, TORN, CLOSED, STAGED };
 
 struct tly_journal {
     struct tly_journal_config config;
+    struct tly_recent *recent;
     enum state state;
     struct tly_buf kept;
     size_t written; /* of kept */
@@ -258,9 +259,13 @@ static bool is_full(const struct tly_journal *j)
     return j->size >= j->config.segment_bytes && j->config.manifest->segment_count < TLY_SEGMENTS_MAX;
 }
 
-enum tly_result tly_journal_sync(struct tly_journal *j)
+void tly_journal_set_recent(struct tly_journal *j, struct tly_recent *recent)
 {
-    assert(j->state == OPEN);
+    j->recent = recent;
+}
+
+static enum tly_result sync_segment(struct tly_journal *j)
+{
     if (!tly_journal_is_unsynced(j)) return TLY_OK;
     enum tly_result result = tly_storage_sync(j->config.storage, j->name);
     if (result != TLY_OK) {
@@ -269,6 +274,18 @@ enum tly_result tly_journal_sync(struct tly_journal *j)
     }
     note_synced(j);
     return TLY_OK;
+}
+
+enum tly_result tly_journal_sync(struct tly_journal *j)
+{
+    assert(j->state == OPEN);
+    enum tly_result result = sync_segment(j);
+    if (result != TLY_OK || j->recent == NULL) return result;
+    result = tly_recent_settle(j->recent, j->last_written);
+    if (result != TLY_OK)
+        (void)snprintf(j->error, sizeof j->error, "%s can be neither emptied nor removed: %s",
+                       TLY_RECENT_NAME, tly_result_text(result));
+    return result;
 }
 
 enum tly_result tly_journal_write(struct tly_journal *j)

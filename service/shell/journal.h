@@ -23,6 +23,7 @@
 #define TALLY_SERVICE_SHELL_JOURNAL_H
 
 #include "service/shell/manifest.h"
+#include "service/shell/recent.h"
 #include "service/shell/store.h"
 
 struct tly_journal;
@@ -45,7 +46,7 @@ enum tly_result tly_journal_put(struct tly_journal *journal, uint64_t number,
                                 struct tly_slice batch) TLY_MUST_CHECK;
 /* Writes what was put, in one append. Otherwise tly_journal_error says why; nothing is lost by it. */
 enum tly_result tly_journal_write(struct tly_journal *journal) TLY_MUST_CHECK;
-/* Syncs what was written. A failure closes the segment. */
+/* Syncs what was written, and settles what is recent, as whoever is about to publish something wants it. A failure closes the segment. */
 enum tly_result tly_journal_sync(struct tly_journal *journal) TLY_MUST_CHECK;
 
 /*
@@ -58,6 +59,8 @@ enum tly_result tly_journal_roll(struct tly_journal *journal, uint64_t *number) 
  * have this number, or a later one.
  */
 enum tly_result tly_journal_cut(struct tly_journal *journal, uint64_t *number) TLY_MUST_CHECK;
+/* From now on; NULL: there is none. Borrowed. */
+void tly_journal_set_recent(struct tly_journal *journal, struct tly_recent *recent);
 /* Something else than a batch has this number, and is stored now; nothing waits. */
 void tly_journal_note(struct tly_journal *journal, uint64_t number);
 /* A snapshot stands for all before segment `from`, in MANIFEST, which is to be saved. `change`: the id of its intent. */

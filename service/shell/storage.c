@@ -170,6 +170,16 @@ bool tly_storage_is_full(const struct tly_storage *s)
     return !s->refused && s->ops->is_full != NULL && s->ops->is_full(s->self);
 }
 
+struct tly_storage *tly_storage_again(struct tly_storage *s)
+{
+    return s->ops->again != NULL ? s->ops->again(s->self) : NULL;
+}
+
+uint64_t tly_storage_boot(struct tly_storage *s)
+{
+    return s->ops->boot != NULL ? s->ops->boot(s->self) : 0;
+}
+
 const char *tly_storage_error(const struct tly_storage *s)
 {
     return s->refused ? "a name of letters, digits, '.', '_' and '-' was expected, not beginning with '.'"

@@ -49,6 +49,9 @@ struct tly_storage_ops {
     enum tly_result (*lock)(void *self, char *holder, size_t holder_size);
     /* Tells one incarnation of a place from a copy of it. */
     enum tly_result (*identity)(void *self, char *text, size_t size);
+    /* NULL: there is no other handle of it. */
+    struct tly_storage *(*again)(const void *self);
+    uint64_t (*boot)(const void *self); /* NULL: it is not known */
     const char *(*error)(const void *self);
     bool (*is_full)(const void *self); /* NULL: it never is */
 };
@@ -101,6 +104,10 @@ enum tly_result tly_storage_remove(struct tly_storage *s, const char *name) TLY_
 enum tly_result tly_storage_lock(struct tly_storage *s, char *holder, size_t holder_size) TLY_MUST_CHECK;
 /* A text of less than TLY_STORAGE_IDENTITY_MAX bytes that a copy does not have; once locked. */
 enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t size) TLY_MUST_CHECK;
+/* Another handle of the same place, with turns of its own and no lock. NULL: the backend has none, or no memory. */
+struct tly_storage *tly_storage_again(struct tly_storage *s);
+/* Another number once the machine was started anew, with which what was not synced may be gone. 0: that is not known. */
+uint64_t tly_storage_boot(struct tly_storage *s);
 /* Why the last call failed, with the path; "" if it did not. */
 const char *tly_storage_error(const struct tly_storage *s);
 

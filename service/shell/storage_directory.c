@@ -470,7 +470,10 @@ static enum tly_result find_size(struct directory *d, const char *name, int fd, 
     return TLY_OK;
 }
 
-/* Not by the descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. */
+/*
+ * Not by a descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. Once it has room it writes where
+ * it is told to.
+ */
 static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
 {
     struct directory *d = self;
@@ -479,14 +482,16 @@ static enum tly_result overwrite(void *self, const char *name, uint64_t offset, 
     int fd = -1;
     d->error[0] = '\0';
     enum tly_result result = open_to_append(d, name, false, &appended);
-    if (result == TLY_OK) result = open_object(d, name, O_WRONLY, &fd);
+    bool is_open = result == TLY_OK && appended->has_room;
+    if (is_open) fd = appended->fd;
+    if (result == TLY_OK && !is_open) result = open_object(d, name, O_WRONLY, &fd);
     if (result != TLY_OK) return result;
     result = find_size(d, name, fd, &size);
     if (result == TLY_OK && (offset > size || bytes.n > size - offset))
         result = fail_because(d, name, "write", "it is shorter than that");
     else if (result == TLY_OK && !overwrite_all(fd, offset, bytes))
         result = fail(d, name, "write");
-    close_quietly(fd);
+    if (!is_open) close_quietly(fd);
     return result;
 }
 
@@ -750,6 +755,28 @@ static bool is_full(const void *self)
     return d->error[0] != '\0' && d->is_full;
 }
 
+static struct tly_storage *new_handle(char *path, int top);
+
+static struct tly_storage *again(const void *self)
+{
+    const struct directory *d = self;
+    char *path = strdup(d->path);
+    int top = path != NULL ? fcntl(d->top, F_DUPFD_CLOEXEC, 0) : -1;
+    if (top >= 0) return new_handle(path, top);
+    free(path);
+    return NULL;
+}
+
+static uint64_t boot(const void *self)
+{
+    char text[64];
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read_all(fd, 0, (uint8_t *)text, sizeof text) : 0;
+    close_quietly(fd);
+    (void)self;
+    return n > 0 ? tly_storage_revision_of(tly_slice_of(text, (size_t)n)) : 0;
+}
+
 static const struct tly_storage_ops directory_ops = {
     .close = close_directory,
     .put = put,
@@ -767,6 +794,8 @@ static const struct tly_storage_ops directory_ops = {
     .remove = remove_object,
     .lock = lock,
     .identity = identity,
+    .again = again,
+    .boot = boot,
     .error = error_of,
     .is_full = is_full,
 };
@@ -811,26 +840,31 @@ static int open_top(char *path)
     return fd;
 }
 
-struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size)
+/* Takes both over. NULL: no memory. */
+static struct tly_storage *new_handle(char *path, int top)
 {
     struct directory *d = calloc(1, sizeof *d);
-    char *copy = strdup(path);
-    if (d == NULL || copy == NULL) {
-        (void)snprintf(error, size, "out of memory");
-        goto free_both;
+    if (d == NULL) {
+        close_quietly(top);
+        free(path);
+        return NULL;
     }
-    *d = (struct directory){.path = copy, .top = open_top(copy), .lock = -1};
+    *d = (struct directory){.path = path, .top = top, .lock = -1};
     for (size_t i = 0; i < APPENDED; i++)
         d->appended[i].fd = -1;
-    if (d->top < 0) {
+    return tly_storage_new(&directory_ops, d);
+}
+
+struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size)
+{
+    char *copy = strdup(path);
+    int top = copy != NULL ? open_top(copy) : -1;
+    if (copy != NULL && top < 0) {
         (void)snprintf(error, size, "%s: %s%s", path, strerror(errno), advice_for(errno));
-        goto free_both;
+        free(copy);
+        return NULL;
     }
-    struct tly_storage *storage = tly_storage_new(&directory_ops, d);
+    struct tly_storage *storage = copy != NULL ? new_handle(copy, top) : NULL;
     if (storage == NULL) (void)snprintf(error, size, "out of memory");
     return storage;
-free_both:
-    free(copy);
-    free(d);
-    return NULL;
 }

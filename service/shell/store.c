@@ -1,5 +1,7 @@
 #include "service/shell/journal.h"
+#include "service/shell/libc_mem.h"
 #include "service/shell/reading.h"
+#include "service/shell/recent.h"
 #include "service/shell/segment.h"
 #include "service/shell/store_internal.h"
 #include "service/shell/store_snapshot.h"
@@ -13,6 +15,8 @@
 #include <unistd.h>
 
 #define MIB ((size_t)1024 * 1024)
+/* More than any file of that name has. */
+#define LEFT_BYTES_MAX (64 * MIB)
 
 struct tly_store {
     struct tly_storage *storage;
@@ -30,6 +34,9 @@ struct tly_store {
     bool is_replayed;
     struct tly_reading reading; /* the replay */
     int wakeup_fd;
+    struct tly_buf
+        left; /* by the process before: batches that its log may lack, as tly_recent_read gives them */
+    struct tly_recent *recent; /* NULL: nothing outlives the process before it is in the log */
     struct tly_journal *journal;
     struct tly_writer *writer; /* NULL before begin */
 };
@@ -57,6 +64,8 @@ struct tly_store_limits tly_store_limits_default(void)
         .waiting_bytes = 64 * MIB,
         .kept_bytes = 64 * MIB,
         .image_bytes = MIB,
+        .recent_bytes = 2 * MIB,
+        .gather_ms = 2,
         .interval_ms = TLY_FSYNC_INTERVAL_MS,
         .retry_ms = 100,
         .retry_max_ms = 5000,
@@ -199,6 +208,8 @@ static struct tly_store *new_store(struct tly_storage *storage, struct text erro
     struct tly_store *store = calloc(1, sizeof *store);
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (store != NULL && fd >= 0) {
+        struct tly_mem mem = tly_libc_mem();
+        tly_buf_init(&store->left, &mem, LEFT_BYTES_MAX);
         store->storage = storage;
         store->wakeup_fd = fd;
         return store;
@@ -414,6 +425,30 @@ static enum tly_result replay_snapshot(const struct replay *r)
     return result == TLY_MORE && !end.is_takers ? TLY_BAD_CHECKSUM : result;
 }
 
+static bool next_left(struct tly_slice *left, struct tly_slice *batch)
+{
+    uint32_t n;
+    if (left->n < sizeof n) return false;
+    memcpy(&n, left->p, sizeof n);
+    *batch = tly_slice_of(left->p + sizeof n, n);
+    *left = tly_slice_of(batch->p + n, left->n - sizeof n - n);
+    return true;
+}
+
+/* What is behind the log. */
+static enum tly_result replay_left(const struct replay *r)
+{
+    struct tly_store *store = r->store;
+    struct tly_recent_owner owner = {tly_storage_boot(store->storage), store->manifest.origin};
+    enum tly_result result = tly_recent_read(store->storage, &owner, &store->left);
+    if (result != TLY_OK) return say_storage(store, result, TLY_RECENT_NAME, r->notice);
+    store->reading.piece = UINT64_MAX;
+    struct tly_slice left = tly_buf_slice(&store->left), batch;
+    while (result == TLY_OK && next_left(&left, &batch))
+        result = r->take(r->context, batch);
+    return result;
+}
+
 enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, void *context, char *notice,
                                  size_t size)
 {
@@ -423,6 +458,7 @@ enum tly_result tly_store_replay(struct tly_store *store, tly_take_batch *take, 
     enum tly_result result = replay_snapshot(&replay);
     for (size_t i = 0; result == TLY_OK && i < store->manifest.segment_count; i++)
         result = replay_segment(&replay, i);
+    if (result == TLY_OK) result = replay_left(&replay);
     if (result != TLY_OK) return result;
     store->is_replayed = true;
     return TLY_OK;
@@ -530,9 +566,45 @@ static enum tly_result heal(struct tly_store *store, struct text error)
     return TLY_OK;
 }
 
+/* What the process before left goes to the log first. */
+static enum tly_result take_left(struct tly_store *store)
+{
+    struct tly_slice left = tly_buf_slice(&store->left), batch;
+    enum tly_result result = TLY_OK;
+    while (result == TLY_OK && next_left(&left, &batch))
+        result = tly_journal_put(store->journal, 0, batch);
+    return result;
+}
+
+static enum tly_result log_left(struct tly_store *store)
+{
+    if (store->left.n == 0) return TLY_OK;
+    enum tly_result result =
+        tly_journal_is_behind(store->journal) ? tly_journal_write(store->journal) : TLY_OK;
+    if (result == TLY_OK) result = tly_journal_sync(store->journal);
+    tly_buf_fini(&store->left);
+    return result;
+}
+
+/*
+ * Without it everybody waits for the log, which is as safe. Where all is synced before it counts it would be of no use; what there was of it
+ * is in the log now.
+ */
+static void begin_recent(struct tly_store *store)
+{
+    struct tly_recent_owner owner = {tly_storage_boot(store->storage), store->manifest.origin};
+    bool is_wanted = store->fsync != TLY_FSYNC_ALWAYS && store->limits.recent_bytes > 0 && owner.boot != 0;
+    struct tly_storage *again = is_wanted ? tly_storage_again(store->storage) : NULL;
+    if (again != NULL) store->recent = tly_recent_new(again, &owner, store->limits.recent_bytes);
+    tly_journal_set_recent(store->journal, store->recent);
+    if (store->recent == NULL) (void)!tly_storage_remove(store->storage, TLY_RECENT_NAME);
+}
+
 static void free_store(void *context)
 {
     struct tly_store *store = context;
+    tly_recent_free(store->recent);
+    tly_buf_fini(&store->left);
     tly_journal_free(store->journal);
     tly_storage_close(store->storage);
     (void)close(store->wakeup_fd);
@@ -545,6 +617,7 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
         .storage = store->storage,
         .manifest = &store->manifest,
         .journal = store->journal,
+        .recent = store->recent,
         .snapshot_bytes = store->snapshot_bytes,
         .sweep_due = store->sweep_due,
         .heal_due = store->heal_due,
@@ -573,13 +646,15 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     m->origin = store->identity.origin = origin;
     m->lease = lease;
     m->clean = false;
-    if (!make_journal(store)) {
+    if (!make_journal(store) || take_left(store) != TLY_OK) {
         (void)snprintf(error, size, "out of memory");
         return TLY_NOMEM;
     }
     enum tly_result result = heal(store, text); /* by MANIFEST as it was found */
     if (result == TLY_OK) result = write_identity_somehow(store, was_clean, text);
     if (result != TLY_OK) return result;
+    /* What cannot be written is kept, and tried again as all that is handed over. */
+    if (log_left(store) == TLY_OK) begin_recent(store);
     /* What a crash left does no harm: if it cannot be removed now, it goes later. */
     store->sweep_due = tly_store_sweep(store->storage, m, true) != TLY_OK;
     return start_writer(store, text);
@@ -643,6 +718,11 @@ void tly_store_lease(struct tly_store *store, uint64_t lease)
 int tly_store_wakeup_fd(const struct tly_store *store)
 {
     return store->wakeup_fd;
+}
+
+bool tly_store_is_prompt(const struct tly_store *store)
+{
+    return store->recent != NULL;
 }
 
 void tly_store_poll(struct tly_store *store, struct tly_store_report *report)

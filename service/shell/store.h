@@ -7,6 +7,7 @@
  *     DIR/reserve     made by a clean stop; given up for room for MANIFEST when a start finds the disk full
  *     DIR/log-N.tly   a header, then frames of the wire, each one batch; segments roll at 64 MiB
  *     DIR/snap-N.tly  the same: what the log before log-N.tly came to
+ *     DIR/recent      what was handed over last and the log may not have yet, for a crash of the process (recent.h)
  *     DIR/intent/     changes of many steps that are under way (intent.h); DIR/audit.log: what became of them
  *
  * Disk work happens on one writer thread.  The loop hands over and polls; it never waits for the disk.
@@ -122,6 +123,8 @@ struct tly_store_report {
 
 /* Becomes readable when a report has news. */
 int tly_store_wakeup_fd(const struct tly_store *store);
+/* What was handed over may be stored when the call returns: it is worth a poll without a wakeup. */
+bool tly_store_is_prompt(const struct tly_store *store);
 /* Also clears the wakeup. */
 void tly_store_poll(struct tly_store *store, struct tly_store_report *report);
 

@@ -15,6 +15,8 @@ struct tly_store_limits {
     size_t waiting_bytes;              /* batches handed over and not written */
     size_t kept_bytes;                 /* batches written and not synced */
     size_t image_bytes;                /* batches of a snapshot handed over and not written */
+    size_t recent_bytes;               /* of each half of what survives the process; 0: there is none */
+    uint32_t gather_ms;                /* so long what is there waits for more */
     uint32_t interval_ms;              /* of fsync=interval */
     uint32_t retry_ms;                 /* before the first repetition of what failed; doubled each time … */
     uint32_t retry_max_ms;             /* … up to here */

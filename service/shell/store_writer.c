@@ -17,6 +17,8 @@
 #define NEVER UINT64_MAX
 /* What the thread gets to end by itself after close_ms. */
 #define GRACE_MS 200
+/* Of what waits for more. */
+#define GATHERED_BYTES ((size_t)256 * 1024)
 
 /* A batch of the log; or a step of a snapshot, or something of a change of the table of prefixes, that comes between two. */
 enum batch_kind { LOGGED, IMAGE, CHANGE };
@@ -60,6 +62,7 @@ struct tly_writer {
     uint64_t lost;        /* batches that never came, for want of memory; nothing after … */
     uint64_t whole_up_to; /* … this one is ever reported stored */
     uint64_t lease_wanted;
+    uint64_t gather_until_ns; /* what waits may wait for more until then; 0: it may not */
     bool is_stopping, wants_clean, has_ended, is_abandoned;
     uint64_t stop_at_ns;
     struct tly_store_report report;
@@ -395,14 +398,19 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* When there is something to do; 0: now. Under the mutex. */
 static uint64_t next_work(const struct tly_writer *w)
 {
     uint64_t at = w->is_stopping ? w->stop_at_ns : NEVER;
     if (w->is_stopping && !w->knows_of_stop) return 0;
     if (w->config.manifest->is_taken) return at;
-    bool has_work = w->queue.first != NULL || has_log_work(w);
-    if (has_work || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
+    if (w->queue.first != NULL) at = earlier(at, later(w->log.at_ns, w->gather_until_ns));
+    if (has_log_work(w) || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
         at = earlier(at, w->log.at_ns);
     if (!w->log.failing) at = earlier(at, w->sync_at_ns);
     if (has_manifest_work(w, w->lease_wanted)) at = earlier(at, w->lease.at_ns);
@@ -658,6 +666,24 @@ static struct batch *new_batch(struct tly_slice bytes)
     return batch;
 }
 
+/* Under the mutex. Whether the thread is to be woken: what outlives the process already waits for more, so that there are few writes. */
+static bool queue_numbered(struct tly_writer *w, struct batch *batch)
+{
+    struct tly_recent *recent = batch->kind == LOGGED ? w->config.recent : NULL;
+    bool is_first = w->queue.first == NULL;
+    note_number(w, batch->number);
+    queue_add(&w->queue, batch);
+    w->waiting_bytes += batch->n;
+    struct tly_slice bytes = tly_slice_of(batch->bytes, batch->n);
+    bool waits = recent != NULL && tly_recent_add(recent, batch->number, bytes, w->report.stored) &&
+                 w->waiting_bytes < GATHERED_BYTES;
+    if (!waits)
+        w->gather_until_ns = 0;
+    else if (is_first)
+        w->gather_until_ns = now_ns(w) + w->config.limits.gather_ms * NS_PER_MS;
+    return is_first || !waits;
+}
+
 /* What has a number goes to the disk in that order. */
 static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struct tly_slice bytes,
                                     struct batch like)
@@ -671,18 +697,14 @@ static enum tly_result add_numbered(struct tly_writer *w, uint64_t number, struc
 
     lock(w);
     bool fits = bytes.n <= w->config.limits.waiting_bytes - w->waiting_bytes;
-    if (fits) {
-        note_number(w, number);
-        queue_add(&w->queue, batch);
-        w->waiting_bytes += bytes.n;
-    }
+    bool wakes = fits && queue_numbered(w, batch);
     unlock(w);
     if (!fits) {
         free(batch);
         return TLY_FULL;
     }
     /* Not under the mutex, which the thread wants at once. */
-    (void)pthread_cond_signal(&w->changed);
+    if (wakes) (void)pthread_cond_signal(&w->changed);
     return TLY_OK;
 }
 
@@ -710,6 +732,7 @@ enum tly_result tly_writer_image(struct tly_writer *w, enum tly_store_image what
     if (fits) {
         queue_add(&w->queue, batch);
         w->image_bytes += bytes.n;
+        w->gather_until_ns = 0;
     }
     unlock(w);
     if (fits) (void)pthread_cond_signal(&w->changed);
@@ -729,5 +752,6 @@ void tly_writer_poll(struct tly_writer *w, struct tly_store_report *report)
 {
     lock(w);
     *report = w->report;
+    if (w->config.recent != NULL) report->stored = tly_recent_last(w->config.recent, report->stored);
     unlock(w);
 }

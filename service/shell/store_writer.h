@@ -17,10 +17,11 @@ struct tly_writer_config {
     struct tly_storage *storage;
     struct tly_manifest *manifest;
     struct tly_journal *journal;
-    uint64_t snapshot_bytes; /* of the snapshot in use */
-    bool sweep_due;          /* files were left over and could not be removed */
-    bool heal_due;           /* … intents, and could not be finished */
-    int wakeup_fd;           /* an eventfd */
+    struct tly_recent *recent; /* NULL: there is none */
+    uint64_t snapshot_bytes;   /* of the snapshot in use */
+    bool sweep_due;            /* files were left over and could not be removed */
+    bool heal_due;             /* … intents, and could not be finished */
+    int wakeup_fd;             /* an eventfd */
     enum tly_fsync fsync;
     struct tly_store_limits limits;
     void (*abandoned)(void *context);

@@ -7,8 +7,9 @@ need redis-cli
 failing() {
     [ "$(metric "$1" store_failing)" -eq 1 ]
 }
-# No more than 256 batches wait for the disk; one at a time, each key is a batch of its own or nearly so.
+# No more than 256 batches wait for the disk beside 2 MiB of them in `recent`; one at a time, each key is a batch of its own or nearly so.
 keys=6000
+printf -v value '%01000d' 0
 refuses_in[a]=$PWD/a.refuses
 start_node a
 before=$(life a)
@@ -16,7 +17,7 @@ before=$(life a)
 expect "set" OK "$(resp a set kv:first x)"
 wait_until failing a
 for ((i = 0; i < keys; i++)); do
-    echo "SET kv:key:$i x"
+    echo "SET kv:key:$i $value"
 done | redis-cli -p "${resp_port[a]}" >load.out || fail "$(tail -n 3 load.out)"
 expect "keys before" "$keys" "$(grep -c '^OK' load.out)"
 stop_node a

@@ -228,8 +228,9 @@ written() {
     python3 -c 'import sys; print(len(open(sys.argv[1], "rb").read().rstrip(b"\0")))' "$1"
 }
 
-# tear LOG BYTES: what a crash would leave that came in the middle of a record.
+# tear LOG BYTES: what a crash of the machine would leave that came in the middle of a record.
 tear() {
+    rm -f "$(dirname "$1")/recent"
     truncate -s "$(($(written "$1") - $2))" "$1"
 }
 

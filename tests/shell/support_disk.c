@@ -25,7 +25,7 @@ struct test_disk {
     pthread_mutex_t mutex;
     struct object *objects;
     size_t count;
-    unsigned place;
+    unsigned place, boot;
     bool locked;
     struct test_disk_fault fault;
     size_t seen, failed;
@@ -331,6 +331,18 @@ static const char *error_of(const void *self)
     return h->error;
 }
 
+static struct tly_storage *again(const void *self)
+{
+    const struct handle *h = self;
+    return test_disk_open(h->disk);
+}
+
+static uint64_t boot(const void *self)
+{
+    const struct handle *h = self;
+    return h->disk->boot;
+}
+
 static void close_handle(void *self)
 {
     struct handle *h = self;
@@ -355,6 +367,8 @@ static const struct tly_storage_ops ops = {
     .remove = remove_object,
     .lock = lock,
     .identity = identity,
+    .again = again,
+    .boot = boot,
     .error = error_of,
     .is_full = was_full,
 };
@@ -366,7 +380,7 @@ struct test_disk *test_disk_new(void)
     static unsigned places;
     struct test_disk *disk = need(calloc(1, sizeof *disk));
     if (pthread_mutex_init(&disk->mutex, NULL) != 0) abort();
-    disk->place = ++places;
+    disk->place = disk->boot = ++places;
     return disk;
 }
 
@@ -448,6 +462,7 @@ static struct test_disk *copy_of(struct test_disk *disk)
         bytes_set(&to->synced, from->synced.p, from->synced.n);
     }
     copy->place = disk->place;
+    copy->boot = disk->boot;
     (void)pthread_mutex_unlock(&disk->mutex);
     return copy;
 }
@@ -464,7 +479,7 @@ static void sync_all(struct test_disk *disk)
 struct test_disk *test_disk_copy(struct test_disk *disk, bool same_place)
 {
     struct test_disk *copy = copy_of(disk);
-    if (!same_place) copy->place += 100000;
+    if (!same_place) copy->boot = copy->place += 100000;
     sync_all(copy);
     return copy;
 }
@@ -472,6 +487,7 @@ struct test_disk *test_disk_copy(struct test_disk *disk, bool same_place)
 struct test_disk *test_disk_cut(struct test_disk *disk, enum test_disk_cut cut, struct test_rng *rng)
 {
     struct test_disk *copy = copy_of(disk);
+    copy->boot += 1000000;
     for (size_t i = 0; i < copy->count; i++)
         cut_object(&copy->objects[i], cut, rng);
     sync_all(copy);

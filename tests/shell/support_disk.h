@@ -51,7 +51,7 @@ size_t test_disk_failed(struct test_disk *disk);
 
 /* All of it, synced; with the same identity or another one. */
 struct test_disk *test_disk_copy(struct test_disk *disk, bool same_place);
-/* What is there after a power cut now. */
+/* What is there after a power cut now; the machine was started anew. */
 struct test_disk *test_disk_cut(struct test_disk *disk, enum test_disk_cut cut, struct test_rng *rng);
 
 size_t test_disk_count(const struct test_disk *disk);

@@ -27,9 +27,10 @@ static enum tly_result count(void *context, struct tly_slice batch)
     return TLY_OK;
 }
 
-static void start(struct user *user, struct test_disk *disk, enum tly_fsync fsync)
+static void start_with(struct user *user, struct test_disk *disk, enum tly_fsync fsync, size_t recent_bytes)
 {
     struct tly_store_limits limits = tly_store_limits_default();
+    limits.recent_bytes = recent_bytes;
     char error[256] = "";
     user->hand = (struct tly_store_hand){now_of, user};
     user->found = 0;
@@ -39,6 +40,11 @@ static void start(struct user *user, struct test_disk *disk, enum tly_fsync fsyn
         TLY_OK);
     assert_int_equal(tly_store_replay(user->store, count, user, error, sizeof error), TLY_OK);
     assert_int_equal(tly_store_begin(user->store, "n", 7, 1000, error, sizeof error), TLY_OK);
+}
+
+static void start(struct user *user, struct test_disk *disk, enum tly_fsync fsync)
+{
+    start_with(user, disk, fsync, 0);
 }
 
 static void append(struct user *user, uint64_t number)
@@ -144,6 +150,148 @@ static void closing_ends_on_a_disk_that_fails(void **state)
     test_disk_free(disk);
 }
 
+/* ---- what outlives the process before it is in the log ---- */
+
+#define RECENT 4096
+
+/* The process is no more, without having done anything else. */
+static void crash(struct user *user, struct test_disk *disk)
+{
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_ANY, .times = SIZE_MAX, .dead = true});
+    tly_store_close(user->store, false);
+    test_disk_fail(disk, &(struct test_disk_fault){0});
+}
+
+static void it_is_stored_at_once_and_written_a_little_later(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    tly_store_poll(user.store, &user.report);
+    assert_int_equal(user.report.stored, 1);
+    uint64_t next = work(&user), bytes = user.report.bytes;
+    assert_int_equal(next, user.now + 2 * MS);
+    user.now = next - MS;
+    append(&user, 2);
+    assert_int_equal(work(&user), next);
+    assert_int_equal(user.report.bytes, bytes);
+    user.now = next;
+    assert_int_equal(work(&user), user.now + TLY_FSYNC_INTERVAL_MS * MS);
+    assert_true(user.report.bytes > bytes);
+    tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
+/* The second time it is in the log. */
+static void a_crash_loses_nothing_that_was_stored(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    append(&user, 2);
+    crash(&user, disk);
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    assert_int_equal(user.found, 2);
+    append(&user, 1);
+    tly_store_poll(user.store, &user.report);
+    assert_int_equal(user.report.stored, 1);
+    crash(&user, disk);
+    start_with(&user, disk, TLY_FSYNC_ALWAYS, RECENT);
+    assert_int_equal(user.found, 3);
+    crash(&user, disk);
+    start(&user, disk, TLY_FSYNC_ALWAYS);
+    assert_int_equal(user.found, 3);
+    tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
+static void of_a_machine_that_was_started_anew_it_is_not_read(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    struct test_rng rng = test_rng_of(1);
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    /* All of its bytes have come to the disk, as they may. */
+    struct tly_storage *storage = test_disk_open(disk);
+    assert_int_equal(tly_storage_sync(storage, "recent"), TLY_OK);
+    tly_storage_close(storage);
+    struct test_disk *after = test_disk_cut(disk, TEST_CUT_NONE, &rng);
+    size_t n;
+    assert_non_null(test_disk_bytes(after, "recent", &n));
+    crash(&user, disk);
+    start_with(&user, after, TLY_FSYNC_INTERVAL, RECENT);
+    assert_int_equal(user.found, 0);
+    tly_store_close(user.store, true);
+    test_disk_free(after);
+    test_disk_free(disk);
+}
+
+/* While all that changes a file is refused but what is written over what is there. */
+static void a_disk_that_fails_does_not_keep_it_from_being_stored(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_SYNC, .times = SIZE_MAX});
+    for (int i = 0; i < 3000; i++)
+        user.now += MS, (void)work(&user);
+    assert_true(user.report.failing);
+    append(&user, 2);
+    (void)work(&user);
+    assert_int_equal(user.report.stored, 2);
+    assert_int_equal(user.report.synced, 0);
+    crash(&user, disk);
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    assert_int_equal(user.found, 3); /* the first is in the log, too */
+    tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
+static bool has_anything_recent(struct test_disk *disk)
+{
+    size_t n, set = 0;
+    const uint8_t *bytes = test_disk_bytes(disk, "recent", &n);
+    for (size_t i = 0; bytes != NULL && i < n && i < 20; i++)
+        set += bytes[i] != 0;
+    return set > 0;
+}
+
+static void before_a_snapshot_is_published_it_is_emptied(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    start_with(&user, disk, TLY_FSYNC_NEVER, RECENT);
+    append(&user, 1);
+    user.now += 2 * MS;
+    (void)work(&user);
+    assert_true(has_anything_recent(disk));
+    const struct tly_slice none = tly_slice_of(NULL, 0);
+    assert_int_equal(tly_store_image(user.store, TLY_IMAGE_BEGIN, none), TLY_OK);
+    (void)work(&user);
+    append(&user, 2);
+    assert_int_equal(tly_store_image(user.store, TLY_IMAGE_BATCH, tly_slice_text("all")), TLY_OK);
+    assert_int_equal(tly_store_image(user.store, TLY_IMAGE_END, none), TLY_OK);
+    assert_true(has_anything_recent(disk));
+    (void)work(&user);
+    assert_int_equal(user.report.snapshots, 1);
+    assert_false(has_anything_recent(disk));
+    crash(&user, disk);
+    start_with(&user, disk, TLY_FSYNC_NEVER, RECENT);
+    assert_int_equal(user.found, 2); /* the snapshot's, and the second */
+    tly_store_close(user.store, true);
+    assert_false(has_anything_recent(disk));
+    test_disk_free(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +300,11 @@ int main(void)
         cmocka_unit_test(what_failed_is_tried_again_by_that_clock),
         cmocka_unit_test(closing_writes_what_waits_and_sets_the_mark),
         cmocka_unit_test(closing_ends_on_a_disk_that_fails),
+        cmocka_unit_test(it_is_stored_at_once_and_written_a_little_later),
+        cmocka_unit_test(a_crash_loses_nothing_that_was_stored),
+        cmocka_unit_test(of_a_machine_that_was_started_anew_it_is_not_read),
+        cmocka_unit_test(a_disk_that_fails_does_not_keep_it_from_being_stored),
+        cmocka_unit_test(before_a_snapshot_is_published_it_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@
 #define END_GAP (20 * SIM_MS)
 #define ALWAYS SIZE_MAX
 #define DIES_WITHIN 8 /* operations */
+#define GATHER_MS 100 /* so long that many die before it is over */
 
 struct sim_store {
     struct tly_store *store;
@@ -265,6 +266,8 @@ static struct tly_store_limits limits_of(struct sim *sim, const struct tly_store
     struct tly_store_limits limits = tly_store_limits_default();
     limits.segment_bytes = (4 * KIB) << sim_below(sim, 8);
     limits.image_bytes = 16 * KIB;
+    limits.recent_bytes = limits.segment_bytes / 4;
+    limits.gather_ms = GATHER_MS;
     limits.hand = hand;
     return limits;
 }

@@ -1,0 +1,263 @@
+#include "service/shell/recent.h"
+
+#include "service/shell/libc_mem.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define HEAD_BYTES 20
+/* Of a half, before the other one is begun if it can be: what is in use stays small, and is written to the disk seldom. */
+#define TURN_BYTES ((size_t)64 * 1024)
+
+struct half {
+    size_t used;
+    uint64_t last; /* number of its last record; 0: it never had one */
+};
+
+struct tly_recent {
+    struct tly_storage *storage;
+    struct tly_recent_owner owner;
+    size_t half_bytes;
+    pthread_mutex_t mutex;
+    struct half halves[2];
+    unsigned active;
+    uint64_t last;  /* … of the chain */
+    bool is_broken; /* it could not be written */
+    struct tly_buf record;
+};
+
+/* ---- records ---- */
+
+static uint64_t check_of(const struct tly_recent_owner *owner, uint64_t number, struct tly_slice batch)
+{
+    const uint64_t of[4] = {owner->boot, owner->origin, number, batch.n};
+    uint64_t seed = XXH3_64bits(of, sizeof of);
+    return XXH3_64bits_withSeed(batch.n > 0 ? (const void *)batch.p : "", batch.n, seed);
+}
+
+static void put_record(struct tly_buf *out, const struct tly_recent_owner *owner, uint64_t number,
+                       struct tly_slice batch)
+{
+    uint64_t check = check_of(owner, number, batch);
+    uint32_t n = (uint32_t)batch.n;
+    tly_buf_put(out, &check, sizeof check);
+    tly_buf_put(out, &number, sizeof number);
+    tly_buf_put(out, &n, sizeof n);
+    tly_buf_put(out, batch.p, batch.n);
+}
+
+struct record {
+    uint64_t number;
+    struct tly_slice batch;
+};
+
+/* Whether `bytes` begins with one; it is taken off. */
+static bool take_record(struct tly_slice *bytes, const struct tly_recent_owner *owner, struct record *record)
+{
+    uint64_t check;
+    uint32_t n;
+    if (bytes->n < HEAD_BYTES) return false;
+    memcpy(&check, bytes->p, sizeof check);
+    memcpy(&record->number, bytes->p + 8, sizeof record->number);
+    memcpy(&n, bytes->p + 16, sizeof n);
+    if (n > bytes->n - HEAD_BYTES) return false;
+    record->batch = tly_slice_of(bytes->p + HEAD_BYTES, n);
+    if (record->number == 0 || check != check_of(owner, record->number, record->batch)) return false;
+    *bytes = tly_slice_of(record->batch.p + n, bytes->n - HEAD_BYTES - n);
+    return true;
+}
+
+/* ---- reading ---- */
+
+struct chain {
+    struct tly_slice bytes;
+    uint64_t first, last; /* 0: there is none */
+};
+
+static struct chain chain_of(struct tly_slice half, const struct tly_recent_owner *owner)
+{
+    struct chain chain = {.bytes = half};
+    struct record record;
+    for (struct tly_slice left = half; take_record(&left, owner, &record);) {
+        if (chain.last != 0 && record.number != chain.last + 1) break;
+        if (chain.first == 0) chain.first = record.number;
+        chain.last = record.number;
+    }
+    return chain;
+}
+
+static void put_batches(struct tly_buf *out, const struct chain *chain, const struct tly_recent_owner *owner)
+{
+    struct tly_slice left = chain->bytes;
+    struct record record = {.number = 0};
+    while (record.number != chain->last && take_record(&left, owner, &record)) {
+        uint32_t n = (uint32_t)record.batch.n;
+        tly_buf_put(out, &n, sizeof n);
+        tly_buf_put(out, record.batch.p, record.batch.n);
+    }
+}
+
+/* The older chain counts if the newer one goes on from it; else all of it has long been in the log. */
+static void put_both(struct tly_buf *out, struct tly_slice file, const struct tly_recent_owner *owner)
+{
+    struct chain a = chain_of(tly_slice_of(file.p, file.n / 2), owner);
+    struct chain b = chain_of(tly_slice_of(file.p + file.n / 2, file.n - file.n / 2), owner);
+    struct chain older = a.first < b.first ? a : b, newer = a.first < b.first ? b : a;
+    if (older.last != 0 && older.last + 1 == newer.first) put_batches(out, &older, owner);
+    if (newer.last != 0) put_batches(out, &newer, owner);
+}
+
+static enum tly_result read_file(struct tly_storage *storage, uint8_t *bytes, size_t size, size_t *got)
+{
+    enum tly_result result = TLY_OK;
+    size_t n = 1;
+    for (*got = 0; result == TLY_OK && n > 0 && *got < size; *got += n) {
+        n = 0;
+        result = tly_storage_read(storage, TLY_RECENT_NAME, *got, bytes + *got, size - *got, &n);
+    }
+    return result;
+}
+
+enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_recent_owner *owner,
+                                struct tly_buf *out)
+{
+    uint64_t size = 0;
+    enum tly_result result = owner->boot != 0 ? tly_storage_size(storage, TLY_RECENT_NAME, &size) : TLY_OK;
+    if (result != TLY_OK || size == 0) return result == TLY_NOT_FOUND ? TLY_OK : result;
+    if (size > out->bytes_max) return TLY_OK; /* none of ours */
+    uint8_t *bytes = malloc((size_t)size);
+    if (bytes == NULL) return TLY_NOMEM;
+    size_t got;
+    result = read_file(storage, bytes, (size_t)size, &got);
+    /* Its halves are known by its size. */
+    if (result == TLY_OK && got == size) put_both(out, tly_slice_of(bytes, got), owner);
+    free(bytes);
+    return result == TLY_OK ? out->result : result;
+}
+
+/* ---- up and down ---- */
+
+/* Zeros, with room behind them: that is how the file stays open. */
+static enum tly_result make_file(struct tly_storage *storage, size_t half_bytes)
+{
+    enum tly_result result = tly_storage_remove(storage, TLY_RECENT_NAME);
+    uint8_t *zeros = result == TLY_OK ? calloc(2, half_bytes) : NULL;
+    if (zeros == NULL) return result == TLY_OK ? TLY_NOMEM : result;
+    result = tly_storage_append_roomy(storage, TLY_RECENT_NAME, tly_slice_of(zeros, 2 * half_bytes), 1);
+    free(zeros);
+    return result;
+}
+
+struct tly_recent *tly_recent_new(struct tly_storage *storage, const struct tly_recent_owner *owner,
+                                  size_t half_bytes)
+{
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_recent *r = calloc(1, sizeof *r);
+    if (r == NULL || make_file(storage, half_bytes) != TLY_OK || pthread_mutex_init(&r->mutex, NULL) != 0) {
+        free(r);
+        tly_storage_close(storage);
+        return NULL;
+    }
+    r->storage = storage;
+    r->owner = *owner;
+    r->half_bytes = half_bytes;
+    tly_buf_init(&r->record, &mem, half_bytes);
+    return r;
+}
+
+void tly_recent_free(struct tly_recent *r)
+{
+    if (r == NULL) return;
+    tly_storage_close(r->storage);
+    (void)pthread_mutex_destroy(&r->mutex);
+    tly_buf_fini(&r->record);
+    free(r);
+}
+
+/* ---- writing; under the mutex ---- */
+
+/* Where a record of so many bytes goes; NULL: there is no room. */
+static struct half *half_for(struct tly_recent *r, size_t n, uint64_t logged)
+{
+    struct half *active = &r->halves[r->active], *other = &r->halves[!r->active];
+    bool fits = n <= r->half_bytes && active->used <= r->half_bytes - n;
+    if (fits && active->used < TURN_BYTES) return active;
+    if (n > r->half_bytes || other->last > logged) return fits ? active : NULL;
+    r->active = !r->active;
+    other->used = 0;
+    return other;
+}
+
+static bool add(struct tly_recent *r, uint64_t number, struct tly_slice batch, uint64_t logged)
+{
+    bool goes_on = r->last + 1 == number;
+    if (r->is_broken || batch.n > r->half_bytes || (!goes_on && logged + 1 < number)) return false;
+    tly_buf_clear(&r->record);
+    put_record(&r->record, &r->owner, number, batch);
+    struct half *half = r->record.result == TLY_OK ? half_for(r, r->record.n, logged) : NULL;
+    r->record.result = TLY_OK;
+    if (half == NULL) return false;
+    if (!goes_on) half->used = 0;
+    size_t at = half == &r->halves[1] ? r->half_bytes : 0;
+    r->is_broken = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, at + half->used,
+                                         tly_buf_slice(&r->record)) != TLY_OK;
+    if (r->is_broken) return false;
+    half->used += r->record.n;
+    half->last = r->last = number;
+    return true;
+}
+
+/* Zeros where a record might begin. */
+static enum tly_result empty(struct tly_recent *r)
+{
+    static const uint8_t zeros[HEAD_BYTES];
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; i < 2 && result == TLY_OK; i++) {
+        if (r->halves[i].last == 0) continue;
+        result = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, i * r->half_bytes,
+                                       tly_slice_of(zeros, sizeof zeros));
+        if (result == TLY_OK) r->halves[i] = (struct half){0};
+    }
+    if (result == TLY_OK) return TLY_OK;
+    r->is_broken = true;
+    result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
+    if (result == TLY_OK) r->halves[0] = r->halves[1] = (struct half){0};
+    return result;
+}
+
+/* ---- what others call ---- */
+
+static void lock(struct tly_recent *r)
+{
+    (void)pthread_mutex_lock(&r->mutex);
+}
+
+static void unlock(struct tly_recent *r)
+{
+    (void)pthread_mutex_unlock(&r->mutex);
+}
+
+bool tly_recent_add(struct tly_recent *r, uint64_t number, struct tly_slice batch, uint64_t logged)
+{
+    lock(r);
+    bool added = add(r, number, batch, logged);
+    unlock(r);
+    return added;
+}
+
+uint64_t tly_recent_last(struct tly_recent *r, uint64_t logged)
+{
+    lock(r);
+    uint64_t last = r->last > logged ? r->last : logged;
+    unlock(r);
+    return last;
+}
+
+enum tly_result tly_recent_settle(struct tly_recent *r, uint64_t logged)
+{
+    lock(r);
+    enum tly_result result = r->last <= logged ? empty(r) : TLY_OK;
+    unlock(r);
+    return result;
+}
