@@ -2,6 +2,7 @@
 #include "service/shell/http.h"
 
 #include "crdt/epoch_sum.h"
+#include "service/engine/limit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -167,12 +168,14 @@ static void put_dot(struct tly_json *json, const struct tly_strategy *strategy, 
 }
 
 /* What it reads as now, of one window; epoch_sum only. */
-static void put_window(struct tly_json *json, const struct tly_entry_view *view, uint64_t window)
+static void put_window(struct tly_json *json, struct tly_slice key, const struct tly_entry_view *view,
+                       uint64_t window)
 {
     uint64_t now_ms = view->now_ms;
     struct tly_moment at = {.now_ms = now_ms, .window = window, .epoch = window != 0 ? now_ms / window : 0};
     struct tly_value value;
     view->strategy->read(view->dots, view->count, &at, &value);
+    if (window == 0) tly_limit_value(key, now_ms, &value);
     tly_json_open(json, '{');
     tly_json_member_uint(json, "window", window);
     tly_json_member_bool(json, "present", value.present);
@@ -197,14 +200,14 @@ static size_t windows_of(const struct tly_entry_view *view, uint64_t windows[WIN
     return count;
 }
 
-static void put_reads(struct tly_json *json, const struct tly_entry_view *view)
+static void put_reads(struct tly_json *json, struct tly_slice key, const struct tly_entry_view *view)
 {
     uint64_t windows[WINDOWS_MAX];
     size_t count = view->strategy->id == TLY_EPOCH_SUM ? windows_of(view, windows) : 0;
     tly_json_key(json, "reads");
     tly_json_open(json, '[');
     for (size_t i = 0; i < count; i++)
-        put_window(json, view, windows[i]);
+        put_window(json, key, view, windows[i]);
     tly_json_close(json, ']');
     if (!view->is_bucket) return;
     tly_json_key(json, "bucket");
@@ -229,7 +232,7 @@ static void put_entry(struct tly_exchange *x, struct tly_slice key, const struct
     for (size_t i = 0; i < view->count; i++)
         put_dot(&json, view->strategy, &view->dots[i]);
     tly_json_close(&json, ']');
-    put_reads(&json, view);
+    put_reads(&json, key, view);
     tly_json_close(&json, '}');
     tly_http_put_text(x, "\n");
 }
