@@ -260,6 +260,32 @@ static void a_reservation_is_settled_by_its_id(void **state)
     assert_ptr_equal(strstr(answer, "*2\r\n$32\r\n"), answer);
 }
 
+static void options_stand_in_any_order_beside_the_fields(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL}, *const same_word[] = {"id", "hits", NULL};
+    fake_app_limit(scene->app, "api", "100/10s", TLY_FIXED_WINDOW, fields);
+    fake_app_limit(scene->app, "items", "100/10s", TLY_FIXED_WINDOW, same_word);
+    static const char *const orders[] = {"TLY.RESERVE api tenant t TTL 1000 HITS 5 ID a\r\n",
+                                         "TLY.RESERVE api HITS 5 ID b TTL 1000 tenant t\r\n",
+                                         "TLY.RESERVE api ID c tenant t hits 5\r\n",
+                                         "TLY.RESERVE items id 7 HITS 5 ID d hits 8\r\n"};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        char start[] = "*2\r\n$1\r\na\r\n", cancel[] = "TLY.CANCEL a\r\n";
+        start[8] = cancel[11] = (char)('a' + i);
+        const char *answer = talk_say(scene->talk, orders[i]);
+        assert_ptr_equal(strstr(answer, start), answer);
+        assert_non_null(strstr(answer, "used + 5 hits of 100"));
+        assert_string_equal(talk_say(scene->talk, cancel), ":0\r\n");
+    }
+    CONVERSE({"TLY.REFUND api HITS 5 AT 1 tenant t", ":0\r\n"},
+             {"TLY.REFUND api AT 1 tenant t HITS 5", ":0\r\n"},
+             {"TLY.CHECK api HITS 1 tenant t HITS 1", "-ERR syntax error\r\n"},
+             {"TLY.RESERVE api tenant t ID a ID b", "-ERR syntax error\r\n"});
+    (void)talk_say(scene->talk, "TLY.CHECK items id 1 HITS 3 hits 2\r\n");
+    CONVERSE({"TLY.REFUND items id 1 hits 2 HITS 9", ":3\r\n"});
+}
+
 static void what_may_be_in_flight_is_acquired_and_released(void **state)
 {
     struct scene *scene = *state;
@@ -310,6 +336,7 @@ int main(void)
         SCENE(named_limits_are_checked_peeked_and_reset),
         SCENE(several_limits_are_one_check),
         SCENE(a_reservation_is_settled_by_its_id),
+        SCENE(options_stand_in_any_order_beside_the_fields),
         SCENE(what_may_be_in_flight_is_acquired_and_released),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),
