@@ -33,6 +33,18 @@ static void a_bucket_is_there_until_it_is_full(void **state)
     CONVERSE({"PTTL rl:a:u", ":-2\r\n"}, {"EXISTS rl:a:u", ":0\r\n"}, {"KEYS rl:*", "*0\r\n"});
 }
 
+/* There is no value of it but in some window, of which a key may have several. */
+static void a_windows_key_reads_as_absent_and_can_be_deleted(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL};
+    fake_app_limit(scene->app, "api", "9/10s", TLY_FIXED_WINDOW, fields);
+    (void)talk_say(scene->talk, "TLY.CHECK api tenant t HITS 4\r\n");
+    CONVERSE({"EXISTS rl:n:api:t", ":0\r\n"}, {"GET rl:n:api:t", "$-1\r\n"}, {"TTL rl:n:api:t", ":-2\r\n"},
+             {"KEYS *", "*0\r\n"}, {"DBSIZE", ":1\r\n"}, {"DEL rl:n:api:t", ":1\r\n"},
+             {"DEL rl:n:api:t", ":0\r\n"}, {"TLY.REFUND api tenant t HITS 4", ":0\r\n"});
+}
+
 static void throttle_has_redis_cells_errors(void **state)
 {
     static const char usage[] =
@@ -328,6 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENE(throttle_answers_as_redis_cell),
         SCENE(a_bucket_is_there_until_it_is_full),
+        SCENE(a_windows_key_reads_as_absent_and_can_be_deleted),
         SCENE(throttle_has_redis_cells_errors),
         SCENE(deleting_a_key_resets_its_throttle),
         SCENE(random_throttles_follow_redis_cells_formulas),
