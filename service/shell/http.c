@@ -367,6 +367,10 @@ static void route(struct tly_exchange *x)
         tly_http_problem(x, 403, "cross_site", "a page of another site changes nothing here");
         return;
     }
+    if (tly_http_decode(x->request->query, true, NULL) == SIZE_MAX) {
+        tly_http_problem(x, 400, "bad_query", "the query has a malformed escape");
+        return;
+    }
     found->run(x);
 }
 

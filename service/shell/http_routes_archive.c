@@ -22,20 +22,16 @@ static void end_export(void *context)
     tly_export_free(context);
 }
 
-/* Decodes ?prefix= into bytes, of TLY_HTTP_LINE_BYTES_MAX; false: it was answered what is wrong. */
-static bool get_prefix(struct tly_exchange *x, uint8_t *bytes, struct tly_slice *prefix)
+/* ?prefix=, into the room; false: it was answered what is wrong. */
+static bool get_prefix(struct tly_exchange *x, struct tly_http_query query, struct tly_slice *prefix)
 {
     struct tly_slice name, value;
-    *prefix = tly_slice_of(bytes, 0);
-    for (size_t at = 0; tly_http_query_next(x->request->query, &at, &name, &value);) {
+    *prefix = tly_slice_of(query.to, 0);
+    while (tly_http_query_next(&query, &name, &value)) {
         if (!tly_http_is(name, "prefix")) continue;
-        size_t n = tly_http_decode(value, true, bytes);
-        if (n <= TLY_KEY_BYTES_MAX) {
-            *prefix = tly_slice_of(bytes, n);
-            return true;
-        }
-        tly_http_problem(x, 400, "bad_prefix", "prefix is malformed, or longer than a key: %d bytes",
-                         TLY_KEY_BYTES_MAX);
+        *prefix = value;
+        if (value.n <= TLY_KEY_BYTES_MAX) return true;
+        tly_http_problem(x, 400, "bad_prefix", "prefix is longer than a key: %d bytes", TLY_KEY_BYTES_MAX);
         return false;
     }
     return true;
@@ -43,9 +39,9 @@ static bool get_prefix(struct tly_exchange *x, uint8_t *bytes, struct tly_slice 
 
 void tly_http_run_export(struct tly_exchange *x)
 {
-    uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];
+    uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
     struct tly_slice prefix;
-    if (!get_prefix(x, bytes, &prefix)) return;
+    if (!get_prefix(x, (struct tly_http_query){x->request->query, room}, &prefix)) return;
     struct tly_export *export;
     enum tly_result result = tly_export_new(tly_app_engine(x->app), prefix, tly_app_now(x->app), &export);
     if (result == TLY_FULL) {

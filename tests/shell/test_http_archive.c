@@ -116,7 +116,7 @@ static void head_of_an_export_is_its_head(void **state)
     struct answer answer = ask(scene, "HEAD /v1/export", "", NULL);
     assert_int_equal(answer.status, 200);
     assert_int_equal(get(scene, "/healthz").status, 200);
-    assert_problem(get(scene, "/v1/export?prefix=%zz"), 400, "bad_prefix");
+    assert_problem(get(scene, "/v1/export?prefix=%zz"), 400, "bad_query");
 }
 
 /* The connection goes in the middle: nothing is left (the teardown counts). */
