@@ -503,13 +503,27 @@ static size_t go_on(struct http *http)
     return http->stream_request_bytes;
 }
 
+/* The code of what is no request that a route could see, after its status. */
+static const char *refusal_code(int status)
+{
+    switch (status) {
+    case 413: return "too_large";
+    case 414: return "uri_too_long";
+    case 417: return "expectation_failed";
+    case 431: return "headers_too_large";
+    case 501: return "not_implemented";
+    case 505: return "version_not_supported";
+    default: return "bad_request";
+    }
+}
+
 /* The connection has lost its rhythm: a last answer, and it ends. */
 static void refuse(struct http *http, const struct tly_http_request *request)
 {
     const struct tly_http_request nothing = {.minor = 1};
     struct tly_exchange x = {
         .app = http->app, .client = http->client, .request = &nothing, .type = "", .body = &http->body};
-    tly_http_problem(&x, request->status, "bad_request", "%s", request->error);
+    tly_http_problem(&x, request->status, refusal_code(request->status), "%s", request->error);
     tly_client_close(http->client);
     send_answer(http, &x, false);
 }
