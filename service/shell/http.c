@@ -581,6 +581,7 @@ const struct tly_protocol *tly_http_protocol(void)
         .feed = feed,
         .close = close_session,
         .wake = wake,
+        .waits_end = true,
     };
     return &protocol;
 }
