@@ -145,6 +145,7 @@ enum tly_effect_kind {
     X(PEER_UP, "peer up", INFO)                     \
     X(PEER_DOWN, "peer down", WARN)                 \
     X(PEER_REFUSED, "peer refused", WARN)           \
+    X(OWN_SEED, "own address", INFO)                \
     X(PEER_ERROR, "peer broke the protocol", WARN)  \
     X(PEER_GOODBYE, "peer said goodbye", INFO)      \
     X(DIAL_FAILED, "cannot reach peer", INFO)       \

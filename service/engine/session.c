@@ -138,7 +138,13 @@ static enum fate on_hello(struct tly_engine *e, struct conn *conn, struct tly_sl
             tly_conn_end(e, conn, NULL, text);
             return ENDED;
         }
-        if (!is_own_greeting(e, &hello) && tly_life_yields(e, hello.origin)) word = NULL;
+        if (is_own_greeting(e, &hello)) {
+            tly_fx_trace(e, TLY_TRACE_OWN_SEED, e->name,
+                         tly_slice_text("it is among the seeds, which is fine: it is passed over"));
+            tly_conn_end(e, conn, word, text);
+            return ENDED;
+        }
+        if (tly_life_yields(e, hello.origin)) word = NULL;
         return refuse(e, conn, hello.name, word, text);
     }
     char difference[TLY_DIFFERENCE_BYTES];

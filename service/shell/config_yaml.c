@@ -139,11 +139,22 @@ static yaml_mark_t mark_of_offset(const struct tly_loader *loader, size_t offset
     return mark;
 }
 
+/* libyaml has several sentences for it, and not all of them name it; nor can it be seen in an editor. */
+static bool is_tab(const struct tly_loader *loader, yaml_mark_t mark)
+{
+    size_t at = 0;
+    for (size_t line = 0; line < mark.line && at < loader->text.n; at++)
+        line += loader->text.p[at] == '\n';
+    return mark.column < loader->text.n - at && loader->text.p[at + mark.column] == '\t';
+}
+
 static bool fail_parser(const struct tly_loader *loader, const yaml_parser_t *parser)
 {
     const char *problem = parser->problem != NULL ? parser->problem : "not YAML";
     if (parser->error == YAML_MEMORY_ERROR) return false; /* said by the caller */
     bool is_text = parser->error != YAML_READER_ERROR;
+    if (is_text && is_tab(loader, parser->problem_mark))
+        problem = "a tab; expected blanks, for nothing is indented by tabs in YAML";
     return fail_at(loader, is_text ? parser->problem_mark : mark_of_offset(loader, parser->problem_offset),
                    problem);
 }

@@ -59,6 +59,8 @@ struct tly_protocol {
     bool (*wake)(void *state, struct tly_client *client, bool is_idle);
     /* The door drains. True: the protocol sees to the connection's end itself. NULL: it ends once its answers are out. */
     bool (*drain)(void *state, struct tly_client *client);
+    /* Each wait of a parked one (tly_client_park) has an end, so a client that sends no more is answered; else it is taken for gone. */
+    bool waits_end;
 };
 
 /* NULL: error says why. address (of size bytes) is where it listens, with the port that was chosen. */

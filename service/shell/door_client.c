@@ -448,7 +448,8 @@ void tly_client_look_after(struct tly_client *client)
 {
     char byte;
     ssize_t n = recv(client->fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) tly_client_free(client);
+    bool is_gone = n == 0 ? !client->door->protocol->waits_end : n < 0 && errno != EAGAIN && errno != EINTR;
+    if (is_gone) tly_client_free(client);
 }
 
 /* ---- for protocols ---- */

@@ -367,6 +367,10 @@ static void route(struct tly_exchange *x)
         tly_http_problem(x, 403, "cross_site", "a page of another site changes nothing here");
         return;
     }
+    if (tly_http_decode(x->request->query, true, NULL) == SIZE_MAX) {
+        tly_http_problem(x, 400, "bad_query", "the query has a malformed escape");
+        return;
+    }
     found->run(x);
 }
 
@@ -499,13 +503,27 @@ static size_t go_on(struct http *http)
     return http->stream_request_bytes;
 }
 
+/* The code of what is no request that a route could see, after its status. */
+static const char *refusal_code(int status)
+{
+    switch (status) {
+    case 413: return "too_large";
+    case 414: return "uri_too_long";
+    case 417: return "expectation_failed";
+    case 431: return "headers_too_large";
+    case 501: return "not_implemented";
+    case 505: return "version_not_supported";
+    default: return "bad_request";
+    }
+}
+
 /* The connection has lost its rhythm: a last answer, and it ends. */
 static void refuse(struct http *http, const struct tly_http_request *request)
 {
     const struct tly_http_request nothing = {.minor = 1};
     struct tly_exchange x = {
         .app = http->app, .client = http->client, .request = &nothing, .type = "", .body = &http->body};
-    tly_http_problem(&x, request->status, "bad_request", "%s", request->error);
+    tly_http_problem(&x, request->status, refusal_code(request->status), "%s", request->error);
     tly_client_close(http->client);
     send_answer(http, &x, false);
 }
@@ -563,6 +581,7 @@ const struct tly_protocol *tly_http_protocol(void)
         .feed = feed,
         .close = close_session,
         .wake = wake,
+        .waits_end = true,
     };
     return &protocol;
 }

@@ -2,6 +2,7 @@
 #include "service/shell/http.h"
 
 #include "crdt/epoch_sum.h"
+#include "service/engine/limit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,20 +22,16 @@ static void end_export(void *context)
     tly_export_free(context);
 }
 
-/* Decodes ?prefix= into bytes, of TLY_HTTP_LINE_BYTES_MAX; false: it was answered what is wrong. */
-static bool get_prefix(struct tly_exchange *x, uint8_t *bytes, struct tly_slice *prefix)
+/* ?prefix=, into the room; false: it was answered what is wrong. */
+static bool get_prefix(struct tly_exchange *x, struct tly_http_query query, struct tly_slice *prefix)
 {
     struct tly_slice name, value;
-    *prefix = tly_slice_of(bytes, 0);
-    for (size_t at = 0; tly_http_query_next(x->request->query, &at, &name, &value);) {
+    *prefix = tly_slice_of(query.to, 0);
+    while (tly_http_query_next(&query, &name, &value)) {
         if (!tly_http_is(name, "prefix")) continue;
-        size_t n = tly_http_decode(value, true, bytes);
-        if (n <= TLY_KEY_BYTES_MAX) {
-            *prefix = tly_slice_of(bytes, n);
-            return true;
-        }
-        tly_http_problem(x, 400, "bad_prefix", "prefix is malformed, or longer than a key: %d bytes",
-                         TLY_KEY_BYTES_MAX);
+        *prefix = value;
+        if (value.n <= TLY_KEY_BYTES_MAX) return true;
+        tly_http_problem(x, 400, "bad_prefix", "prefix is longer than a key: %d bytes", TLY_KEY_BYTES_MAX);
         return false;
     }
     return true;
@@ -42,9 +39,9 @@ static bool get_prefix(struct tly_exchange *x, uint8_t *bytes, struct tly_slice 
 
 void tly_http_run_export(struct tly_exchange *x)
 {
-    uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];
+    uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
     struct tly_slice prefix;
-    if (!get_prefix(x, bytes, &prefix)) return;
+    if (!get_prefix(x, (struct tly_http_query){x->request->query, room}, &prefix)) return;
     struct tly_export *export;
     enum tly_result result = tly_export_new(tly_app_engine(x->app), prefix, tly_app_now(x->app), &export);
     if (result == TLY_FULL) {
@@ -167,12 +164,14 @@ static void put_dot(struct tly_json *json, const struct tly_strategy *strategy, 
 }
 
 /* What it reads as now, of one window; epoch_sum only. */
-static void put_window(struct tly_json *json, const struct tly_entry_view *view, uint64_t window)
+static void put_window(struct tly_json *json, struct tly_slice key, const struct tly_entry_view *view,
+                       uint64_t window)
 {
     uint64_t now_ms = view->now_ms;
     struct tly_moment at = {.now_ms = now_ms, .window = window, .epoch = window != 0 ? now_ms / window : 0};
     struct tly_value value;
     view->strategy->read(view->dots, view->count, &at, &value);
+    if (window == 0) tly_limit_value(key, now_ms, &value);
     tly_json_open(json, '{');
     tly_json_member_uint(json, "window", window);
     tly_json_member_bool(json, "present", value.present);
@@ -197,14 +196,14 @@ static size_t windows_of(const struct tly_entry_view *view, uint64_t windows[WIN
     return count;
 }
 
-static void put_reads(struct tly_json *json, const struct tly_entry_view *view)
+static void put_reads(struct tly_json *json, struct tly_slice key, const struct tly_entry_view *view)
 {
     uint64_t windows[WINDOWS_MAX];
     size_t count = view->strategy->id == TLY_EPOCH_SUM ? windows_of(view, windows) : 0;
     tly_json_key(json, "reads");
     tly_json_open(json, '[');
     for (size_t i = 0; i < count; i++)
-        put_window(json, view, windows[i]);
+        put_window(json, key, view, windows[i]);
     tly_json_close(json, ']');
     if (!view->is_bucket) return;
     tly_json_key(json, "bucket");
@@ -229,7 +228,7 @@ static void put_entry(struct tly_exchange *x, struct tly_slice key, const struct
     for (size_t i = 0; i < view->count; i++)
         put_dot(&json, view->strategy, &view->dots[i]);
     tly_json_close(&json, ']');
-    put_reads(&json, view);
+    put_reads(&json, key, view);
     tly_json_close(&json, '}');
     tly_http_put_text(x, "\n");
 }

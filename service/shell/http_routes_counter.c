@@ -182,10 +182,12 @@ static bool get_number(struct tly_slice value, uint64_t least, uint64_t most, ui
 /* ack=N, timeout_ms=T, durable=1; *waits: there is an ack. False: it was answered what is wrong. */
 static bool get_wish(struct tly_exchange *x, struct tly_ack_wish *wish, bool *waits)
 {
+    uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
+    struct tly_http_query query = {x->request->query, room};
     struct tly_slice name, value;
     uint64_t timeout_ms = TIMEOUT_MS, durable = 0;
     bool ok = true;
-    for (size_t at = 0; ok && tly_http_query_next(x->request->query, &at, &name, &value);) {
+    while (ok && tly_http_query_next(&query, &name, &value)) {
         if (tly_http_is(name, "ack")) {
             ok = get_number(value, 0, TLY_ACK_NODES_MAX, &wish->nodes);
             *waits = true;

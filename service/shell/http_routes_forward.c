@@ -17,22 +17,9 @@ struct forward {
     uint32_t hits;
     int deny;
     char ip[TLY_HTTP_IP_BYTES]; /* as tly_http_said writes it */
-    uint8_t decoded[TLY_HTTP_LINE_BYTES_MAX];
-    size_t used;
+    uint8_t decoded
+        [TLY_HTTP_LINE_BYTES_MAX]; /* of the request line, of which every part is decoded once at most */
 };
-
-/* Decoded into the room that is left; false: a malformed escape. */
-static bool decode(struct forward *forward, struct tly_slice text, bool is_query, struct tly_slice *decoded)
-{
-    /* The room is that of a request line, of which every part is decoded once at most. */
-    uint8_t *to = forward->decoded + forward->used;
-    size_t n =
-        text.n <= sizeof forward->decoded - forward->used ? tly_http_decode(text, is_query, to) : SIZE_MAX;
-    if (n == SIZE_MAX) return false;
-    forward->used += n;
-    *decoded = tly_slice_of(to, n);
-    return true;
-}
 
 static bool is_field(const struct tly_rule *rule, struct tly_slice name)
 {
@@ -82,14 +69,11 @@ static const char *take_header(const struct tly_exchange *x, struct forward *for
 }
 
 /* One "name=value"; NULL, or what is wrong with it. A field that the limit does not have is passed over. */
-static const char *take_pair(const struct tly_exchange *x, struct forward *forward, struct tly_slice raw_name,
-                             struct tly_slice raw_value)
+static const char *take_pair(const struct tly_exchange *x, struct forward *forward, struct tly_slice name,
+                             struct tly_slice value)
 {
     static const char by_header[] = "header.";
     const size_t head = sizeof by_header - 1;
-    struct tly_slice name, value;
-    if (!decode(forward, raw_name, true, &name) || !decode(forward, raw_value, true, &value))
-        return "the query has a malformed escape";
     if (is_field(forward->rule, name)) return take_field(forward, name, value);
     if (name.n > head && memcmp(name.p, by_header, head) == 0)
         return take_header(x, forward, tly_slice_of(name.p + head, name.n - head), value);
@@ -105,8 +89,9 @@ static const char *take_pair(const struct tly_exchange *x, struct forward *forwa
 
 static const char *take_query(const struct tly_exchange *x, struct forward *forward)
 {
+    struct tly_http_query query = {x->request->query, forward->decoded + forward->limit.n};
     struct tly_slice name, value;
-    for (size_t at = 0; tly_http_query_next(x->request->query, &at, &name, &value);) {
+    while (tly_http_query_next(&query, &name, &value)) {
         const char *fault = take_pair(x, forward, name, value);
         if (fault != NULL) return fault;
     }
@@ -160,10 +145,11 @@ static void decide(struct tly_exchange *x, const struct forward *forward)
 void tly_http_run_forward(struct tly_exchange *x)
 {
     struct forward forward;
-    forward.used = forward.field_count = 0;
+    forward.field_count = 0;
     forward.hits = 1;
     forward.deny = 429;
-    if (!decode(&forward, x->rest, false, &forward.limit)) {
+    forward.limit = tly_slice_of(forward.decoded, tly_http_decode(x->rest, false, forward.decoded));
+    if (forward.limit.n == SIZE_MAX) {
         tly_http_problem(x, 400, "bad_path", "the path has a malformed escape");
         return;
     }

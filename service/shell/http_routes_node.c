@@ -75,10 +75,12 @@ static void put_peers(struct tly_json *json, const struct tly_engine *engine)
     tly_json_close(json, ']');
 }
 
-static bool query_wants(struct tly_slice query, const char *word)
+static bool query_wants(const struct tly_exchange *x, const char *word)
 {
+    uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
+    struct tly_http_query query = {x->request->query, room};
     struct tly_slice name, value;
-    for (size_t at = 0; tly_http_query_next(query, &at, &name, &value);)
+    while (tly_http_query_next(&query, &name, &value))
         if (tly_http_is(name, word)) return tly_slice_equal(value, tly_slice_text("1"));
     return false;
 }
@@ -230,7 +232,7 @@ void tly_http_run_cluster(struct tly_exchange *x)
     struct tly_json json = tly_json_of(x->body);
     x->type = TLY_HTTP_JSON;
     tly_json_open(&json, '{');
-    put_node(x, &json, query_wants(x->request->query, "digest"));
+    put_node(x, &json, query_wants(x, "digest"));
     put_shell(x, &json);
     const struct tly_engine *engine = tly_app_engine(x->app);
     put_forgetting(&json, engine);

@@ -61,25 +61,25 @@ static void put_plan(struct tly_json *json, struct tly_slice prefix, struct tly_
     tly_json_close(json, '}');
 }
 
-/* ?strategy=: the name of one has no letter that is escaped. */
-static struct tly_slice get_strategy(struct tly_slice query)
+/* ?strategy= */
+static struct tly_slice get_strategy(struct tly_http_query query)
 {
     struct tly_slice name, value;
-    for (size_t at = 0; tly_http_query_next(query, &at, &name, &value);)
+    while (tly_http_query_next(&query, &name, &value))
         if (tly_http_is(name, "strategy")) return value;
     return tly_slice_of(NULL, 0);
 }
 
 void tly_http_run_prefix(struct tly_exchange *x)
 {
-    uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX];
+    uint8_t bytes[TLY_HTTP_LINE_BYTES_MAX], room[TLY_HTTP_LINE_BYTES_MAX];
     struct tly_prefix_plan plan;
     size_t n = tly_http_decode(x->rest, false, bytes);
     if (n == SIZE_MAX) {
         tly_http_problem(x, 400, "bad_path", "the path has a malformed escape");
         return;
     }
-    struct tly_slice strategy = get_strategy(x->request->query);
+    struct tly_slice strategy = get_strategy((struct tly_http_query){x->request->query, room});
     enum tly_result result =
         tly_engine_prefix_plan(tly_app_engine(x->app), tly_slice_of(bytes, n), strategy, &plan);
     if (result != TLY_OK) {

@@ -4,30 +4,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* False: it is not there, or *fault says what is wrong with it. */
-static bool get_prefix(struct tly_slice query, uint8_t *to, size_t *n, const char **fault)
-{
-    struct tly_slice name, value;
-    *n = 0;
-    for (size_t at = 0; tly_http_query_next(query, &at, &name, &value);) {
-        if (!tly_http_is(name, "prefix")) continue;
-        *n = tly_http_decode(value, true, to);
-        if (*n == SIZE_MAX) *fault = "the query has a malformed escape";
-        return *n != SIZE_MAX;
-    }
-    return true;
-}
-
 void tly_http_run_watch(struct tly_exchange *x)
 {
-    uint8_t prefix[TLY_HTTP_LINE_BYTES_MAX];
-    const char *fault = "";
-    size_t n;
-    if (!get_prefix(x->request->query, prefix, &n, &fault)) {
-        tly_http_problem(x, 400, "bad_query", "%s", fault);
-        return;
-    }
-    enum tly_result result = tly_engine_watch(tly_app_engine(x->app), tly_slice_of(prefix, n), &x->watch);
+    uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
+    struct tly_http_query query = {x->request->query, room};
+    struct tly_slice name, value, prefix = tly_slice_of(room, 0);
+    bool is_found = false;
+    while (!is_found && tly_http_query_next(&query, &name, &value))
+        is_found = tly_http_is(name, "prefix");
+    if (is_found) prefix = value;
+    enum tly_result result = tly_engine_watch(tly_app_engine(x->app), prefix, &x->watch);
     if (result == TLY_FULL)
         tly_http_problem(x, 503, "too_many_watchers", "%d clients watch already", TLY_WATCHERS_MAX);
     else if (result != TLY_OK)

@@ -55,24 +55,36 @@ size_t tly_http_decode(struct tly_slice text, bool is_query, uint8_t *to)
         } else if (is_query && c == '+') {
             c = ' ';
         }
-        to[n++] = c;
+        if (to != NULL) to[n] = c;
+        n++;
     }
     return n;
 }
 
-bool tly_http_query_next(struct tly_slice query, size_t *at, struct tly_slice *name, struct tly_slice *value)
+static bool decode_part(struct tly_http_query *query, struct tly_slice part, struct tly_slice *decoded)
 {
-    while (*at < query.n && query.p[*at] == '&')
-        ++*at;
-    if (*at >= query.n) return false;
-    const uint8_t *p = query.p + *at;
-    size_t left = query.n - *at;
-    const uint8_t *end = memchr(p, '&', left);
-    size_t n = end != NULL ? (size_t)(end - p) : left;
-    const uint8_t *equals = memchr(p, '=', n);
-    size_t name_n = equals != NULL ? (size_t)(equals - p) : n;
-    *name = tly_slice_of(p, name_n);
-    *value = equals != NULL ? tly_slice_of(equals + 1, n - name_n - 1) : tly_slice_of(p + n, 0);
-    *at += n;
+    size_t n = tly_http_decode(part, true, query->to);
+    if (n == SIZE_MAX) return false;
+    *decoded = tly_slice_of(query->to, n);
+    query->to += n;
+    return true;
+}
+
+bool tly_http_query_next(struct tly_http_query *query, struct tly_slice *name, struct tly_slice *value)
+{
+    struct tly_slice left = query->left;
+    while (left.n > 0 && left.p[0] == '&')
+        left = tly_slice_of(left.p + 1, left.n - 1);
+    query->left = left;
+    if (left.n == 0) return false;
+    const uint8_t *end = memchr(left.p, '&', left.n);
+    size_t n = end != NULL ? (size_t)(end - left.p) : left.n;
+    const uint8_t *equals = memchr(left.p, '=', n);
+    size_t name_n = equals != NULL ? (size_t)(equals - left.p) : n;
+    struct tly_slice rest =
+        equals != NULL ? tly_slice_of(equals + 1, n - name_n - 1) : tly_slice_of(left.p + n, 0);
+    if (!decode_part(query, tly_slice_of(left.p, name_n), name) || !decode_part(query, rest, value))
+        return false;
+    query->left = tly_slice_of(left.p + n, left.n - n);
     return true;
 }

@@ -1,10 +1,41 @@
 /* TLY.*: named limits. */
 #include "service/shell/resp.h"
 
+/* A word with a value beside the fields. value.p NULL: it was not said. */
+struct option {
+    const char *name;
+    struct tly_slice value;
+};
+
+#define OPTIONS_MAX 3
+
 struct named {
     struct tly_field field[TLY_RULE_FIELDS_MAX];
     struct tly_check check;
+    struct option option[OPTIONS_MAX]; /* HITS, and what else the command has; name NULL: no more */
 };
+
+/* Whether the limit tells its keys, or what it is for, by a field of this name. */
+static bool has_field(const struct tly_rule *rule, struct tly_slice name)
+{
+    for (size_t i = 0; rule != NULL && i < rule->field_count; i++)
+        if (tly_slice_equal(name, tly_slice_text(rule->field[i]))) return true;
+    for (size_t i = 0; rule != NULL && i < rule->match_count; i++)
+        if (tly_slice_equal(name, tly_slice_text(rule->match[i].field))) return true;
+    return false;
+}
+
+/* The option that this is; NULL: it is a field. A word that is both is a field when it is spelled as the limit does. */
+static struct option *option_of(struct tly_resp *resp, struct named *named, struct tly_slice name)
+{
+    size_t i = 0;
+    while (i < OPTIONS_MAX && named->option[i].name != NULL && !tly_resp_is(name, named->option[i].name))
+        i++;
+    if (i == OPTIONS_MAX || named->option[i].name == NULL) return NULL;
+    const struct tly_rules *rules = tly_engine_rules(tly_app_engine(resp->app));
+    bool is_field = rules != NULL && has_field(tly_rules_find(rules, named->check.limit), name);
+    return is_field ? NULL : &named->option[i];
+}
 
 /* Whether nothing more of a limit stands here: the next one does, or what becomes of all of them, or nothing. */
 static bool ends_limit(const struct tly_slice *arg, size_t count, size_t at)
@@ -13,10 +44,11 @@ static bool ends_limit(const struct tly_slice *arg, size_t count, size_t at)
            (at + 2 == count && tly_resp_is(arg[at], "CHARGE") && tly_resp_is(arg[at + 1], "ALL"));
 }
 
-static bool get_hits(struct tly_resp *resp, struct tly_slice text, struct named *named)
+static bool get_hits(struct tly_resp *resp, struct named *named)
 {
-    int64_t hits;
-    if (!tly_resp_get_int(text, &hits) || hits < 0 || hits > UINT32_MAX) {
+    int64_t hits = 1;
+    bool is_said = named->option[0].value.p != NULL;
+    if (is_said && (!tly_resp_get_int(named->option[0].value, &hits) || hits < 0 || hits > UINT32_MAX)) {
         tly_resp_put_not_int(resp);
         return false;
     }
@@ -24,7 +56,7 @@ static bool get_hits(struct tly_resp *resp, struct tly_slice text, struct named 
     return true;
 }
 
-/* Reads LIMIT [FIELD VALUE]… [HITS n] from *at on; false, with the error written, when it is not that. */
+/* Reads LIMIT and its fields and options, each a word and a value, from *at on; false, with the error written, when it is not that. */
 static bool get_limit(struct tly_resp *resp, const struct tly_slice *arg, size_t count, size_t *at,
                       struct named *named)
 {
@@ -33,14 +65,16 @@ static bool get_limit(struct tly_resp *resp, const struct tly_slice *arg, size_t
         tly_resp_put_syntax_error(resp);
         return false;
     }
-    named->check = (struct tly_check){.limit = arg[i++], .fields = named->field, .hits = 1};
+    named->option[0] = (struct option){.name = "HITS"};
+    named->check = (struct tly_check){.limit = arg[i++], .fields = named->field};
     for (; !ends_limit(arg, count, i); i += 2) {
-        if (i + 1 == count) {
+        struct option *option = option_of(resp, named, arg[i]);
+        if (i + 1 == count || (option != NULL && option->value.p != NULL)) {
             tly_resp_put_syntax_error(resp);
             return false;
         }
-        if (tly_resp_is(arg[i], "HITS") && ends_limit(arg, count, i + 2)) {
-            if (!get_hits(resp, arg[i + 1], named)) return false;
+        if (option != NULL) {
+            option->value = arg[i + 1];
         } else if (named->check.field_count == TLY_RULE_FIELDS_MAX) {
             tly_resp_put_error(resp->out, "ERR a limit has at most %d fields", TLY_RULE_FIELDS_MAX);
             return false;
@@ -49,7 +83,7 @@ static bool get_limit(struct tly_resp *resp, const struct tly_slice *arg, size_t
         }
     }
     *at = i;
-    return true;
+    return get_hits(resp, named);
 }
 
 /* One limit, and nothing behind it. */
@@ -136,6 +170,7 @@ static void check_several(struct tly_resp *resp, const struct tly_slice *arg, si
             tly_resp_put_error(resp->out, "ERR at most %d limits in one check", TLY_CHECK_ALL_MAX);
             return;
         }
+        named[n].option[1].name = NULL;
         if (!get_limit(resp, arg, count, &at, &named[n++])) return;
     }
     for (size_t i = 0; i < n; i++)
@@ -163,6 +198,7 @@ void tly_resp_run_tly_check(struct tly_resp *resp, const struct tly_slice *arg, 
 {
     struct named named;
     size_t at = 1;
+    named.option[1].name = NULL;
     if (!get_limit(resp, arg, count, &at, &named)) return;
     if (at < count)
         check_several(resp, arg, count, at, &named);
@@ -172,7 +208,7 @@ void tly_resp_run_tly_check(struct tly_resp *resp, const struct tly_slice *arg, 
 
 void tly_resp_run_tly_peek(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    struct named named;
+    struct named named = {0};
     if (!get_named(resp, arg, count, &named)) return;
     named.check.hits = 0;
     ask_named(resp, &named.check);
@@ -180,7 +216,7 @@ void tly_resp_run_tly_peek(struct tly_resp *resp, const struct tly_slice *arg, s
 
 void tly_resp_run_tly_reset(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    struct named named;
+    struct named named = {0};
     if (!get_named(resp, arg, count, &named)) return;
     struct tly_request request = {.kind = TLY_ASK_RESET, .check = named.check};
     struct tly_reply reply;
@@ -191,17 +227,15 @@ void tly_resp_run_tly_reset(struct tly_resp *resp, const struct tly_slice *arg, 
 /* … [AT ms]: when it was charged. */
 void tly_resp_run_tly_refund(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    struct named named;
+    struct named named = {.option = {[1] = {.name = "AT"}}};
     struct tly_request request = {.kind = TLY_ASK_REFUND};
     struct tly_reply reply;
-    if (count > 3 && tly_resp_is(arg[count - 2], "AT")) {
-        if (!tly_resp_get_int(arg[count - 1], &request.number) || request.number < 0) {
-            tly_resp_put_not_int(resp);
-            return;
-        }
-        count -= 2;
-    }
+    const struct tly_slice *at = &named.option[1].value;
     if (!get_named(resp, arg, count, &named)) return;
+    if (at->p != NULL && (!tly_resp_get_int(*at, &request.number) || request.number < 0)) {
+        tly_resp_put_not_int(resp);
+        return;
+    }
     request.check = named.check;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
     if (result == TLY_OK)
@@ -211,15 +245,6 @@ void tly_resp_run_tly_refund(struct tly_resp *resp, const struct tly_slice *arg,
 }
 
 /* ---- reservations ---- */
-
-/* Whether the arguments end with this word and a value, which is taken off. */
-static bool take_option(const struct tly_slice *arg, size_t *count, const char *name, struct tly_slice *value)
-{
-    if (*count < 4 || !tly_resp_is(arg[*count - 2], name)) return false;
-    *value = arg[*count - 1];
-    *count -= 2;
-    return true;
-}
 
 /* False, with the error written, when it is not a number of that range. */
 static bool get_within(struct tly_resp *resp, const char *name, struct tly_slice text, int64_t least,
@@ -247,15 +272,13 @@ static void put_reserved(struct tly_resp *resp, const struct tly_reply *reply, u
 /* … [TTL ms] [ID id] */
 void tly_resp_run_tly_reserve(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
-    struct named named;
+    struct named named = {.option = {[1] = {.name = "TTL"}, {.name = "ID"}}};
     struct tly_request request = {.kind = TLY_ASK_RESERVE, .number = 60000};
     struct tly_reply reply;
-    struct tly_slice ttl;
-    (void)take_option(arg, &count, "ID", &request.bytes);
-    if (take_option(arg, &count, "TTL", &ttl) &&
-        !get_within(resp, "TTL", ttl, 1, TLY_HOLD_MS_MAX, &request.number))
-        return;
+    const struct tly_slice *ttl = &named.option[1].value;
     if (!get_named(resp, arg, count, &named)) return;
+    if (ttl->p != NULL && !get_within(resp, "TTL", *ttl, 1, TLY_HOLD_MS_MAX, &request.number)) return;
+    request.bytes = named.option[2].value;
     request.check = named.check;
     enum tly_result result = tly_app_ask(resp->app, &request, &reply);
     if (result == TLY_OK)

@@ -32,6 +32,15 @@ stop_node twin
 for node in a b c; do wait_until sees "$node" 2; done
 wait_equal a b c
 
+# --- all nodes have one list of seeds, so each is among its own ---
+
+start_node own
+stop_node own
+start_node own -o peers="$(addresses own)" -o join="$(addresses own)"
+expect_logged own 'info own address peer=own: '
+expect "and nobody is woken" '' "$(sed -nE '/ (warn|error) /p' own/log)"
+stop_node own
+
 # --- a rolling restart ---
 
 admitted=0

@@ -336,6 +336,7 @@ static void a_node_that_joins_itself_stays_alone_and_quiet(void **state)
     net_run(net, 60 * S);
     assert_int_equal(net_peers_up(net, 0), 0);
     assert_int_equal(net_stats(net, 0).dials, 1);
+    assert_int_equal(net_stats(net, 0).sessions_refused, 0);
     net_free(net);
 }
 

@@ -53,10 +53,13 @@ static void read_in_two_pieces(struct tly_slice in, size_t bytes, size_t body_by
 static void walk(const struct tly_http_request *request, const struct tly_mem *mem)
 {
     uint8_t decoded[TLY_HTTP_LINE_BYTES_MAX];
+    struct tly_http_query query = {request->query, decoded};
     struct tly_slice name, value;
-    for (size_t at = 0; tly_http_query_next(request->query, &at, &name, &value);)
-        assert(tly_http_decode(value, true, decoded) <= value.n ||
-               tly_http_decode(value, true, decoded) == SIZE_MAX);
+    while (tly_http_query_next(&query, &name, &value))
+        assert(name.n + value.n <= (size_t)(query.to - decoded));
+    bool is_whole = query.left.n == 0;
+    assert(is_whole == (tly_http_decode(request->query, true, NULL) != SIZE_MAX));
+    assert((size_t)(query.to - decoded) <= request->query.n);
     (void)tly_http_decode(request->path, false, decoded);
     const char *error;
     struct json_object *object = tly_json_parse(request, mem, &error);

@@ -68,22 +68,32 @@ static void close_lines(void *state)
 
 const struct tly_protocol *street_lines(void)
 {
-    static const struct tly_protocol lines = {"lines",    STREET_IN_MAX, STREET_IDLE_MS, open_lines,
-                                              feed_lines, close_lines,   NULL,           NULL};
+    static const struct tly_protocol lines = {.name = "lines",
+                                              .in_max = STREET_IN_MAX,
+                                              .idle_ms = STREET_IDLE_MS,
+                                              .open = open_lines,
+                                              .feed = feed_lines,
+                                              .close = close_lines};
     return &lines;
 }
 
 const struct tly_protocol *street_patient_lines(void)
 {
-    static const struct tly_protocol lines = {"lines",    STREET_IN_MAX, 0,    open_lines,
-                                              feed_lines, close_lines,   NULL, NULL};
+    static const struct tly_protocol lines = {.name = "lines",
+                                              .in_max = STREET_IN_MAX,
+                                              .open = open_lines,
+                                              .feed = feed_lines,
+                                              .close = close_lines};
     return &lines;
 }
 
 const struct tly_protocol *street_refusing(void)
 {
-    static const struct tly_protocol nothing = {"nothing",  STREET_IN_MAX, 0,    open_nothing,
-                                                feed_lines, close_lines,   NULL, NULL};
+    static const struct tly_protocol nothing = {.name = "nothing",
+                                                .in_max = STREET_IN_MAX,
+                                                .open = open_nothing,
+                                                .feed = feed_lines,
+                                                .close = close_lines};
     return &nothing;
 }
 

@@ -345,7 +345,11 @@ static const char *const bad_files[][2] = {
     {"name: a\ncluster: \x01\n", ":2:10: control characters are not allowed"},
     {"[[[[[[[[[a]]]]]]]]]\n", ":1:9: nested too deep"},
     {"name: 'a\n", ":2:1:"},
-    {"name: a\n\tcluster: b\n", ":2:"},
+    {"name: a\n\tcluster: b\n", ":2:1: a tab; expected blanks, for nothing is indented by tabs in YAML"},
+    {"limits:\n\t- {name: api, rate: 1/s}\n", ":2:1: a tab; expected blanks"},
+    {"limits:\n  -\tname: api\n", ":2:4: a tab; expected blanks"},
+    {"name: |\n\tx\n", ":2:1: a tab; expected blanks"},
+    {"name: a\ncluster: @b\n", ":2:10: found character that cannot start any token"},
     {"\xff\xfe\xff", ":1:3: incomplete UTF-16"},
     {"name: a\n# \xc3(\n", ":2:4: invalid trailing UTF-8"},
 };

@@ -407,6 +407,32 @@ static void a_patient_protocol_waits_for_ever(void **state)
     visitor_free(half);
 }
 
+/* The door of HTTP, where every wait has an end: who sends no more may listen still; who is gone for good is told by a reset. */
+static void who_sends_no_more_gets_the_answer_that_waits(void **state)
+{
+    static const char write[] = "POST /v1/counters/ctr:a?ack=1&timeout_ms=5000 HTTP/1.1\r\nHost: x\r\n\r\n";
+    const struct linger at_once = {.l_onoff = 1};
+    struct street *street = *state;
+    street_open(street, tly_http_protocol());
+    struct visitor *ended = visitor_new(street), *gone = visitor_new(street);
+    visitor_say(ended, write);
+    visitor_end(ended);
+    visitor_say(gone, write);
+    street_settle(street);
+    assert_int_equal(street_stats(street).requests, 2);
+    assert_int_equal(setsockopt(visitor_fd(gone), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    visitor_free(gone);
+    street_advance(street, 3000);
+    assert_int_equal(street_stats(street).open, 1);
+    fake_app_advance(street->app, 2000);
+    fake_app_tick(street->app);
+    tly_door_resume(street->door);
+    visitor_hears_end(ended);
+    assert_non_null(strstr(visitor_heard(ended), "Tally-Ack: queued; "));
+    street_until(street, street_is_empty, street);
+    visitor_free(ended);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +452,7 @@ int main(void)
         STREET(each_request_has_its_own_time),
         STREET(who_is_silent_too_long_is_closed),
         STREET(a_patient_protocol_waits_for_ever),
+        STREET(who_sends_no_more_gets_the_answer_that_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,6 +346,20 @@ static void health_and_readiness(void **state)
     assert_body(get(scene, "/healthz"), 200, "ok\n");
 }
 
+static void names_and_values_of_queries_are_decoded(void **state)
+{
+    struct scene *scene = *state;
+    struct answer answer = post(scene, "/v1/counters/ctr:a?%61ck=%30", "{\"delta\":1}");
+    assert_non_null(strstr(answer.head, "Tally-Ack: queued"));
+    assert_non_null(strstr(get(scene, "/v1/cluster?d%69gest=%31").body, "\"digest\":"));
+    assert_non_null(strstr(get(scene, "/v1/prefixes/ctr:?strateg%79=l%77w").body, "lww"));
+    static const char *const malformed[] = {"/v1/counters/ctr:a?ack=%zz", "/v1/counters/ctr:a?x=1&%4=1",
+                                            "/v1/cluster?digest=%",       "/v1/watch?prefix=%1x",
+                                            "/v1/prefixes/x:?strategy=%", "/v1/export?x=100%"};
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++)
+        assert_problem(get(scene, malformed[i]), 400, "bad_query");
+}
+
 /* C15. */
 static void a_write_waits_for_other_nodes_if_it_is_told_to(void **state)
 {
@@ -540,6 +554,7 @@ int main(void)
         SCENE(a_put_takes_bytes_of_the_strategys_raw_form),
         SCENE(head_is_get_without_a_body),
         SCENE(health_and_readiness),
+        SCENE(names_and_values_of_queries_are_decoded),
         SCENE(a_write_waits_for_other_nodes_if_it_is_told_to),
         SCENE(the_root_names_every_route),
         SCENE(the_cluster_is_told_of),

@@ -116,7 +116,7 @@ static void head_of_an_export_is_its_head(void **state)
     struct answer answer = ask(scene, "HEAD /v1/export", "", NULL);
     assert_int_equal(answer.status, 200);
     assert_int_equal(get(scene, "/healthz").status, 200);
-    assert_problem(get(scene, "/v1/export?prefix=%zz"), 400, "bad_prefix");
+    assert_problem(get(scene, "/v1/export?prefix=%zz"), 400, "bad_query");
 }
 
 /* The connection goes in the middle: nothing is left (the teardown counts). */
@@ -243,6 +243,36 @@ static void an_entry_is_explained(void **state)
     assert_problem(get(scene, "/v1/explain/%z"), 400, "bad_path");
 }
 
+static uint64_t uint_of(struct json_object *object, const char *name)
+{
+    struct json_object *member = json_object_object_get(object, name);
+    assert_non_null(member);
+    return json_object_get_uint64(member);
+}
+
+static void a_bucket_is_there_until_the_millisecond_in_which_it_is_full(void **state)
+{
+    struct scene *scene = *state;
+    assert_int_equal(
+        post(scene, "/v1/check", "{\"key\":\"k\",\"rate\":\"5/s\",\"algorithm\":\"token_bucket\"}").status,
+        200);
+    struct json_object *object = json_tokener_parse(get(scene, "/v1/explain/rl:a:k").body);
+    struct json_object *read = json_object_array_get_idx(json_object_object_get(object, "reads"), 0);
+    uint64_t tat_ns = uint_of(json_object_object_get(object, "bucket"), "tat_ns");
+    uint64_t deadline_ms = uint_of(read, "deadline_ms");
+    assert_true(json_object_get_boolean(json_object_object_get(read, "present")));
+    assert_true(deadline_ms >= tat_ns / 1000000 && deadline_ms <= tat_ns / 1000000 + 1);
+    json_object_put(object);
+
+    fake_app_advance(scene->app, 1000);
+    fake_app_tick(scene->app);
+    object = json_tokener_parse(get(scene, "/v1/explain/rl:a:k").body);
+    read = json_object_array_get_idx(json_object_object_get(object, "reads"), 0);
+    assert_false(json_object_get_boolean(json_object_object_get(read, "present")));
+    assert_int_equal(uint_of(read, "deadline_ms"), deadline_ms);
+    json_object_put(object);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +284,7 @@ int main(void)
         SCENE(an_archive_is_applied_whole_or_refused_with_its_offset),
         SCENE(results_have_their_status),
         SCENE(an_entry_is_explained),
+        SCENE(a_bucket_is_there_until_the_millisecond_in_which_it_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* The HTTP door on the wire: pipelines, pieces, keep-alive, refusals, garbage. */
+#include "service/shell/http_parse.h"
 #include "tests/shell/support_http.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -134,7 +135,7 @@ static void too_large_a_body_is_refused_before_it_is_sent(void **state)
     struct scene *scene = *state;
     assert_problem(say(scene, "POST /v1/check HTTP/1.1\r\n" HOST
                               "Expect: 100-continue\r\nContent-Length: 1048577\r\n\r\n"),
-                   413, "bad_request");
+                   413, "too_large");
     assert_true(talk_is_closed(scene->talk));
 }
 
@@ -143,23 +144,33 @@ static void lost_rhythm_gets_a_reason_and_the_end(void **state)
     struct scene *scene = *state;
     static const struct {
         int status;
-        const char *said;
+        const char *code, *said;
     } cases[] = {
-        {400, "*1\r\n$4\r\nPING\r\n"},
-        {400, "PING\r\n"},
-        {400, "\x16\x03\x01\x02"},
-        {400, "GET / HTTP/1.1\r\n\r\n"},
-        {400,
+        {400, "bad_request", "*1\r\n$4\r\nPING\r\n"},
+        {400, "bad_request", "PING\r\n"},
+        {400, "bad_request", "\x16\x03\x01\x02"},
+        {400, "bad_request", "GET / HTTP/1.1\r\n\r\n"},
+        {400, "bad_request",
          "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /"},
-        {501, "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n"},
-        {505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
-        {417, "POST / HTTP/1.1\r\n" HOST "Expect: a-miracle\r\n\r\n"},
+        {501, "not_implemented", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n"},
+        {505, "version_not_supported", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+        {417, "expectation_failed", "POST / HTTP/1.1\r\n" HOST "Expect: a-miracle\r\n\r\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct scene one = {scene->app, talk_new(scene->app, tly_http_protocol())};
         struct answer answer = say(&one, cases[i].said);
         assert_string_equal(header_of(&answer, "Connection"), "close");
-        assert_problem(answer, cases[i].status, "bad_request");
+        assert_problem(answer, cases[i].status, cases[i].code);
+        assert_true(talk_is_closed(one.talk));
+        talk_free(one.talk);
+    }
+    char line[TLY_HTTP_LINE_BYTES_MAX + TLY_HTTP_HEAD_BYTES_MAX];
+    for (int headers = 0; headers < 2; headers++) {
+        int head = snprintf(line, sizeof line, headers ? "GET / HTTP/1.1\r\n" HOST "X: " : "GET /");
+        memset(line + head, 'x', sizeof line - 1 - (size_t)head);
+        line[sizeof line - 1] = '\0';
+        struct scene one = {scene->app, talk_new(scene->app, tly_http_protocol())};
+        assert_problem(say(&one, line), headers ? 431 : 414, headers ? "headers_too_large" : "uri_too_long");
         assert_true(talk_is_closed(one.talk));
         talk_free(one.talk);
     }

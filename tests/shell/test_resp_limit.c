@@ -33,6 +33,18 @@ static void a_bucket_is_there_until_it_is_full(void **state)
     CONVERSE({"PTTL rl:a:u", ":-2\r\n"}, {"EXISTS rl:a:u", ":0\r\n"}, {"KEYS rl:*", "*0\r\n"});
 }
 
+/* There is no value of it but in some window, of which a key may have several. */
+static void a_windows_key_reads_as_absent_and_can_be_deleted(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL};
+    fake_app_limit(scene->app, "api", "9/10s", TLY_FIXED_WINDOW, fields);
+    (void)talk_say(scene->talk, "TLY.CHECK api tenant t HITS 4\r\n");
+    CONVERSE({"EXISTS rl:n:api:t", ":0\r\n"}, {"GET rl:n:api:t", "$-1\r\n"}, {"TTL rl:n:api:t", ":-2\r\n"},
+             {"KEYS *", "*0\r\n"}, {"DBSIZE", ":1\r\n"}, {"DEL rl:n:api:t", ":1\r\n"},
+             {"DEL rl:n:api:t", ":0\r\n"}, {"TLY.REFUND api tenant t HITS 4", ":0\r\n"});
+}
+
 static void throttle_has_redis_cells_errors(void **state)
 {
     static const char usage[] =
@@ -260,6 +272,32 @@ static void a_reservation_is_settled_by_its_id(void **state)
     assert_ptr_equal(strstr(answer, "*2\r\n$32\r\n"), answer);
 }
 
+static void options_stand_in_any_order_beside_the_fields(void **state)
+{
+    struct scene *scene = *state;
+    static const char *const fields[] = {"tenant", NULL}, *const same_word[] = {"id", "hits", NULL};
+    fake_app_limit(scene->app, "api", "100/10s", TLY_FIXED_WINDOW, fields);
+    fake_app_limit(scene->app, "items", "100/10s", TLY_FIXED_WINDOW, same_word);
+    static const char *const orders[] = {"TLY.RESERVE api tenant t TTL 1000 HITS 5 ID a\r\n",
+                                         "TLY.RESERVE api HITS 5 ID b TTL 1000 tenant t\r\n",
+                                         "TLY.RESERVE api ID c tenant t hits 5\r\n",
+                                         "TLY.RESERVE items id 7 HITS 5 ID d hits 8\r\n"};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        char start[] = "*2\r\n$1\r\na\r\n", cancel[] = "TLY.CANCEL a\r\n";
+        start[8] = cancel[11] = (char)('a' + i);
+        const char *answer = talk_say(scene->talk, orders[i]);
+        assert_ptr_equal(strstr(answer, start), answer);
+        assert_non_null(strstr(answer, "used + 5 hits of 100"));
+        assert_string_equal(talk_say(scene->talk, cancel), ":0\r\n");
+    }
+    CONVERSE({"TLY.REFUND api HITS 5 AT 1 tenant t", ":0\r\n"},
+             {"TLY.REFUND api AT 1 tenant t HITS 5", ":0\r\n"},
+             {"TLY.CHECK api HITS 1 tenant t HITS 1", "-ERR syntax error\r\n"},
+             {"TLY.RESERVE api tenant t ID a ID b", "-ERR syntax error\r\n"});
+    (void)talk_say(scene->talk, "TLY.CHECK items id 1 HITS 3 hits 2\r\n");
+    CONVERSE({"TLY.REFUND items id 1 hits 2 HITS 9", ":3\r\n"});
+}
+
 static void what_may_be_in_flight_is_acquired_and_released(void **state)
 {
     struct scene *scene = *state;
@@ -302,6 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENE(throttle_answers_as_redis_cell),
         SCENE(a_bucket_is_there_until_it_is_full),
+        SCENE(a_windows_key_reads_as_absent_and_can_be_deleted),
         SCENE(throttle_has_redis_cells_errors),
         SCENE(deleting_a_key_resets_its_throttle),
         SCENE(random_throttles_follow_redis_cells_formulas),
@@ -310,6 +349,7 @@ int main(void)
         SCENE(named_limits_are_checked_peeked_and_reset),
         SCENE(several_limits_are_one_check),
         SCENE(a_reservation_is_settled_by_its_id),
+        SCENE(options_stand_in_any_order_beside_the_fields),
         SCENE(what_may_be_in_flight_is_acquired_and_released),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),
