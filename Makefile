@@ -127,6 +127,7 @@ LIBS_wire := $(call pkg_libs,$(PKG_wire))
 LIBS_engine := $(call pkg_libs,$(PKG_engine))
 LIBS_shell := $(call pkg_libs,$(PKG_shell)) -lm -pthread
 LIBS_library := $(LIBS_shell)
+LIBS_static = $(shell $(PKG_CONFIG) --static --libs $(PKG_shell)) -lm -pthread
 LIBS_ctl := $(call pkg_libs,$(PKG_ctl))
 LIBS_tools := $(call pkg_libs,$(PKG_link))
 LIBS_test := $(call pkg_libs,$(PKG_test))
@@ -531,7 +532,7 @@ install: all ## under $(DESTDIR)$(PREFIX)
 	$(if $(SO_tally),$(INSTALL) -m 644 $(SO_tally) $(DESTDIR)$(LIBDIR) && ln -sf $(notdir $(SO_tally)) $(DESTDIR)$(LIBDIR)/libtally.so)
 	$(INSTALL) -m 644 service/library/tally.h $(DESTDIR)$(dir $(INCLUDEDIR))
 	sed -e 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(patsubst %/,%,$(dir $(INCLUDEDIR))),' \
-	    -e 's,@VERSION@,$(VERSION),; s,@PACKAGES@,$(PKG_shell),' service/library/libtally.pc.in \
+	    -e 's,@VERSION@,$(VERSION),; s|@LIBS@|$(LIBS_static)|' service/library/libtally.pc.in \
 	    >$(DESTDIR)$(LIBDIR)/pkgconfig/libtally.pc
 	$(foreach h,$(PUBLIC),$(INSTALL) -m 644 $h $(DESTDIR)$(INCLUDEDIR)/$h &&) :
 	$(foreach m,$(MANUALS),$(INSTALL) -m 644 $m $(DESTDIR)$(call manual_dir,$m) &&) :

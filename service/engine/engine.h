@@ -691,9 +691,10 @@ struct tly_node_view {
     bool clock_covered;
     bool store_failing;
     size_t peers_up;
-    size_t refused_by;  /* of those up, how many refuse our rounds because our clock is ahead of theirs */
-    bool wall_borrowed; /* the machine's clock is wrong for certain, and the members' is used instead */
-    size_t refusing;    /* … whose rounds we refuse because their clock is ahead of ours */
+    size_t peers_judged; /* whose clock is known: they are up, or the last word between us was about clocks */
+    size_t refused_by;   /* of those, how many refuse our rounds because our clock is ahead of theirs */
+    bool wall_borrowed;  /* the machine's clock is wrong for certain, and the members' is used instead */
+    size_t refusing;     /* … whose rounds we refuse because their clock is ahead of ours */
     uint64_t clock_last, lease;
     uint64_t cluster_ns;    /* cluster time now */
     int64_t time_offset_ns; /* cluster time minus the own wall */

@@ -193,7 +193,7 @@ enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char 
     e->new_life_at = e->now.mono_ns + AGAIN_NS;
     tly_fx_trace(e, TLY_TRACE_NEW_LIFE, "", tly_slice_text(why));
     while (e->conn_count > 0)
-        tly_conn_end(e, e->conns[e->conn_count - 1], "life", "the node begins again with another life");
+        tly_conn_end(e, e->conns[e->conn_count - 1], "renewed", "the node begins again with another life");
     result = tly_lives_left(e, old, has_ended);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }

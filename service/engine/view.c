@@ -10,9 +10,12 @@ void tly_engine_stats(const struct tly_engine *e, struct tly_stats *stats)
     *stats = e->stats;
 }
 
-static bool is_recent(const struct tly_engine *e, uint64_t at)
+/* A refused snapshot ends the session: between two of those it stands for as long as may pass until the next is dialled. */
+static bool is_disputed(const struct tly_engine *e, const struct peer *peer, uint64_t at)
 {
-    return at != 0 && e->now.mono_ns - at < TLY_DISPUTE_NS;
+    uint64_t lasts_ns = peer->conn != NULL ? TLY_DISPUTE_NS : TLY_DISPUTE_NS + TLY_BACKOFF_MAX_NS;
+    if (at == 0 || (peer->conn == NULL && at < peer->last_heard)) return false;
+    return e->now.mono_ns - at < lasts_ns;
 }
 
 /* One that is gone has nothing more to give. */
@@ -26,10 +29,12 @@ static void count_peers(const struct tly_engine *e, struct tly_node_view *view)
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
         view->peers_held_back += is_held_back(peer);
-        if (peer->conn == NULL) continue;
-        view->peers_up++;
-        view->refused_by += is_recent(e, peer->refused_clock_at);
-        view->refusing += is_recent(e, peer->clock_ahead_at);
+        bool refuses = is_disputed(e, peer, peer->refused_clock_at);
+        bool is_refused = is_disputed(e, peer, peer->clock_ahead_at);
+        view->peers_up += peer->conn != NULL;
+        view->peers_judged += peer->conn != NULL || refuses || is_refused;
+        view->refused_by += refuses;
+        view->refusing += is_refused;
     }
 }
 

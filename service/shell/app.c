@@ -286,14 +286,14 @@ static void add_reason(char *text, size_t size, const char *reason, const char *
 static void add_dispute(char *text, size_t size, const struct tly_node_view *view)
 {
     char why[200];
-    bool ahead = 2 * view->refused_by > view->peers_up;
+    bool ahead = 2 * view->refused_by > view->peers_judged;
     size_t count = ahead ? view->refused_by : view->refusing;
-    if (2 * count <= view->peers_up) return;
+    if (2 * count <= view->peers_judged) return;
     (void)snprintf(
         why, sizeof why,
         "%zu of %zu peers disagree: this machine's clock is %s theirs by more than max_skew; set it "
         "(timedatectl, ntpd)",
-        count, view->peers_up, ahead ? "ahead of" : "behind");
+        count, view->peers_judged, ahead ? "ahead of" : "behind");
     add_reason(text, size, "clock", why);
 }
 

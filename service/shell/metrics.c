@@ -248,13 +248,20 @@ static struct tly_slice label_of(const struct tly_peer_view *peer)
     return peer->name.n > 0 ? peer->name : peer->address;
 }
 
+/* Who has left is not waited for, nor one that the ring needs no connection for: their series would ring the bell for ever. */
+static bool is_told(const struct tly_peer_view *peer)
+{
+    bool is_gone = strcmp(peer->state, "left") == 0 || strcmp(peer->state, "forgotten") == 0;
+    return peer->up || strcmp(peer->state, "dead") == 0 || (peer->linked && !is_gone);
+}
+
 /* A label may stand once only: whether one of the peers before has it too. */
 static bool is_repeated(const struct tly_engine *engine, size_t i, const struct tly_peer_view *peer)
 {
     for (size_t before = 0; before < i; before++) {
         struct tly_peer_view other;
         tly_engine_peer(engine, before, &other);
-        if (tly_slice_equal(label_of(&other), label_of(peer))) return true;
+        if (is_told(&other) && tly_slice_equal(label_of(&other), label_of(peer))) return true;
     }
     return false;
 }
@@ -285,7 +292,7 @@ static void put_peers(struct tly_buf *out, const struct tly_engine *engine)
         for (size_t i = 0; i < count; i++) {
             struct tly_peer_view peer;
             tly_engine_peer(engine, i, &peer);
-            if (!is_repeated(engine, i, &peer)) put_peer(out, metric, &peer);
+            if (is_told(&peer) && !is_repeated(engine, i, &peer)) put_peer(out, metric, &peer);
         }
     }
 }

@@ -743,6 +743,8 @@ static void close_directory(void *self)
     struct directory *d = self;
     for (size_t i = 0; i < APPENDED; i++)
         forget_appended(&d->appended[i]);
+    /* A process that was forked meanwhile has the descriptor too, and would hold the directory for as long as it lives. */
+    if (d->lock >= 0) (void)flock(d->lock, LOCK_UN);
     close_quietly(d->lock);
     close_quietly(d->top);
     free(d->path);

@@ -27,3 +27,21 @@ for file in alerts.yaml grafana.json; do
     expect "what $file asks for in vain" '' "$(cat unknown.txt)"
     [ "$(wc -l <asked.txt)" -ge 8 ] || fail "$file asks for next to nothing"
 done
+
+# Rules are not to ring for who was stopped, nor for who is linked through others.
+has_no_peer_series() {
+    ! http "$1" /metrics | grep -q "^tally_peer_[a-z_]*{peer=\"$2\"}"
+}
+stop_node b
+wait_until has_no_peer_series a b
+stop_node a
+start_node c -o mesh_max=2 -o data=none
+for name in d e f g h i; do start_node "$name" -o mesh_max=2 -o data=none -o join="$(addresses c)"; done
+knows_all() {
+    ctl i peers >peers.txt
+    [ "$(grep -cE ' (up, |not linked)' peers.txt)" = 6 ] && grep -q 'not linked' peers.txt
+}
+wait_until knows_all
+http i /metrics >metrics.txt
+expect "peers that are down" '' "$(grep '^tally_peer_up{.*} 0$' metrics.txt || true)"
+expect "peers that are up" "$(grep -c ' up, ' peers.txt)" "$(grep -c '^tally_peer_up{.*} 1$' metrics.txt)"

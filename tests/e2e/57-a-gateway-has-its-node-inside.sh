@@ -10,6 +10,8 @@ clang=$(case $variant in *-clang) echo clang ;; *) echo gcc ;; esac)
 env -u MAKEFLAGS -u MAKELEVEL make -s -C "$root" VARIANT="${variant%-clang}" CC="$clang" PREFIX="$PWD/installed" install >make.out 2>&1 || fail "make install: $(tail -n 3 make.out)"
 export PKG_CONFIG_PATH=$PWD/installed/lib/pkgconfig LD_LIBRARY_PATH=$PWD/installed/lib
 expect "the version that pkg-config knows" "$("$TALLY_BUILD/tallyd" -V | cut -d' ' -f2)" "$(pkg-config --modversion libtally)"
+# What the library is made of changes nothing about how a program is compiled: with libbsd's headers it could have no strlcpy of its own.
+expect "what it is compiled with" "-I$PWD/installed/include" "$(pkg-config --cflags libtally | xargs)"
 
 # Shared and static; what was made with a sanitizer is static alone.
 builds=(static)

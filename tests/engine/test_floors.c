@@ -339,11 +339,42 @@ static void what_is_beyond_a_mark_is_refused_as_soon_as_the_word_is_heard(void *
     net_free(net);
 }
 
+/* Others have forgotten a REMOVE, so a new node needs a snapshot; its clock is behind that, so it can take none, and no session lasts. */
+static void who_can_take_no_snapshot_because_of_its_clock_knows_why(void **state)
+{
+    struct net *net = some_nodes(2);
+    struct tly_node_view view;
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    del(net, 0, "kv:x");
+    net_run(net, 5 * GRACE);
+    assert_int_equal(removes(net, 0), 0);
+    net_shift_wall(net, 2, -(int64_t)(7200 * S));
+    net_add(net, 3);
+    net_run(net, S);
+    for (size_t i = 0; i < 60; i++) {
+        net_run(net, S);
+        tly_engine_node(net_node(net, 2), false, &view);
+        assert_int_equal(view.refusing, 2);
+        assert_int_equal(view.peers_judged, 2);
+    }
+    assert_int_equal(view.peers_up, 0);
+    tly_engine_node(net_node(net, 0), false, &view);
+    assert_int_equal(view.refused_by + view.refusing, 0);
+    net_shift_wall(net, 2, 0);
+    net_run(net, 60 * S);
+    tly_engine_node(net_node(net, 2), false, &view);
+    assert_int_equal(view.refusing, 0);
+    assert_int_equal(view.peers_judged, 2);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(while_a_snapshot_is_given_nothing_is_forgotten),
         cmocka_unit_test(what_a_linked_node_has_not_got_is_not_forgotten),
+        cmocka_unit_test(who_can_take_no_snapshot_because_of_its_clock_knows_why),
         cmocka_unit_test(what_was_heard_of_an_unknown_life_is_heard_again),
         cmocka_unit_test(what_goes_at_an_install_and_another_has_heard_is_heard_by_all),
         cmocka_unit_test(a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced),

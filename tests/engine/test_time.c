@@ -111,6 +111,25 @@ static void a_time_wrong_by_more_than_the_skew_begins_a_new_life(void **state)
     net_free(net);
 }
 
+/* It says goodbye to all whom it has greeted, and means its own life. */
+static void who_begins_a_new_life_ends_no_life_of_others(void **state)
+{
+    struct net *net = net_new(MS / 2);
+    net_shift_wall(net, 0, 3600 * (int64_t)S);
+    net_add(net, 0);
+    net_add_to(net, 0, "k", 5);
+    net_add(net, 0);
+    net_add(net, 2);
+    net_run(net, 5 * S);
+    uint64_t origins[] = {0, view_of(net, 1).origin, view_of(net, 2).origin};
+    net_add(net, 3);
+    net_run(net, 30 * S);
+    assert_int_equal(net_stats(net, 0).clock_lives, 1);
+    for (size_t i = 1; i < 3; i++)
+        assert_true(view_of(net, i).origin == origins[i]);
+    net_free(net);
+}
+
 static void a_deadline_is_past_everywhere_at_one_time(void **state)
 {
     struct net *net = five_nodes(2, 40 * (int64_t)S);
@@ -135,6 +154,7 @@ int main(void)
         cmocka_unit_test(a_wall_stepped_by_50_s_moves_no_window),
         cmocka_unit_test(alone_a_step_is_made_up_slowly_and_never_backwards),
         cmocka_unit_test(a_time_wrong_by_more_than_the_skew_begins_a_new_life),
+        cmocka_unit_test(who_begins_a_new_life_ends_no_life_of_others),
         cmocka_unit_test(a_deadline_is_past_everywhere_at_one_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

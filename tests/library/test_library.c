@@ -3,8 +3,10 @@
 #include "tests/support/cmocka.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct tally *open_with(enum tally_drive drive, const char *const *settings)
@@ -198,6 +200,30 @@ static void a_directory_keeps_what_was_counted(void **state)
     assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): the name is our own */
 }
 
+/* A child that the program forked meanwhile has all its descriptors, and lives on. */
+static void a_closed_directory_is_free_whoever_was_forked(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/libtally.XXXXXX", data[64], command[64];
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(data, sizeof data, "data=%s", directory);
+    const char *const settings[] = {"log=error", "name=here", data, NULL};
+    struct tally *tally = open_with(TALLY_OWN_THREAD, settings);
+    pid_t child = fork();
+    while (child == 0)
+        (void)pause();
+    assert_true(child > 0);
+    tally_close(tally);
+    char error[256] = "";
+    tally = tally_open(&(struct tally_options){.settings = settings}, error, sizeof error);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_string_equal(error, "");
+    tally_close(tally);
+    (void)snprintf(command, sizeof command, "rm -r %s", directory);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): the name is our own */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +235,7 @@ int main(void)
         cmocka_unit_test(every_thread_may_call),
         cmocka_unit_test(nodes_in_one_program_count_together),
         cmocka_unit_test(a_directory_keeps_what_was_counted),
+        cmocka_unit_test(a_closed_directory_is_free_whoever_was_forked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
