@@ -13,6 +13,12 @@
     (IN_CREATE | IN_DELETE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_ATTRIB | \
      IN_DELETE_SELF | IN_MOVE_SELF)
 
+/* Directories, as inotify numbers them. */
+struct watched {
+    int *list;
+    size_t count, capacity;
+};
+
 struct tly_filewatch {
     struct tly_filewatched what;
     char *path; /* of the one that is watched, and who is told; NULL: `what` knows all that itself */
@@ -20,6 +26,7 @@ struct tly_filewatch {
     void *path_context;
     uint64_t told, seen; /* as of what was told last, and of the last look */
     int inotify;         /* -1: none */
+    struct watched watched;
     struct event_base *base;
     struct event *on_inotify, *look, *rest;
 };
@@ -93,28 +100,56 @@ static void on_inotify(int fd, short what, void *argument)
     look_at(argument);
 }
 
+static bool has(const struct watched *watched, int number)
+{
+    for (size_t i = 0; i < watched->count; i++)
+        if (watched->list[i] == number) return true;
+    return false;
+}
+
+/* Without the memory for its number it is watched to the end. */
+static void note(struct watched *watched, int number)
+{
+    if (has(watched, number)) return;
+    if (watched->count == watched->capacity) {
+        size_t capacity = watched->capacity == 0 ? 4 : 2 * watched->capacity;
+        int *list = realloc(watched->list, capacity * sizeof *list);
+        if (list == NULL) return;
+        watched->list = list;
+        watched->capacity = capacity;
+    }
+    watched->list[watched->count++] = number;
+}
+
 void tly_filewatch_directory(struct tly_filewatch *watch, const char *path)
 {
-    (void)inotify_add_watch(watch->inotify, path, DIRECTORY_EVENTS);
+    int number = inotify_add_watch(watch->inotify, path, DIRECTORY_EVENTS);
+    if (number >= 0) note(&watch->watched, number);
 }
 
-static void end_inotify(struct tly_filewatch *watch)
+static bool open_inotify(struct tly_filewatch *watch)
 {
-    if (watch->on_inotify != NULL) event_free(watch->on_inotify);
-    watch->on_inotify = NULL;
-    if (watch->inotify >= 0) (void)close(watch->inotify);
-    watch->inotify = -1;
-}
-
-/* Anew each time, for the directories may be others by now. Without it there is the look. */
-static void begin_inotify(struct tly_filewatch *watch)
-{
-    end_inotify(watch);
+    if (watch->inotify >= 0) return true;
     watch->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (watch->inotify < 0) return;
-    watch->what.directories(watch->what.context, watch);
+    if (watch->inotify < 0) return false;
     watch->on_inotify = event_new(watch->base, watch->inotify, EV_READ | EV_PERSIST, on_inotify, watch);
     if (watch->on_inotify != NULL) (void)event_add(watch->on_inotify, NULL);
+    return true;
+}
+
+/*
+ * Each time, for the directories may be others by now. The descriptor stays: to close one takes the system ten milliseconds, in which the loop
+ * would answer nobody. Without it there is the look.
+ */
+static void watch_directories(struct tly_filewatch *watch)
+{
+    if (!open_inotify(watch)) return;
+    struct watched before = watch->watched;
+    watch->watched = (struct watched){0};
+    watch->what.directories(watch->what.context, watch);
+    for (size_t i = 0; i < before.count; i++)
+        if (!has(&watch->watched, before.list[i])) (void)inotify_rm_watch(watch->inotify, before.list[i]);
+    free(before.list);
 }
 
 /* What changed has to stay as it is for a moment, and is looked at once more then: also what changed while nobody was told. */
@@ -125,7 +160,7 @@ static void look_at(struct tly_filewatch *watch)
     watch->seen = now;
     if (!moves) return;
     set_timer(watch->rest, TLY_FILEWATCH_REST_MS);
-    begin_inotify(watch);
+    watch_directories(watch);
 }
 
 static void on_rest(int fd, short what, void *argument)
@@ -154,7 +189,7 @@ static bool begin(struct tly_filewatch *watch, struct event_base *base)
     watch->look = evtimer_new(base, on_look, watch);
     watch->rest = evtimer_new(base, on_rest, watch);
     if (watch->look == NULL || watch->rest == NULL) return false;
-    begin_inotify(watch);
+    watch_directories(watch);
     watch->told = watch->seen = watch->what.print(watch->what.context);
     set_timer(watch->look, TLY_FILEWATCH_LOOK_MS);
     return true;
@@ -189,7 +224,9 @@ struct tly_filewatch *tly_filewatch_new(struct event_base *base, const char *pat
 void tly_filewatch_free(struct tly_filewatch *watch)
 {
     if (watch == NULL) return;
-    end_inotify(watch);
+    if (watch->on_inotify != NULL) event_free(watch->on_inotify);
+    if (watch->inotify >= 0) (void)close(watch->inotify);
+    free(watch->watched.list);
     if (watch->look != NULL) event_free(watch->look);
     if (watch->rest != NULL) event_free(watch->rest);
     free(watch->path);
