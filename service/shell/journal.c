@@ -283,8 +283,8 @@ enum tly_result tly_journal_sync(struct tly_journal *j)
     if (result != TLY_OK || j->recent == NULL) return result;
     result = tly_recent_settle(j->recent, j->last_written);
     if (result != TLY_OK)
-        (void)snprintf(j->error, sizeof j->error, "%s can be neither emptied nor removed: %s",
-                       TLY_RECENT_NAME, tly_result_text(result));
+        (void)snprintf(j->error, sizeof j->error, "%s cannot be removed: %s", TLY_RECENT_NAME,
+                       tly_result_text(result));
     return result;
 }
 

@@ -204,5 +204,6 @@ int main(int argc, char **argv)
         tly_rules_free(rules);
         return is_good ? EXIT_SUCCESS : EXIT_USAGE;
     }
+    (void)tly_storage_guard(); /* without it an answer waits for the log */
     return run(&app, rules);
 }

@@ -19,12 +19,12 @@ struct tly_recent {
     struct tly_storage *storage;
     struct tly_recent_owner owner;
     size_t half_bytes;
+    struct tly_storage_map map;
     pthread_mutex_t mutex;
     struct half halves[2];
     unsigned active;
-    uint64_t last;  /* … of the chain */
-    bool is_broken; /* it could not be written */
-    struct tly_buf record;
+    uint64_t last; /* … of the chain */
+    bool is_gone;  /* the file is removed */
 };
 
 /* ---- records ---- */
@@ -36,15 +36,15 @@ static uint64_t check_of(const struct tly_recent_owner *owner, uint64_t number, 
     return XXH3_64bits_withSeed(batch.n > 0 ? (const void *)batch.p : "", batch.n, seed);
 }
 
-static void put_record(struct tly_buf *out, const struct tly_recent_owner *owner, uint64_t number,
-                       struct tly_slice batch)
+static void write_record(uint8_t *to, const struct tly_recent_owner *owner, uint64_t number,
+                         struct tly_slice batch)
 {
     uint64_t check = check_of(owner, number, batch);
     uint32_t n = (uint32_t)batch.n;
-    tly_buf_put(out, &check, sizeof check);
-    tly_buf_put(out, &number, sizeof number);
-    tly_buf_put(out, &n, sizeof n);
-    tly_buf_put(out, batch.p, batch.n);
+    memcpy(to, &check, sizeof check);
+    memcpy(to + 8, &number, sizeof number);
+    memcpy(to + 16, &n, sizeof n);
+    if (n > 0) memcpy(to + HEAD_BYTES, batch.p, n);
 }
 
 struct record {
@@ -138,13 +138,14 @@ enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_re
 
 /* ---- up and down ---- */
 
-/* Zeros, with room behind them: that is how the file stays open. */
+/* Synced, so that it has its place on the disk. */
 static enum tly_result make_file(struct tly_storage *storage, size_t half_bytes)
 {
     enum tly_result result = tly_storage_remove(storage, TLY_RECENT_NAME);
     uint8_t *zeros = result == TLY_OK ? calloc(2, half_bytes) : NULL;
     if (zeros == NULL) return result == TLY_OK ? TLY_NOMEM : result;
-    result = tly_storage_append_roomy(storage, TLY_RECENT_NAME, tly_slice_of(zeros, 2 * half_bytes), 1);
+    result = tly_storage_append(storage, TLY_RECENT_NAME, tly_slice_of(zeros, 2 * half_bytes));
+    if (result == TLY_OK) result = tly_storage_sync(storage, TLY_RECENT_NAME);
     free(zeros);
     return result;
 }
@@ -152,26 +153,20 @@ static enum tly_result make_file(struct tly_storage *storage, size_t half_bytes)
 struct tly_recent *tly_recent_new(struct tly_storage *storage, const struct tly_recent_owner *owner,
                                   size_t half_bytes)
 {
-    struct tly_mem mem = tly_libc_mem();
     struct tly_recent *r = calloc(1, sizeof *r);
-    if (r == NULL || make_file(storage, half_bytes) != TLY_OK || pthread_mutex_init(&r->mutex, NULL) != 0) {
-        free(r);
-        tly_storage_close(storage);
-        return NULL;
-    }
-    r->storage = storage;
-    r->owner = *owner;
-    r->half_bytes = half_bytes;
-    tly_buf_init(&r->record, &mem, half_bytes);
-    return r;
+    if (r == NULL) return NULL;
+    *r = (struct tly_recent){.storage = storage, .owner = *owner, .half_bytes = half_bytes};
+    enum tly_result result = make_file(storage, half_bytes);
+    if (result == TLY_OK) result = tly_storage_map(storage, TLY_RECENT_NAME, 2 * half_bytes, &r->map);
+    if (result == TLY_OK && pthread_mutex_init(&r->mutex, NULL) == 0) return r;
+    free(r);
+    return NULL;
 }
 
 void tly_recent_free(struct tly_recent *r)
 {
     if (r == NULL) return;
-    tly_storage_close(r->storage);
     (void)pthread_mutex_destroy(&r->mutex);
-    tly_buf_fini(&r->record);
     free(r);
 }
 
@@ -189,40 +184,41 @@ static struct half *half_for(struct tly_recent *r, size_t n, uint64_t logged)
     return other;
 }
 
+static bool is_lost(const struct tly_recent *r)
+{
+    return r->is_gone || *r->map.lost != 0;
+}
+
+static uint8_t *place_of(const struct tly_recent *r, const struct half *half)
+{
+    return r->map.p + (half == &r->halves[1] ? r->half_bytes : 0);
+}
+
 static bool add(struct tly_recent *r, uint64_t number, struct tly_slice batch, uint64_t logged)
 {
     bool goes_on = r->last + 1 == number;
-    if (r->is_broken || batch.n > r->half_bytes || (!goes_on && logged + 1 < number)) return false;
-    tly_buf_clear(&r->record);
-    put_record(&r->record, &r->owner, number, batch);
-    struct half *half = r->record.result == TLY_OK ? half_for(r, r->record.n, logged) : NULL;
-    r->record.result = TLY_OK;
+    if (is_lost(r) || batch.n > r->half_bytes || (!goes_on && logged + 1 < number)) return false;
+    struct half *half = half_for(r, HEAD_BYTES + batch.n, logged);
     if (half == NULL) return false;
     if (!goes_on) half->used = 0;
-    size_t at = half == &r->halves[1] ? r->half_bytes : 0;
-    r->is_broken = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, at + half->used,
-                                         tly_buf_slice(&r->record)) != TLY_OK;
-    if (r->is_broken) return false;
-    half->used += r->record.n;
+    write_record(place_of(r, half) + half->used, &r->owner, number, batch);
+    if (is_lost(r)) return false;
+    half->used += HEAD_BYTES + batch.n;
     half->last = r->last = number;
     return true;
 }
 
-/* Zeros where a record might begin. */
+/* Zeros where a record might begin. What is lost is not the file any more. */
 static enum tly_result empty(struct tly_recent *r)
 {
-    static const uint8_t zeros[HEAD_BYTES];
-    enum tly_result result = TLY_OK;
-    for (size_t i = 0; i < 2 && result == TLY_OK; i++) {
+    for (size_t i = 0; i < 2; i++) {
         if (r->halves[i].last == 0) continue;
-        result = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, i * r->half_bytes,
-                                       tly_slice_of(zeros, sizeof zeros));
-        if (result == TLY_OK) r->halves[i] = (struct half){0};
+        memset(place_of(r, &r->halves[i]), 0, HEAD_BYTES);
+        r->halves[i] = (struct half){0};
     }
-    if (result == TLY_OK) return TLY_OK;
-    r->is_broken = true;
-    result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
-    if (result == TLY_OK) r->halves[0] = r->halves[1] = (struct half){0};
+    if (r->is_gone || *r->map.lost == 0) return TLY_OK;
+    enum tly_result result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
+    r->is_gone = result == TLY_OK;
     return result;
 }
 

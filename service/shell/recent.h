@@ -1,6 +1,6 @@
 /*
- * What was handed to the writer's thread and may not be in the log yet, in a file of its own (DIR/recent) that the loop writes at once and
- * nobody syncs: what is there outlives the process, so nobody has to wait for the thread to be told so.  After a crash of the process it
+ * What was handed to the writer's thread and may not be in the log yet, in memory that is that of a file (DIR/recent), which the loop writes
+ * at once and nobody syncs: what is there outlives the process, so nobody has to wait for the thread to be told so.  After a crash of the process it
  * is read behind the log; after one of the machine it is not read at all, for what of it had come to the disk is of no certain age.
  *
  * Two halves take turns.  Each is a chain of records from its beginning, whose numbers rise by one:
@@ -40,7 +40,7 @@ struct tly_recent_owner {
 enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_recent_owner *owner,
                                 struct tly_buf *out) TLY_MUST_CHECK;
 
-/* Makes the file anew, of two halves of so many bytes; takes the storage over. NULL: it cannot be made. */
+/* Makes the file anew, of two halves of so many bytes; borrows the storage. NULL: it cannot be made, or is not to be had as memory. */
 struct tly_recent *tly_recent_new(struct tly_storage *storage, const struct tly_recent_owner *owner,
                                   size_t half_bytes);
 void tly_recent_free(struct tly_recent *recent);
@@ -49,7 +49,7 @@ void tly_recent_free(struct tly_recent *recent);
 bool tly_recent_add(struct tly_recent *recent, uint64_t number, struct tly_slice batch, uint64_t logged);
 /* All up to this number is here or in the log. */
 uint64_t tly_recent_last(struct tly_recent *recent, uint64_t logged);
-/* Ahead of a publication. On failure nothing may be published. */
+/* Ahead of a publication, by the thread that has the storage. On failure nothing may be published. */
 enum tly_result tly_recent_settle(struct tly_recent *recent, uint64_t logged) TLY_MUST_CHECK;
 
 #endif

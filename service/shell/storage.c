@@ -170,9 +170,11 @@ bool tly_storage_is_full(const struct tly_storage *s)
     return !s->refused && s->ops->is_full != NULL && s->ops->is_full(s->self);
 }
 
-struct tly_storage *tly_storage_again(struct tly_storage *s)
+enum tly_result tly_storage_map(struct tly_storage *s, const char *name, size_t n,
+                                struct tly_storage_map *map)
 {
-    return s->ops->again != NULL ? s->ops->again(s->self) : NULL;
+    if (s->ops->map == NULL) return TLY_IO;
+    return leave(s, enter(s, name) ? s->ops->map(s->self, name, n, map) : TLY_BAD_KEY);
 }
 
 uint64_t tly_storage_boot(struct tly_storage *s)

@@ -17,6 +17,8 @@
 #include "crdt/dot.h"
 #include "crdt/result.h"
 
+#include <signal.h>
+
 #define TLY_STORAGE_NAME_MAX 200
 #define TLY_STORAGE_IDENTITY_MAX 160
 
@@ -24,6 +26,12 @@ struct tly_storage;
 
 /* Of an object with these bytes; never 0. */
 uint64_t tly_storage_revision_of(struct tly_slice bytes);
+
+/* Memory that is an object's. */
+struct tly_storage_map {
+    uint8_t *p;
+    const volatile sig_atomic_t *lost; /* not 0: what was written last, and what will be, is nobody's */
+};
 
 /* What a backend provides; `self` is its own. See the functions of the same names below. */
 struct tly_storage_ops {
@@ -49,9 +57,9 @@ struct tly_storage_ops {
     enum tly_result (*lock)(void *self, char *holder, size_t holder_size);
     /* Tells one incarnation of a place from a copy of it. */
     enum tly_result (*identity)(void *self, char *text, size_t size);
-    /* NULL: there is no other handle of it. */
-    struct tly_storage *(*again)(const void *self);
-    uint64_t (*boot)(const void *self); /* NULL: it is not known */
+    enum tly_result (*map)(void *self, const char *name, size_t n,
+                           struct tly_storage_map *map); /* NULL: none */
+    uint64_t (*boot)(const void *self);                  /* NULL: it is not known */
     const char *(*error)(const void *self);
     bool (*is_full)(const void *self); /* NULL: it never is */
 };
@@ -104,8 +112,17 @@ enum tly_result tly_storage_remove(struct tly_storage *s, const char *name) TLY_
 enum tly_result tly_storage_lock(struct tly_storage *s, char *holder, size_t holder_size) TLY_MUST_CHECK;
 /* A text of less than TLY_STORAGE_IDENTITY_MAX bytes that a copy does not have; once locked. */
 enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t size) TLY_MUST_CHECK;
-/* Another handle of the same place, with turns of its own and no lock. NULL: the backend has none, or no memory. */
-struct tly_storage *tly_storage_again(struct tly_storage *s);
+/*
+ * The first n bytes of an object as memory, until the storage is closed: what is written there is the object's at once, and is durable
+ * after sync only. One map at a time. TLY_IO: it is shorter, or this backend has none; a directory has none before tly_storage_guard.
+ */
+enum tly_result tly_storage_map(struct tly_storage *s, const char *name, size_t n,
+                                struct tly_storage_map *map) TLY_MUST_CHECK;
+/*
+ * Takes the process' SIGBUS, with which the system says that a page of a mapped file cannot be had (somebody has cut it, the disk is full or broken): the
+ * map is lost then, and the process goes on.
+ */
+bool tly_storage_guard(void);
 /* Another number once the machine was started anew, with which what was not synced may be gone. 0: that is not known. */
 uint64_t tly_storage_boot(struct tly_storage *s);
 /* Why the last call failed, with the path; "" if it did not. */

@@ -12,9 +12,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +45,7 @@ struct directory {
     int lock;
     struct appended appended[APPENDED];
     uint64_t appends;
+    bool mapped;
     char error[512];
     bool is_full; /* that is why */
 };
@@ -470,10 +473,7 @@ static enum tly_result find_size(struct directory *d, const char *name, int fd, 
     return TLY_OK;
 }
 
-/*
- * Not by a descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. Once it has room it writes where
- * it is told to.
- */
+/* Not by the descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. */
 static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
 {
     struct directory *d = self;
@@ -482,16 +482,14 @@ static enum tly_result overwrite(void *self, const char *name, uint64_t offset, 
     int fd = -1;
     d->error[0] = '\0';
     enum tly_result result = open_to_append(d, name, false, &appended);
-    bool is_open = result == TLY_OK && appended->has_room;
-    if (is_open) fd = appended->fd;
-    if (result == TLY_OK && !is_open) result = open_object(d, name, O_WRONLY, &fd);
+    if (result == TLY_OK) result = open_object(d, name, O_WRONLY, &fd);
     if (result != TLY_OK) return result;
     result = find_size(d, name, fd, &size);
     if (result == TLY_OK && (offset > size || bytes.n > size - offset))
         result = fail_because(d, name, "write", "it is shorter than that");
     else if (result == TLY_OK && !overwrite_all(fd, offset, bytes))
         result = fail(d, name, "write");
-    if (!is_open) close_quietly(fd);
+    close_quietly(fd);
     return result;
 }
 
@@ -730,6 +728,72 @@ static enum tly_result identity(void *self, char *text, size_t size)
     return TLY_OK;
 }
 
+/* ---- mapped memory ---- */
+
+/* What the handler has to know. */
+static struct {
+    bool is_on;
+    uint8_t *p; /* NULL: nothing is mapped */
+    size_t n, page;
+    volatile sig_atomic_t lost;
+} guarded;
+
+static bool is_guarded(const uint8_t *at)
+{
+    return guarded.p != NULL && at >= guarded.p && at < guarded.p + guarded.n;
+}
+
+/* A page of the file that cannot be had is one of nothing from here on, and all is told to be lost; anything else is as without a handler. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    uint8_t *at = info->si_addr;
+    uint8_t *page =
+        is_guarded(at) ? guarded.p + (size_t)(at - guarded.p) / guarded.page * guarded.page : NULL;
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    if (page != NULL && mmap(page, guarded.page, PROT_READ | PROT_WRITE, how, -1, 0) == page)
+        guarded.lost = 1;
+    else
+        (void)signal(number, SIG_DFL);
+}
+
+bool tly_storage_guard(void)
+{
+    struct sigaction guard = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESTART};
+    (void)sigemptyset(&guard.sa_mask);
+    guarded.page = (size_t)sysconf(_SC_PAGESIZE);
+    guarded.is_on = sigaction(SIGBUS, &guard, NULL) == 0;
+    return guarded.is_on;
+}
+
+static void end_map(void)
+{
+    (void)munmap(guarded.p, guarded.n);
+    guarded.p = NULL;
+}
+
+static enum tly_result map_object(void *self, const char *name, size_t n, struct tly_storage_map *map)
+{
+    struct directory *d = self;
+    int fd;
+    d->error[0] = '\0';
+    if (!guarded.is_on || guarded.p != NULL) return fail_because(d, name, "map", "it is not guarded");
+    enum tly_result result = open_object(d, name, O_RDWR, &fd);
+    if (result != TLY_OK) return result;
+    struct stat is;
+    bool is_long = fstat(fd, &is) == 0 && S_ISREG(is.st_mode) && (uint64_t)is.st_size >= n;
+    uint8_t *p = is_long ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    close_quietly(fd);
+    if (p == MAP_FAILED) return fail_because(d, name, "map", is_long ? strerror(errno) : "it is too short");
+    (void)mlock(p, n); /* what is not in memory has to be waited for */
+    guarded.lost = 0;
+    guarded.n = n;
+    guarded.p = p;
+    d->mapped = true;
+    *map = (struct tly_storage_map){p, &guarded.lost};
+    return TLY_OK;
+}
+
 /* ---- up and down ---- */
 
 static const char *error_of(const void *self)
@@ -743,6 +807,7 @@ static void close_directory(void *self)
     struct directory *d = self;
     for (size_t i = 0; i < APPENDED; i++)
         forget_appended(&d->appended[i]);
+    if (d->mapped) end_map();
     /* A process that was forked meanwhile has the descriptor too, and would hold the directory for as long as it lives. */
     if (d->lock >= 0) (void)flock(d->lock, LOCK_UN);
     close_quietly(d->lock);
@@ -755,18 +820,6 @@ static bool is_full(const void *self)
 {
     const struct directory *d = self;
     return d->error[0] != '\0' && d->is_full;
-}
-
-static struct tly_storage *new_handle(char *path, int top);
-
-static struct tly_storage *again(const void *self)
-{
-    const struct directory *d = self;
-    char *path = strdup(d->path);
-    int top = path != NULL ? fcntl(d->top, F_DUPFD_CLOEXEC, 0) : -1;
-    if (top >= 0) return new_handle(path, top);
-    free(path);
-    return NULL;
 }
 
 static uint64_t boot(const void *self)
@@ -796,7 +849,7 @@ static const struct tly_storage_ops directory_ops = {
     .remove = remove_object,
     .lock = lock,
     .identity = identity,
-    .again = again,
+    .map = map_object,
     .boot = boot,
     .error = error_of,
     .is_full = is_full,
@@ -842,31 +895,26 @@ static int open_top(char *path)
     return fd;
 }
 
-/* Takes both over. NULL: no memory. */
-static struct tly_storage *new_handle(char *path, int top)
-{
-    struct directory *d = calloc(1, sizeof *d);
-    if (d == NULL) {
-        close_quietly(top);
-        free(path);
-        return NULL;
-    }
-    *d = (struct directory){.path = path, .top = top, .lock = -1};
-    for (size_t i = 0; i < APPENDED; i++)
-        d->appended[i].fd = -1;
-    return tly_storage_new(&directory_ops, d);
-}
-
 struct tly_storage *tly_storage_directory(const char *path, char *error, size_t size)
 {
+    struct directory *d = calloc(1, sizeof *d);
     char *copy = strdup(path);
-    int top = copy != NULL ? open_top(copy) : -1;
-    if (copy != NULL && top < 0) {
-        (void)snprintf(error, size, "%s: %s%s", path, strerror(errno), advice_for(errno));
-        free(copy);
-        return NULL;
+    if (d == NULL || copy == NULL) {
+        (void)snprintf(error, size, "out of memory");
+        goto free_both;
     }
-    struct tly_storage *storage = copy != NULL ? new_handle(copy, top) : NULL;
+    *d = (struct directory){.path = copy, .top = open_top(copy), .lock = -1};
+    for (size_t i = 0; i < APPENDED; i++)
+        d->appended[i].fd = -1;
+    if (d->top < 0) {
+        (void)snprintf(error, size, "%s: %s%s", path, strerror(errno), advice_for(errno));
+        goto free_both;
+    }
+    struct tly_storage *storage = tly_storage_new(&directory_ops, d);
     if (storage == NULL) (void)snprintf(error, size, "out of memory");
     return storage;
+free_both:
+    free(copy);
+    free(d);
+    return NULL;
 }

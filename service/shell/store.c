@@ -64,7 +64,7 @@ struct tly_store_limits tly_store_limits_default(void)
         .waiting_bytes = 64 * MIB,
         .kept_bytes = 64 * MIB,
         .image_bytes = MIB,
-        .recent_bytes = 2 * MIB,
+        .recent_bytes = MIB,
         .gather_ms = 2,
         .interval_ms = TLY_FSYNC_INTERVAL_MS,
         .retry_ms = 100,
@@ -594,8 +594,7 @@ static void begin_recent(struct tly_store *store)
 {
     struct tly_recent_owner owner = {tly_storage_boot(store->storage), store->manifest.origin};
     bool is_wanted = store->fsync != TLY_FSYNC_ALWAYS && store->limits.recent_bytes > 0 && owner.boot != 0;
-    struct tly_storage *again = is_wanted ? tly_storage_again(store->storage) : NULL;
-    if (again != NULL) store->recent = tly_recent_new(again, &owner, store->limits.recent_bytes);
+    if (is_wanted) store->recent = tly_recent_new(store->storage, &owner, store->limits.recent_bytes);
     tly_journal_set_recent(store->journal, store->recent);
     if (store->recent == NULL) (void)!tly_storage_remove(store->storage, TLY_RECENT_NAME);
 }

@@ -7,7 +7,7 @@ need redis-cli
 failing() {
     [ "$(metric "$1" store_failing)" -eq 1 ]
 }
-# No more than 256 batches wait for the disk beside 2 MiB of them in `recent`; one at a time, each key is a batch of its own or nearly so.
+# No more than 256 batches wait for the disk beside 1 MiB of them in `recent`; one at a time, each key is a batch of its own or nearly so.
 keys=6000
 printf -v value '%01000d' 0
 refuses_in[a]=$PWD/a.refuses

@@ -46,6 +46,8 @@ void test_disk_free(struct test_disk *disk);
 struct tly_storage *test_disk_open(struct test_disk *disk);
 
 void test_disk_fail(struct test_disk *disk, const struct test_disk_fault *fault);
+/* What is mapped is the object's no longer. */
+void test_disk_lose_map(struct test_disk *disk);
 /* Operations that failed since test_disk_fail. */
 size_t test_disk_failed(struct test_disk *disk);
 

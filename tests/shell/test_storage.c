@@ -869,6 +869,39 @@ static void a_directory_is_known_again_and_another_is_not(void **state)
     }
 #define DIRECTORY(scene) cmocka_unit_test_setup_teardown(scene, make_directory, end_place)
 
+/* It is one handle's, and only where somebody sees to what the system says when a page cannot be had. */
+static void what_is_mapped_is_the_object(void **state)
+{
+    struct place *place = *state;
+    struct tly_storage_map map, second;
+    char bytes[8] = "";
+    size_t got;
+    static const char zeros[3 * 4096];
+    assert_ok(place->s, tly_storage_put(place->s, "m", tly_slice_of(zeros, sizeof zeros)));
+    assert_int_equal(tly_storage_map(place->s, "m", sizeof zeros, &map), TLY_IO);
+    assert_true(tly_storage_guard());
+    assert_int_equal(tly_storage_map(place->s, "absent", 1, &map), TLY_NOT_FOUND);
+    assert_int_equal(tly_storage_map(place->s, "m", sizeof zeros + 1, &map), TLY_IO);
+    assert_ok(place->s, tly_storage_map(place->s, "m", sizeof zeros, &map));
+    assert_int_equal(tly_storage_map(place->s, "m", 1, &second), TLY_IO);
+    memcpy(map.p + 5000, "written", 7);
+    struct tly_storage *other = open_directory(place->path);
+    assert_ok(other, tly_storage_read(other, "m", 5000, bytes, 7, &got));
+    assert_string_equal(bytes, "written");
+    assert_int_equal(*map.lost, 0);
+    /* Somebody cuts it. */
+    assert_ok(other, tly_storage_truncate(other, "m", 100));
+    memcpy(map.p + 5000, "is lost", 7);
+    assert_int_equal(*map.lost, 1);
+    assert_memory_equal(map.p + 5000, "is lost", 7);
+    tly_storage_close(other);
+    tly_storage_close(place->s);
+    place->s = open_directory(place->path);
+    assert_ok(place->s, tly_storage_put(place->s, "m", tly_slice_of(zeros, sizeof zeros)));
+    assert_ok(place->s, tly_storage_map(place->s, "m", sizeof zeros, &map));
+    assert_int_equal(*map.lost, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -906,6 +939,7 @@ int main(void)
         DIRECTORY(a_reader_never_sees_half_of_what_is_put),
         DIRECTORY(descriptors_are_closed_and_never_inherited),
         DIRECTORY(a_directory_is_known_again_and_another_is_not),
+        DIRECTORY(what_is_mapped_is_the_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
