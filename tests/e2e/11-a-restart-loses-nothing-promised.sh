@@ -62,8 +62,9 @@ expect "the first is not disturbed" 7 "$(resp a get killed:always)"
 
 expect "incr" 1 "$(resp a incr whole)"
 expect "incr" 1 "$(resp a incr torn)"
-kill_node a
 log=$(segment)
+wait_until grep -aq torn "$log"
+kill_node a
 expect_between "room behind the log" 4096 $((1 << 21)) $(($(stat -c %s "$log") - $(written "$log")))
 expect_status 0 "$tallyctl" store check a/data
 expect_unlike "a log that was only killed" "torn|DAMAGED" "$output"
