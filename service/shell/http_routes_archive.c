@@ -23,10 +23,11 @@ static void end_export(void *context)
 }
 
 /* ?prefix=, into the room; false: it was answered what is wrong. */
-static bool get_prefix(struct tly_exchange *x, struct tly_http_query query, struct tly_slice *prefix)
+static bool get_prefix(struct tly_exchange *x, uint8_t *room, struct tly_slice *prefix)
 {
+    struct tly_http_query query = {x->request->query, room};
     struct tly_slice name, value;
-    *prefix = tly_slice_of(query.to, 0);
+    *prefix = tly_slice_of(room, 0);
     while (tly_http_query_next(&query, &name, &value)) {
         if (!tly_http_is(name, "prefix")) continue;
         *prefix = value;
@@ -41,7 +42,7 @@ void tly_http_run_export(struct tly_exchange *x)
 {
     uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
     struct tly_slice prefix;
-    if (!get_prefix(x, (struct tly_http_query){x->request->query, room}, &prefix)) return;
+    if (!get_prefix(x, room, &prefix)) return;
     struct tly_export *export;
     enum tly_result result = tly_export_new(tly_app_engine(x->app), prefix, tly_app_now(x->app), &export);
     if (result == TLY_FULL) {

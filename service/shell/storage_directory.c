@@ -748,10 +748,13 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     (void)context;
     uint8_t *at = info->si_addr;
-    uint8_t *page =
-        is_guarded(at) ? guarded.p + (size_t)(at - guarded.p) / guarded.page * guarded.page : NULL;
     const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-    if (page != NULL && mmap(page, guarded.page, PROT_READ | PROT_WRITE, how, -1, 0) == page)
+    const void *page = MAP_FAILED;
+    if (is_guarded(at)) {
+        uint8_t *from = guarded.p + (size_t)(at - guarded.p) / guarded.page * guarded.page;
+        page = mmap(from, guarded.page, PROT_READ | PROT_WRITE, how, -1, 0);
+    }
+    if (page != MAP_FAILED)
         guarded.lost = 1;
     else
         (void)signal(number, SIG_DFL);
