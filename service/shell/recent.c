@@ -177,6 +177,28 @@ void tly_recent_free(struct tly_recent *r)
 
 /* ---- writing; under the mutex ---- */
 
+/*
+ * Zeros where a record might begin. The older half first: without the newer one it may lack what overruled it, which a snapshot may have
+ * forgotten since.
+ */
+static enum tly_result empty(struct tly_recent *r)
+{
+    static const uint8_t zeros[HEAD_BYTES];
+    const unsigned order[2] = {!r->active, r->active};
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; i < 2 && result == TLY_OK; i++) {
+        if (r->halves[order[i]].last == 0) continue;
+        result = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, order[i] * r->half_bytes,
+                                       tly_slice_of(zeros, sizeof zeros));
+        if (result == TLY_OK) r->halves[order[i]] = (struct half){0};
+    }
+    if (result == TLY_OK) return TLY_OK;
+    r->is_broken = true;
+    result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
+    if (result == TLY_OK) r->halves[0] = r->halves[1] = (struct half){0};
+    return result;
+}
+
 /* Where a record of so many bytes goes; NULL: there is no room. */
 static struct half *half_for(struct tly_recent *r, size_t n, uint64_t logged)
 {
@@ -193,37 +215,20 @@ static bool add(struct tly_recent *r, uint64_t number, struct tly_slice batch, u
 {
     bool goes_on = r->last + 1 == number;
     if (r->is_broken || batch.n > r->half_bytes || (!goes_on && logged + 1 < number)) return false;
+    if (!goes_on && (empty(r) != TLY_OK || r->is_broken)) return false;
     tly_buf_clear(&r->record);
     put_record(&r->record, &r->owner, number, batch);
     struct half *half = r->record.result == TLY_OK ? half_for(r, r->record.n, logged) : NULL;
     r->record.result = TLY_OK;
     if (half == NULL) return false;
-    if (!goes_on) half->used = 0;
+    half->last = number; /* even if that fails, it may be there */
     size_t at = half == &r->halves[1] ? r->half_bytes : 0;
     r->is_broken = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, at + half->used,
                                          tly_buf_slice(&r->record)) != TLY_OK;
     if (r->is_broken) return false;
     half->used += r->record.n;
-    half->last = r->last = number;
+    r->last = number;
     return true;
-}
-
-/* Zeros where a record might begin. */
-static enum tly_result empty(struct tly_recent *r)
-{
-    static const uint8_t zeros[HEAD_BYTES];
-    enum tly_result result = TLY_OK;
-    for (size_t i = 0; i < 2 && result == TLY_OK; i++) {
-        if (r->halves[i].last == 0) continue;
-        result = tly_storage_overwrite(r->storage, TLY_RECENT_NAME, i * r->half_bytes,
-                                       tly_slice_of(zeros, sizeof zeros));
-        if (result == TLY_OK) r->halves[i] = (struct half){0};
-    }
-    if (result == TLY_OK) return TLY_OK;
-    r->is_broken = true;
-    result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
-    if (result == TLY_OK) r->halves[0] = r->halves[1] = (struct half){0};
-    return result;
 }
 
 /* ---- what others call ---- */

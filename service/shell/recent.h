@@ -14,7 +14,7 @@
  *
  * What is in the log already may not be read again behind a snapshot that was published since: the snapshot may have forgotten what it was
  * overruled by.  Before anything is published it is emptied, therefore, unless it has something that the log lacks: then it has also all
- * that came after what it has first.
+ * that came after what it has first.  So that this stays true of what a crash leaves, an older half is never there without the newer one.
  */
 #ifndef TALLY_SERVICE_SHELL_RECENT_H
 #define TALLY_SERVICE_SHELL_RECENT_H

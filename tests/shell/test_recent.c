@@ -173,6 +173,62 @@ static void what_can_be_neither_emptied_nor_removed_is_told(void **state)
     test_disk_free(disk);
 }
 
+/* Until so many times a half was begun behind the first; the number of the last. */
+static uint64_t add_until_turned(struct tly_recent *recent, unsigned turns)
+{
+    uint64_t last = 0;
+    for (size_t used = 0, n; turns > 0; used += n) {
+        n = 20 + batch_of(++last).n;
+        if (used + n > HALF) {
+            turns--;
+            used = 0;
+        }
+        claim(add(recent, last, last - 1));
+    }
+    return last;
+}
+
+/* It has what a record of the older one was overruled by, and a snapshot that is published may have forgotten both. */
+static void a_crash_leaves_no_half_without_the_one_that_follows(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 16; i++) {
+        const unsigned turns = 1 + i % 2, restarts = (i / 2) % 2;
+        struct test_disk *disk = test_disk_new();
+        struct tly_recent *recent = begin(disk);
+        uint64_t first = add_until_turned(recent, turns), last = first + 2, published = first + 1;
+        claim(add(recent, first + 1, first) && add(recent, last, first));
+        claim(tly_recent_settle(recent, published) == TLY_OK);
+        claim(read_as(disk, &owner).count > 3);
+        test_disk_fail(disk, &(struct test_disk_fault){
+                                 .op = TEST_DISK_ANY, .n = i / 4, .times = SIZE_MAX, .dead = true});
+        if (restarts)
+            (void)add(recent, last + 2, last + 1);
+        else
+            (void)!tly_recent_settle(recent, last);
+        test_disk_fail(disk, &(struct test_disk_fault){0});
+        struct list list = read_as(disk, &owner);
+        if (list.count > 0 && list.numbers[list.count - 1] < published)
+            fail_msg("%u: what was left ends at %llu, before %llu", i,
+                     (unsigned long long)list.numbers[list.count - 1], (unsigned long long)published);
+        tly_recent_free(recent);
+        test_disk_free(disk);
+    }
+}
+
+static void what_was_written_though_it_was_told_otherwise_is_emptied_too(void **state)
+{
+    (void)state;
+    struct test_disk *disk = test_disk_new();
+    struct tly_recent *recent = begin(disk);
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_APPEND, .times = 1, .late = true});
+    claim(!add(recent, 1, 0) && tly_recent_last(recent, 0) == 0);
+    claim(read_as(disk, &owner).count == 1);
+    claim(tly_recent_settle(recent, 1) == TLY_OK && read_as(disk, &owner).count == 0);
+    tly_recent_free(recent);
+    test_disk_free(disk);
+}
+
 /* ---- any history ---- */
 
 struct history {
@@ -250,6 +306,8 @@ int main(void)
         cmocka_unit_test(a_chain_begins_only_where_all_before_it_is_logged),
         cmocka_unit_test(settled_it_is_empty_unless_the_log_lacks_something),
         cmocka_unit_test(what_can_be_neither_emptied_nor_removed_is_told),
+        cmocka_unit_test(a_crash_leaves_no_half_without_the_one_that_follows),
+        cmocka_unit_test(what_was_written_though_it_was_told_otherwise_is_emptied_too),
         cmocka_unit_test(whatever_was_promised_is_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
