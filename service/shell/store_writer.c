@@ -423,8 +423,7 @@ static uint64_t next_work(const struct tly_writer *w)
     if (w->is_stopping && !w->knows_of_stop) return 0;
     if (w->config.manifest->is_taken) return at;
     if (w->queue.first != NULL) at = earlier(at, later(w->log.at_ns, w->gather_until_ns));
-    if (has_log_work(w) || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
-        at = earlier(at, w->log.at_ns);
+    if (has_log_work(w) || w->log.failing) at = earlier(at, w->log.at_ns);
     if (!w->log.failing) at = earlier(at, w->sync_at_ns);
     if (has_manifest_work(w, w->lease_wanted)) at = earlier(at, w->lease.at_ns);
     return at;

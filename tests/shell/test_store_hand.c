@@ -332,6 +332,31 @@ static void a_disk_that_fails_does_not_keep_it_from_being_stored(void **state)
     test_disk_free(disk);
 }
 
+/* Neither its beginning nor its name can be written, once, and nothing else is handed over. */
+static void what_could_not_be_emptied_does_not_fail_for_ever(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    user.now = work(&user);
+    uint64_t next = work(&user);
+    assert_int_equal(next, user.now + TLY_FSYNC_INTERVAL_MS * MS);
+    user.now = next;
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_CHANGE, .n = 1, .times = 2});
+    next = work(&user);
+    assert_int_equal(test_disk_failed(disk), 2);
+    assert_true(user.report.failing);
+    assert_non_null(strstr(user.report.error, "recent"));
+    assert_int_equal(next, user.now + 100 * MS);
+    user.now = next;
+    (void)work(&user);
+    assert_false(user.report.failing);
+    tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
 static bool has_anything_recent(struct test_disk *disk)
 {
     size_t n, set = 0;
@@ -383,6 +408,7 @@ int main(void)
         cmocka_unit_test(nor_does_a_start_on_a_full_disk),
         cmocka_unit_test(of_a_machine_that_was_started_anew_it_is_not_read),
         cmocka_unit_test(a_disk_that_fails_does_not_keep_it_from_being_stored),
+        cmocka_unit_test(what_could_not_be_emptied_does_not_fail_for_ever),
         cmocka_unit_test(before_a_snapshot_is_published_it_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
