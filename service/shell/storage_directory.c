@@ -472,21 +472,25 @@ static enum tly_result find_size(struct directory *d, const char *name, int fd, 
 
 /*
  * Not by a descriptor that appends, which does nothing else; but that is open, and will be told what becomes of it. Once it has room it writes where
- * it is told to.
+ * it is told to, and who else writes the object or removed it is noticed as when it is appended to.
  */
 static enum tly_result overwrite(void *self, const char *name, uint64_t offset, struct tly_slice bytes)
 {
     struct directory *d = self;
     struct appended *appended;
-    uint64_t size;
+    uint64_t size = 0;
     int fd = -1;
     d->error[0] = '\0';
     enum tly_result result = open_to_append(d, name, false, &appended);
     bool is_open = result == TLY_OK && appended->has_room;
-    if (is_open) fd = appended->fd;
-    if (result == TLY_OK && !is_open) result = open_object(d, name, O_WRONLY, &fd);
-    if (result != TLY_OK) return result;
-    result = find_size(d, name, fd, &size);
+    if (is_open) {
+        fd = appended->fd;
+        result = find_end(d, name, appended);
+        size = appended->end;
+    } else if (result == TLY_OK) {
+        result = open_object(d, name, O_WRONLY, &fd);
+        if (result == TLY_OK) result = find_size(d, name, fd, &size);
+    }
     if (result == TLY_OK && (offset > size || bytes.n > size - offset))
         result = fail_because(d, name, "write", "it is shorter than that");
     else if (result == TLY_OK && !overwrite_all(fd, offset, bytes))

@@ -722,6 +722,24 @@ static void what_another_process_makes_longer_or_shorter_is_not_written_over(voi
     }
 }
 
+/* Whoever writes on would write what nobody reads. */
+static void what_somebody_removed_is_not_written_over_either(void **state)
+{
+    struct place *place = *state;
+    struct tly_storage *s = open_directory(place->path), *other = other_handle(place);
+    assert_ok(s, tly_storage_append_roomy(s, "recent", tly_slice_text("abc"), 1));
+    assert_ok(s, tly_storage_overwrite(s, "recent", 1, tly_slice_text("x")));
+    assert_ok(other, tly_storage_remove(other, "recent"));
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(tly_storage_overwrite(s, "recent", 1, tly_slice_text("y")), TLY_IO);
+        assert_non_null(strstr(tly_storage_error(s), "somebody removed it"));
+        assert_ok(other, tly_storage_put(other, "recent", tly_slice_text("def")));
+    }
+    tly_storage_close(s);
+    assert_holds(other, "recent", "def");
+    end_handle(place, other);
+}
+
 /* No file may grow beyond 1000 bytes: a write is cut short, and what is left of it fails. */
 static int with_little_room(const struct place *place)
 {
@@ -899,6 +917,7 @@ int main(void)
         DIRECTORY(room_is_given_back_when_the_object_is_left),
         DIRECTORY(a_crash_leaves_zeros_where_there_was_room),
         DIRECTORY(what_another_process_makes_longer_or_shorter_is_not_written_over),
+        DIRECTORY(what_somebody_removed_is_not_written_over_either),
         DIRECTORY(a_pipe_is_no_object),
         DIRECTORY(residue_is_not_listed_and_goes_with_the_next_lock),
         DIRECTORY(a_permission_error_is_loud_and_never_absent),
