@@ -688,7 +688,8 @@ static struct batch *new_batch(struct tly_slice bytes)
 /* Under the mutex. Whether the thread is to be woken: what outlives the process already waits for more, so that there are few writes. */
 static bool queue_numbered(struct tly_writer *w, struct batch *batch)
 {
-    struct tly_recent *recent = batch->kind == LOGGED ? w->config.recent : NULL;
+    bool outlives = batch->kind == LOGGED && !w->report.is_taken;
+    struct tly_recent *recent = outlives ? w->config.recent : NULL;
     bool is_first = w->queue.first == NULL;
     note_number(w, batch->number);
     queue_add(&w->queue, batch);

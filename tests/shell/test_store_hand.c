@@ -357,6 +357,28 @@ static void what_could_not_be_emptied_does_not_fail_for_ever(void **state)
     test_disk_free(disk);
 }
 
+static void in_a_directory_that_is_anothers_by_now_nothing_is_stored(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    struct tly_storage *other = test_disk_open(disk);
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    user.now = work(&user);
+    (void)work(&user);
+    assert_int_equal(tly_storage_put(other, "MANIFEST", tly_slice_text("another's")), TLY_OK);
+    tly_store_lease(user.store, 1u << 30);
+    (void)work(&user);
+    assert_true(user.report.is_taken);
+    append(&user, 2);
+    tly_store_poll(user.store, &user.report);
+    assert_int_equal(user.report.stored, 1);
+    tly_store_close(user.store, true);
+    tly_storage_close(other);
+    test_disk_free(disk);
+}
+
 static bool has_anything_recent(struct test_disk *disk)
 {
     size_t n, set = 0;
@@ -409,6 +431,7 @@ int main(void)
         cmocka_unit_test(of_a_machine_that_was_started_anew_it_is_not_read),
         cmocka_unit_test(a_disk_that_fails_does_not_keep_it_from_being_stored),
         cmocka_unit_test(what_could_not_be_emptied_does_not_fail_for_ever),
+        cmocka_unit_test(in_a_directory_that_is_anothers_by_now_nothing_is_stored),
         cmocka_unit_test(before_a_snapshot_is_published_it_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
