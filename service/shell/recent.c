@@ -136,6 +136,16 @@ enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_re
     return result == TLY_OK ? out->result : result;
 }
 
+bool tly_recent_next(struct tly_slice *left, struct tly_slice *batch)
+{
+    uint32_t n;
+    if (left->n < sizeof n) return false;
+    memcpy(&n, left->p, sizeof n);
+    *batch = tly_slice_of(left->p + sizeof n, n);
+    *left = tly_slice_of(batch->p + n, left->n - sizeof n - n);
+    return true;
+}
+
 /* ---- up and down ---- */
 
 /* Zeros, with room behind them: that is how the file stays open. */

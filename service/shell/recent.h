@@ -39,6 +39,8 @@ struct tly_recent_owner {
  */
 enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_recent_owner *owner,
                                 struct tly_buf *out) TLY_MUST_CHECK;
+/* Takes the first of them off. False: there is none. */
+bool tly_recent_next(struct tly_slice *left, struct tly_slice *batch);
 
 /* Makes the file anew, of two halves of so many bytes; takes the storage over. NULL: it cannot be made. */
 struct tly_recent *tly_recent_new(struct tly_storage *storage, const struct tly_recent_owner *owner,

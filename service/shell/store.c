@@ -426,16 +426,6 @@ static enum tly_result replay_snapshot(const struct replay *r)
     return result == TLY_MORE && !end.is_takers ? TLY_BAD_CHECKSUM : result;
 }
 
-static bool next_left(struct tly_slice *left, struct tly_slice *batch)
-{
-    uint32_t n;
-    if (left->n < sizeof n) return false;
-    memcpy(&n, left->p, sizeof n);
-    *batch = tly_slice_of(left->p + sizeof n, n);
-    *left = tly_slice_of(batch->p + n, left->n - sizeof n - n);
-    return true;
-}
-
 /* What is behind the log. */
 static enum tly_result replay_left(const struct replay *r)
 {
@@ -445,7 +435,7 @@ static enum tly_result replay_left(const struct replay *r)
     if (result != TLY_OK) return say_storage(store, result, TLY_RECENT_NAME, r->notice);
     store->reading.piece = UINT64_MAX;
     struct tly_slice left = tly_buf_slice(&store->left), batch;
-    while (result == TLY_OK && next_left(&left, &batch))
+    while (result == TLY_OK && tly_recent_next(&left, &batch))
         result = r->take(r->context, batch);
     return result;
 }
@@ -529,7 +519,7 @@ static enum tly_result take_left(struct tly_store *store)
 {
     struct tly_slice left = tly_buf_slice(&store->left), batch;
     enum tly_result result = TLY_OK;
-    while (result == TLY_OK && next_left(&left, &batch))
+    while (result == TLY_OK && tly_recent_next(&left, &batch))
         result = tly_journal_put(store->journal, 0, batch);
     store->has_left = store->left.n > 0;
     tly_buf_fini(&store->left);
