@@ -4,6 +4,7 @@
 #include "service/engine/engine.h"
 #include "service/shell/libc_mem.h"
 #include "service/shell/reading.h"
+#include "service/shell/recent.h"
 #include "service/shell/store_snapshot.h"
 #include "wire/snapshot.h"
 
@@ -204,6 +205,21 @@ static bool check_file(const struct opened *opened, size_t i)
     return result == TLY_OK || is_torn;
 }
 
+/* Nothing is said of it while it has nothing. */
+static bool check_recent(const struct opened *opened)
+{
+    struct checked checked = {0};
+    enum tly_result result =
+        tly_ctl_store_recent(opened->storage, opened->manifest.origin, count_batch, &checked);
+    if (result != TLY_OK)
+        (void)tly_ctl_storage_failed(opened->storage, result, TLY_RECENT_NAME);
+    else if (checked.batches > 0)
+        printf("%-16s %10s       %8" PRIu64 " batches %9" PRIu64
+               " dots  left by a crash, the next start takes it in\n",
+               TLY_RECENT_NAME, "", checked.batches, checked.rows);
+    return result == TLY_OK;
+}
+
 static enum tly_ctl_exit check(const char *directory)
 {
     static struct opened opened;
@@ -214,11 +230,12 @@ static enum tly_ctl_exit check(const char *directory)
     size_t bad = 0;
     for (size_t i = 0; i < file_count(&opened); i++)
         bad += !check_file(&opened, i);
+    bool is_readable = check_recent(&opened);
     close_store(&opened);
     if (bad > 0)
         tly_ctl_complain("%zu files are damaged: put them back from a backup, or: tallyctl store repair %s",
                          bad, directory);
-    return bad == 0 ? TLY_CTL_DONE : TLY_CTL_NO;
+    return bad == 0 && is_readable ? TLY_CTL_DONE : TLY_CTL_NO;
 }
 
 /* ---- dump ---- */
@@ -317,6 +334,17 @@ static bool salvage_file(const struct opened *opened, size_t i, struct salvage *
     return *is_whole || keep_aside(opened->storage, file.name);
 }
 
+/* What a crash left beside a log that has a hole: dots. */
+static bool salvage_recent(const struct opened *opened, struct salvage *salvage)
+{
+    salvage->reading.piece = UINT64_MAX;
+    salvage->by_rows = true;
+    enum tly_result result =
+        tly_ctl_store_recent(opened->storage, opened->manifest.origin, salvage_batch, salvage);
+    if (result != TLY_OK) (void)tly_ctl_storage_failed(opened->storage, result, TLY_RECENT_NAME);
+    return result == TLY_OK;
+}
+
 static bool put_image(struct tly_engine *engine, struct tly_ctl_state *state)
 {
     struct tly_mem mem = tly_libc_mem();
@@ -375,6 +403,7 @@ static enum tly_ctl_exit repair(const char *directory)
         ok = salvage_file(&opened, i, &salvage, &is_whole);
         damaged += !is_whole;
     }
+    if (damaged > 0) ok = ok && salvage_recent(&opened, &salvage);
     enum tly_ctl_exit status = ok ? TLY_CTL_DONE : TLY_CTL_NO;
     if (ok && damaged == 0)
         puts("nothing is damaged; nothing was changed");

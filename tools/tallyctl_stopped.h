@@ -26,6 +26,10 @@ bool tly_ctl_state_publish(struct tly_ctl_state *state, struct tly_manifest *man
 /* Replaces the log of a store that has begun by what the engine holds, all of it; waits. False: it was said what is wrong. */
 bool tly_ctl_compact(struct tly_engine *engine, struct tly_store *store, uint64_t *bytes);
 
+/* tallyctl_store.c: what a crash left beside the log of that life, batch by batch. */
+enum tly_result tly_ctl_store_recent(struct tly_storage *storage, uint64_t origin, tly_take_batch *take,
+                                     void *context) TLY_MUST_CHECK;
+
 /* Complains of the storage's failure. */
 enum tly_ctl_exit tly_ctl_storage_failed(struct tly_storage *storage, enum tly_result result,
                                          const char *what);

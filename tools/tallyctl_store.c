@@ -2,8 +2,9 @@
 #include "service/engine/engine.h"
 #include "service/shell/libc_mem.h"
 #include "service/shell/reading.h"
+#include "service/shell/recent.h"
 #include "service/shell/segment.h"
-#include "tools/tallyctl_archive.h"
+#include "tools/tallyctl_stopped.h"
 #include "wire/snapshot.h"
 
 #include <errno.h>
@@ -13,6 +14,9 @@
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
+
+/* More than any such file has. */
+#define RECENT_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
 /* ---- the lock ---- */
 
@@ -78,13 +82,40 @@ static bool read_snapshot(struct tly_storage *storage, uint64_t number, struct b
     return false;
 }
 
+enum tly_result tly_ctl_store_recent(struct tly_storage *storage, uint64_t origin, tly_take_batch *take,
+                                     void *context)
+{
+    struct tly_recent_owner owner = {tly_storage_boot(storage), origin};
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_buf left;
+    tly_buf_init(&left, &mem, RECENT_BYTES_MAX);
+    enum tly_result result = tly_recent_read(storage, &owner, &left);
+    struct tly_slice rest = tly_buf_slice(&left), batch;
+    while (result == TLY_OK && tly_recent_next(&rest, &batch))
+        result = take(context, batch);
+    tly_buf_fini(&left);
+    return result;
+}
+
+/* What a crash left beside the log. */
+static bool read_recent(struct tly_storage *storage, const struct tly_manifest *manifest,
+                        struct batches *batches)
+{
+    batches->reading->piece = UINT64_MAX;
+    enum tly_result result = tly_ctl_store_recent(storage, manifest->origin, batches->take, batches->context);
+    if (result == TLY_OK) return true;
+    const char *why = result == TLY_IO ? tly_storage_error(storage) : tly_result_text(result);
+    tly_ctl_complain("%s: %s", TLY_RECENT_NAME, why);
+    return false;
+}
+
 static bool read_log(struct tly_storage *storage, const struct tly_manifest *manifest,
                      struct batches *batches)
 {
     bool ok = read_snapshot(storage, manifest->snapshot, batches);
     for (size_t i = 0; ok && i < manifest->segment_count; i++)
         ok = read_segment(storage, &manifest->segments[i], i + 1 == manifest->segment_count, batches);
-    return ok;
+    return ok && read_recent(storage, manifest, batches);
 }
 
 /* Gives every batch of the log, to an engine if there is one; the lock is held meanwhile. */

@@ -35,6 +35,7 @@ struct tly_journal {
     uint64_t tried;                    /* number of the last segment that was made or tried */
     uint64_t earlier_bytes;            /* of all segments before it */
     char error[512];
+    bool lacks_space; /* that is why */
 };
 
 /* ---- the machine ---- */
@@ -54,6 +55,7 @@ static void move(struct tly_journal *j, enum state to)
 static enum tly_result fail(struct tly_journal *j, enum tly_result result)
 {
     const char *why = tly_storage_error(j->config.storage);
+    j->lacks_space = result == TLY_IO && tly_storage_is_full(j->config.storage);
     if (why[0] == '\0' || result == TLY_NOMEM || result == TLY_TOO_LARGE) why = tly_result_text(result);
     (void)snprintf(j->error, sizeof j->error, "%s", why);
     return result;
@@ -291,6 +293,7 @@ enum tly_result tly_journal_sync(struct tly_journal *j)
 enum tly_result tly_journal_write(struct tly_journal *j)
 {
     enum tly_result result = TLY_OK;
+    if (j->recent != NULL) tly_recent_look(j->recent);
     if (j->state == TORN) mend(j);
     if (j->state == OPEN && is_full(j)) {
         result = tly_journal_sync(j);
@@ -374,6 +377,11 @@ uint64_t tly_journal_bytes(const struct tly_journal *j)
 uint64_t tly_journal_size(const struct tly_journal *j)
 {
     return j->size;
+}
+
+bool tly_journal_lacks_space(const struct tly_journal *j)
+{
+    return j->lacks_space;
 }
 
 const char *tly_journal_error(const struct tly_journal *j)

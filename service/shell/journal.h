@@ -79,7 +79,8 @@ uint64_t tly_journal_synced(const struct tly_journal *journal);
 /* Of all segments, and of the last. */
 uint64_t tly_journal_bytes(const struct tly_journal *journal);
 uint64_t tly_journal_size(const struct tly_journal *journal);
-/* What failed last. */
+/* What failed last, and whether for want of space alone. */
+bool tly_journal_lacks_space(const struct tly_journal *journal);
 const char *tly_journal_error(const struct tly_journal *journal);
 
 #endif

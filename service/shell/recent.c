@@ -3,6 +3,7 @@
 #include "service/shell/libc_mem.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -136,6 +137,16 @@ enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_re
     return result == TLY_OK ? out->result : result;
 }
 
+bool tly_recent_next(struct tly_slice *left, struct tly_slice *batch)
+{
+    uint32_t n;
+    if (left->n < sizeof n) return false;
+    memcpy(&n, left->p, sizeof n);
+    *batch = tly_slice_of(left->p + sizeof n, n);
+    *left = tly_slice_of(batch->p + n, left->n - sizeof n - n);
+    return true;
+}
+
 /* ---- up and down ---- */
 
 /* Synced, so that it has its place on the disk. */
@@ -172,6 +183,35 @@ void tly_recent_free(struct tly_recent *r)
 
 /* ---- writing; under the mutex ---- */
 
+static bool is_lost(const struct tly_recent *r)
+{
+    return r->is_gone || *r->map.lost != 0;
+}
+
+static uint8_t *place_of(const struct tly_recent *r, const struct half *half)
+{
+    return r->map.p + (half == &r->halves[1] ? r->half_bytes : 0);
+}
+
+/*
+ * Zeros where a record might begin. The older half first: without the newer one it may lack what overruled it, which a snapshot may have
+ * forgotten since. What is lost is not the file any more.
+ */
+static enum tly_result empty(struct tly_recent *r)
+{
+    const unsigned order[2] = {!r->active, r->active};
+    for (size_t i = 0; i < 2; i++) {
+        struct half *half = &r->halves[order[i]];
+        if (half->last != 0) memset(place_of(r, half), 0, HEAD_BYTES);
+        *half = (struct half){0};
+        atomic_signal_fence(memory_order_seq_cst);
+    }
+    if (r->is_gone || *r->map.lost == 0) return TLY_OK;
+    enum tly_result result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
+    r->is_gone = result == TLY_OK;
+    return result;
+}
+
 /* Where a record of so many bytes goes; NULL: there is no room. */
 static struct half *half_for(struct tly_recent *r, size_t n, uint64_t logged)
 {
@@ -184,42 +224,19 @@ static struct half *half_for(struct tly_recent *r, size_t n, uint64_t logged)
     return other;
 }
 
-static bool is_lost(const struct tly_recent *r)
-{
-    return r->is_gone || *r->map.lost != 0;
-}
-
-static uint8_t *place_of(const struct tly_recent *r, const struct half *half)
-{
-    return r->map.p + (half == &r->halves[1] ? r->half_bytes : 0);
-}
-
 static bool add(struct tly_recent *r, uint64_t number, struct tly_slice batch, uint64_t logged)
 {
     bool goes_on = r->last + 1 == number;
     if (is_lost(r) || batch.n > r->half_bytes || (!goes_on && logged + 1 < number)) return false;
+    if (!goes_on && empty(r) != TLY_OK) return false;
     struct half *half = half_for(r, HEAD_BYTES + batch.n, logged);
     if (half == NULL) return false;
-    if (!goes_on) half->used = 0;
+    half->last = number; /* it is there even if the rest is lost */
     write_record(place_of(r, half) + half->used, &r->owner, number, batch);
     if (is_lost(r)) return false;
     half->used += HEAD_BYTES + batch.n;
-    half->last = r->last = number;
+    r->last = number;
     return true;
-}
-
-/* Zeros where a record might begin. What is lost is not the file any more. */
-static enum tly_result empty(struct tly_recent *r)
-{
-    for (size_t i = 0; i < 2; i++) {
-        if (r->halves[i].last == 0) continue;
-        memset(place_of(r, &r->halves[i]), 0, HEAD_BYTES);
-        r->halves[i] = (struct half){0};
-    }
-    if (r->is_gone || *r->map.lost == 0) return TLY_OK;
-    enum tly_result result = tly_storage_remove(r->storage, TLY_RECENT_NAME);
-    r->is_gone = result == TLY_OK;
-    return result;
 }
 
 /* ---- what others call ---- */
@@ -248,6 +265,11 @@ uint64_t tly_recent_last(struct tly_recent *r, uint64_t logged)
     uint64_t last = r->last > logged ? r->last : logged;
     unlock(r);
     return last;
+}
+
+void tly_recent_look(struct tly_recent *r)
+{
+    tly_storage_look_at_map(r->storage);
 }
 
 enum tly_result tly_recent_settle(struct tly_recent *r, uint64_t logged)

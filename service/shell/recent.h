@@ -14,7 +14,7 @@
  *
  * What is in the log already may not be read again behind a snapshot that was published since: the snapshot may have forgotten what it was
  * overruled by.  Before anything is published it is emptied, therefore, unless it has something that the log lacks: then it has also all
- * that came after what it has first.
+ * that came after what it has first.  So that this stays true of what a crash leaves, an older half is never there without the newer one.
  */
 #ifndef TALLY_SERVICE_SHELL_RECENT_H
 #define TALLY_SERVICE_SHELL_RECENT_H
@@ -39,6 +39,8 @@ struct tly_recent_owner {
  */
 enum tly_result tly_recent_read(struct tly_storage *storage, const struct tly_recent_owner *owner,
                                 struct tly_buf *out) TLY_MUST_CHECK;
+/* Takes the first of them off. False: there is none. */
+bool tly_recent_next(struct tly_slice *left, struct tly_slice *batch);
 
 /* Makes the file anew, of two halves of so many bytes; borrows the storage. NULL: it cannot be made, or is not to be had as memory. */
 struct tly_recent *tly_recent_new(struct tly_storage *storage, const struct tly_recent_owner *owner,
@@ -49,6 +51,8 @@ void tly_recent_free(struct tly_recent *recent);
 bool tly_recent_add(struct tly_recent *recent, uint64_t number, struct tly_slice batch, uint64_t logged);
 /* All up to this number is here or in the log. */
 uint64_t tly_recent_last(struct tly_recent *recent, uint64_t logged);
+/* Whether somebody has removed the file, by the thread that has the storage: then it is lost. */
+void tly_recent_look(struct tly_recent *recent);
 /* Ahead of a publication, by the thread that has the storage. On failure nothing may be published. */
 enum tly_result tly_recent_settle(struct tly_recent *recent, uint64_t logged) TLY_MUST_CHECK;
 

@@ -177,6 +177,13 @@ enum tly_result tly_storage_map(struct tly_storage *s, const char *name, size_t 
     return leave(s, enter(s, name) ? s->ops->map(s->self, name, n, map) : TLY_BAD_KEY);
 }
 
+void tly_storage_look_at_map(struct tly_storage *s)
+{
+    (void)enter(s, "map");
+    if (s->ops->look_at_map != NULL) s->ops->look_at_map(s->self);
+    (void)leave(s, TLY_OK);
+}
+
 uint64_t tly_storage_boot(struct tly_storage *s)
 {
     return s->ops->boot != NULL ? s->ops->boot(s->self) : 0;

@@ -59,7 +59,8 @@ struct tly_storage_ops {
     enum tly_result (*identity)(void *self, char *text, size_t size);
     enum tly_result (*map)(void *self, const char *name, size_t n,
                            struct tly_storage_map *map); /* NULL: none */
-    uint64_t (*boot)(const void *self);                  /* NULL: it is not known */
+    void (*look_at_map)(const void *self);
+    uint64_t (*boot)(const void *self); /* NULL: it is not known */
     const char *(*error)(const void *self);
     bool (*is_full)(const void *self); /* NULL: it never is */
 };
@@ -118,6 +119,8 @@ enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t s
  */
 enum tly_result tly_storage_map(struct tly_storage *s, const char *name, size_t n,
                                 struct tly_storage_map *map) TLY_MUST_CHECK;
+/* An object that somebody has removed is found to be lost. */
+void tly_storage_look_at_map(struct tly_storage *s);
 /*
  * Takes the process' SIGBUS, with which the system says that a page of a mapped file cannot be had (somebody has cut it, the disk is full or broken): the
  * map is lost then, and the process goes on.

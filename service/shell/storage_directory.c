@@ -45,7 +45,7 @@ struct directory {
     int lock;
     struct appended appended[APPENDED];
     uint64_t appends;
-    bool mapped;
+    int mapped; /* the object that is mapped; -1: none */
     char error[512];
     bool is_full; /* that is why */
 };
@@ -786,15 +786,26 @@ static enum tly_result map_object(void *self, const char *name, size_t n, struct
     struct stat is;
     bool is_long = fstat(fd, &is) == 0 && S_ISREG(is.st_mode) && (uint64_t)is.st_size >= n;
     uint8_t *p = is_long ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-    close_quietly(fd);
-    if (p == MAP_FAILED) return fail_because(d, name, "map", is_long ? strerror(errno) : "it is too short");
+    if (p == MAP_FAILED) {
+        result = fail_because(d, name, "map", is_long ? strerror(errno) : "it is too short");
+        close_quietly(fd);
+        return result;
+    }
     (void)mlock(p, n); /* what is not in memory has to be waited for */
     guarded.lost = 0;
     guarded.n = n;
     guarded.p = p;
-    d->mapped = true;
+    d->mapped = fd;
     *map = (struct tly_storage_map){p, &guarded.lost};
     return TLY_OK;
+}
+
+static void look_at_map(const void *self)
+{
+    const struct directory *d = self;
+    struct statx is;
+    bool is_known = d->mapped >= 0 && statx(d->mapped, "", AT_EMPTY_PATH, STATX_NLINK, &is) == 0;
+    if (is_known && is.stx_nlink == 0) guarded.lost = 1;
 }
 
 /* ---- up and down ---- */
@@ -810,7 +821,8 @@ static void close_directory(void *self)
     struct directory *d = self;
     for (size_t i = 0; i < APPENDED; i++)
         forget_appended(&d->appended[i]);
-    if (d->mapped) end_map();
+    if (d->mapped >= 0) end_map();
+    close_quietly(d->mapped);
     /* A process that was forked meanwhile has the descriptor too, and would hold the directory for as long as it lives. */
     if (d->lock >= 0) (void)flock(d->lock, LOCK_UN);
     close_quietly(d->lock);
@@ -853,6 +865,7 @@ static const struct tly_storage_ops directory_ops = {
     .lock = lock,
     .identity = identity,
     .map = map_object,
+    .look_at_map = look_at_map,
     .boot = boot,
     .error = error_of,
     .is_full = is_full,
@@ -906,7 +919,7 @@ struct tly_storage *tly_storage_directory(const char *path, char *error, size_t 
         (void)snprintf(error, size, "out of memory");
         goto free_both;
     }
-    *d = (struct directory){.path = copy, .top = open_top(copy), .lock = -1};
+    *d = (struct directory){.path = copy, .top = open_top(copy), .lock = -1, .mapped = -1};
     for (size_t i = 0; i < APPENDED; i++)
         d->appended[i].fd = -1;
     if (d->top < 0) {

@@ -35,7 +35,8 @@ struct tly_store {
     struct tly_reading reading; /* the replay */
     int wakeup_fd;
     struct tly_buf
-        left; /* by the process before: batches that its log may lack, as tly_recent_read gives them */
+        left;      /* by the process before: batches that its log may lack, as tly_recent_read gives them */
+    bool has_left; /* … they wait in the journal */
     struct tly_recent *recent; /* NULL: nothing outlives the process before it is in the log */
     struct tly_journal *journal;
     struct tly_writer *writer; /* NULL before begin */
@@ -425,16 +426,6 @@ static enum tly_result replay_snapshot(const struct replay *r)
     return result == TLY_MORE && !end.is_takers ? TLY_BAD_CHECKSUM : result;
 }
 
-static bool next_left(struct tly_slice *left, struct tly_slice *batch)
-{
-    uint32_t n;
-    if (left->n < sizeof n) return false;
-    memcpy(&n, left->p, sizeof n);
-    *batch = tly_slice_of(left->p + sizeof n, n);
-    *left = tly_slice_of(batch->p + n, left->n - sizeof n - n);
-    return true;
-}
-
 /* What is behind the log. */
 static enum tly_result replay_left(const struct replay *r)
 {
@@ -444,7 +435,7 @@ static enum tly_result replay_left(const struct replay *r)
     if (result != TLY_OK) return say_storage(store, result, TLY_RECENT_NAME, r->notice);
     store->reading.piece = UINT64_MAX;
     struct tly_slice left = tly_buf_slice(&store->left), batch;
-    while (result == TLY_OK && next_left(&left, &batch))
+    while (result == TLY_OK && tly_recent_next(&left, &batch))
         result = r->take(r->context, batch);
     return result;
 }
@@ -523,7 +514,33 @@ static enum tly_result write_anew(struct tly_store *store, const char *name)
     return result;
 }
 
-/* That is synced first, so that all that follows can rely on it. */
+/* What the process before left goes to the log first. */
+static enum tly_result take_left(struct tly_store *store)
+{
+    struct tly_slice left = tly_buf_slice(&store->left), batch;
+    enum tly_result result = TLY_OK;
+    while (result == TLY_OK && tly_recent_next(&left, &batch))
+        result = tly_journal_put(store->journal, 0, batch);
+    store->has_left = store->left.n > 0;
+    tly_buf_fini(&store->left);
+    return result;
+}
+
+/* Ahead of MANIFEST: what was left is not read again once that names another life. */
+static enum tly_result log_left(struct tly_store *store, struct text error)
+{
+    if (!store->has_left) return TLY_OK;
+    enum tly_result result =
+        tly_journal_is_behind(store->journal) ? tly_journal_write(store->journal) : TLY_OK;
+    if (result == TLY_OK) result = tly_journal_sync(store->journal);
+    if (result != TLY_OK)
+        (void)snprintf(error.to, error.size, "cannot write to the log what the process before left: %s",
+                       tly_journal_error(store->journal));
+    store->has_left = result != TLY_OK;
+    return result;
+}
+
+/* The log is synced first, so that all that follows can rely on it. */
 static enum tly_result write_identity(struct tly_store *store, bool was_clean, struct text error)
 {
     struct tly_manifest *m = &store->manifest;
@@ -539,7 +556,10 @@ static enum tly_result write_identity(struct tly_store *store, bool was_clean, s
     tly_segment_name(TLY_SEGMENT_LOG, last->number, name);
     enum tly_result result = was_clean ? TLY_OK : write_anew(store, name);
     if (result == TLY_OK) result = tly_storage_sync(store->storage, name);
-    if (result == TLY_OK) result = tly_manifest_save(store->storage, m);
+    if (result != TLY_OK) return say_storage(store, result, "cannot write the node's identity", error);
+    result = log_left(store, error);
+    if (result != TLY_OK) return result;
+    result = tly_manifest_save(store->storage, m);
     return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot write the node's identity", error);
 }
 
@@ -550,7 +570,8 @@ static enum tly_result write_identity(struct tly_store *store, bool was_clean, s
 static enum tly_result write_identity_somehow(struct tly_store *store, bool was_clean, struct text error)
 {
     enum tly_result result = write_identity(store, was_clean, error);
-    if (result != TLY_IO || !tly_storage_is_full(store->storage)) return result;
+    bool is_full = tly_storage_is_full(store->storage) || tly_journal_lacks_space(store->journal);
+    if (result != TLY_IO || !is_full) return result;
     if (!was_clean) return TLY_FULL;
     /* If there is none, error says why there is no identity. */
     if (tly_storage_remove(store->storage, TLY_RESERVE_NAME) != TLY_OK) return result;
@@ -566,37 +587,20 @@ static enum tly_result heal(struct tly_store *store, struct text error)
     return TLY_OK;
 }
 
-/* What the process before left goes to the log first. */
-static enum tly_result take_left(struct tly_store *store)
-{
-    struct tly_slice left = tly_buf_slice(&store->left), batch;
-    enum tly_result result = TLY_OK;
-    while (result == TLY_OK && next_left(&left, &batch))
-        result = tly_journal_put(store->journal, 0, batch);
-    return result;
-}
-
-static enum tly_result log_left(struct tly_store *store)
-{
-    if (store->left.n == 0) return TLY_OK;
-    enum tly_result result =
-        tly_journal_is_behind(store->journal) ? tly_journal_write(store->journal) : TLY_OK;
-    if (result == TLY_OK) result = tly_journal_sync(store->journal);
-    tly_buf_fini(&store->left);
-    return result;
-}
-
 /*
  * Without it everybody waits for the log, which is as safe. Where all is synced before it counts it would be of no use; what there was of it
- * is in the log now.
+ * is in the log now, and is not to be read behind what comes.
  */
-static void begin_recent(struct tly_store *store)
+static enum tly_result begin_recent(struct tly_store *store, struct text error)
 {
     struct tly_recent_owner owner = {tly_storage_boot(store->storage), store->manifest.origin};
     bool is_wanted = store->fsync != TLY_FSYNC_ALWAYS && store->limits.recent_bytes > 0 && owner.boot != 0;
     if (is_wanted) store->recent = tly_recent_new(store->storage, &owner, store->limits.recent_bytes);
     tly_journal_set_recent(store->journal, store->recent);
-    if (store->recent == NULL) (void)!tly_storage_remove(store->storage, TLY_RECENT_NAME);
+    enum tly_result result =
+        store->recent == NULL ? tly_storage_remove(store->storage, TLY_RECENT_NAME) : TLY_OK;
+    return result == TLY_OK ? TLY_OK
+                            : say_storage(store, result, "cannot remove what the process before left", error);
 }
 
 static void free_store(void *context)
@@ -620,6 +624,7 @@ static enum tly_result start_writer(struct tly_store *store, struct text error)
         .snapshot_bytes = store->snapshot_bytes,
         .sweep_due = store->sweep_due,
         .heal_due = store->heal_due,
+        .left_due = store->has_left,
         .wakeup_fd = store->wakeup_fd,
         .fsync = store->fsync,
         .limits = store->limits,
@@ -639,7 +644,7 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     assert(store->is_replayed && store->writer == NULL && store->journal == NULL);
     struct tly_manifest *m = &store->manifest;
     struct text text = {error, size};
-    bool was_clean = m->clean;
+    bool was_clean = m->clean, was_left = store->left.n > 0;
     (void)snprintf(m->name, sizeof m->name, "%s", name);
     (void)snprintf(m->place, sizeof m->place, "%s", store->place);
     m->origin = store->identity.origin = origin;
@@ -652,8 +657,8 @@ enum tly_result tly_store_begin(struct tly_store *store, const char *name, uint6
     enum tly_result result = heal(store, text); /* by MANIFEST as it was found */
     if (result == TLY_OK) result = write_identity_somehow(store, was_clean, text);
     if (result != TLY_OK) return result;
-    /* What cannot be written is kept, and tried again as all that is handed over. */
-    if (log_left(store) == TLY_OK) begin_recent(store);
+    result = begin_recent(store, text);
+    if (result != TLY_OK && was_left) return result;
     /* What a crash left does no harm: if it cannot be removed now, it goes later. */
     store->sweep_due = tly_store_sweep(store->storage, m, true) != TLY_OK;
     return start_writer(store, text);

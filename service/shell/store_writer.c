@@ -260,6 +260,19 @@ static void write_log(struct tly_writer *w)
     note_success(&w->log);
 }
 
+/* Before it is in the log MANIFEST names no other life, as whose it would not be read again. */
+static bool write_left(struct tly_writer *w)
+{
+    if (!w->config.left_due) return true;
+    if (w->log.failing && now_ns(w) < w->log.at_ns) return false;
+    struct tly_journal *journal = w->config.journal;
+    enum tly_result result = tly_journal_is_behind(journal) ? tly_journal_write(journal) : TLY_OK;
+    if (result == TLY_OK) result = tly_journal_sync(journal);
+    if (result != TLY_OK) note_failure(w, &w->log, tly_journal_error(journal));
+    w->config.left_due = result != TLY_OK;
+    return result == TLY_OK;
+}
+
 /* ---- intents ---- */
 
 /* What an earlier change left is finished before the next thing is written. Without a leftover that costs nothing. */
@@ -296,7 +309,7 @@ static enum tly_result save_manifest(struct tly_writer *w, uint64_t lease)
 /* A lease, or a snapshot that is ready to be published. */
 static bool has_manifest_work(const struct tly_writer *w, uint64_t lease)
 {
-    return lease > w->config.manifest->lease || w->config.manifest->is_changed;
+    return !w->config.left_due && (lease > w->config.manifest->lease || w->config.manifest->is_changed);
 }
 
 static void write_manifest(struct tly_writer *w, uint64_t lease)
@@ -410,8 +423,7 @@ static uint64_t next_work(const struct tly_writer *w)
     if (w->is_stopping && !w->knows_of_stop) return 0;
     if (w->config.manifest->is_taken) return at;
     if (w->queue.first != NULL) at = earlier(at, later(w->log.at_ns, w->gather_until_ns));
-    if (has_log_work(w) || (w->log.failing && tly_journal_is_unsynced(w->config.journal)))
-        at = earlier(at, w->log.at_ns);
+    if (has_log_work(w) || w->log.failing) at = earlier(at, w->log.at_ns);
     if (!w->log.failing) at = earlier(at, w->sync_at_ns);
     if (has_manifest_work(w, w->lease_wanted)) at = earlier(at, w->lease.at_ns);
     return at;
@@ -464,6 +476,17 @@ static void set_clean_mark(const struct tly_writer *w)
     (void)!tly_manifest_save(w->config.storage, m);
 }
 
+static void work_on_disk(struct tly_writer *w, uint64_t lease)
+{
+    const struct tly_manifest *m = w->config.manifest;
+    if (m->is_taken || !write_left(w)) return;
+    heal(w);
+    if (!m->is_taken) write_log(w);
+    if (!m->is_taken) write_manifest(w, lease);
+    /* A sweep takes for left over what MANIFEST does not name yet. */
+    if (!m->is_taken && !w->install.is_open) tly_snapshot_settle(&w->snapshot);
+}
+
 /* All that there is to do now. Under the mutex, which is free while the disk is waited for. */
 static void work_once(struct tly_writer *w)
 {
@@ -471,11 +494,7 @@ static void work_once(struct tly_writer *w)
     queue_move(&w->taken, &w->queue);
     uint64_t lease = w->lease_wanted;
     unlock(w);
-    if (!w->config.manifest->is_taken) heal(w);
-    if (!w->config.manifest->is_taken) write_log(w);
-    if (!w->config.manifest->is_taken) write_manifest(w, lease);
-    /* A sweep takes for left over what MANIFEST does not name yet. */
-    if (!w->config.manifest->is_taken && !w->install.is_open) tly_snapshot_settle(&w->snapshot);
+    work_on_disk(w, lease);
     lock(w);
     w->waiting_bytes -= w->taken_in_bytes;
     w->image_bytes -= w->taken_image_bytes;
@@ -669,7 +688,8 @@ static struct batch *new_batch(struct tly_slice bytes)
 /* Under the mutex. Whether the thread is to be woken: what outlives the process already waits for more, so that there are few writes. */
 static bool queue_numbered(struct tly_writer *w, struct batch *batch)
 {
-    struct tly_recent *recent = batch->kind == LOGGED ? w->config.recent : NULL;
+    bool outlives = batch->kind == LOGGED && !w->report.is_taken;
+    struct tly_recent *recent = outlives ? w->config.recent : NULL;
     bool is_first = w->queue.first == NULL;
     note_number(w, batch->number);
     queue_add(&w->queue, batch);

@@ -21,6 +21,7 @@ struct tly_writer_config {
     uint64_t snapshot_bytes;   /* of the snapshot in use */
     bool sweep_due;            /* files were left over and could not be removed */
     bool heal_due;             /* … intents, and could not be finished */
+    bool left_due;             /* the journal has what an earlier process left: that goes ahead of all else */
     int wakeup_fd;             /* an eventfd */
     enum tly_fsync fsync;
     struct tly_store_limits limits;

@@ -4,8 +4,16 @@
  */
 #include "service/shell/recent.h"
 #include "tests/shell/support_disk.h"
+#include "tests/shell/support_store.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define HALF 512u
 #define LIST_MAX 256u
@@ -186,6 +194,66 @@ static void what_is_lost_keeps_nothing_and_is_removed(void **state)
     test_disk_free(disk);
 }
 
+/* ---- a process that ends between two writings of its memory ---- */
+
+#define PAGE 4096u
+
+/* Where this process has the file mapped. */
+static uint8_t *mapped(void)
+{
+    char line[512];
+    unsigned long at = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    claim(maps != NULL);
+    while (at == 0 && fgets(line, sizeof line, maps) != NULL)
+        if (strstr(line, "/recent\n") != NULL) at = strtoul(line, NULL, 16);
+    (void)fclose(maps);
+    claim(at != 0);
+    return (uint8_t *)at; /* NOLINT(performance-no-int-to-ptr): it is an address */
+}
+
+/* Half 0 has the older records, half 1 the newer ones, of which the log lacks the last. Its number. */
+static uint64_t fill_both(struct tly_recent *recent)
+{
+    static const uint8_t bytes[PAGE / 2 - 100];
+    uint64_t number = 0;
+    while (number < 3) {
+        number++;
+        claim(tly_recent_add(recent, number, tly_slice_of(bytes, sizeof bytes), number - 1));
+    }
+    return number;
+}
+
+/* The newer half has what a record of the older one was overruled by, and a snapshot that is published may have forgotten both. */
+static void a_crash_leaves_no_older_half_alone(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/test_recent.XXXXXX", error[256] = "";
+    claim(mkdtemp(path) != NULL && tly_storage_guard());
+    storage = tly_storage_directory(path, error, sizeof error);
+    claim(storage != NULL);
+    struct tly_recent *recent = tly_recent_new(storage, &owner, PAGE);
+    claim(recent != NULL);
+    uint64_t last = fill_both(recent);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)mprotect(mapped(), PAGE, PROT_READ); /* the older half: it ends here */
+        (void)!tly_recent_settle(recent, last);
+        _exit(0);
+    }
+    int status;
+    claim(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    struct tly_mem mem = test_mem();
+    struct tly_buf out;
+    tly_buf_init(&out, &mem, 1 << 20);
+    claim(tly_recent_read(storage, &owner, &out) == TLY_OK);
+    claim(out.n == 3 * (4 + PAGE / 2 - 100));
+    tly_buf_fini(&out);
+    end(recent);
+    claim(test_remove_tree(path) == 0);
+}
+
 /* ---- any history ---- */
 
 struct history {
@@ -263,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_chain_begins_only_where_all_before_it_is_logged),
         cmocka_unit_test(settled_it_is_empty_unless_the_log_lacks_something),
         cmocka_unit_test(what_is_lost_keeps_nothing_and_is_removed),
+        cmocka_unit_test(a_crash_leaves_no_older_half_alone),
         cmocka_unit_test(whatever_was_promised_is_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -899,7 +899,14 @@ static void what_is_mapped_is_the_object(void **state)
     place->s = open_directory(place->path);
     assert_ok(place->s, tly_storage_put(place->s, "m", tly_slice_of(zeros, sizeof zeros)));
     assert_ok(place->s, tly_storage_map(place->s, "m", sizeof zeros, &map));
+    tly_storage_look_at_map(place->s);
     assert_int_equal(*map.lost, 0);
+    /* Somebody removes it, and makes another one. */
+    other = open_directory(place->path);
+    assert_ok(other, tly_storage_put(other, "m", tly_slice_of(zeros, sizeof zeros)));
+    tly_storage_look_at_map(place->s);
+    assert_int_equal(*map.lost, 1);
+    tly_storage_close(other);
 }
 
 int main(void)

@@ -438,6 +438,51 @@ static void under_interval_no_more_is_lost_than_that(void **state)
              (unsigned long long)losses.cuts);
 }
 
+/* A process with two threads dies after some batches; how many it had said were stored, and how many its log had. */
+static void die_after(unsigned batches, uint64_t *stored, uint64_t *ahead)
+{
+    struct test_disk *disk = test_disk_new();
+    struct tly_store_limits limits = small;
+    struct node node = {0};
+    limits.recent_bytes = 2048;
+    limits.gather_ms = 1;
+    limits.close_ms = 1;
+    claim(tly_store_open_limited(test_disk_open(disk), TLY_FSYNC_INTERVAL, &limits, &node.store, node.error,
+                                 sizeof node.error) == TLY_OK);
+    claim(tly_store_replay(node.store, take, &node.seen, node.notice, sizeof node.notice) == TLY_OK);
+    claim(tly_store_begin(node.store, "n", 7, 1000, node.error, sizeof node.error) == TLY_OK);
+    for (unsigned i = 1; i <= batches; i++) {
+        node_append(&node, 1, i);
+        tly_store_poll(node.store, &node.report);
+    }
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_ANY, .times = SIZE_MAX, .dead = true});
+    node_close(&node, false);
+    test_disk_fail(disk, &(struct test_disk_fault){0});
+    *stored += node.report.stored;
+    *ahead += node.report.stored - node.report.synced;
+    uint64_t promised = node.report.stored;
+    claim(node_open(&node, disk, TLY_FSYNC_INTERVAL) == TLY_OK);
+    if (!has_all(&node.seen, 1, (unsigned)promised) || node.seen.foreign > 0)
+        fail_msg("after %u batches not all of %llu were there", batches, (unsigned long long)promised);
+    node_close(&node, false);
+    test_disk_free(disk);
+}
+
+static void what_is_stored_at_once_outlives_the_process(void **state)
+{
+    (void)state;
+    struct test_rng rng = test_rng_of(test_seed_first());
+    uint64_t stored = 0, ahead = 0, handed = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        unsigned batches = 1 + (unsigned)test_rng_below(&rng, NUMBERS - 1);
+        die_after(batches, &stored, &ahead);
+        handed += batches;
+    }
+    print_message("  %llu of %llu batches were stored, %llu of them not synced\n", (unsigned long long)stored,
+                  (unsigned long long)handed, (unsigned long long)ahead);
+    claim(stored > 1000 && ahead > 200);
+}
+
 /* The disk drops what a failed sync covered, and says yes to the next one. */
 static void a_failed_sync_is_never_believed_later(void **state)
 {
@@ -619,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_refuses_for_a_while_is_reported_and_loses_nothing),
         cmocka_unit_test(what_was_reported_synced_survives_a_power_cut_at_any_time),
         cmocka_unit_test(under_interval_no_more_is_lost_than_that),
+        cmocka_unit_test(what_is_stored_at_once_outlives_the_process),
         cmocka_unit_test(a_failed_sync_is_never_believed_later),
         cmocka_unit_test(a_sync_that_failed_before_the_end_is_not_believed_by_the_next),
         cmocka_unit_test(a_failed_append_or_manifest_in_a_power_cut_loses_nothing_synced),

@@ -27,7 +27,7 @@ static enum tly_result count(void *context, struct tly_slice batch)
     return TLY_OK;
 }
 
-static void start_with(struct user *user, struct test_disk *disk, enum tly_fsync fsync, size_t recent_bytes)
+static void open_with(struct user *user, struct test_disk *disk, enum tly_fsync fsync, size_t recent_bytes)
 {
     struct tly_store_limits limits = tly_store_limits_default();
     limits.recent_bytes = recent_bytes;
@@ -39,7 +39,18 @@ static void start_with(struct user *user, struct test_disk *disk, enum tly_fsync
         tly_store_open_limited(test_disk_open(disk), fsync, &limits, &user->store, error, sizeof error),
         TLY_OK);
     assert_int_equal(tly_store_replay(user->store, count, user, error, sizeof error), TLY_OK);
-    assert_int_equal(tly_store_begin(user->store, "n", 7, 1000, error, sizeof error), TLY_OK);
+}
+
+static enum tly_result begin_life(struct user *user, uint64_t origin)
+{
+    char error[256] = "";
+    return tly_store_begin(user->store, "n", origin, 1000, error, sizeof error);
+}
+
+static void start_with(struct user *user, struct test_disk *disk, enum tly_fsync fsync, size_t recent_bytes)
+{
+    open_with(user, disk, fsync, recent_bytes);
+    assert_int_equal(begin_life(user, 7), TLY_OK);
 }
 
 static void start(struct user *user, struct test_disk *disk, enum tly_fsync fsync)
@@ -209,6 +220,72 @@ static void a_crash_loses_nothing_that_was_stored(void **state)
     test_disk_free(disk);
 }
 
+/* Whatever was done of the next start, which begins another life. */
+static void a_crash_while_it_starts_loses_nothing_either(void **state)
+{
+    (void)state;
+    size_t deaths = 0;
+    for (size_t n = 0, failed = 1; failed > 0; n++) {
+        struct user user = {.now = 5000 * MS};
+        struct test_disk *disk = test_disk_new();
+        start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+        append(&user, 1);
+        append(&user, 2);
+        crash(&user, disk);
+        open_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+        test_disk_fail(
+            disk, &(struct test_disk_fault){.op = TEST_DISK_ANY, .n = n, .times = SIZE_MAX, .dead = true});
+        (void)!begin_life(&user, 8);
+        failed = test_disk_failed(disk);
+        deaths += failed > 0;
+        crash(&user, disk);
+        start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+        if (user.found < 2) fail_msg("the start that died at operation %zu lost %zu", n, 2 - user.found);
+        tly_store_close(user.store, true);
+        test_disk_free(disk);
+    }
+    assert_true(deaths > 5);
+}
+
+/* MANIFEST still fits where the log does not. */
+static void nor_does_a_start_on_a_full_disk(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    char error[256];
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    append(&user, 2);
+    crash(&user, disk);
+    for (uint64_t life = 8; life < 10; life++) {
+        open_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+        assert_int_equal(user.found, 2);
+        test_disk_fail(disk,
+                       &(struct test_disk_fault){.op = TEST_DISK_APPEND, .times = SIZE_MAX, .full = true});
+        assert_int_equal(begin_life(&user, life), TLY_FULL);
+        assert_int_equal(tly_store_begin_full(user.store, life, error, sizeof error), TLY_OK);
+        append(&user, 1);
+        for (int i = 0; i < 500; i++) {
+            user.now += MS;
+            uint64_t next = work(&user);
+            assert_true(next > user.now);
+        }
+        assert_true(user.report.failing);
+        if (life == 8) crash(&user, disk);
+    }
+    test_disk_fail(disk, &(struct test_disk_fault){0});
+    user.now += 10000 * MS;
+    while (work(&user) <= user.now)
+        continue;
+    assert_false(user.report.failing);
+    crash(&user, disk);
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    assert_int_equal(user.found, 3);
+    tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
 static void of_a_machine_that_was_started_anew_it_is_not_read(void **state)
 {
     (void)state;
@@ -252,6 +329,54 @@ static void a_disk_that_fails_does_not_keep_it_from_being_stored(void **state)
     start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
     assert_int_equal(user.found, 3); /* the first is in the log, too */
     tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
+/* It is lost, and cannot be removed, once; and nothing else is handed over. */
+static void what_could_not_be_removed_does_not_fail_for_ever(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    user.now = work(&user);
+    uint64_t next = work(&user);
+    assert_int_equal(next, user.now + TLY_FSYNC_INTERVAL_MS * MS);
+    user.now = next;
+    test_disk_lose_map(disk);
+    test_disk_fail(disk, &(struct test_disk_fault){.op = TEST_DISK_REMOVE, .times = 1});
+    next = work(&user);
+    assert_int_equal(test_disk_failed(disk), 1);
+    assert_true(user.report.failing);
+    assert_non_null(strstr(user.report.error, "recent"));
+    assert_int_equal(next, user.now + 100 * MS);
+    user.now = next;
+    (void)work(&user);
+    assert_false(user.report.failing);
+    tly_store_close(user.store, true);
+    test_disk_free(disk);
+}
+
+static void in_a_directory_that_is_anothers_by_now_nothing_is_stored(void **state)
+{
+    (void)state;
+    struct user user = {.now = 5000 * MS};
+    struct test_disk *disk = test_disk_new();
+    struct tly_storage *other = test_disk_open(disk);
+    start_with(&user, disk, TLY_FSYNC_INTERVAL, RECENT);
+    append(&user, 1);
+    user.now = work(&user);
+    (void)work(&user);
+    assert_int_equal(tly_storage_put(other, "MANIFEST", tly_slice_text("another's")), TLY_OK);
+    tly_store_lease(user.store, 1u << 30);
+    (void)work(&user);
+    assert_true(user.report.is_taken);
+    append(&user, 2);
+    tly_store_poll(user.store, &user.report);
+    assert_int_equal(user.report.stored, 1);
+    tly_store_close(user.store, true);
+    tly_storage_close(other);
     test_disk_free(disk);
 }
 
@@ -302,8 +427,12 @@ int main(void)
         cmocka_unit_test(closing_ends_on_a_disk_that_fails),
         cmocka_unit_test(it_is_stored_at_once_and_written_a_little_later),
         cmocka_unit_test(a_crash_loses_nothing_that_was_stored),
+        cmocka_unit_test(a_crash_while_it_starts_loses_nothing_either),
+        cmocka_unit_test(nor_does_a_start_on_a_full_disk),
         cmocka_unit_test(of_a_machine_that_was_started_anew_it_is_not_read),
         cmocka_unit_test(a_disk_that_fails_does_not_keep_it_from_being_stored),
+        cmocka_unit_test(what_could_not_be_removed_does_not_fail_for_ever),
+        cmocka_unit_test(in_a_directory_that_is_anothers_by_now_nothing_is_stored),
         cmocka_unit_test(before_a_snapshot_is_published_it_is_emptied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
