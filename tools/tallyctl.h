@@ -99,6 +99,7 @@ enum tly_ctl_exit tly_ctl_misused(const char *verb, const char *format, ...)
 
 /* ---- asking a server ---- */
 
+/* FAILED: who asked says why. */
 enum tly_ctl_taken { TLY_CTL_MORE, TLY_CTL_ENOUGH, TLY_CTL_FAILED };
 
 struct tly_ctl_request {
@@ -117,7 +118,10 @@ struct tly_ctl_answer {
     struct json_object *json; /* an object or an array; to be released with json_object_put */
 };
 
-/* TLY_CTL_DONE: there is an answer, whatever its status. TLY_CTL_UNREACHABLE: it was said on stderr why there is none. */
+/*
+ * TLY_CTL_DONE: there is an answer, whatever its status. TLY_CTL_NO: `take` has FAILED.
+ * TLY_CTL_UNREACHABLE: it was said on stderr why there is none.
+ */
 enum tly_ctl_exit tly_ctl_ask(const struct tly_ctl *ctl, const struct tly_ctl_request *request,
                               struct tly_ctl_answer *answer);
 /* "/v1/counters/" and a key, as a path; to be freed. NULL: no memory. */

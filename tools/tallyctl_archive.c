@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define BLOCK_BYTES ((size_t)256 * 1024)
 #define READ_BYTES ((size_t)64 * 1024)
@@ -243,6 +244,12 @@ static bool write_rows(FILE *out, const struct tly_ctl_rows *rows)
     return ok;
 }
 
+void tly_ctl_remove_file(const char *path)
+{
+    struct stat what;
+    if (lstat(path, &what) == 0 && S_ISREG(what.st_mode)) (void)remove(path);
+}
+
 bool tly_ctl_write_file(const char *path, const struct tly_ctl_rows *rows)
 {
     bool is_stdout = strcmp(path, "-") == 0;
@@ -253,6 +260,6 @@ bool tly_ctl_write_file(const char *path, const struct tly_ctl_rows *rows)
     if (ok) return true;
     tly_ctl_complain("%s: %s", is_stdout ? "standard output" : path,
                      errno != 0 ? strerror(errno) : "out of memory");
-    if (out != NULL && !is_stdout) (void)remove(path);
+    if (out != NULL && !is_stdout) tly_ctl_remove_file(path);
     return false;
 }

@@ -46,6 +46,8 @@ bool tly_ctl_reading_end(struct tly_ctl_reading *reading);
 
 /* Adds all dots of a file, or of standard input if it is "-". False: it was said what is wrong. */
 bool tly_ctl_read_file(const char *path, struct tly_slice only_key, struct tly_ctl_rows *rows);
+/* Removes what was begun and is not whole; what is no file but a device, a pipe or a link stays. */
+void tly_ctl_remove_file(const char *path);
 /* Writes an archive. False: it was said what is wrong, and there is no such file. */
 bool tly_ctl_write_file(const char *path, const struct tly_ctl_rows *rows);
 

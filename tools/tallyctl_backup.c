@@ -1,4 +1,5 @@
 /* backup and restore: a node's state into a file, durably, and a data directory out of such a file. */
+#include "service/engine/engine.h"
 #include "service/shell/libc_mem.h"
 #include "tools/tallyctl_stopped.h"
 
@@ -121,14 +122,40 @@ static void put_rows(struct tly_ctl_state *state, const struct tly_ctl_rows *row
     tly_round_writer_fini(&writer);
 }
 
+/* As nodes begin, with no prefix registered; the node would not start on what it cannot take. False: it was said what is wrong. */
+static bool has_their_strategies(const struct tly_ctl_rows *rows, const char *file, const char *directory)
+{
+    struct tly_engine *engine = tly_ctl_store_new_engine("store", false);
+    struct tly_request request = {.kind = TLY_ASK_READ, .now = tly_ctl_store_now()};
+    bool ok = engine != NULL;
+    for (size_t i = 0; i < rows->count && ok; i++) {
+        const struct tly_ctl_row *row = &rows->list[i];
+        struct tly_reply reply = {0};
+        char key[120];
+        request.key = row->key;
+        (void)!tly_engine_ask(engine, &request, &reply);
+        ok = reply.strategy == row->strategy;
+        if (ok) continue;
+        tly_ctl_printable(row->key, key, sizeof key);
+        tly_ctl_complain(
+            "%s: %s is of strategy %s, for which its prefix was registered: start a node on %s, register its "
+            "prefixes (tallyctl prefix register), stop it, and: tallyctl apply %s --store %s",
+            file, key, row->strategy->name, directory, file, directory);
+    }
+    tly_engine_free(engine);
+    return ok;
+}
+
 enum tly_ctl_exit tly_ctl_restore(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     static struct tly_manifest manifest;
     struct tly_ctl_rows rows = {0};
     struct tly_ctl_state state;
-    if (!tly_ctl_read_file(args->words[0], tly_slice_of(NULL, 0), &rows)) return TLY_CTL_NO;
-    struct tly_storage *storage = open_empty(args->words[1]);
     enum tly_ctl_exit status = TLY_CTL_NO;
+    struct tly_storage *storage = NULL;
+    if (tly_ctl_read_file(args->words[0], tly_slice_of(NULL, 0), &rows) &&
+        has_their_strategies(&rows, args->words[0], args->words[1]))
+        storage = open_empty(args->words[1]);
     if (storage != NULL) {
         tly_ctl_state_begin(&state, storage, 1);
         put_rows(&state, &rows);

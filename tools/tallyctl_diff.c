@@ -108,7 +108,7 @@ static int compare(const struct tly_ctl *ctl, const struct tly_ctl_args *args, s
     const char *path = args->option[OUT];
     if (path != NULL && !tly_ctl_write_file(path, &sides[2])) return TROUBLE;
     bool prints = path == NULL || args->option[TEXT] != NULL || (ctl->json && strcmp(path, "-") != 0);
-    if (prints && !print_all(ctl, &sides[2])) return TROUBLE;
+    if (prints && (!print_all(ctl, &sides[2]) || fflush(stdout) != 0)) return TROUBLE;
     return sides[2].count > 0 ? DIFFERENT : EQUAL;
 }
 

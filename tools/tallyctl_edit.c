@@ -186,9 +186,14 @@ static enum tly_ctl_exit list_keys(const struct tly_ctl *ctl, const char *prefix
     struct tly_ctl_request request = {
         .method = "GET", .path = path, .take = take_listing, .context = listing};
     enum tly_ctl_exit status = path != NULL ? tly_ctl_ask_and_take(ctl, &request) : TLY_CTL_NO;
-    if (status == TLY_CTL_DONE && !tly_ctl_reading_end(&listing->reading)) status = TLY_CTL_UNREACHABLE;
-    if (listing->rows.count > 4 * (size_t)KEYS_MAX)
+    bool is_much = listing->rows.count > 4 * (size_t)KEYS_MAX;
+    if (status == TLY_CTL_DONE) (void)tly_ctl_reading_end(&listing->reading);
+    if (is_much)
         tly_ctl_complain("%s* is too much: a file for an editor has at most %d keys", prefix, KEYS_MAX);
+    else if (listing->reading.error[0] != '\0') {
+        tly_ctl_complain("what came is no whole export, %s", listing->reading.error);
+        status = TLY_CTL_UNREACHABLE;
+    }
     free(path);
     tly_ctl_rows_sort(&listing->rows);
     return status;

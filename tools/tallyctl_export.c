@@ -18,12 +18,27 @@ enum { EXPORT_STORE, EXPORT_OUT };
 /* What comes is checked while it is written: a file that is not whole must not pass for one. */
 struct export
 {
-    FILE *out;
+    const char *path; /* NULL: standard output */
+    FILE *out; /* of a path it is opened with the first bytes: until then an earlier file stays as it is */
     struct tly_ctl_reading reading;
     uint64_t bytes;
     uint64_t told_bytes;
-    bool shows, failed;
+    bool shows;
+    enum tly_ctl_exit failed; /* and it was said why; TLY_CTL_DONE: nothing did */
 };
+
+/* Of standard output main says it. */
+static void fail_to_write(struct export *export)
+{
+    if (export->path != NULL) tly_ctl_complain("%s: %s", export->path, strerror(errno));
+    export->failed = TLY_CTL_NO;
+}
+
+static void fail_to_read(struct export *export)
+{
+    tly_ctl_complain("what came is no whole export, %s", export->reading.error);
+    export->failed = TLY_CTL_UNREACHABLE;
+}
 
 static void show_progress(struct export *export)
 {
@@ -37,11 +52,17 @@ static void show_progress(struct export *export)
 static enum tly_ctl_taken take(void *context, struct tly_slice bytes)
 {
     struct export *export = context;
-    export->failed = !tly_ctl_reading_take(&export->reading, bytes);
-    if (export->failed) return TLY_CTL_FAILED;
+    if (export->out == NULL) export->out = fopen(export->path, "we");
+    if (export->out == NULL)
+        fail_to_write(export);
+    else if (!tly_ctl_reading_take(&export->reading, bytes))
+        fail_to_read(export);
+    else if (fwrite(bytes.p, 1, bytes.n, export->out) != bytes.n)
+        fail_to_write(export);
+    if (export->failed != TLY_CTL_DONE) return TLY_CTL_FAILED;
     export->bytes += bytes.n;
     show_progress(export);
-    return fwrite(bytes.p, 1, bytes.n, export->out) == bytes.n ? TLY_CTL_MORE : TLY_CTL_FAILED;
+    return TLY_CTL_MORE;
 }
 
 static enum tly_ctl_exit from_node(const struct tly_ctl *ctl, const char *prefix, struct export *export)
@@ -74,7 +95,7 @@ static enum tly_ctl_exit from_engine(struct tly_engine *engine, const char *pref
     }
     tly_export_free(pieces);
     tly_buf_fini(&piece);
-    if (!ok && !export->failed && !ferror(export->out)) tly_ctl_complain("out of memory");
+    if (!ok && export->failed == TLY_CTL_DONE) tly_ctl_complain("out of memory");
     return ok ? TLY_CTL_DONE : TLY_CTL_NO;
 }
 
@@ -103,16 +124,13 @@ static enum tly_ctl_exit export_to(const struct tly_ctl *ctl, const struct tly_c
     const char *prefix = args->count > 0 ? args->words[0] : "", *store = args->option[EXPORT_STORE];
     enum tly_ctl_exit status =
         store != NULL ? from_store(store, prefix, export) : from_node(ctl, prefix, export);
-    if (export->failed) tly_ctl_complain("what came is no whole export, %s", export->reading.error);
+    if (export->failed != TLY_CTL_DONE) return export->failed;
     if (status != TLY_CTL_DONE) return status;
-    if (!tly_ctl_reading_end(&export->reading)) {
-        tly_ctl_complain("what came is no whole export, %s", export->reading.error);
-        return TLY_CTL_UNREACHABLE;
-    }
-    if (fflush(export->out) != 0) {
-        tly_ctl_complain("cannot write: %s", strerror(errno));
-        return TLY_CTL_NO;
-    }
+    if (!tly_ctl_reading_end(&export->reading))
+        fail_to_read(export);
+    else if (fflush(export->out) != 0)
+        fail_to_write(export);
+    if (export->failed != TLY_CTL_DONE) return export->failed;
     show_exported(ctl, export);
     return TLY_CTL_DONE;
 }
@@ -120,20 +138,19 @@ static enum tly_ctl_exit export_to(const struct tly_ctl *ctl, const struct tly_c
 enum tly_ctl_exit tly_ctl_export(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     const char *path = args->option[EXPORT_OUT];
-    struct export export = {.out = stdout, .shows = isatty(STDERR_FILENO) == 1};
+    struct export export = {
+        .path = path, .out = path == NULL ? stdout : NULL, .shows = isatty(STDERR_FILENO) == 1};
     if (path == NULL && isatty(STDOUT_FILENO))
         return tly_ctl_misused("export", "an export is no text: use > FILE, or -o FILE");
-    if (path != NULL) export.out = fopen(path, "we");
-    if (export.out == NULL) {
-        tly_ctl_complain("%s: %s", path, strerror(errno));
-        return TLY_CTL_NO;
-    }
     tly_ctl_reading_init(&export.reading, NULL);
     enum tly_ctl_exit status = export_to(ctl, args, &export);
     tly_ctl_reading_fini(&export.reading);
-    if (path == NULL) return status;
-    if (fclose(export.out) != 0 && status == TLY_CTL_DONE) status = TLY_CTL_NO;
-    if (status != TLY_CTL_DONE) (void)remove(path);
+    if (path == NULL || export.out == NULL) return status;
+    if (fclose(export.out) != 0 && status == TLY_CTL_DONE) {
+        fail_to_write(&export);
+        status = export.failed;
+    }
+    if (status != TLY_CTL_DONE) tly_ctl_remove_file(path);
     return status;
 }
 

@@ -293,6 +293,7 @@ static enum tly_ctl_exit turn(struct following *f, struct tick *tick, bool *more
     struct tly_mirror_news news;
     *more = false;
     enum tly_ctl_exit status = ask(f);
+    if (f->answer.result != TLY_OK) return complain_of_answer(f, f->answer.result);
     if (status != TLY_CTL_DONE) return status;
     enum tly_result result =
         tly_mirror_take(f->mirror, tly_buf_slice(&f->answer), tly_ctl_store_now(), &sink, &news);

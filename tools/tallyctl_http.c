@@ -190,6 +190,7 @@ static enum tly_ctl_exit perform(struct exchange *exchange, const char *server, 
         answer->status = 200;
         return TLY_CTL_DONE;
     }
+    if (exchange->body.taken == TLY_CTL_FAILED) return TLY_CTL_NO;
     if (exchange->body.too_long) return unreachable(server, "the answer is larger than 16 MiB");
     long number = 0;
     curl_easy_getinfo(exchange->curl, CURLINFO_OS_ERRNO, &number);

@@ -43,7 +43,10 @@ static void run(struct tly_exchange *x, tly_app_feed *feed)
         tly_http_problem(x, 400, "cut_off", "the question ends in the middle of a frame");
     else
         tly_http_problem(x, status_of_refusal(result), tly_result_name(result), "%s",
-                         tly_result_text(result));
+                         result == TLY_OWN_LIFE
+                             ? "what follows the question is not all of the life that it names as its "
+                               "origin, or that is a node's"
+                             : tly_result_text(result));
 }
 
 void tly_http_run_sync(struct tly_exchange *x)

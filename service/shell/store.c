@@ -148,13 +148,29 @@ static enum tly_result read_snapshot(const struct tly_store *store, uint64_t num
     return result == TLY_OK ? tly_segment_read(&part, take, context, end) : result;
 }
 
+/* What a crash left is redundant, for the log before it stays until it is whole and published. Without that it was the state, or was to be. */
+static enum tly_result pass_over(const struct tly_store *store, uint64_t number, struct text error)
+{
+    const struct tly_manifest *m = &store->manifest;
+    if (number == UINT64_MAX || (m->segment_count > 0 && m->segments[0].number < number)) return TLY_OK;
+    char name[TLY_SEGMENT_NAME_BYTES];
+    tly_segment_name(TLY_SEGMENT_SNAPSHOT, number, name);
+    (void)snprintf(error.to, error.size,
+                   "%s is not whole, and neither MANIFEST nor a log before it is there (a restore that was "
+                   "ended?); nothing was changed. Restore the data directory anew, or move it away: the node "
+                   "then takes the state from its peers",
+                   name);
+    return TLY_BAD_CHECKSUM;
+}
+
 /* One with an end was published, or might have been: it stands for what is before it. */
-static enum tly_result adopt_snapshot(struct tly_store *store)
+static enum tly_result adopt_snapshot(struct tly_store *store, struct text error)
 {
     struct newest newest = {.below = UINT64_MAX};
     for (;;) {
         enum tly_result result = tly_storage_list(store->storage, "", note_newest, &newest);
-        if (result != TLY_OK || newest.number == 0) return result;
+        if (result != TLY_OK) return result;
+        if (newest.number == 0) return pass_over(store, newest.below, error);
         struct tly_segment_end end = {0};
         result = read_snapshot(store, newest.number, take_nothing, NULL, &end);
         if (result == TLY_IO || result == TLY_NOMEM) return result;
@@ -174,11 +190,11 @@ static void drop_superseded(struct tly_manifest *m)
 }
 
 /* Without a MANIFEST the state is all that the directory has. */
-static enum tly_result adopt_log(struct tly_store *store)
+static enum tly_result adopt_log(struct tly_store *store, struct text error)
 {
     enum tly_result result = tly_storage_list(store->storage, "", adopt_segment, &store->manifest);
     if (result == TLY_OK) result = drop_headless(store);
-    if (result == TLY_OK) result = adopt_snapshot(store);
+    if (result == TLY_OK) result = adopt_snapshot(store, error);
     if (result == TLY_OK) drop_superseded(&store->manifest);
     return result;
 }
@@ -187,9 +203,10 @@ static enum tly_result load_manifest(struct tly_store *store, struct text error)
 {
     enum tly_result result = tly_manifest_load(store->storage, &store->manifest, error.to, error.size);
     if (result != TLY_NOT_FOUND) return result;
-    result = adopt_log(store);
-    store->identity.manifest_lost = store->manifest.segment_count > 0;
-    return result == TLY_OK ? TLY_OK : say_storage(store, result, "cannot look for a log", error);
+    result = adopt_log(store, error);
+    store->identity.manifest_lost = store->manifest.segment_count > 0 || store->manifest.snapshot != 0;
+    if (result == TLY_OK || result == TLY_BAD_CHECKSUM) return result;
+    return say_storage(store, result, "cannot look for a log", error);
 }
 
 static enum tly_result identify(struct tly_store *store, struct text error)

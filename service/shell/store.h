@@ -41,7 +41,7 @@ struct tly_identity {
     uint64_t lease;
     /* The life may go on: the stop was clean, and this is the same directory on the same machine, not a copy. */
     bool may_continue;
-    bool manifest_lost; /* there is a log and no MANIFEST: who wrote it is not known */
+    bool manifest_lost; /* there is a state and no MANIFEST: who wrote it is not known */
 };
 
 /* Owns the storage from now on, also on failure. On failure `error` (of size bytes) says what and what to do. */

@@ -181,6 +181,33 @@ expect_status 1 ctl a get -o none.json nosuch
 expect_status 2 ctl a update
 expect_status 1 ctl a update --from whole
 
+# --- what cannot be written is not the server's fault, and takes nothing away that was there ---
+# within KIB COMMAND...: as on a disk that has so much room left.
+within() (
+    trap '' XFSZ
+    ulimit -f "$1"
+    "${@:2}"
+)
+printf '{"value":"%s"}' "$(head -c 30000 /dev/urandom | base64 -w0)" >large
+http a /v1/counters/kv:large -d @large >/dev/null
+expect_status 1 within 2 ctl a export -o cannot
+expect "no room for an export" 'tallyctl: cannot: File too large' "$output"
+expect_status 1 within 2 ctl a backup cannot
+expect "no room for a backup" 'tallyctl: cannot.part: File too large' "$output"
+expect_status 1 test -e cannot -o -e cannot.part
+expect_status 1 ctl a export -o nosuch/file
+expect "no directory for it" 'tallyctl: nosuch/file: No such file or directory' "$output"
+ln -s elsewhere link
+expect_status 1 within 2 ctl a export -o link
+ctl a export -o larger 2>said
+expect_status 2 within 2 "$tallyctl" diff whole larger -o link
+expect_status 2 within 0 bash -c '"$0" diff some whole >nowhere' "$tallyctl"
+expect "no room for what is printed" 'tallyctl: standard output: File too large' "$output"
+expect "what is no file is not removed" elsewhere "$(readlink link)"
+cp whole kept
+expect_status 3 "$tallyctl" -s 127.0.0.1:1 export -o kept
+expect_status 0 cmp whole kept
+
 # --- fold reads deadlines ---
 printf '%s\n' '{"id":"d","strategy":"lww","ops":[{"op":"put","ts":7,"origin":1,"value":"x","deadline_ms":99}]}' >one
 expect "a deadline stays" 99 "$("$tallyctl" fold one | json dots.0.deadline_ms)"

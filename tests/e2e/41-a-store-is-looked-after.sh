@@ -35,6 +35,24 @@ head -c 1000 saved >cut-off
 expect_status 1 "$tallyctl" restore cut-off c/data
 expect "nothing was made of half a file" no "$([ -e c/data/MANIFEST ] && echo yes || echo no)"
 
+# --- prefixes that were registered are in no backup: restore says so before a node does not start ---
+
+start_node d
+expect_status 0 ctl d prefix register user: lww
+expect "set" OK "$(resp d set user:1 one)"
+expect_status 0 ctl d backup of-users
+expect_status 1 "$tallyctl" restore of-users e/data
+expect_like "which key" '^tallyctl: of-users: user:1 is of strategy lww, .*prefix register.* apply of-users --store e/data$' "$output"
+expect "nothing was made" no "$([ -e e/data ] && echo yes || echo no)"
+stop_node d
+start_node e
+expect_status 0 ctl e prefix register user: lww
+stop_node e
+expect_status 0 "$tallyctl" apply of-users --store e/data
+start_node e
+expect "the text, restored" one "$(resp e get user:1)"
+stop_node e
+
 # --- an old backup in a live cluster: a new life, and nothing is lost or doubled ---
 
 expect "incr" "$((total + 1))" "$(resp a incr ctr:000000000007)"

@@ -231,6 +231,10 @@ static void what_is_no_question_is_refused_by_name(void **state)
         assert_problem(ask_feed(scene, "/v1/snapshot", tly_slice_of(NULL, 0)).answer, expected[i].status,
                        tly_result_name(expected[i].result));
     }
+    /* Of an archive it is said otherwise: there it is a forgery. */
+    fake_app_fail(scene->app, TLY_OWN_LIFE, 1);
+    const struct said said = ask_feed(scene, "/v1/sync", tly_slice_of(NULL, 0));
+    assert_non_null(strstr(said.answer.body, "the life that it names as its origin"));
 }
 
 int main(void)

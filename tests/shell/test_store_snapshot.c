@@ -258,6 +258,34 @@ static void without_a_manifest_the_newest_whole_snapshot_counts(void **state)
     test_user_fini(&user);
 }
 
+/* What is left of a restore that was killed, or of a directory whose log went when the snapshot was whole. */
+static void without_a_manifest_a_snapshot_that_is_the_state_is_not_passed_over(void **state)
+{
+    (void)state;
+    struct test_user user;
+    test_user_init(&user, NULL, TLY_FSYNC_ALWAYS);
+    test_user_open(&user);
+    append_many(&user, 20);
+    test_user_image(&user);
+    assert_true(test_user_wait_snapshots(&user, 1));
+    append_many(&user, 20);
+    test_user_close(&user, true);
+    char name[TLY_SEGMENT_NAME_BYTES];
+    tly_segment_name(TLY_SEGMENT_SNAPSHOT, files_of(&user).manifest.snapshot, name);
+    struct tly_slice whole = test_user_read(&user, name), cut = {whole.p, whole.n / 2};
+    assert_int_equal(tly_storage_remove(user.faults.inner, TLY_MANIFEST_NAME), TLY_OK);
+    test_user_write(&user, name, cut);
+    assert_int_equal(test_user_try_open(&user), TLY_BAD_CHECKSUM);
+    assert_non_null(strstr(user.notice, name));
+    assert_true(test_user_has(&user, name));
+    test_user_write(&user, name, whole);
+    test_user_open(&user);
+    assert_int_equal(user.id_at_open, 40 + TEST_IMAGE_PARTS);
+    assert_true(tly_store_identity(user.store)->manifest_lost);
+    free((void *)(uintptr_t)whole.p);
+    test_user_fini(&user);
+}
+
 /* ---- death in every gap ---- */
 
 /* Two snapshots, with batches before, during and after; up to the death. How many batches it was told are stored. */
@@ -387,6 +415,7 @@ int main(void)
         cmocka_unit_test(an_image_does_not_pile_up),
         cmocka_unit_test(a_damaged_snapshot_is_refused_by_name),
         cmocka_unit_test(without_a_manifest_the_newest_whole_snapshot_counts),
+        cmocka_unit_test(without_a_manifest_a_snapshot_that_is_the_state_is_not_passed_over),
         cmocka_unit_test(death_in_any_gap_leaves_the_old_or_the_new),
         cmocka_unit_test(after_a_failure_in_any_gap_the_next_one_succeeds),
     };
