@@ -201,6 +201,7 @@ ln -s elsewhere link
 expect_status 1 within 2 ctl a export -o link
 ctl a export -o larger 2>said
 expect_status 2 within 2 "$tallyctl" diff whole larger -o link
+# shellcheck disable=SC2016  # the inner shell expands it
 expect_status 2 within 0 bash -c '"$0" diff some whole >nowhere' "$tallyctl"
 expect "no room for what is printed" 'tallyctl: standard output: File too large' "$output"
 expect "what is no file is not removed" elsewhere "$(readlink link)"

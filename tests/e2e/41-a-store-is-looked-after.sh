@@ -129,33 +129,33 @@ python damage.py "$tallyctl" d/data "$every" $((100 / every + 1))
 failing() {
     [ "$(metric "$1" store_failing)" -eq 1 ]
 }
-refuses_in[e]=$PWD/e.refuses
-start_node e
-expect "set" OK "$(resp e set kv:logged x)"
-: >e.refuses
-expect "set" OK "$(resp e set kv:refused x)"
-wait_until failing e
-expect "set" OK "$(resp e set kv:beside x)"
-kill_node e
-rm e.refuses
-expect_status 0 "$tallyctl" store check e/data
+refuses_in[g]=$PWD/g.refuses
+start_node g
+expect "set" OK "$(resp g set kv:logged x)"
+: >g.refuses
+expect "set" OK "$(resp g set kv:refused x)"
+wait_until failing g
+expect "set" OK "$(resp g set kv:beside x)"
+kill_node g
+rm g.refuses
+expect_status 0 "$tallyctl" store check g/data
 expect_like "what it says of it" "recent .* left by a crash" "$output"
-expect_status 0 "$tallyctl" explain kv:beside --store "$PWD/e/data"
+expect_status 0 "$tallyctl" explain kv:beside --store "$PWD/g/data"
 expect_like "the dot beside the log" "kv:beside" "$output"
-expect_status 0 "$tallyctl" backup beside.saved --store e/data
+expect_status 0 "$tallyctl" backup beside.saved --store g/data
 expect_status 0 "$tallyctl" restore beside.saved f/data
 start_node f
 expect "in the backup" x "$(resp f get kv:beside)"
 stop_node f
-cp -r e/data hurt
+cp -r g/data hurt
 printf '\377\376\375\374' | dd of="$(find hurt -name 'log-*.tly' | head -n 1)" bs=1 seek=60 conv=notrunc status=none
 expect_status 0 "$tallyctl" store repair hurt
 expect_like "that it was damaged" "bytes lost" "$output"
 expect_like "after the repair" "kv:beside" "$("$tallyctl" store dump hurt)"
-start_node e
-expect "by the node" x "$(resp e get kv:beside)"
-stop_node e
-expect_status 0 "$tallyctl" store check e/data
+start_node g
+expect "by the node" x "$(resp g get kv:beside)"
+stop_node g
+expect_status 0 "$tallyctl" store check g/data
 expect_unlike "after a clean stop" "recent" "$output"
 
 # --- what cannot be used says why and what to do ---
