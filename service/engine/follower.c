@@ -278,8 +278,7 @@ uint64_t tly_follower_surely_has(const struct tly_follower *follower, uint64_t o
         struct tly_life life = tly_ormap_life(follower->map, i);
         if (life.state >= TLY_LIFE_SETTLED || life.origin == own) continue;
         uint64_t word = reach_of(follower, i, life.origin).word;
-        uint64_t newest = life.last < life.mark ? life.last : life.mark;
-        if (word < newest && word < least) least = word;
+        if (word < life.last && word < least) least = word;
     }
     return least;
 }

@@ -1,9 +1,8 @@
 /*
  * F, and what is forgotten by it.  While anything waits to be forgotten each member publishes one number for its life,
  * sys:stable:ORIGIN -> [number, life, mark, newest, print, …]: everything of every life that has not ended is here up to number; and what it has
- * of each life that ended and is not settled.  Of life 0 that is what it knows as F, where its number lies below.  F is the least number of all
- * members, or what one of them says it is.  What lies at or below an F that was known for tombstone_grace is forgotten.  Nothing is published when
- * nothing waits.
+ * of each life that ended and is not settled.  F is the least number of all members.  What lies at or below an F that was
+ * known for tombstone_grace is forgotten.  Nothing is published when nothing waits.
  */
 #include "service/engine/impl.h"
 
@@ -49,13 +48,12 @@ static void lower(uint64_t *least, uint64_t number)
     if (number < *least) *least = number;
 }
 
-/* Up to where everything is here of every life that has not come to this end. */
-static uint64_t here_up_to(const struct tly_engine *e, enum tly_life_state end)
+uint64_t tly_forget_number(const struct tly_engine *e)
 {
     uint64_t least = tly_ormap_mark(e->map, tly_ormap_origin(e->map));
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
-        if (life.origin != 0 && life.state < end) lower(&least, life.mark);
+        if (life.origin != 0 && life.state < TLY_LIFE_SETTLED) lower(&least, life.mark);
     }
     /* A member of whom nothing has been heard yet has a life all the same. */
     for (size_t i = 0; i < e->peer_count; i++)
@@ -68,11 +66,6 @@ static uint64_t here_up_to(const struct tly_engine *e, enum tly_life_state end)
     for (size_t i = 0; i < e->peer_count; i++)
         if (e->peers[i]->aside != NULL) lower(&least, e->peers[i]->aside->frozen);
     return least;
-}
-
-uint64_t tly_forget_number(const struct tly_engine *e)
-{
-    return here_up_to(e, TLY_LIFE_SETTLED);
 }
 
 /* The walk over what a life has published; false: nothing. */
@@ -151,27 +144,6 @@ static uint64_t compute_f(struct tly_engine *e)
     return least;
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-/*
- * The greatest F that a member knows, but for what is not here yet. Those who began anew since cannot work it out from the numbers of now, which
- * a life that was made up holds down.
- */
-static uint64_t f_of_others(struct tly_engine *e)
-{
-    struct tly_beyond unused;
-    uint64_t f = 0, said;
-    for (size_t i = 0; i < e->peer_count; i++)
-        if (tly_forget_counts(e->peers[i]) &&
-            tly_forget_said(e, e->peers[i]->member_origin, 0, &unused, &said))
-            f = max_u64(f, said);
-    lower(&f, here_up_to(e, TLY_LIFE_CLOSED));
-    return f;
-}
-
 /* ---- publishing ---- */
 
 static uint64_t mix(uint64_t sum, uint64_t number)
@@ -180,35 +152,23 @@ static uint64_t mix(uint64_t sum, uint64_t number)
     return sum ^ sum >> 29;
 }
 
-/* What is published of lives. */
-struct said_lives {
-    struct tly_buf *out;
-    size_t count;
-    uint64_t print; /* another when any of it changes */
-};
-
-static void put_life(struct said_lives *said, uint64_t life, uint64_t mark, const struct tly_beyond *beyond)
+/* Appends what is here of the ended lives; a number that changes when any of it does. */
+static uint64_t put_closed(struct tly_engine *e, struct tly_buf *out, size_t *count)
 {
-    tly_put_uint(said->out, life);
-    tly_put_uint(said->out, mark);
-    tly_put_uint(said->out, beyond->newest);
-    tly_put_uint(said->out, beyond->print);
-    said->print = mix(mix(mix(said->print, life), mark), beyond->print);
-    said->count++;
-}
-
-/* What is here of the ended lives, and F. */
-static struct said_lives put_lives(struct tly_engine *e, uint64_t number, struct tly_buf *out)
-{
-    struct said_lives said = {.out = out};
-    if (number < e->forget.f) put_life(&said, 0, e->forget.f, &(struct tly_beyond){0});
-    for (size_t i = 0; i < tly_ormap_lives(e->map) && said.count < SAID_MAX; i++) {
+    uint64_t print = 0;
+    *count = 0;
+    for (size_t i = 0; i < tly_ormap_lives(e->map) && *count < SAID_MAX; i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
         if (life.origin == 0 || life.state != TLY_LIFE_CLOSED) continue;
         struct tly_beyond beyond = tly_ormap_beyond(e->map, life.origin, life.mark);
-        put_life(&said, life.origin, life.mark, &beyond);
+        tly_put_uint(out, life.origin);
+        tly_put_uint(out, life.mark);
+        tly_put_uint(out, beyond.newest);
+        tly_put_uint(out, beyond.print);
+        print = mix(mix(mix(print, life.origin), life.mark), beyond.print);
+        ++*count;
     }
-    return said;
+    return print;
 }
 
 static void publish(struct tly_engine *e, uint64_t number, struct tly_slice closed, size_t count)
@@ -239,6 +199,11 @@ void tly_forget_drop_number(struct tly_engine *e, uint64_t origin)
     if (result == TLY_OK) tly_flush_soon(e, true);
 }
 
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* The newest ts that waits for F to reach it; 0: nothing waits. */
 static uint64_t wanted(const struct tly_engine *e)
 {
@@ -254,15 +219,15 @@ static uint64_t wanted(const struct tly_engine *e)
  */
 static void publish_if_worth(struct tly_engine *e)
 {
+    size_t count;
     tly_buf_clear(&e->body);
-    uint64_t number = tly_forget_number(e), want = wanted(e);
-    struct said_lives said = put_lives(e, number, &e->body);
+    uint64_t print = put_closed(e, &e->body, &count), number = tly_forget_number(e), want = wanted(e);
     bool lets_go = e->forget.number < want && number >= want;
     bool is_behind = want > tly_ormap_mark(e->map, tly_ormap_origin(e->map));
     bool is_mute = e->forget.asked && !has_said(e);
-    if (e->body.result == TLY_OK && (lets_go || is_behind || is_mute || said.print != e->forget.told_print)) {
-        e->forget.told_print = said.print;
-        publish(e, number, tly_buf_slice(&e->body), said.count);
+    if (e->body.result == TLY_OK && (lets_go || is_behind || is_mute || print != e->forget.told_print)) {
+        e->forget.told_print = print;
+        publish(e, number, tly_buf_slice(&e->body), count);
     }
     e->forget.asked = is_mute && !has_said(e);
     tly_buf_clear(&e->body);
@@ -278,11 +243,11 @@ static void drop_former(struct tly_engine *e)
 
 /* ---- F ---- */
 
-/* F counts once it has been known for the grace. What was forgotten before this start lay below it, too. */
+/* F counts once it has been known for the grace. */
 static void ripen(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
-    f->f = max_u64(max_u64(f->f, tly_ormap_bounds(e->map).forgotten), max_u64(compute_f(e), f_of_others(e)));
+    f->f = max_u64(f->f, compute_f(e));
     if (e->now.mono_ns - f->f_next_at < f->grace_ns) return;
     f->f_ripe = f->f_next;
     f->f_next = f->f;

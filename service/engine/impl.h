@@ -408,7 +408,6 @@ struct proof {
 struct closed_life {
     uint64_t origin;
     uint64_t agreed_at; /* all have said the same of it since; TLY_NEVER: they have not */
-    uint64_t again_at;  /* when what stands beyond its mark is handed again; 0: all have agreed so far */
 };
 
 /* What this node knows of what is known everywhere. */

@@ -21,8 +21,6 @@
 #define MEET_NS (60 * NS_PER_S)
 /* A life that nobody has is closed so long after its newest dot. */
 #define STRAY_NS (60 * NS_PER_S)
-/* What stands beyond the mark of a closed life is handed again so often to who says something else of it. */
-#define AGAIN_NS (120 * NS_PER_S)
 
 enum { WORD_CLOSED = 1, WORD_SETTLED = 2 };
 
@@ -158,7 +156,7 @@ static void remember(struct tly_engine *e, uint64_t origin, struct tly_slice nod
         return;
     }
     f->closed = closed;
-    f->closed[f->closed_count++] = (struct closed_life){.origin = origin, .agreed_at = TLY_NEVER};
+    f->closed[f->closed_count++] = (struct closed_life){origin, TLY_NEVER};
     f->step_at = e->now.mono_ns;
     trace_life(e, TLY_TRACE_LIFE_CLOSED, origin, node);
     end_its_connections(e, origin);
@@ -375,35 +373,12 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     tly_flush_soon(e, false);
 }
 
-/*
- * No mark will cover what stands beyond the one of a life that ended, so what was redundant when it came is not asked for when that is
- * so no longer: a REMOVE was still there which others had forgotten.
- */
-static void hand_again(struct tly_engine *e, struct closed_life *closed, const struct tly_beyond *beyond,
-                       uint64_t mark)
-{
-    bool is_due = closed->again_at != 0 && e->now.mono_ns >= closed->again_at;
-    if (closed->again_at == 0 || is_due) closed->again_at = e->now.mono_ns + AGAIN_NS;
-    if (!is_due || beyond->print == 0) return;
-    size_t life = tly_ormap_life_number(e->map, closed->origin);
-    for (size_t i = 0; i < e->conn_count; i++) {
-        struct conn *conn = e->conns[i];
-        if (conn->state != CONN_UP || conn->below) continue;
-        bool has_had_all = !conn->follower.in_round && !tly_follower_lacks(&conn->follower, life) &&
-                           tly_follower_handed(&conn->follower, closed->origin) <= mark;
-        if (!has_had_all || says_the_same(e, conn->peer->origin, closed->origin, beyond, mark)) continue;
-        tly_follower_reopen(&conn->follower, life, mark + 1);
-        tly_flush_soon(e, false);
-    }
-}
-
 static void step_closed(struct tly_engine *e, struct closed_life *closed)
 {
     struct tly_life life = life_of(e, closed->origin);
     struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
     if (!all_agree(e, closed->origin, &beyond, life.mark)) {
         closed->agreed_at = TLY_NEVER;
-        hand_again(e, closed, &beyond, life.mark);
         return;
     }
     if (closed->agreed_at == TLY_NEVER) closed->agreed_at = e->now.mono_ns;

@@ -8,18 +8,14 @@
 #define STRAY UINT64_C(55)
 
 /* As a round would bring it that says no mark. */
-static void make_up(struct net *net, size_t node, const char *key, enum tly_op op, uint64_t ts)
-{
-    enum tly_outcome outcome;
-    struct tly_dot dot = {.op = op, .version = {ts, STRAY}};
-    if (op == TLY_PUT) dot.bytes = tly_slice_text("made up");
-    assert_int_equal(tly_ormap_apply(net_node(net, node)->map, tly_slice_text(key), &dot, &outcome), TLY_OK);
-    assert_int_equal(outcome, TLY_APPLIED);
-}
-
 static void make_up_a_life(struct net *net, size_t node, const char *key)
 {
-    make_up(net, node, key, TLY_PUT, net_node(net, node)->now.wall_ns);
+    struct tly_engine *e = net_node(net, node);
+    enum tly_outcome outcome;
+    struct tly_dot dot = {
+        .op = TLY_PUT, .version = {e->now.wall_ns, STRAY}, .bytes = tly_slice_text("made up")};
+    assert_int_equal(tly_ormap_apply(e->map, tly_slice_text(key), &dot, &outcome), TLY_OK);
+    assert_int_equal(outcome, TLY_APPLIED);
 }
 
 static enum tly_life_state state_of(struct net *net, size_t node)
@@ -91,64 +87,12 @@ static void who_is_cut_off_ends_nobodys_life(void **state)
     net_free(net);
 }
 
-/* What is made up stands where the REMOVE above it is forgotten, and is redundant on n2, which was away and still has that one. */
-static void say_something_of_long_ago(enum tly_op op, bool all_began_anew)
-{
-    struct net *net = some_nodes(3);
-    put(net, 0, "kv:x", "x");
-    net_run(net, S);
-    uint64_t below = net_node(net, 0)->now.wall_ns;
-    net_run(net, S);
-    del(net, 0, "kv:x");
-    net_run(net, 3 * S); /* all have said their numbers, and the grace has not passed */
-    assert_int_equal(removes(net, 2), 1);
-    uint64_t away = net_origin(net, 2);
-    net_kill(net, 2);
-    net_run(net, 30 * S);
-    assert_int_equal(removes(net, 0) + removes(net, 1), 0);
-    make_up(net, 0, "kv:x", op, below);
-    make_up(net, 0, "kv:made-up", TLY_PUT, below + 1);
-    put(net, 0, "kv:y", "y");
-    net_run(net, S);
-    for (size_t i = 0; all_began_anew && i < 2; i++) {
-        net_restart(net, i, 71 + i, 0);
-        net_run(net, 20 * S);
-    }
-    net_go_on(net, 2, away, 1);
-    net_run(net, 20 * S);
-    assert_true(net_digest(net, 0) == net_digest(net, 1) && net_digest(net, 0) != net_digest(net, 2));
-    del(net, 0, "kv:y");
-    for (size_t i = 0; state_of(net, 0) < TLY_LIFE_SETTLED || removes(net, 0) + removes(net, 2) > 0; i++) {
-        assert_true(i < 600);
-        net_run(net, S);
-    }
-    net_run(net, 30 * S); /* what was said of the end goes as well */
-    assert_int_equal(holds(net, 2, "kv:x"), op == TLY_PUT);
-    claim_equal(net, 3);
-    net_free(net);
-}
-
-static void what_is_made_up_below_what_was_forgotten_is_settled(void **state)
-{
-    (void)state;
-    say_something_of_long_ago(TLY_REMOVE, false);
-    say_something_of_long_ago(TLY_PUT, false);
-}
-
-static void it_is_so_too_when_those_who_forgot_were_started_again(void **state)
-{
-    (void)state;
-    say_something_of_long_ago(TLY_REMOVE, true);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_life_that_nobody_has_does_not_hold_up_what_is_forgotten),
         cmocka_unit_test(a_member_that_was_forgotten_is_not_waited_for),
         cmocka_unit_test(who_is_cut_off_ends_nobodys_life),
-        cmocka_unit_test(what_is_made_up_below_what_was_forgotten_is_settled),
-        cmocka_unit_test(it_is_so_too_when_those_who_forgot_were_started_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
