@@ -1,7 +1,5 @@
 #include "service/shell/recent.h"
 
-#include "service/shell/libc_mem.h"
-
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
