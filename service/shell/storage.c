@@ -177,6 +177,11 @@ enum tly_result tly_storage_map(struct tly_storage *s, const char *name, size_t 
     return leave(s, enter(s, name) ? s->ops->map(s->self, name, n, map) : TLY_BAD_KEY);
 }
 
+bool tly_storage_can_map(struct tly_storage *s)
+{
+    return s->ops->map != NULL && (s->ops->can_map == NULL || s->ops->can_map(s->self));
+}
+
 void tly_storage_look_at_map(struct tly_storage *s)
 {
     (void)enter(s, "map");

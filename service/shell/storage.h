@@ -59,6 +59,7 @@ struct tly_storage_ops {
     enum tly_result (*identity)(void *self, char *text, size_t size);
     enum tly_result (*map)(void *self, const char *name, size_t n,
                            struct tly_storage_map *map); /* NULL: none */
+    bool (*can_map)(const void *self);                   /* NULL: if there is `map` */
     void (*look_at_map)(const void *self);
     uint64_t (*boot)(const void *self); /* NULL: it is not known */
     const char *(*error)(const void *self);
@@ -119,6 +120,8 @@ enum tly_result tly_storage_identity(struct tly_storage *s, char *text, size_t s
  */
 enum tly_result tly_storage_map(struct tly_storage *s, const char *name, size_t n,
                                 struct tly_storage_map *map) TLY_MUST_CHECK;
+/* Whether it is worth the making of an object for it. */
+bool tly_storage_can_map(struct tly_storage *s);
 /* An object that somebody has removed is found to be lost. */
 void tly_storage_look_at_map(struct tly_storage *s);
 /*

@@ -775,12 +775,18 @@ static void end_map(void)
     guarded.p = NULL;
 }
 
+static bool can_map(const void *self)
+{
+    (void)self;
+    return guarded.is_on && guarded.p == NULL;
+}
+
 static enum tly_result map_object(void *self, const char *name, size_t n, struct tly_storage_map *map)
 {
     struct directory *d = self;
     int fd;
     d->error[0] = '\0';
-    if (!guarded.is_on || guarded.p != NULL) return fail_because(d, name, "map", "it is not guarded");
+    if (!can_map(self)) return fail_because(d, name, "map", "it is not guarded");
     enum tly_result result = open_object(d, name, O_RDWR, &fd);
     if (result != TLY_OK) return result;
     struct stat is;
@@ -865,6 +871,7 @@ static const struct tly_storage_ops directory_ops = {
     .lock = lock,
     .identity = identity,
     .map = map_object,
+    .can_map = can_map,
     .look_at_map = look_at_map,
     .boot = boot,
     .error = error_of,

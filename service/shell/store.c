@@ -611,7 +611,8 @@ static enum tly_result heal(struct tly_store *store, struct text error)
 static enum tly_result begin_recent(struct tly_store *store, struct text error)
 {
     struct tly_recent_owner owner = {tly_storage_boot(store->storage), store->manifest.origin};
-    bool is_wanted = store->fsync != TLY_FSYNC_ALWAYS && store->limits.recent_bytes > 0 && owner.boot != 0;
+    bool is_wanted = store->fsync != TLY_FSYNC_ALWAYS && store->limits.recent_bytes > 0 && owner.boot != 0 &&
+                     tly_storage_can_map(store->storage);
     if (is_wanted) store->recent = tly_recent_new(store->storage, &owner, store->limits.recent_bytes);
     tly_journal_set_recent(store->journal, store->recent);
     enum tly_result result =

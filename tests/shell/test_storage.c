@@ -878,8 +878,10 @@ static void what_is_mapped_is_the_object(void **state)
     size_t got;
     static const char zeros[3 * 4096];
     assert_ok(place->s, tly_storage_put(place->s, "m", tly_slice_of(zeros, sizeof zeros)));
+    assert_false(tly_storage_can_map(place->s));
     assert_int_equal(tly_storage_map(place->s, "m", sizeof zeros, &map), TLY_IO);
     assert_true(tly_storage_guard());
+    assert_true(tly_storage_can_map(place->s));
     assert_int_equal(tly_storage_map(place->s, "absent", 1, &map), TLY_NOT_FOUND);
     assert_int_equal(tly_storage_map(place->s, "m", sizeof zeros + 1, &map), TLY_IO);
     assert_ok(place->s, tly_storage_map(place->s, "m", sizeof zeros, &map));
