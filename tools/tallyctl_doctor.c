@@ -76,9 +76,12 @@ static void look_at_memory(struct doctor *d)
     char text[2][32];
     tly_ctl_bytes((double)used, text[0], sizeof text[0]);
     tly_ctl_bytes((double)most, text[1], sizeof text[1]);
+    bool admits = strcmp(tly_ctl_text(d->now, "on_full"), "admit") == 0;
     if (tly_ctl_is_true(d->now, "memory_full"))
         find(d, WRONG, "memory", "raise memory_max, or give keys a deadline",
-             "new keys were refused in the last minute: memory_max=%s is full", text[1]);
+             "memory_max=%s is full: in the last minute %s", text[1],
+             admits ? "checks of new keys were admitted uncounted, and other new keys refused"
+                    : "new keys were refused");
     else if (most > 0 && used >= most / 100 * FULL_PERCENT)
         find(d, WRONG, "memory", "raise memory_max before new keys are refused, or give keys a deadline",
              "%s of memory_max=%s are used", text[0], text[1]);
@@ -96,9 +99,9 @@ static void look_at_store(struct doctor *d)
     else if (strcmp(fsync, "never") == 0)
         find(d, NOTE, "store", "fsync=interval loses a second at most, fsync=always nothing",
              "fsync=never: a power cut loses whatever the kernel had not written");
-    if (tly_ctl_int(d->now, "snapshots_failed") > 0)
+    if (tly_ctl_is_true(d->now, "snapshot_given_up"))
         find(d, WRONG, "store", "see the log for why; until one succeeds the log on disk grows",
-             "%" PRId64 " snapshots were given up since the start", tly_ctl_int(d->now, "snapshots_failed"));
+             "the last snapshot was given up");
 }
 
 static void look_at_doors(struct doctor *d)

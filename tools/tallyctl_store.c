@@ -15,9 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* More than any such file has. */
-#define RECENT_BYTES_MAX ((size_t)64 * 1024 * 1024)
-
 /* ---- the lock ---- */
 
 int tly_ctl_store_hold(const char *directory)
@@ -88,7 +85,7 @@ enum tly_result tly_ctl_store_recent(struct tly_storage *storage, uint64_t origi
     struct tly_recent_owner owner = {tly_storage_boot(storage), origin};
     struct tly_mem mem = tly_libc_mem();
     struct tly_buf left;
-    tly_buf_init(&left, &mem, RECENT_BYTES_MAX);
+    tly_buf_init(&left, &mem, TLY_RECENT_LEFT_MAX);
     enum tly_result result = tly_recent_read(storage, &owner, &left);
     struct tly_slice rest = tly_buf_slice(&left), batch;
     while (result == TLY_OK && tly_recent_next(&rest, &batch))

@@ -331,6 +331,7 @@ void tly_app_stats(const struct tly_app *app, struct tly_app_stats *stats)
 {
     *stats = (struct tly_app_stats){
         .has_store = app->store != NULL,
+        .snapshot_given_up = app->compact != NULL && tly_compact_gave_up(app->compact),
         .store_bytes = app->report.bytes,
         .store_batches_stored = app->report.stored,
         .store_batches_synced = app->report.synced,

@@ -66,7 +66,7 @@ struct tly_app_stats {
     uint64_t xds_connections, xds_accepted, xds_refused; /* to it; responses of it */
     uint64_t store_bytes, store_batches_stored, store_batches_synced;
     uint64_t store_snapshot_bytes, store_snapshots, store_snapshots_failed, store_turn_max_ns;
-    bool has_store;
+    bool has_store, snapshot_given_up; /* the last one */
     struct tly_histogram resp_latency, http_latency, grpc_latency;
     uint64_t reloads, reloads_refused, reloaded_at_s, limits_from_file, limits_from_key;
     bool reload_good;

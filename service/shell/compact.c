@@ -87,6 +87,9 @@ static void give_up(struct tly_compact *c, const char *why)
             (unsigned long long)(c->pause_ns / NS_PER_S));
     if (c->state == WALKING || c->state == ENDING) tell_store(c, TLY_IMAGE_DROP);
     let_go(c);
+    /* A node to which nothing happens has no other reason to look. The loop's clock may be a little ahead of ours. */
+    struct timeval pause = {(time_t)(c->pause_ns / NS_PER_S), 100000};
+    (void)event_add(c->timer, &pause);
 }
 
 static void succeed(struct tly_compact *c)
@@ -166,12 +169,30 @@ static void take_turn(struct tly_compact *c, uint64_t until_ns)
     if (c->state == ENDING) end(c);
 }
 
+static bool is_wanted(const struct tly_compact *c)
+{
+    const struct tly_store_report *r = &c->report;
+    bool is_large = r->bytes > c->config.log_bytes_min && r->bytes > 2 * r->snapshot_bytes;
+    return (is_large || r->segments > SEGMENTS_MANY) && !r->failing && now_ns() >= c->retry_ns;
+}
+
+static void begin_if_wanted(struct tly_compact *c)
+{
+    if (!is_wanted(c)) return;
+    c->published = c->report.snapshots;
+    c->given_up = c->report.snapshots_failed;
+    c->begun_ns = now_ns();
+    move(c, BEGINNING);
+    turn_soon(c);
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
     struct tly_compact *c = argument;
     uint64_t from = now_ns();
+    if (c->state == RESTING) begin_if_wanted(c);
     take_turn(c, from + SLICE_NS);
     uint64_t took = now_ns() - from;
     if (took > c->turn_max_ns) c->turn_max_ns = took;
@@ -180,29 +201,23 @@ static void on_turn(evutil_socket_t fd, short what, void *argument)
 
 /* ---- what others call ---- */
 
-static bool is_wanted(const struct tly_compact *c)
-{
-    const struct tly_store_report *r = &c->report;
-    bool is_large = r->bytes > c->config.log_bytes_min && r->bytes > 2 * r->snapshot_bytes;
-    return (is_large || r->segments > SEGMENTS_MANY) && !r->failing && now_ns() >= c->retry_ns;
-}
-
 void tly_compact_report(struct tly_compact *c, const struct tly_store_report *report)
 {
     c->report = *report;
-    if (c->state == RESTING && is_wanted(c)) {
-        c->published = report->snapshots;
-        c->given_up = report->snapshots_failed;
-        c->begun_ns = now_ns();
-        move(c, BEGINNING);
-        turn_soon(c);
-    } else if (c->state != RESTING && report->snapshots_failed > c->given_up) {
+    if (c->state == RESTING) {
+        begin_if_wanted(c);
+    } else if (report->snapshots_failed > c->given_up) {
         give_up(c, report->snapshot_error);
     } else if (c->state == PUBLISHING && report->snapshots > c->published) {
         succeed(c);
     } else if ((c->state == WALKING || c->state == ENDING) && report->failing) {
         give_up(c, report->error);
     }
+}
+
+bool tly_compact_gave_up(const struct tly_compact *c)
+{
+    return c->pause_ns != 0;
 }
 
 uint64_t tly_compact_turn_max_ns(const struct tly_compact *c)

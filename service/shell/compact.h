@@ -34,6 +34,8 @@ struct tly_compact *tly_compact_new(const struct tly_compact_config *config);
 void tly_compact_free(struct tly_compact *compact);
 /* What the store said last. */
 void tly_compact_report(struct tly_compact *compact, const struct tly_store_report *report);
+/* Whether the last one was given up. */
+bool tly_compact_gave_up(const struct tly_compact *compact);
 /* The longest time that the loop gave it in one turn. */
 uint64_t tly_compact_turn_max_ns(const struct tly_compact *compact);
 

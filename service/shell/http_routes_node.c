@@ -133,19 +133,21 @@ static void put_reasons(struct tly_json *json, const char *reasons)
 /* What the shell around the engine knows: readiness, doors, the store's kind. */
 static void put_shell(struct tly_exchange *x, struct tly_json *json)
 {
-    char reasons[2048], fsync[16];
+    char reasons[2048], fsync[16], on_full[16];
     struct tly_app_stats app;
     struct tly_stats engine;
     tly_app_readiness(x->app, reasons, sizeof reasons);
     tly_app_stats(x->app, &app);
     tly_engine_stats(tly_app_engine(x->app), &engine);
     (void)tly_config_get(tly_app_config(x->app), "fsync", fsync, sizeof fsync);
+    (void)tly_config_get(tly_app_config(x->app), "on_full", on_full, sizeof on_full);
     tly_json_member_bool(json, "ready", reasons[0] == '\0');
     put_reasons(json, reasons);
     tly_json_member_bool(json, "has_store", app.has_store);
     tly_json_member_string(json, "fsync", fsync);
+    tly_json_member_string(json, "on_full", on_full);
     tly_json_member_uint(json, "joins", tly_app_config(x->app)->join_count);
-    tly_json_member_uint(json, "snapshots_failed", app.store_snapshots_failed);
+    tly_json_member_bool(json, "snapshot_given_up", app.snapshot_given_up);
     tly_json_member_bool(json, "limits_good", app.reload_good);
     tly_json_member_uint(json, "reloads_refused", app.reloads_refused);
     tly_json_member_uint(json, "clients_refused", app.clients_refused);

@@ -124,7 +124,7 @@ static void put_node(struct tly_buf *out, const struct tly_node_view *node)
     put_gauge(out, "memory_used_bytes", "Bytes of memory held in all, as memory_max counts them",
               node->memory_used);
     put_gauge(out, "memory_max_bytes", "The setting memory_max; 0: no limit", node->memory_max);
-    put_gauge(out, "memory_full", "1 while new keys are refused", node->full);
+    put_gauge(out, "memory_full", "1 while there is no room for new keys", node->full);
     put_gauge(out, "leases", "Leases of limits of concurrency that this node has given out", node->leases);
     put_gauge(out, "watchers", "Clients that watch for changes or refusals", node->watchers);
     put_gauge(out, "peers_held_back", "Peers whose keys do not all fit into memory_max",

@@ -23,6 +23,8 @@
 #include "wire/buf.h"
 
 #define TLY_RECENT_NAME "recent"
+/* More than any such file has: what whoever reads one is ready to hold. */
+#define TLY_RECENT_LEFT_MAX ((size_t)64 * 1024 * 1024)
 
 /* Two threads may use it. */
 struct tly_recent;

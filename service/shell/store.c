@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #define MIB ((size_t)1024 * 1024)
-/* More than any file of that name has. */
-#define LEFT_BYTES_MAX (64 * MIB)
 
 struct tly_store {
     struct tly_storage *storage;
@@ -227,7 +225,7 @@ static struct tly_store *new_store(struct tly_storage *storage, struct text erro
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (store != NULL && fd >= 0) {
         struct tly_mem mem = tly_libc_mem();
-        tly_buf_init(&store->left, &mem, LEFT_BYTES_MAX);
+        tly_buf_init(&store->left, &mem, TLY_RECENT_LEFT_MAX);
         store->storage = storage;
         store->wakeup_fd = fd;
         return store;

@@ -137,6 +137,28 @@ expect "what was counted" 5 "$(resp a get always:before)"
 stop_node a
 expect_status 0 "$tallyctl" store check a/data
 
+# --- there is space for the log and none for a snapshot ---
+
+last_was_given_up() {
+    ctl a doctor >said.txt && return 1
+    grep -q '^wrong: the last snapshot was given up' said.txt
+}
+
+rm -r a/data/*
+start_node a
+for i in {1..200}; do
+    echo "set kv:$i $(head -c 3000 /dev/urandom | base64 -w 0)"
+done | redis-cli -p "${resp_port[a]}" >/dev/null
+stop_node a
+dd if=/dev/zero of=a/data/ballast bs=1k count=800 status=none
+start_node a -o compact_min=64k
+wait_until last_was_given_up
+expect "readyz" 200 "$(http_status a /readyz)"
+rm a/data/ballast
+wait_until ctl a doctor
+expect "snapshots" 1 "$(metric a store_snapshots_total)"
+stop_node a
+
 # --- read-only ---
 
 mount -o remount,ro a/data

@@ -49,7 +49,7 @@ stop_node c
 # --- memory ---
 redis-benchmark -p "${resp_port[a]}" -n 100000000 -r 1000000000 -P 16 -q incr ctr:__rand_int__ >benchmark.out 2>&1 || true
 expect_like "where the flood ends" 'memory' "$(cat benchmark.out)"
-wait_until says a 'new keys were refused in the last minute: memory_max=16.0 MiB is full'
+wait_until says a 'memory_max=16.0 MiB is full: in the last minute new keys were refused'
 
 # --- what readyz says ---
 library=$(faketime '2020-01-01 00:00:00' printenv LD_PRELOAD)
