@@ -7,7 +7,7 @@
 #include <assert.h>
 
 struct former {
-    uint64_t origin;
+    uint64_t origin, whole;
     uint8_t noted[TLY_NOTED_BYTES_MAX];
     size_t noted_bytes;
 };
@@ -91,7 +91,8 @@ void tly_install_leave_out(struct tly_install *install, tly_left_out *is_left_ou
     install->context = context;
 }
 
-enum tly_result tly_install_former(struct tly_install *install, uint64_t origin, struct tly_slice noted)
+enum tly_result tly_install_former(struct tly_install *install, uint64_t origin, struct tly_slice noted,
+                                   uint64_t whole)
 {
     assert(noted.n <= TLY_NOTED_BYTES_MAX);
     void *former = tly_mem_reserve(&install->map->given, install->former, &install->former_capacity,
@@ -99,9 +100,18 @@ enum tly_result tly_install_former(struct tly_install *install, uint64_t origin,
     if (former == NULL) return TLY_NOMEM;
     install->former = former;
     struct former *new = &install->former[install->former_count++];
-    *new = (struct former){.origin = origin, .noted_bytes = noted.n};
+    *new = (struct former){.origin = origin, .whole = whole, .noted_bytes = noted.n};
     if (noted.n > 0) memcpy(new->noted, noted.p, noted.n);
     return TLY_OK;
+}
+
+bool tly_install_dot(struct tly_install *install, struct tly_slice key, struct tly_dot *dot)
+{
+    const struct tly_entry *entry = tly_ormap_find(install->staged, key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(install->staged, entry, &count) : NULL;
+    if (count == 1) *dot = dots[0];
+    return count == 1;
 }
 
 /* ---- what stays of what was here ---- */
@@ -187,15 +197,20 @@ static bool is_gone_there(struct tly_install *install, struct tly_slice key, con
 
 /*
  * Whether the key was deleted while this node was away: the snapshot has a REMOVE that was not here, or lacks a dot that it must have
- * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come.
+ * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come. Dots of its
+ * life beyond `whole` need not have been known.
  */
-static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own)
+static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own,
+                        uint64_t whole)
 {
     if (brings_remove(install, key)) return true;
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(install->map, tly_ormap_find(install->map, key), &count);
-    for (size_t i = 0; i < count; i++)
-        if (are_neighbours(&dots[i], own) && is_gone_there(install, key, &dots[i])) return true;
+    for (size_t i = 0; i < count; i++) {
+        bool may_be_left_out = dots[i].version.origin == own->version.origin && dots[i].version.ts > whole;
+        if (!may_be_left_out && are_neighbours(&dots[i], own) && is_gone_there(install, key, &dots[i]))
+            return true;
+    }
     return false;
 }
 
@@ -214,7 +229,7 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
     if (dot->version.ts > install->bounds.forgotten) return true;
     bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
     return counted && is_own(install, dot->version.origin) &&
-           !was_deleted(install, tly_entry_key(entry), dot);
+           !was_deleted(install, tly_entry_key(entry), dot, UINT64_MAX);
 }
 
 /* Nobody can tell whether a dot that goes was deleted: who has it, and need not be brought up itself, must be free to say it again. */
@@ -356,16 +371,16 @@ static enum tly_result carry_shard(struct tly_install *install, struct tly_slice
     return carry_units(install, key, hit, report);
 }
 
-static enum tly_result carry_life(struct tly_install *install, uint64_t origin, uint64_t mark,
+static enum tly_result carry_life(struct tly_install *install, const struct former *former, uint64_t mark,
                                   struct tly_installed *report)
 {
     enum tly_result result = TLY_OK;
-    uint32_t life = tly_map_life_find(install->map, origin);
+    uint32_t life = tly_map_life_find(install->map, former->origin);
     if (life == TLY_NO_LIFE) return TLY_OK;
-    struct tly_scan scan = tly_scan_of(install->map, life, mark);
+    struct tly_scan scan = tly_scan_of(install->map, life, former->whole < mark ? former->whole : mark);
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(install->map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
-        if (was_deleted(install, scanned.key, &scanned.dot)) continue;
+        if (was_deleted(install, scanned.key, &scanned.dot, former->whole)) continue;
         if (install->is_left_out != NULL && install->is_left_out(install->context, scanned.key)) continue;
         result = carry_shard(install, scanned.key, &scanned.dot, report);
     }
@@ -379,7 +394,7 @@ static enum tly_result carry_once(struct tly_install *install, const struct form
     struct tly_slice noted = tly_slice_of(former->noted, former->noted_bytes);
     if (noted.n > 0 && tly_ormap_find(install->staged, noted) != NULL) return TLY_OK;
     size_t before = report->carried;
-    enum tly_result result = carry_life(install, former->origin, mark, report);
+    enum tly_result result = carry_life(install, former, mark, report);
     if (result != TLY_OK || noted.n == 0 || report->carried == before) return result;
     struct tly_dot note = {.op = TLY_PUT};
     return tly_ormap_put(install->staged, noted, &note);

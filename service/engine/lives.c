@@ -14,6 +14,8 @@
 #define KEY_BYTES (PREFIX_BYTES + 20)
 #define CARRIED "sys:carried:"
 #define CARRIED_BYTES (sizeof CARRIED - 1 + 20)
+#define OMITTED "sys:omitted:"
+#define OMITTED_BYTES (sizeof OMITTED - 1 + 20)
 #define NEW_LIFE_EVERY_NS (60 * NS_PER_S)
 /* Who does not have the lowest name leaves the word to that one for so long. */
 #define WORD_PATIENCE_NS (10 * NS_PER_S)
@@ -278,6 +280,23 @@ void tly_lives_drop_our_numbers(struct tly_engine *e)
     }
 }
 
+static struct tly_slice omitted_key(uint8_t key[OMITTED_BYTES], uint64_t origin)
+{
+    memcpy(key, OMITTED, sizeof OMITTED - 1);
+    put_decimal(key + sizeof OMITTED - 1, origin);
+    return tly_slice_of(key, OMITTED_BYTES);
+}
+
+static uint64_t whole_up_to(struct tly_install *install, uint64_t origin)
+{
+    uint8_t key[OMITTED_BYTES];
+    struct tly_dot dot;
+    if (!tly_install_dot(install, omitted_key(key, origin), &dot) || dot.op != TLY_PUT) return UINT64_MAX;
+    struct tly_cursor cursor = tly_cursor_of(dot.bytes);
+    uint64_t whole = tly_get_uint(&cursor);
+    return cursor.result == TLY_OK ? whole : UINT64_MAX;
+}
+
 /* Under sys:carried:ORIGIN stands that what this life had counted alone was carried over. */
 static enum tly_result name_former(struct tly_install *install, uint64_t origin)
 {
@@ -285,7 +304,7 @@ static enum tly_result name_former(struct tly_install *install, uint64_t origin)
     static_assert(CARRIED_BYTES <= TLY_NOTED_BYTES_MAX, "the key has room");
     memcpy(key, CARRIED, sizeof CARRIED - 1);
     put_decimal(key + sizeof CARRIED - 1, origin);
-    return tly_install_former(install, origin, tly_slice_of(key, sizeof key));
+    return tly_install_former(install, origin, tly_slice_of(key, sizeof key), whole_up_to(install, origin));
 }
 
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
@@ -357,6 +376,20 @@ static void write_settled(struct tly_engine *e, struct closed_life *closed, cons
     (void)word_put(e, closed->origin, &word); /* again at the next step if there was no memory */
 }
 
+/*
+ * Under sys:omitted:ORIGIN stands up to where all had everything of a life that was settled further on, where there was no room for all between
+ * the two: it is not known for gone, and its node carries over what it counted there.
+ */
+static void note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
+{
+    uint8_t key[OMITTED_BYTES];
+    tly_buf_clear(&e->frame);
+    tly_put_uint(&e->frame, whole);
+    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
+    if (e->frame.result == TLY_OK && tly_ormap_put(e->map, omitted_key(key, origin), &dot) == TLY_OK)
+        tly_flush_soon(e, true);
+}
+
 static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
 {
     struct tly_life life = life_of(e, closed->origin);
@@ -368,6 +401,7 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
     e->stats.lives_settled++;
     trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
+    if (life.mark < word->mark && tly_room_may_have_left_out(e)) note_omitted(e, closed->origin, life.mark);
     /* What stands beyond is refused everywhere else. */
     if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
     tly_flush_soon(e, false);

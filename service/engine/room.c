@@ -64,12 +64,17 @@ static bool is_gone(void *context, struct tly_slice key, const struct tly_strate
                              tly_ormap_clock(e->map)->max_skew_ns);
 }
 
+static bool has_much_room(const struct tly_engine *e)
+{
+    return e->memory_max == 0 || e->budget.used < ceiling_of(e, ROOM_NEW_KEY) / 4 * 3;
+}
+
 /* The pause before the next step, or after a whole pass; the less room there is the shorter. */
 static uint64_t sweep_pause(const struct tly_engine *e)
 {
     bool passed = e->sweep_cursor == 0;
     size_t full = ceiling_of(e, ROOM_NEW_KEY), used = e->budget.used;
-    if (e->memory_max == 0 || used < full / 4 * 3) return passed ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NS;
+    if (has_much_room(e)) return passed ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NS;
     if (used < full - full / 16) return passed ? TLY_SWEEP_PASS_NS : TLY_SWEEP_STEP_NEAR_NS;
     return passed ? TLY_SWEEP_PASS_FULL_NS : TLY_SWEEP_STEP_FULL_NS;
 }
@@ -107,6 +112,13 @@ void tly_room_taken(struct tly_engine *e, struct conn *conn)
     if (!conn->peer->held_back) return;
     conn->peer->held_back = false;
     tly_fx_trace(e, TLY_TRACE_ROOM_AGAIN, conn->peer->name, tly_slice_text("all that it has is here now"));
+}
+
+bool tly_room_may_have_left_out(const struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->held_back) return true;
+    return !has_much_room(e);
 }
 
 static void ask_again(struct tly_engine *e, struct conn *conn)

@@ -96,7 +96,7 @@ static struct tly_install *staged(size_t from, size_t to)
 static void install(size_t from, size_t to, uint64_t former)
 {
     struct tly_install *install = staged(from, to);
-    if (former != 0) claim(tly_install_former(install, former, key(NOTED)) == TLY_OK);
+    if (former != 0) claim(tly_install_former(install, former, key(NOTED), UINT64_MAX) == TLY_OK);
     claim(tly_install_finish(install, &report) == TLY_OK);
     tly_install_free(install);
     tly_ormap_check(world.node[to]);
@@ -482,6 +482,37 @@ static void of_a_deleted_key_nothing_is_carried_over(void **state)
     assert_int_equal(read_at(1, "s:b", 0, 0), 0);
 }
 
+/* Its life was settled at what came last, where there had been no room for all: what is not there need not have been deleted. */
+static void what_was_left_out_below_the_mark_is_carried_over(void **state)
+{
+    hit(0, "s:shared", 0, 0, 1);
+    sync_nodes(0, 1);
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    uint64_t whole = tly_ormap_mark(world.node[0], 2);
+    hit(1, "s:b", 0, 0, 20);
+    hit(1, "s:shared", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    hit(1, "s:a", 0, 0, 1);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    struct tly_dot newest = world_dots(world.node[1], key("s:a"), &(size_t){0})[0];
+    claim(world_apply(world.node[0], key("s:a"), &newest) == TLY_APPLIED);
+    remove_key(0, "s:shared");
+    forget_all(0);
+    claim(tly_ormap_raise_mark(world.node[0], 2, newest.version.ts) == TLY_OK);
+    settle_life(0, 2);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    struct tly_install *install = staged(0, 1);
+    claim(tly_install_former(install, 2, key(NOTED), whole) == TLY_OK);
+    claim(tly_install_finish(install, &report) == TLY_OK);
+    tly_install_free(install);
+    assert_int_equal(report.carried, 1);
+    assert_int_equal(report.carried_units, 20);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 11);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 20);
+    assert_int_equal(read_at(1, "s:shared", 0, 0), 0);
+}
+
 static void of_an_older_generation_nothing_is_carried_over(void **state)
 {
     hit(1, "s:a", 0, 3, 10);
@@ -530,6 +561,7 @@ int main(void)
         scene(what_was_carried_over_once_is_not_again),
         scene(of_a_life_that_is_not_settled_the_dots_themselves_stay),
         scene(of_a_deleted_key_nothing_is_carried_over),
+        scene(what_was_left_out_below_the_mark_is_carried_over),
         scene(of_an_older_generation_nothing_is_carried_over),
         scene(local_words_stay),
     };

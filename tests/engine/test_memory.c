@@ -367,6 +367,39 @@ static void what_did_not_fit_of_a_forgotten_life_comes_by_repair(void **state)
     net_free(net);
 }
 
+/* n0 is away until what was deleted meanwhile is forgotten, so it gets a snapshot, which lacks what did not fit and replaces what n0 has. */
+static void what_did_not_fit_of_a_forgotten_life_is_carried_over(void **state)
+{
+    (void)state;
+    size_t old;
+    char text[48];
+    struct net *net = flooded(&old);
+    size_t last = left_out(net, 1);
+    uint64_t origin = view_of(net, 0).origin;
+    assert_int_equal(add(net, 0, 0), TLY_OK);
+    net_run(net, S);
+    net_block(net, 0, 1, true);
+    forget_member(net, 1, "n0");
+    del(net, 1, key_name(text, sizeof text, 1));
+    net_run(net, 700 * S);
+    assert_true(net_life(net, 1, origin).state >= TLY_LIFE_SETTLED);
+    assert_int_equal(net_stats(net, 1).removes_forgotten, 1);
+    net_block(net, 0, 1, false);
+    net_run(net, 60 * S);
+    assert_true(view_of(net, 0).origin != origin);
+    assert_int_equal(net_stats(net, 0).snapshots_installed, 1);
+    for (size_t node = 0; node < 2; node++) {
+        assert_int_equal(net_read(net, node, key_name(text, sizeof text, 0)), 2);
+        assert_int_equal(net_read(net, node, key_name(text, sizeof text, 1)), INT64_MIN);
+        for (size_t i = KEYS; i <= LAST; i++)
+            assert_int_equal(net_read(net, node, key_name(text, sizeof text, i)), 1);
+    }
+    assert_true(net_stats(net, 0).units_carried > 0);
+    assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+    assert_true(last > 0);
+    net_free(net);
+}
+
 /* One node alone, whose allocation number n fails: that is no memory, not a full store, and changes nothing. */
 static bool survives_failure(size_t n)
 {
@@ -427,6 +460,7 @@ int main(void)
         cmocka_unit_test(two_full_halves_meet),
         cmocka_unit_test(no_mark_covers_what_did_not_fit),
         cmocka_unit_test(what_did_not_fit_of_a_forgotten_life_comes_by_repair),
+        cmocka_unit_test(what_did_not_fit_of_a_forgotten_life_is_carried_over),
         cmocka_unit_test(no_memory_is_told_from_a_full_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,15 +92,6 @@ int64_t sim_fresh_sum(struct sim *sim, size_t i)
     return sum;
 }
 
-int64_t sim_fresh_left_out(struct sim *sim, size_t at)
-{
-    int64_t sum = 0;
-    char text[KEY_BYTES];
-    for (unsigned number = 0; number < sim->fresh_count; number++)
-        sum += sim_twin_left_out(sim, at, key_of("ctr:new:", number, text));
-    return sum;
-}
-
 bool sim_fresh_was_left(struct sim *sim, size_t at, unsigned number)
 {
     char text[KEY_BYTES];

@@ -114,15 +114,6 @@ static bool may_be_lost(struct sim *sim, size_t at, size_t i, const struct sim_p
     return promise->fresh != 0 && sim->was_one_forgotten && sim_fresh_was_left(sim, at, promise->fresh - 1);
 }
 
-/* What full nodes had left out of a life is gone with its node's next snapshot, once that was forgotten. */
-static int64_t left_out(struct sim *sim, size_t at, unsigned key)
-{
-    char text[24];
-    if (!sim->was_one_forgotten) return 0;
-    if (key == SIM_FRESH) return sim_fresh_left_out(sim, at);
-    return sim_twin_left_out(sim, at, tly_slice_text(sim_key('a', key, text)));
-}
-
 void sim_ledger_bounds(struct sim *sim, size_t at, unsigned key, int64_t *least, int64_t *most)
 {
     *least = sim->ledger->durable[key];
@@ -131,7 +122,6 @@ void sim_ledger_bounds(struct sim *sim, size_t at, unsigned key, int64_t *least,
             const struct sim_promise *promise = &sim->ledger->kept[i][j];
             if (promise->key == key && may_be_lost(sim, at, i, promise)) *least -= promise->delta;
         }
-    *least -= left_out(sim, at, key);
     *most = sim->ledger->told[key];
 }
 

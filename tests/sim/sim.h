@@ -459,10 +459,8 @@ bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
 bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version);
 /* Whether the key is not on this node because a life of which it has the word was settled without its PUT. */
 bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice key);
-/* Some other has no room for all that the life which this node speaks as has counted. */
+/* Some other has no room for all that the lives of this node have written. */
 void sim_twin_note_left_out(struct sim *sim, size_t node);
-/* What such lives counted in the key that is gone on this node: they were settled above it (DESIGN.md, limits). */
-int64_t sim_twin_left_out(struct sim *sim, size_t node, struct tly_slice key);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
 bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
 size_t sim_twin_count(const struct sim *sim);
@@ -519,7 +517,6 @@ bool sim_follows(struct sim *sim, size_t i, bool tells);
 #define SIM_FRESH_BYTES 65536
 void sim_fresh_once(struct sim *sim, size_t i);
 int64_t sim_fresh_sum(struct sim *sim, size_t i);
-int64_t sim_fresh_left_out(struct sim *sim, size_t at);
 /* Whether a new register is not on this node, being one of a life that was settled without it. */
 bool sim_fresh_was_left(struct sim *sim, size_t at, unsigned number);
 

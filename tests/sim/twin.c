@@ -2,7 +2,6 @@
 #include "service/engine/limit.h"
 #include "tests/sim/sim.h"
 
-#include "crdt/epoch_sum.h"
 #include "wire/snapshot.h"
 
 #include <stdio.h>
@@ -281,11 +280,8 @@ static uint64_t note_life(struct sim *sim, size_t node)
 void sim_twin_note_left_out(struct sim *sim, size_t node)
 {
     struct sim_twin *twin = sim->twin;
-    for (size_t i = twin->lived_count; i-- > 0;) {
-        if (twin->lived[i].node != node) continue;
-        twin->lived[i].was_left_out = true;
-        return;
-    }
+    for (size_t i = 0; i < twin->lived_count; i++)
+        if (twin->lived[i].node == node) twin->lived[i].was_left_out = true;
 }
 
 uint64_t sim_twin_ended_at(const struct sim *sim, uint64_t origin)
@@ -352,37 +348,6 @@ bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice
         if (life.mark < dot->version.ts || was_left_out(twin, life.origin)) return true;
     }
     return false;
-}
-
-static bool has_shard_of(const struct tly_entry_view *view, uint64_t origin)
-{
-    for (size_t i = 0; i < view->count; i++)
-        if (view->dots[i].version.origin == origin) return true;
-    return false;
-}
-
-int64_t sim_twin_left_out(struct sim *sim, size_t node, struct tly_slice key)
-{
-    const struct sim_twin *twin = sim->twin;
-    struct tly_entry_view view;
-    int64_t sum = 0;
-    size_t known = find_key(twin, key);
-    if (known == 0) return 0;
-    sim->nodes[node].is_due_known = false;
-    if (tly_engine_entry(sim->nodes[node].engine, key, &view) != TLY_OK) view.count = 0;
-    for (size_t l = 0; l < twin->lived_count; l++) {
-        struct tly_life life = life_of(sim->nodes[node].engine, twin->lived[l].origin);
-        if (!twin->lived[l].was_left_out || life.state < TLY_LIFE_SETTLED) continue;
-        if (has_shard_of(&view, life.origin)) continue;
-        struct tly_dot newest = {0};
-        for (size_t i = twin->keys[known - 1].newest; i != 0; i = twin->dots[i - 1].before) {
-            const struct tly_version *version = &twin->dots[i - 1].dot.version;
-            bool is_its = version->origin == life.origin && version->ts <= life.mark;
-            if (is_its && version->ts > newest.version.ts) newest = twin->dots[i - 1].dot;
-        }
-        if (newest.op == TLY_PUT) sum += (int64_t)newest.num[TLY_SUM_COUNT];
-    }
-    return sum;
 }
 
 static bool stands_or_redundant(const struct tly_entry_view *view, const struct twin_dot *it)
