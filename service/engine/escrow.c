@@ -18,6 +18,8 @@
 #define WANTED_NS (2 * NS_PER_S)
 /* Keys whose wishes are known at once. */
 #define WANTS_MAX 4096
+/* Units of the calendar that are to come and may have begun somewhere: of a day, that lasts 23 hours at least, two (tly_zone_earliest_ms). */
+#define BEGUN_BEFORE_MAX 2
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -169,6 +171,18 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
 
 /* ---- checks ---- */
 
+/* Until a window begins that somebody holds: units of the calendar are shared out before anybody begins them, so the next may be nobody's as well. */
+static uint64_t somebodys_in_ms(struct tly_engine *e, const struct slip *slip)
+{
+    uint64_t now_ms = slip->term.at.now_ms, left_ms = slip->term.left_ms;
+    for (int i = 0; i < BEGUN_BEFORE_MAX && !tly_line_is_nobodys(e, UINT64_MAX); i++) {
+        struct tly_term next = tly_term_of(slip->rate, now_ms + left_ms);
+        if (!tly_line_is_nobodys(e, next.begun_ms)) break;
+        left_ms += next.left_ms;
+    }
+    return left_ms;
+}
+
 /* Rights may come from others at any time, save where there are none. */
 static void tell(struct tly_engine *e, const struct slip *slip, const struct holder *self,
                  const struct tly_limit_ask *ask, struct tly_verdict *verdict)
@@ -182,7 +196,9 @@ static void tell(struct tly_engine *e, const struct slip *slip, const struct hol
     bool is_nobodys = tly_line_is_nobodys(e, slip->term.begun_ms);
     bool may_come = !is_nobodys && left_ms > AGAIN_NS / NS_PER_MS;
     verdict->reason = is_nobodys ? TLY_REASON_NOBODYS : TLY_REASON_RIGHTS;
-    verdict->retry_after_ms = may_come ? AGAIN_NS / NS_PER_MS : left_ms;
+    verdict->retry_after_ms = may_come     ? AGAIN_NS / NS_PER_MS
+                              : is_nobodys ? somebodys_in_ms(e, slip)
+                                           : left_ms;
 }
 
 enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_ask *ask,
