@@ -130,10 +130,13 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
         if (tly_line_is_fit(e)) look_at_counter(e, slip, self);
         return;
     }
-    if (!tly_line_is_fit(e) || !tly_rights_key(slip->key, buffer, &key)) return;
+    if (!tly_line_is_fit(e)) return;
     self->rights = tly_line_share(e, slip->term.begun_ms, self->life, slip->rate->limit);
-    const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
-    put_moved(slip, dots, count, self);
+    /* Of a key that is too long for that nothing can be given, and the share is all there is. */
+    if (tly_rights_key(slip->key, buffer, &key)) {
+        const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
+        put_moved(slip, dots, count, self);
+    }
     if (!own_spent(e, slip, &self->spent)) self->rights = 0;
     self->left = minus(self->rights, self->spent);
 }

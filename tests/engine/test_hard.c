@@ -73,6 +73,31 @@ static void in_a_ring_those_without_a_connection_give_too(void **state)
     net_free(net);
 }
 
+/* There is no room in front of it for what would say what was given: each admits its share. */
+static void of_the_longest_keys_each_admits_its_share(void **state)
+{
+    struct net *net = cluster(3, 900, 10000);
+    uint8_t who[TLY_KEY_BYTES_MAX];
+    memset(who, 'w', sizeof who);
+    for (size_t cut = 0; cut < 5; cut++) {
+        struct tly_field field = {tly_slice_text("who"),
+                                  {who, TLY_KEY_BYTES_MAX - strlen("rl:n:hard:") - cut}};
+        struct tly_check check = {
+            .limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 1};
+        uint64_t admitted = 0;
+        run_to_window(net, 10 * S);
+        for (size_t i = 0; i < 3000; i++) {
+            struct tly_reply reply;
+            struct tly_request request = {.kind = TLY_ASK_CHECK, .check = check};
+            assert_int_equal(net_ask(net, i % 3, request, &reply), TLY_OK);
+            admitted += reply.verdict.code == TLY_CODE_OK;
+            net_run(net, MS);
+        }
+        assert_int_equal(admitted, 900);
+    }
+    net_free(net);
+}
+
 static uint64_t shares(struct net *net, size_t nodes)
 {
     uint64_t sum = 0;
@@ -457,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_shares_of_all_are_the_limit),
         cmocka_unit_test(low_limits_work),
+        cmocka_unit_test(of_the_longest_keys_each_admits_its_share),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
