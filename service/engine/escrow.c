@@ -312,15 +312,18 @@ static bool is_richest(const struct table *table, const struct holder *asker)
 
 /*
  * Of what is lacking everybody gives in the measure of what it has left, the richest the odd unit. Who is asked itself keeps as much
- * as it would leave the other with. Of a counter all is given that is not wished for here: it will not be there anew in the next window.
+ * as it would leave the other with, but of what one check lacks, that is more than the asker has counted so far: else nobody could ever ask for
+ * more than a share. Of a counter all is given that is not wished for here: it will not be there anew in the next window.
  */
 static uint64_t part_of(const struct table *table, const struct holder *asker, bool is_counter)
 {
     const struct holder *self = &table->holder[0];
-    bool is_busy = self->spent > 0 || self->wish > self->rights, gives_all = is_counter && !is_busy;
     if (asker->wish <= asker->rights || self->left == 0) return 0;
-    if (!gives_all && self->left <= asker->left) return 0;
     uint64_t lacking = asker->wish - asker->rights, gap = minus(self->left, asker->left);
+    bool is_wishing = self->wish > self->rights, is_busy = self->spent > 0 || is_wishing;
+    bool is_for_one = !is_wishing && lacking > asker->spent;
+    bool gives_all = is_counter ? !is_busy : is_for_one;
+    if (!gives_all && gap == 0) return 0;
     wide all = 0;
     for (size_t h = 0; h < table->count; h++)
         if (&table->holder[h] != asker) all += table->holder[h].left;
@@ -341,8 +344,12 @@ static bool give(struct tly_engine *e, const struct slip *slip, struct table *ta
     const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
     uint64_t before = tly_rights_given(dots, count, &slip->term.at, self->life, asker->life);
     if (part > INT64_MAX - before || !put_word(e, slip, asker->life, before + part)) return false;
+    bool is_wishing = self->wish > self->rights;
     self->left -= part;
     self->rights = minus(self->rights, part);
+    /* Who has no wish has none for what it gives away. */
+    if (!is_counter(slip) && !is_wishing && self->wish > self->rights && put_word(e, slip, 0, self->rights))
+        self->wish = self->rights;
     asker->rights += part;
     asker->left += part;
     e->stats.rights_given += part;

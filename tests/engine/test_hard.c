@@ -98,6 +98,28 @@ static void of_the_longest_keys_each_admits_its_share(void **state)
     net_free(net);
 }
 
+/* A check may be for more than any node's share: as long as so much is left in all, the next one like it passes, also where all have counted some. */
+static void one_check_may_be_for_more_than_a_share(void **state)
+{
+    static const uint32_t hits[] = {201, 250, 400, 700, 950, 1000};
+    for (size_t i = 0; i < 2 * sizeof hits / sizeof hits[0]; i++) {
+        struct net *net = cluster(5, 1000, 10000);
+        run_to_window(net, 10 * S);
+        uint32_t wanted = hits[i / 2];
+        for (size_t node = 0; i % 2 == 1 && wanted <= 950 && node < 5; node++)
+            assert_int_equal(hard_ask(net, node, 10).code, TLY_CODE_OK);
+        net_run(net, 50 * MS);
+        struct tly_verdict first = hard_ask(net, 2, wanted);
+        assert_int_equal(first.code, TLY_CODE_OVER);
+        assert_int_equal(first.reason, TLY_REASON_RIGHTS);
+        net_run(net, first.retry_after_ms * MS);
+        struct tly_verdict second = hard_ask(net, 2, wanted);
+        if (second.code != TLY_CODE_OK)
+            fail_msg("%zu: %u hits, of which %zu are held", i, wanted, (size_t)second.held);
+        net_free(net);
+    }
+}
+
 static uint64_t shares(struct net *net, size_t nodes)
 {
     uint64_t sum = 0;
@@ -483,6 +505,7 @@ int main(void)
         cmocka_unit_test(the_shares_of_all_are_the_limit),
         cmocka_unit_test(low_limits_work),
         cmocka_unit_test(of_the_longest_keys_each_admits_its_share),
+        cmocka_unit_test(one_check_may_be_for_more_than_a_share),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
