@@ -224,6 +224,46 @@ static void who_fell_takes_over_what_it_held(void **state)
     net_free(net);
 }
 
+/*
+ * A node goes on with its life after a clean stop, is cut off as soon as it holds something, uses it and falls; then the same again from a copy of the
+ * disk as it was at that stop. It holds nothing before somebody has heard that its life went on, so the copy is found out.
+ */
+static void a_copy_of_the_disk_holds_nothing_twice(void **state)
+{
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        (void)net_add_with(net, (struct tly_engine_config){.has_store = true}, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 60000);
+    }
+    net_run(net, 20 * S);
+    run_to_window(net, 60 * S);
+    net_event(net, 2, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 50 * MS);
+    net_kill(net, 2);
+    struct net_disk *disk = net_disk_copy(net, 2);
+    uint64_t admitted = 0;
+    for (size_t start = 0; start < 2; start++) {
+        net_disk_put(net, 2, disk);
+        net_go_on(net, 2, 102, 1);
+        hard_use(net, 2, 900, 60000);
+        for (size_t ms = 0; ms < 2000 && hard_ask(net, 2, 0).held == 0; ms++)
+            net_run(net, MS);
+        for (size_t other = 0; other < 2; other++)
+            net_block(net, 2, other, true);
+        admitted += hammer(net, 2, 400, 0);
+        assert_int_equal(admitted, 300);
+        net_run(net, 100 * MS);
+        net_kill(net, 2);
+        for (size_t other = 0; other < 2; other++)
+            net_block(net, 2, other, false);
+        net_run(net, 100 * MS);
+    }
+    admitted += hammer(net, 0, 700, 0) + hammer(net, 1, 700, 0);
+    assert_in_range(admitted, 850, 900);
+    net_disk_free(disk);
+    net_free(net);
+}
+
 static void a_part_that_is_cut_off_goes_on_with_its_share(void **state)
 {
     struct net *net = cluster(3, 900, 1000);
@@ -510,6 +550,7 @@ int main(void)
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
         cmocka_unit_test(who_fell_takes_over_what_it_held),
+        cmocka_unit_test(a_copy_of_the_disk_holds_nothing_twice),
         cmocka_unit_test(a_part_that_is_cut_off_goes_on_with_its_share),
         cmocka_unit_test(the_lesser_part_holds_back_before_it_is_forgotten),
         cmocka_unit_test(a_window_that_comes_back_is_not_counted_twice),
