@@ -18,6 +18,8 @@
 #define WANTED_NS (2 * NS_PER_S)
 /* Keys whose wishes are known at once. */
 #define WANTS_MAX 4096
+/* Units of the calendar that are to come and may have begun somewhere: of a day, that lasts 23 hours at least, two (tly_zone_earliest_ms). */
+#define BEGUN_BEFORE_MAX 2
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -128,10 +130,13 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
         if (tly_line_is_fit(e)) look_at_counter(e, slip, self);
         return;
     }
-    if (!tly_line_is_fit(e) || !tly_rights_key(slip->key, buffer, &key)) return;
+    if (!tly_line_is_fit(e)) return;
     self->rights = tly_line_share(e, slip->term.begun_ms, self->life, slip->rate->limit);
-    const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
-    put_moved(slip, dots, count, self);
+    /* Of a key that is too long for that nothing can be given, and the share is all there is. */
+    if (tly_rights_key(slip->key, buffer, &key)) {
+        const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
+        put_moved(slip, dots, count, self);
+    }
     if (!own_spent(e, slip, &self->spent)) self->rights = 0;
     self->left = minus(self->rights, self->spent);
 }
@@ -169,6 +174,18 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
 
 /* ---- checks ---- */
 
+/* Until a window begins that somebody holds: units of the calendar are shared out before anybody begins them, so the next may be nobody's as well. */
+static uint64_t somebodys_in_ms(struct tly_engine *e, const struct slip *slip)
+{
+    uint64_t now_ms = slip->term.at.now_ms, left_ms = slip->term.left_ms;
+    for (int i = 0; i < BEGUN_BEFORE_MAX && !tly_line_is_nobodys(e, UINT64_MAX); i++) {
+        struct tly_term next = tly_term_of(slip->rate, now_ms + left_ms);
+        if (!tly_line_is_nobodys(e, next.begun_ms)) break;
+        left_ms += next.left_ms;
+    }
+    return left_ms;
+}
+
 /* Rights may come from others at any time, save where there are none. */
 static void tell(struct tly_engine *e, const struct slip *slip, const struct holder *self,
                  const struct tly_limit_ask *ask, struct tly_verdict *verdict)
@@ -182,7 +199,9 @@ static void tell(struct tly_engine *e, const struct slip *slip, const struct hol
     bool is_nobodys = tly_line_is_nobodys(e, slip->term.begun_ms);
     bool may_come = !is_nobodys && left_ms > AGAIN_NS / NS_PER_MS;
     verdict->reason = is_nobodys ? TLY_REASON_NOBODYS : TLY_REASON_RIGHTS;
-    verdict->retry_after_ms = may_come ? AGAIN_NS / NS_PER_MS : left_ms;
+    verdict->retry_after_ms = may_come     ? AGAIN_NS / NS_PER_MS
+                              : is_nobodys ? somebodys_in_ms(e, slip)
+                                           : left_ms;
 }
 
 enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_ask *ask,
@@ -293,15 +312,18 @@ static bool is_richest(const struct table *table, const struct holder *asker)
 
 /*
  * Of what is lacking everybody gives in the measure of what it has left, the richest the odd unit. Who is asked itself keeps as much
- * as it would leave the other with. Of a counter all is given that is not wished for here: it will not be there anew in the next window.
+ * as it would leave the other with, but of what one check lacks, that is more than the asker has counted so far: else nobody could ever ask for
+ * more than a share. Of a counter all is given that is not wished for here: it will not be there anew in the next window.
  */
 static uint64_t part_of(const struct table *table, const struct holder *asker, bool is_counter)
 {
     const struct holder *self = &table->holder[0];
-    bool is_busy = self->spent > 0 || self->wish > self->rights, gives_all = is_counter && !is_busy;
     if (asker->wish <= asker->rights || self->left == 0) return 0;
-    if (!gives_all && self->left <= asker->left) return 0;
     uint64_t lacking = asker->wish - asker->rights, gap = minus(self->left, asker->left);
+    bool is_wishing = self->wish > self->rights, is_busy = self->spent > 0 || is_wishing;
+    bool is_for_one = !is_wishing && lacking > asker->spent;
+    bool gives_all = is_counter ? !is_busy : is_for_one;
+    if (!gives_all && gap == 0) return 0;
     wide all = 0;
     for (size_t h = 0; h < table->count; h++)
         if (&table->holder[h] != asker) all += table->holder[h].left;
@@ -322,8 +344,12 @@ static bool give(struct tly_engine *e, const struct slip *slip, struct table *ta
     const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
     uint64_t before = tly_rights_given(dots, count, &slip->term.at, self->life, asker->life);
     if (part > INT64_MAX - before || !put_word(e, slip, asker->life, before + part)) return false;
+    bool is_wishing = self->wish > self->rights;
     self->left -= part;
     self->rights = minus(self->rights, part);
+    /* Who has no wish has none for what it gives away. */
+    if (!is_counter(slip) && !is_wishing && self->wish > self->rights && put_word(e, slip, 0, self->rights))
+        self->wish = self->rights;
     asker->rights += part;
     asker->left += part;
     e->stats.rights_given += part;

@@ -12,6 +12,7 @@
 #include "service/engine/impl.h"
 #include "service/engine/limit.h"
 
+#include "crdt/epoch_sum.h"
 #include "wire/pack.h"
 
 #define PREFIX "sys:hold:"
@@ -28,7 +29,7 @@ struct hold {
     uint64_t hits;               /* that were charged when it was made */
     uint64_t settled;            /* … and in the end */
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
-    struct tly_rate rate;        /* of an ad-hoc limit */
+    struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
 };
 
 const char *tly_hold_word(enum tly_hold_state state)
@@ -176,6 +177,14 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
 
 /* ---- settling ---- */
 
+/* Where it counts under its key: nothing that was charged in one place was in another. */
+static uint64_t place_of(const struct tly_rate *rate)
+{
+    if (rate->algorithm == TLY_QUOTA) return TLY_WINDOW_CALENDAR + rate->unit;
+    bool has_windows = rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_SLIDING_WINDOW;
+    return has_windows ? rate->window_ms : 0;
+}
+
 /* What was charged becomes what it shall be. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
 static enum tly_result correct(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
 {
@@ -191,8 +200,9 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
         .now_ns = e->cluster_ns,
     };
     uint64_t units;
+    bool is_elsewhere = hold->rate.limit != 0 && place_of(ask.rate) != place_of(&hold->rate);
     /* A hard limit is not passed, whatever was spent. */
-    if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
+    if (ask.hits == 0 || (is_more ? ask.rate->mode == TLY_HARD : is_elsewhere)) return TLY_OK;
     tly_seek_to(e->map, key, &ask.seek);
     return is_more ? tly_limit_charge(e->map, &ask) : tly_escrow_refund(e, &ask, hold->charged_ns, &units);
 }
@@ -276,11 +286,11 @@ static enum tly_result keep(struct tly_engine *e, const struct tly_request *requ
     struct hold hold = {.state = TLY_HOLD_OPEN,
                         .charged_ns = e->cluster_ns,
                         .end_ms = e->cluster_ns / NS_PER_MS + (uint64_t)request->number,
-                        .limit = check->limit,
-                        .rate = check->rate};
+                        .limit = check->limit};
     const struct tly_verdict *verdict = &reply->verdict;
     hold.hits = tly_verdict_counts(verdict) ? check->hits : 0;
     enum tly_result result = tly_ask_key(e, check, e->key, &rule, &hold.key);
+    hold.rate = result == TLY_OK && rule != NULL ? rule->rate : check->rate;
     if (result == TLY_OK) result = put(e, id, &hold);
     if (result == TLY_OK) {
         push_end(e, hold.end_ms, id);

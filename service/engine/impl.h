@@ -456,12 +456,14 @@ struct own_life {
     uint64_t kept; /* in question: it may go on, and what is made meanwhile is made in another; 0: none is */
     uint64_t known_to; /* its mark at the start */
     uint64_t first;    /* no version of it that this process made is older */
-    uint64_t until;    /* when the question is given up */
-    uint64_t met_at;   /* when a first peer spoke; 0: none has */
-    bool went_on;      /* with nobody to ask */
-    bool is_ahead;     /* a peer knows more of it */
-    bool is_held;      /* … and is up with it */
-    bool is_behind;    /* … and nobody has anything that was made in it since the start */
+    uint64_t
+        unheard; /* it went on, and nobody is known to have heard that, which this version says; 0: somebody has, or need not */
+    uint64_t until;  /* when the question is given up */
+    uint64_t met_at; /* when a first peer spoke; 0: none has */
+    bool went_on;    /* with nobody to ask */
+    bool is_ahead;   /* a peer knows more of it */
+    bool is_held;    /* … and is up with it */
+    bool is_behind;  /* … and nobody has anything that was made in it since the start */
 };
 
 /* How much of a limit was used when it was last asked for. */

@@ -251,7 +251,7 @@ static enum tly_result go_on(struct tly_engine *e)
     enum tly_result result = tly_ormap_begin_life(e->map, e->life.kept);
     if (result != TLY_OK) return result;
     e->life.kept = 0;
-    e->life.first = tly_ormap_clock(e->map)->last + 1;
+    e->life.first = e->life.unheard = tly_ormap_clock(e->map)->last + 1;
     e->escrow.step_at = e->now.mono_ns;
     if (tly_ormap_mark(e->map, meanwhile) != 0)
         result = tly_lives_close(e, meanwhile, tly_slice_text(e->name));
@@ -284,8 +284,20 @@ static enum tly_result judge_kept(struct tly_engine *e)
     return all_spoke ? go_on(e) : tly_life_another(e, not_asked, false);
 }
 
+/* Only what somebody has heard shows an older copy of this disk, if that is started later, that the life went on. */
+static void look_whether_heard(struct tly_engine *e)
+{
+    for (size_t i = 0; e->life.unheard != 0 && i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        bool has = conn->state == CONN_UP &&
+                   tly_follower_word(&conn->follower, tly_ormap_origin(e->map)) >= e->life.unheard;
+        if (has) e->life.unheard = 0;
+    }
+}
+
 void tly_life_judge(struct tly_engine *e)
 {
+    look_whether_heard(e);
     enum tly_result result = TLY_OK;
     if (e->life.kept != 0 && !e->leaving)
         result = judge_kept(e);

@@ -105,7 +105,8 @@ static bool knows_its_past(const struct tly_engine *e)
 bool tly_line_is_fit(const struct tly_engine *e)
 {
     bool is_there = e->now.mono_ns < e->escrow.fit_until;
-    return tly_ormap_origin(e->map) != 0 && e->life.kept == 0 && is_there && knows_its_past(e);
+    bool is_known = e->life.kept == 0 && e->life.unheard == 0;
+    return tly_ormap_origin(e->map) != 0 && is_known && is_there && knows_its_past(e);
 }
 
 /* Who holds that point in windows that start then. */

@@ -73,6 +73,53 @@ static void in_a_ring_those_without_a_connection_give_too(void **state)
     net_free(net);
 }
 
+/* There is no room in front of it for what would say what was given: each admits its share. */
+static void of_the_longest_keys_each_admits_its_share(void **state)
+{
+    struct net *net = cluster(3, 900, 10000);
+    uint8_t who[TLY_KEY_BYTES_MAX];
+    memset(who, 'w', sizeof who);
+    for (size_t cut = 0; cut < 5; cut++) {
+        struct tly_field field = {tly_slice_text("who"),
+                                  {who, TLY_KEY_BYTES_MAX - strlen("rl:n:hard:") - cut}};
+        struct tly_check check = {
+            .limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 1};
+        uint64_t admitted = 0;
+        run_to_window(net, 10 * S);
+        for (size_t i = 0; i < 3000; i++) {
+            struct tly_reply reply;
+            struct tly_request request = {.kind = TLY_ASK_CHECK, .check = check};
+            assert_int_equal(net_ask(net, i % 3, request, &reply), TLY_OK);
+            admitted += reply.verdict.code == TLY_CODE_OK;
+            net_run(net, MS);
+        }
+        assert_int_equal(admitted, 900);
+    }
+    net_free(net);
+}
+
+/* A check may be for more than any node's share: as long as so much is left in all, the next one like it passes, also where all have counted some. */
+static void one_check_may_be_for_more_than_a_share(void **state)
+{
+    static const uint32_t hits[] = {201, 250, 400, 700, 950, 1000};
+    for (size_t i = 0; i < 2 * sizeof hits / sizeof hits[0]; i++) {
+        struct net *net = cluster(5, 1000, 10000);
+        run_to_window(net, 10 * S);
+        uint32_t wanted = hits[i / 2];
+        for (size_t node = 0; i % 2 == 1 && wanted <= 950 && node < 5; node++)
+            assert_int_equal(hard_ask(net, node, 10).code, TLY_CODE_OK);
+        net_run(net, 50 * MS);
+        struct tly_verdict first = hard_ask(net, 2, wanted);
+        assert_int_equal(first.code, TLY_CODE_OVER);
+        assert_int_equal(first.reason, TLY_REASON_RIGHTS);
+        net_run(net, first.retry_after_ms * MS);
+        struct tly_verdict second = hard_ask(net, 2, wanted);
+        if (second.code != TLY_CODE_OK)
+            fail_msg("%zu: %u hits, of which %zu are held", i, wanted, (size_t)second.held);
+        net_free(net);
+    }
+}
+
 static uint64_t shares(struct net *net, size_t nodes)
 {
     uint64_t sum = 0;
@@ -174,6 +221,46 @@ static void who_fell_takes_over_what_it_held(void **state)
     net_run(net, 60 * S);
     run_to_window(net, S);
     assert_int_equal(shares(net, 3), 900);
+    net_free(net);
+}
+
+/*
+ * A node goes on with its life after a clean stop, is cut off as soon as it holds something, uses it and falls; then the same again from a copy of the
+ * disk as it was at that stop. It holds nothing before somebody has heard that its life went on, so the copy is found out.
+ */
+static void a_copy_of_the_disk_holds_nothing_twice(void **state)
+{
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        (void)net_add_with(net, (struct tly_engine_config){.has_store = true}, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 60000);
+    }
+    net_run(net, 20 * S);
+    run_to_window(net, 60 * S);
+    net_event(net, 2, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 50 * MS);
+    net_kill(net, 2);
+    struct net_disk *disk = net_disk_copy(net, 2);
+    uint64_t admitted = 0;
+    for (size_t start = 0; start < 2; start++) {
+        net_disk_put(net, 2, disk);
+        net_go_on(net, 2, 102, 1);
+        hard_use(net, 2, 900, 60000);
+        for (size_t ms = 0; ms < 2000 && hard_ask(net, 2, 0).held == 0; ms++)
+            net_run(net, MS);
+        for (size_t other = 0; other < 2; other++)
+            net_block(net, 2, other, true);
+        admitted += hammer(net, 2, 400, 0);
+        assert_int_equal(admitted, 300);
+        net_run(net, 100 * MS);
+        net_kill(net, 2);
+        for (size_t other = 0; other < 2; other++)
+            net_block(net, 2, other, false);
+        net_run(net, 100 * MS);
+    }
+    admitted += hammer(net, 0, 700, 0) + hammer(net, 1, 700, 0);
+    assert_in_range(admitted, 850, 900);
+    net_disk_free(disk);
     net_free(net);
 }
 
@@ -457,10 +544,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_shares_of_all_are_the_limit),
         cmocka_unit_test(low_limits_work),
+        cmocka_unit_test(of_the_longest_keys_each_admits_its_share),
+        cmocka_unit_test(one_check_may_be_for_more_than_a_share),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
         cmocka_unit_test(who_fell_takes_over_what_it_held),
+        cmocka_unit_test(a_copy_of_the_disk_holds_nothing_twice),
         cmocka_unit_test(a_part_that_is_cut_off_goes_on_with_its_share),
         cmocka_unit_test(the_lesser_part_holds_back_before_it_is_forgotten),
         cmocka_unit_test(a_window_that_comes_back_is_not_counted_twice),

@@ -102,6 +102,23 @@ static void what_began_before_is_claimed_once(void **state)
     net_free(net);
 }
 
+/* Today is nobody's, and so is tomorrow, which had begun somewhere before the rights were founded: to come back is said for the day after. */
+static void who_is_nobodys_comes_back_when_it_is_somebodys(void **state)
+{
+    struct net *net = cluster(2, BEFORE_NOVEMBER, "10/d", "UTC0");
+    struct tly_verdict today = hard_ask(net, 0, 1);
+    uint64_t begins = BEFORE_NOVEMBER + net_now(net) + today.retry_after_ms * MS;
+    assert_int_equal(today.reason, TLY_REASON_NOBODYS);
+    assert_int_equal(begins / (24 * HOUR), BEFORE_NOVEMBER / (24 * HOUR) + 2);
+    run_to(net, BEFORE_NOVEMBER, begins - HOUR);
+    struct tly_verdict tomorrow = hard_ask(net, 0, 1);
+    assert_int_equal(tomorrow.reason, TLY_REASON_NOBODYS);
+    assert_int_equal(tomorrow.retry_after_ms * MS, HOUR);
+    run_to(net, BEFORE_NOVEMBER, begins);
+    assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+    net_free(net);
+}
+
 static void nothing_is_claimed_before_rights_are_founded(void **state)
 {
     struct net *net = net_new(2 * MS);
@@ -174,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_month_admits_what_it_has_and_no_more),
         cmocka_unit_test(what_began_before_is_claimed_once),
+        cmocka_unit_test(who_is_nobodys_comes_back_when_it_is_somebodys),
         cmocka_unit_test(nothing_is_claimed_before_rights_are_founded),
         cmocka_unit_test(a_part_that_is_cut_off_has_its_share_of_the_day),
         cmocka_unit_test(a_day_is_shared_once_whatever_zones_there_are),

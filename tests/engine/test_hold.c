@@ -236,6 +236,57 @@ static void a_limit_that_became_another_is_not_corrected(void **state)
     }
 }
 
+static void use_rate(struct net *net, const char *rate, enum tly_algorithm algorithm, const char *mode)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule rule = {.name = "r", .rate.algorithm = algorithm};
+    assert_non_null(rules);
+    assert_int_equal(tly_rate_parse(tly_slice_text(rate), &rule.rate), TLY_OK);
+    assert_int_equal(tly_mode_parse(tly_slice_text(mode), &rule.rate), TLY_OK);
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+    tly_engine_use_rules(net_node(net, 0), rules);
+}
+
+/* The window in which it was charged is no more, and the one that counts in its place never had it: what that has charged are others' units. */
+static void what_another_window_charged_is_not_given_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rate;
+        enum tly_algorithm algorithm;
+        uint64_t used; /* of 100 that it has charged, once 40 of before are given back */
+    } becomes[] = {{"100/d", TLY_FIXED_WINDOW, 60},   {"100/d", TLY_SLIDING_WINDOW, 60},
+                   {"100/2h", TLY_FIXED_WINDOW, 100}, {"100/2h", TLY_SLIDING_WINDOW, 100},
+                   {"100/d", TLY_QUOTA, 100},         {"100/d", TLY_TOKEN_BUCKET, 100}};
+    static const char *const modes[] = {"optimistic", "hard"};
+    for (size_t i = 0; i < 2 * sizeof becomes / sizeof becomes[0]; i++) {
+        struct net *net = alone();
+        bool is_firm = becomes[i / 2].algorithm == TLY_FIXED_WINDOW || becomes[i / 2].algorithm == TLY_QUOTA;
+        const char *mode = modes[is_firm ? i % 2 : 0];
+        use_rate(net, "100/d", TLY_FIXED_WINDOW, mode);
+        net_run(net, 3 * UINT64_C(86400000) * MS - NET_WALL_START % (UINT64_C(86400000) * MS));
+        struct tly_request request = {.kind = TLY_ASK_RESERVE,
+                                      .check = {.limit = tly_slice_text("r"), .hits = 40},
+                                      .bytes = tly_slice_text("id"),
+                                      .number = TTL_MS};
+        struct tly_reply reply;
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+        assert_int_equal(reply.hold.charged, 40);
+        use_rate(net, becomes[i / 2].rate, becomes[i / 2].algorithm, mode);
+        request = (struct tly_request){.kind = TLY_ASK_CHECK, .check.limit = tly_slice_text("r")};
+        request.check.hits = (uint32_t)(100 - used_of_rule(net));
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+        assert_int_equal(reply.verdict.code, TLY_CODE_OK);
+        assert_int_equal(used_of_rule(net), 100);
+        assert_int_equal(ask(net, TLY_ASK_CANCEL, "id", 0, TLY_OK).hold.charged, 0);
+        uint64_t left = used_of_rule(net);
+        if (left != becomes[i / 2].used)
+            fail_msg("%zu: %s: %zu are used, not %zu", i, mode, (size_t)left, (size_t)becomes[i / 2].used);
+        net_free(net);
+    }
+}
+
 /* Only the node that made it can settle it. */
 static void another_node_does_not_know_it(void **state)
 {
@@ -263,6 +314,7 @@ int main(void)
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
         cmocka_unit_test(a_limit_that_became_another_is_not_corrected),
+        cmocka_unit_test(what_another_window_charged_is_not_given_back),
         cmocka_unit_test(another_node_does_not_know_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
