@@ -399,6 +399,13 @@ static void print_usage(FILE *out)
           out);
 }
 
+static enum tly_ctl_exit tell_about(const struct tly_ctl_verb *verb)
+{
+    printf("tallyctl %s %s\n    %s\n", verb->name, verb->synopsis, verb->summary);
+    if (verb->text[0] != '\0') printf("\n%s", verb->text);
+    return TLY_CTL_DONE;
+}
+
 static enum tly_ctl_exit help(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
 {
     (void)ctl;
@@ -407,10 +414,7 @@ static enum tly_ctl_exit help(const struct tly_ctl *ctl, const struct tly_ctl_ar
         return TLY_CTL_DONE;
     }
     const struct tly_ctl_verb *verb = verb_named(args->words[0]);
-    if (verb == NULL) return unknown_verb(args->words[0]);
-    printf("tallyctl %s %s\n    %s\n", verb->name, verb->synopsis, verb->summary);
-    if (verb->text[0] != '\0') printf("\n%s", verb->text);
-    return TLY_CTL_DONE;
+    return verb != NULL ? tell_about(verb) : unknown_verb(args->words[0]);
 }
 
 static enum tly_ctl_exit version(const struct tly_ctl *ctl, const struct tly_ctl_args *args)
@@ -461,7 +465,8 @@ static enum tly_ctl_exit run(int argc, char **argv)
     if (name == NULL) return TLY_CTL_USAGE;
     const struct tly_ctl_verb *verb = verb_named(name);
     if (verb == NULL) return unknown_verb(name);
-    return tly_ctl_parse(&ctl, verb, argv, &args) ? verb->run(&ctl, &args) : TLY_CTL_USAGE;
+    if (!tly_ctl_parse(&ctl, verb, argv, &args)) return TLY_CTL_USAGE;
+    return ctl.help ? tell_about(verb) : verb->run(&ctl, &args);
 }
 
 int main(int argc, char **argv)

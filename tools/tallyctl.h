@@ -54,6 +54,7 @@ enum tly_ctl_exit {
 struct tly_ctl {
     const char *server;
     bool json;
+    bool help; /* the verb is only to be told about */
 };
 
 /* ---- the command line ---- */
@@ -82,7 +83,7 @@ struct tly_ctl_verb {
 };
 
 /*
- * Sorts argv into words and options; --json, -j and -s SERVER are some of every verb. A word that begins with "--" is an option,
+ * Sorts argv into words and options; --json, -j, --help and -s SERVER are some of every verb. A word that begins with "--" is an option,
  * so is a letter that the verb has, and "--" ends them, so that negative numbers are words. False: it was said on stderr what is wrong.
  */
 bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **argv,

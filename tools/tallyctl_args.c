@@ -97,6 +97,10 @@ static int take_common(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, cha
         ctl->json = true;
         return 1;
     }
+    if (strcmp(word, "--help") == 0) {
+        ctl->help = true;
+        return 1;
+    }
     if (strcmp(word, "-s") != 0 && strcmp(word, "--server") != 0) return 0;
     const char *server = *++*argv;
     if (server == NULL) {
@@ -134,7 +138,7 @@ bool tly_ctl_parse(struct tly_ctl *ctl, const struct tly_ctl_verb *verb, char **
         else if (!take_option(verb, &argv, args))
             return false;
     }
-    return count_fits(verb, args->count);
+    return ctl->help || count_fits(verb, args->count);
 }
 
 bool tly_ctl_number(const char *text, int64_t least, int64_t most, int64_t *out)

@@ -134,9 +134,10 @@ static void look_at_clock(struct doctor *d)
 static void look_at_limits(struct doctor *d)
 {
     if (tly_ctl_int(d->now, "reloads_refused") > 0 && !tly_ctl_is_true(d->now, "limits_good"))
-        find(d, WRONG, "config",
-             "see the log for the line, set it right; tallyd -n -f FILE reads a file without taking it over",
-             "the file or config:limits could not be read when it changed, so older limits are in force");
+        find(
+            d, WRONG, "config",
+            "see the log for the line, set it right; tallyd -n -f FILE reads a file without taking it over",
+            "the file or config:limits could not be read, so limits of before are in force, after a start none");
 }
 
 /* ---- its peers ---- */

@@ -17,6 +17,7 @@ static bool take_name(struct tly_loader *loader, struct tly_rule *rule, const ya
 }
 
 static const char field_form[] = "a field name of 1 to 64 bytes";
+static const char fields_form[] = "a field name, or a list of them such as [tenant, route]";
 
 static bool add_field(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *node)
 {
@@ -37,9 +38,13 @@ static bool add_field(struct tly_loader *loader, struct tly_rule *rule, const ya
 static bool take_key(struct tly_loader *loader, struct tly_rule *rule, const yaml_node_t *value)
 {
     rule->field_count = 0;
-    if (value->type == YAML_SCALAR_NODE) return add_field(loader, rule, value);
-    if (value->type != YAML_SEQUENCE_NODE)
-        return tly_yaml_expect(loader, value, "a field name or a list of them");
+    if (value->type == YAML_SCALAR_NODE) {
+        /* A field that no check gives would be one count for everybody. */
+        if (strpbrk((const char *)value->data.scalar.value, ", \t\n") != NULL)
+            return tly_yaml_expect(loader, value, fields_form);
+        return add_field(loader, rule, value);
+    }
+    if (value->type != YAML_SEQUENCE_NODE) return tly_yaml_expect(loader, value, fields_form);
     const yaml_node_item_t *item = value->data.sequence.items.start;
     for (; item < value->data.sequence.items.top; item++)
         if (!add_field(loader, rule, tly_yaml_node(loader, *item))) return false;

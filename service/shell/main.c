@@ -6,6 +6,7 @@
 #include "service/shell/rls_env.h"
 
 #include <event2/event.h>
+#include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,9 +19,9 @@ enum { EXIT_USAGE = 2 };
 
 static const char usage[] = "usage: tallyd [-dhnV] [-f tally.yaml] [-o key=value]...\n"
                             "  -d  log at level debug\n"
-                            "  -h  print this and exit\n"
+                            "  -h  print this and exit, as --help\n"
                             "  -n  check the configuration and exit\n"
-                            "  -V  print the version and exit\n"
+                            "  -V  print the version and exit, as --version\n"
                             "  -f  read settings and limits from a file\n"
                             "  -o  a setting, such as resp=127.0.0.1:7379; see tallyd(8)\n";
 
@@ -34,7 +35,12 @@ struct options {
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    for (int option; (option = getopt(argc, argv, "dnVf:o:h")) != -1;) {
+    static const struct option words[] = {
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    for (int option; (option = getopt_long(argc, argv, "dnVf:o:h", words, NULL)) != -1;) {
         switch (option) {
         case 'd': options->debug = true; break;
         case 'n': options->check_only = true; break;

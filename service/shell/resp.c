@@ -36,8 +36,27 @@ static void close_session(void *state)
 
 /* ---- one request ---- */
 
+/* Who comes with a script comes from a limiter that is one: it is told what does the same. */
+static bool is_of_scripts(struct tly_slice word)
+{
+    static const char *const words[] = {"EVAL",   "EVAL_RO", "EVALSHA",  "EVALSHA_RO",
+                                        "SCRIPT", "FCALL",   "FCALL_RO", "FUNCTION"};
+    size_t i = 0, n = sizeof words / sizeof words[0];
+    while (i < n && !tly_resp_is(word, words[i]))
+        i++;
+    return i < n;
+}
+
 static void put_unknown_command(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
+    int name_n = (int)(arg[0].n < 128 ? arg[0].n : 128);
+    if (is_of_scripts(arg[0])) {
+        tly_resp_put_error(resp->out,
+                           "ERR unknown command '%.*s': there are no scripts here; CL.THROTTLE and TLY.CHECK "
+                           "limit in one command",
+                           name_n, (const char *)arg[0].p);
+        return;
+    }
     char args[160];
     size_t n = 0;
     for (size_t i = 1; i < count && n < 128; i++) {
@@ -48,7 +67,6 @@ static void put_unknown_command(struct tly_resp *resp, const struct tly_slice *a
         args[n++] = '\'';
         args[n++] = ' ';
     }
-    int name_n = (int)(arg[0].n < 128 ? arg[0].n : 128);
     tly_resp_put_error(resp->out, "ERR unknown command '%.*s', with args beginning with: %.*s", name_n,
                        (const char *)arg[0].p, (int)n, args);
 }

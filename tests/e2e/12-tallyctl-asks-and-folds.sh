@@ -168,6 +168,12 @@ expect_status 2 ctl a --nosuch status
 expect_status 2 "$tallyctl"
 expect_status 0 ctl a help
 expect_status 0 ctl a help check
+told=$output
+for words in 'check --help' '--json check --help' 'check api --hits 0 --help'; do
+    # shellcheck disable=SC2086  # words without spaces
+    expect_status 0 ctl a $words
+    expect "$words" "$told" "$output"
+done
 expect_like "the version" '^tallyctl [0-9]' "$("$tallyctl" -V)"
 
 expect_status 3 "$tallyctl" -s 127.0.0.1:1 status

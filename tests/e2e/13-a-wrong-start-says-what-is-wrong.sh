@@ -23,6 +23,11 @@ file() {
 
 expect_status 0 "$tallyd" -V
 expect_like "the version" '^tallyd [0-9]+\.[0-9]+' "$output"
+said=$output
+expect_status 0 "$tallyd" --version
+expect "the version by its word" "$said" "$output"
+expect_status 0 "$tallyd" --help
+expect_like "help by its word" '^usage: tallyd' "$output"
 expect_status 0 "$tallyd" -n
 file 'limits:\n  - name: api\n    rate: 5/m\n'
 expect_status 0 "$tallyd" -n -f tally.yaml

@@ -50,6 +50,8 @@ for name in a b c; do nodes+=("$name:${http_port[$name]}:${resp_port[$name]}:");
 python reload.py key "$turns" "${nodes[@]}"
 resp b set config:limits 'name: x' >/dev/null
 expect_logged c 'config:limits:1:1: .name.; expected limits alone'
+expect_status 1 ctl c doctor
+expect_like "what the doctor says of it" "config:limits could not be read, so limits of before are in force, after a start none" "$output"
 resp b del config:limits >/dev/null
 is_back() {
     [ "$(metric c config_limits_key)" = 0 ]

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# nginx and Caddy with the configurations of tools/examples: what a limit allows reaches the application, a client gets the rest as
+# nginx, Caddy and HAProxy with the configurations of tools/examples: what a limit allows reaches the application, a client gets the rest as
 # 429 with RateLimit and Retry-After, no header of its own makes it another client, and what becomes of requests without a tallyd.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$TALLY_E2E/lib.sh"
-need nginx caddy
+need nginx caddy haproxy
 
 examples=$TALLY_E2E/../../tools/examples
 
@@ -15,7 +15,7 @@ free_port() {
 # configured EXAMPLE PORT OF THE GATEWAY: the example, with the ports of this scene.
 configured() {
     sed "s/127\.0\.0\.1:7380/127.0.0.1:${http_port[a]}/; s/127\.0\.0\.1:8081/127.0.0.1:$(cat origin.port)/
-         s/listen 8080/listen 127.0.0.1:$2/; s/^:8080/http:\/\/127.0.0.1:$2/" "$examples/$1"
+         s/listen 8080/listen 127.0.0.1:$2/; s/^:8080/http:\/\/127.0.0.1:$2/; s/bind :8080/bind 127.0.0.1:$2/" "$examples/$1"
 }
 
 # ask OPTION OF CURL...: through the gateway; the answer's head is in ./head.txt, its body in ./body, its status in $status.
@@ -96,6 +96,17 @@ expect_head "Caddy refuses as Tally did" 'content-type: application/problem\+jso
 expect "its code" over "$(json code <body)"
 ask
 expect "without a tallyd Caddy does not" 502 "$status"
+
+# --- HAProxy ---
+gateway=$(free_port)
+configured haproxy/haproxy.cfg "$gateway" >for.haproxy
+configured haproxy/tally.lua "$gateway" >tally.lua
+haproxy -f for.haproxy 2>haproxy.said &
+helpers+=($!)
+works
+expect "HAProxy refuses as its example says" 'too many requests' "$(cat body)"
+ask
+expect "without a tallyd HAProxy lets pass" 200 "$status"
 
 # --- Traefik and APISIX, which cannot be had here: what they send is asked, and what their examples name is there ---
 start_node a -f rules.yaml

@@ -73,6 +73,10 @@ static void what_libraries_say_at_connect_succeeds(void **state)
          "sub=0 psub=0 multi=-1 cmd=client resp=2 lib-name=node-redis(x) lib-ver=5.0.1\n\r\n"});
 }
 
+#define NO_SCRIPTS(name)          \
+    "-ERR unknown command '" name \
+    "': there are no scripts here; CL.THROTTLE and TLY.CHECK limit in one command\r\n"
+
 static void unknown_client_words_fail_without_ending_the_session(void **state)
 {
     struct scene *scene = *state;
@@ -95,7 +99,8 @@ static void unknown_client_words_fail_without_ending_the_session(void **state)
         {"FOO", "-ERR unknown command 'FOO', with args beginning with: \r\n"},
         {"FOO a bc", "-ERR unknown command 'FOO', with args beginning with: 'a' 'bc' \r\n"},
         {"FOO \"a\\r\\nb\"", "-ERR unknown command 'FOO', with args beginning with: 'a  b' \r\n"},
-        {"PING", "+PONG\r\n"});
+        {"eval \"return 1\" 0", NO_SCRIPTS("eval")}, {"EVALSHA_RO abc 0", NO_SCRIPTS("EVALSHA_RO")},
+        {"SCRIPT LOAD x", NO_SCRIPTS("SCRIPT")}, {"fcall f 0", NO_SCRIPTS("fcall")}, {"PING", "+PONG\r\n"});
     assert_false(talk_is_closed(scene->talk));
 }
 
