@@ -30,6 +30,7 @@ struct hold {
     uint64_t settled;            /* … and in the end */
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
+    uint64_t made_ts;            /* of its newest version */
 };
 
 const char *tly_hold_word(enum tly_hold_state state)
@@ -113,6 +114,16 @@ static enum tly_result put(struct tly_engine *e, struct tly_slice id, const stru
     return TLY_OK;
 }
 
+static uint64_t newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
+{
+    uint64_t newest = 0;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == op && dots[i].version.ts > newest) newest = dots[i].version.ts;
+    return newest;
+}
+
 /* Its slices lie in the map, until that changes. */
 static bool read(struct tly_engine *e, struct tly_slice id, struct hold *hold)
 {
@@ -122,7 +133,9 @@ static bool read(struct tly_engine *e, struct tly_slice id, struct hold *hold)
     struct tly_value value;
     struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, &value);
-    return value.present && get(value.bytes, hold);
+    if (!value.present || !get(value.bytes, hold)) return false;
+    hold->made_ts = newest_of(e, entry, TLY_PUT);
+    return true;
 }
 
 /* ---- their ends: a heap, the next one first ---- */
@@ -185,6 +198,13 @@ static uint64_t place_of(const struct tly_rate *rate)
     return has_windows ? rate->window_ms : 0;
 }
 
+/* What was charged is gone then, and what stands there was charged by others. */
+static bool was_reset(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
+{
+    const struct tly_entry *entry = tly_ormap_find(e->map, key);
+    return entry != NULL && newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
+}
+
 /* What was charged becomes what it shall be. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
 static enum tly_result correct(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
 {
@@ -202,7 +222,8 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
     uint64_t units;
     bool is_elsewhere = hold->rate.limit != 0 && place_of(ask.rate) != place_of(&hold->rate);
     /* A hard limit is not passed, whatever was spent. */
-    if (ask.hits == 0 || (is_more ? ask.rate->mode == TLY_HARD : is_elsewhere)) return TLY_OK;
+    if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
+    if (!is_more && (is_elsewhere || was_reset(e, hold, key))) return TLY_OK;
     tly_seek_to(e->map, key, &ask.seek);
     return is_more ? tly_limit_charge(e->map, &ask) : tly_escrow_refund(e, &ask, hold->charged_ns, &units);
 }

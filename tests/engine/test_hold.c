@@ -80,6 +80,32 @@ static void what_is_settled_is_settled_once(void **state)
     }
 }
 
+/* What it had charged went with the reset; what has been counted since is not its own. */
+static void after_a_reset_nothing_is_given_back(void **state)
+{
+    (void)state;
+    static const struct tly_rate *const rates[] = {&day, &slow};
+    for (size_t i = 0; i < 2; i++) {
+        struct net *net = alone();
+        struct tly_rate rate = *rates[i];
+        (void)reserve(net, "cancelled", rate, 40);
+        (void)reserve(net, "less", rate, 10);
+        (void)reserve(net, "left", rate, 10);
+        struct tly_request reset = {.kind = TLY_ASK_RESET, .check = of(rate, 0)};
+        struct tly_request check = {.kind = TLY_ASK_CHECK, .check = of(rate, 30)};
+        struct tly_reply reply;
+        assert_int_equal(net_ask(net, 0, reset, &reply), TLY_OK);
+        assert_int_equal(net_ask(net, 0, check, &reply), TLY_OK);
+        (void)reserve(net, "after", rate, 5);
+        (void)ask(net, TLY_ASK_CANCEL, "cancelled", 0, TLY_OK);
+        (void)ask(net, TLY_ASK_COMMIT, "less", 4, TLY_OK);
+        assert_int_equal(used(net, 0, rate), 35);
+        net_run(net, 2 * TTL_MS * MS);
+        assert_int_equal(used(net, 0, rate), 30);
+        net_free(net);
+    }
+}
+
 static void a_reservation_that_is_made_again_is_the_same(void **state)
 {
     (void)state;
@@ -308,6 +334,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_settled_is_settled_once),
+        cmocka_unit_test(after_a_reset_nothing_is_given_back),
         cmocka_unit_test(a_reservation_that_is_made_again_is_the_same),
         cmocka_unit_test(what_nobody_settles_is_returned_at_its_end),
         cmocka_unit_test(many_end_in_their_order),
