@@ -512,7 +512,7 @@ coverage: ## unit tests and corpora with gcov; a table of lines covered
 
 PUBLIC := $(filter-out %_internal.h,$(wildcard crdt/*.h wire/*.h service/engine/*.h))
 MANUALS := $(wildcard man/*.[1-8])
-DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md)
+DOCS := $(wildcard LICENSE README.md PROTOCOL.md CHANGES.md DESIGN.md LAWS.md)
 EXAMPLES := $(sort $(shell find tools/examples -type f))
 manual_dir = $(MANDIR)/man$(subst .,,$(suffix $1))
 VERSION := $(shell sed -n 's/^\#define TLY_VERSION "\(.*\)"/\1/p' crdt/version.h)

@@ -316,6 +316,12 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
     if (app->xds != NULL && tly_rls_config(app->rls) == NULL)
         add_reason(text, size, "ratelimit", "the management server has not said yet what is limited");
+    struct tly_reload_stats reload = {.good = true};
+    if (app->reload != NULL) tly_reload_stats(app->reload, &reload);
+    if (reload.key_never_good)
+        add_reason(text, size, "limits",
+                   "the key " TLY_RELOAD_KEY
+                   " cannot be read since the start, so none of its limits is in force: set it right");
     add_dispute(text, size, &view);
 }
 

@@ -203,6 +203,12 @@ bool tly_config_put(struct tly_config *config, const char *key, const char *valu
                     struct tly_config_error *error)
 {
     const struct tly_setting *setting = find(key);
+    if (strcmp(key, "domain") == 0 || strcmp(key, "descriptors") == 0) {
+        snprintf(error->text, sizeof error->text,
+                 "%s: rules of Envoy's ratelimit are files in a directory of their own: -o ratelimit=DIR",
+                 key);
+        return false;
+    }
     if (setting == NULL) {
         char known[512];
         known_keys(known, sizeof known);

@@ -11,11 +11,11 @@
 struct tly_reload {
     struct tly_reload_config with;
     struct tly_mem mem;
-    struct tly_rules *file, *key; /* as last read; the engine's is made of both */
-    bool file_good, key_good;
-    struct tly_filewatch *filewatch; /* NULL: no file */
-    struct event *look;              /* at the key */
-    uint8_t *text;                   /* of the key, as last read */
+    struct tly_rules *file, *key;               /* as last read; the engine's is made of both */
+    bool file_good, key_good, was_bad_at_start; /* … the key, and still is */
+    struct tly_filewatch *filewatch;            /* NULL: no file */
+    struct event *look;                         /* at the key */
+    uint8_t *text;                              /* of the key, as last read */
     size_t text_bytes;
     uint64_t taken, refused, taken_at_s;
 };
@@ -108,9 +108,9 @@ static void take_key(struct tly_reload *reload, struct tly_slice text)
         return;
     }
     size_t count = tly_rules_count(fresh);
-    if (take(reload, &reload->key, &reload->key_good, fresh))
-        tly_log(reload->with.log, TLY_LEVEL_INFO, "took %zu limits over from the key %s", count,
-                TLY_RELOAD_KEY);
+    if (!take(reload, &reload->key, &reload->key_good, fresh)) return;
+    reload->was_bad_at_start = false;
+    tly_log(reload->with.log, TLY_LEVEL_INFO, "took %zu limits over from the key %s", count, TLY_RELOAD_KEY);
 }
 
 static bool is_as_taken(const struct tly_reload *reload, struct tly_slice text)
@@ -178,6 +178,7 @@ struct tly_reload *tly_reload_new(const struct tly_reload_config *config)
         return NULL;
     }
     read_key(reload);
+    reload->was_bad_at_start = !reload->key_good;
     return reload;
 }
 
@@ -197,6 +198,7 @@ void tly_reload_stats(const struct tly_reload *reload, struct tly_reload_stats *
     *stats = (struct tly_reload_stats){.taken = reload->taken,
                                        .refused = reload->refused,
                                        .good = reload->file_good && reload->key_good,
+                                       .key_never_good = reload->was_bad_at_start,
                                        .taken_at_s = reload->taken_at_s,
                                        .from_file = tly_rules_count(reload->file),
                                        .from_key = tly_rules_count(reload->key)};

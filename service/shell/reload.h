@@ -18,6 +18,7 @@ struct tly_reload;
 struct tly_reload_stats {
     uint64_t taken, refused;    /* how often either source was read again */
     bool good;                  /* the last time of each it could be read */
+    bool key_never_good;        /* it was not at the start, nor since: none of its limits is in force */
     uint64_t taken_at_s;        /* when a table was last taken over, s since 1970; 0: only at the start */
     size_t from_file, from_key; /* limits */
 };

@@ -52,7 +52,17 @@ resp b set config:limits 'name: x' >/dev/null
 expect_logged c 'config:limits:1:1: .name.; expected limits alone'
 expect_status 1 ctl c doctor
 expect_like "what the doctor says of it" "config:limits could not be read, so limits of before are in force, after a start none" "$output"
+expect "readyz, for those of before stay" 200 "$(http_status c /readyz)"
+# Who is started then has none of before.
+stop_node c
+start_node c -f conf-c/tally.yaml -o join="$(addresses a b)"
+expect "readyz" 503 "$(http_status c /readyz)"
+expect_like "what it says" "limits: the key config:limits cannot be read since the start" "$(http c /readyz)"
 resp b del config:limits >/dev/null
+is_well_again() {
+    [ "$(http_status c /readyz)" = 200 ]
+}
+wait_until is_well_again
 is_back() {
     [ "$(metric c config_limits_key)" = 0 ]
 }

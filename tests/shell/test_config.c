@@ -256,6 +256,8 @@ static const char *const bad_files[][2] = {
     {"name: [a]\n", ":1:7: a list; expected a single value"},
     {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
     {"\ncolour: red\n", ":2:1: colour: no such setting"},
+    {"domain: acme\ndescriptors: []\n",
+     ":1:1: domain: rules of Envoy's ratelimit are files in a directory of their own: -o ratelimit=DIR"},
     {"\nlimit:\n  - {name: a, rate: 1/s}\n", ":2:1: limit: no such setting"},
     {"name: a\nname: b\n", ":2:1: 'name'; expected every key once"},
     {"- a\n", ":1:1: a list; expected settings and limits: a map"},
