@@ -404,15 +404,6 @@ static bool went_at_install(const struct sim_twin *twin, struct tly_version vers
     return false;
 }
 
-static bool has_installed(const struct sim_twin *twin, size_t node)
-{
-    for (size_t i = 0; i < twin->lived_count; i++)
-        if (twin->lived[i].node == node &&
-            went_at_install(twin, (struct tly_version){0, twin->lived[i].origin}))
-            return true;
-    return false;
-}
-
 static bool is_forgotten(struct sim *sim, size_t node, struct tly_version version)
 {
     struct tly_forget_view forgetting;
@@ -431,14 +422,14 @@ static uint64_t latest_ms(const struct sim *sim)
 }
 
 /*
- * A REMOVE that this node has forgotten covers it, or one that ended: by this node's clock, or by that of a node whose snapshot this one has
- * installed. That it is forgotten there the floors tell, which came with the snapshot.
+ * A REMOVE that this node has forgotten covers it, or one that ended: by this node's clock, or by another: that of a node whose snapshot this one has
+ * installed, or its own before it was set back. That it is forgotten the floors tell.
  */
 static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, uint64_t now_ms)
 {
     const struct sim_twin *twin = sim->twin;
     const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
-    uint64_t there_ms = has_installed(twin, node) ? latest_ms(sim) : now_ms;
+    uint64_t there_ms = latest_ms(sim);
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct twin_dot *other = &twin->dots[i - 1];
         bool is_gone = is_forgotten(sim, node, other->dot.version);
