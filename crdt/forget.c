@@ -278,6 +278,22 @@ static void note_waiting(bool counter, const struct tly_dot *dots, size_t count,
     if (passed > swept->newest_waiting) swept->newest_waiting = passed;
 }
 
+static size_t drop_ended(struct tly_ormap *map, struct tly_entry *entry, const struct tly_ended *ended,
+                         struct forgetting *forgetting)
+{
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    if (ended == NULL || ended->has_gone == NULL)
+        return tly_map_drop_if(map, entry, is_forgotten, forgetting);
+    struct tly_version newest = dots[count - 1].version;
+    uint8_t bytes[TLY_KEY_BYTES_MAX];
+    struct tly_slice key = tly_entry_key(entry);
+    memcpy(bytes, key.p, key.n);
+    size_t dropped = tly_map_drop_if(map, entry, is_forgotten, forgetting);
+    if (dropped == count) ended->has_gone(ended->context, tly_slice_of(bytes, key.n), newest);
+    return dropped;
+}
+
 struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, size_t budget,
                                        const struct tly_ended *ended)
 {
@@ -297,10 +313,27 @@ struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, si
         if (deadline_ms == 0) continue;
         size_t keys = map->keys;
         if (may_go(counter, dots, count, deadline_ms, ended))
-            swept.dropped += tly_map_drop_if(map, entry, is_forgotten, &forgetting);
+            swept.dropped += drop_ended(map, entry, counter ? ended : NULL, &forgetting);
         else
             note_waiting(counter, dots, count, deadline_ms, ended, &swept);
         if (map->keys < keys) --*cursor; /* another of the same hash has moved up */
     }
     return swept;
+}
+
+bool tly_ormap_is_newest(struct tly_ormap *map, struct tly_slice key, struct tly_version version)
+{
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].op == TLY_PUT && tly_version_compare(dots[i].version, version) == 0) return true;
+    return false;
+}
+
+void tly_ormap_drop_gone(struct tly_ormap *map, struct tly_slice key, struct tly_version newest)
+{
+    struct forgetting forgetting = {map, newest.ts, true};
+    struct tly_entry *entry = tly_ormap_find(map, key);
+    if (entry != NULL) (void)tly_map_drop_if(map, entry, is_forgotten, &forgetting);
 }

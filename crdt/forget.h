@@ -93,6 +93,9 @@ struct tly_ended {
     uint64_t now_ms;
     uint64_t skew_ns;
     bool (*is_counter)(struct tly_slice key); /* whether a key with window 0 is a plain counter */
+    /* Is told of each counter that has gone, and its newest version; NULL: of none. It may not change the map. */
+    void (*has_gone)(void *context, struct tly_slice key, struct tly_version newest);
+    void *context;
 };
 
 /* Whether the dots, all that a key has, ended and may go. */
@@ -104,6 +107,13 @@ struct tly_swept {
     size_t waiting;          /* entries that ended and are not known everywhere yet */
     uint64_t newest_waiting; /* the F, if above all, with which all of them could go */
 };
+
+/*
+ * For a log that is read again: the counter had gone whose newest version this was, and what was counted in that key since began from nothing. What
+ * stands up to there goes. False: no PUT of that version is there.
+ */
+bool tly_ormap_is_newest(struct tly_ormap *map, struct tly_slice key, struct tly_version version);
+void tly_ormap_drop_gone(struct tly_ormap *map, struct tly_slice key, struct tly_version newest);
 
 /* Looks at `budget` entries from *cursor on; *cursor is 0 after the last. Everything must be sealed. */
 struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, size_t budget,

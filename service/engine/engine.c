@@ -202,6 +202,7 @@ enum tly_result tly_engine_replay(struct tly_engine *e, struct tly_slice batch)
     struct tly_round round;
     enum tly_result result = tly_round_get(batch, &round);
     if (result != TLY_OK) return result;
+    if (tly_forget_replay(e, &round)) return TLY_OK;
     if ((round.flags & TLY_ROUND_FIRST) != 0) e->replay_taken = tly_marks_are_covered(e, round.start);
     result = tly_session_join(e, &round, NULL);
     if (result != TLY_OK) return result;

@@ -283,6 +283,13 @@ static void dump_some(struct tly_engine *e)
     e->tickets[e->ticket_count++] = (struct ticket){e->ticket_open++, e->batch};
 }
 
+void tly_flush_append(struct tly_engine *e)
+{
+    tly_fx_add(e, TLY_DO_APPEND, 0, ++e->batch, tly_buf_slice(&e->body));
+    tly_buf_clear(&e->body);
+    e->stats.batches++;
+}
+
 static void flush_disk(struct tly_engine *e)
 {
     struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES, .now_ns = TLY_NEVER};
@@ -302,9 +309,7 @@ static void flush_disk(struct tly_engine *e)
             tly_buf_clear(&e->body);
             return;
         }
-        tly_fx_add(e, TLY_DO_APPEND, 0, ++e->batch, tly_buf_slice(&e->body));
-        tly_buf_clear(&e->body);
-        e->stats.batches++;
+        tly_flush_append(e);
         if (part.last) e->tickets[e->ticket_count++] = (struct ticket){e->ticket_open++, e->batch};
     }
 }

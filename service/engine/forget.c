@@ -349,6 +349,42 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e)
     return tly_cluster_time_over(&e->time, e->now.mono_ns) / NS_PER_MS;
 }
 
+/*
+ * The log has all that a counter was when it ended. Read again it must not come back beside what was counted in the key since, from nothing: so the log is
+ * told, in a part of REMOVEs that have the versions of PUTs. No node says such a thing, and whoever does not know of it reads what is right, too.
+ */
+static void tell_log(struct tly_engine *e)
+{
+    const struct tly_mark_list none = {0};
+    if (e->writer.row_count == 0) return;
+    tly_buf_clear(&e->body);
+    tly_round_writer_finish(&e->writer, 0, none, none, &e->body);
+    tly_round_writer_clear(&e->writer);
+    if (e->body.result == TLY_OK) tly_flush_append(e);
+    tly_buf_clear(&e->body);
+}
+
+static void note_gone(void *context, struct tly_slice key, struct tly_version newest)
+{
+    struct tly_engine *e = context;
+    struct tly_dot remove = {.version = newest, .op = TLY_REMOVE};
+    if (tly_round_writer_add(&e->writer, key, tly_epoch_sum(), &remove)) return;
+    tell_log(e);
+    (void)tly_round_writer_add(&e->writer, key, tly_epoch_sum(), &remove);
+}
+
+bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round)
+{
+    if (round->flags != 0 || round->row_count == 0) return false;
+    struct tly_rows rows = tly_rows_of(round);
+    for (struct tly_row row; tly_rows_next(&rows, &row);)
+        if (row.dot.op != TLY_REMOVE || !tly_ormap_is_newest(e->map, row.key, row.dot.version)) return false;
+    rows = tly_rows_of(round);
+    for (struct tly_row row; tly_rows_next(&rows, &row);)
+        tly_ormap_drop_gone(e->map, row.key, row.dot.version);
+    return true;
+}
+
 static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
@@ -357,10 +393,14 @@ static void sweep_ended(struct tly_engine *e)
         .now_ms = tly_forget_now_ms(e),
         .skew_ns = tly_ormap_clock(e->map)->max_skew_ns,
         .is_counter = tly_limit_is_counter,
+        .has_gone = e->has_store ? note_gone : NULL,
+        .context = e,
     };
     if (ended.now_ms == 0) return;
     bool first = f->ended_cursor == 0;
+    tly_round_writer_clear(&e->writer);
     struct tly_swept swept = tly_ormap_sweep_ended(e->map, &f->ended_cursor, TLY_FORGET_RECORDS, &ended);
+    tell_log(e);
     e->stats.dots_ended += swept.dropped;
     if (first) f->ended_waiting = 0;
     f->ended_waiting = max_u64(f->ended_waiting, swept.newest_waiting);

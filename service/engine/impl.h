@@ -892,6 +892,8 @@ uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);
 /* Hands the store whatever it has not been handed; false: it takes no more for now. */
 bool tly_flush_to_disk(struct tly_engine *e);
+/* e->body is a batch. */
+void tly_flush_append(struct tly_engine *e);
 
 /* time.c */
 /* What to take for the time when the machine says this. */
@@ -1080,6 +1082,8 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 
 /* forget.c */
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
+/* Whether the part of the own log says only what had ended; that is gone then. */
+bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round);
 void tly_forget_tick(struct tly_engine *e);
 /* An image is being made or a snapshot given, so nothing may be forgotten, nor a life retired: it would not say so. */
 bool tly_forget_is_held(const struct tly_engine *e);

@@ -265,7 +265,8 @@ static bool every_key_is_a_counter(struct tly_slice name)
 
 static struct tly_swept sweep(size_t node, uint64_t upto, uint64_t now_ms)
 {
-    struct tly_ended ended = {upto, now_ms, TLY_MAX_SKEW_NS, every_key_is_a_counter};
+    struct tly_ended ended = {
+        .upto = upto, .now_ms = now_ms, .skew_ns = TLY_MAX_SKEW_NS, .is_counter = every_key_is_a_counter};
     size_t cursor = 0;
     claim(tly_ormap_seal(world.node[node]) == TLY_OK);
     struct tly_swept swept = tly_ormap_sweep_ended(world.node[node], &cursor, EVERYTHING, &ended);

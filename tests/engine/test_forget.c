@@ -440,6 +440,50 @@ static void a_life_made_for_nothing_holds_nothing_up(void **state)
     net_free(net);
 }
 
+static void expire(struct net *net, size_t node, const char *key, uint64_t after_ms)
+{
+    struct tly_reply reply;
+    uint64_t deadline_ms = net_time(net, node).wall_ns / 1000000 + after_ms;
+    struct tly_request request = {
+        .kind = TLY_ASK_EXPIRE, .key = tly_slice_text(key), .deadline_ms = deadline_ms};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+/* The log has what a counter was when it ended: that neither ends nor swells what is counted in the key later, and has been dropped everywhere. */
+static void a_log_brings_no_ended_counter_back(void **state)
+{
+    (void)state;
+    for (int ends = 0; ends < 2; ends++) {
+        struct net *net = net_new(MS / 2);
+        struct tly_engine_config config = stored;
+        config.max_skew_ns = S;
+        for (size_t i = 0; i < 2; i++)
+            net_add_with(net, config, i == 0 ? 2 : 1);
+        net_run(net, 3 * S);
+        for (size_t node = 0; node < 2; node++)
+            net_add_to(net, node, "c", 5);
+        net_run(net, S);
+        expire(net, (size_t)ends, "c", 1000);
+        net_run(net, 60 * S);
+        for (size_t node = 0; node < 2; node++) {
+            assert_int_equal(net_stats(net, node).dots_ended, 2);
+            assert_false(holds(net, node, "c"));
+        }
+        net_add_to(net, 0, "c", 1);
+        if (ends == 0) expire(net, 0, "c", 600000);
+        net_run(net, S);
+        for (size_t node = 0; node < 2; node++) {
+            net_kill(net, node);
+            net_revive(net, node, 100 + node, node == 0 ? 2 : 1);
+        }
+        net_run(net, 20 * S);
+        for (size_t node = 0; node < 2; node++)
+            assert_int_equal(net_read(net, node, "c"), 1);
+        assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+        net_free(net);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +503,7 @@ int main(void)
         cmocka_unit_test(nothing_goes_that_the_own_disk_was_not_handed),
         cmocka_unit_test(who_said_nothing_yet_is_asked),
         cmocka_unit_test(a_life_made_for_nothing_holds_nothing_up),
+        cmocka_unit_test(a_log_brings_no_ended_counter_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
