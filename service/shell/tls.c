@@ -312,6 +312,11 @@ ssize_t tly_tls_send(struct tly_tls_link *link, const void *bytes, size_t n)
     return -1;
 }
 
+bool tly_tls_is_open(const struct tly_tls_link *link)
+{
+    return link->is_open;
+}
+
 bool tly_tls_wants_write(const struct tly_tls_link *link)
 {
     return link->wants_write;

@@ -322,6 +322,110 @@ static void half_a_handshake_counts_in_what_a_door_holds(void **state)
     tly_tls_free(tls);
 }
 
+/* ---- a door whose protocol speaks first, as HTTP/2 does ---- */
+
+static void *open_greeting(struct tly_app *app, struct tly_client *client)
+{
+    tly_client_stream(client);
+    return app;
+}
+
+static size_t feed_nothing(void *state, struct tly_client *client, struct tly_slice in)
+{
+    (void)state, (void)client;
+    return in.n;
+}
+
+static void close_nothing(void *state)
+{
+    (void)state;
+}
+
+static bool greet(void *state, struct tly_client *client, bool is_idle)
+{
+    (void)state, (void)is_idle;
+    struct tly_buf *out = tly_client_out(client);
+    if (out->n == 0) tly_buf_put(out, "hello", 5);
+    return false;
+}
+
+static const struct tly_protocol greeting = {.name = "greeting",
+                                             .in_max = STREET_IN_MAX,
+                                             .idle_ms = 1000,
+                                             .open = open_greeting,
+                                             .feed = feed_nothing,
+                                             .close = close_nothing,
+                                             .wake = greet};
+
+static struct tly_tls *encrypt(struct street *street)
+{
+    struct tly_tls *tls = tls_of(files_of("server", NULL, ""), TLY_TLS_SERVER);
+    street_open(street, &greeting);
+    tly_door_encrypt(street->door, tls);
+    return tls;
+}
+
+static int street_end(struct street *street, struct tly_tls *tls)
+{
+    void *state = street;
+    int ended = street_teardown(&state);
+    tly_tls_free(tls);
+    return ended;
+}
+
+/* What there is to say before hands are shaken wakes nobody, and no byte more of a handshake buys more time. */
+static void a_handshake_takes_ten_seconds_and_no_turn(void **state)
+{
+    assert_int_equal(street_setup(state), 0);
+    struct street *street = *state;
+    struct tly_tls *tls = encrypt(street);
+    struct visitor *silent = visitor_new(street), *slow = visitor_new(street);
+    street_settle(street);
+    tly_door_wake(street->door);
+    struct tly_client *client;
+    for (size_t waiting = 0; waiting < TLY_WAITING_COUNT; waiting++)
+        TAILQ_FOREACH(client, &street->door->waiting[waiting], in_waiting)
+    assert_false(client->writing);
+    assert_int_equal(visitor_push(slow, "\x16\x03\x01", 3), 3);
+    street_advance(street, TLY_HALF_MS - 1);
+    assert_int_equal(street_stats(street).open, 2);
+    assert_int_equal(visitor_push(slow, "\x3f\x00\x01", 3), 3);
+    street_settle(street);
+    fake_app_advance(street->app, 1);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street_stats(street).timed_out, 2);
+    visitor_free(silent);
+    visitor_free(slow);
+    assert_int_equal(street_end(street, tls), 0);
+}
+
+/* Once hands are shaken it is said, though the client says nothing. */
+static void what_was_to_be_said_follows_the_handshake(void **state)
+{
+    char got[16];
+    ssize_t n = -1;
+    assert_int_equal(street_setup(state), 0);
+    struct street *street = *state;
+    struct tly_tls *tls = encrypt(street), *own = tls_of(files_of(NULL, "server", ""), TLY_TLS_CLIENT);
+    struct visitor *visitor = visitor_new(street);
+    visitor_listen(visitor, false);
+    street_settle(street);
+    tly_door_wake(street->door);
+    struct tly_tls_link *link = tly_tls_open(own, visitor_fd(visitor), "node.example");
+    for (int i = 0; i < 100 && n < 0; i++) {
+        n = tly_tls_recv(link, got, sizeof got);
+        assert_true(n >= 0 || errno == EAGAIN);
+        (void)event_base_loop(street->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+    assert_true(n >= 5);
+    assert_memory_equal(got, "hello", 5);
+    tly_tls_close(link);
+    visitor_free(visitor);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street_end(street, tls), 0);
+    tly_tls_free(own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +435,8 @@ int main(void)
         cmocka_unit_test(every_byte_comes),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(half_a_handshake_counts_in_what_a_door_holds),
+        cmocka_unit_test(a_handshake_takes_ten_seconds_and_no_turn),
+        cmocka_unit_test(what_was_to_be_said_follows_the_handshake),
     };
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
 }
