@@ -114,6 +114,8 @@ static bool set_up(SSL_CTX *context, enum tly_tls_side side, struct tly_tls_erro
                                            SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                         SSL_MODE_RELEASE_BUFFERS);
+    /* Who changes keys again and again would keep one read going; so each read takes one such change, and others have their turn. */
+    (void)SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
     if (side == TLY_TLS_SERVER)
         SSL_CTX_set_alpn_select_cb(context, choose_h2, NULL);
     else if (SSL_CTX_set_alpn_protos(context, h2, H2_BYTES) != 0)

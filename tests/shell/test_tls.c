@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdio.h>
@@ -289,6 +290,67 @@ static void nonsense_is_refused(void **state)
     end_pair(&pair);
 }
 
+/* ---- a client of OpenSSL's own, which can do what ours never does ---- */
+
+struct stranger {
+    SSL_CTX *context;
+    SSL *ssl;
+    int fd[2];
+    struct tly_tls *tls;
+    struct tly_tls_link *link; /* the server's */
+};
+
+static struct stranger stranger_of(void)
+{
+    char got[8];
+    struct stranger stranger = {.tls = tls_of(files_of("server", NULL, ""), TLY_TLS_SERVER)};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, stranger.fd), 0);
+    stranger.link = tly_tls_open(stranger.tls, stranger.fd[0], NULL);
+    stranger.context = SSL_CTX_new(TLS_client_method());
+    assert_int_equal(SSL_CTX_set_alpn_protos(stranger.context, (const unsigned char *)"\2h2", 3), 0);
+    stranger.ssl = SSL_new(stranger.context);
+    assert_int_equal(SSL_set_fd(stranger.ssl, stranger.fd[1]), 1);
+    while (SSL_connect(stranger.ssl) != 1) {
+        assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), -1);
+        assert_int_equal(errno, EAGAIN);
+    }
+    assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), -1);
+    assert_true(tly_tls_is_open(stranger.link));
+    return stranger;
+}
+
+static void stranger_end(struct stranger *stranger)
+{
+    SSL_free(stranger->ssl);
+    SSL_CTX_free(stranger->context);
+    tly_tls_close(stranger->link);
+    tly_tls_free(stranger->tls);
+    (void)close(stranger->fd[0]);
+    (void)close(stranger->fd[1]);
+}
+
+/* One read takes one of them at most: between two of them others have their turn. */
+static void new_keys_without_end_hold_up_nobody(void **state)
+{
+    enum { KEYS = 20 };
+    char got[8];
+    int turns = 0;
+    (void)state;
+    struct stranger stranger = stranger_of();
+    for (int i = 0; i < KEYS; i++) {
+        assert_int_equal(SSL_key_update(stranger.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(stranger.ssl), 1);
+    }
+    assert_int_equal(SSL_write(stranger.ssl, "ping", 4), 4);
+    while (tly_tls_recv(stranger.link, got, sizeof got) < 0 && turns < 4 * KEYS) {
+        assert_int_equal(errno, EAGAIN);
+        turns++;
+    }
+    assert_in_range(turns, KEYS, 4 * KEYS - 1);
+    assert_memory_equal(got, "ping", 4);
+    stranger_end(&stranger);
+}
+
 #define CROWD 40
 
 /* Who began to shake hands and does not go on holds memory, of which a door has so much; who is there already is served. */
@@ -434,6 +496,7 @@ int main(void)
         cmocka_unit_test(certificates_change_while_it_runs),
         cmocka_unit_test(every_byte_comes),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(new_keys_without_end_hold_up_nobody),
         cmocka_unit_test(half_a_handshake_counts_in_what_a_door_holds),
         cmocka_unit_test(a_handshake_takes_ten_seconds_and_no_turn),
         cmocka_unit_test(what_was_to_be_said_follows_the_handshake),
