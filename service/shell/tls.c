@@ -324,15 +324,21 @@ bool tly_tls_wants_write(const struct tly_tls_link *link)
     return link->wants_write;
 }
 
+/* A goodbye, or what broke it, came behind what was read. */
+static bool has_end(const struct tly_tls_link *link)
+{
+    return link->is_broken || (SSL_get_shutdown(link->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
 bool tly_tls_has_more(const struct tly_tls_link *link)
 {
-    return SSL_has_pending(link->ssl) == 1;
+    return SSL_has_pending(link->ssl) == 1 || has_end(link);
 }
 
 size_t tly_tls_bytes(const struct tly_tls_link *link)
 {
     if (!link->is_open) return link->is_broken ? 0 : TLY_TLS_HANDSHAKE_BYTES;
-    return tly_tls_has_more(link) ? TLY_TLS_RECORD_BYTES : 0;
+    return SSL_has_pending(link->ssl) == 1 ? TLY_TLS_RECORD_BYTES : 0;
 }
 
 const char *tly_tls_problem(const struct tly_tls_link *link)

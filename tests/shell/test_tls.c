@@ -351,6 +351,20 @@ static void new_keys_without_end_hold_up_nobody(void **state)
     stranger_end(&stranger);
 }
 
+/* Behind the last words, and with the socket left open: no event would tell of it. */
+static void a_goodbye_behind_words_is_heard(void **state)
+{
+    char got[8];
+    (void)state;
+    struct stranger stranger = stranger_of();
+    assert_int_equal(SSL_write(stranger.ssl, "ping", 4), 4);
+    assert_int_equal(SSL_shutdown(stranger.ssl), 0);
+    assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), 4);
+    assert_true(tly_tls_has_more(stranger.link));
+    assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), 0);
+    stranger_end(&stranger);
+}
+
 #define CROWD 40
 
 /* Who began to shake hands and does not go on holds memory, of which a door has so much; who is there already is served. */
@@ -497,6 +511,7 @@ int main(void)
         cmocka_unit_test(every_byte_comes),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(new_keys_without_end_hold_up_nobody),
+        cmocka_unit_test(a_goodbye_behind_words_is_heard),
         cmocka_unit_test(half_a_handshake_counts_in_what_a_door_holds),
         cmocka_unit_test(a_handshake_takes_ten_seconds_and_no_turn),
         cmocka_unit_test(what_was_to_be_said_follows_the_handshake),
