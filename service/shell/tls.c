@@ -65,14 +65,32 @@ static int choose_h2(SSL *ssl, const unsigned char **out, unsigned char *out_n, 
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* OpenSSL would ask who is at the terminal, and the loop would wait for the answer. */
+static int refuse_passphrase(char *to, int size, int is_writing, void *is_asked)
+{
+    (void)to, (void)size, (void)is_writing;
+    if (is_asked != NULL) *(bool *)is_asked = true;
+    return -1;
+}
+
+static bool load_key(SSL_CTX *context, const char *path, struct tly_tls_error *error)
+{
+    bool is_encrypted = false;
+    SSL_CTX_set_default_passwd_cb_userdata(context, &is_encrypted);
+    bool ok = SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM) == 1;
+    SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
+    if (!is_encrypted) return ok || fail(error, "key %s", path);
+    ERR_clear_error();
+    return fail(error, "key %s: it is encrypted, and nobody is asked for a passphrase", path);
+}
+
 static bool load_own(SSL_CTX *context, const struct tly_tls_files *files, struct tly_tls_error *error)
 {
     if (files->certificate[0] == '\0') return true;
+    SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
     if (SSL_CTX_use_certificate_chain_file(context, files->certificate) != 1)
         return fail(error, "certificate %s", files->certificate);
-    if (SSL_CTX_use_PrivateKey_file(context, files->key, SSL_FILETYPE_PEM) != 1)
-        return fail(error, "key %s", files->key);
-    return true;
+    return load_key(context, files->key, error);
 }
 
 static bool set_name(SSL_CTX *context, const char *name)

@@ -211,6 +211,29 @@ static void a_pair_that_is_wrong_is_named(void **state)
     }
 }
 
+/* Who is at the terminal is not asked, in the middle of a turn of the loop. */
+static void a_key_with_a_passphrase_is_refused(void **state)
+{
+    char path[256], was[256];
+    struct tly_tls_error error = {""};
+    struct tly_tls_files files = files_of("other", NULL, "");
+    (void)state;
+    path_of("other", "key", path, sizeof path);
+    path_of("kept", "key", was, sizeof was);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    assert_int_equal(rename(path, was), 0);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(
+        PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(), (const unsigned char *)"word", 4, NULL, NULL), 1);
+    assert_int_equal(fclose(file), 0);
+    struct tly_tls *tls = tly_tls_new(&files, TLY_TLS_SERVER, &error);
+    assert_int_equal(rename(was, path), 0);
+    assert_null(tls);
+    assert_non_null(strstr(error.text, "other.key: it is encrypted"));
+    EVP_PKEY_free(key);
+}
+
 /* New connections have what is in the files now, unless that is nothing. */
 static void certificates_change_while_it_runs(void **state)
 {
@@ -507,6 +530,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_sides_have_to_be_whom_they_should_be),
         cmocka_unit_test(a_pair_that_is_wrong_is_named),
+        cmocka_unit_test(a_key_with_a_passphrase_is_refused),
         cmocka_unit_test(certificates_change_while_it_runs),
         cmocka_unit_test(every_byte_comes),
         cmocka_unit_test(nonsense_is_refused),
