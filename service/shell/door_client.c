@@ -299,13 +299,16 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
     return n;
 }
 
+/* Without the port, which is another each time: what repeats is counted. */
 static void tell_problem(const struct tly_client *client)
 {
     const char *problem = client->tls != NULL ? tly_tls_problem(client->tls) : NULL;
+    const char *port = strrchr(client->peer, ':');
+    int host_bytes = (int)(port != NULL ? (size_t)(port - client->peer) : strlen(client->peer));
     if (problem != NULL)
         tly_log(tly_app_log(client->door->app), TLY_LEVEL_INFO,
-                "client closed door=%s peer=%s reason=\"TLS: %s\"", client->door->protocol->name,
-                client->peer, problem);
+                "client closed door=%s peer=%.*s reason=\"TLS: %s\"", client->door->protocol->name,
+                host_bytes, client->peer, problem);
 }
 
 /* Nothing whole came: half a handshake or record is held for it, or hands are shaken now. */
