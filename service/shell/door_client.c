@@ -24,6 +24,12 @@ static ssize_t give_bytes(struct tly_client *client, const void *bytes, size_t n
                                : send(client->fd, bytes, n, MSG_NOSIGNAL);
 }
 
+/* It shakes hands: TLS says what it waits for, and nothing is asked or answered yet. */
+static bool is_opening(const struct tly_client *client)
+{
+    return client->tls != NULL && !tly_tls_is_open(client->tls);
+}
+
 static void wait_for(struct tly_client *client, enum tly_waiting waiting, bool anew)
 {
     if (client->waiting == waiting && !anew) return;
@@ -164,22 +170,23 @@ static void swallow(struct tly_client *client)
 /* What it waits for now, and which events that takes. */
 static void arrange(struct tly_client *client)
 {
-    bool is_sending = client->sent < client->allowed;
+    bool is_sending = client->sent < client->allowed && !is_opening(client);
     bool was_paused = client->stalled || !client->reading;
     bool has_room = backlog(client) < (was_paused ? TLY_OUT_HIGH / 2 : TLY_OUT_HIGH);
     /* Requests that were left are taken up when the socket is next writable, after everybody else had a turn. */
-    bool goes_on = client->has_more && !client->closing && backlog(client) < TLY_OUT_HIGH / 2;
+    bool goes_on =
+        client->has_more && !client->closing && !is_opening(client) && backlog(client) < TLY_OUT_HIGH / 2;
     bool is_left = client->stalled && has_room && !client->parked;
     bool reads = !client->closing && !client->stalled && !client->parked && has_room;
     bool is_wanted = client->tls != NULL && tly_tls_wants_write(client->tls);
     set_event(client->writable, &client->writing, is_sending || is_left || goes_on || is_wanted);
     set_event(client->readable, &client->reading, reads);
-    if (reads && client->tls != NULL && tly_tls_has_more(client->tls))
+    if (reads && client->tls != NULL && !is_opening(client) && tly_tls_has_more(client->tls))
         event_active(client->readable, EV_READ, 0);
 
     if (is_sending)
         wait_for(client, TLY_FOR_ROOM, false);
-    else if (client->in.n > 0 && !client->stalled && !client->parked)
+    else if (is_opening(client) || (client->in.n > 0 && !client->stalled && !client->parked))
         wait_for(client, TLY_FOR_REST, false);
     else
         /* Where there is no end to patience nobody asks who has waited longest, and neighbours in the list are far away in memory. */
@@ -235,7 +242,7 @@ static void go_on(struct tly_client *client)
         tly_client_free(client);
         return;
     }
-    if (client->closing && backlog(client) == 0)
+    if (client->closing && (backlog(client) == 0 || is_opening(client)))
         linger(client);
     else
         arrange(client);
@@ -292,18 +299,25 @@ static ssize_t receive(struct tly_client *client, struct tly_slice *in)
     return n;
 }
 
+/* Without the port, which is another each time: what repeats is counted. */
 static void tell_problem(const struct tly_client *client)
 {
     const char *problem = client->tls != NULL ? tly_tls_problem(client->tls) : NULL;
+    const char *port = strrchr(client->peer, ':');
+    int host_bytes = (int)(port != NULL ? (size_t)(port - client->peer) : strlen(client->peer));
     if (problem != NULL)
         tly_log(tly_app_log(client->door->app), TLY_LEVEL_INFO,
-                "client closed door=%s peer=%s reason=\"TLS: %s\"", client->door->protocol->name,
-                client->peer, problem);
+                "client closed door=%s peer=%.*s reason=\"TLS: %s\"", client->door->protocol->name,
+                host_bytes, client->peer, problem);
 }
 
-/* Nothing whole came: half a handshake or record is held for it. */
-static void wait_for_tls(struct tly_client *client)
+/* Nothing whole came: half a handshake or record is held for it, or hands are shaken now. */
+static void wait_for_tls(struct tly_client *client, bool was_opening)
 {
+    if (was_opening) {
+        go_on(client);
+        return;
+    }
     if (tly_tls_wants_write(client->tls)) set_event(client->writable, &client->writing, true);
     if (!is_bearable(client)) tly_client_free(client);
 }
@@ -324,9 +338,10 @@ static bool take(struct tly_client *client, struct tly_slice in, ssize_t n)
 void tly_client_turn(struct tly_client *client)
 {
     struct tly_slice in;
+    bool was_opening = is_opening(client);
     ssize_t n = receive(client, &in);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        if (client->tls != NULL) wait_for_tls(client);
+        if (client->tls != NULL) wait_for_tls(client, was_opening);
         return;
     }
     if (take(client, in, n)) tly_client_settle(client);
@@ -418,7 +433,9 @@ void tly_client_new(struct tly_door *door, int fd, const struct sockaddr *addres
     tly_buf_init(&client->in, &door->mem, door->protocol->in_max);
     tly_buf_init(&client->out, &door->mem, TLY_OUT_MAX);
     tly_door_name(address, client->peer, sizeof client->peer);
-    TAILQ_INSERT_TAIL(&door->waiting[TLY_FOR_REQUEST], client, in_waiting);
+    /* To shake hands takes no longer than half a request. */
+    client->waiting = door->tls != NULL ? TLY_FOR_REST : TLY_FOR_REQUEST;
+    TAILQ_INSERT_TAIL(&door->waiting[client->waiting], client, in_waiting);
     door->stats.open++;
     struct event_base *base = tly_app_base(door->app);
     client->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, client);

@@ -65,14 +65,32 @@ static int choose_h2(SSL *ssl, const unsigned char **out, unsigned char *out_n, 
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* OpenSSL would ask who is at the terminal, and the loop would wait for the answer. */
+static int refuse_passphrase(char *to, int size, int is_writing, void *is_asked)
+{
+    (void)to, (void)size, (void)is_writing;
+    if (is_asked != NULL) *(bool *)is_asked = true;
+    return -1;
+}
+
+static bool load_key(SSL_CTX *context, const char *path, struct tly_tls_error *error)
+{
+    bool is_encrypted = false;
+    SSL_CTX_set_default_passwd_cb_userdata(context, &is_encrypted);
+    bool ok = SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM) == 1;
+    SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
+    if (!is_encrypted) return ok || fail(error, "key %s", path);
+    ERR_clear_error();
+    return fail(error, "key %s: it is encrypted, and nobody is asked for a passphrase", path);
+}
+
 static bool load_own(SSL_CTX *context, const struct tly_tls_files *files, struct tly_tls_error *error)
 {
     if (files->certificate[0] == '\0') return true;
+    SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
     if (SSL_CTX_use_certificate_chain_file(context, files->certificate) != 1)
         return fail(error, "certificate %s", files->certificate);
-    if (SSL_CTX_use_PrivateKey_file(context, files->key, SSL_FILETYPE_PEM) != 1)
-        return fail(error, "key %s", files->key);
-    return true;
+    return load_key(context, files->key, error);
 }
 
 static bool set_name(SSL_CTX *context, const char *name)
@@ -114,6 +132,8 @@ static bool set_up(SSL_CTX *context, enum tly_tls_side side, struct tly_tls_erro
                                            SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                         SSL_MODE_RELEASE_BUFFERS);
+    /* Who changes keys again and again would keep one read going; so each read takes one such change, and others have their turn. */
+    (void)SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
     if (side == TLY_TLS_SERVER)
         SSL_CTX_set_alpn_select_cb(context, choose_h2, NULL);
     else if (SSL_CTX_set_alpn_protos(context, h2, H2_BYTES) != 0)
@@ -312,20 +332,31 @@ ssize_t tly_tls_send(struct tly_tls_link *link, const void *bytes, size_t n)
     return -1;
 }
 
+bool tly_tls_is_open(const struct tly_tls_link *link)
+{
+    return link->is_open;
+}
+
 bool tly_tls_wants_write(const struct tly_tls_link *link)
 {
     return link->wants_write;
 }
 
+/* A goodbye, or what broke it, came behind what was read. */
+static bool has_end(const struct tly_tls_link *link)
+{
+    return link->is_broken || (SSL_get_shutdown(link->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
 bool tly_tls_has_more(const struct tly_tls_link *link)
 {
-    return SSL_has_pending(link->ssl) == 1;
+    return SSL_has_pending(link->ssl) == 1 || has_end(link);
 }
 
 size_t tly_tls_bytes(const struct tly_tls_link *link)
 {
     if (!link->is_open) return link->is_broken ? 0 : TLY_TLS_HANDSHAKE_BYTES;
-    return tly_tls_has_more(link) ? TLY_TLS_RECORD_BYTES : 0;
+    return SSL_has_pending(link->ssl) == 1 ? TLY_TLS_RECORD_BYTES : 0;
 }
 
 const char *tly_tls_problem(const struct tly_tls_link *link)

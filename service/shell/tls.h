@@ -49,9 +49,11 @@ void tly_tls_close(struct tly_tls_link *link);
 /* As recv and send, EAGAIN included: then tly_tls_wants_write tells what it waits for. Other errors have a text. */
 ssize_t tly_tls_recv(struct tly_tls_link *link, void *to, size_t n);
 ssize_t tly_tls_send(struct tly_tls_link *link, const void *bytes, size_t n);
+/* Hands are shaken: from here on what is sent goes out. */
+bool tly_tls_is_open(const struct tly_tls_link *link);
 /* It goes on when the socket can be written, whatever was tried; it was reading otherwise. */
 bool tly_tls_wants_write(const struct tly_tls_link *link);
-/* Bytes are here that the socket will not tell of. */
+/* Bytes are here, or their end, that the socket will not tell of. */
 bool tly_tls_has_more(const struct tly_tls_link *link);
 /* What OpenSSL holds for it now beyond what it does for one at rest, as good as it is known: half a handshake, half a record. */
 size_t tly_tls_bytes(const struct tly_tls_link *link);

@@ -41,6 +41,13 @@ expect_logged a 'reason="TLS: '
 # Who offers another protocol gets none.
 expect_status 1 openssl s_client -connect "127.0.0.1:${grpc_port[a]}" -alpn http/1.1 </dev/null
 expect_like "what openssl was told" 'no application protocol' "$output"
+# A hundred of those from one host are a line or two in the log.
+lines=$(wc -l <a/log)
+for ((i = 0; i < 100; i++)); do
+    (exec 3<>"/dev/tcp/127.0.0.1/${grpc_port[a]}" && printf 'GET / HTTP/1.1\r\n\r\n' >&3 && cat <&3 >/dev/null) || true
+done
+expect_logged a 'peer=127.0.0.1 reason="TLS: wrong version number"'
+expect_between "lines for a hundred that do not speak TLS" 1 10 $(($(wc -l <a/log) - lines))
 
 # Renewed: new connections have it, the old goes on; halves of two pairs change nothing.
 RLS_CA=first.pem /usr/bin/python3 "$TALLY_E2E/rls.py" "127.0.0.1:${grpc_port[a]}" until_told >asking.out 2>asking.err &

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdio.h>
@@ -210,6 +211,29 @@ static void a_pair_that_is_wrong_is_named(void **state)
     }
 }
 
+/* Who is at the terminal is not asked, in the middle of a turn of the loop. */
+static void a_key_with_a_passphrase_is_refused(void **state)
+{
+    char path[256], was[256];
+    struct tly_tls_error error = {""};
+    struct tly_tls_files files = files_of("other", NULL, "");
+    (void)state;
+    path_of("other", "key", path, sizeof path);
+    path_of("kept", "key", was, sizeof was);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    assert_int_equal(rename(path, was), 0);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(
+        PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(), (const unsigned char *)"word", 4, NULL, NULL), 1);
+    assert_int_equal(fclose(file), 0);
+    struct tly_tls *tls = tly_tls_new(&files, TLY_TLS_SERVER, &error);
+    assert_int_equal(rename(was, path), 0);
+    assert_null(tls);
+    assert_non_null(strstr(error.text, "other.key: it is encrypted"));
+    EVP_PKEY_free(key);
+}
+
 /* New connections have what is in the files now, unless that is nothing. */
 static void certificates_change_while_it_runs(void **state)
 {
@@ -289,6 +313,81 @@ static void nonsense_is_refused(void **state)
     end_pair(&pair);
 }
 
+/* ---- a client of OpenSSL's own, which can do what ours never does ---- */
+
+struct stranger {
+    SSL_CTX *context;
+    SSL *ssl;
+    int fd[2];
+    struct tly_tls *tls;
+    struct tly_tls_link *link; /* the server's */
+};
+
+static struct stranger stranger_of(void)
+{
+    char got[8];
+    struct stranger stranger = {.tls = tls_of(files_of("server", NULL, ""), TLY_TLS_SERVER)};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, stranger.fd), 0);
+    stranger.link = tly_tls_open(stranger.tls, stranger.fd[0], NULL);
+    stranger.context = SSL_CTX_new(TLS_client_method());
+    assert_int_equal(SSL_CTX_set_alpn_protos(stranger.context, (const unsigned char *)"\2h2", 3), 0);
+    stranger.ssl = SSL_new(stranger.context);
+    assert_int_equal(SSL_set_fd(stranger.ssl, stranger.fd[1]), 1);
+    while (SSL_connect(stranger.ssl) != 1) {
+        assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), -1);
+        assert_int_equal(errno, EAGAIN);
+    }
+    assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), -1);
+    assert_true(tly_tls_is_open(stranger.link));
+    return stranger;
+}
+
+static void stranger_end(struct stranger *stranger)
+{
+    SSL_free(stranger->ssl);
+    SSL_CTX_free(stranger->context);
+    tly_tls_close(stranger->link);
+    tly_tls_free(stranger->tls);
+    (void)close(stranger->fd[0]);
+    (void)close(stranger->fd[1]);
+}
+
+/* One read takes one of them at most: between two of them others have their turn. */
+static void new_keys_without_end_hold_up_nobody(void **state)
+{
+    enum { KEYS = 20 };
+    char got[8];
+    int turns = 0;
+    (void)state;
+    struct stranger stranger = stranger_of();
+    for (int i = 0; i < KEYS; i++) {
+        assert_int_equal(SSL_key_update(stranger.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(stranger.ssl), 1);
+    }
+    assert_int_equal(SSL_write(stranger.ssl, "ping", 4), 4);
+    while (tly_tls_recv(stranger.link, got, sizeof got) < 0 && turns < 4 * KEYS) {
+        assert_int_equal(errno, EAGAIN);
+        turns++;
+    }
+    assert_in_range(turns, KEYS, 4 * KEYS - 1);
+    assert_memory_equal(got, "ping", 4);
+    stranger_end(&stranger);
+}
+
+/* Behind the last words, and with the socket left open: no event would tell of it. */
+static void a_goodbye_behind_words_is_heard(void **state)
+{
+    char got[8];
+    (void)state;
+    struct stranger stranger = stranger_of();
+    assert_int_equal(SSL_write(stranger.ssl, "ping", 4), 4);
+    assert_int_equal(SSL_shutdown(stranger.ssl), 0);
+    assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), 4);
+    assert_true(tly_tls_has_more(stranger.link));
+    assert_int_equal(tly_tls_recv(stranger.link, got, sizeof got), 0);
+    stranger_end(&stranger);
+}
+
 #define CROWD 40
 
 /* Who began to shake hands and does not go on holds memory, of which a door has so much; who is there already is served. */
@@ -322,15 +421,124 @@ static void half_a_handshake_counts_in_what_a_door_holds(void **state)
     tly_tls_free(tls);
 }
 
+/* ---- a door whose protocol speaks first, as HTTP/2 does ---- */
+
+static void *open_greeting(struct tly_app *app, struct tly_client *client)
+{
+    tly_client_stream(client);
+    return app;
+}
+
+static size_t feed_nothing(void *state, struct tly_client *client, struct tly_slice in)
+{
+    (void)state, (void)client;
+    return in.n;
+}
+
+static void close_nothing(void *state)
+{
+    (void)state;
+}
+
+static bool greet(void *state, struct tly_client *client, bool is_idle)
+{
+    (void)state, (void)is_idle;
+    struct tly_buf *out = tly_client_out(client);
+    if (out->n == 0) tly_buf_put(out, "hello", 5);
+    return false;
+}
+
+static const struct tly_protocol greeting = {.name = "greeting",
+                                             .in_max = STREET_IN_MAX,
+                                             .idle_ms = 1000,
+                                             .open = open_greeting,
+                                             .feed = feed_nothing,
+                                             .close = close_nothing,
+                                             .wake = greet};
+
+static struct tly_tls *encrypt(struct street *street)
+{
+    struct tly_tls *tls = tls_of(files_of("server", NULL, ""), TLY_TLS_SERVER);
+    street_open(street, &greeting);
+    tly_door_encrypt(street->door, tls);
+    return tls;
+}
+
+static int street_end(struct street *street, struct tly_tls *tls)
+{
+    void *state = street;
+    int ended = street_teardown(&state);
+    tly_tls_free(tls);
+    return ended;
+}
+
+/* What there is to say before hands are shaken wakes nobody, and no byte more of a handshake buys more time. */
+static void a_handshake_takes_ten_seconds_and_no_turn(void **state)
+{
+    assert_int_equal(street_setup(state), 0);
+    struct street *street = *state;
+    struct tly_tls *tls = encrypt(street);
+    struct visitor *silent = visitor_new(street), *slow = visitor_new(street);
+    street_settle(street);
+    tly_door_wake(street->door);
+    struct tly_client *client;
+    for (size_t waiting = 0; waiting < TLY_WAITING_COUNT; waiting++)
+        TAILQ_FOREACH(client, &street->door->waiting[waiting], in_waiting)
+    assert_false(client->writing);
+    assert_int_equal(visitor_push(slow, "\x16\x03\x01", 3), 3);
+    street_advance(street, TLY_HALF_MS - 1);
+    assert_int_equal(street_stats(street).open, 2);
+    assert_int_equal(visitor_push(slow, "\x3f\x00\x01", 3), 3);
+    street_settle(street);
+    fake_app_advance(street->app, 1);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street_stats(street).timed_out, 2);
+    visitor_free(silent);
+    visitor_free(slow);
+    assert_int_equal(street_end(street, tls), 0);
+}
+
+/* Once hands are shaken it is said, though the client says nothing. */
+static void what_was_to_be_said_follows_the_handshake(void **state)
+{
+    char got[16];
+    ssize_t n = -1;
+    assert_int_equal(street_setup(state), 0);
+    struct street *street = *state;
+    struct tly_tls *tls = encrypt(street), *own = tls_of(files_of(NULL, "server", ""), TLY_TLS_CLIENT);
+    struct visitor *visitor = visitor_new(street);
+    visitor_listen(visitor, false);
+    street_settle(street);
+    tly_door_wake(street->door);
+    struct tly_tls_link *link = tly_tls_open(own, visitor_fd(visitor), "node.example");
+    for (int i = 0; i < 100 && n < 0; i++) {
+        n = tly_tls_recv(link, got, sizeof got);
+        assert_true(n >= 0 || errno == EAGAIN);
+        (void)event_base_loop(street->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+    assert_true(n >= 5);
+    assert_memory_equal(got, "hello", 5);
+    tly_tls_close(link);
+    visitor_free(visitor);
+    street_until(street, street_is_empty, street);
+    assert_int_equal(street_end(street, tls), 0);
+    tly_tls_free(own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_sides_have_to_be_whom_they_should_be),
         cmocka_unit_test(a_pair_that_is_wrong_is_named),
+        cmocka_unit_test(a_key_with_a_passphrase_is_refused),
         cmocka_unit_test(certificates_change_while_it_runs),
         cmocka_unit_test(every_byte_comes),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(new_keys_without_end_hold_up_nobody),
+        cmocka_unit_test(a_goodbye_behind_words_is_heard),
         cmocka_unit_test(half_a_handshake_counts_in_what_a_door_holds),
+        cmocka_unit_test(a_handshake_takes_ten_seconds_and_no_turn),
+        cmocka_unit_test(what_was_to_be_said_follows_the_handshake),
     };
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
 }
