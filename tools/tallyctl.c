@@ -393,7 +393,8 @@ static void print_usage(FILE *out)
     fputs("usage: tallyctl [-s SERVER] [--json] VERB ...\n\n", out);
     for (size_t i = 0; i < VERB_COUNT; i++)
         fprintf(out, "  %-9s %s\n", verbs[i].name, verbs[i].summary);
-    fputs("\n  -s SERVER  http://HOST:PORT or unix:PATH; default: $TALLY_SERVER, or " TLY_CTL_SERVER "\n"
+    fputs("\n  -s SERVER  http://HOST:PORT, https://HOST:PORT or unix:PATH; default: $TALLY_SERVER,\n"
+          "             or " TLY_CTL_SERVER "\n"
           "  --json     what the server answered, for programs\n\n"
           "exit status: 0 done or admitted; 1 refused, not found or wrong; 2 usage; 3 no server\n",
           out);

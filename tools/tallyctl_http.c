@@ -155,7 +155,7 @@ static enum tly_ctl_exit unreachable(const char *server, const char *why)
 
 static enum tly_ctl_exit not_a_server(const char *server)
 {
-    tly_ctl_complain("-s %s: http://HOST:PORT or unix:PATH was expected", server);
+    tly_ctl_complain("-s %s: http://HOST:PORT, https://HOST:PORT or unix:PATH was expected", server);
     return TLY_CTL_USAGE;
 }
 

@@ -216,7 +216,9 @@ bool tly_config_put(struct tly_config *config, const char *key, const char *valu
         return false;
     }
     if (tly_value_set(setting, config, value)) return true;
-    snprintf(error->text, sizeof error->text, "%s=%.200s: expected %s", key, value, setting->expected);
+    bool is_shown = setting->kind != TLY_VALUE_SECRET;
+    snprintf(error->text, sizeof error->text, "%s%s%.200s: expected %s", key, is_shown ? "=" : "",
+             is_shown ? value : "", setting->expected);
     return false;
 }
 

@@ -165,18 +165,26 @@ static int run(struct tly_app *app, struct tly_rules *rules)
     return started ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static bool check_tls(const struct tly_tls_files *files, enum tly_tls_side side, const char *whose,
+                      struct tly_config_error *error)
+{
+    struct tly_tls_error why = {""};
+    struct tly_tls *tls = tly_tls_new(files, side, &why);
+    (void)snprintf(error->text, sizeof error->text, "TLS %s: %s", whose, why.text);
+    tly_tls_free(tls);
+    return tls != NULL;
+}
+
 /* What -n looks at besides: files that settings name. A start would miss them only then. */
 static bool check_files(const struct tly_config *config, struct tly_config_error *error)
 {
     struct tly_mem mem = tly_libc_mem();
-    struct tly_tls_error tls_error = {""};
     struct tly_rls_error rls_error = {""};
-    if (config->grpc_tls.certificate[0] != '\0') {
-        struct tly_tls *tls = tly_tls_new(&config->grpc_tls, TLY_TLS_SERVER, &tls_error);
-        (void)snprintf(error->text, sizeof error->text, "TLS of the gRPC door: %s", tls_error.text);
-        if (tls == NULL) return false;
-        tly_tls_free(tls);
-    }
+    if (config->grpc_tls.certificate[0] != '\0' &&
+        !check_tls(&config->grpc_tls, TLY_TLS_SERVER, "of the gRPC door", error))
+        return false;
+    if (config->xds.uses_tls && !check_tls(&config->xds.tls, TLY_TLS_CLIENT, "to the xDS server", error))
+        return false;
     if (config->rls_place.root[0] == '\0' || config->xds.server[0] != '\0') return true;
     struct tly_rls_config *limits = tly_rls_files_load(&config->rls_place, &mem, &rls_error);
     (void)snprintf(error->text, sizeof error->text, "ratelimit: %s", rls_error.text);

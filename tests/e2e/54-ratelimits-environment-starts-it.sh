@@ -52,6 +52,9 @@ expect "not loaded" 1 "$(http a /metrics | awk '$1 == "ratelimit_service_config_
 has_five || fail 'the old limits have gone'
 
 # What cannot be had is said before anything listens.
+expect_status 2 env CONFIG_TYPE=GRPC_XDS_SOTW CONFIG_GRPC_XDS_SERVER_URL=127.0.0.1:1 CONFIG_GRPC_XDS_SERVER_USE_TLS=true \
+    CONFIG_GRPC_XDS_SERVER_TLS_CACERT="$PWD/nowhere" "$tallyd" -n
+expect_like "what -n says" 'TLS to the xDS server: .*nowhere: No such file' "$output"
 start_wrong() { expect_status 2 env "$1" "$tallyd" -n; expect_like "with $1" "environment: ${1%%=*}=.*: expected " "$output"; }
 start_wrong CONFIG_TYPE=ETCD
 start_wrong GRPC_SERVER_USE_TLS=true
