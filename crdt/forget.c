@@ -321,7 +321,7 @@ struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, si
     return swept;
 }
 
-bool tly_ormap_is_newest(struct tly_ormap *map, struct tly_slice key, struct tly_version version)
+bool tly_ormap_has_put(struct tly_ormap *map, struct tly_slice key, struct tly_version version)
 {
     const struct tly_entry *entry = tly_ormap_find(map, key);
     size_t count = 0;

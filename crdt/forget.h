@@ -108,11 +108,11 @@ struct tly_swept {
     uint64_t newest_waiting; /* the F, if above all, with which all of them could go */
 };
 
+bool tly_ormap_has_put(struct tly_ormap *map, struct tly_slice key, struct tly_version version);
 /*
- * For a log that is read again: the counter had gone whose newest version this was, and what was counted in that key since began from nothing. What
- * stands up to there goes. False: no PUT of that version is there.
+ * For a log that is read again: the counter whose newest version this was had gone, and what was counted in that key since began from nothing. So
+ * what stands up to there goes.
  */
-bool tly_ormap_is_newest(struct tly_ormap *map, struct tly_slice key, struct tly_version version);
 void tly_ormap_drop_gone(struct tly_ormap *map, struct tly_slice key, struct tly_version newest);
 
 /* Looks at `budget` entries from *cursor on; *cursor is 0 after the last. Everything must be sealed. */

@@ -41,7 +41,7 @@ static struct tly_term term_of_quota(const struct tly_rate *rate, uint64_t now_m
 {
     struct tly_unit_span span = tly_zone_span(rate->zone, rate->unit, now_ms);
     return (struct tly_term){
-        .at = {.now_ms = now_ms, .window = TLY_WINDOW_CALENDAR + rate->unit, .epoch = span.number},
+        .at = {.now_ms = now_ms, .window = tly_rate_window(rate), .epoch = span.number},
         .left_ms = span.end_ms - now_ms,
         .begun_ms = tly_zone_earliest_ms(rate->unit, span.number),
     };

@@ -351,7 +351,7 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e)
 
 /*
  * The log has all that a counter was when it ended. Read again it must not come back beside what was counted in the key since, from nothing: so the log is
- * told, in a part of REMOVEs that have the versions of PUTs. No node says such a thing, and whoever does not know of it reads what is right, too.
+ * told, in a part of REMOVEs that have the versions of PUTs. No node says such a thing to another.
  */
 static void tell_log(struct tly_engine *e)
 {
@@ -378,7 +378,7 @@ bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round)
     if (round->flags != 0 || round->row_count == 0) return false;
     struct tly_rows rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
-        if (row.dot.op != TLY_REMOVE || !tly_ormap_is_newest(e->map, row.key, row.dot.version)) return false;
+        if (row.dot.op != TLY_REMOVE || !tly_ormap_has_put(e->map, row.key, row.dot.version)) return false;
     rows = tly_rows_of(round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
         tly_ormap_drop_gone(e->map, row.key, row.dot.version);

@@ -12,7 +12,6 @@
 #include "service/engine/impl.h"
 #include "service/engine/limit.h"
 
-#include "crdt/epoch_sum.h"
 #include "wire/pack.h"
 
 #define PREFIX "sys:hold:"
@@ -190,14 +189,6 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
 
 /* ---- settling ---- */
 
-/* Where it counts under its key: nothing that was charged in one place was in another. */
-static uint64_t place_of(const struct tly_rate *rate)
-{
-    if (rate->algorithm == TLY_QUOTA) return TLY_WINDOW_CALENDAR + rate->unit;
-    bool has_windows = rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_SLIDING_WINDOW;
-    return has_windows ? rate->window_ms : 0;
-}
-
 /* What was charged is gone then, and what stands there was charged by others. */
 static bool was_reset(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
 {
@@ -220,7 +211,8 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold, st
         .now_ns = e->cluster_ns,
     };
     uint64_t units;
-    bool is_elsewhere = hold->rate.limit != 0 && place_of(ask.rate) != place_of(&hold->rate);
+    /* What was charged in one window was in no other. */
+    bool is_elsewhere = hold->rate.limit != 0 && tly_rate_window(ask.rate) != tly_rate_window(&hold->rate);
     /* A hard limit is not passed, whatever was spent. */
     if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
     if (!is_more && (is_elsewhere || was_reset(e, hold, key))) return TLY_OK;

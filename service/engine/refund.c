@@ -61,7 +61,7 @@ static enum tly_result refund_quota(struct tly_ormap *map, const struct tly_limi
     uint64_t at_ms = at_ns / NS_PER_MS;
     *units = 0;
     if (at_ms < span.start_ms || at_ms >= span.end_ms) return TLY_OK;
-    struct tly_pane pane = tly_pane_of(TLY_WINDOW_CALENDAR + rate->unit, span.number);
+    struct tly_pane pane = tly_pane_of(tly_rate_window(rate), span.number);
     return refund_span(map, ask, &pane, false, units);
 }
 
@@ -99,9 +99,9 @@ enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_a
 
 static struct tly_pane pane_at(const struct tly_rate *rate, uint64_t now_ms)
 {
-    if (rate->algorithm != TLY_QUOTA) return tly_pane_of(rate->window_ms, now_ms / rate->window_ms);
+    if (rate->algorithm != TLY_QUOTA) return tly_pane_of(tly_rate_window(rate), now_ms / rate->window_ms);
     struct tly_unit_span span = tly_zone_span(rate->zone, rate->unit, now_ms);
-    return tly_pane_of(TLY_WINDOW_CALENDAR + rate->unit, span.number);
+    return tly_pane_of(tly_rate_window(rate), span.number);
 }
 
 static enum tly_result charge_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask)

@@ -1,6 +1,7 @@
 #include "service/engine/rule.h"
 
 #include "crdt/bytes.h"
+#include "crdt/epoch_sum.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define WINDOW_MS_MAX UINT64_C(31622400000)
@@ -240,6 +241,13 @@ const char *tly_rate_fault_by_request(const struct tly_rate *rate)
 {
     if (!tly_rate_needs_rule(rate)) return tly_rate_fault(rate);
     return "algorithm: concurrency and counter, and mode: hard, are for limits with a name";
+}
+
+uint64_t tly_rate_window(const struct tly_rate *rate)
+{
+    if (rate->algorithm == TLY_QUOTA) return TLY_WINDOW_CALENDAR + rate->unit;
+    bool has_windows = rate->algorithm == TLY_FIXED_WINDOW || rate->algorithm == TLY_SLIDING_WINDOW;
+    return has_windows ? rate->window_ms : 0;
 }
 
 enum tly_result tly_rate_check(const struct tly_rate *rate)

@@ -81,6 +81,8 @@ const char *tly_unit_name(unsigned unit);
 const char *tly_rate_fault(const struct tly_rate *rate);
 /* TLY_OK, or TLY_BAD_RULE where there is a fault. */
 enum tly_result tly_rate_check(const struct tly_rate *rate) TLY_MUST_CHECK;
+/* The window of the shards that it counts in (crdt/epoch_sum.h); 0: they have none. */
+uint64_t tly_rate_window(const struct tly_rate *rate);
 /* Whoever is asked to give must know the limit too; what is in flight is said anew, and what has no end has its bounds, by name. */
 static inline bool tly_rate_needs_rule(const struct tly_rate *rate)
 {

@@ -199,26 +199,30 @@ static void known_keys(char *text, size_t size)
     }
 }
 
+static void refuse_unknown(const char *key, struct tly_config_error *error)
+{
+    char known[512];
+    known_keys(known, sizeof known);
+    bool is_envoys = strcmp(key, "domain") == 0 || strcmp(key, "descriptors") == 0;
+    if (is_envoys)
+        snprintf(error->text, sizeof error->text,
+                 "%s: rules of Envoy's ratelimit are files in a directory of their own: -o ratelimit=DIR",
+                 key);
+    else
+        snprintf(error->text, sizeof error->text, "%.100s: no such setting; expected one of: %s", key, known);
+}
+
 bool tly_config_put(struct tly_config *config, const char *key, const char *value,
                     struct tly_config_error *error)
 {
     const struct tly_setting *setting = find(key);
-    if (strcmp(key, "domain") == 0 || strcmp(key, "descriptors") == 0) {
-        snprintf(error->text, sizeof error->text,
-                 "%s: rules of Envoy's ratelimit are files in a directory of their own: -o ratelimit=DIR",
-                 key);
-        return false;
-    }
     if (setting == NULL) {
-        char known[512];
-        known_keys(known, sizeof known);
-        snprintf(error->text, sizeof error->text, "%.100s: no such setting; expected one of: %s", key, known);
+        refuse_unknown(key, error);
         return false;
     }
     if (tly_value_set(setting, config, value)) return true;
-    bool is_shown = setting->kind != TLY_VALUE_SECRET;
-    snprintf(error->text, sizeof error->text, "%s%s%.200s: expected %s", key, is_shown ? "=" : "",
-             is_shown ? value : "", setting->expected);
+    const char *shown = setting->kind == TLY_VALUE_SECRET ? "…" : value;
+    snprintf(error->text, sizeof error->text, "%s=%.200s: expected %s", key, shown, setting->expected);
     return false;
 }
 

@@ -52,7 +52,7 @@ refused 2 'nobody could connect' -o peers=none -o advertise=127.0.0.1:7382
 # Files that settings name.
 refused 2 'ratelimit: .*nowhere: No such file' -n -o ratelimit="$PWD/nowhere"
 long=$(printf 'hush%.0s' {1..80})
-refused 2 'secret: expected up to 255 bytes' -o secret="$long"
+refused 2 'secret=.*: expected up to 255 bytes' -o secret="$long"
 expect_unlike "what it says of it" hush "$output"
 refused 2 'TLS of the gRPC door: certificate .*nowhere: No such file' -n -o grpc_tls_cert="$PWD/nowhere" -o grpc_tls_key="$PWD/nowhere"
 

@@ -232,14 +232,14 @@ bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint6
     return dot != NULL && sim_hostile_made(put.origin) && remove <= dot->forgotten;
 }
 
-static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_row *row)
+static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_row *row, bool is_part)
 {
     struct sim_twin *twin = sim->twin;
     size_t key = need_key(twin, row->key);
     const struct twin_dot *known = find_dot(twin, row->dot.version);
     if (known != NULL) {
-        /* What its disk is told of a counter that ended. */
-        bool has_gone = row->dot.op == TLY_REMOVE && known->dot.op == TLY_PUT && known->key == key;
+        /* What its disk alone is told, in a part, of a counter that ended. */
+        bool has_gone = is_part && row->dot.op == TLY_REMOVE && known->dot.op == TLY_PUT && known->key == key;
         if (has_gone) return;
         sim_claim(sim, known->key == key && tly_dot_equal(&known->dot, &row->dot),
                   "n%zu: version %llu of %llx was given twice, for %.*s and for %.*s", node,
@@ -309,7 +309,7 @@ void sim_twin_learn(struct sim *sim, size_t node, struct tly_slice batch)
     sim_claim(sim, tly_round_get(body, &round) == TLY_OK, "n%zu gives its disk what is no round", node);
     struct tly_rows rows = tly_rows_of(&round);
     for (struct tly_row row; tly_rows_next(&rows, &row);)
-        learn(sim, node, self, &row);
+        learn(sim, node, self, &row, round.flags == 0);
 }
 
 /* ---- marks ---- */
