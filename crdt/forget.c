@@ -337,3 +337,13 @@ void tly_ormap_drop_gone(struct tly_ormap *map, struct tly_slice key, struct tly
     struct tly_entry *entry = tly_ormap_find(map, key);
     if (entry != NULL) (void)tly_map_drop_if(map, entry, is_forgotten, &forgetting);
 }
+
+size_t tly_ormap_end(struct tly_ormap *map, struct tly_entry *entry, const struct tly_ended *ended)
+{
+    size_t count;
+    struct forgetting forgetting = {map, ended->upto, true};
+    const struct tly_strategy *strategy = tly_entry_strategy(entry);
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    if (!tly_dots_may_go(tly_entry_key(entry), strategy, dots, count, ended)) return 0;
+    return drop_ended(map, entry, strategy->id == TLY_EPOCH_SUM ? ended : NULL, &forgetting);
+}

@@ -108,6 +108,9 @@ struct tly_swept {
     uint64_t newest_waiting; /* the F, if above all, with which all of them could go */
 };
 
+/* Drops an entry in which nothing is unsealed, if it ended and may go. How many dots went. */
+size_t tly_ormap_end(struct tly_ormap *map, struct tly_entry *entry, const struct tly_ended *ended);
+
 bool tly_ormap_has_put(struct tly_ormap *map, struct tly_slice key, struct tly_version version);
 /*
  * For a log that is read again: the counter whose newest version this was had gone, and what was counted in that key since began from nothing. So

@@ -425,6 +425,7 @@ static enum tly_result add_to(struct tly_engine *e, const struct tly_request *re
     else
         tly_seek_to(e->map, request->key, &own);
     assert(seek->key.n == request->key.n);
+    tly_forget_touch(e, seek->key);
     return tly_counter_add_sought(e->map, seek, request->number, e->cluster_ns / NS_PER_MS, value);
 }
 

@@ -22,6 +22,7 @@ static void init_buffers(struct tly_engine *e)
     tly_buf_init(&e->part, &e->mem, TLY_FRAME_BODY_MAX);
     tly_buf_init(&e->scratch, &e->mem, TLY_FRAME_BODY_MAX);
     tly_round_writer_init(&e->writer, &e->mem);
+    tly_round_writer_init(&e->forget.gone, &e->mem);
 }
 
 /*
@@ -160,6 +161,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_buf_fini(&e->part);
     tly_buf_fini(&e->scratch);
     tly_round_writer_fini(&e->writer);
+    tly_round_writer_fini(&e->forget.gone);
     tly_mem_free(&e->mem, e->near_limits, TLY_NEAR_KEPT * sizeof *e->near_limits);
     tly_columns_fini(e);
     tly_parts_free(e->parts);

@@ -294,6 +294,7 @@ static void flush_disk(struct tly_engine *e)
 {
     struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES, .now_ns = TLY_NEVER};
     struct tly_pens pens = tly_flush_pens(e);
+    tly_forget_tell_log(e);
     while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2 && e->arena.result == TLY_OK) {
         if (tly_prefixes_wait(e)) {
             tly_prefixes_hand_over(e);

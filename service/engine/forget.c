@@ -258,9 +258,9 @@ static void ripen(struct tly_engine *e)
  * A member may have said its number before it knew of some life, so F alone does not say that all have what that life removed before. Who
  * meets this node again is told so by the floors; who is linked with it now would take a mark over what has gone.
  */
-static uint64_t ripe_for_all(const struct tly_engine *e)
+static uint64_t had_by_all(const struct tly_engine *e, uint64_t f)
 {
-    uint64_t least = e->forget.f_ripe;
+    uint64_t least = f;
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
         if (conn->state == CONN_UP && !conn->below)
@@ -353,13 +353,14 @@ uint64_t tly_forget_now_ms(const struct tly_engine *e)
  * The log has all that a counter was when it ended. Read again it must not come back beside what was counted in the key since, from nothing: so the log is
  * told, in a part of REMOVEs that have the versions of PUTs. No node says such a thing to another.
  */
-static void tell_log(struct tly_engine *e)
+void tly_forget_tell_log(struct tly_engine *e)
 {
     const struct tly_mark_list none = {0};
-    if (e->writer.row_count == 0) return;
+    struct tly_round_writer *gone = &e->forget.gone;
+    if (gone->row_count == 0) return;
     tly_buf_clear(&e->body);
-    tly_round_writer_finish(&e->writer, 0, none, none, &e->body);
-    tly_round_writer_clear(&e->writer);
+    tly_round_writer_finish(gone, 0, none, none, &e->body);
+    tly_round_writer_clear(gone);
     if (e->body.result == TLY_OK) tly_flush_append(e);
     tly_buf_clear(&e->body);
 }
@@ -368,9 +369,9 @@ static void note_gone(void *context, struct tly_slice key, struct tly_version ne
 {
     struct tly_engine *e = context;
     struct tly_dot remove = {.version = newest, .op = TLY_REMOVE};
-    if (tly_round_writer_add(&e->writer, key, tly_epoch_sum(), &remove)) return;
-    tell_log(e);
-    (void)tly_round_writer_add(&e->writer, key, tly_epoch_sum(), &remove);
+    if (tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove)) return;
+    tly_forget_tell_log(e);
+    (void)tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove);
 }
 
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round)
@@ -385,22 +386,47 @@ bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round)
     return true;
 }
 
-static void sweep_ended(struct tly_engine *e)
+static struct tly_ended ended_up_to(struct tly_engine *e, uint64_t upto)
 {
-    struct forgetting *f = &e->forget;
-    struct tly_ended ended = {
-        .upto = ripe_for_all(e),
+    return (struct tly_ended){
+        .upto = upto,
         .now_ms = tly_forget_now_ms(e),
         .skew_ns = tly_ormap_clock(e->map)->max_skew_ns,
         .is_counter = tly_limit_is_counter,
         .has_gone = e->has_store ? note_gone : NULL,
         .context = e,
     };
+}
+
+/*
+ * Sweeps of nodes are up to a grace apart, and who has dropped a counter begins it anew in the generation that all absent keys have. Where it comes
+ * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows.
+ */
+void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
+{
+    const struct forgetting *f = &e->forget;
+    if (f->ended_newest == 0 && f->ended_waiting == 0) return;
+    if (!tly_limit_is_counter(key) || tly_forget_is_held(e)) return;
+    struct tly_entry *entry = tly_ormap_find(e->map, key);
+    if (entry == NULL || tly_entry_is_unsealed(entry)) return;
+    struct tly_ended ended = ended_up_to(e, f->f);
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
+    if (ended.now_ms == 0 || !tly_dots_may_go(key, tly_entry_strategy(entry), dots, count, &ended)) return;
+    for (size_t i = 0; e->has_store && i < count; i++)
+        if (tly_follower_handed(&e->disk, dots[i].version.origin) < dots[i].version.ts) return;
+    ended.upto = had_by_all(e, f->f);
+    e->stats.dots_ended += tly_ormap_end(e->map, entry, &ended);
+}
+
+static void sweep_ended(struct tly_engine *e)
+{
+    struct forgetting *f = &e->forget;
+    struct tly_ended ended = ended_up_to(e, had_by_all(e, e->forget.f_ripe));
     if (ended.now_ms == 0) return;
     bool first = f->ended_cursor == 0;
-    tly_round_writer_clear(&e->writer);
     struct tly_swept swept = tly_ormap_sweep_ended(e->map, &f->ended_cursor, TLY_FORGET_RECORDS, &ended);
-    tell_log(e);
+    tly_forget_tell_log(e);
     e->stats.dots_ended += swept.dropped;
     if (first) f->ended_waiting = 0;
     f->ended_waiting = max_u64(f->ended_waiting, swept.newest_waiting);
@@ -449,7 +475,8 @@ void tly_forget_tick(struct tly_engine *e)
     forget_who_is_gone(e);
     if (f->resync) tly_snap_resync(e);
     if (!may_go) return;
-    struct tly_forgotten forgotten = tly_ormap_forget(e->map, ripe_for_all(e), TLY_FORGET_RECORDS);
+    struct tly_forgotten forgotten =
+        tly_ormap_forget(e->map, had_by_all(e, e->forget.f_ripe), TLY_FORGET_RECORDS);
     e->stats.removes_forgotten += forgotten.dropped;
     if (!forgotten.done) f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS / 10;
 }

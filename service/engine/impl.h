@@ -426,6 +426,7 @@ struct forgetting {
     bool resync; /* this node holds what nobody else ever will: it needs a snapshot */
     struct closed_life *closed;
     size_t closed_count, closed_capacity;
+    struct tly_round_writer gone; /* counters that ended and are dropped, for the log */
 };
 
 /* The latest dots that came in below others of their life: cursors which nobody holds go back to them. */
@@ -1082,6 +1083,9 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 
 /* forget.c */
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
+/* Ahead of whatever is counted in the key from now on. */
+void tly_forget_touch(struct tly_engine *e, struct tly_slice key);
+void tly_forget_tell_log(struct tly_engine *e);
 /* Whether the part of the own log says only what had ended; that is gone then. */
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round);
 void tly_forget_tick(struct tly_engine *e);

@@ -2,6 +2,8 @@
 
 #include "service/engine/limit.h"
 
+#include "crdt/epoch_sum.h"
+
 #define LIFE_IS_HELD "life"
 #define NAME_IS_TAKEN "name"
 
@@ -333,6 +335,10 @@ enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sough
         e->stats.dots_expired++;
         return TLY_OK;
     }
+    const struct tly_row *row = sought->row;
+    bool is_anew = row->strategy_id == TLY_EPOCH_SUM && row->dot.op == TLY_PUT &&
+                   row->dot.num[TLY_SUM_WINDOW] == 0 && row->dot.version.ts > e->forget.f;
+    if (is_anew && held != NULL) tly_forget_touch(e, row->key);
     /* What the own log holds was here, also what a repair had let in below a mark. */
     return join_row(e, sought, held != NULL ? tly_seek_apply : repair_dot, &outcome, held);
 }
