@@ -413,7 +413,7 @@ static bool survives_failure(size_t n)
         .mem = test_failing_mem(&failing),
         .name = tly_slice_text("n0"),
         .cluster = tly_slice_text("test"),
-        .memory_max = (size_t)72 << 10,
+        .memory_max = (size_t)80 << 10,
         .now = {NET_WALL_START, S},
     };
     struct tly_engine *engine;
