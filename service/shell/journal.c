@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 /* A buffer that grew beyond this is given back once it is empty. */
-#define KEPT_RETAINED_BYTES ((size_t)4 * 1024 * 1024)
+#define KEPT_RETAINED_BYTES ((size_t)1 * 1024 * 1024)
 
 /* What is copied to go to the disk in one write with the record that precedes it. */
 #define AHEAD_BYTES ((size_t)64 * 1024)
