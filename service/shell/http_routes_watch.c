@@ -9,10 +9,11 @@ void tly_http_run_watch(struct tly_exchange *x)
     uint8_t room[TLY_HTTP_LINE_BYTES_MAX];
     struct tly_http_query query = {x->request->query, room};
     struct tly_slice name, value, prefix = tly_slice_of(room, 0);
-    bool is_found = false;
-    while (!is_found && tly_http_query_next(&query, &name, &value))
-        is_found = tly_http_is(name, "prefix");
-    if (is_found) prefix = value;
+    while (tly_http_query_next(&query, &name, &value)) {
+        if (!tly_http_is(name, "prefix")) continue;
+        prefix = value;
+        break;
+    }
     enum tly_result result = tly_engine_watch(tly_app_engine(x->app), prefix, &x->watch);
     if (result == TLY_FULL)
         tly_http_problem(x, 503, "too_many_watchers", "%d clients watch already", TLY_WATCHERS_MAX);
