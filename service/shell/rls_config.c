@@ -233,9 +233,9 @@ static void *check_limit(const struct tly_rls_spec *spec, const char *file, stru
 static bool make_rate(const struct tly_rls_spec *spec, struct tly_rls_limit *limit)
 {
     limit->rate = spec->extras;
-    limit->rate.limit = spec->requests_per_unit;
+    limit->rate.limit = tly_rls_counted_units(spec->requests_per_unit);
     if (limit->rate.window_ms == 0) limit->rate.window_ms = (uint64_t)tly_rls_unit_s(limit->unit) * 1000;
-    return limit->unlimited || limit->rate.limit == 0 || tly_rate_check(&limit->rate) == TLY_OK;
+    return limit->unlimited || tly_rate_check(&limit->rate) == TLY_OK;
 }
 
 static struct tly_rls_limit *new_limit(struct tly_rls_config *config, const struct tly_rls_spec *spec,
