@@ -1,5 +1,7 @@
 #include "service/shell/rls_config.h"
 
+#include "service/shell/http_json.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -44,8 +46,14 @@ void *tly_rls_error_set(struct tly_rls_error *error, const char *file, const cha
     va_start(args, format);
     (void)vsnprintf(error->text + n, sizeof error->text - (size_t)n, format, args);
     va_end(args);
-    for (char *c = error->text; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = *c == '\n' ? ' ' : '?';
+    /* A character that was cut in two is none: who is told of the error wants a text. */
+    size_t all = strlen(error->text), bytes;
+    for (size_t at = 0; at<all; at += bytes> 0 ? bytes : 1) {
+        char *c = &error->text[at];
+        bytes = tly_utf8_bytes(tly_slice_of(c, all - at));
+        bool is_control = (unsigned char)*c < 0x20 || *c == 0x7f;
+        if (bytes == 0 || is_control) *c = *c == '\n' ? ' ' : '?';
+    }
     return NULL;
 }
 
