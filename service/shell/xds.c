@@ -250,6 +250,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     (void)session;
     struct tly_xds *xds = context;
     bool is_of_call = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    if (frame->hd.type == NGHTTP2_SETTINGS) xds->stats.is_up = true;
     if (is_of_call && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) end_call(xds, NGHTTP2_NO_ERROR);
     return 0;
 }

@@ -97,6 +97,18 @@ static void say(struct scene *scene, const char *bytes, size_t n)
     assert_int_equal(send(scene->fd, bytes, n, MSG_NOSIGNAL), n);
 }
 
+static bool is_up(struct scene *scene)
+{
+    struct tly_xds_stats stats;
+    tly_xds_stats(scene->xds, &stats);
+    return stats.is_up;
+}
+
+static bool is_down(struct scene *scene)
+{
+    return !is_up(scene);
+}
+
 /* ---- scenes ---- */
 
 static void a_call_that_its_server_ends_is_made_again(void **state)
@@ -107,10 +119,23 @@ static void a_call_that_its_server_ends_is_made_again(void **state)
     until(scene, has_come);
 }
 
+/* So it is after each new connection, when the version that was taken last is still the newest. */
+static void a_server_that_has_nothing_new_to_say_is_up(void **state)
+{
+    struct scene *scene = *state;
+    until(scene, has_come);
+    assert_false(is_up(scene));
+    say(scene, BYTES(GREETING));
+    until(scene, is_up);
+    assert_int_equal(shutdown(scene->fd, SHUT_RDWR), 0);
+    until(scene, is_down);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_call_that_its_server_ends_is_made_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_has_nothing_new_to_say_is_up, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
