@@ -244,14 +244,18 @@ static void end_call(struct tly_xds *xds, uint32_t error)
     end_later(xds, why);
 }
 
-/* The server's end of the call is the end of it, though ours is open: not every server resets it then (RFC 9113, 8.1). */
+/*
+ * The server's end of the call is the end of it, though ours is open: not every server resets it then (RFC 9113, 8.1). So is what is no
+ * answer of gRPC at all.
+ */
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     (void)session;
     struct tly_xds *xds = context;
     bool is_of_call = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    bool is_end = is_of_call && ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 || xds->status[0] != '\0');
     if (frame->hd.type == NGHTTP2_SETTINGS) xds->stats.is_up = true;
-    if (is_of_call && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) end_call(xds, NGHTTP2_NO_ERROR);
+    if (is_end) end_call(xds, NGHTTP2_NO_ERROR);
     return 0;
 }
 

@@ -17,9 +17,10 @@
 
 #define PATIENCE_S 10
 
-/* SETTINGS; HEADERS of the call: ":status: 200". */
+/* SETTINGS; HEADERS of the call: ":status: 200", and 404. */
 #define GREETING "\0\0\0\4\0\0\0\0\0"
 #define HEADERS "\0\0\1\1\4\0\0\0\1\x88"
+#define NOT_FOUND "\0\0\1\1\4\0\0\0\1\x8d"
 /* HEADERS with END_STREAM: "grpc-status: 14". */
 #define TRAILERS                 \
     "\0\0\x10\1\5\0\0\0\1\0\x0b" \
@@ -119,6 +120,14 @@ static void a_call_that_its_server_ends_is_made_again(void **state)
     until(scene, has_come);
 }
 
+static void a_server_that_has_no_such_call_is_dialled_again(void **state)
+{
+    struct scene *scene = *state;
+    until(scene, has_come);
+    say(scene, BYTES(GREETING NOT_FOUND));
+    until(scene, has_come);
+}
+
 /* So it is after each new connection, when the version that was taken last is still the newest. */
 static void a_server_that_has_nothing_new_to_say_is_up(void **state)
 {
@@ -135,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_call_that_its_server_ends_is_made_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_has_no_such_call_is_dialled_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_server_that_has_nothing_new_to_say_is_up, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
