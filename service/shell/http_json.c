@@ -4,8 +4,7 @@
 
 /* ---- UTF-8 ---- */
 
-/* Bytes of the character at the beginning of text, or 0 when there is none (RFC 3629: no surrogates, shortest form). */
-static size_t utf8_bytes(struct tly_slice text)
+size_t tly_utf8_bytes(struct tly_slice text)
 {
     uint8_t c = text.p[0];
     if (c < 0x80) return 1;
@@ -22,7 +21,7 @@ static size_t utf8_bytes(struct tly_slice text)
 bool tly_utf8_is_valid(struct tly_slice text)
 {
     while (text.n > 0) {
-        size_t n = utf8_bytes(text);
+        size_t n = tly_utf8_bytes(text);
         if (n == 0) return false;
         text = tly_slice_of(text.p + n, text.n - n);
     }
@@ -124,7 +123,7 @@ void tly_json_put_text(struct tly_json *json, struct tly_slice text)
         tly_buf_put(json->out, text.p, n);
         text = tly_slice_of(text.p + n, text.n - n);
         if (text.n == 0) break;
-        n = utf8_bytes(text);
+        n = tly_utf8_bytes(text);
         if (n == 0)
             put(json, "\xef\xbf\xbd", 3);
         else if (n == 1)

@@ -42,6 +42,8 @@ void tly_json_member_bool(struct tly_json *json, const char *name, bool value);
 void tly_json_member_text(struct tly_json *json, const char *name, struct tly_slice text);
 void tly_json_member_string(struct tly_json *json, const char *name, const char *text);
 
+/* Bytes of the character at the beginning of text, which is not empty, or 0 when there is none (RFC 3629: no surrogates, shortest form). */
+size_t tly_utf8_bytes(struct tly_slice text);
 bool tly_utf8_is_valid(struct tly_slice text);
 
 /* Reads a request's body. NULL: *error says why. The caller puts the object back (json_object_put). */

@@ -134,7 +134,7 @@ static bool use_override(struct tly_rls *rls, const struct tly_rls_descriptor *d
     judged->own = (struct tly_rls_limit){
         .requests_per_unit = descriptor->requests_per_unit,
         .unit = unit,
-        .rate = {.limit = descriptor->requests_per_unit,
+        .rate = {.limit = tly_rls_counted_units(descriptor->requests_per_unit),
                  .window_ms = (uint64_t)tly_rls_unit_s(unit) * 1000,
                  .algorithm = TLY_FIXED_WINDOW},
     };
@@ -242,10 +242,14 @@ static enum tly_result charge(struct tly_rls *rls, struct tly_app *app, size_t i
     return TLY_OK;
 }
 
-/* A limit of no requests at all needs no counter. */
-static void refuse_all(const struct tly_rls_descriptor *descriptor, uint32_t hits, struct counted *counted)
+/* A limit of nothing refuses all, whether that could be counted or not; what was counted is what a look at it is refused for. */
+static void refuse_all(struct tly_rls *rls, struct tly_app *app, size_t i, uint32_t hits,
+                       struct counted *counted)
 {
-    *counted = (struct counted){.over = hits > 0 && !descriptor->gives_back, .after = hits};
+    bool counts = !rls->judged[i].limit->spares_refused && charge(rls, app, i, hits, counted) == TLY_OK;
+    if (!counts) *counted = (struct counted){.after = hits};
+    counted->over = hits == 0 ? counted->after > 0 : !rls->request.descriptor[i].gives_back;
+    counted->remaining = 0;
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -306,7 +310,7 @@ static enum tly_result decide(struct tly_rls *rls, struct tly_app *app, size_t i
     struct counted counted;
     enum tly_result result = TLY_OK;
     if (judged->limit->requests_per_unit == 0)
-        refuse_all(descriptor, hits, &counted);
+        refuse_all(rls, app, i, hits, &counted);
     else
         result = charge(rls, app, i, hits, &counted);
     if (result != TLY_OK) return result;

@@ -1,5 +1,7 @@
 #include "service/shell/rls_config.h"
 
+#include "service/shell/http_json.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -44,8 +46,14 @@ void *tly_rls_error_set(struct tly_rls_error *error, const char *file, const cha
     va_start(args, format);
     (void)vsnprintf(error->text + n, sizeof error->text - (size_t)n, format, args);
     va_end(args);
-    for (char *c = error->text; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = *c == '\n' ? ' ' : '?';
+    /* A character that was cut in two is none: who is told of the error wants a text. */
+    size_t all = strlen(error->text), bytes;
+    for (size_t at = 0; at<all; at += bytes> 0 ? bytes : 1) {
+        char *c = &error->text[at];
+        bytes = tly_utf8_bytes(tly_slice_of(c, all - at));
+        bool is_control = (unsigned char)*c < 0x20 || *c == 0x7f;
+        if (bytes == 0 || is_control) *c = *c == '\n' ? ' ' : '?';
+    }
     return NULL;
 }
 
@@ -233,9 +241,9 @@ static void *check_limit(const struct tly_rls_spec *spec, const char *file, stru
 static bool make_rate(const struct tly_rls_spec *spec, struct tly_rls_limit *limit)
 {
     limit->rate = spec->extras;
-    limit->rate.limit = spec->requests_per_unit;
+    limit->rate.limit = tly_rls_counted_units(spec->requests_per_unit);
     if (limit->rate.window_ms == 0) limit->rate.window_ms = (uint64_t)tly_rls_unit_s(limit->unit) * 1000;
-    return limit->unlimited || limit->rate.limit == 0 || tly_rate_check(&limit->rate) == TLY_OK;
+    return limit->unlimited || tly_rate_check(&limit->rate) == TLY_OK;
 }
 
 static struct tly_rls_limit *new_limit(struct tly_rls_config *config, const struct tly_rls_spec *spec,

@@ -27,10 +27,16 @@ struct tly_rls_limit {
     bool spares_refused; /* as our own limits do: what is refused is not counted */
     struct tly_slice name, *replaces;
     size_t replaces_count;
-    struct tly_rate rate;        /* what the engine does; not of an unlimited one, nor of 0 requests */
+    struct tly_rate rate;        /* what the engine does; not of an unlimited one */
     struct tly_slice full_key;   /* "domain.key_value.key" */
     struct tly_rls_stats *stats; /* under full_key; whoever counts sets it */
 };
+
+/* The engine has no limit of nothing, and counts for it by one of 1. */
+static inline uint32_t tly_rls_counted_units(uint32_t requests_per_unit)
+{
+    return requests_per_unit > 0 ? requests_per_unit : 1;
+}
 
 /* A descriptor as it stands in a file or a resource. Borrows. */
 struct tly_rls_spec {

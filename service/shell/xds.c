@@ -236,14 +236,33 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     return 0;
 }
 
-static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *context)
+static void end_call(struct tly_xds *xds, uint32_t error)
 {
-    (void)session, (void)id;
-    struct tly_xds *xds = context;
     char why[WHY_BYTES];
     (void)snprintf(why, sizeof why, "it ended the call (%s)%.350s", nghttp2_http2_strerror(error),
                    xds->status);
     end_later(xds, why);
+}
+
+/*
+ * The server's end of the call is the end of it, though ours is open: not every server resets it then (RFC 9113, 8.1). So is what is no
+ * answer of gRPC at all.
+ */
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+    (void)session;
+    struct tly_xds *xds = context;
+    bool is_of_call = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    bool is_end = is_of_call && ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 || xds->status[0] != '\0');
+    if (frame->hd.type == NGHTTP2_SETTINGS) xds->stats.is_up = true;
+    if (is_end) end_call(xds, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *context)
+{
+    (void)session, (void)id;
+    end_call(context, error);
     return 0;
 }
 
@@ -269,6 +288,7 @@ static int make_session(struct tly_xds *xds)
     if (result != 0) return result;
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
     result = nghttp2_session_client_new3(&xds->session, callbacks, xds, NULL, &mem);
     nghttp2_session_callbacks_del(callbacks);

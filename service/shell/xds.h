@@ -28,8 +28,8 @@ struct tly_xds *tly_xds_new(struct tly_app *app, struct tly_rls *rls, const stru
 void tly_xds_free(struct tly_xds *xds);
 
 struct tly_xds_stats {
-    bool is_up;                 /* the server has answered on this connection */
-    uint64_t dials;             /* connections that came to be */
+    bool is_up;     /* the server speaks on this connection, though it may have nothing new to say */
+    uint64_t dials; /* connections that came to be */
     uint64_t accepted, refused; /* responses */
 };
 void tly_xds_stats(const struct tly_xds *xds, struct tly_xds_stats *stats);

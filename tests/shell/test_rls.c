@@ -14,6 +14,7 @@ static const char rules[] =
     "  - {key: ten, rate_limit: {unit: minute, requests_per_unit: 10}}\n"
     "  - {key: two, rate_limit: {unit: hour, requests_per_unit: 2}}\n"
     "  - {key: none, rate_limit: {unit: second, requests_per_unit: 0}}\n"
+    "  - {key: shut, metadata: {tally: {charge: admitted}}, rate_limit: {unit: second, requests_per_unit: 0}}\n"
     "  - {key: free, rate_limit: {unlimited: true}}\n"
     "  - {key: dark, shadow_mode: true, rate_limit: {unit: day, requests_per_unit: 1}}\n"
     "  - {key: q1, quota_mode: true, rate_limit: {unit: day, requests_per_unit: 1}}\n"
@@ -253,6 +254,30 @@ static void a_limit_of_none_refuses_all(void **state)
     expect(status, TLY_RLS_OVER_LIMIT, 0);
     assert_true(status.has_limit && status.requests_per_unit == 0 && status.reset_s == 1);
     assert_int_equal(stats_of(scene, "d.none")->over_limit, 1);
+}
+
+/* As the reference has it: it looks at a count that nothing was added to yet, or that is over. */
+static void a_look_at_a_limit_of_none_is_refused_once_it_was_asked(void **state)
+{
+    struct scene *scene = *state;
+    expect(hit(scene, "none", "a", 0), TLY_RLS_OK, 0);
+    expect(hit(scene, "none", "a", 3), TLY_RLS_OVER_LIMIT, 0);
+    expect(hit(scene, "none", "a", 1), TLY_RLS_OVER_LIMIT, 0);
+    expect(hit(scene, "none", "a", 0), TLY_RLS_OVER_LIMIT, 0);
+    expect(hit(scene, "none", "b", 0), TLY_RLS_OK, 0);
+    with(begin(scene, "d"), "none", "a")->gives_back = true;
+    expect(ask(scene)->status[0], TLY_RLS_OK, 0);
+    expect(hit(scene, "none", "a", 0), TLY_RLS_OVER_LIMIT, 0);
+    fake_app_advance(scene->app, 1000);
+    expect(hit(scene, "none", "a", 0), TLY_RLS_OK, 0);
+    const struct tly_rls_stats *stats = stats_of(scene, "d.none");
+    assert_true(stats->total_hits == 4 && stats->over_limit == 4 && stats->near_limit == 0);
+    /* What is refused and spared is not counted. */
+    expect(hit(scene, "shut", "a", 1), TLY_RLS_OVER_LIMIT, 0);
+    expect(hit(scene, "shut", "a", 0), TLY_RLS_OK, 0);
+    /* What cannot be counted is refused, too. */
+    fake_app_fail(scene->app, TLY_FULL, 1);
+    expect(hit(scene, "none", "c", 1), TLY_RLS_OVER_LIMIT, 0);
 }
 
 static void all_descriptors_are_charged_and_stay_in_order(void **state)
@@ -537,6 +562,7 @@ int main(void)
         SCENE(a_rule_may_spare_what_it_refuses),
         SCENE(the_last_unit_is_ok_and_a_look_at_it_too),
         SCENE(a_limit_of_none_refuses_all),
+        SCENE(a_look_at_a_limit_of_none_is_refused_once_it_was_asked),
         SCENE(all_descriptors_are_charged_and_stay_in_order),
         SCENE(a_window_is_aligned_to_the_epoch),
         SCENE(negative_hits_give_back),

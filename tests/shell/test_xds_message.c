@@ -1,5 +1,7 @@
 /* What is said to a management server, and what becomes of what it says. */
 #include "service/shell/xds_message.h"
+
+#include "service/shell/http_json.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 
@@ -114,6 +116,26 @@ static void what_is_wrong_is_named(void **state)
     }
 }
 
+/* Names in three bytes a character: where an error has room for no more of one, it ends between two. */
+static void an_error_is_a_text_wherever_it_is_cut(void **state)
+{
+    struct tly_buf out = empty_buf();
+    char name[2 + 3 * 200 + 1];
+    (void)state;
+    for (size_t shift = 0; shift < 3; shift++) {
+        memset(name, 'd', shift);
+        for (size_t i = 0; i < 200; i++)
+            memcpy(name + shift + 3 * i, "\xe4\xb8\xad", 4);
+        tly_buf_clear(&out);
+        put_resource(&out, TLY_XDS_TYPE, name, name, tly_slice_of(NULL, 0));
+        put_resource(&out, TLY_XDS_TYPE, name, name, tly_slice_of(NULL, 0));
+        const char *says = verdict(tly_buf_slice(&out), false);
+        assert_true(tly_utf8_is_valid(tly_slice_text(says)));
+        assert_non_null(strstr(says, ": duplicate domain '"));
+    }
+    tly_buf_fini(&out);
+}
+
 static void resources_are_one_configuration(void **state)
 {
     struct tly_buf out = empty_buf();
@@ -195,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_request_says_what_was_taken_and_what_was_not, nothing_is_left),
         cmocka_unit_test_teardown(what_is_wrong_is_named, nothing_is_left),
+        cmocka_unit_test_teardown(an_error_is_a_text_wherever_it_is_cut, nothing_is_left),
         cmocka_unit_test_teardown(resources_are_one_configuration, nothing_is_left),
         cmocka_unit_test_teardown(a_descriptor_says_what_a_file_can_say, nothing_is_left),
         cmocka_unit_test_teardown(damage_is_survived, nothing_is_left),
