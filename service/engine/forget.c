@@ -357,12 +357,13 @@ void tly_forget_tell_log(struct tly_engine *e)
 {
     const struct tly_mark_list none = {0};
     struct tly_round_writer *gone = &e->forget.gone;
-    if (gone->row_count == 0) return;
-    tly_buf_clear(&e->body);
-    tly_round_writer_finish(gone, 0, none, none, &e->body);
+    if (gone->row_count > 0) {
+        tly_buf_clear(&e->body);
+        tly_round_writer_finish(gone, 0, none, none, &e->body);
+        if (e->body.result == TLY_OK) tly_flush_append(e);
+        tly_buf_clear(&e->body);
+    }
     tly_round_writer_clear(gone);
-    if (e->body.result == TLY_OK) tly_flush_append(e);
-    tly_buf_clear(&e->body);
 }
 
 static void note_gone(void *context, struct tly_slice key, struct tly_version newest)
@@ -372,6 +373,14 @@ static void note_gone(void *context, struct tly_slice key, struct tly_version ne
     if (tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove)) return;
     tly_forget_tell_log(e);
     (void)tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove);
+}
+
+/* In a part of the log, beside what waits for it. */
+static bool has_room_to_note(const struct tly_engine *e)
+{
+    const struct tly_round_writer *gone = &e->forget.gone;
+    return tly_round_writer_bytes(gone) <= TLY_ROUND_ROWS_BYTES_MAX / 2 &&
+           gone->life_count < TLY_ROUND_LIVES_MAX;
 }
 
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round)
@@ -400,13 +409,14 @@ static struct tly_ended ended_up_to(struct tly_engine *e, uint64_t upto)
 
 /*
  * Sweeps of nodes are up to a grace apart, and who has dropped a counter begins it anew in the generation that all absent keys have. Where it comes
- * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows.
+ * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows. A request has no effects: what it lets go the log
+ * is told in the next step, so that is no more than one part takes.
  */
 void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
 {
     const struct forgetting *f = &e->forget;
     if (f->ended_newest == 0 && f->ended_waiting == 0) return;
-    if (!tly_limit_is_counter(key) || tly_forget_is_held(e)) return;
+    if (!tly_limit_is_counter(key) || tly_forget_is_held(e) || !has_room_to_note(e)) return;
     struct tly_entry *entry = tly_ormap_find(e->map, key);
     if (entry == NULL || tly_entry_is_unsealed(entry)) return;
     struct tly_ended ended = ended_up_to(e, f->f);
@@ -417,6 +427,12 @@ void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
         if (tly_follower_handed(&e->disk, dots[i].version.origin) < dots[i].version.ts) return;
     ended.upto = had_by_all(e, f->f);
     e->stats.dots_ended += tly_ormap_end(e->map, entry, &ended);
+}
+
+void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key)
+{
+    if (!has_room_to_note(e)) tly_forget_tell_log(e);
+    tly_forget_touch(e, key);
 }
 
 static void sweep_ended(struct tly_engine *e)

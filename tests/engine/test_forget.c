@@ -1,4 +1,5 @@
 /* Engines in virtual time: what is deleted is forgotten in the end, and nothing comes back. */
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -527,6 +528,104 @@ static void what_begins_anew_between_two_sweeps_adds_up(void **state)
     }
 }
 
+static void name_of(char name[32], size_t i)
+{
+    snprintf(name, 32, "a-key-of-some-length:%zu", i);
+}
+
+/* Two nodes of a memory_max (0: none); in so many keys both have counted, and n1 has said when they end: that is over, and all still stand. */
+static struct net *nodes_where_ended_stand(size_t keys, size_t memory_max)
+{
+    struct net *net = net_new(MS / 2);
+    struct tly_engine_config config = stored;
+    config.max_skew_ns = S;
+    config.tombstone_grace_ms = 60000;
+    config.memory_max = memory_max;
+    char key[32];
+    for (size_t i = 0; i < 2; i++)
+        net_add_with(net, config, i == 0 ? 2 : 1);
+    net_run(net, 3 * S);
+    for (size_t i = 0; i < keys; i++) {
+        name_of(key, i);
+        net_add_to(net, 0, key, 5);
+        net_add_to(net, 1, key, 5);
+    }
+    net_run(net, S);
+    uint64_t deadline = net_time(net, 1).wall_ns + S;
+    for (size_t i = 0; i < keys; i++) {
+        name_of(key, i);
+        expire(net, 1, key, 1000);
+    }
+    int steps = 0;
+    while (f_of(net, 0) < deadline + S && steps++ < 600)
+        net_run(net, 100 * MS);
+    assert_true(steps < 600);
+    assert_int_equal(net_stats(net, 0).dots_ended, 0);
+    return net;
+}
+
+/* Counts in all of them in one turn, where there is room, and reads what node 0 has of them on its disk. */
+static size_t count_anew(struct net *net, size_t keys)
+{
+    char key[32];
+    size_t counted = 0;
+    for (size_t i = 0; i < keys; i++) {
+        struct tly_reply reply;
+        name_of(key, i);
+        struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = 1};
+        enum tly_result result = net_ask(net, 0, request, &reply);
+        assert_true(result == TLY_OK || result == TLY_FULL);
+        assert_int_equal(net_read(net, 0, key), result == TLY_OK ? 1 : INT64_MIN);
+        counted += result == TLY_OK;
+    }
+    net_run(net, S);
+    net_kill(net, 1);
+    net_restart(net, 0, ++lives, SIZE_MAX);
+    size_t read = 0;
+    for (size_t i = 0; i < keys; i++) {
+        name_of(key, i);
+        if (net_read(net, 0, key) == 1) read++;
+    }
+    assert_int_equal(read, counted);
+    return counted;
+}
+
+/* A request has no effects, so the log is told of it in the next step, of however much. */
+static void the_log_is_told_of_all_that_begin_anew_in_one_turn(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(6000, 0);
+    assert_int_equal(count_anew(net, 6000), 6000);
+    net_free(net);
+}
+
+/* What is noted of them takes memory, which is not for new keys alone. */
+static void the_log_is_told_of_what_begins_anew_where_memory_is_short(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(2000, 4u << 20);
+    enum tly_result result = TLY_OK;
+    for (int i = 0; result == TLY_OK && i < 100000; i++) {
+        struct tly_reply reply;
+        char key[16];
+        snprintf(key, sizeof key, "f%d", i);
+        struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = 1};
+        result = net_ask(net, 0, request, &reply);
+    }
+    assert_int_equal(result, TLY_FULL);
+    assert_true(count_anew(net, 2000) > 0);
+    net_free(net);
+}
+
+static void one_failure_to_note_what_ended_is_no_other(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(1, 0);
+    tly_buf_fail(&net_node(net, 0)->forget.gone.rows, TLY_NOMEM);
+    assert_int_equal(count_anew(net, 1), 1);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,6 +647,9 @@ int main(void)
         cmocka_unit_test(a_life_made_for_nothing_holds_nothing_up),
         cmocka_unit_test(a_log_brings_no_ended_counter_back),
         cmocka_unit_test(what_begins_anew_between_two_sweeps_adds_up),
+        cmocka_unit_test(the_log_is_told_of_all_that_begin_anew_in_one_turn),
+        cmocka_unit_test(the_log_is_told_of_what_begins_anew_where_memory_is_short),
+        cmocka_unit_test(one_failure_to_note_what_ended_is_no_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
