@@ -467,7 +467,7 @@ static void begin_anew_if_closed(struct tly_engine *e)
 
 bool tly_forget_is_held(const struct tly_engine *e)
 {
-    return tly_image_holds(e) || tly_snap_holds(e);
+    return tly_image_holds(e) || tly_snap_holds(e) || e->dump.active;
 }
 
 void tly_forget_tick(struct tly_engine *e)

@@ -1091,7 +1091,7 @@ void tly_forget_tell_log(struct tly_engine *e);
 /* Whether the part of the own log says only what had ended; that is gone then. */
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round);
 void tly_forget_tick(struct tly_engine *e);
-/* An image is being made or a snapshot given, so nothing may be forgotten, nor a life retired: it would not say so. */
+/* An image or a dump is being made or a snapshot given, so nothing may be forgotten, nor a life retired: it would not say so. */
 bool tly_forget_is_held(const struct tly_engine *e);
 /* A key that may be another's number has come, or was here at the start. */
 void tly_forget_learn(struct tly_engine *e, struct tly_slice key);

@@ -2,6 +2,7 @@
 #include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 #include "tests/support/rng.h"
 
 #include <stdio.h>
@@ -626,6 +627,81 @@ static void one_failure_to_note_what_ended_is_no_other(void **state)
     net_free(net);
 }
 
+static struct tly_engine *empty_engine(struct tly_time now)
+{
+    struct tly_engine_config config = stored;
+    config.mem = test_mem();
+    config.name = tly_slice_text("n0");
+    config.cluster = tly_slice_text("test");
+    config.max_skew_ns = S;
+    config.now = now;
+    struct tly_engine *engine;
+    assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+    return engine;
+}
+
+/* An image of node 0 from now on, and what comes behind it, read back. */
+static struct tly_engine *read_from_image(struct net *net)
+{
+    struct tly_engine *engine = empty_engine(net_time(net, 0));
+    struct tly_mem mem = test_mem();
+    struct tly_buf out;
+    tly_buf_init(&out, &mem, TLY_FRAME_BODY_MAX);
+    struct tly_image *image;
+    while (tly_image_new(net_node(net, 0), &image) == TLY_MORE)
+        net_run(net, MS);
+    size_t from = net_batches(net, 0);
+    for (bool done = false; !done; tly_buf_clear(&out)) {
+        assert_int_equal(tly_image_next(image, &out, &done), TLY_OK);
+        assert_int_equal(tly_engine_replay(engine, tly_buf_slice(&out)), TLY_OK);
+    }
+    tly_image_free(image);
+    tly_buf_fini(&out);
+    net_run(net, S);
+    for (size_t i = from; i < net_batches(net, 0); i++)
+        assert_int_equal(tly_engine_replay(engine, net_batch(net, 0, i)), TLY_OK);
+    return engine;
+}
+
+/* What is said behind an image of what is not in it would be taken for deletes of what was counted since. */
+static void no_image_begins_before_the_log_knows_of_what_ended(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(1, 0);
+    char key[32];
+    name_of(key, 0);
+    net_add_to(net, 0, key, 1);
+    struct tly_engine *engine = read_from_image(net);
+    assert_int_equal(tly_engine_start(engine, ++lives, net_time(net, 0)), TLY_OK);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = 1};
+    request.now = net_time(net, 0);
+    assert_int_equal(tly_engine_ask(engine, &request, &reply), TLY_OK);
+    assert_int_equal(reply.value.count, 2);
+    tly_engine_free(engine);
+    net_free(net);
+}
+
+/* What a dump has given out already it cannot take back. */
+static void what_ended_stands_until_a_dump_is_whole(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(1000, 0);
+    static char large[60001];
+    memset(large, 'x', sizeof large - 1);
+    char key[32];
+    for (size_t i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "kv:%zu", i);
+        put(net, 0, key, large);
+    }
+    net_run(net, S);
+    tly_snap_dump(net_node(net, 0));
+    net_event(net, 0, (struct tly_event){.kind = TLY_TICK});
+    assert_true(net_node(net, 0)->dump.active && net_node(net, 0)->dump.begun);
+    assert_int_equal(count_anew(net, 1000), 1000);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -650,6 +726,8 @@ int main(void)
         cmocka_unit_test(the_log_is_told_of_all_that_begin_anew_in_one_turn),
         cmocka_unit_test(the_log_is_told_of_what_begins_anew_where_memory_is_short),
         cmocka_unit_test(one_failure_to_note_what_ended_is_no_other),
+        cmocka_unit_test(no_image_begins_before_the_log_knows_of_what_ended),
+        cmocka_unit_test(what_ended_stands_until_a_dump_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
