@@ -93,15 +93,6 @@ static bool has_said(struct tly_engine *e)
     return said_by(e, tly_ormap_origin(e->map), &number, &cursor, &lives);
 }
 
-void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
-{
-    uint8_t own[KEY_BYTES];
-    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
-    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
-    e->forget.asked = true;
-    e->forget.step_at = e->now.mono_ns;
-}
-
 bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
                      uint64_t *mark)
 {
@@ -142,6 +133,26 @@ static uint64_t compute_f(struct tly_engine *e)
     for (size_t i = 0; i < e->peer_count; i++)
         if (tly_forget_counts(e->peers[i])) lower(&least, number_of(e, e->peers[i]->member_origin));
     return least;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void raise_f(struct tly_engine *e)
+{
+    e->forget.f = max_u64(e->forget.f, compute_f(e));
+}
+
+void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
+{
+    uint8_t own[KEY_BYTES];
+    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
+    raise_f(e);
+    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
+    e->forget.asked = true;
+    e->forget.step_at = e->now.mono_ns;
 }
 
 /* ---- publishing ---- */
@@ -189,6 +200,7 @@ static void publish(struct tly_engine *e, uint64_t number, struct tly_slice clos
     if (!has_said(e)) e->forget.drop_at = e->now.mono_ns + HEARD_NS;
     if (tly_ormap_put(e->map, key_of(key, own), &dot) != TLY_OK) return;
     e->forget.number = number;
+    raise_f(e);
     tly_flush_soon(e, true);
 }
 
@@ -197,11 +209,6 @@ void tly_forget_drop_number(struct tly_engine *e, uint64_t origin)
     uint8_t key[KEY_BYTES];
     enum tly_result result = tly_ormap_remove(e->map, key_of(key, origin));
     if (result == TLY_OK) tly_flush_soon(e, true);
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
 }
 
 /* The newest ts that waits for F to reach it; 0: nothing waits. */
@@ -247,7 +254,9 @@ static void drop_former(struct tly_engine *e)
 static void ripen(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
-    f->f = max_u64(f->f, compute_f(e));
+    f->f_heard = f->f_last;
+    raise_f(e);
+    f->f_last = f->f;
     if (e->now.mono_ns - f->f_next_at < f->grace_ns) return;
     f->f_ripe = f->f_next;
     f->f_next = f->f;
@@ -412,27 +421,33 @@ static struct tly_ended ended_up_to(struct tly_engine *e, uint64_t upto)
  * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows. A request has no effects: what it lets go the log
  * is told in the next step, so that is no more than one part takes.
  */
-void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
+static void touch(struct tly_engine *e, struct tly_slice key, uint64_t upto)
 {
     const struct forgetting *f = &e->forget;
     if (f->ended_newest == 0 && f->ended_waiting == 0) return;
     if (!tly_limit_is_counter(key) || tly_forget_is_held(e) || !has_room_to_note(e)) return;
     struct tly_entry *entry = tly_ormap_find(e->map, key);
     if (entry == NULL || tly_entry_is_unsealed(entry)) return;
-    struct tly_ended ended = ended_up_to(e, f->f);
+    struct tly_ended ended = ended_up_to(e, upto);
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
     if (ended.now_ms == 0 || !tly_dots_may_go(key, tly_entry_strategy(entry), dots, count, &ended)) return;
     for (size_t i = 0; e->has_store && i < count; i++)
         if (tly_follower_handed(&e->disk, dots[i].version.origin) < dots[i].version.ts) return;
-    ended.upto = had_by_all(e, f->f);
+    ended.upto = had_by_all(e, upto);
     e->stats.dots_ended += tly_ormap_end(e->map, entry, &ended);
+}
+
+/* Where it is joined what ended goes too, so all must have heard of F by then. */
+void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
+{
+    touch(e, key, e->forget.f_heard);
 }
 
 void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key)
 {
     if (!has_room_to_note(e)) tly_forget_tell_log(e);
-    tly_forget_touch(e, key);
+    touch(e, key, e->forget.f);
 }
 
 static void sweep_ended(struct tly_engine *e)

@@ -419,6 +419,8 @@ struct forgetting {
         drop_at; /* when the numbers of this node's ended lives go; 0: they have gone, or it has said none */
     bool asked;  /* some other has published, and waits for us to */
     uint64_t f, f_next, f_next_at, f_ripe;
+    uint64_t f_last,
+        f_heard;    /* f as it was at the last step and at the one before, which others have heard of */
     uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
     uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */

@@ -529,6 +529,36 @@ static void what_begins_anew_between_two_sweeps_adds_up(void **state)
     }
 }
 
+/* While a node knows that what ended may go, and another does not yet. */
+static void at_whatever_moment_it_is_counted_in_it_begins_anew_everywhere(void **state)
+{
+    (void)state;
+    for (uint64_t at = 0; at < 150; at++) {
+        struct net *net = net_new(MS / 2);
+        struct tly_engine_config config = stored;
+        config.max_skew_ns = S;
+        for (size_t node = 0; node < 3; node++) {
+            net_add_with(net, config, node == 0 ? 2 : 1);
+            net_run(net, 300 * MS);
+        }
+        net_run(net, 3 * S);
+        for (size_t node = 0; node < 3; node++)
+            net_add_to(net, node, "c", 5);
+        net_run(net, S);
+        expire(net, at % 2, "c", 1000);
+        net_run(net, 7 * S / 2 + at * 10 * MS);
+        assert_int_equal(net_add_to(net, at % 2, "c", 1), 1);
+        for (int later = 0; later < 2; later++) {
+            net_run(net, later == 0 ? S : 60 * S);
+            for (size_t node = 0; node < 3; node++)
+                assert_int_equal(net_read(net, node, "c"), 1);
+            assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+            assert_int_equal(net_digest(net, 0), net_digest(net, 2));
+        }
+        net_free(net);
+    }
+}
+
 static void name_of(char name[32], size_t i)
 {
     snprintf(name, 32, "a-key-of-some-length:%zu", i);
@@ -723,6 +753,7 @@ int main(void)
         cmocka_unit_test(a_life_made_for_nothing_holds_nothing_up),
         cmocka_unit_test(a_log_brings_no_ended_counter_back),
         cmocka_unit_test(what_begins_anew_between_two_sweeps_adds_up),
+        cmocka_unit_test(at_whatever_moment_it_is_counted_in_it_begins_anew_everywhere),
         cmocka_unit_test(the_log_is_told_of_all_that_begin_anew_in_one_turn),
         cmocka_unit_test(the_log_is_told_of_what_begins_anew_where_memory_is_short),
         cmocka_unit_test(one_failure_to_note_what_ended_is_no_other),
