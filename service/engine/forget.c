@@ -418,8 +418,8 @@ static struct tly_ended ended_up_to(struct tly_engine *e, uint64_t upto)
 
 /*
  * Sweeps of nodes are up to a grace apart, and who has dropped a counter begins it anew in the generation that all absent keys have. Where it comes
- * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows. A request has no effects: what it lets go the log
- * is told in the next step, so that is no more than one part takes.
+ * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows. A request has no effects, nor has an upload:
+ * what they let go the log is told in the next step, so that is no more than one part takes.
  */
 static void touch(struct tly_engine *e, struct tly_slice key, uint64_t upto)
 {
@@ -446,8 +446,12 @@ void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
 
 void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key)
 {
-    if (!has_room_to_note(e)) tly_forget_tell_log(e);
     touch(e, key, e->forget.f);
+}
+
+void tly_forget_make_room(struct tly_engine *e)
+{
+    if (!has_room_to_note(e)) tly_forget_tell_log(e);
 }
 
 static void sweep_ended(struct tly_engine *e)

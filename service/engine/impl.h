@@ -1087,8 +1087,10 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
 /* Ahead of whatever is counted in the key from now on. */
 void tly_forget_touch(struct tly_engine *e, struct tly_slice key);
-/* The same within a step. */
+/* The same for what was counted elsewhere. */
 void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key);
+/* Within a step, so that either may let some more keys go before its end. */
+void tly_forget_make_room(struct tly_engine *e);
 void tly_forget_tell_log(struct tly_engine *e);
 /* Whether the part of the own log says only what had ended; that is gone then. */
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round);
