@@ -425,7 +425,6 @@ static enum tly_result add_to(struct tly_engine *e, const struct tly_request *re
     else
         tly_seek_to(e->map, request->key, &own);
     assert(seek->key.n == request->key.n);
-    tly_forget_touch(e, seek->key);
     return tly_counter_add_sought(e->map, seek, request->number, e->cluster_ns / NS_PER_MS, value);
 }
 
@@ -465,6 +464,7 @@ static enum tly_result write_if_room(struct tly_engine *e, const struct tly_requ
                                      struct tly_reply *reply)
 {
     enum tly_result result;
+    if (request->kind == TLY_ASK_ADD) tly_forget_touch(e, request->key);
     struct tly_before before = tly_watch_before(e, request->key);
     tly_room_for(e, ROOM_NEW_KEY);
     do

@@ -258,7 +258,7 @@ static bool disk_wants(const struct tly_engine *e)
 {
     return e->has_store && e->batch - e->stored < TLY_BATCHES_MAX && e->now.mono_ns >= e->dump_at &&
            (tly_prefixes_wait(e) || e->dump.active || tly_ormap_is_unsealed(e->map) ||
-            tly_follower_is_behind(&e->disk));
+            tly_follower_is_behind(&e->disk) || e->forget.gone.row_count > 0);
 }
 
 /* A batch of the whole map, which replaces all that the disk has; in one piece, without rounds between. */

@@ -93,15 +93,6 @@ static bool has_said(struct tly_engine *e)
     return said_by(e, tly_ormap_origin(e->map), &number, &cursor, &lives);
 }
 
-void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
-{
-    uint8_t own[KEY_BYTES];
-    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
-    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
-    e->forget.asked = true;
-    e->forget.step_at = e->now.mono_ns;
-}
-
 bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
                      uint64_t *mark)
 {
@@ -142,6 +133,26 @@ static uint64_t compute_f(struct tly_engine *e)
     for (size_t i = 0; i < e->peer_count; i++)
         if (tly_forget_counts(e->peers[i])) lower(&least, number_of(e, e->peers[i]->member_origin));
     return least;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void raise_f(struct tly_engine *e)
+{
+    e->forget.f = max_u64(e->forget.f, compute_f(e));
+}
+
+void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
+{
+    uint8_t own[KEY_BYTES];
+    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
+    raise_f(e);
+    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
+    e->forget.asked = true;
+    e->forget.step_at = e->now.mono_ns;
 }
 
 /* ---- publishing ---- */
@@ -189,6 +200,7 @@ static void publish(struct tly_engine *e, uint64_t number, struct tly_slice clos
     if (!has_said(e)) e->forget.drop_at = e->now.mono_ns + HEARD_NS;
     if (tly_ormap_put(e->map, key_of(key, own), &dot) != TLY_OK) return;
     e->forget.number = number;
+    raise_f(e);
     tly_flush_soon(e, true);
 }
 
@@ -197,11 +209,6 @@ void tly_forget_drop_number(struct tly_engine *e, uint64_t origin)
     uint8_t key[KEY_BYTES];
     enum tly_result result = tly_ormap_remove(e->map, key_of(key, origin));
     if (result == TLY_OK) tly_flush_soon(e, true);
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
 }
 
 /* The newest ts that waits for F to reach it; 0: nothing waits. */
@@ -247,7 +254,9 @@ static void drop_former(struct tly_engine *e)
 static void ripen(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
-    f->f = max_u64(f->f, compute_f(e));
+    f->f_heard = f->f_last;
+    raise_f(e);
+    f->f_last = f->f;
     if (e->now.mono_ns - f->f_next_at < f->grace_ns) return;
     f->f_ripe = f->f_next;
     f->f_next = f->f;
@@ -357,12 +366,13 @@ void tly_forget_tell_log(struct tly_engine *e)
 {
     const struct tly_mark_list none = {0};
     struct tly_round_writer *gone = &e->forget.gone;
-    if (gone->row_count == 0) return;
-    tly_buf_clear(&e->body);
-    tly_round_writer_finish(gone, 0, none, none, &e->body);
+    if (gone->row_count > 0) {
+        tly_buf_clear(&e->body);
+        tly_round_writer_finish(gone, 0, none, none, &e->body);
+        if (e->body.result == TLY_OK) tly_flush_append(e);
+        tly_buf_clear(&e->body);
+    }
     tly_round_writer_clear(gone);
-    if (e->body.result == TLY_OK) tly_flush_append(e);
-    tly_buf_clear(&e->body);
 }
 
 static void note_gone(void *context, struct tly_slice key, struct tly_version newest)
@@ -372,6 +382,14 @@ static void note_gone(void *context, struct tly_slice key, struct tly_version ne
     if (tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove)) return;
     tly_forget_tell_log(e);
     (void)tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove);
+}
+
+/* In a part of the log, beside what waits for it. */
+static bool has_room_to_note(const struct tly_engine *e)
+{
+    const struct tly_round_writer *gone = &e->forget.gone;
+    return tly_round_writer_bytes(gone) <= TLY_ROUND_ROWS_BYTES_MAX / 2 &&
+           gone->life_count < TLY_ROUND_LIVES_MAX;
 }
 
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round)
@@ -400,23 +418,40 @@ static struct tly_ended ended_up_to(struct tly_engine *e, uint64_t upto)
 
 /*
  * Sweeps of nodes are up to a grace apart, and who has dropped a counter begins it anew in the generation that all absent keys have. Where it comes
- * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows.
+ * to one that has ended, or a count of this node does, that one goes first, as far as F alone allows. A request has no effects, nor has an upload:
+ * what they let go the log is told in the next step, so that is no more than one part takes.
  */
-void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
+static void touch(struct tly_engine *e, struct tly_slice key, uint64_t upto)
 {
     const struct forgetting *f = &e->forget;
     if (f->ended_newest == 0 && f->ended_waiting == 0) return;
-    if (!tly_limit_is_counter(key) || tly_forget_is_held(e)) return;
+    if (!tly_limit_is_counter(key) || tly_forget_is_held(e) || !has_room_to_note(e)) return;
     struct tly_entry *entry = tly_ormap_find(e->map, key);
     if (entry == NULL || tly_entry_is_unsealed(entry)) return;
-    struct tly_ended ended = ended_up_to(e, f->f);
+    struct tly_ended ended = ended_up_to(e, upto);
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
     if (ended.now_ms == 0 || !tly_dots_may_go(key, tly_entry_strategy(entry), dots, count, &ended)) return;
     for (size_t i = 0; e->has_store && i < count; i++)
         if (tly_follower_handed(&e->disk, dots[i].version.origin) < dots[i].version.ts) return;
-    ended.upto = had_by_all(e, f->f);
+    ended.upto = had_by_all(e, upto);
     e->stats.dots_ended += tly_ormap_end(e->map, entry, &ended);
+}
+
+/* Where it is joined what ended goes too, so all must have heard of F by then. */
+void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
+{
+    touch(e, key, e->forget.f_heard);
+}
+
+void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key)
+{
+    touch(e, key, e->forget.f);
+}
+
+void tly_forget_make_room(struct tly_engine *e)
+{
+    if (!has_room_to_note(e)) tly_forget_tell_log(e);
 }
 
 static void sweep_ended(struct tly_engine *e)
@@ -451,7 +486,7 @@ static void begin_anew_if_closed(struct tly_engine *e)
 
 bool tly_forget_is_held(const struct tly_engine *e)
 {
-    return tly_image_holds(e) || tly_snap_holds(e);
+    return tly_image_holds(e) || tly_snap_holds(e) || e->dump.active;
 }
 
 void tly_forget_tick(struct tly_engine *e)

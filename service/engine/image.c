@@ -40,6 +40,8 @@ static bool note_extents(struct tly_image *image)
 enum tly_result tly_image_new(struct tly_engine *e, struct tly_image **out)
 {
     if (e->dump.active) return TLY_MORE;
+    /* The log behind would say of what is not in the image that it has gone. */
+    if (e->forget.gone.row_count > 0) return TLY_MORE;
     /* The marks of the log behind go on from those at the end of a round, so the image begins at one. */
     if (e->disk.in_round) return TLY_MORE;
     enum tly_result result = tly_flush_seal(e);

@@ -419,6 +419,8 @@ struct forgetting {
         drop_at; /* when the numbers of this node's ended lives go; 0: they have gone, or it has said none */
     bool asked;  /* some other has published, and waits for us to */
     uint64_t f, f_next, f_next_at, f_ripe;
+    uint64_t f_last,
+        f_heard;    /* f as it was at the last step and at the one before, which others have heard of */
     uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
     uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */
@@ -1085,11 +1087,15 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
 void tly_forget_init(struct tly_engine *e, const struct tly_engine_config *config);
 /* Ahead of whatever is counted in the key from now on. */
 void tly_forget_touch(struct tly_engine *e, struct tly_slice key);
+/* The same for what was counted elsewhere. */
+void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key);
+/* Within a step, so that either may let some more keys go before its end. */
+void tly_forget_make_room(struct tly_engine *e);
 void tly_forget_tell_log(struct tly_engine *e);
 /* Whether the part of the own log says only what had ended; that is gone then. */
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round);
 void tly_forget_tick(struct tly_engine *e);
-/* An image is being made or a snapshot given, so nothing may be forgotten, nor a life retired: it would not say so. */
+/* An image or a dump is being made or a snapshot given, so nothing may be forgotten, nor a life retired: it would not say so. */
 bool tly_forget_is_held(const struct tly_engine *e);
 /* A key that may be another's number has come, or was here at the start. */
 void tly_forget_learn(struct tly_engine *e, struct tly_slice key);

@@ -148,6 +148,7 @@ static enum tly_result join(struct tly_engine *e, struct conn *conn, const struc
     size_t held = 0;
     for (size_t i = 0; i < part->row_count && result == TLY_OK; i++) {
         size_t at = i % TLY_JOINED_TOGETHER;
+        if (at == 0) tly_forget_make_room(e);
         if (at == 0) tly_session_seek(e, part->rows, part->by_ts + i, part->row_count - i, sought);
         result = e->conn_count < 2 ? tly_session_join_sought(e, &sought[at], &held)
                                    : join_and_relay(e, conn, &sought[at], &last, &held);

@@ -338,7 +338,7 @@ enum tly_result tly_session_join_sought(struct tly_engine *e, const struct sough
     const struct tly_row *row = sought->row;
     bool is_anew = row->strategy_id == TLY_EPOCH_SUM && row->dot.op == TLY_PUT &&
                    row->dot.num[TLY_SUM_WINDOW] == 0 && row->dot.version.ts > e->forget.f;
-    if (is_anew && held != NULL) tly_forget_touch(e, row->key);
+    if (is_anew && held != NULL) tly_forget_touch_joined(e, row->key);
     /* What the own log holds was here, also what a repair had let in below a mark. */
     return join_row(e, sought, held != NULL ? tly_seek_apply : repair_dot, &outcome, held);
 }

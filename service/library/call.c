@@ -1,6 +1,8 @@
 /* What a program may ask of its node. */
 #include "service/library/internal.h"
 
+#include "crdt/epoch_sum.h"
+
 #include <assert.h>
 
 /* X(of the engine, of the library): the ones that calls can meet. */
@@ -209,8 +211,9 @@ static void run_ask(struct tally *tally, void *argument)
     struct ask *ask = argument;
     struct tly_reply reply;
     uint64_t now_ms = tly_app_now(&tally->app).wall_ns / 1000000;
-    bool fits = ask->ttl_ms <= INT64_MAX - now_ms;
-    if (ask->ttl_ms > 0) ask->request.deadline_ms = fits ? now_ms + ask->ttl_ms : INT64_MAX;
+    uint64_t last_ms = TLY_DEADLINE_NONE - 1;
+    bool fits = ask->ttl_ms <= last_ms - now_ms;
+    if (ask->ttl_ms > 0) ask->request.deadline_ms = fits ? now_ms + ask->ttl_ms : last_ms;
     ask->result = tly_app_ask(&tally->app, &ask->request, &reply);
     if (ask->result != TLY_OK) return;
     bool is_counter = reply.strategy->id == TLY_EPOCH_SUM;

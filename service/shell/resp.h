@@ -140,7 +140,7 @@ struct tly_resp_unit {
 };
 
 uint64_t tly_resp_now_ms(const struct tly_resp *resp);
-/* A time as ms since 1970, perhaps one that is over; false: it cannot be said in i64. */
+/* A time as ms since 1970, perhaps one that is over; false: it cannot be said in i64. Its last ms says none, and gives the one before. */
 bool tly_resp_deadline(const struct tly_resp *resp, int64_t number, struct tly_resp_unit unit,
                        int64_t *deadline_ms);
 void tly_resp_put_bad_expire(struct tly_resp *resp, const char *command);

@@ -1,6 +1,8 @@
 /* Deadlines of keys: setting, lifting, reading. */
 #include "service/shell/resp.h"
 
+#include "crdt/epoch_sum.h"
+
 uint64_t tly_resp_now_ms(const struct tly_resp *resp)
 {
     return tly_app_now(resp->app).wall_ns / 1000000;
@@ -10,8 +12,11 @@ bool tly_resp_deadline(const struct tly_resp *resp, int64_t number, struct tly_r
                        int64_t *deadline_ms)
 {
     int64_t now = unit.absolute ? 0 : (int64_t)tly_resp_now_ms(resp);
-    return !__builtin_mul_overflow(number, unit.ms, deadline_ms) &&
-           !__builtin_add_overflow(*deadline_ms, now, deadline_ms) && *deadline_ms != INT64_MAX;
+    if (__builtin_mul_overflow(number, unit.ms, deadline_ms) ||
+        __builtin_add_overflow(*deadline_ms, now, deadline_ms))
+        return false;
+    if (*deadline_ms >= TLY_DEADLINE_NONE) *deadline_ms = TLY_DEADLINE_NONE - 1;
+    return true;
 }
 
 void tly_resp_put_bad_expire(struct tly_resp *resp, const char *command)
@@ -78,6 +83,7 @@ static void expire(struct tly_resp *resp, const struct tly_slice *arg, size_t co
 {
     struct condition only = {0};
     int64_t number, deadline_ms;
+    if (!get_condition(resp, arg + 3, count - 3, &only)) return;
     if (!tly_resp_get_int(arg[2], &number)) {
         tly_resp_put_not_int(resp);
         return;
@@ -86,7 +92,6 @@ static void expire(struct tly_resp *resp, const struct tly_slice *arg, size_t co
         tly_resp_put_bad_expire(resp, command);
         return;
     }
-    if (!get_condition(resp, arg + 3, count - 3, &only)) return;
     struct tly_reply reply;
     enum tly_result result = tly_resp_ask(resp, TLY_ASK_READ, arg[1], &reply);
     if (result == TLY_NOT_FOUND || (result == TLY_OK && !is_met(&only, reply.value.deadline_ms, deadline_ms)))

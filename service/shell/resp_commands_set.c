@@ -1,13 +1,6 @@
 #include "service/shell/resp.h"
 
-struct set {
-    uint64_t deadline_ms; /* 0: none */
-    bool has_deadline, keep_deadline;
-    bool if_absent, if_present;
-    bool get;
-};
-
-static const struct {
+static const struct unit {
     const char *word;
     struct tly_resp_unit unit;
 } units[] = {
@@ -17,27 +10,25 @@ static const struct {
     {"PXAT", {1, true}},
 };
 
-/* Reads "EX 10" and its kin at arg[0]; false: it is none of them, or the error is written and *failed set. */
-static bool get_deadline(struct tly_resp *resp, const struct tly_slice *arg, size_t left, struct set *set,
-                         bool *failed)
+struct set {
+    const struct unit *unit; /* of the number; NULL: none is given */
+    struct tly_slice number;
+    uint64_t deadline_ms; /* 0: none */
+    bool keep_deadline;
+    bool if_absent, if_present;
+    bool get;
+};
+
+/* Notes "EX 10" and its kin at arg[0], of which the last of one unit counts; false: it is none of them, or another than before. */
+static bool note_deadline(const struct tly_slice *arg, size_t left, struct set *set)
 {
     size_t i = 0;
     while (i < sizeof units / sizeof *units && !tly_resp_is(arg[0], units[i].word))
         i++;
-    if (i == sizeof units / sizeof *units || left < 2 || set->has_deadline) return false;
-    int64_t number, deadline_ms;
-    *failed = true;
-    if (!tly_resp_get_int(arg[1], &number)) {
-        tly_resp_put_not_int(resp);
-        return false;
-    }
-    if (number <= 0 || !tly_resp_deadline(resp, number, units[i].unit, &deadline_ms)) {
-        tly_resp_put_bad_expire(resp, "set");
-        return false;
-    }
-    *failed = false;
-    set->has_deadline = true;
-    set->deadline_ms = (uint64_t)deadline_ms;
+    if (i == sizeof units / sizeof *units || left < 2) return false;
+    if (set->unit != NULL && set->unit != &units[i]) return false;
+    set->unit = &units[i];
+    set->number = arg[1];
     return true;
 }
 
@@ -56,24 +47,37 @@ static bool get_option(struct tly_slice word, struct set *set)
     return true;
 }
 
+/* False: it is no number, or none of a time to come, which is said. */
+static bool get_deadline(struct tly_resp *resp, struct tly_slice text, struct tly_resp_unit unit,
+                         const char *command, uint64_t *deadline_ms)
+{
+    int64_t number, at_ms;
+    if (!tly_resp_get_int(text, &number)) {
+        tly_resp_put_not_int(resp);
+        return false;
+    }
+    if (number <= 0 || !tly_resp_deadline(resp, number, unit, &at_ms)) {
+        tly_resp_put_bad_expire(resp, command);
+        return false;
+    }
+    *deadline_ms = (uint64_t)at_ms;
+    return true;
+}
+
+/* A word that does not belong there is said before a number that is none. */
 static bool get_options(struct tly_resp *resp, const struct tly_slice *arg, size_t count, struct set *set)
 {
-    bool failed = false;
-    for (size_t i = 0; i < count && !failed; i++) {
+    bool good = true;
+    for (size_t i = 0; i < count && good; i++) {
         if (get_option(arg[i], set)) continue;
-        if (get_deadline(resp, arg + i, count - i, set, &failed)) {
-            i++;
-        } else if (!failed) {
-            tly_resp_put_syntax_error(resp);
-            failed = true;
-        }
+        good = note_deadline(arg + i, count - i, set);
+        i++;
     }
-    if (failed) return false;
-    if ((set->if_absent && set->if_present) || (set->has_deadline && set->keep_deadline)) {
+    if (!good || (set->if_absent && set->if_present) || (set->unit != NULL && set->keep_deadline)) {
         tly_resp_put_syntax_error(resp);
         return false;
     }
-    return true;
+    return set->unit == NULL || get_deadline(resp, set->number, set->unit->unit, "set", &set->deadline_ms);
 }
 
 /* "6:0": an epoch and a count. */
@@ -166,15 +170,8 @@ void tly_resp_run_set(struct tly_resp *resp, const struct tly_slice *arg, size_t
 static void setex(struct tly_resp *resp, const struct tly_slice *arg, struct tly_resp_unit unit,
                   const char *command)
 {
-    int64_t number, deadline_ms;
-    if (!tly_resp_get_int(arg[2], &number)) {
-        tly_resp_put_not_int(resp);
-    } else if (number <= 0 || !tly_resp_deadline(resp, number, unit, &deadline_ms)) {
-        tly_resp_put_bad_expire(resp, command);
-    } else {
-        struct set set = {.has_deadline = true, .deadline_ms = (uint64_t)deadline_ms};
-        set_key(resp, arg[1], arg[3], &set);
-    }
+    struct set set = {0};
+    if (get_deadline(resp, arg[2], unit, command, &set.deadline_ms)) set_key(resp, arg[1], arg[3], &set);
 }
 
 void tly_resp_run_setex(struct tly_resp *resp, const struct tly_slice *arg, size_t count)

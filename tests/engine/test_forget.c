@@ -1,6 +1,8 @@
 /* Engines in virtual time: what is deleted is forgotten in the end, and nothing comes back. */
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/mem.h"
 #include "tests/support/rng.h"
 
 #include <stdio.h>
@@ -527,6 +529,209 @@ static void what_begins_anew_between_two_sweeps_adds_up(void **state)
     }
 }
 
+/* While a node knows that what ended may go, and another does not yet. */
+static void at_whatever_moment_it_is_counted_in_it_begins_anew_everywhere(void **state)
+{
+    (void)state;
+    for (uint64_t at = 0; at < 150; at++) {
+        struct net *net = net_new(MS / 2);
+        struct tly_engine_config config = stored;
+        config.max_skew_ns = S;
+        for (size_t node = 0; node < 3; node++) {
+            net_add_with(net, config, node == 0 ? 2 : 1);
+            net_run(net, 300 * MS);
+        }
+        net_run(net, 3 * S);
+        for (size_t node = 0; node < 3; node++)
+            net_add_to(net, node, "c", 5);
+        net_run(net, S);
+        expire(net, at % 2, "c", 1000);
+        net_run(net, 7 * S / 2 + at * 10 * MS);
+        assert_int_equal(net_add_to(net, at % 2, "c", 1), 1);
+        for (int later = 0; later < 2; later++) {
+            net_run(net, later == 0 ? S : 60 * S);
+            for (size_t node = 0; node < 3; node++)
+                assert_int_equal(net_read(net, node, "c"), 1);
+            assert_int_equal(net_digest(net, 0), net_digest(net, 1));
+            assert_int_equal(net_digest(net, 0), net_digest(net, 2));
+        }
+        net_free(net);
+    }
+}
+
+static void name_of(char name[32], size_t i)
+{
+    snprintf(name, 32, "a-key-of-some-length:%zu", i);
+}
+
+/* Two nodes of a memory_max (0: none); in so many keys both have counted, and n1 has said when they end: that is over, and all still stand. */
+static struct net *nodes_where_ended_stand(size_t keys, size_t memory_max)
+{
+    struct net *net = net_new(MS / 2);
+    struct tly_engine_config config = stored;
+    config.max_skew_ns = S;
+    config.tombstone_grace_ms = 60000;
+    config.memory_max = memory_max;
+    char key[32];
+    for (size_t i = 0; i < 2; i++)
+        net_add_with(net, config, i == 0 ? 2 : 1);
+    net_run(net, 3 * S);
+    for (size_t i = 0; i < keys; i++) {
+        name_of(key, i);
+        net_add_to(net, 0, key, 5);
+        net_add_to(net, 1, key, 5);
+    }
+    net_run(net, S);
+    uint64_t deadline = net_time(net, 1).wall_ns + S;
+    for (size_t i = 0; i < keys; i++) {
+        name_of(key, i);
+        expire(net, 1, key, 1000);
+    }
+    int steps = 0;
+    while (f_of(net, 0) < deadline + S && steps++ < 600)
+        net_run(net, 100 * MS);
+    assert_true(steps < 600);
+    assert_int_equal(net_stats(net, 0).dots_ended, 0);
+    return net;
+}
+
+/* Counts in all of them in one turn, where there is room, and reads what node 0 has of them on its disk. */
+static size_t count_anew(struct net *net, size_t keys)
+{
+    char key[32];
+    size_t counted = 0;
+    for (size_t i = 0; i < keys; i++) {
+        struct tly_reply reply;
+        name_of(key, i);
+        struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = 1};
+        enum tly_result result = net_ask(net, 0, request, &reply);
+        assert_true(result == TLY_OK || result == TLY_FULL);
+        assert_int_equal(net_read(net, 0, key), result == TLY_OK ? 1 : INT64_MIN);
+        counted += result == TLY_OK;
+    }
+    net_run(net, S);
+    net_kill(net, 1);
+    net_restart(net, 0, ++lives, SIZE_MAX);
+    size_t read = 0;
+    for (size_t i = 0; i < keys; i++) {
+        name_of(key, i);
+        if (net_read(net, 0, key) == 1) read++;
+    }
+    assert_int_equal(read, counted);
+    return counted;
+}
+
+/* A request has no effects, so the log is told of it in the next step, of however much. */
+static void the_log_is_told_of_all_that_begin_anew_in_one_turn(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(6000, 0);
+    assert_int_equal(count_anew(net, 6000), 6000);
+    net_free(net);
+}
+
+/* What is noted of them takes memory, which is not for new keys alone. */
+static void the_log_is_told_of_what_begins_anew_where_memory_is_short(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(2000, 4u << 20);
+    enum tly_result result = TLY_OK;
+    for (int i = 0; result == TLY_OK && i < 100000; i++) {
+        struct tly_reply reply;
+        char key[16];
+        snprintf(key, sizeof key, "f%d", i);
+        struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = 1};
+        result = net_ask(net, 0, request, &reply);
+    }
+    assert_int_equal(result, TLY_FULL);
+    assert_true(count_anew(net, 2000) > 0);
+    net_free(net);
+}
+
+static void one_failure_to_note_what_ended_is_no_other(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(1, 0);
+    tly_buf_fail(&net_node(net, 0)->forget.gone.rows, TLY_NOMEM);
+    assert_int_equal(count_anew(net, 1), 1);
+    net_free(net);
+}
+
+static struct tly_engine *empty_engine(struct tly_time now)
+{
+    struct tly_engine_config config = stored;
+    config.mem = test_mem();
+    config.name = tly_slice_text("n0");
+    config.cluster = tly_slice_text("test");
+    config.max_skew_ns = S;
+    config.now = now;
+    struct tly_engine *engine;
+    assert_int_equal(tly_engine_new(&config, &engine), TLY_OK);
+    return engine;
+}
+
+/* An image of node 0 from now on, and what comes behind it, read back. */
+static struct tly_engine *read_from_image(struct net *net)
+{
+    struct tly_engine *engine = empty_engine(net_time(net, 0));
+    struct tly_mem mem = test_mem();
+    struct tly_buf out;
+    tly_buf_init(&out, &mem, TLY_FRAME_BODY_MAX);
+    struct tly_image *image;
+    while (tly_image_new(net_node(net, 0), &image) == TLY_MORE)
+        net_run(net, MS);
+    size_t from = net_batches(net, 0);
+    for (bool done = false; !done; tly_buf_clear(&out)) {
+        assert_int_equal(tly_image_next(image, &out, &done), TLY_OK);
+        assert_int_equal(tly_engine_replay(engine, tly_buf_slice(&out)), TLY_OK);
+    }
+    tly_image_free(image);
+    tly_buf_fini(&out);
+    net_run(net, S);
+    for (size_t i = from; i < net_batches(net, 0); i++)
+        assert_int_equal(tly_engine_replay(engine, net_batch(net, 0, i)), TLY_OK);
+    return engine;
+}
+
+/* What is said behind an image of what is not in it would be taken for deletes of what was counted since. */
+static void no_image_begins_before_the_log_knows_of_what_ended(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(1, 0);
+    char key[32];
+    name_of(key, 0);
+    net_add_to(net, 0, key, 1);
+    struct tly_engine *engine = read_from_image(net);
+    assert_int_equal(tly_engine_start(engine, ++lives, net_time(net, 0)), TLY_OK);
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_ADD, .key = tly_slice_text(key), .number = 1};
+    request.now = net_time(net, 0);
+    assert_int_equal(tly_engine_ask(engine, &request, &reply), TLY_OK);
+    assert_int_equal(reply.value.count, 2);
+    tly_engine_free(engine);
+    net_free(net);
+}
+
+/* What a dump has given out already it cannot take back. */
+static void what_ended_stands_until_a_dump_is_whole(void **state)
+{
+    (void)state;
+    struct net *net = nodes_where_ended_stand(1000, 0);
+    static char large[60001];
+    memset(large, 'x', sizeof large - 1);
+    char key[32];
+    for (size_t i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "kv:%zu", i);
+        put(net, 0, key, large);
+    }
+    net_run(net, S);
+    tly_snap_dump(net_node(net, 0));
+    net_event(net, 0, (struct tly_event){.kind = TLY_TICK});
+    assert_true(net_node(net, 0)->dump.active && net_node(net, 0)->dump.begun);
+    assert_int_equal(count_anew(net, 1000), 1000);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,6 +753,12 @@ int main(void)
         cmocka_unit_test(a_life_made_for_nothing_holds_nothing_up),
         cmocka_unit_test(a_log_brings_no_ended_counter_back),
         cmocka_unit_test(what_begins_anew_between_two_sweeps_adds_up),
+        cmocka_unit_test(at_whatever_moment_it_is_counted_in_it_begins_anew_everywhere),
+        cmocka_unit_test(the_log_is_told_of_all_that_begin_anew_in_one_turn),
+        cmocka_unit_test(the_log_is_told_of_what_begins_anew_where_memory_is_short),
+        cmocka_unit_test(one_failure_to_note_what_ended_is_no_other),
+        cmocka_unit_test(no_image_begins_before_the_log_knows_of_what_ended),
+        cmocka_unit_test(what_ended_stands_until_a_dump_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

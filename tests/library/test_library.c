@@ -42,6 +42,8 @@ static void a_counter_counts(void **state)
         assert_int_equal(tally_add(tally, key, 2, &value), TALLY_OK);
         assert_int_equal(value, 42);
         assert_int_equal(tally_expire(tally, key, 1000000), TALLY_OK);
+        assert_int_equal(tally_expire(tally, key, UINT64_MAX), TALLY_OK);
+        assert_int_equal(tally_set(tally, key, 1, UINT64_MAX), TALLY_OK);
         assert_int_equal(tally_delete(tally, key), TALLY_OK);
         assert_int_equal(tally_delete(tally, key), TALLY_NOT_FOUND);
         assert_string_equal(tally_address(tally, "resp"), "none");

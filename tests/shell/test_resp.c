@@ -58,8 +58,10 @@ static void set_obeys_its_options(void **state)
              {"SET n 1 EX 0", "-ERR invalid expire time in 'set' command\r\n"},
              {"SET n 1 EX -1", "-ERR invalid expire time in 'set' command\r\n"},
              {"SET n 1 EX 9223372036854775807", "-ERR invalid expire time in 'set' command\r\n"},
-             {"SET n 1 PXAT 9223372036854775807", "-ERR invalid expire time in 'set' command\r\n"},
-             {"PTTL n", ":500\r\n"});
+             {"PTTL n", ":500\r\n"}, {"SET n 1 EX x FOO", "-ERR syntax error\r\n"},
+             {"SET n 1 EX 0 NX XX", "-ERR syntax error\r\n"}, {"SET n 1 EX x PX 5", "-ERR syntax error\r\n"},
+             {"SET n 1 EX 5 EX x", NOT_INT}, {"SET n 1 EX x EX 9", "+OK\r\n"}, {"TTL n", ":9\r\n"},
+             {"SET n 1 PXAT 9223372036854775807", "+OK\r\n"}, {"PTTL n", ":9223370269629175806\r\n"});
 }
 
 static void setex_is_set_with_a_deadline(void **state)
@@ -93,6 +95,10 @@ static void deadlines_are_set_read_and_lifted(void **state)
              {"EXPIRE a 1 NX XX", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"},
              {"EXPIRE a 1 GT LT", "-ERR GT and LT options at the same time are not compatible\r\n"},
              {"EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command\r\n"},
+             {"EXPIRE a x ZZ", "-ERR Unsupported option ZZ\r\n"},
+             {"EXPIRE a 9223372036854775807 GT LT",
+              "-ERR GT and LT options at the same time are not compatible\r\n"},
+             {"PEXPIREAT a 9223372036854775807", ":1\r\n"}, {"PTTL a", ":9223370269629175806\r\n"},
              {"EXPIRE a 0", ":1\r\n"}, {"EXISTS a", ":0\r\n"}, {"SET kv:b x", "+OK\r\n"},
              {"EXPIREAT kv:b 5", ":1\r\n"}, {"EXISTS kv:b", ":0\r\n"});
 }
