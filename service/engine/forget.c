@@ -93,6 +93,15 @@ static bool has_said(struct tly_engine *e)
     return said_by(e, tly_ormap_origin(e->map), &number, &cursor, &lives);
 }
 
+void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
+{
+    uint8_t own[KEY_BYTES];
+    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
+    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
+    e->forget.asked = true;
+    e->forget.step_at = e->now.mono_ns;
+}
+
 bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
                      uint64_t *mark)
 {
@@ -133,26 +142,6 @@ static uint64_t compute_f(struct tly_engine *e)
     for (size_t i = 0; i < e->peer_count; i++)
         if (tly_forget_counts(e->peers[i])) lower(&least, number_of(e, e->peers[i]->member_origin));
     return least;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-static void raise_f(struct tly_engine *e)
-{
-    e->forget.f = max_u64(e->forget.f, compute_f(e));
-}
-
-void tly_forget_learn(struct tly_engine *e, struct tly_slice key)
-{
-    uint8_t own[KEY_BYTES];
-    if (key.n != KEY_BYTES || !tly_slice_begins(key, tly_slice_text(PREFIX))) return;
-    raise_f(e);
-    if (e->forget.asked || tly_slice_equal(key, key_of(own, tly_ormap_origin(e->map))) || has_said(e)) return;
-    e->forget.asked = true;
-    e->forget.step_at = e->now.mono_ns;
 }
 
 /* ---- publishing ---- */
@@ -200,7 +189,6 @@ static void publish(struct tly_engine *e, uint64_t number, struct tly_slice clos
     if (!has_said(e)) e->forget.drop_at = e->now.mono_ns + HEARD_NS;
     if (tly_ormap_put(e->map, key_of(key, own), &dot) != TLY_OK) return;
     e->forget.number = number;
-    raise_f(e);
     tly_flush_soon(e, true);
 }
 
@@ -209,6 +197,11 @@ void tly_forget_drop_number(struct tly_engine *e, uint64_t origin)
     uint8_t key[KEY_BYTES];
     enum tly_result result = tly_ormap_remove(e->map, key_of(key, origin));
     if (result == TLY_OK) tly_flush_soon(e, true);
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 /* The newest ts that waits for F to reach it; 0: nothing waits. */
@@ -250,17 +243,23 @@ static void drop_former(struct tly_engine *e)
 
 /* ---- F ---- */
 
-/* F counts once it has been known for the grace. */
+/* F as it was at least so long ago. */
+static void age(struct aged *aged, const struct tly_engine *e, uint64_t ns)
+{
+    if (e->now.mono_ns - aged->next_at < ns) return;
+    aged->f = aged->next;
+    aged->next = e->forget.f;
+    aged->next_at = e->now.mono_ns;
+}
+
+/* REMOVEs go once F has been known for the grace. */
 static void ripen(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
-    f->f_heard = f->f_last;
-    raise_f(e);
-    f->f_last = f->f;
-    if (e->now.mono_ns - f->f_next_at < f->grace_ns) return;
-    f->f_ripe = f->f_next;
-    f->f_next = f->f;
-    f->f_next_at = e->now.mono_ns;
+    f->f = max_u64(f->f, compute_f(e));
+    /* Well before any node sweeps by the same F. */
+    age(&f->heard, e, f->grace_ns / 3 < TLY_F_HEARD_NS ? f->grace_ns / 3 : TLY_F_HEARD_NS);
+    age(&f->ripe, e, f->grace_ns);
 }
 
 /*
@@ -441,7 +440,7 @@ static void touch(struct tly_engine *e, struct tly_slice key, uint64_t upto)
 /* Where it is joined what ended goes too, so all must have heard of F by then. */
 void tly_forget_touch(struct tly_engine *e, struct tly_slice key)
 {
-    touch(e, key, e->forget.f_heard);
+    touch(e, key, e->forget.heard.f);
 }
 
 void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key)
@@ -457,7 +456,7 @@ void tly_forget_make_room(struct tly_engine *e)
 static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
-    struct tly_ended ended = ended_up_to(e, had_by_all(e, e->forget.f_ripe));
+    struct tly_ended ended = ended_up_to(e, had_by_all(e, e->forget.ripe.f));
     if (ended.now_ms == 0) return;
     bool first = f->ended_cursor == 0;
     struct tly_swept swept = tly_ormap_sweep_ended(e->map, &f->ended_cursor, TLY_FORGET_RECORDS, &ended);
@@ -511,7 +510,7 @@ void tly_forget_tick(struct tly_engine *e)
     if (f->resync) tly_snap_resync(e);
     if (!may_go) return;
     struct tly_forgotten forgotten =
-        tly_ormap_forget(e->map, had_by_all(e, e->forget.f_ripe), TLY_FORGET_RECORDS);
+        tly_ormap_forget(e->map, had_by_all(e, e->forget.ripe.f), TLY_FORGET_RECORDS);
     e->stats.removes_forgotten += forgotten.dropped;
     if (!forgotten.done) f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS / 10;
 }

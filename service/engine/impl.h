@@ -133,6 +133,8 @@
 #define TLY_FULL_FOR_NS (60 * NS_PER_S)
 /* What is to be forgotten is looked after so often, while there is anything. */
 #define TLY_FORGET_EVERY_NS NS_PER_S
+/* So long after a node has worked F out all others have. */
+#define TLY_F_HEARD_NS (10 * NS_PER_S)
 #define TLY_FORGET_RECORDS 1000
 /* Lives of which a record is kept though nothing of them is left. */
 #define TLY_LIVES_KEPT 1024
@@ -410,6 +412,11 @@ struct closed_life {
     uint64_t agreed_at; /* all have said the same of it since; TLY_NEVER: they have not */
 };
 
+/* A number as it was some time ago. */
+struct aged {
+    uint64_t f, next, next_at;
+};
+
 /* What this node knows of what is known everywhere. */
 struct forgetting {
     uint64_t grace_ns, forget_after_ns;
@@ -418,9 +425,8 @@ struct forgetting {
     uint64_t
         drop_at; /* when the numbers of this node's ended lives go; 0: they have gone, or it has said none */
     bool asked;  /* some other has published, and waits for us to */
-    uint64_t f, f_next, f_next_at, f_ripe;
-    uint64_t f_last,
-        f_heard;    /* f as it was at the last step and at the one before, which others have heard of */
+    uint64_t f;
+    struct aged heard, ripe; /* what all have heard of; what was known for the grace */
     uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
     uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */

@@ -173,7 +173,7 @@ static struct repair *repair_new(struct tly_engine *e, uint64_t number, bool ask
     if (repair == NULL) return NULL;
     repair->number = number;
     repair->asker = asker;
-    repair->f = e->forget.f_ripe;
+    repair->f = e->forget.ripe.f;
     repair->time = time_of(e);
     e->repair_step_at = e->now.mono_ns;
     return repair;

@@ -177,7 +177,7 @@ static enum tly_result take_group(struct tly_engine *e, const struct group *grou
     enum tly_result result = TLY_OK;
     for (size_t i = 0; i < group->count; i++)
         dots[i] = group->rows[i].dot;
-    tly_repair_omit(e, e->forget.f_ripe, tly_forget_now_ms(e), &omission);
+    tly_repair_omit(e, e->forget.ripe.f, tly_forget_now_ms(e), &omission);
     const struct tly_strategy *strategy = tly_registry_find(e->registry, row.key);
     size_t left = tly_omit_from(&omission.omit, row.key, strategy, dots, group->count);
     for (size_t i = 0; i < left && result == TLY_OK; i++) {
