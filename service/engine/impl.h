@@ -427,7 +427,7 @@ struct forgetting {
     bool asked;  /* some other has published, and waits for us to */
     uint64_t f;
     struct aged heard, ripe; /* what all have heard of; what was known for the grace */
-    uint64_t words; /* newest ts of a word that settles a life which is not retired yet */
+    uint64_t words;          /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
     uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */
     bool is_wanted;                       /* the operator gave some member up (peer->is_given_up) */
