@@ -3,8 +3,8 @@
  * life; then all is joined, but for dots that are known here to be gone.  Joining alone would revive what others deleted and
  * forgot.  For the same reason a dot that nobody
  * had heard goes if it is older than the newest REMOVE that was forgotten there: nobody can tell any more whether one stood above it.
- * Who is a member never has such dots, since F waits for it.  What this node counted itself is excepted, unless the key shows that it
- * was deleted: a REMOVE cannot have meant what nobody knew.
+ * Who is a member has such dots only if it fell before its disk had a lease above its clock, since F waits for it.  What this node counted
+ * itself is excepted, unless the key shows that it was deleted: a REMOVE cannot have meant what nobody knew.
  *
  * The snapshot is staged beside the map as it comes in, part by part; nothing is seen of it until tly_install_finish swaps it in
  * whole.  Freeing the object instead leaves the map as it was.  One object per (life of the source, number of the snapshot).

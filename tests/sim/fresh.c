@@ -95,5 +95,7 @@ int64_t sim_fresh_sum(struct sim *sim, size_t i)
 bool sim_fresh_was_left(struct sim *sim, size_t at, unsigned number)
 {
     char text[KEY_BYTES];
-    return sim_twin_was_settled_without(sim, at, key_of("kv:new:", number, text));
+    struct tly_slice key = key_of("kv:new:", number, text);
+    bool was_settled = sim->was_one_forgotten && sim_twin_was_settled_without(sim, at, key);
+    return was_settled || sim_twin_went_unheard(sim, at, key);
 }

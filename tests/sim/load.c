@@ -105,13 +105,13 @@ void sim_promises_rolled_back(struct sim *sim, size_t i)
 }
 
 /*
- * What only a node has that is lost for good is lost with it. Registers of which none had heard when their node was forgotten are not
- * carried over (DESIGN.md, limits).
+ * What only a node has that is lost for good is lost with it. Registers of which none had heard when their node was forgotten, or brought up from
+ * below a floor, are not carried over (DESIGN.md, limits).
  */
 static bool may_be_lost(struct sim *sim, size_t at, size_t i, const struct sim_promise *promise)
 {
     if (sim->nodes[i].gone) return true;
-    return promise->fresh != 0 && sim->was_one_forgotten && sim_fresh_was_left(sim, at, promise->fresh - 1);
+    return promise->fresh != 0 && sim_fresh_was_left(sim, at, promise->fresh - 1);
 }
 
 void sim_ledger_bounds(struct sim *sim, size_t at, unsigned key, int64_t *least, int64_t *most)

@@ -459,6 +459,11 @@ bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
 bool sim_twin_went_at_install(const struct sim *sim, struct tly_version version);
 /* Whether the key is not on this node because a life of which it has the word was settled without its PUT. */
 bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice key);
+/*
+ * Whether the key is not on this node, and its PUT, of which no other that was there had heard, was older than what had been forgotten when its own
+ * node installed a snapshot (D29).
+ */
+bool sim_twin_went_unheard(struct sim *sim, size_t node, struct tly_slice key);
 /* Some other has no room for all that the lives of this node have written. */
 void sim_twin_note_left_out(struct sim *sim, size_t node);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
@@ -517,7 +522,7 @@ bool sim_follows(struct sim *sim, size_t i, bool tells);
 #define SIM_FRESH_BYTES 65536
 void sim_fresh_once(struct sim *sim, size_t i);
 int64_t sim_fresh_sum(struct sim *sim, size_t i);
-/* Whether a new register is not on this node, being one of a life that was settled without it. */
+/* Whether a new register is not on this node, being one of a life that was settled without it, or gone unheard at an install. */
 bool sim_fresh_was_left(struct sim *sim, size_t at, unsigned number);
 
 /* ---- fault.c ---- */

@@ -32,6 +32,11 @@ struct table {
     size_t capacity, count;
 };
 
+/* What a node had made in a life before it installed a snapshot: up to where it may have gone, and up to where others had heard it. */
+struct installed {
+    uint64_t origin, forgotten, heard;
+};
+
 /* A life, and the node that speaks or spoke as it. Of one that was left out some keys did not fit where they came. */
 struct lived {
     size_t node;
@@ -45,7 +50,7 @@ struct sim_twin {
     struct twin_key *keys;
     size_t key_count, keys_capacity;
     struct table by_version, by_key;
-    struct tly_version *installs; /* ts: the newest that was forgotten then */
+    struct installed *installs;
     size_t install_count, installs_capacity;
     struct lived *lived;
     size_t lived_count, lived_capacity;
@@ -336,15 +341,21 @@ static bool was_left_out(const struct sim_twin *twin, uint64_t origin)
     return false;
 }
 
+/* The newest dot (index + 1) of a key that is not on this node; 0: it is, or nobody knows it. */
+static size_t newest_of_absent(struct sim *sim, size_t node, struct tly_slice key)
+{
+    struct tly_entry_view view;
+    sim->nodes[node].is_due_known = false;
+    size_t known = find_key(sim->twin, key);
+    if (known == 0 || tly_engine_entry(sim->nodes[node].engine, key, &view) != TLY_NOT_FOUND) return 0;
+    return sim->twin->keys[known - 1].newest;
+}
+
 bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice key)
 {
     const struct tly_engine *engine = sim->nodes[node].engine;
     const struct sim_twin *twin = sim->twin;
-    struct tly_entry_view view;
-    sim->nodes[node].is_due_known = false;
-    size_t known = find_key(twin, key);
-    if (known == 0 || tly_engine_entry(sim->nodes[node].engine, key, &view) != TLY_NOT_FOUND) return false;
-    for (size_t i = twin->keys[known - 1].newest; i != 0; i = twin->dots[i - 1].before) {
+    for (size_t i = newest_of_absent(sim, node, key); i != 0; i = twin->dots[i - 1].before) {
         const struct tly_dot *dot = &twin->dots[i - 1].dot;
         struct tly_life life = life_of(engine, dot->version.origin);
         if (dot->op != TLY_PUT || life.state < TLY_LIFE_SETTLED) continue;
@@ -403,7 +414,28 @@ static bool may_have_ended(const struct sim *sim, const struct twin_dot *it, uin
 static bool went_at_install(const struct sim_twin *twin, struct tly_version version)
 {
     for (size_t i = 0; i < twin->install_count; i++)
-        if (twin->installs[i].origin == version.origin && version.ts <= twin->installs[i].ts) return true;
+        if (twin->installs[i].origin == version.origin && version.ts <= twin->installs[i].forgotten)
+            return true;
+    return false;
+}
+
+static bool went_unheard(const struct sim_twin *twin, struct tly_version version)
+{
+    for (size_t i = 0; i < twin->install_count; i++) {
+        const struct installed *at = &twin->installs[i];
+        if (at->origin == version.origin && at->heard < version.ts && version.ts <= at->forgotten)
+            return true;
+    }
+    return false;
+}
+
+bool sim_twin_went_unheard(struct sim *sim, size_t node, struct tly_slice key)
+{
+    const struct sim_twin *twin = sim->twin;
+    for (size_t i = newest_of_absent(sim, node, key); i != 0; i = twin->dots[i - 1].before) {
+        const struct tly_dot *dot = &twin->dots[i - 1].dot;
+        if (dot->op == TLY_PUT && went_unheard(twin, dot->version)) return true;
+    }
     return false;
 }
 
@@ -482,6 +514,18 @@ static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it,
     }
 }
 
+static uint64_t heard_by_others(const struct sim *sim, size_t node, uint64_t origin)
+{
+    uint64_t heard = 0;
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        if (i == node || sim->nodes[i].engine == NULL) continue;
+        struct tly_life life = life_of(sim->nodes[i].engine, origin);
+        uint64_t newest = life.mark > life.last ? life.mark : life.last;
+        if (heard < newest) heard = newest;
+    }
+    return heard;
+}
+
 /* What a node had made in any of its lives before it installed a snapshot goes, up to the newest REMOVE which was forgotten by then. */
 void sim_twin_installed(struct sim *sim, size_t node)
 {
@@ -493,8 +537,9 @@ void sim_twin_installed(struct sim *sim, size_t node)
         if (twin->lived[i].node != node) continue;
         twin->installs =
             sim_grow(twin->installs, &twin->installs_capacity, twin->install_count, sizeof *twin->installs);
+        uint64_t origin = twin->lived[i].origin;
         twin->installs[twin->install_count++] =
-            (struct tly_version){forgetting.forgotten, twin->lived[i].origin};
+            (struct installed){origin, forgetting.forgotten, heard_by_others(sim, node, origin)};
     }
 }
 
