@@ -14,6 +14,7 @@ void tly_follower_fini(struct tly_follower *follower)
 {
     if (follower->mem == NULL) return;
     tly_mem_free(follower->mem, follower->reach, follower->capacity * sizeof *follower->reach);
+    tly_mem_free(follower->mem, follower->early, follower->early_capacity * sizeof *follower->early);
     tly_stream_free(follower->stream);
     *follower = (struct tly_follower){0};
 }
@@ -25,6 +26,42 @@ static struct tly_reach reach_of(const struct tly_follower *follower, size_t i, 
     return known ? follower->reach[i] : (struct tly_reach){.origin = origin};
 }
 
+static struct tly_mark *early_of(const struct tly_follower *follower, uint64_t origin)
+{
+    for (size_t i = 0; i < follower->early_count; i++)
+        if (follower->early[i].origin == origin) return &follower->early[i];
+    return NULL;
+}
+
+/* What it says of a life that the map does not know yet, it does not say again. Of one that was dropped nothing comes any more. */
+static enum tly_result note_early(struct tly_follower *follower, struct tly_mark mark)
+{
+    struct tly_mark *early = early_of(follower, mark.origin);
+    if (early != NULL) {
+        if (early->ts < mark.ts) early->ts = mark.ts;
+        return TLY_OK;
+    }
+    bool is_lost = mark.ts <= tly_ormap_mark(follower->map, mark.origin);
+    if (is_lost || follower->early_count == TLY_ORIGINS_MAX) return TLY_OK;
+    early = tly_mem_reserve(follower->mem, follower->early, &follower->early_capacity,
+                            follower->early_count + 1, sizeof *early);
+    if (early == NULL) return TLY_NOMEM;
+    follower->early = early;
+    follower->early[follower->early_count++] = mark;
+    return TLY_OK;
+}
+
+/* How far it is with a life that the map has come to know. */
+static struct tly_reach reach_anew(struct tly_follower *follower, uint64_t origin)
+{
+    struct tly_reach reach = {.origin = origin};
+    struct tly_mark *early = early_of(follower, origin);
+    if (early == NULL) return reach;
+    reach.word = reach.have = reach.sent = early->ts;
+    *early = follower->early[--follower->early_count];
+    return reach;
+}
+
 /* Room for every life that the map knows, under the numbers that they have now. */
 static bool cover_lives(struct tly_follower *follower)
 {
@@ -32,8 +69,10 @@ static bool cover_lives(struct tly_follower *follower)
     if (follower->numbering == numbering) return true;
     size_t lives = tly_ormap_lives(follower->map);
     if (follower->lives > lives) follower->lives = lives;
-    for (size_t i = 0; i < follower->lives; i++)
-        follower->reach[i] = reach_of(follower, i, tly_ormap_life(follower->map, i).origin);
+    for (size_t i = 0; i < follower->lives; i++) {
+        uint64_t origin = tly_ormap_life(follower->map, i).origin;
+        if (follower->reach[i].origin != origin) follower->reach[i] = reach_anew(follower, origin);
+    }
     if (lives > follower->capacity) {
         void *reach = tly_mem_reserve(follower->mem, follower->reach, &follower->capacity, lives,
                                       sizeof *follower->reach);
@@ -41,7 +80,7 @@ static bool cover_lives(struct tly_follower *follower)
         follower->reach = reach;
     }
     for (size_t i = follower->lives; i < lives; i++)
-        follower->reach[i] = (struct tly_reach){.origin = tly_ormap_life(follower->map, i).origin};
+        follower->reach[i] = reach_anew(follower, tly_ormap_life(follower->map, i).origin);
     follower->lives = lives;
     follower->numbering = numbering;
     follower->rested_at = 0;
@@ -71,7 +110,7 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
     size_t number = life_of(follower, mark.origin);
-    if (number == follower->lives) return TLY_OK;
+    if (number == follower->lives) return note_early(follower, mark);
     struct tly_life life = tly_ormap_life(follower->map, number);
     struct tly_reach *reach = &follower->reach[number];
     bool had_it_first = mark.ts > reach->sent;
@@ -104,6 +143,7 @@ void tly_follower_reset(struct tly_follower *follower)
         reach->have = reach->sent = reach->word = reach->passed = reach->until = 0;
         settle(reach); /* what was sent is sent again, and must not overtake what waits */
     }
+    follower->early_count = 0;
     follower->in_round = follower->begun = false;
     follower->rested_at = 0;
 }

@@ -35,6 +35,8 @@ struct tly_follower {
     struct tly_ormap *map;
     struct tly_reach *reach; /* by number of life in the map */
     size_t lives, capacity;
+    struct tly_mark *early; /* its word of lives that the map does not know yet */
+    size_t early_count, early_capacity;
     uint64_t numbering; /* of the map's lives, as `reach` has them */
     uint64_t soonest;   /* nothing that waits is due before; 0: nothing waits */
     uint64_t rested_at; /* the map's moves when nothing was lacking; 0: something may be */

@@ -732,6 +732,43 @@ static void what_ended_stands_until_a_dump_is_whole(void **state)
     net_free(net);
 }
 
+/*
+ * A node falls while its life is in question, and nobody says of the life that it had meanwhile whose it was. n1 told n0 that it has all of that life
+ * before n0 knew of any such; n2 brought it.
+ */
+static void what_a_peer_has_of_a_life_that_is_not_known_yet_counts_later(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(4);
+    uint64_t kept = net_origin(net, 3);
+    put(net, 0, "kv:a", "x");
+    net_run(net, S);
+    del(net, 0, "kv:a");
+    net_run(net, 2 * S);
+    net_kill(net, 3);
+    net_block(net, 3, 0, true);
+    net_go_on(net, 3, kept, 7);
+    net_run(net, 100 * MS);
+    net_add_to(net, 3, "c", 1);
+    net_run(net, 40 * MS);
+    uint64_t life = tly_engine_life(net_node(net, 1), tly_engine_lives(net_node(net, 1)) - 1).origin;
+    assert_int_equal(net_origin(net, 3), kept);
+    assert_int_not_equal(life, kept);
+    assert_int_equal(net_read(net, 1, "c"), 1);
+    assert_int_equal(net_read(net, 0, "c"), INT64_MIN);
+    net_pause(net, 1, true);
+    net_kill(net, 3);
+    net_run(net, 200 * MS);
+    assert_int_equal(net_read(net, 0, "c"), 1);
+    net_pause(net, 1, false);
+    net_run(net, 6 * GRACE);
+    assert_int_equal(net_life(net, 0, life).state, TLY_LIFE_OPEN);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(removes(net, i), 0);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -759,6 +796,7 @@ int main(void)
         cmocka_unit_test(one_failure_to_note_what_ended_is_no_other),
         cmocka_unit_test(no_image_begins_before_the_log_knows_of_what_ended),
         cmocka_unit_test(what_ended_stands_until_a_dump_is_whole),
+        cmocka_unit_test(what_a_peer_has_of_a_life_that_is_not_known_yet_counts_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
