@@ -20,23 +20,14 @@ struct tly_reload {
     uint64_t taken, refused, taken_at_s;
 };
 
-static bool add_all(struct tly_rules *into, const struct tly_rules *from)
-{
-    for (size_t i = 0; i < tly_rules_count(from); i++) {
-        const struct tly_rule *rule = tly_rules_at(from, i);
-        bool is_there = tly_rules_find(into, tly_slice_text(rule->name)) != NULL;
-        if (!is_there && tly_rules_add(into, rule) != TLY_OK) return false;
-    }
-    return true;
-}
-
 /* Of a name that both have, the first one's. NULL: no memory, or too many. */
 static struct tly_rules *both(const struct tly_reload *reload, const struct tly_rules *first,
                               const struct tly_rules *second)
 {
     struct tly_rules *rules = tly_rules_new(&reload->mem);
     if (rules == NULL) return NULL;
-    if (add_all(rules, first) && add_all(rules, second)) return rules;
+    bool added = tly_rules_add_all(rules, first) == TLY_OK && tly_rules_add_all(rules, second) == TLY_OK;
+    if (added) return rules;
     tly_rules_free(rules);
     return NULL;
 }

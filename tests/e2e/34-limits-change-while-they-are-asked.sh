@@ -70,3 +70,19 @@ wait_until is_back
 stop_node a
 start_node a -f conf-a/tally.yaml
 expect "limits of a after a restart" 1 "$(metric a config_limits_file)"
+
+# A quota of the file goes on in its zone when the other source changes, again and again.
+printf 'limits:\n  - {name: q, rate: 100/d, algorithm: quota, zone: Europe/Berlin}\n' >zone.yaml
+start_node z -f zone.yaml
+zone_is_kept() {
+    http z /v1/limits | grep -q '"name":"q".*"zone":"Europe/Berlin"'
+}
+for turn in 1 2 3; do
+    resp z set config:limits "limits: [{name: k$turn, rate: 5/s}]" >/dev/null
+    takes() {
+        http z /v1/limits | grep -q "\"name\":\"k$turn\""
+    }
+    wait_until takes
+    expect_status 0 zone_is_kept
+    expect "a check of the quota" 200 "$(http_status z /v1/check -d '{"limit":"q"}')"
+done
