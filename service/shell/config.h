@@ -68,6 +68,7 @@ struct tly_config {
     struct tly_xds_settings xds;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
+    uint64_t file_print;            /* of the file as it was read, by tly_filewatch_print */
 };
 
 /* An error for people; "" when there is none. */

@@ -4,6 +4,7 @@
  * place, and every error names it.
  */
 #include "service/shell/config_yaml.h"
+#include "service/shell/filewatch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -246,7 +247,7 @@ static bool read_all(int fd, uint8_t *bytes, size_t size, size_t *n)
 }
 
 /* The file's bytes, to be freed, or NULL with the error set. A pipe that nobody writes to is no reason to wait. */
-static uint8_t *read_file(const char *path, size_t *n, struct tly_config_error *error)
+static uint8_t *read_file(const char *path, size_t *n, uint64_t *print, struct tly_config_error *error)
 {
     struct stat status;
     const char *why = NULL;
@@ -261,7 +262,10 @@ static uint8_t *read_file(const char *path, size_t *n, struct tly_config_error *
     else if (*n > FILE_BYTES_MAX)
         why = "larger than 1 MiB";
     if (fd >= 0) close(fd);
-    if (why == NULL) return bytes;
+    if (why == NULL) {
+        *print = tly_filewatch_print(0, path, &status);
+        return bytes;
+    }
     snprintf(error->text, sizeof error->text, "%.300s: %s", path, why);
     free(bytes);
     return NULL;
@@ -289,7 +293,7 @@ bool tly_config_load(struct tly_config *config, const char *path, const struct t
         snprintf(error->text, sizeof error->text, "%.300s...: the path is too long", path);
         return false;
     }
-    uint8_t *bytes = read_file(path, &loader.text.n, error);
+    uint8_t *bytes = read_file(path, &loader.text.n, &loader.config.file_print, error);
     if (bytes == NULL) return false;
     loader.text.p = bytes;
     bool good = load(&loader, mem);

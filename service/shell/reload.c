@@ -150,9 +150,12 @@ static bool begin(struct tly_reload *reload)
     reload->key = none;
     if (none != NULL) reload->file = both(reload, tly_engine_rules(with->engine), none);
     if (reload->file == NULL) return false;
-    if (with->config->file[0] != '\0')
+    if (with->config->file[0] != '\0') {
         reload->filewatch = tly_filewatch_new(with->base, with->config->file, on_file, reload);
-    if (with->config->file[0] != '\0' && reload->filewatch == NULL) return false;
+        if (reload->filewatch == NULL) return false;
+        /* The store was read meanwhile, which may take long. */
+        tly_filewatch_as_of(reload->filewatch, with->config->file_print);
+    }
     static const struct timeval second = {.tv_sec = 1};
     reload->look = event_new(with->base, -1, EV_PERSIST, on_look, reload);
     return reload->look != NULL && event_add(reload->look, &second) == 0;
