@@ -54,10 +54,17 @@ yaml_node_t *tly_yaml_node(struct tly_loader *loader, int index)
 
 const char *tly_yaml_text(const struct tly_loader *loader, const yaml_node_t *node, const char *expected)
 {
-    bool is_text = node->type == YAML_SCALAR_NODE &&
-                   strlen((const char *)node->data.scalar.value) == node->data.scalar.length;
-    if (!is_text) (void)tly_yaml_expect(loader, node, expected);
-    return is_text ? (const char *)node->data.scalar.value : NULL;
+    char why[400];
+    if (node->type != YAML_SCALAR_NODE) {
+        (void)tly_yaml_expect(loader, node, expected);
+        return NULL;
+    }
+    const char *text = (const char *)node->data.scalar.value;
+    if (strlen(text) == node->data.scalar.length) return text;
+    /* What stands before it is not shown: it may be a secret. */
+    (void)snprintf(why, sizeof why, "a value with a NUL; expected %.300s", expected);
+    (void)tly_yaml_fail(loader, node, why);
+    return NULL;
 }
 
 /* ---- walking a map ---- */

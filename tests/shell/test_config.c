@@ -253,6 +253,7 @@ static void what_is_too_long_is_refused_and_changes_nothing(void **state)
 }
 
 static const char *const bad_files[][2] = {
+    {"secret: \"hush\\0hush\"\n", ":1:9: a value with a NUL; expected a single value"},
     {"name: [a]\n", ":1:7: a list; expected a single value"},
     {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
     {"\ncolour: red\n", ":2:1: colour: no such setting"},
@@ -346,7 +347,7 @@ static const char *const bad_files[][2] = {
     {"limits:\n  - {name: api, rate: 1/s, mode: [hard]}\n", ":2:34: a list; expected optimistic"},
     {"limits:\n  - {name: api, rate: 1/s, key: {a: b}}\n", ":2:33: a map; expected a field name"},
     {"limits:\n  - {name: api, rate: 1/s, key: [a,b,c,d,e,f,g,h,i]}\n", "'i'; expected at most 8 fields"},
-    {"name: \"a\\0b\"\n", ":1:7: 'a'; expected a single value"},
+    {"name: \"a\\0b\"\n", ":1:7: a value with a NUL; expected a single value"},
     {"name: \"a\\nb\"\n", ":1:7: name=a?b: expected 1 to 64"},
     {"name: a\ncluster: \x01\n", ":2:10: control characters are not allowed"},
     {"[[[[[[[[[a]]]]]]]]]\n", ":1:9: nested too deep"},
