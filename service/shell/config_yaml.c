@@ -114,7 +114,7 @@ static bool take_top_pair(struct tly_loader *loader, void *into, const char *key
                           yaml_node_t *value)
 {
     (void)into;
-    char list[TLY_CONFIG_TEXT_MAX];
+    char list[TLY_CONFIG_JOIN_TEXT_MAX];
     if (strcmp(key, "limits") == 0) return tly_yaml_take_limits(loader, value);
     if (loader->only_limits)
         return tly_yaml_expect(loader, key_node, "limits alone: settings belong into a node's file");
@@ -223,7 +223,9 @@ static bool survey_text(const struct tly_loader *loader)
 static bool take_document(struct tly_loader *loader)
 {
     const yaml_node_t *root = yaml_document_get_root_node(&loader->document);
-    if (root == NULL) return true; /* an empty file sets nothing */
+    bool is_nothing = root == NULL || (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0 &&
+                                       root->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
+    if (is_nothing) return true; /* an empty file sets nothing, nor does one that has "---" alone */
     if (root->type != YAML_MAPPING_NODE) return tly_yaml_expect(loader, root, "settings and limits: a map");
     return tly_yaml_each_pair(loader, root, take_top_pair, NULL);
 }
