@@ -58,6 +58,8 @@ static bool take(struct tly_reload *reload, struct tly_rules **source, bool *goo
     return true;
 }
 
+static void take_key(struct tly_reload *reload, struct tly_slice text);
+
 void tly_reload_file(struct tly_reload *reload)
 {
     const struct tly_config *config = reload->with.config;
@@ -76,6 +78,8 @@ void tly_reload_file(struct tly_reload *reload)
     if (!take(reload, &reload->file, &reload->file_good, fresh)) return;
     tly_log(reload->with.log, TLY_LEVEL_INFO,
             "reloaded %zu limits from %s; other settings take effect at the next start", count, config->file);
+    /* There may be room for it now. */
+    if (!reload->key_good) take_key(reload, tly_slice_of(reload->text, reload->text_bytes));
 }
 
 static void on_file(void *context, bool exists)
@@ -102,6 +106,7 @@ static void take_key(struct tly_reload *reload, struct tly_slice text)
     if (!take(reload, &reload->key, &reload->key_good, fresh)) return;
     reload->was_bad_at_start = false;
     tly_log(reload->with.log, TLY_LEVEL_INFO, "took %zu limits over from the key %s", count, TLY_RELOAD_KEY);
+    if (!reload->file_good) tly_reload_file(reload);
 }
 
 static bool is_as_taken(const struct tly_reload *reload, struct tly_slice text)

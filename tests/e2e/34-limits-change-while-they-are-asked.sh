@@ -86,3 +86,29 @@ for turn in 1 2 3; do
     expect_status 0 zone_is_kept
     expect "a check of the quota" 200 "$(http_status z /v1/check -d '{"limit":"q"}')"
 done
+
+# What one source had no room for is taken once the other leaves some: either way round, and without a word to the first one.
+many() {
+    printf 'limits:\n'
+    for i in $(seq "$1"); do printf '  - {name: m%d, rate: 1/s}\n' "$i"; done
+}
+limits_are() {
+    [ "$(metric z config_limits_file) $(metric z config_limits_key)" = "$1" ]
+}
+resp z set config:limits 'limits: [{name: k, rate: 5/s}]' >/dev/null
+wait_until limits_are '1 1'
+many 4096 >zone.new
+mv zone.new zone.yaml
+expect_logged z 'reload refused, the limits stay as they are: no memory for them, or more than 4096 limits in all'
+expect "the last reload" 0 "$(metric z config_last_reload_successful)"
+resp z del config:limits >/dev/null
+wait_until limits_are '4096 0'
+resp z set config:limits 'limits: [{name: k, rate: 6/s}]' >/dev/null
+has_refused_the_key() {
+    [ "$(metric z config_last_reload_successful)" = 0 ]
+}
+wait_until has_refused_the_key
+many 10 >zone.new
+mv zone.new zone.yaml
+wait_until limits_are '10 1'
+expect "the last reload" 1 "$(metric z config_last_reload_successful)"
