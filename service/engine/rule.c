@@ -422,6 +422,36 @@ void tly_rules_go_on(struct tly_rules *rules, const struct tly_rules *before)
     }
 }
 
+static bool have_same_rate(const struct tly_rate *a, const struct tly_rate *b)
+{
+    return a->limit == b->limit && a->window_ms == b->window_ms && a->burst == b->burst &&
+           a->algorithm == b->algorithm && a->mode == b->mode && a->on_partition == b->on_partition &&
+           a->unit == b->unit && a->cap == b->cap && a->min == b->min;
+}
+
+static bool have_same_fields(const struct tly_rule *a, const struct tly_rule *b)
+{
+    if (a->field_count != b->field_count || a->match_count != b->match_count) return false;
+    for (size_t i = 0; i < a->field_count; i++)
+        if (strcmp(a->field[i], b->field[i]) != 0) return false;
+    for (size_t i = 0; i < a->match_count; i++) {
+        const struct tly_match *one = &a->match[i], *other = &b->match[i];
+        if (strcmp(one->field, other->field) != 0 || strcmp(one->value, other->value) != 0) return false;
+        if (one->is_prefix != other->is_prefix) return false;
+    }
+    return true;
+}
+
+bool tly_rules_agree(const struct tly_rules *rules, const struct tly_rule *rule,
+                     const struct tly_rules *others, const struct tly_rule *other)
+{
+    return strcmp(rule->name, other->name) == 0 && have_same_rate(&rule->rate, &other->rate) &&
+           strcmp(tly_rules_zone_name(rules, rule->rate.zone),
+                  tly_rules_zone_name(others, other->rate.zone)) == 0 &&
+           have_same_fields(rule, other) && rule->shadow == other->shadow &&
+           rule->keys_max == other->keys_max;
+}
+
 /* ---- what it is for ---- */
 
 static struct tly_slice value_of(const struct tly_field *fields, size_t count, const char *name)

@@ -153,6 +153,9 @@ enum tly_result tly_rules_add_all(struct tly_rules *rules, const struct tly_rule
 const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name);
 size_t tly_rules_count(const struct tly_rules *rules);
 const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i);
+/* Whether both say the same, each of a table. */
+bool tly_rules_agree(const struct tly_rules *rules, const struct tly_rule *rule,
+                     const struct tly_rules *others, const struct tly_rule *other);
 /* Fields that it goes by, those of its key and others that have to match; and the i-th of them. */
 size_t tly_rule_fields(const struct tly_rule *rule);
 const char *tly_rule_field(const struct tly_rule *rule, size_t i);

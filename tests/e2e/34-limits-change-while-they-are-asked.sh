@@ -112,3 +112,12 @@ many 10 >zone.new
 mv zone.new zone.yaml
 wait_until limits_are '10 1'
 expect "the last reload" 1 "$(metric z config_last_reload_successful)"
+
+# A line says which limits changed, and how; two that differ in that are two lines.
+printf 'limits:\n  - {name: m1, rate: 1/s}\n  - {name: m2, rate: 2/s}\n  - {name: "n\\n1", rate: 2/s}\n' >zone.new
+mv zone.new zone.yaml
+expect_logged z 'reloaded 3 limits from zone.yaml .new n.x0a1; changed m2; gone m10, m3, m4, m5 and 4 more.; other'
+resp z set config:limits 'limits: [{name: k, rate: 7/s}, {name: m1, rate: 1/s}]' >/dev/null
+expect_logged z 'took 2 limits over from the key config:limits .changed k.$'
+kill -HUP "${pid[z]}"
+expect_logged z 'reloaded 3 limits from zone.yaml .none changed.; other'

@@ -334,6 +334,46 @@ static void without_memory_tables_are_not_joined_and_nothing_is_lost(void **stat
     assert_int_equal(test_mem_live(), 0);
 }
 
+/* Each way in which a rule can be another, alone. */
+static void rules_agree_when_nothing_of_them_differs(void **state)
+{
+    (void)state;
+    struct tly_mem mem = test_mem();
+    for (int way = 0; way <= 16; way++) {
+        struct tly_rules *rules = tly_rules_new(&mem), *others = tly_rules_new(&mem);
+        struct tly_rule rule = rule_of("a", 2);
+        assert_true(tly_rule_add_match(&rule, "plan", "gold*"));
+        const struct tly_zone *berlin = tly_rules_keep_zone(rules, "Europe/Berlin", zone_of(BERLIN));
+        const struct tly_zone *again = tly_rules_keep_zone(others, "Europe/Berlin", zone_of(BERLIN));
+        rule.rate.zone = berlin;
+        struct tly_rule other = rule;
+        other.rate.zone = again;
+        switch (way) {
+        case 1: other.rate.limit++; break;
+        case 2: other.rate.window_ms++; break;
+        case 3: other.rate.burst++; break;
+        case 4: other.rate.algorithm = TLY_QUOTA; break;
+        case 5: other.rate.mode = TLY_CAPPED; break;
+        case 6: other.rate.on_partition = TLY_PARTITION_SHARE; break;
+        case 7: other.rate.unit++; break;
+        case 8: other.rate.cap++; break;
+        case 9: other.rate.min--; break;
+        case 10: other.rate.zone = NULL; break;
+        case 11: other.field_count--; break;
+        case 12: other.field[1][0] = 'x'; break;
+        case 13: other.match_count--; break;
+        case 14: other.match[0].is_prefix = false; break;
+        case 15: other.shadow = true; break;
+        case 16: other.keys_max = 7; break;
+        default: break;
+        }
+        if (tly_rules_agree(rules, &rule, others, &other) != (way == 0)) fail_msg("way %d", way);
+        tly_rules_free(rules);
+        tly_rules_free(others);
+    }
+    assert_int_equal(test_mem_live(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +385,7 @@ int main(void)
         cmocka_unit_test(a_table_takes_4096_rules_and_without_memory_stays_as_it_was),
         cmocka_unit_test(a_zone_lives_as_long_as_any_table_with_rules_of_it),
         cmocka_unit_test(without_memory_tables_are_not_joined_and_nothing_is_lost),
+        cmocka_unit_test(rules_agree_when_nothing_of_them_differs),
         cmocka_unit_test(keys_do_not_collide),
         cmocka_unit_test(any_part_is_escaped_and_nothing_else),
         cmocka_unit_test(a_field_that_is_not_given_is_empty_and_one_too_many_is_ignored),
