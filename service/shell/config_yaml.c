@@ -5,6 +5,7 @@
  */
 #include "service/shell/config_yaml.h"
 #include "service/shell/filewatch.h"
+#include "service/shell/http_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +20,19 @@
 /* Room for TLY_RULES_MAX limits with all that one can have. */
 #define VALUES_MAX ((size_t)TLY_RULES_MAX * 32)
 
-/* "FILE:LINE:COLUMN: text", lines and columns from 1; control characters, which a value may hold, become '?'. */
+/* "FILE:LINE:COLUMN: text", lines and columns from 1; control characters, which a value may hold, and what is left of one that was cut off become '?'. */
 static bool fail_at(const struct tly_loader *loader, yaml_mark_t mark, const char *text)
 {
     char *out = loader->error->text;
     snprintf(out, sizeof loader->error->text, "%.300s:%zu:%zu: %.600s", loader->path, mark.line + 1,
              mark.column + 1, text);
-    for (; *out != '\0'; out++)
-        if ((unsigned char)*out < 0x20 || *out == 0x7f) *out = '?';
+    for (size_t n; *out != '\0'; out += n) {
+        n = tly_utf8_bytes(tly_slice_text(out));
+        bool is_shown = n > 0 && (unsigned char)*out >= 0x20 && *out != 0x7f;
+        if (is_shown) continue;
+        *out = '?';
+        n = 1;
+    }
     return false;
 }
 

@@ -252,7 +252,11 @@ static void what_is_too_long_is_refused_and_changes_nothing(void **state)
     }
 }
 
+#define FIVE_TIMES(text) text text text text text
+
 static const char *const bad_files[][2] = {
+    {"limits: [{name: a, rate: x" FIVE_TIMES(FIVE_TIMES("\u00e9\u00e9\u00e9\u00e9")) "}]\n",
+     "\u00e9?'; expected units"},
     {"secret: \"hush\\0hush\"\n", ":1:9: a value with a NUL; expected a single value"},
     {"name: [a]\n", ":1:7: a list; expected a single value"},
     {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
