@@ -257,16 +257,18 @@ enum tly_result tly_rate_check(const struct tly_rate *rate)
 
 /* ---- rules ---- */
 
+/* Of all tables that have rules of it: the last one frees it. */
 struct kept_zone {
     char name[TLY_ZONE_NAME_BYTES_MAX + 1];
     struct tly_zone *zone;
+    size_t holders;
 };
 
 struct tly_rules {
     struct tly_mem mem;
     struct tly_rule *rules; /* ascending by name */
     size_t count, capacity;
-    struct kept_zone *zones;
+    struct kept_zone **zones;
     size_t zone_count, zone_capacity;
 };
 
@@ -277,12 +279,19 @@ struct tly_rules *tly_rules_new(const struct tly_mem *mem)
     return rules;
 }
 
+static void let_go(const struct tly_mem *mem, struct kept_zone *kept)
+{
+    if (--kept->holders > 0) return;
+    tly_zone_free(kept->zone);
+    tly_mem_free(mem, kept, sizeof *kept);
+}
+
 void tly_rules_free(struct tly_rules *rules)
 {
     if (rules == NULL) return;
     struct tly_mem mem = rules->mem;
     for (size_t i = 0; i < rules->zone_count; i++)
-        tly_zone_free(rules->zones[i].zone);
+        let_go(&mem, rules->zones[i]);
     tly_mem_free(&mem, rules->zones, rules->zone_capacity * sizeof *rules->zones);
     for (size_t i = 0; i < rules->count; i++)
         tly_mem_free(&mem, rules->rules[i].count, sizeof *rules->rules[i].count);
@@ -293,32 +302,47 @@ void tly_rules_free(struct tly_rules *rules)
 const struct tly_zone *tly_rules_zone(const struct tly_rules *rules, const char *name)
 {
     for (size_t i = 0; i < rules->zone_count; i++)
-        if (strcmp(rules->zones[i].name, name) == 0) return rules->zones[i].zone;
+        if (strcmp(rules->zones[i]->name, name) == 0) return rules->zones[i]->zone;
+    return NULL;
+}
+
+/* NULL: none of these, as UTC is. */
+static struct kept_zone *kept_of(const struct tly_rules *rules, const struct tly_zone *zone)
+{
+    for (size_t i = 0; i < rules->zone_count; i++)
+        if (rules->zones[i]->zone == zone) return rules->zones[i];
     return NULL;
 }
 
 const char *tly_rules_zone_name(const struct tly_rules *rules, const struct tly_zone *zone)
 {
-    for (size_t i = 0; i < rules->zone_count; i++)
-        if (rules->zones[i].zone == zone) return rules->zones[i].name;
-    return "UTC";
+    const struct kept_zone *kept = kept_of(rules, zone);
+    return kept != NULL ? kept->name : "UTC";
+}
+
+static bool hold_zone(struct tly_rules *rules, struct kept_zone *kept)
+{
+    void *grown = tly_mem_reserve(&rules->mem, rules->zones, &rules->zone_capacity, rules->zone_count + 1,
+                                  sizeof(struct kept_zone *));
+    if (grown == NULL) return false;
+    rules->zones = grown;
+    rules->zones[rules->zone_count++] = kept;
+    kept->holders++;
+    return true;
 }
 
 const struct tly_zone *tly_rules_keep_zone(struct tly_rules *rules, const char *name, struct tly_zone *zone)
 {
     size_t n = strlen(name) < TLY_ZONE_NAME_BYTES_MAX ? strlen(name) : TLY_ZONE_NAME_BYTES_MAX;
-    void *grown = tly_mem_reserve(&rules->mem, rules->zones, &rules->zone_capacity, rules->zone_count + 1,
-                                  sizeof *rules->zones);
-    if (grown == NULL) {
-        tly_zone_free(zone);
-        return NULL;
-    }
-    rules->zones = grown;
-    struct kept_zone *kept = &rules->zones[rules->zone_count++];
+    struct kept_zone *kept = tly_mem_zeroed(&rules->mem, sizeof *kept);
+    if (kept == NULL) goto free_zone;
     memcpy(kept->name, name, n);
-    kept->name[n] = '\0';
     kept->zone = zone;
-    return zone;
+    if (hold_zone(rules, kept)) return zone;
+    tly_mem_free(&rules->mem, kept, sizeof *kept);
+free_zone:
+    tly_zone_free(zone);
+    return NULL;
 }
 
 /* Where the name stands, or would. */
@@ -365,6 +389,19 @@ enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *ru
     return TLY_OK;
 }
 
+enum tly_result tly_rules_add_all(struct tly_rules *rules, const struct tly_rules *others)
+{
+    enum tly_result result = TLY_OK;
+    for (size_t i = 0; i < others->count && result == TLY_OK; i++) {
+        const struct tly_rule *rule = &others->rules[i];
+        if (tly_rules_find(rules, tly_slice_text(rule->name)) != NULL) continue;
+        struct kept_zone *zone = kept_of(others, rule->rate.zone);
+        bool is_held = zone == NULL || kept_of(rules, zone->zone) != NULL || hold_zone(rules, zone);
+        result = is_held ? tly_rules_add(rules, rule) : TLY_NOMEM;
+    }
+    return result;
+}
+
 size_t tly_rules_count(const struct tly_rules *rules)
 {
     return rules->count;
@@ -383,6 +420,36 @@ void tly_rules_go_on(struct tly_rules *rules, const struct tly_rules *before)
         *rules->rules[i].count = *old->count;
         rules->rules[i].count->keys = 0;
     }
+}
+
+static bool have_same_rate(const struct tly_rate *a, const struct tly_rate *b)
+{
+    return a->limit == b->limit && a->window_ms == b->window_ms && a->burst == b->burst &&
+           a->algorithm == b->algorithm && a->mode == b->mode && a->on_partition == b->on_partition &&
+           a->unit == b->unit && a->cap == b->cap && a->min == b->min;
+}
+
+static bool have_same_fields(const struct tly_rule *a, const struct tly_rule *b)
+{
+    if (a->field_count != b->field_count || a->match_count != b->match_count) return false;
+    for (size_t i = 0; i < a->field_count; i++)
+        if (strcmp(a->field[i], b->field[i]) != 0) return false;
+    for (size_t i = 0; i < a->match_count; i++) {
+        const struct tly_match *one = &a->match[i], *other = &b->match[i];
+        if (strcmp(one->field, other->field) != 0 || strcmp(one->value, other->value) != 0) return false;
+        if (one->is_prefix != other->is_prefix) return false;
+    }
+    return true;
+}
+
+bool tly_rules_agree(const struct tly_rules *rules, const struct tly_rule *rule,
+                     const struct tly_rules *others, const struct tly_rule *other)
+{
+    return strcmp(rule->name, other->name) == 0 && have_same_rate(&rule->rate, &other->rate) &&
+           strcmp(tly_rules_zone_name(rules, rule->rate.zone),
+                  tly_rules_zone_name(others, other->rate.zone)) == 0 &&
+           have_same_fields(rule, other) && rule->shadow == other->shadow &&
+           rule->keys_max == other->keys_max;
 }
 
 /* ---- what it is for ---- */

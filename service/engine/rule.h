@@ -145,9 +145,17 @@ const struct tly_zone *tly_rules_zone(const struct tly_rules *rules, const char 
 const char *tly_rules_zone_name(const struct tly_rules *rules, const struct tly_zone *zone);
 /* TLY_OK, TLY_BAD_RULE (a name twice, an empty name, a bad rate), TLY_FULL, TLY_NOMEM. */
 enum tly_result tly_rules_add(struct tly_rules *rules, const struct tly_rule *rule) TLY_MUST_CHECK;
+/*
+ * Those of others whose names are not there yet, with their zones, which live as long as one of both does; both are of one
+ * allocator. TLY_OK, or TLY_FULL, TLY_NOMEM, and some of them may have been added.
+ */
+enum tly_result tly_rules_add_all(struct tly_rules *rules, const struct tly_rules *others) TLY_MUST_CHECK;
 const struct tly_rule *tly_rules_find(const struct tly_rules *rules, struct tly_slice name);
 size_t tly_rules_count(const struct tly_rules *rules);
 const struct tly_rule *tly_rules_at(const struct tly_rules *rules, size_t i);
+/* Whether both say the same, each of a table. */
+bool tly_rules_agree(const struct tly_rules *rules, const struct tly_rule *rule,
+                     const struct tly_rules *others, const struct tly_rule *other);
 /* Fields that it goes by, those of its key and others that have to match; and the i-th of them. */
 size_t tly_rule_fields(const struct tly_rule *rule);
 const char *tly_rule_field(const struct tly_rule *rule, size_t i);

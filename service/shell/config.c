@@ -21,7 +21,7 @@
 
 static bool set_join(struct tly_config *config, const char *value)
 {
-    char copy[TLY_CONFIG_TEXT_MAX * 4], *rest = copy;
+    char copy[TLY_CONFIG_JOIN_TEXT_MAX], *rest = copy;
     char parsed[TLY_JOIN_MAX][TLY_ADDRESS_BYTES_MAX + 1];
     size_t count = 0;
     if (strlcpy(copy, value, sizeof copy) >= sizeof copy) return false;

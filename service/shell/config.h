@@ -13,6 +13,8 @@
 
 #define TLY_JOIN_MAX 64
 #define TLY_CONFIG_TEXT_MAX 4096
+/* All seeds, with commas between. */
+#define TLY_CONFIG_JOIN_TEXT_MAX (TLY_JOIN_MAX * (TLY_ADDRESS_BYTES_MAX + 1))
 
 /* Where a door listens. */
 enum tly_listen_kind { TLY_LISTEN_NONE, TLY_LISTEN_TCP, TLY_LISTEN_UNIX };
@@ -68,6 +70,7 @@ struct tly_config {
     struct tly_xds_settings xds;
     enum tly_level level;
     char file[TLY_CONFIG_TEXT_MAX]; /* -f; "": none */
+    uint64_t file_print;            /* of the file as it was read, by tly_filewatch_print */
 };
 
 /* An error for people; "" when there is none. */

@@ -4,6 +4,8 @@
  * place, and every error names it.
  */
 #include "service/shell/config_yaml.h"
+#include "service/shell/filewatch.h"
+#include "service/shell/http_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,14 +20,19 @@
 /* Room for TLY_RULES_MAX limits with all that one can have. */
 #define VALUES_MAX ((size_t)TLY_RULES_MAX * 32)
 
-/* "FILE:LINE:COLUMN: text", lines and columns from 1; control characters, which a value may hold, become '?'. */
+/* "FILE:LINE:COLUMN: text", lines and columns from 1; control characters, which a value may hold, and what is left of one that was cut off become '?'. */
 static bool fail_at(const struct tly_loader *loader, yaml_mark_t mark, const char *text)
 {
     char *out = loader->error->text;
     snprintf(out, sizeof loader->error->text, "%.300s:%zu:%zu: %.600s", loader->path, mark.line + 1,
              mark.column + 1, text);
-    for (; *out != '\0'; out++)
-        if ((unsigned char)*out < 0x20 || *out == 0x7f) *out = '?';
+    for (size_t n; *out != '\0'; out += n) {
+        n = tly_utf8_bytes(tly_slice_text(out));
+        bool is_shown = n > 0 && (unsigned char)*out >= 0x20 && *out != 0x7f;
+        if (is_shown) continue;
+        *out = '?';
+        n = 1;
+    }
     return false;
 }
 
@@ -53,10 +60,17 @@ yaml_node_t *tly_yaml_node(struct tly_loader *loader, int index)
 
 const char *tly_yaml_text(const struct tly_loader *loader, const yaml_node_t *node, const char *expected)
 {
-    bool is_text = node->type == YAML_SCALAR_NODE &&
-                   strlen((const char *)node->data.scalar.value) == node->data.scalar.length;
-    if (!is_text) (void)tly_yaml_expect(loader, node, expected);
-    return is_text ? (const char *)node->data.scalar.value : NULL;
+    char why[400];
+    if (node->type != YAML_SCALAR_NODE) {
+        (void)tly_yaml_expect(loader, node, expected);
+        return NULL;
+    }
+    const char *text = (const char *)node->data.scalar.value;
+    if (strlen(text) == node->data.scalar.length) return text;
+    /* What stands before it is not shown: it may be a secret. */
+    (void)snprintf(why, sizeof why, "a value with a NUL; expected %.300s", expected);
+    (void)tly_yaml_fail(loader, node, why);
+    return NULL;
 }
 
 /* ---- walking a map ---- */
@@ -106,7 +120,7 @@ static bool take_top_pair(struct tly_loader *loader, void *into, const char *key
                           yaml_node_t *value)
 {
     (void)into;
-    char list[TLY_CONFIG_TEXT_MAX];
+    char list[TLY_CONFIG_JOIN_TEXT_MAX];
     if (strcmp(key, "limits") == 0) return tly_yaml_take_limits(loader, value);
     if (loader->only_limits)
         return tly_yaml_expect(loader, key_node, "limits alone: settings belong into a node's file");
@@ -215,7 +229,9 @@ static bool survey_text(const struct tly_loader *loader)
 static bool take_document(struct tly_loader *loader)
 {
     const yaml_node_t *root = yaml_document_get_root_node(&loader->document);
-    if (root == NULL) return true; /* an empty file sets nothing */
+    bool is_nothing = root == NULL || (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0 &&
+                                       root->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
+    if (is_nothing) return true; /* an empty file sets nothing, nor does one that has "---" alone */
     if (root->type != YAML_MAPPING_NODE) return tly_yaml_expect(loader, root, "settings and limits: a map");
     return tly_yaml_each_pair(loader, root, take_top_pair, NULL);
 }
@@ -246,7 +262,7 @@ static bool read_all(int fd, uint8_t *bytes, size_t size, size_t *n)
 }
 
 /* The file's bytes, to be freed, or NULL with the error set. A pipe that nobody writes to is no reason to wait. */
-static uint8_t *read_file(const char *path, size_t *n, struct tly_config_error *error)
+static uint8_t *read_file(const char *path, size_t *n, uint64_t *print, struct tly_config_error *error)
 {
     struct stat status;
     const char *why = NULL;
@@ -261,7 +277,10 @@ static uint8_t *read_file(const char *path, size_t *n, struct tly_config_error *
     else if (*n > FILE_BYTES_MAX)
         why = "larger than 1 MiB";
     if (fd >= 0) close(fd);
-    if (why == NULL) return bytes;
+    if (why == NULL) {
+        *print = tly_filewatch_print(0, path, &status);
+        return bytes;
+    }
     snprintf(error->text, sizeof error->text, "%.300s: %s", path, why);
     free(bytes);
     return NULL;
@@ -289,7 +308,7 @@ bool tly_config_load(struct tly_config *config, const char *path, const struct t
         snprintf(error->text, sizeof error->text, "%.300s...: the path is too long", path);
         return false;
     }
-    uint8_t *bytes = read_file(path, &loader.text.n, error);
+    uint8_t *bytes = read_file(path, &loader.text.n, &loader.config.file_print, error);
     if (bytes == NULL) return false;
     loader.text.p = bytes;
     bool good = load(&loader, mem);

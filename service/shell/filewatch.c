@@ -221,6 +221,12 @@ struct tly_filewatch *tly_filewatch_new(struct event_base *base, const char *pat
     return NULL;
 }
 
+void tly_filewatch_as_of(struct tly_filewatch *watch, uint64_t print)
+{
+    watch->told = print;
+    if (watch->seen != print) set_timer(watch->rest, TLY_FILEWATCH_REST_MS);
+}
+
 void tly_filewatch_free(struct tly_filewatch *watch)
 {
     if (watch == NULL) return;

@@ -28,6 +28,8 @@ typedef void tly_filewatch_changed(void *context, bool exists);
  */
 struct tly_filewatch *tly_filewatch_new(struct event_base *base, const char *path,
                                         tly_filewatch_changed *changed, void *context);
+/* What was known before has this print: if it is another by now, that is a change. */
+void tly_filewatch_as_of(struct tly_filewatch *watch, uint64_t print);
 void tly_filewatch_free(struct tly_filewatch *watch);
 
 /* What is watched that is more than one path. */

@@ -5,8 +5,12 @@
 #include "service/shell/libc_mem.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* So many limits of each kind of change are named in the log. */
+#define NAMED_MAX 4
 
 struct tly_reload {
     struct tly_reload_config with;
@@ -18,17 +22,52 @@ struct tly_reload {
     uint8_t *text;                              /* of the key, as last read */
     size_t text_bytes;
     uint64_t taken, refused, taken_at_s;
+    char changes[1024]; /* what became another when limits were taken over the last time */
 };
 
-static bool add_all(struct tly_rules *into, const struct tly_rules *from)
+/* ---- what changed ---- */
+
+struct change {
+    const char *word;
+    size_t count;
+    char names[NAMED_MAX * (TLY_RULE_NAME_BYTES_MAX + 2)];
+};
+
+static void note_change(struct change *change, const char *name)
 {
-    for (size_t i = 0; i < tly_rules_count(from); i++) {
-        const struct tly_rule *rule = tly_rules_at(from, i);
-        bool is_there = tly_rules_find(into, tly_slice_text(rule->name)) != NULL;
-        if (!is_there && tly_rules_add(into, rule) != TLY_OK) return false;
-    }
-    return true;
+    if (change->count++ >= NAMED_MAX) return;
+    strlcat(change->names, change->count > 1 ? ", " : "", sizeof change->names);
+    strlcat(change->names, name, sizeof change->names);
 }
+
+/* "new a, b; changed c; gone d and 3 more", or that nothing did. */
+static void say_changes(struct tly_reload *reload, const struct tly_rules *before,
+                        const struct tly_rules *after)
+{
+    struct change changes[] = {{.word = "new"}, {.word = "changed"}, {.word = "gone"}};
+    for (size_t i = 0; i < tly_rules_count(after); i++) {
+        const struct tly_rule *rule = tly_rules_at(after, i);
+        const struct tly_rule *old = tly_rules_find(before, tly_slice_text(rule->name));
+        bool is_same = old != NULL && tly_rules_agree(before, old, after, rule);
+        if (!is_same) note_change(&changes[old != NULL ? 1 : 0], rule->name);
+    }
+    for (size_t i = 0; i < tly_rules_count(before); i++) {
+        const char *name = tly_rules_at(before, i)->name;
+        if (tly_rules_find(after, tly_slice_text(name)) == NULL) note_change(&changes[2], name);
+    }
+    size_t n = 0, size = sizeof reload->changes;
+    strlcpy(reload->changes, "none changed", size);
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        const struct change *change = &changes[i];
+        if (change->count == 0) continue;
+        n += (size_t)snprintf(reload->changes + n, size - n, "%s%s %s", n > 0 ? "; " : "", change->word,
+                              change->names);
+        if (change->count > NAMED_MAX)
+            n += (size_t)snprintf(reload->changes + n, size - n, " and %zu more", change->count - NAMED_MAX);
+    }
+}
+
+/* ---- two sources, one table ---- */
 
 /* Of a name that both have, the first one's. NULL: no memory, or too many. */
 static struct tly_rules *both(const struct tly_reload *reload, const struct tly_rules *first,
@@ -36,7 +75,8 @@ static struct tly_rules *both(const struct tly_reload *reload, const struct tly_
 {
     struct tly_rules *rules = tly_rules_new(&reload->mem);
     if (rules == NULL) return NULL;
-    if (add_all(rules, first) && add_all(rules, second)) return rules;
+    bool added = tly_rules_add_all(rules, first) == TLY_OK && tly_rules_add_all(rules, second) == TLY_OK;
+    if (added) return rules;
     tly_rules_free(rules);
     return NULL;
 }
@@ -63,9 +103,12 @@ static bool take(struct tly_reload *reload, struct tly_rules **source, bool *goo
     *good = true;
     reload->taken++;
     reload->taken_at_s = tly_app_read_time().wall_ns / 1000000000;
+    say_changes(reload, tly_engine_rules(reload->with.engine), rules);
     tly_engine_use_rules(reload->with.engine, rules);
     return true;
 }
+
+static void take_key(struct tly_reload *reload, struct tly_slice text);
 
 void tly_reload_file(struct tly_reload *reload)
 {
@@ -84,7 +127,10 @@ void tly_reload_file(struct tly_reload *reload)
     size_t count = tly_rules_count(fresh);
     if (!take(reload, &reload->file, &reload->file_good, fresh)) return;
     tly_log(reload->with.log, TLY_LEVEL_INFO,
-            "reloaded %zu limits from %s; other settings take effect at the next start", count, config->file);
+            "reloaded %zu limits from %s (%s); other settings take effect at the next start", count,
+            config->file, reload->changes);
+    /* There may be room for it now. */
+    if (!reload->key_good) take_key(reload, tly_slice_of(reload->text, reload->text_bytes));
 }
 
 static void on_file(void *context, bool exists)
@@ -110,7 +156,9 @@ static void take_key(struct tly_reload *reload, struct tly_slice text)
     size_t count = tly_rules_count(fresh);
     if (!take(reload, &reload->key, &reload->key_good, fresh)) return;
     reload->was_bad_at_start = false;
-    tly_log(reload->with.log, TLY_LEVEL_INFO, "took %zu limits over from the key %s", count, TLY_RELOAD_KEY);
+    tly_log(reload->with.log, TLY_LEVEL_INFO, "took %zu limits over from the key %s (%s)", count,
+            TLY_RELOAD_KEY, reload->changes);
+    if (!reload->file_good) tly_reload_file(reload);
 }
 
 static bool is_as_taken(const struct tly_reload *reload, struct tly_slice text)
@@ -159,9 +207,12 @@ static bool begin(struct tly_reload *reload)
     reload->key = none;
     if (none != NULL) reload->file = both(reload, tly_engine_rules(with->engine), none);
     if (reload->file == NULL) return false;
-    if (with->config->file[0] != '\0')
+    if (with->config->file[0] != '\0') {
         reload->filewatch = tly_filewatch_new(with->base, with->config->file, on_file, reload);
-    if (with->config->file[0] != '\0' && reload->filewatch == NULL) return false;
+        if (reload->filewatch == NULL) return false;
+        /* The store was read meanwhile, which may take long. */
+        tly_filewatch_as_of(reload->filewatch, with->config->file_print);
+    }
     static const struct timeval second = {.tv_sec = 1};
     reload->look = event_new(with->base, -1, EV_PERSIST, on_look, reload);
     return reload->look != NULL && event_add(reload->look, &second) == 0;

@@ -70,3 +70,54 @@ wait_until is_back
 stop_node a
 start_node a -f conf-a/tally.yaml
 expect "limits of a after a restart" 1 "$(metric a config_limits_file)"
+
+# A quota of the file goes on in its zone when the other source changes, again and again.
+printf 'limits:\n  - {name: q, rate: 100/d, algorithm: quota, zone: Europe/Berlin}\n' >zone.yaml
+start_node z -f zone.yaml
+zone_is_kept() {
+    http z /v1/limits | grep -q '"name":"q".*"zone":"Europe/Berlin"'
+}
+for turn in 1 2 3; do
+    resp z set config:limits "limits: [{name: k$turn, rate: 5/s}]" >/dev/null
+    takes() {
+        http z /v1/limits | grep -q "\"name\":\"k$turn\""
+    }
+    wait_until takes
+    expect_status 0 zone_is_kept
+    expect "a check of the quota" 200 "$(http_status z /v1/check -d '{"limit":"q"}')"
+done
+
+# What one source had no room for is taken once the other leaves some: either way round, and without a word to the first one.
+many() {
+    printf 'limits:\n'
+    for i in $(seq "$1"); do printf '  - {name: m%d, rate: 1/s}\n' "$i"; done
+}
+limits_are() {
+    [ "$(metric z config_limits_file) $(metric z config_limits_key)" = "$1" ]
+}
+resp z set config:limits 'limits: [{name: k, rate: 5/s}]' >/dev/null
+wait_until limits_are '1 1'
+many 4096 >zone.new
+mv zone.new zone.yaml
+expect_logged z 'reload refused, the limits stay as they are: no memory for them, or more than 4096 limits in all'
+expect "the last reload" 0 "$(metric z config_last_reload_successful)"
+resp z del config:limits >/dev/null
+wait_until limits_are '4096 0'
+resp z set config:limits 'limits: [{name: k, rate: 6/s}]' >/dev/null
+has_refused_the_key() {
+    [ "$(metric z config_last_reload_successful)" = 0 ]
+}
+wait_until has_refused_the_key
+many 10 >zone.new
+mv zone.new zone.yaml
+wait_until limits_are '10 1'
+expect "the last reload" 1 "$(metric z config_last_reload_successful)"
+
+# A line says which limits changed, and how; two that differ in that are two lines.
+printf 'limits:\n  - {name: m1, rate: 1/s}\n  - {name: m2, rate: 2/s}\n  - {name: "n\\n1", rate: 2/s}\n' >zone.new
+mv zone.new zone.yaml
+expect_logged z 'reloaded 3 limits from zone.yaml .new n.x0a1; changed m2; gone m10, m3, m4, m5 and 4 more.; other'
+resp z set config:limits 'limits: [{name: k, rate: 7/s}, {name: m1, rate: 1/s}]' >/dev/null
+expect_logged z 'took 2 limits over from the key config:limits .changed k.$'
+kill -HUP "${pid[z]}"
+expect_logged z 'reloaded 3 limits from zone.yaml .none changed.; other'

@@ -1,5 +1,6 @@
 /* Rates, rules by name, and the keys that limits count under. */
 #include "service/engine/rule.h"
+#include "tests/engine/support_zone.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
 #include "tests/support/rng.h"
@@ -266,6 +267,113 @@ static void a_key_of_512_bytes_fits_and_one_of_513_does_not(void **state)
     assert_int_equal(tly_adhoc_key(tly_slice_of(long_key, 0), out, &n), TLY_BAD_KEY);
 }
 
+static void add_quota(struct tly_rules *rules, const char *name, const char *zone)
+{
+    struct tly_rule rule = rule_of(name, 0);
+    assert_int_equal(parse("100/d", &rule.rate), TLY_OK);
+    rule.rate.algorithm = TLY_QUOTA;
+    rule.rate.zone = tly_rules_zone(rules, zone);
+    if (rule.rate.zone == NULL) rule.rate.zone = tly_rules_keep_zone(rules, zone, zone_of(BERLIN));
+    assert_non_null(rule.rate.zone);
+    assert_int_equal(tly_rules_add(rules, &rule), TLY_OK);
+}
+
+static const char *zone_name_of(const struct tly_rules *rules, const char *name)
+{
+    const struct tly_rule *rule = tly_rules_find(rules, tly_slice_text(name));
+    assert_non_null(rule);
+    return tly_rules_zone_name(rules, rule->rate.zone);
+}
+
+/* A table is made of two, and either may end first. */
+static void a_zone_lives_as_long_as_any_table_with_rules_of_it(void **state)
+{
+    (void)state;
+    struct tly_mem mem = test_mem();
+    struct tly_rules *first = tly_rules_new(&mem), *second = tly_rules_new(&mem), *both = tly_rules_new(&mem);
+    add_quota(first, "a", "Europe/Berlin");
+    add_quota(first, "b", "Europe/Berlin");
+    add_quota(second, "b", "Europe/Paris");
+    add_quota(second, "c", "Europe/Paris");
+    assert_int_equal(tly_rules_add_all(both, first), TLY_OK);
+    assert_int_equal(tly_rules_add_all(both, second), TLY_OK);
+    tly_rules_free(first);
+    assert_int_equal(tly_rules_count(both), 3);
+    assert_string_equal(zone_name_of(both, "a"), "Europe/Berlin");
+    assert_string_equal(zone_name_of(both, "b"), "Europe/Berlin");
+    assert_string_equal(zone_name_of(both, "c"), "Europe/Paris");
+    const struct tly_rule *rule = tly_rules_find(both, tly_slice_text("a"));
+    assert_int_equal(tly_zone_offset(rule->rate.zone, 1784116800), 7200);
+    tly_rules_free(both);
+    assert_string_equal(zone_name_of(second, "c"), "Europe/Paris");
+    tly_rules_free(second);
+    assert_int_equal(test_mem_live(), 0);
+}
+
+static void without_memory_tables_are_not_joined_and_nothing_is_lost(void **state)
+{
+    (void)state;
+    struct test_failing failing = {.countdown = SIZE_MAX};
+    struct tly_mem mem = test_failing_mem(&failing);
+    struct tly_rules *from = tly_rules_new(&mem);
+    add_quota(from, "a", "Europe/Berlin");
+    int refused = 0;
+    enum tly_result result = TLY_NOMEM;
+    for (size_t countdown = 0; result == TLY_NOMEM; countdown++) {
+        struct tly_rules *into = tly_rules_new(&mem);
+        failing = (struct test_failing){.countdown = countdown};
+        result = tly_rules_add_all(into, from);
+        failing = (struct test_failing){.countdown = SIZE_MAX};
+        refused += result == TLY_NOMEM;
+        tly_rules_free(into);
+        assert_string_equal(zone_name_of(from, "a"), "Europe/Berlin");
+    }
+    assert_int_equal(result, TLY_OK);
+    assert_true(refused >= 3);
+    tly_rules_free(from);
+    assert_int_equal(test_mem_live(), 0);
+}
+
+/* Each way in which a rule can be another, alone. */
+static void rules_agree_when_nothing_of_them_differs(void **state)
+{
+    (void)state;
+    struct tly_mem mem = test_mem();
+    for (int way = 0; way <= 16; way++) {
+        struct tly_rules *rules = tly_rules_new(&mem), *others = tly_rules_new(&mem);
+        struct tly_rule rule = rule_of("a", 2);
+        assert_true(tly_rule_add_match(&rule, "plan", "gold*"));
+        const struct tly_zone *berlin = tly_rules_keep_zone(rules, "Europe/Berlin", zone_of(BERLIN));
+        const struct tly_zone *again = tly_rules_keep_zone(others, "Europe/Berlin", zone_of(BERLIN));
+        rule.rate.zone = berlin;
+        struct tly_rule other = rule;
+        other.rate.zone = again;
+        switch (way) {
+        case 1: other.rate.limit++; break;
+        case 2: other.rate.window_ms++; break;
+        case 3: other.rate.burst++; break;
+        case 4: other.rate.algorithm = TLY_QUOTA; break;
+        case 5: other.rate.mode = TLY_CAPPED; break;
+        case 6: other.rate.on_partition = TLY_PARTITION_SHARE; break;
+        case 7: other.rate.unit++; break;
+        case 8: other.rate.cap++; break;
+        case 9: other.rate.min--; break;
+        case 10: other.rate.zone = NULL; break;
+        case 11: other.field_count--; break;
+        case 12: other.field[1][0] = 'x'; break;
+        case 13: other.match_count--; break;
+        case 14: other.match[0].is_prefix = false; break;
+        case 15: other.shadow = true; break;
+        case 16: other.keys_max = 7; break;
+        default: break;
+        }
+        if (tly_rules_agree(rules, &rule, others, &other) != (way == 0)) fail_msg("way %d", way);
+        tly_rules_free(rules);
+        tly_rules_free(others);
+    }
+    assert_int_equal(test_mem_live(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +383,9 @@ int main(void)
         cmocka_unit_test(algorithms_are_known_by_name),
         cmocka_unit_test(rules_are_found_by_name_and_a_name_is_taken_once),
         cmocka_unit_test(a_table_takes_4096_rules_and_without_memory_stays_as_it_was),
+        cmocka_unit_test(a_zone_lives_as_long_as_any_table_with_rules_of_it),
+        cmocka_unit_test(without_memory_tables_are_not_joined_and_nothing_is_lost),
+        cmocka_unit_test(rules_agree_when_nothing_of_them_differs),
         cmocka_unit_test(keys_do_not_collide),
         cmocka_unit_test(any_part_is_escaped_and_nothing_else),
         cmocka_unit_test(a_field_that_is_not_given_is_empty_and_one_too_many_is_ignored),

@@ -252,7 +252,12 @@ static void what_is_too_long_is_refused_and_changes_nothing(void **state)
     }
 }
 
+#define FIVE_TIMES(text) text text text text text
+
 static const char *const bad_files[][2] = {
+    {"limits: [{name: a, rate: x" FIVE_TIMES(FIVE_TIMES("\u00e9\u00e9\u00e9\u00e9")) "}]\n",
+     "\u00e9?'; expected units"},
+    {"secret: \"hush\\0hush\"\n", ":1:9: a value with a NUL; expected a single value"},
     {"name: [a]\n", ":1:7: a list; expected a single value"},
     {"flush_ms: 0\n", ":1:11: flush_ms=0: expected a number from 1 to 1000"},
     {"\ncolour: red\n", ":2:1: colour: no such setting"},
@@ -346,7 +351,7 @@ static const char *const bad_files[][2] = {
     {"limits:\n  - {name: api, rate: 1/s, mode: [hard]}\n", ":2:34: a list; expected optimistic"},
     {"limits:\n  - {name: api, rate: 1/s, key: {a: b}}\n", ":2:33: a map; expected a field name"},
     {"limits:\n  - {name: api, rate: 1/s, key: [a,b,c,d,e,f,g,h,i]}\n", "'i'; expected at most 8 fields"},
-    {"name: \"a\\0b\"\n", ":1:7: 'a'; expected a single value"},
+    {"name: \"a\\0b\"\n", ":1:7: a value with a NUL; expected a single value"},
     {"name: \"a\\nb\"\n", ":1:7: name=a?b: expected 1 to 64"},
     {"name: a\ncluster: \x01\n", ":2:10: control characters are not allowed"},
     {"[[[[[[[[[a]]]]]]]]]\n", ":1:9: nested too deep"},
@@ -376,6 +381,49 @@ static void a_bad_file_is_refused_by_line_and_column(void **state)
         assert_value(&config, "flush_ms", "10");
         assert_null(rules);
     }
+}
+
+static void a_file_that_says_nothing_sets_nothing(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"",          "\n", "# no more\n", "---\n", "---\n# to be filled in\n",
+                                        "---\n...\n"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct tly_config config = fresh();
+        struct tly_config_error error;
+        struct tly_mem mem = test_mem();
+        struct tly_rules *rules = NULL;
+        write_file(files[i]);
+        if (!tly_config_load(&config, path, &mem, &rules, &error))
+            fail_msg("'%s' gives: %s", files[i], error.text);
+        assert_int_equal(tly_rules_count(rules), 0);
+        tly_rules_free(rules);
+    }
+}
+
+/* As with commas between. */
+static void a_list_has_room_for_every_seed_that_there_may_be(void **state)
+{
+    (void)state;
+    static char text[TLY_JOIN_MAX * (TLY_ADDRESS_BYTES_MAX + 4)];
+    char address[TLY_ADDRESS_BYTES_MAX + 1];
+    memset(address, 'h', sizeof address);
+    memcpy(address + sizeof address - 4, ":82", 4);
+    (void)strlcpy(text, "join:\n", sizeof text);
+    for (size_t i = 0; i < TLY_JOIN_MAX; i++) {
+        (void)strlcat(text, "- ", sizeof text);
+        (void)strlcat(text, address, sizeof text);
+        assert_true(strlcat(text, "\n", sizeof text) < sizeof text);
+    }
+    write_file(text);
+    struct tly_config config = fresh();
+    struct tly_config_error error;
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = NULL;
+    if (!tly_config_load(&config, path, &mem, &rules, &error)) fail_msg("%s", error.text);
+    assert_int_equal(config.join_count, TLY_JOIN_MAX);
+    assert_string_equal(config.join[TLY_JOIN_MAX - 1], address);
+    tly_rules_free(rules);
 }
 
 /* A file of the tz database that has a rule only, as "Here" in a directory of its own. */
@@ -616,6 +664,9 @@ int main(void)
         cmocka_unit_test(what_is_no_file_is_refused_by_name),
         cmocka_unit_test(a_text_of_limits_may_set_nothing_else),
         cmocka_unit_test_setup_teardown(a_pipe_is_refused_at_once, make_file, remove_file),
+        cmocka_unit_test_setup_teardown(a_file_that_says_nothing_sets_nothing, make_file, remove_file),
+        cmocka_unit_test_setup_teardown(a_list_has_room_for_every_seed_that_there_may_be, make_file,
+                                        remove_file),
         cmocka_unit_test_setup_teardown(a_hostile_file_is_refused_by_its_bound, make_file, remove_file),
         cmocka_unit_test_setup_teardown(as_many_limits_as_there_may_be_are_loaded_and_one_more_is_refused,
                                         make_file, remove_file),

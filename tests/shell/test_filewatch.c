@@ -85,6 +85,24 @@ static void expect_told(struct scene *scene, bool exists)
     assert_int_equal(scene->exists, exists);
 }
 
+static void what_changed_before_it_was_watched_is_told(void **state)
+{
+    struct scene *scene = *state;
+    struct stat status;
+    assert_int_equal(stat(path_of(scene, "file"), &status), 0);
+    uint64_t print = tly_filewatch_print(0, path_of(scene, "file"), &status);
+    tly_filewatch_free(scene->watch);
+    write_file(scene, "..0/file", "written before anybody watched");
+    scene->watch = tly_filewatch_new(scene->base, path_of(scene, "file"), on_changed, scene);
+    assert_non_null(scene->watch);
+    tly_filewatch_as_of(scene->watch, print);
+    expect_told(scene, true);
+    assert_int_equal(stat(path_of(scene, "file"), &status), 0);
+    tly_filewatch_as_of(scene->watch, tly_filewatch_print(0, path_of(scene, "file"), &status));
+    write_file(scene, "..0/file", "written again");
+    expect_told(scene, true);
+}
+
 static void whatever_is_done_to_it_is_told_once(void **state)
 {
     struct scene *scene = *state;
@@ -167,6 +185,7 @@ static void the_directories_change_and_the_descriptor_stays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_changed_before_it_was_watched_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_is_done_to_it_is_told_once, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_at_rest_is_told_when_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(the_directories_change_and_the_descriptor_stays, setup, teardown),
