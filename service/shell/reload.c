@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* So many limits of each kind of change are named in the log. */
 #define NAMED_MAX 4
@@ -88,6 +89,13 @@ static void refuse(struct tly_reload *reload, bool *good, const char *why)
     tly_log(reload->with.log, TLY_LEVEL_ERROR, "reload refused, the limits stay as they are: %s", why);
 }
 
+static void refuse_file(struct tly_reload *reload, const char *what)
+{
+    char why[TLY_CONFIG_TEXT_MAX + 64];
+    (void)snprintf(why, sizeof why, "%s %s", reload->with.config->file, what);
+    refuse(reload, &reload->file_good, why);
+}
+
 /* What was read takes the place of what *source was; on failure it is freed. */
 static bool take(struct tly_reload *reload, struct tly_rules **source, bool *good, struct tly_rules *fresh)
 {
@@ -110,6 +118,14 @@ static bool take(struct tly_reload *reload, struct tly_rules **source, bool *goo
 
 static void take_key(struct tly_reload *reload, struct tly_slice text);
 
+/* A file without a byte is what a full disk leaves of one, and hardly meant. */
+static bool is_emptied(const struct tly_reload *reload)
+{
+    struct stat st;
+    bool is_empty = stat(reload->with.config->file, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
+    return is_empty && tly_rules_count(reload->file) > 0;
+}
+
 void tly_reload_file(struct tly_reload *reload)
 {
     const struct tly_config *config = reload->with.config;
@@ -120,6 +136,10 @@ void tly_reload_file(struct tly_reload *reload)
     struct tly_config ignored = *config;
     struct tly_config_error error;
     struct tly_rules *fresh;
+    if (is_emptied(reload)) {
+        refuse_file(reload, "is empty; who wants no limits writes \"limits: []\"");
+        return;
+    }
     if (!tly_config_load(&ignored, config->file, &reload->mem, &fresh, &error)) {
         refuse(reload, &reload->file_good, error.text);
         return;
@@ -135,12 +155,10 @@ void tly_reload_file(struct tly_reload *reload)
 
 static void on_file(void *context, bool exists)
 {
-    struct tly_reload *reload = context;
     if (exists)
-        tly_reload_file(reload);
+        tly_reload_file(context);
     else
-        tly_log(reload->with.log, TLY_LEVEL_WARN, "%s is gone; the limits stay as they are",
-                reload->with.config->file);
+        refuse_file(context, "is gone");
 }
 
 /* ---- the key ---- */

@@ -35,7 +35,13 @@ expect "the last reload" 0 "$(metric a config_last_reload_successful)"
 expect "limits of a" 2 "$(metric a config_limits_file)"
 expect_like "the doctor" 'config' "$(ctl a doctor || true)"
 rm conf-a/tally.yaml
-expect_logged a 'conf-a/tally.yaml is gone; the limits stay as they are'
+expect_logged a 'reload refused, the limits stay as they are: conf-a/tally.yaml is gone'
+before=$(metric a config_reloads_refused_total)
+: >conf-a/tally.yaml
+wait_until has_refused
+expect_logged a 'reload refused, the limits stay as they are: conf-a/tally.yaml is empty; who wants no limits writes .limits: \[\].'
+expect "the last reload" 0 "$(metric a config_last_reload_successful)"
+expect "limits of a" 2 "$(metric a config_limits_file)"
 printf 'limits:\n  - {name: one, rate: 5/10s}\n' >conf-a/good
 mv conf-a/good conf-a/tally.yaml
 has_taken() {
