@@ -61,7 +61,7 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
                          batches->name, part.bytes - end.valid);
         return true;
     }
-    tly_ctl_complain("%s: %s", batches->name, tly_result_text(result));
+    tly_ctl_complain("%s: %s", batches->name, tly_ctl_segment_text(result, &end));
     return false;
 }
 
@@ -75,7 +75,8 @@ static bool read_snapshot(struct tly_storage *storage, uint64_t number, struct b
     enum tly_result result = tly_storage_size(storage, batches->name, &part.bytes);
     if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);
     if (result == TLY_OK) return true;
-    tly_ctl_complain("%s, byte %" PRIu64 ": %s", batches->name, end.valid, tly_result_text(result));
+    tly_ctl_complain("%s, byte %" PRIu64 ": %s", batches->name, end.valid,
+                     tly_ctl_segment_text(result, &end));
     return false;
 }
 

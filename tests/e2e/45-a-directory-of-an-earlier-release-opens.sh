@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A directory of format 1 opens with all that was in it; one of a newer format is refused untouched; one that was moved works.
+# A directory of format 1 opens with all that was in it; one of a newer format is refused untouched, by tallyctl too; one that was moved works.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$TALLY_E2E/lib.sh"
 need redis-cli
@@ -84,6 +84,14 @@ refuses() {
 put_old d
 printf '\003' | dd of=d/data/log-1.tly bs=1 seek=10 conv=notrunc status=none
 refuses d "log-1.tly"
+sums=$(sums_of d/data | grep -v ' ./LOCK$')
+for words in "store check d/data" "store dump d/data" "store compact d/data" "store repair d/data" "explain --store d/data hits:1"; do
+    # shellcheck disable=SC2086  # words
+    expect_status 1 "$tallyctl" $words
+    expect_like "tallyctl $words" "log-1.tly.* newer format" "$output"
+    expect_unlike "tallyctl $words" "DAMAGED|repair" "$output"
+    expect "the files after tallyctl $words" "$sums" "$(sums_of d/data | grep -v ' ./LOCK$')"
+done
 put_old e
 cp "$TALLY_E2E/store-newer/MANIFEST" e/data
 refuses e "MANIFEST"
