@@ -36,6 +36,13 @@ const char *tly_ctl_segment_text(enum tly_result result, const struct tly_segmen
                : tly_result_text(result);
 }
 
+const char *tly_ctl_equip_text(enum tly_result result)
+{
+    return result == TLY_WRONG_STRATEGY
+               ? "a prefix has a strategy that this tallyctl does not know: use that of the version that registered it"
+               : tly_result_text(result);
+}
+
 /* ---- a whole state ---- */
 
 static void flush(struct tly_ctl_state *state)
@@ -434,11 +441,9 @@ static enum tly_ctl_exit repair(const char *directory)
     salvage.engine = tly_ctl_store_new_engine("store", false);
     salvage.reading.manifest = &opened.manifest;
     bool ok = salvage.engine != NULL, is_whole = true;
-    if (ok && tly_reading_equip(&salvage.reading, salvage.engine) != TLY_OK) {
-        tly_ctl_complain("%s: a prefix has a strategy that this tallyctl does not know", directory);
-        ok = false;
-    }
-    ok = ok && is_all_ours(&opened);
+    enum tly_result result = ok ? tly_reading_equip(&salvage.reading, salvage.engine) : TLY_OK;
+    if (result != TLY_OK) tly_ctl_complain("%s: %s", directory, tly_ctl_equip_text(result));
+    ok = ok && result == TLY_OK && is_all_ours(&opened);
     size_t damaged = 0;
     for (size_t i = 0; ok && i < file_count(&opened); i++) {
         ok = salvage_file(&opened, i, &salvage, &is_whole);
@@ -524,6 +529,7 @@ static enum tly_ctl_exit compact_in(struct tly_store *store, bool *is_clean)
     struct tly_engine *engine = tly_ctl_store_new_engine("store", true);
     if (engine == NULL) return TLY_CTL_NO;
     enum tly_result result = tly_store_equip(store, engine);
+    if (result != TLY_OK) snprintf(text, sizeof text, "%s", tly_ctl_equip_text(result));
     if (result == TLY_OK) result = tly_store_replay(store, replay, engine, text, sizeof text);
     tly_engine_leave_out(engine, NULL, NULL);
     struct tly_identity identity = *tly_store_identity(store);

@@ -133,7 +133,7 @@ static bool each_batch(const char *directory, tly_take_batch *take, void *contex
         snprintf(error, sizeof error, "%s/MANIFEST is missing: no node ran here", directory);
     if (result == TLY_OK && engine != NULL) {
         result = tly_reading_equip(reading, engine);
-        if (result != TLY_OK) snprintf(error, sizeof error, "%s: %s", directory, tly_result_text(result));
+        if (result != TLY_OK) snprintf(error, sizeof error, "%s: %s", directory, tly_ctl_equip_text(result));
     }
     bool ok = result == TLY_OK && read_log(storage, &manifest, &batches);
     if (engine != NULL) tly_engine_leave_out(engine, NULL, NULL);
@@ -297,6 +297,7 @@ static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice arch
     if (engine == NULL) return TLY_CTL_NO;
     enum tly_ctl_exit status = TLY_CTL_NO;
     enum tly_result result = tly_store_equip(store, engine);
+    if (result != TLY_OK) snprintf(text, sizeof text, "%s", tly_ctl_equip_text(result));
     if (result == TLY_OK) result = tly_store_replay(store, replay, engine, text, sizeof text);
     tly_engine_leave_out(engine, NULL, NULL);
     if (result == TLY_OK) {

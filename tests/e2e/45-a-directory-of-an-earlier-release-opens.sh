@@ -95,3 +95,18 @@ done
 put_old e
 cp "$TALLY_E2E/store-newer/MANIFEST" e/data
 refuses e "MANIFEST"
+
+# --- a strategy that is to come ---
+
+mkdir -p f/data
+cp "$TALLY_E2E/store-newer/MANIFEST-strategy" f/data/MANIFEST
+: >f/data/LOCK
+sums=$(sums_of f/data)
+"$tallyctl" export --store moved -o export 2>/dev/null
+for words in "tallyctl store compact f/data" "tallyctl store repair f/data" "tallyctl apply export --store f/data" \
+    "tallyctl export --store f/data -o out" "tallyd -o name=f -o data=$PWD/f/data -o resp=none -o http=none -o peers=none"; do
+    # shellcheck disable=SC2086  # words
+    expect_status 1 timeout 20 "$TALLY_BUILD"/$words
+    expect_like "$words" "strategy that this [a-z]* does not know.*version that registered it" "$output"
+    expect "the files after $words" "$sums" "$(sums_of f/data | grep -v ' ./LOCK$')"
+done
