@@ -138,6 +138,7 @@ static bool open_store(struct following *f)
         return false;
     }
     enum tly_result result = tly_store_equip(f->store, f->engine);
+    if (result != TLY_OK) snprintf(error, sizeof error, "%s", tly_ctl_equip_text(result));
     if (result == TLY_OK) result = tly_store_replay(f->store, replay, f->engine, error, sizeof error);
     tly_engine_leave_out(f->engine, NULL, NULL);
     if (result != TLY_OK) return complain_of(error);

@@ -23,6 +23,26 @@ enum tly_ctl_exit tly_ctl_storage_failed(struct tly_storage *storage, enum tly_r
     return TLY_CTL_NO;
 }
 
+/* A record of a type that is not known has its checksum, so it too is another program's. */
+static bool is_newer(enum tly_result result, const struct tly_segment_end *end)
+{
+    return result == TLY_UNKNOWN_FRAME && !end->is_takers;
+}
+
+const char *tly_ctl_segment_text(enum tly_result result, const struct tly_segment_end *end)
+{
+    return is_newer(result, end)
+               ? "of a newer format than this tallyctl knows: use that of the version that wrote it"
+               : tly_result_text(result);
+}
+
+const char *tly_ctl_equip_text(enum tly_result result)
+{
+    return result == TLY_WRONG_STRATEGY
+               ? "a prefix has a strategy that this tallyctl does not know: use that of the version that registered it"
+               : tly_result_text(result);
+}
+
 /* ---- a whole state ---- */
 
 static void flush(struct tly_ctl_state *state)
@@ -184,7 +204,12 @@ static enum tly_result count_batch(void *context, struct tly_slice batch)
     return TLY_OK;
 }
 
-static bool check_file(const struct opened *opened, size_t i)
+/* Of files that are neither whole nor torn. */
+struct bad {
+    size_t damaged, newer;
+};
+
+static void check_file(const struct opened *opened, size_t i, struct bad *bad)
 {
     struct file file = file_of(opened, i);
     struct checked checked = {0};
@@ -193,7 +218,9 @@ static bool check_file(const struct opened *opened, size_t i)
     enum tly_result result = TLY_NOT_FOUND;
     if (file.is_there) result = read_file(&file, count_batch, &checked, &end);
     bool is_torn = result == TLY_MORE && !end.is_takers;
-    if (result == TLY_NOT_FOUND)
+    if (is_newer(result, &end))
+        snprintf(verdict, sizeof verdict, "of a newer format");
+    else if (result == TLY_NOT_FOUND)
         snprintf(verdict, sizeof verdict, "MISSING");
     else if (is_torn)
         snprintf(verdict, sizeof verdict, "torn at byte %" PRIu64 ", the next start cuts it off", end.valid);
@@ -202,7 +229,8 @@ static bool check_file(const struct opened *opened, size_t i)
                  tly_result_text(result));
     printf("%-16s %10" PRIu64 " bytes %8" PRIu64 " batches %9" PRIu64 " dots  %s\n", file.name,
            result == TLY_OK ? end.valid : file.part.bytes, checked.batches, checked.rows, verdict);
-    return result == TLY_OK || is_torn;
+    bad->newer += is_newer(result, &end);
+    bad->damaged += result != TLY_OK && !is_torn && !is_newer(result, &end);
 }
 
 /* Nothing is said of it while it has nothing. */
@@ -227,15 +255,19 @@ static enum tly_ctl_exit check(const char *directory)
     const struct tly_manifest *m = &opened.manifest;
     printf("node %s, life %" PRIu64 ", %s\n", m->name[0] != '\0' ? m->name : "-", m->origin,
            m->clean ? "stopped cleanly" : "not stopped cleanly: the next start begins a new life");
-    size_t bad = 0;
+    struct bad bad = {0};
     for (size_t i = 0; i < file_count(&opened); i++)
-        bad += !check_file(&opened, i);
+        check_file(&opened, i, &bad);
     bool is_readable = check_recent(&opened);
     close_store(&opened);
-    if (bad > 0)
+    if (bad.newer > 0)
+        tly_ctl_complain(
+            "%zu files are of a newer format than this tallyctl knows: use that of the version that wrote them",
+            bad.newer);
+    else if (bad.damaged > 0)
         tly_ctl_complain("%zu files are damaged: put them back from a backup, or: tallyctl store repair %s",
-                         bad, directory);
-    return bad == 0 && is_readable ? TLY_CTL_DONE : TLY_CTL_NO;
+                         bad.damaged, directory);
+    return bad.newer + bad.damaged == 0 && is_readable ? TLY_CTL_DONE : TLY_CTL_NO;
 }
 
 /* ---- dump ---- */
@@ -386,6 +418,21 @@ static enum tly_ctl_exit rewrite(struct opened *opened, struct salvage *salvage)
     return TLY_CTL_DONE;
 }
 
+/* What a newer version wrote is not damaged, and all of it would be lost. False: it was said which file it is. */
+static bool is_all_ours(const struct opened *opened)
+{
+    for (size_t i = 0; i < file_count(opened); i++) {
+        struct file file = file_of(opened, i);
+        struct checked ignored = {0};
+        struct tly_segment_end end = {0};
+        enum tly_result result = file.is_there ? read_file(&file, count_batch, &ignored, &end) : TLY_OK;
+        if (!is_newer(result, &end)) continue;
+        tly_ctl_complain("%s: %s: nothing was touched", file.name, tly_ctl_segment_text(result, &end));
+        return false;
+    }
+    return true;
+}
+
 static enum tly_ctl_exit repair(const char *directory)
 {
     static struct opened opened;
@@ -394,10 +441,9 @@ static enum tly_ctl_exit repair(const char *directory)
     salvage.engine = tly_ctl_store_new_engine("store", false);
     salvage.reading.manifest = &opened.manifest;
     bool ok = salvage.engine != NULL, is_whole = true;
-    if (ok && tly_reading_equip(&salvage.reading, salvage.engine) != TLY_OK) {
-        tly_ctl_complain("%s: a prefix has a strategy that this tallyctl does not know", directory);
-        ok = false;
-    }
+    enum tly_result result = ok ? tly_reading_equip(&salvage.reading, salvage.engine) : TLY_OK;
+    if (result != TLY_OK) tly_ctl_complain("%s: %s", directory, tly_ctl_equip_text(result));
+    ok = ok && result == TLY_OK && is_all_ours(&opened);
     size_t damaged = 0;
     for (size_t i = 0; ok && i < file_count(&opened); i++) {
         ok = salvage_file(&opened, i, &salvage, &is_whole);
@@ -483,6 +529,7 @@ static enum tly_ctl_exit compact_in(struct tly_store *store, bool *is_clean)
     struct tly_engine *engine = tly_ctl_store_new_engine("store", true);
     if (engine == NULL) return TLY_CTL_NO;
     enum tly_result result = tly_store_equip(store, engine);
+    if (result != TLY_OK) snprintf(text, sizeof text, "%s", tly_ctl_equip_text(result));
     if (result == TLY_OK) result = tly_store_replay(store, replay, engine, text, sizeof text);
     tly_engine_leave_out(engine, NULL, NULL);
     struct tly_identity identity = *tly_store_identity(store);

@@ -30,6 +30,12 @@ bool tly_ctl_compact(struct tly_engine *engine, struct tly_store *store, uint64_
 enum tly_result tly_ctl_store_recent(struct tly_storage *storage, uint64_t origin, tly_take_batch *take,
                                      void *context) TLY_MUST_CHECK;
 
+/* What is wrong with a file that was read so. */
+const char *tly_ctl_segment_text(enum tly_result result, const struct tly_segment_end *end);
+
+/* Why tly_store_equip, or tly_reading_equip, failed. */
+const char *tly_ctl_equip_text(enum tly_result result);
+
 /* Complains of the storage's failure. */
 enum tly_ctl_exit tly_ctl_storage_failed(struct tly_storage *storage, enum tly_result result,
                                          const char *what);

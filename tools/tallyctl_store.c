@@ -61,7 +61,7 @@ static bool read_segment(struct tly_storage *storage, const struct tly_segment *
                          batches->name, part.bytes - end.valid);
         return true;
     }
-    tly_ctl_complain("%s: %s", batches->name, tly_result_text(result));
+    tly_ctl_complain("%s: %s", batches->name, tly_ctl_segment_text(result, &end));
     return false;
 }
 
@@ -75,7 +75,8 @@ static bool read_snapshot(struct tly_storage *storage, uint64_t number, struct b
     enum tly_result result = tly_storage_size(storage, batches->name, &part.bytes);
     if (result == TLY_OK) result = tly_segment_read(&part, batches->take, batches->context, &end);
     if (result == TLY_OK) return true;
-    tly_ctl_complain("%s, byte %" PRIu64 ": %s", batches->name, end.valid, tly_result_text(result));
+    tly_ctl_complain("%s, byte %" PRIu64 ": %s", batches->name, end.valid,
+                     tly_ctl_segment_text(result, &end));
     return false;
 }
 
@@ -132,7 +133,7 @@ static bool each_batch(const char *directory, tly_take_batch *take, void *contex
         snprintf(error, sizeof error, "%s/MANIFEST is missing: no node ran here", directory);
     if (result == TLY_OK && engine != NULL) {
         result = tly_reading_equip(reading, engine);
-        if (result != TLY_OK) snprintf(error, sizeof error, "%s: %s", directory, tly_result_text(result));
+        if (result != TLY_OK) snprintf(error, sizeof error, "%s: %s", directory, tly_ctl_equip_text(result));
     }
     bool ok = result == TLY_OK && read_log(storage, &manifest, &batches);
     if (engine != NULL) tly_engine_leave_out(engine, NULL, NULL);
@@ -296,6 +297,7 @@ static enum tly_ctl_exit apply_in(struct tly_store *store, struct tly_slice arch
     if (engine == NULL) return TLY_CTL_NO;
     enum tly_ctl_exit status = TLY_CTL_NO;
     enum tly_result result = tly_store_equip(store, engine);
+    if (result != TLY_OK) snprintf(text, sizeof text, "%s", tly_ctl_equip_text(result));
     if (result == TLY_OK) result = tly_store_replay(store, replay, engine, text, sizeof text);
     tly_engine_leave_out(engine, NULL, NULL);
     if (result == TLY_OK) {

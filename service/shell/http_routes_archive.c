@@ -94,6 +94,9 @@ static void refuse_archive(struct tly_exchange *x, enum tly_result result, const
         tly_http_problem(x, 413, "too_large", "more than %d dots: nothing was applied", TLY_APPLY_ROWS_MAX);
     else if (result == TLY_MORE)
         tly_http_problem(x, 400, "cut_off", "the file ends too early, %s: nothing was applied", at);
+    else if (result == TLY_UNKNOWN_FRAME)
+        tly_http_problem(x, 400, "unknown_frame",
+                         "%s: a newer format than this node knows: nothing was applied", at);
     else if (applied->key.n > 0)
         tly_http_problem(x, status_of_refusal(result), tly_result_name(result),
                          "%s, key %s: %s: nothing was applied", at, key, tly_result_text(result));

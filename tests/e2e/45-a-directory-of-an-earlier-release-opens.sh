@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A directory of format 1 opens with all that was in it; one of a newer format is refused untouched; one that was moved works.
+# A directory of format 1 opens with all that was in it; one of a newer format is refused untouched, by tallyctl too; one that was moved works.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$TALLY_E2E/lib.sh"
 need redis-cli
@@ -84,6 +84,29 @@ refuses() {
 put_old d
 printf '\003' | dd of=d/data/log-1.tly bs=1 seek=10 conv=notrunc status=none
 refuses d "log-1.tly"
+sums=$(sums_of d/data | grep -v ' ./LOCK$')
+for words in "store check d/data" "store dump d/data" "store compact d/data" "store repair d/data" "explain --store d/data hits:1"; do
+    # shellcheck disable=SC2086  # words
+    expect_status 1 "$tallyctl" $words
+    expect_like "tallyctl $words" "log-1.tly.* newer format" "$output"
+    expect_unlike "tallyctl $words" "DAMAGED|repair" "$output"
+    expect "the files after tallyctl $words" "$sums" "$(sums_of d/data | grep -v ' ./LOCK$')"
+done
 put_old e
 cp "$TALLY_E2E/store-newer/MANIFEST" e/data
 refuses e "MANIFEST"
+
+# --- a strategy that is to come ---
+
+mkdir -p f/data
+cp "$TALLY_E2E/store-newer/MANIFEST-strategy" f/data/MANIFEST
+: >f/data/LOCK
+sums=$(sums_of f/data)
+"$tallyctl" export --store moved -o export 2>/dev/null
+for words in "tallyctl store compact f/data" "tallyctl store repair f/data" "tallyctl apply export --store f/data" \
+    "tallyctl export --store f/data -o out" "tallyd -o name=f -o data=$PWD/f/data -o resp=none -o http=none -o peers=none"; do
+    # shellcheck disable=SC2086  # words
+    expect_status 1 timeout 20 "$TALLY_BUILD"/$words
+    expect_like "$words" "strategy that this [a-z]* does not know.*version that registered it" "$output"
+    expect "the files after $words" "$sums" "$(sums_of f/data | grep -v ' ./LOCK$')"
+done

@@ -192,6 +192,11 @@ static void an_archive_is_applied_whole_or_refused_with_its_offset(void **state)
     assert_int_equal(answer.status, 400);
     assert_non_null(strstr(answer.body, "at byte "));
     file.p[file.n / 2] ^= 4;
+    file.p[TLY_ARCHIVE_MAGIC_BYTES - 2] = TLY_ARCHIVE_FORMAT + 1;
+    answer = apply(scene, tly_buf_slice(&file));
+    assert_problem(answer, 400, "unknown_frame");
+    assert_non_null(strstr(answer.body, "at byte 0: a newer format than this node knows"));
+    file.p[TLY_ARCHIVE_MAGIC_BYTES - 2] = TLY_ARCHIVE_FORMAT;
     assert_problem(get(scene, "/v1/counters/kv:x"), 404, "not_found");
     answer = apply(scene, tly_buf_slice(&file));
     assert_string_equal(answer.body, "{\"dots\":1,\"applied\":1,\"repaired\":0}\n");
