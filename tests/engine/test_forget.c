@@ -533,7 +533,7 @@ static void what_begins_anew_between_two_sweeps_adds_up(void **state)
 static void at_whatever_moment_it_is_counted_in_it_begins_anew_everywhere(void **state)
 {
     (void)state;
-    for (uint64_t at = 0; at < 150; at++) {
+    for (uint64_t at = 0; at < 210; at++) {
         struct net *net = net_new(MS / 2);
         struct tly_engine_config config = stored;
         config.max_skew_ns = S;
@@ -546,7 +546,7 @@ static void at_whatever_moment_it_is_counted_in_it_begins_anew_everywhere(void *
             net_add_to(net, node, "c", 5);
         net_run(net, S);
         expire(net, at % 2, "c", 1000);
-        net_run(net, 7 * S / 2 + at * 150 * MS);
+        net_run(net, at < 150 ? 7 * S / 2 + at * 10 * MS : 5 * S + (at - 150) * 300 * MS);
         assert_int_equal(net_add_to(net, at % 2, "c", 1), 1);
         for (int later = 0; later < 2; later++) {
             net_run(net, later == 0 ? S : 60 * S);
