@@ -59,7 +59,7 @@ static uint64_t check_of(const struct tly_engine *e)
     return tly_print_of_key(&e->print_key, tly_slice_of(NULL, 0)) & UINT32_MAX;
 }
 
-/* Of the marks of all lives that are open; 0: some dots lie beyond them. */
+/* Of the marks of all lives that are not settled; 0: some dots lie beyond those that may move yet. */
 static uint64_t marks_print(const struct tly_engine *e)
 {
     uint64_t sum = 0;
@@ -67,7 +67,7 @@ static uint64_t marks_print(const struct tly_engine *e)
         struct tly_life life = tly_ormap_life(e->map, i);
         uint64_t words[] = {life.origin, life.mark};
         if (life.origin == 0 || life.state >= TLY_LIFE_SETTLED) continue;
-        if (life.last > life.mark) return 0;
+        if (life.last > life.mark && life.state == TLY_LIFE_OPEN) return 0;
         uint8_t bytes[sizeof words];
         tly_print_set(bytes, 0, words[0]);
         tly_print_set(bytes, 1, words[1]);

@@ -322,6 +322,8 @@ static enum tly_result join_row(struct tly_engine *e, const struct sought_row *s
     if (seen.watched) tly_watch_after(e, row->key, seen, row->dot.version.origin);
     if (row->strategy_id == TLY_EPOCH_MAX) see_overlong(e);
     tly_session_rewind(e, &row->dot);
+    /* What a REMOVE left of an own shard began again from nothing: that is the own life's news, also to who sent the REMOVE. */
+    if (row->dot.op == TLY_REMOVE && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
     if (bucket) tly_limit_learned(e->map, row->key, &row->dot, before, e->cluster_ns);
     learn_of_cluster(e, row->key);
     return TLY_OK;

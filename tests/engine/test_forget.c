@@ -769,6 +769,45 @@ static void what_a_peer_has_of_a_life_that_is_not_known_yet_counts_later(void **
     net_free(net);
 }
 
+/*
+ * n1 has deleted what n0 goes on counting in, and hears of that first: n0's shard begins again from nothing. Nobody writes any more, and what waits to be
+ * forgotten waits for n2, so no word of that brings it along.
+ */
+static void claim_a_restarted_shard_is_said(struct tly_engine_config config)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < 3; i++)
+        net_add_with(net, config, i == 0 ? 2 : 1);
+    net_run(net, 3 * S);
+    net_add_to(net, 0, "c", 1);
+    net_kill(net, 2);
+    net_run(net, 60 * S); /* all is said of it */
+    net_block(net, 0, 1, true);
+    del(net, 1, "c");
+    net_run(net, 100 * MS);
+    net_add_to(net, 0, "c", 4);
+    net_run(net, 100 * MS);
+    net_block(net, 0, 1, false);
+    net_run(net, 20 * S);
+    assert_int_equal(net_peers_up(net, 0), 1);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(removes(net, i), 1);
+        assert_int_equal(net_read(net, i, "c"), 0);
+    }
+    assert_int_equal(net_stats(net, 1).dots_repaired, 0);
+    claim_equal(net, 2);
+    net_free(net);
+}
+
+static void a_shard_that_a_delete_restarts_is_said_though_nothing_else_is(void **state)
+{
+    (void)state;
+    claim_a_restarted_shard_is_said(stored);
+    struct tly_engine_config without_store = stored;
+    without_store.has_store = false;
+    claim_a_restarted_shard_is_said(without_store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -797,6 +836,7 @@ int main(void)
         cmocka_unit_test(no_image_begins_before_the_log_knows_of_what_ended),
         cmocka_unit_test(what_ended_stands_until_a_dump_is_whole),
         cmocka_unit_test(what_a_peer_has_of_a_life_that_is_not_known_yet_counts_later),
+        cmocka_unit_test(a_shard_that_a_delete_restarts_is_said_though_nothing_else_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

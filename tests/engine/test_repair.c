@@ -506,6 +506,29 @@ static void what_only_one_mark_covers_is_no_alarm(void **state)
     }
 }
 
+/* A node fell amid a round, and its life is not settled while another is away: no mark ever comes up to what it left. */
+static void what_a_fallen_node_left_beyond_its_mark_hides_nothing(void **state)
+{
+    (void)state;
+    struct net *net = pair_of(MS, 3000);
+    struct tly_dot left = text_of(NET_WALL_START, OTHER), lost;
+    for (size_t i = 0; i < 2; i++) {
+        struct tly_ormap *map = net_node(net, i)->map;
+        enum tly_outcome outcome;
+        assert_int_equal(tly_ormap_apply(map, tly_slice_text("kv:a"), &left, &outcome), TLY_OK);
+        assert_int_equal(outcome, TLY_APPLIED);
+        assert_int_equal(tly_ormap_close_life(map, OTHER), TLY_OK);
+    }
+    net_run(net, 5 * S);
+    for (size_t i = 0; i < 5; i++)
+        lose(net, i % 2, key_of(500 * i), &lost);
+    compare_now(net, 0);
+    (void)until_equal(net, 5 * S);
+    assert_int_equal(repaired(net), 5);
+    assert_int_equal(net_stats(net, 0).repairs_opened, 1);
+    net_free(net);
+}
+
 static void a_peer_that_goes_takes_its_comparison_along(void **state)
 {
     struct net *net = pair_of(20 * MS, 3000);
@@ -540,6 +563,7 @@ int main(void)
         cmocka_unit_test(a_stale_dot_comes_in_by_repair_alone_and_alarms),
         cmocka_unit_test(what_is_beyond_a_mark_or_malformed_is_not_repaired),
         cmocka_unit_test(what_only_one_mark_covers_is_no_alarm),
+        cmocka_unit_test(what_a_fallen_node_left_beyond_its_mark_hides_nothing),
         cmocka_unit_test(a_peer_that_goes_takes_its_comparison_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

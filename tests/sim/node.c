@@ -45,7 +45,7 @@ static void tell_trace(struct sim *sim, size_t i, const struct tly_trace *trace)
     sim->nodes[i].full.fits = false;
     /* What nobody had heard of the last life comes back once that is settled: until then less may be read. */
     memset(sim->nodes[i].seen, 0, sizeof sim->nodes[i].seen);
-    sim_twin_installed(sim, i);
+    sim_twin_installed(sim, i, trace->peer);
 }
 
 static void do_effect(struct sim *sim, size_t i, const struct tly_effect *effect)

@@ -262,7 +262,8 @@ struct sim_node {
     size_t promise_count, promise_capacity;
     struct sim_floors floors;
     struct sim_made made;
-    uint64_t brought; /* times that others brought what is forgotten */
+    uint64_t brought;              /* times that others brought what is forgotten */
+    uint64_t installed_at, source; /* the last snapshot, and the life that gave it */
     struct sim_window windows[SIM_KEYS_MAX];
     struct sim_spent spent[SIM_LIMIT_KINDS][SIM_LIMIT_KEYS];
     int64_t seen[SIM_KEYS_MAX]; /* of each counter, by a client of this process */
@@ -452,7 +453,7 @@ void sim_twin_check_marks(struct sim *sim, size_t node, size_t count);
 /* Tells what a node holds of a key when that is no longer what it was. */
 void sim_twin_watch(struct sim *sim, size_t node, const char *name);
 void sim_twin_tell_differences(struct sim *sim, size_t a, size_t b);
-void sim_twin_installed(struct sim *sim, size_t node);
+void sim_twin_installed(struct sim *sim, size_t node, struct tly_slice source);
 /* When its node began another life, or (that it did not) this one; 0: nothing was heard of it. */
 uint64_t sim_twin_ended_at(const struct sim *sim, uint64_t origin);
 bool sim_twin_has_installed(const struct sim *sim, uint64_t origin);
@@ -468,6 +469,11 @@ bool sim_twin_went_unheard(struct sim *sim, size_t node, struct tly_slice key);
 void sim_twin_note_left_out(struct sim *sim, size_t node);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
 bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
+/*
+ * Whether a dot is covered by what the source of a snapshot said of its own life beside it, and another life's had taken its place there before the end,
+ * which comes with the first round behind it (DESIGN.md, limits).
+ */
+bool sim_twin_comes_with_a_round(const struct sim *sim, size_t node, size_t dot);
 size_t sim_twin_count(const struct sim *sim);
 size_t sim_twin_keys(const struct sim *sim);
 struct tly_slice sim_twin_key(const struct sim *sim, size_t key);
@@ -570,6 +576,7 @@ void sim_schedule_run(struct sim *sim, const char *name);
 
 /* So many keys, by chance. */
 void sim_check_returns(struct sim *sim, size_t node, size_t count);
+bool sim_came_too_late(struct sim *sim, size_t node, const char *text);
 void sim_check_floors(struct sim *sim, size_t node);
 void sim_check_audit(struct sim *sim, size_t node);
 /* Of a dot that it has just made. */

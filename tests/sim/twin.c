@@ -16,6 +16,7 @@ struct twin_dot {
     uint8_t strategy;
     size_t key;
     size_t before; /* index + 1; 0: none */
+    uint64_t at;   /* when it was learnt */
     uint64_t
         forgotten; /* of a life that was made up: the newest that some node had forgotten when it was first heard of */
 };
@@ -255,8 +256,11 @@ static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_
     }
     twin->dots = sim_grow(twin->dots, &twin->dots_capacity, twin->count, sizeof *twin->dots);
     struct twin_dot *new = &twin->dots[twin->count++];
-    *new = (struct twin_dot){
-        .dot = row->dot, .strategy = (uint8_t)row->strategy_id, .key = key, .before = twin->keys[key].newest};
+    *new = (struct twin_dot){.dot = row->dot,
+                             .strategy = (uint8_t)row->strategy_id,
+                             .key = key,
+                             .before = twin->keys[key].newest,
+                             .at = sim->now};
     uint8_t *bytes = malloc(row->dot.bytes.n + 1);
     if (bytes == NULL) abort();
     if (row->dot.bytes.n > 0) memcpy(bytes, row->dot.bytes.p, row->dot.bytes.n);
@@ -526,10 +530,40 @@ static uint64_t heard_by_others(const struct sim *sim, size_t node, uint64_t ori
     return heard;
 }
 
+static void note_source(struct sim *sim, size_t node, struct tly_slice source)
+{
+    struct sim_node *joiner = &sim->nodes[node];
+    size_t from = source.n > 1 ? (size_t)(source.p[1] - '0') : node;
+    struct tly_node_view view = {0};
+    for (size_t i = 2; i < source.n; i++)
+        from = 10 * from + (size_t)(source.p[i] - '0');
+    if (from < sim->knobs.nodes && sim->nodes[from].engine != NULL)
+        tly_engine_node(sim->nodes[from].engine, false, &view);
+    joiner->installed_at = sim->now;
+    joiner->source = view.origin;
+}
+
+bool sim_twin_comes_with_a_round(const struct sim *sim, size_t node, size_t dot)
+{
+    const struct sim_node *joiner = &sim->nodes[node];
+    const struct twin_dot *covered = &sim->twin->dots[dot - 1];
+    const struct tly_strategy *strategy = tly_strategy_by_id(covered->strategy);
+    if (covered->dot.version.origin != joiner->source || covered->at > joiner->installed_at) return false;
+    for (size_t i = sim->twin->keys[covered->key].newest; i != 0; i = sim->twin->dots[i - 1].before) {
+        const struct twin_dot *other = &sim->twin->dots[i - 1];
+        struct tly_version version = other->dot.version;
+        if (version.origin == joiner->source || other->at > joiner->installed_at) continue;
+        if (!tly_dominates(strategy, &other->dot, &covered->dot)) continue;
+        if (version.ts > life_of(joiner->engine, version.origin).mark) return true;
+    }
+    return false;
+}
+
 /* What a node had made in any of its lives before it installed a snapshot goes, up to the newest REMOVE which was forgotten by then. */
-void sim_twin_installed(struct sim *sim, size_t node)
+void sim_twin_installed(struct sim *sim, size_t node, struct tly_slice source)
 {
     struct sim_twin *twin = sim->twin;
+    note_source(sim, node, source);
     struct tly_forget_view forgetting;
     tly_engine_forgetting(sim->nodes[node].engine, &forgetting);
     (void)note_life(sim, node);
@@ -587,6 +621,7 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     bool may_be_freed = !is_bucket(sim, it) || !stands_for_it(sim, &view, it);
     if (may_be_freed && was_freed(sim, node, it, view.now_ms)) return;
     if (went_at_install(sim->twin, it->dot.version)) return;
+    if (sim_twin_comes_with_a_round(sim, node, (size_t)(it - sim->twin->dots) + 1)) return;
     tell_key(sim, node, it, &view);
     sim_fail(sim, "n%zu has the mark %llu for %llx and lacks its %s %llu of %.*s", node,
              (unsigned long long)life.mark, (unsigned long long)life.origin,
