@@ -331,11 +331,18 @@ bool tly_ormap_has_put(struct tly_ormap *map, struct tly_slice key, struct tly_v
     return false;
 }
 
+/* A stranger's dot too: somewhere it is known to have gone. */
+static bool had_gone(void *context, const struct tly_dot *dot)
+{
+    struct forgetting *forgetting = context;
+    return is_forgotten(forgetting, dot) || dot->version.ts <= forgetting->upto;
+}
+
 void tly_ormap_drop_gone(struct tly_ormap *map, struct tly_slice key, struct tly_version newest)
 {
     struct forgetting forgetting = {map, newest.ts, true};
     struct tly_entry *entry = tly_ormap_find(map, key);
-    if (entry != NULL) (void)tly_map_drop_if(map, entry, is_forgotten, &forgetting);
+    if (entry != NULL) (void)tly_map_drop_if(map, entry, had_gone, &forgetting);
 }
 
 size_t tly_ormap_end(struct tly_ormap *map, struct tly_entry *entry, const struct tly_ended *ended)

@@ -7,6 +7,7 @@
 
 #define DELTA "delta"
 #define CAPS_MAX 64
+#define SWEPT_MAX 16
 /* What cursors begin with; never used again for another form. */
 #define FORM_SYNC 1
 #define FORM_SNAPSHOT 2
@@ -150,6 +151,24 @@ static void put_names(struct tly_buf *out, const char *key, const struct tly_fee
         tly_put_bytes(out, names->names[i]);
 }
 
+static void put_floors(struct tly_buf *out, const struct tly_feed_answer *answer)
+{
+    if (answer->floor_count == 0) return;
+    put_word(out, "floors");
+    tly_put_array(out, answer->floor_count);
+    tly_buf_put(out, answer->floors.p, answer->floors.n);
+}
+
+static void put_swept(struct tly_buf *out, const struct tly_feed_swept *swept)
+{
+    if (swept->upto == 0) return;
+    put_word(out, "swept");
+    tly_put_array(out, 3);
+    tly_put_uint(out, swept->upto);
+    tly_put_uint(out, swept->now_ms);
+    tly_put_uint(out, swept->skew_ns);
+}
+
 void tly_feed_answer_put(struct tly_buf *out, const struct tly_feed_answer *answer)
 {
     bool is_cold = answer->verdict == TLY_FEED_COLD_START;
@@ -162,6 +181,8 @@ void tly_feed_answer_put(struct tly_buf *out, const struct tly_feed_answer *answ
     pairs += answer->forgotten != 0;
     pairs += answer->missing.count > 0;
     pairs += answer->dropped.count > 0;
+    pairs += answer->floor_count > 0;
+    pairs += answer->swept.upto != 0;
     tly_put_map(out, pairs);
     put_word(out, "verdict");
     put_word(out, tly_feed_verdict_word(answer->verdict));
@@ -181,6 +202,8 @@ void tly_feed_answer_put(struct tly_buf *out, const struct tly_feed_answer *answ
     put_number(out, "forgotten", answer->forgotten);
     put_names(out, "missing", &answer->missing);
     put_names(out, "dropped", &answer->dropped);
+    put_floors(out, answer);
+    put_swept(out, &answer->swept);
 }
 
 static void get_verdict(struct tly_cursor *cursor, void *message)
@@ -256,13 +279,36 @@ static void get_dropped(struct tly_cursor *cursor, void *message)
     get_names(cursor, &answer->dropped);
 }
 
+static void get_floors(struct tly_cursor *cursor, void *message)
+{
+    struct tly_feed_answer *answer = message;
+    answer->floor_count = tly_get_array(cursor, TLY_ROUND_ROWS_BYTES_MAX);
+    const uint8_t *from = cursor->p;
+    for (size_t i = 0; i < answer->floor_count && cursor->result == TLY_OK; i++)
+        (void)tly_get_uint(cursor);
+    if (cursor->result == TLY_OK) answer->floors = tly_slice_of(from, (size_t)(cursor->p - from));
+}
+
+/* Numbers behind these a later version may add. */
+static void get_swept(struct tly_cursor *cursor, void *message)
+{
+    struct tly_feed_answer *answer = message;
+    size_t elements = tly_get_array(cursor, SWEPT_MAX);
+    if (elements < 3) tly_cursor_fail(cursor);
+    answer->swept.upto = tly_get_uint(cursor);
+    answer->swept.now_ms = tly_get_uint(cursor);
+    answer->swept.skew_ns = tly_get_uint(cursor);
+    for (size_t i = 3; i < elements; i++)
+        tly_cursor_skip(cursor);
+}
+
 enum tly_result tly_feed_answer_get(struct tly_slice body, struct tly_feed_answer *answer)
 {
     static const struct tly_field_reader fields[] = {
         {"verdict", get_verdict},      {"origin", get_answer_origin}, {"reason", get_reason},
         {"cursor", get_answer_cursor}, {"place", get_place},          {"more", get_more},
         {"taken", get_taken},          {"forgotten", get_forgotten},  {"missing", get_missing},
-        {"dropped", get_dropped},
+        {"dropped", get_dropped},      {"floors", get_floors},        {"swept", get_swept},
     };
     struct tly_cursor cursor = tly_cursor_of(body);
     *answer = (struct tly_feed_answer){0};

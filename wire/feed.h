@@ -64,6 +64,13 @@ struct tly_feed_names {
     size_t count;
 };
 
+/* What the node has let go because time had ended it, in a whole pass over what it holds. */
+struct tly_feed_swept {
+    uint64_t upto;    /* F at that time; 0: not known */
+    uint64_t now_ms;  /* its time */
+    uint64_t skew_ns; /* its max_skew */
+};
+
 struct tly_feed_answer {
     enum tly_feed_verdict verdict;
     enum tly_cold_start reason; /* with COLD_START */
@@ -73,6 +80,13 @@ struct tly_feed_answer {
     uint64_t origin;            /* the life that answers */
     uint64_t taken;             /* its mark of the follower's own life */
     uint64_t forgotten;         /* it has no REMOVE up to this ts */
+    /*
+     * Of each row of the round, in their order: 0, or by how much and 1 more the oldest dot of the key that stands at the node is older. msgpack, without
+     * the array's head.
+     */
+    struct tly_slice floors;
+    size_t floor_count; /* 0: none are given */
+    struct tly_feed_swept swept;
     struct tly_feed_names missing, dropped; /* at the end of a snapshot: prefixes of which there is nothing */
 };
 

@@ -54,6 +54,7 @@ void tly_feed_finish(struct tly_feed *feed)
     struct tly_feed_answer *answer = &feed->answer;
     answer->origin = tly_ormap_origin(e->map);
     answer->forgotten = tly_ormap_without_removes(e->map, TLY_FORGET_RECORDS);
+    answer->swept = e->forget.swept;
     if (feed->ask.origin != 0) answer->taken = tly_ormap_mark(e->map, feed->ask.origin);
     tly_buf_clear(&e->part);
     tly_feed_answer_put(&e->part, answer);
@@ -145,6 +146,21 @@ static enum tly_result make_cursor(struct tly_feed *feed)
     return e->scratch.result;
 }
 
+/* The answer, and the round in e->body behind it. */
+static enum tly_result finish_round(struct tly_feed *feed)
+{
+    struct tly_engine *e = feed->e;
+    struct tly_buf floors;
+    tly_buf_init(&floors, &e->mem, TLY_FRAME_BODY_MAX);
+    enum tly_result result = TLY_OK;
+    if (e->body.n > 0) result = tly_feed_put_floors(feed, tly_buf_slice(&e->body), &floors);
+    if (result == TLY_OK) tly_feed_finish(feed);
+    if (result == TLY_OK && e->body.n > 0) tly_frame_put(feed->out, TLY_FRAME_ROUND, tly_buf_slice(&e->body));
+    feed->answer.floors = tly_slice_of(NULL, 0);
+    tly_buf_fini(&floors);
+    return result == TLY_OK ? feed->out->result : result;
+}
+
 enum tly_result tly_feed_give_round(struct tly_feed *feed)
 {
     struct tly_engine *e = feed->e;
@@ -163,9 +179,7 @@ enum tly_result tly_feed_give_round(struct tly_feed *feed)
     bool is_nothing = handed.rows == 0 && handed.last && !was_in_round;
     feed->answer.verdict = is_nothing ? TLY_FEED_UP_TO_DATE : TLY_FEED_OPS;
     feed->answer.more = !handed.last;
-    tly_feed_finish(feed);
-    if (e->body.n > 0) tly_frame_put(feed->out, TLY_FRAME_ROUND, tly_buf_slice(&e->body));
-    return feed->out->result;
+    return finish_round(feed);
 }
 
 /* ---- snapshots ---- */

@@ -374,13 +374,19 @@ void tly_forget_tell_log(struct tly_engine *e)
     tly_round_writer_clear(gone);
 }
 
+bool tly_forget_note(struct tly_round_writer *gone, struct tly_slice key, const struct tly_strategy *strategy,
+                     struct tly_version newest)
+{
+    struct tly_dot remove = {.version = newest, .op = TLY_REMOVE};
+    return tly_round_writer_add(gone, key, strategy, &remove);
+}
+
 static void note_gone(void *context, struct tly_slice key, struct tly_version newest)
 {
     struct tly_engine *e = context;
-    struct tly_dot remove = {.version = newest, .op = TLY_REMOVE};
-    if (tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove)) return;
+    if (tly_forget_note(&e->forget.gone, key, tly_epoch_sum(), newest)) return;
     tly_forget_tell_log(e);
-    (void)tly_round_writer_add(&e->forget.gone, key, tly_epoch_sum(), &remove);
+    (void)tly_forget_note(&e->forget.gone, key, tly_epoch_sum(), newest);
 }
 
 /* In a part of the log, beside what waits for it. */
@@ -453,6 +459,16 @@ void tly_forget_make_room(struct tly_engine *e)
     if (!has_room_to_note(e)) tly_forget_tell_log(e);
 }
 
+/* What a follower of the feed lets go too: what the least of the steps of a whole pass went by. */
+static void note_pass(struct forgetting *f, const struct tly_ended *ended, bool first)
+{
+    struct tly_feed_swept *pass = &f->pass;
+    if (first) *pass = (struct tly_feed_swept){ended->upto, ended->now_ms, ended->skew_ns};
+    lower(&pass->upto, ended->upto);
+    lower(&pass->now_ms, ended->now_ms);
+    if (f->ended_cursor == 0) f->swept = *pass;
+}
+
 static void sweep_ended(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
@@ -464,6 +480,7 @@ static void sweep_ended(struct tly_engine *e)
     e->stats.dots_ended += swept.dropped;
     if (first) f->ended_waiting = 0;
     f->ended_waiting = max_u64(f->ended_waiting, swept.newest_waiting);
+    note_pass(f, &ended, first);
     /* It is made known at the end of a pass. */
     if (f->ended_cursor == 0) f->ended_newest = f->ended_waiting;
 }

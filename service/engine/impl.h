@@ -40,6 +40,7 @@
 #include "service/engine/lane.h"
 #include "service/engine/leases.h"
 #include "service/engine/limit.h"
+#include "wire/feed.h"
 #include "wire/frame.h"
 #include "wire/repair.h"
 #include "wire/snapshot.h"
@@ -430,6 +431,7 @@ struct forgetting {
     uint64_t words;          /* newest ts of a word that settles a life which is not retired yet */
     size_t ended_cursor;
     uint64_t ended_newest, ended_waiting; /* ts of what has ended and waits for F; of the pass under way */
+    struct tly_feed_swept swept, pass;    /* by the last whole pass, and by the one under way */
     bool is_wanted;                       /* the operator gave some member up (peer->is_given_up) */
     bool resync; /* this node holds what nobody else ever will: it needs a snapshot */
     struct closed_life *closed;
@@ -1098,6 +1100,9 @@ void tly_forget_touch_joined(struct tly_engine *e, struct tly_slice key);
 /* Within a step, so that either may let some more keys go before its end. */
 void tly_forget_make_room(struct tly_engine *e);
 void tly_forget_tell_log(struct tly_engine *e);
+/* Adds to a part for a log (of flags 0, and nothing else in it) that what had this newest version of a PUT has gone. False as tly_round_writer_add. */
+bool tly_forget_note(struct tly_round_writer *gone, struct tly_slice key, const struct tly_strategy *strategy,
+                     struct tly_version newest);
 /* Whether the part of the own log says only what had ended; that is gone then. */
 bool tly_forget_replay(struct tly_engine *e, const struct tly_round *round);
 void tly_forget_tick(struct tly_engine *e);

@@ -15,6 +15,8 @@ struct tly_mirror {
     struct tly_buf after;  /* the snapshot under way: what goes on from it */
     struct tly_buf names;  /* the prefixes, one after the other */
     struct tly_feed_ask ask;
+    struct tly_feed_swept swept; /* the newest that was heard since the last snapshot */
+    size_t ended_cursor;
 };
 
 #define NOTHING_HELD UINT64_MAX
@@ -189,13 +191,75 @@ static enum tly_result take_partial_round(struct taking *taking, const struct tl
     return result == TLY_OK ? apply(taking, tly_buf_slice(&e->part)) : result;
 }
 
+/* Lets go what was noted in e->writer, as a log that is read again does. */
+static enum tly_result drop_gone(struct taking *taking)
+{
+    struct tly_engine *e = taking->mirror->engine;
+    if (e->writer.row_count == 0) return e->writer.rows.result;
+    enum tly_result result = put_part(e);
+    tly_round_writer_clear(&e->writer);
+    return result == TLY_OK ? apply(taking, tly_buf_slice(&e->part)) : result;
+}
+
+static enum tly_result note_gone(struct taking *taking, struct tly_slice key, struct tly_version newest)
+{
+    struct tly_round_writer *gone = &taking->mirror->engine->writer;
+    if (tly_forget_note(gone, key, tly_epoch_sum(), newest)) return TLY_OK;
+    enum tly_result result = drop_gone(taking);
+    if (result != TLY_OK || tly_forget_note(gone, key, tly_epoch_sum(), newest)) return result;
+    return gone->rows.result != TLY_OK ? gone->rows.result : TLY_TOO_LARGE;
+}
+
+/* The newest PUT that is older than `floor`; false: there is none. */
+static bool newest_below(struct tly_ormap *map, struct tly_slice key, uint64_t floor,
+                         struct tly_version *newest)
+{
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
+    bool found = false;
+    for (size_t i = 0; i < count && dots[i].version.ts < floor; i++) {
+        if (dots[i].op != TLY_PUT) continue;
+        *newest = dots[i].version;
+        found = true;
+    }
+    return found;
+}
+
+/* What the node has let go of the keys of a round, before these are counted in anew. */
+static enum tly_result drop_below_floors(struct taking *taking, const struct tly_round *round)
+{
+    struct tly_engine *e = taking->mirror->engine;
+    struct tly_cursor floors = tly_cursor_of(taking->answer.floors);
+    struct tly_rows rows = tly_rows_of(round);
+    enum tly_result result = TLY_OK;
+    if (taking->answer.floor_count == 0) return TLY_OK;
+    tly_round_writer_clear(&e->writer);
+    for (struct tly_row row; result == TLY_OK && tly_rows_next(&rows, &row);) {
+        uint64_t age = tly_get_uint(&floors), ts = row.dot.version.ts;
+        struct tly_version newest;
+        if (age == 0 || age > ts || row.strategy_id != TLY_EPOCH_SUM) continue;
+        if (newest_below(e->map, row.key, ts - (age - 1), &newest))
+            result = note_gone(taking, row.key, newest);
+    }
+    return result == TLY_OK ? drop_gone(taking) : result;
+}
+
+static bool has_a_floor_for_each(const struct taking *taking, const struct tly_round *round)
+{
+    size_t floors = taking->answer.floor_count;
+    return floors == 0 || floors == round->row_count;
+}
+
 static enum tly_result take_round(struct taking *taking, struct tly_slice body)
 {
     struct tly_engine *e = taking->mirror->engine;
     struct tly_round round;
     enum tly_result result = tly_round_get(body, &round);
+    if (result == TLY_OK && !has_a_floor_for_each(taking, &round)) result = TLY_BAD_MESSAGE;
     if (result == TLY_OK && !is_partial(taking) && !goes_on(e, &round)) result = TLY_STALE;
     if (result == TLY_OK) result = tly_session_admits_all(e, &round);
+    if (result == TLY_OK) result = drop_below_floors(taking, &round);
     if (result != TLY_OK) return result;
     result = is_partial(taking) ? take_partial_round(taking, &round) : apply(taking, body);
     if (result == TLY_OK) taking->news->dots += round.row_count;
@@ -307,6 +371,7 @@ static void begin_snapshot(struct tly_mirror *mirror)
 {
     mirror->in_snapshot = true;
     mirror->failed = 0;
+    mirror->swept = (struct tly_feed_swept){0};
     tly_buf_clear(&mirror->cursor);
     tly_buf_clear(&mirror->after);
 }
@@ -347,14 +412,58 @@ static bool is_over(void *context, struct tly_slice key, const struct tly_strate
     return tly_limit_expired(key, strategy, put, sweeping->now_ns, sweeping->skew_ns);
 }
 
-/* REMOVEs that the node has forgotten, and shards whose time is over. */
-static void tidy(struct tly_mirror *mirror, const struct tly_feed_answer *answer, struct tly_time now)
+/* Notes what ended among the next entries, as far as one part takes it. */
+static enum tly_result note_ended(struct tly_mirror *mirror, const struct tly_ended *ended)
 {
     struct tly_ormap *map = mirror->engine->map;
+    struct tly_round_writer *gone = &mirror->engine->writer;
+    for (size_t budget = TLY_SWEEP_ENTRIES; budget > 0; budget--) {
+        size_t at = mirror->ended_cursor, count;
+        const struct tly_entry *entry = tly_ormap_each(map, &mirror->ended_cursor);
+        if (entry == NULL) mirror->ended_cursor = 0;
+        if (entry == NULL) break;
+        const struct tly_strategy *strategy = tly_entry_strategy(entry);
+        struct tly_slice key = tly_entry_key(entry);
+        const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+        if (!tly_dots_may_go(key, strategy, dots, count, ended) || dots[count - 1].op != TLY_PUT) continue;
+        if (tly_forget_note(gone, key, strategy, dots[count - 1].version)) continue;
+        mirror->ended_cursor = at;
+        break;
+    }
+    return gone->rows.result;
+}
+
+/*
+ * Who has all that the node has, and something that the node would have let go in its last whole pass, has what the node has not. By the node's own
+ * numbers, so that neither clocks nor settings matter.
+ */
+static enum tly_result drop_ended(struct taking *taking)
+{
+    struct tly_mirror *mirror = taking->mirror;
+    const struct tly_feed_swept *heard = &taking->answer.swept;
+    if (heard->upto >= mirror->swept.upto) mirror->swept = *heard;
+    struct tly_ended ended = {.upto = mirror->swept.upto,
+                              .now_ms = mirror->swept.now_ms,
+                              .skew_ns = mirror->swept.skew_ns,
+                              .is_counter = tly_limit_is_counter};
+    if (ended.upto == 0) return TLY_OK;
+    tly_round_writer_clear(&mirror->engine->writer);
+    enum tly_result result = note_ended(mirror, &ended);
+    return result == TLY_OK ? drop_gone(taking) : result;
+}
+
+/* REMOVEs that the node has forgotten, what has ended there, and shards whose time is over. */
+static enum tly_result tidy(struct taking *taking, struct tly_time now)
+{
+    struct tly_mirror *mirror = taking->mirror;
+    struct tly_ormap *map = mirror->engine->map;
+    const struct tly_feed_answer *answer = &taking->answer;
     struct sweeping sweeping = {now.wall_ns, tly_ormap_clock(map)->max_skew_ns};
-    if (answer->more || answer->verdict == TLY_FEED_COLD_START) return;
+    if (answer->more || answer->verdict == TLY_FEED_COLD_START) return TLY_OK;
     (void)tly_ormap_forget(map, answer->forgotten, SIZE_MAX);
     (void)tly_ormap_sweep(map, &mirror->engine->sweep_cursor, TLY_SWEEP_ENTRIES, is_over, &sweeping);
+    /* What came with a snapshot is not all of one moment: the round behind it makes it so. */
+    return answer->verdict == TLY_FEED_SNAPSHOT ? TLY_OK : drop_ended(taking);
 }
 
 static bool is_poison(enum tly_result result)
@@ -387,9 +496,9 @@ enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice answ
     if (is_poison(result)) mirror->failed++;
     /* The disk and the cursor are not of one moment. */
     if (result == TLY_STALE) begin_snapshot(mirror);
+    if (result == TLY_OK) result = tidy(&taking, now);
     if (result == TLY_OK && !move(mirror, &taking)) result = TLY_NOMEM;
     if (result != TLY_OK) return result;
-    tidy(mirror, &taking.answer, now);
     news->verdict = taking.answer.verdict;
     news->reason = taking.answer.reason;
     news->more = taking.answer.more || news->installed || news->verdict == TLY_FEED_COLD_START;

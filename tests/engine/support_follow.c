@@ -84,6 +84,31 @@ static void note_names(char *to, size_t size, const struct tly_feed_names *names
     }
 }
 
+/* The answer as a node wrote it that knew nothing of what it says last. */
+static void make_old(struct follow *f)
+{
+    struct tly_mem mem = test_mem();
+    struct tly_buf scratch, body, rest;
+    struct tly_frame frame;
+    struct tly_feed_answer answer;
+    size_t consumed;
+    tly_buf_init(&scratch, &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&body, &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_init(&rest, &mem, TLY_FEED_ANSWER_BYTES_MAX);
+    assert_int_equal(tly_frame_get(tly_buf_slice(&f->answer), &scratch, &frame, &consumed), TLY_OK);
+    assert_int_equal(tly_feed_answer_get(frame.body, &answer), TLY_OK);
+    answer.floor_count = 0;
+    answer.swept = (struct tly_feed_swept){0};
+    tly_feed_answer_put(&body, &answer);
+    tly_buf_put(&rest, f->answer.p + consumed, f->answer.n - consumed);
+    tly_buf_clear(&f->answer);
+    tly_frame_put(&f->answer, TLY_FRAME_FEED_ANSWER, tly_buf_slice(&body));
+    tly_buf_put(&f->answer, rest.p, rest.n);
+    tly_buf_fini(&scratch);
+    tly_buf_fini(&body);
+    tly_buf_fini(&rest);
+}
+
 enum tly_result follow_ask(struct follow *f, struct net *net, size_t node, struct tly_mirror_news *news)
 {
     struct tly_feed_said said;
@@ -96,6 +121,7 @@ enum tly_result follow_ask(struct follow *f, struct net *net, size_t node, struc
         snapshot ? tly_feed_snapshot(net_node(net, node), question, net_time(net, node), &said, &f->answer)
                  : tly_feed_sync(net_node(net, node), question, net_time(net, node), &said, &f->answer);
     assert_int_equal(result, TLY_OK);
+    if (f->is_node_old) make_old(f);
     f->answers[said.verdict]++;
     if (said.verdict == TLY_FEED_COLD_START) f->reasons[said.reason]++;
     f->bytes += f->answer.n;

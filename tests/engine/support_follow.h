@@ -12,6 +12,7 @@ struct follow {
     struct tly_buf state;   /* as it was last durable */
     struct tly_buf question, answer;
     bool no_delta;
+    bool is_node_old; /* what the node says of what has ended there does not come */
     uint64_t bytes_max;
     struct tly_slice prefixes[TLY_FEED_PREFIXES_MAX];
     size_t prefix_count;

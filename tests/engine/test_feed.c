@@ -425,6 +425,243 @@ static void what_the_node_forgets_a_follower_that_kept_up_forgets_too(void **sta
     net_free(net);
 }
 
+/* ---- what ended ---- */
+
+static void expire(struct net *net, size_t node, const char *key, uint64_t after_ms)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_EXPIRE,
+                                  .key = tly_slice_text(key),
+                                  .deadline_ms = net_time(net, node).wall_ns / MS + after_ms};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+static bool node_holds(struct net *net, size_t node, const char *key)
+{
+    struct tly_entry_view view;
+    return tly_engine_entry(net_node(net, node), tly_slice_text(key), &view) == TLY_OK;
+}
+
+/* With a max_skew that a follower does not have. */
+static struct net *two_nodes(void)
+{
+    struct net *net = net_new(MS / 2);
+    struct tly_engine_config config = {
+        .has_store = true, .tombstone_grace_ms = GRACE_MS, .forget_after_ms = 600000, .max_skew_ns = S};
+    for (size_t i = 0; i < 2; i++)
+        net_add_with(net, config, i == 0 ? 2 : 1);
+    net_run(net, 3 * S);
+    return net;
+}
+
+/* Asks every so often meanwhile, if at all. */
+static void follow_for(struct follow *f, struct net *net, uint64_t ns, uint64_t every_ns)
+{
+    for (uint64_t passed = 0; passed < ns; passed += every_ns) {
+        if (every_ns < ns) assert_int_equal(follow_tick(f, net, 0), TLY_OK);
+        net_run(net, every_ns);
+    }
+}
+
+#define ANEW 30
+
+/* Counts in many keys on both nodes, until they have ended and gone; then again, in one of two ways. */
+static void begin_anew(struct follow *f, struct net *net, uint64_t every_ns, bool ends)
+{
+    char key[32];
+    for (size_t i = 0; i < 2 * ANEW; i++) {
+        (void)snprintf(key, sizeof key, "ctr:anew:%zu", i / 2);
+        net_add_to(net, i % 2, key, i % 2 == 0 ? 5 : 7);
+    }
+    net_run(net, S);
+    assert_int_equal(follow_tick(f, net, 0), TLY_OK);
+    for (size_t i = 0; i < ANEW; i++) {
+        (void)snprintf(key, sizeof key, "ctr:anew:%zu", i);
+        expire(net, i % 2, key, 1000);
+    }
+    /* What was let go unheard would cost a snapshot. */
+    net_run(net, 500 * MS);
+    assert_int_equal(follow_tick(f, net, 0), TLY_OK);
+    follow_for(f, net, 60 * S, every_ns);
+    assert_false(node_holds(net, 0, "ctr:anew:0") || node_holds(net, 1, key));
+    for (size_t i = 0; i < ANEW; i++) {
+        (void)snprintf(key, sizeof key, "ctr:anew:%zu", i);
+        net_add_to(net, 0, key, 1);
+        if (ends) expire(net, 0, key, 600000);
+    }
+    fill(net, 0, 0, 300);
+    net_run(net, S);
+}
+
+static void claim_begun_anew(struct follow *f, int64_t count)
+{
+    char key[32];
+    for (size_t i = 0; i < ANEW; i++) {
+        (void)snprintf(key, sizeof key, "ctr:anew:%zu", i);
+        assert_int_equal(follow_read(f, key), count);
+    }
+}
+
+/* Whether it asks often or not at all meanwhile, in one page or many, for all or some; and after a restart. */
+static void what_ended_begins_anew_at_a_follower_too(void **state)
+{
+    static const uint64_t every[] = {S, 17 * S, 60 * S};
+    (void)state;
+    for (unsigned way = 0; way < 24; way++) {
+        struct net *net = two_nodes();
+        struct follow f = {.bytes_max = way / 3 % 2 == 0 ? 0 : PAGE, .prefix_count = way / 12};
+        f.prefixes[0] = tly_slice_text("ctr:anew");
+        follow_begin(&f, net, 0);
+        begin_anew(&f, net, every[way % 3], way / 6 % 2 == 1);
+        size_t before = f.answers[TLY_FEED_OPS];
+        assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+        assert_true(f.bytes_max == 0 || f.answers[TLY_FEED_OPS] > before + 1 || way / 12 == 1);
+        claim_begun_anew(&f, 1);
+        if (way / 12 == 0) assert_true(follow_is_equal(&f, net, 0));
+        follow_restart(&f, net, 0);
+        claim_begun_anew(&f, 1);
+        if (way / 12 == 0) claim_equal(&f, net, 0);
+        assert_int_equal(f.answers[TLY_FEED_SNAPSHOT], 0);
+        follow_end(&f);
+        net_free(net);
+    }
+}
+
+/* Nobody counts in it any more. */
+static void what_ended_goes_from_a_follower_once_a_node_has_swept(void **state)
+{
+    (void)state;
+    for (unsigned way = 0; way < 2; way++) {
+        struct net *net = two_nodes();
+        struct follow f = {.prefix_count = way};
+        f.prefixes[0] = tly_slice_text("ctr:");
+        follow_begin(&f, net, 0);
+        for (size_t node = 0; node < 2; node++)
+            net_add_to(net, node, "ctr:a", 5);
+        struct tly_reply reply;
+        struct tly_request set = {.kind = TLY_ASK_PUT,
+                                  .key = tly_slice_text("kv:a"),
+                                  .bytes = tly_slice_text("x"),
+                                  .deadline_ms = net_time(net, 0).wall_ns / MS + 2000};
+        assert_int_equal(net_ask(net, 0, set, &reply), TLY_OK);
+        net_run(net, S);
+        expire(net, 1, "ctr:a", 1000);
+        follow_for(&f, net, 60 * S, S);
+        assert_false(node_holds(net, 0, "ctr:a") || node_holds(net, 0, "kv:a"));
+        for (int i = 0; i < 2; i++) {
+            struct tly_entry_view view;
+            assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+            assert_int_equal(tly_engine_entry(f.engine, tly_slice_text("ctr:a"), &view), TLY_NOT_FOUND);
+            if (way == 0) assert_true(follow_is_equal(&f, net, 0));
+            follow_restart(&f, net, 0);
+        }
+        follow_end(&f);
+        net_free(net);
+    }
+}
+
+/* What is counted on past a deadline that another node has put off is no beginning. */
+static void what_was_put_off_goes_on_at_a_follower(void **state)
+{
+    (void)state;
+    struct net *net = two_nodes();
+    struct follow f = {.bytes_max = PAGE};
+    follow_begin(&f, net, 0);
+    for (size_t node = 0; node < 2; node++)
+        net_add_to(net, node, "ctr:a", 5);
+    net_run(net, S);
+    expire(net, 0, "ctr:a", 4000);
+    net_run(net, S);
+    claim_equal(&f, net, 0);
+    expire(net, 1, "ctr:a", 600000);
+    put(net, 0, "kv:b", "x");
+    net_run(net, S);
+    del(net, 0, "kv:b"); /* that F moves */
+    net_run(net, 60 * S);
+    for (size_t node = 0; node < 2; node++)
+        net_add_to(net, node, "ctr:a", 1);
+    fill(net, 0, 0, 300);
+    net_run(net, S);
+    claim_equal(&f, net, 0);
+    assert_int_equal(follow_read(&f, "ctr:a"), 12);
+    follow_restart(&f, net, 0);
+    assert_int_equal(follow_read(&f, "ctr:a"), 12);
+    follow_end(&f);
+    net_free(net);
+}
+
+#define RANDOM_KEYS 6
+
+static void one_random_thing(struct test_rng *rng, struct follow *f, struct net *net, bool both)
+{
+    struct tly_mirror_news news;
+    size_t node = test_rng_below(rng, 2), asked = both ? test_rng_below(rng, 2) : 0;
+    char key[32];
+    (void)snprintf(key, sizeof key, "ctr:k:%u", (unsigned)test_rng_below(rng, RANDOM_KEYS));
+    uint64_t what = test_rng_below(rng, 100);
+    if (what < 20) net_add_to(net, node, key, (int64_t)test_rng_below(rng, 1000) + 1);
+    if (what >= 20 && what < 30 && net_read(net, node, key) != INT64_MIN)
+        expire(net, node, key, 200 + test_rng_below(rng, 4000));
+    if (what == 30 && net_read(net, node, key) != INT64_MIN) del(net, node, key);
+    if (what >= 31 && what < 50) net_run(net, 50 * MS);
+    if (what >= 50 && what < 57) net_run(net, (500 + test_rng_below(rng, 4000)) * MS);
+    if (what == 57) net_run(net, 20 * S);
+    if (what >= 58 && what < 63) fill(net, node, 0, 150);
+    if (what >= 63 && what < 90) {
+        enum tly_result result = follow_ask(f, net, asked, &news);
+        assert_true(result == TLY_OK || result == TLY_STALE);
+    }
+    if (what >= 90 && what < 96) assert_int_equal(follow_tick(f, net, asked), TLY_OK);
+    if (what >= 96 && what < 99) follow_restart(f, net, asked);
+}
+
+/* In pages, killed now and then, of one node or now this and now that. */
+static void whatever_ends_meanwhile_it_reads_the_same(void **state)
+{
+    (void)state;
+    size_t anew = 0;
+    for (uint64_t seed = test_seed_first(), nth = 0; nth < 60; nth++) {
+        struct test_rng rng = test_rng_of(seed + nth);
+        struct net *net = two_nodes();
+        struct follow f = {.bytes_max = nth % 2 == 0 ? PAGE : 0};
+        follow_begin(&f, net, 0);
+        for (int i = 0; i < 400; i++)
+            one_random_thing(&rng, &f, net, nth % 4 >= 2);
+        net_run(net, 60 * S);
+        for (int restarted = 0; restarted < 2; restarted++) {
+            claim_equal(&f, net, 0);
+            for (unsigned i = 0; i < RANDOM_KEYS; i++) {
+                char key[32];
+                (void)snprintf(key, sizeof key, "ctr:k:%u", i);
+                if (follow_read(&f, key) != net_read(net, 0, key))
+                    print_error("seed %llu: %s\n", (unsigned long long)(seed + nth), key);
+                assert_int_equal(follow_read(&f, key), net_read(net, 0, key));
+            }
+            follow_restart(&f, net, 0);
+        }
+        anew += net_stats(net, 0).dots_ended;
+        follow_end(&f);
+        net_free(net);
+    }
+    assert_true(anew > 100);
+}
+
+/* E8: of a node of before it learns nothing of it, and goes on. */
+static void an_old_node_does_not_say_what_ended(void **state)
+{
+    (void)state;
+    struct net *net = two_nodes();
+    struct follow f = {.is_node_old = true};
+    follow_begin(&f, net, 0);
+    begin_anew(&f, net, S, false);
+    assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+    claim_begun_anew(&f, 8);
+    assert_int_equal(f.failures, 0);
+    assert_false(follow_is_equal(&f, net, 0));
+    follow_end(&f);
+    net_free(net);
+}
+
 /* E3. `batches` of those that were given out are there again, under the life `origin`. */
 static void restart(struct net *net, uint64_t origin, size_t batches)
 {
@@ -1003,6 +1240,11 @@ int main(void)
         cmocka_unit_test(a_dot_that_comes_late_is_not_missed),
         cmocka_unit_test(below_a_floor_it_starts_cold),
         cmocka_unit_test(what_the_node_forgets_a_follower_that_kept_up_forgets_too),
+        cmocka_unit_test(what_ended_begins_anew_at_a_follower_too),
+        cmocka_unit_test(what_ended_goes_from_a_follower_once_a_node_has_swept),
+        cmocka_unit_test(what_was_put_off_goes_on_at_a_follower),
+        cmocka_unit_test(whatever_ends_meanwhile_it_reads_the_same),
+        cmocka_unit_test(an_old_node_does_not_say_what_ended),
         cmocka_unit_test(a_restarted_node_says_ops_and_one_that_lost_something_cold_start),
         cmocka_unit_test(a_new_life_alone_is_no_lost_ground),
         cmocka_unit_test(what_only_a_forgotten_node_had_is_taken_back),

@@ -239,6 +239,7 @@ static void wait_for_follower(struct sim *sim)
         sim_claim(sim, turn < 600, "the follower does not hold what n%zu holds", from);
         sim_run(sim, sim->now + SIM_S);
     }
+    sim_check_kept(sim, from);
 }
 
 uint64_t sim_check_end(struct sim *sim)

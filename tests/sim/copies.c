@@ -9,17 +9,20 @@
 #include "wire/archive.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define ARCHIVE_BYTES ((size_t)16 << 20)
 /* One application takes no more (D27). */
 #define APPLY_BYTES ((size_t)1 << 20)
 #define QUESTION_BYTES ((size_t)1 << 20)
+#define KEPT_BYTES ((size_t)256 << 20)
 #define QUESTIONS 100000
 
 struct sim_copies {
     struct tly_engine *engine; /* of the follower; NULL: it has not begun */
     struct tly_mirror *mirror;
     struct tly_buf question, answer;
+    struct tly_buf kept; /* its log: length (8 bytes), bytes, … */
 };
 
 struct sim_copies *sim_copies_new(void)
@@ -29,6 +32,7 @@ struct sim_copies *sim_copies_new(void)
     if (copies == NULL) abort();
     tly_buf_init(&copies->question, &mem, QUESTION_BYTES);
     tly_buf_init(&copies->answer, &mem, TLY_FEED_ANSWER_BYTES_MAX);
+    tly_buf_init(&copies->kept, &mem, KEPT_BYTES);
     return copies;
 }
 
@@ -41,6 +45,7 @@ void sim_copies_free(struct sim_copies *copies)
     }
     tly_buf_fini(&copies->question);
     tly_buf_fini(&copies->answer);
+    tly_buf_fini(&copies->kept);
     free(copies);
 }
 
@@ -140,12 +145,17 @@ static void copy_by_archive(struct sim *sim, size_t i)
 
 /* ---- the follower ---- */
 
+static enum tly_result new_engine(struct tly_time now, struct tly_engine **engine)
+{
+    struct tly_engine_config config = {
+        .mem = test_mem(), .name = tly_slice_text("follower"), .cluster = tly_slice_text("sim"), .now = now};
+    return tly_engine_new(&config, engine);
+}
+
 static void begin(struct sim *sim, struct tly_time now)
 {
     struct sim_copies *copies = sim->copies;
-    struct tly_engine_config config = {
-        .mem = test_mem(), .name = tly_slice_text("follower"), .cluster = tly_slice_text("sim"), .now = now};
-    enum tly_result result = tly_engine_new(&config, &copies->engine);
+    enum tly_result result = new_engine(now, &copies->engine);
     struct tly_mirror_config mirror = {.engine = copies->engine};
     if (result == TLY_OK) result = tly_mirror_new(&mirror, &copies->mirror);
     sim_claim(sim, result == TLY_OK, "the follower does not begin: %s", tly_result_text(result));
@@ -153,8 +163,12 @@ static void begin(struct sim *sim, struct tly_time now)
 
 static enum tly_result keep_batch(void *context, struct tly_slice batch)
 {
-    (void)context;
-    return batch.n > 0 ? TLY_OK : TLY_BAD_MESSAGE;
+    struct sim_copies *copies = context;
+    uint64_t n = batch.n;
+    tly_buf_put(&copies->kept, &n, sizeof n);
+    tly_buf_put(&copies->kept, batch.p, batch.n);
+    if (copies->kept.result != TLY_OK) abort();
+    return TLY_OK;
 }
 
 /* One question; whether there is more. */
@@ -162,7 +176,7 @@ static bool ask_once(struct sim *sim, size_t i)
 {
     struct sim_copies *copies = sim->copies;
     struct tly_time now = sim_time(sim, i);
-    struct tly_mirror_sink sink = {.batch = keep_batch};
+    struct tly_mirror_sink sink = {.batch = keep_batch, .context = copies};
     struct tly_mirror_news news;
     struct tly_feed_said said;
     tly_buf_clear(&copies->question);
@@ -211,12 +225,17 @@ static void tell_dots(struct sim *sim, const char *who, struct tly_slice key,
                  (unsigned long long)view->dots[i].version.origin);
 }
 
-/* What ends by a deadline goes on nodes without a word, once all know that it is past. */
-static bool has_ended(struct sim *sim, size_t i, const struct tly_entry_view *view)
+static uint64_t cluster_ms(struct sim *sim, size_t i)
 {
     struct tly_node_view self;
     tly_engine_node(sim->nodes[i].engine, false, &self);
-    struct tly_moment at = {.now_ms = self.cluster_ns / SIM_MS};
+    return self.cluster_ns / SIM_MS;
+}
+
+/* What ends by a deadline goes on nodes without a word, once all know that it is past. */
+static bool has_ended(struct sim *sim, size_t i, const struct tly_entry_view *view)
+{
+    struct tly_moment at = {.now_ms = cluster_ms(sim, i)};
     struct tly_value value = {0};
     for (size_t j = 0; j < view->count; j++)
         if (view->dots[j].op == TLY_REMOVE) return false;
@@ -224,11 +243,22 @@ static bool has_ended(struct sim *sim, size_t i, const struct tly_entry_view *vi
     return !value.present;
 }
 
+/* … and here as soon as the node says so. */
+static bool was_swept(struct sim *sim, size_t i, struct tly_slice key, const struct tly_entry_view *view)
+{
+    const struct tly_feed_swept *swept = &sim->nodes[i].engine->forget.swept;
+    struct tly_ended ended = {.upto = swept->upto,
+                              .now_ms = swept->now_ms,
+                              .skew_ns = swept->skew_ns,
+                              .is_counter = tly_limit_is_counter};
+    return swept->upto != 0 && tly_dots_may_go(key, view->strategy, view->dots, view->count, &ended);
+}
+
 static bool has_the_same(struct sim *sim, size_t i, struct tly_slice key, bool tells)
 {
     struct tly_entry_view here = entry_of(sim->copies->engine, key),
                           there = entry_of(sim->nodes[i].engine, key);
-    if (there.count == 0 && has_ended(sim, i, &here)) return true;
+    if (there.count == 0 && has_ended(sim, i, &here) && !was_swept(sim, i, key, &here)) return true;
     bool same = here.count == there.count;
     for (size_t j = 0; same && j < here.count; j++)
         same = tly_dot_equal(&here.dots[j], &there.dots[j]);
@@ -242,6 +272,49 @@ static bool is_of_a_life(struct tly_slice key)
 {
     return tly_slice_begins(key, tly_slice_text("sys:stable:")) ||
            tly_slice_begins(key, tly_slice_text("sys:closed:"));
+}
+
+/* What a node reads that is started from what the follower has kept. */
+static struct tly_engine *restarted(struct sim *sim, struct tly_time now)
+{
+    const struct tly_buf *kept = &sim->copies->kept;
+    struct tly_engine *engine;
+    enum tly_result result = new_engine(now, &engine);
+    for (size_t at = 0; at < kept->n && result == TLY_OK;) {
+        uint64_t n;
+        memcpy(&n, kept->p + at, sizeof n);
+        at += sizeof n;
+        result = tly_engine_replay(engine, tly_slice_of(kept->p + at, (size_t)n));
+        at += (size_t)n;
+    }
+    sim_claim(sim, result == TLY_OK, "what the follower has kept is not read: %s", tly_result_text(result));
+    return engine;
+}
+
+static struct tly_value value_of(struct tly_engine *engine, struct tly_slice key, uint64_t now_ms)
+{
+    struct tly_entry_view view = entry_of(engine, key);
+    struct tly_moment at = {.now_ms = now_ms};
+    struct tly_value value = {0};
+    if (view.count > 0) view.strategy->read(view.dots, view.count, &at, &value);
+    return value;
+}
+
+void sim_check_kept(struct sim *sim, size_t i)
+{
+    if (!sim->knobs.copies) return;
+    struct tly_engine *engine = restarted(sim, sim_time(sim, i));
+    uint64_t now_ms = cluster_ms(sim, i);
+    for (size_t at = 0; at < sim_twin_keys(sim); at++) {
+        struct tly_slice key = sim_twin_key(sim, at);
+        if (!tly_slice_begins(key, tly_slice_text("ctr:"))) continue;
+        struct tly_value kept = value_of(engine, key, now_ms);
+        struct tly_value here = value_of(sim->copies->engine, key, now_ms);
+        sim_claim(sim, kept.present == here.present && kept.count == here.count,
+                  "the follower reads %lld for %.*s, and %lld from its disk", (long long)here.count,
+                  (int)key.n, (const char *)key.p, (long long)kept.count);
+    }
+    tly_engine_free(engine);
 }
 
 bool sim_follows(struct sim *sim, size_t i, bool tells)

@@ -519,6 +519,8 @@ void sim_copies_free(struct sim_copies *copies);
 void sim_copies_once(struct sim *sim, size_t i);
 /* The follower asks that node until there is no more; whether it holds the same then. */
 bool sim_follows(struct sim *sim, size_t i, bool tells);
+/* Whether a node that is started from what it has kept reads the same; at the time of node i. */
+void sim_check_kept(struct sim *sim, size_t i);
 
 /* ---- fresh.c ---- */
 

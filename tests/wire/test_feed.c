@@ -3,6 +3,7 @@
 #include "tests/support/mem.h"
 #include "tests/wire/damage.h"
 #include "wire/feed.h"
+#include "wire/fields.h"
 
 static const struct tly_mark marks[] = {{7, 1000}, {9, UINT64_MAX}};
 static const struct tly_feed_sent sent[] = {{7, 1005, 1}};
@@ -25,6 +26,8 @@ static void put_ask(struct tly_buf *out, const struct tly_mem *mem, void *contex
     tly_feed_ask_put(out, &ask);
 }
 
+static const uint8_t floors[] = {0, 1, 0xcd, 0x01, 0x00};
+
 static void put_answer(struct tly_buf *out, const struct tly_mem *mem, void *context)
 {
     (void)mem, (void)context;
@@ -37,7 +40,10 @@ static void put_answer(struct tly_buf *out, const struct tly_mem *mem, void *con
                                      .taken = 6,
                                      .forgotten = 7,
                                      .missing = {{text("a"), text("b")}, 2},
-                                     .dropped = {{text("c")}, 1}};
+                                     .dropped = {{text("c")}, 1},
+                                     .floors = tly_slice_of(floors, sizeof floors),
+                                     .floor_count = 3,
+                                     .swept = {8, 9, 10}};
     tly_feed_answer_put(out, &answer);
 }
 
@@ -105,6 +111,31 @@ static void an_answer_is_read_as_it_was_written(void **state)
     assert_int_equal(answer.missing.count, 2);
     assert_true(tly_slice_equal(answer.missing.names[1], text("b")));
     assert_int_equal(answer.dropped.count, 1);
+    assert_int_equal(answer.floor_count, 3);
+    assert_true(tly_slice_equal(answer.floors, tly_slice_of(floors, sizeof floors)));
+    assert_true(answer.swept.upto == 8 && answer.swept.now_ms == 9 && answer.swept.skew_ns == 10);
+    tly_buf_fini(&out);
+}
+
+static void get_dropped(struct tly_cursor *cursor, void *message)
+{
+    size_t *names = message;
+    *names = tly_get_array(cursor, TLY_FEED_PREFIXES_MAX);
+    for (size_t i = 0; i < *names; i++)
+        (void)tly_get_bytes(cursor, TLY_KEY_BYTES_MAX);
+}
+
+/* E8. */
+static void who_does_not_know_what_an_answer_says_more_passes_over_it(void **state)
+{
+    (void)state;
+    static const struct tly_field_reader fields[] = {{"dropped", get_dropped}};
+    struct tly_buf out = written(put_answer);
+    struct tly_cursor cursor = tly_cursor_of(tly_buf_slice(&out));
+    size_t names = 0;
+    tly_fields_get(&cursor, fields, 1, 1, &names);
+    assert_int_equal(tly_cursor_end(&cursor), TLY_OK);
+    assert_int_equal(names, 1);
     tly_buf_fini(&out);
 }
 
@@ -150,6 +181,10 @@ static bool is_judged(struct tly_slice bytes, void *context)
             return false;
         ok = ok || results[i] == TLY_OK;
     }
+    struct tly_cursor ages = tly_cursor_of(results[1] == TLY_OK ? answer.floors : tly_slice_of(NULL, 0));
+    for (size_t i = 0; results[1] == TLY_OK && i < answer.floor_count; i++)
+        (void)tly_get_uint(&ages);
+    if (results[1] == TLY_OK && tly_cursor_end(&ages) != TLY_OK) return false;
     if (results[0] == TLY_OK && ask.prefix_count > TLY_FEED_PREFIXES_MAX) return false;
     if (results[2] == TLY_OK) {
         while (tly_marks_next(&cursor.marks, &mark))
@@ -185,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_question_is_read_as_it_was_written),
         cmocka_unit_test(an_answer_is_read_as_it_was_written),
+        cmocka_unit_test(who_does_not_know_what_an_answer_says_more_passes_over_it),
         cmocka_unit_test(a_cursor_is_read_as_it_was_written_and_one_kind_is_not_the_other),
         cmocka_unit_test(damage_is_seen_or_harmless),
     };

@@ -331,6 +331,18 @@ static void put_feed_answer(struct tly_buf *body)
     tly_feed_answer_put(body, &answer);
 }
 
+static void put_feed_answer_ended(struct tly_buf *body)
+{
+    static const uint8_t floors[] = {0, 1, 8};
+    struct tly_feed_answer answer = {.verdict = TLY_FEED_OPS,
+                                     .cursor = tly_slice_text("cursor"),
+                                     .origin = A,
+                                     .floors = tly_slice_of(floors, sizeof floors),
+                                     .floor_count = 3,
+                                     .swept = {T + 4, T / 1000000, 1000000000}};
+    tly_feed_answer_put(body, &answer);
+}
+
 static void put_compare(struct tly_buf *body)
 {
     tly_compare_put(body, &compared);
@@ -487,6 +499,17 @@ static enum tly_result get_feed_answer(struct tly_slice body)
     return result;
 }
 
+static enum tly_result get_feed_answer_ended(struct tly_slice body)
+{
+    struct tly_feed_answer answer;
+    enum tly_result result = tly_feed_answer_get(body, &answer);
+    assert_int_equal(answer.floor_count, 3);
+    assert_int_equal(answer.floors.p[2], 8);
+    assert_true(answer.swept.upto == T + 4 && answer.swept.now_ms == T / 1000000 &&
+                answer.swept.skew_ns == 1000000000);
+    return result;
+}
+
 static enum tly_result get_compare(struct tly_slice body)
 {
     struct tly_compare compare;
@@ -563,6 +586,7 @@ static const struct golden {
     {"leaves.hex", TLY_FRAME_LEAVES | TLY_FRAME_IGNORABLE, put_leaves, get_leaves},
     {"feed_ask.hex", TLY_FRAME_FEED_ASK, put_feed_ask, get_feed_ask},
     {"feed_answer.hex", TLY_FRAME_FEED_ANSWER, put_feed_answer, get_feed_answer},
+    {"feed_answer_ended.hex", TLY_FRAME_FEED_ANSWER, put_feed_answer_ended, get_feed_answer_ended},
     {"unknown_ignorable.hex", 31u | TLY_FRAME_IGNORABLE, put_unknown, get_anything},
 };
 
