@@ -28,7 +28,7 @@ enum tly_result tly_feed_give_round(struct tly_feed *feed) TLY_MUST_CHECK;
 /* The next piece of a snapshot. */
 enum tly_result tly_feed_give_snapshot(struct tly_feed *feed) TLY_MUST_CHECK;
 /* Has the answer say, of the rows of the round, what of their keys stands no more; in `floors`. */
-enum tly_result tly_feed_put_floors(struct tly_feed *feed, struct tly_slice round,
+enum tly_result tly_feed_put_floors(struct tly_feed *feed, struct tly_slice body,
                                     struct tly_buf *floors) TLY_MUST_CHECK;
 /* Writes the answer, which is complete, as a frame. */
 void tly_feed_finish(struct tly_feed *feed);

@@ -4,6 +4,7 @@
 #include "tests/support/mem.h"
 #include "tests/support/rng.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -634,7 +635,7 @@ static void whatever_ends_meanwhile_it_reads_the_same(void **state)
                 char key[32];
                 (void)snprintf(key, sizeof key, "ctr:k:%u", i);
                 if (follow_read(&f, key) != net_read(net, 0, key))
-                    print_error("seed %llu: %s\n", (unsigned long long)(seed + nth), key);
+                    print_error("seed %" PRIu64 ": %s\n", seed + nth, key);
                 assert_int_equal(follow_read(&f, key), net_read(net, 0, key));
             }
             follow_restart(&f, net, 0);
