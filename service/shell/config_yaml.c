@@ -20,19 +20,13 @@
 /* Room for TLY_RULES_MAX limits with all that one can have. */
 #define VALUES_MAX ((size_t)TLY_RULES_MAX * 32)
 
-/* "FILE:LINE:COLUMN: text", lines and columns from 1; control characters, which a value may hold, and what is left of one that was cut off become '?'. */
+/* "FILE:LINE:COLUMN: text", lines and columns from 1. A value may hold anything, and may be cut off. */
 static bool fail_at(const struct tly_loader *loader, yaml_mark_t mark, const char *text)
 {
     char *out = loader->error->text;
     snprintf(out, sizeof loader->error->text, "%.300s:%zu:%zu: %.600s", loader->path, mark.line + 1,
              mark.column + 1, text);
-    for (size_t n; *out != '\0'; out += n) {
-        n = tly_utf8_bytes(tly_slice_text(out));
-        bool is_shown = n > 0 && (unsigned char)*out >= 0x20 && *out != 0x7f;
-        if (is_shown) continue;
-        *out = '?';
-        n = 1;
-    }
+    tly_utf8_make_line(out, '?');
     return false;
 }
 

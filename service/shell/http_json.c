@@ -18,6 +18,17 @@ size_t tly_utf8_bytes(struct tly_slice text)
     return is_long || is_outside ? 0 : n;
 }
 
+void tly_utf8_make_line(char *text, char line_end)
+{
+    for (size_t n; *text != '\0'; text += n) {
+        n = tly_utf8_bytes(tly_slice_text(text));
+        bool is_shown = n > 0 && (unsigned char)*text >= 0x20 && *text != 0x7f;
+        if (is_shown) continue;
+        *text = *text == '\n' ? line_end : '?';
+        n = 1;
+    }
+}
+
 bool tly_utf8_is_valid(struct tly_slice text)
 {
     while (text.n > 0) {

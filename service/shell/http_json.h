@@ -45,6 +45,8 @@ void tly_json_member_string(struct tly_json *json, const char *name, const char 
 /* Bytes of the character at the beginning of text, which is not empty, or 0 when there is none (RFC 3629: no surrogates, shortest form). */
 size_t tly_utf8_bytes(struct tly_slice text);
 bool tly_utf8_is_valid(struct tly_slice text);
+/* Makes a text one line that can be shown: control characters, and bytes that are no character, become '?', ends of lines what is wanted. */
+void tly_utf8_make_line(char *text, char line_end);
 
 /* Reads a request's body. NULL: *error says why. The caller puts the object back (json_object_put). */
 struct json_object *tly_json_parse(const struct tly_http_request *request, const struct tly_mem *mem,

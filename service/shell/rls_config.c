@@ -47,14 +47,7 @@ void *tly_rls_error_set(struct tly_rls_error *error, const char *file, const cha
     (void)vsnprintf(error->text + n, sizeof error->text - (size_t)n, format, args);
     va_end(args);
     /* A character that was cut in two is none: who is told of the error wants a text. */
-    size_t all = strlen(error->text);
-    for (size_t at = 0; at < all;) {
-        char *c = &error->text[at];
-        size_t bytes = tly_utf8_bytes(tly_slice_of(c, all - at));
-        bool is_control = (unsigned char)*c < 0x20 || *c == 0x7f;
-        if (bytes == 0 || is_control) *c = *c == '\n' ? ' ' : '?';
-        at += bytes > 0 ? bytes : 1;
-    }
+    tly_utf8_make_line(error->text, ' ');
     return NULL;
 }
 
