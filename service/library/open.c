@@ -91,23 +91,7 @@ void tally_turn(struct tally *tally, unsigned wait_ms)
 /* ---- up ---- */
 
 /* What a program has not asked for is not there. */
-static const char *const quiet[] = {"resp=none", "http=none", "peers=none", "data=none"};
-
-static bool configure(struct tly_config *config, const struct tally_options *options,
-                      struct tly_rules **rules, struct tly_config_error *error)
-{
-    struct tly_mem mem = tly_libc_mem();
-    bool good = true;
-    tly_config_init(config);
-    for (size_t i = 0; i < sizeof quiet / sizeof *quiet && good; i++)
-        good = tly_config_set(config, quiet[i], error);
-    if (good && options->file != NULL) good = tly_config_load(config, options->file, &mem, rules, error);
-    for (size_t i = 0; options->settings != NULL && options->settings[i] != NULL && good; i++)
-        good = tly_config_set(config, options->settings[i], error);
-    if (good) good = tly_config_check(config, error);
-    if (good && *rules == NULL) *rules = tly_rules_new(&mem);
-    return good && *rules != NULL;
-}
+static const char *const quiet[] = {"resp=none", "http=none", "peers=none", "data=none", NULL};
 
 static void free_node(struct tally *tally)
 {
@@ -119,7 +103,8 @@ static void free_node(struct tally *tally)
     free(tally);
 }
 
-static bool start(struct tally *tally, struct tly_rules *rules, struct tly_config_error *error)
+static bool start(struct tally *tally, const struct tly_config_sources *sources, struct tly_rules *rules,
+                  struct tly_config_error *error)
 {
     struct tly_app *app = &tally->app;
     app->log = tly_log_new(stderr, app->config.level);
@@ -129,7 +114,7 @@ static bool start(struct tally *tally, struct tly_rules *rules, struct tly_confi
         return false;
     }
     tally->turn_end = event_new(app->base, -1, 0, on_turn_end, NULL);
-    if (!tly_app_start(app, rules, error)) return false;
+    if (!tly_app_start(app, sources, rules, error)) return false;
     if (tally->turn_end != NULL && (tally->drive == TALLY_CALLER || start_thread(tally))) return true;
     (void)snprintf(error->text, sizeof error->text, "no thread can be started");
     return false;
@@ -138,19 +123,19 @@ static bool start(struct tally *tally, struct tly_rules *rules, struct tly_confi
 struct tally *tally_open(const struct tally_options *options, char *error, size_t error_bytes)
 {
     struct tly_config_error fault = {"out of memory"};
-    struct tly_rules *rules = NULL;
+    struct tly_mem mem = tly_libc_mem();
+    struct tly_config_sources sources = {
+        .defaults = quiet, .file = options->file, .options = options->settings};
+    struct tly_rules *rules;
     struct tally *tally = calloc(1, sizeof *tally);
     if (tally == NULL) goto say;
     tally->fd = -1;
     tally->drive = options->drive;
     tally->last = &tally->first;
     (void)pthread_mutex_init(&tally->mutex, NULL);
-    if (!configure(&tally->app.config, options, &rules, &fault)) {
-        tly_rules_free(rules);
-        goto free_tally;
-    }
-    if (start(tally, rules, &fault)) return tally;
-free_tally:
+    if (tly_config_read(&tally->app.config, &sources, &mem, &rules, &fault) &&
+        start(tally, &sources, rules, &fault))
+        return tally;
     free_node(tally);
 say:
     if (error_bytes > 0) (void)snprintf(error, error_bytes, "%s", fault.text);

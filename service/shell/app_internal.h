@@ -64,8 +64,9 @@ void tly_app_on_store(int fd, short what, void *argument);
 void tly_app_on_net(void *context, struct tly_event *event);
 
 /* start.c */
-/* Everything up to the ready line. False: error says why. */
-bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_config_error *error);
+/* Everything up to the ready line; app->config and the rules are what the sources say. False: error says why. */
+bool tly_app_start(struct tly_app *app, const struct tly_config_sources *sources, struct tly_rules *rules,
+                   struct tly_config_error *error);
 /* Takes in changed limits; a bad file changes nothing. */
 void tly_app_reload(struct tly_app *app);
 /* The first call drains, the second one stops now. */

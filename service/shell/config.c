@@ -1,6 +1,7 @@
 #include "service/shell/config.h"
 
 #include "service/shell/config_value.h"
+#include "service/shell/rls_env.h"
 #include "service/shell/seeds.h"
 #include "service/shell/xds_target.h"
 
@@ -291,4 +292,52 @@ bool tly_config_check(const struct tly_config *config, struct tly_config_error *
         snprintf(error->text, sizeof error->text,
                  "grpc_tls_client_name is set, but not grpc_tls_client_ca: nobody would vouch for the name");
     return error->text[0] == '\0';
+}
+
+static bool set_all(struct tly_config *config, const char *const *assignments, struct tly_config_error *error)
+{
+    bool good = true;
+    for (size_t i = 0; assignments != NULL && assignments[i] != NULL && good; i++)
+        good = tly_config_set(config, assignments[i], error);
+    return good;
+}
+
+bool tly_config_read(struct tly_config *config, const struct tly_config_sources *sources,
+                     const struct tly_mem *mem, struct tly_rules **rules, struct tly_config_error *error)
+{
+    tly_config_init(config);
+    *rules = NULL;
+    bool good = set_all(config, sources->defaults, error);
+    if (good && sources->environment != NULL) good = tly_rls_env(config, sources->environment, error);
+    if (good && sources->file != NULL) good = tly_config_load(config, sources->file, mem, rules, error);
+    good = good && set_all(config, sources->options, error) && tly_config_check(config, error);
+    if (good && *rules == NULL) {
+        *rules = tly_rules_new(mem);
+        if (*rules == NULL) snprintf(error->text, sizeof error->text, "out of memory");
+    }
+    if (good && *rules != NULL) return true;
+    tly_rules_free(*rules);
+    *rules = NULL;
+    return false;
+}
+
+/* As they are written, but for what is never shown. */
+static bool is_alike(const struct tly_setting *setting, const struct tly_config *a,
+                     const struct tly_config *b)
+{
+    char one[TLY_CONFIG_JOIN_TEXT_MAX], other[TLY_CONFIG_JOIN_TEXT_MAX];
+    if (setting->kind == TLY_VALUE_SECRET) return strcmp(a->secret, b->secret) == 0;
+    tly_value_get(setting, a, one, sizeof one);
+    tly_value_get(setting, b, other, sizeof other);
+    return strcmp(one, other) == 0;
+}
+
+void tly_config_differences(const struct tly_config *a, const struct tly_config *b, char *names, size_t size)
+{
+    names[0] = '\0';
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (is_alike(&settings[i], a, b)) continue;
+        if (names[0] != '\0') strlcat(names, ", ", size);
+        strlcat(names, settings[i].key, size);
+    }
 }

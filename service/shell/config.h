@@ -78,6 +78,14 @@ struct tly_config_error {
     char text[1024];
 };
 
+/* Where settings come from, each over what came before. Borrowed; lists end with NULL, and NULL is none. */
+struct tly_config_sources {
+    const char *const *defaults;    /* "key=value", where they differ from tallyd's own */
+    const char *const *environment; /* that of envoyproxy/ratelimit is looked for in it */
+    const char *file;
+    const char *const *options; /* "key=value" */
+};
+
 /* Defaults. data: $XDG_STATE_HOME/tally or $HOME/.local/state/tally. */
 void tly_config_init(struct tly_config *config);
 /* One "key=value". False: error is set, config unchanged. */
@@ -93,6 +101,11 @@ bool tly_config_parse_limits(const char *label, struct tly_slice text, const str
                              struct tly_rules **rules, struct tly_config_error *error);
 /* What no single key can tell: combinations. */
 bool tly_config_check(const struct tly_config *config, struct tly_config_error *error);
+/* All of that: what a node starts with. Without a file there are no rules in the new object. False: there is none. */
+bool tly_config_read(struct tly_config *config, const struct tly_config_sources *sources,
+                     const struct tly_mem *mem, struct tly_rules **rules, struct tly_config_error *error);
+/* Names of the settings that are not alike, with commas between. */
+void tly_config_differences(const struct tly_config *a, const struct tly_config *b, char *names, size_t size);
 /* The value of a setting as it would be written; false: there is no such setting. */
 bool tly_config_get(const struct tly_config *config, const char *key, char *value, size_t size);
 /* The i-th key's name, or NULL past the end. */

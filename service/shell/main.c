@@ -28,7 +28,7 @@ static const char usage[] = "usage: tallyd [-dhnV] [-f tally.yaml] [-o key=value
 struct options {
     bool debug, check_only;
     const char *file;
-    const char **assignments;
+    const char **assignments; /* as many as there are arguments, and two more */
     size_t assignment_count;
 };
 
@@ -51,32 +51,10 @@ static int parse_options(int argc, char **argv, struct options *options)
         default: fputs(usage, stderr); return EXIT_USAGE;
         }
     }
+    if (options->debug) options->assignments[options->assignment_count++] = "log=debug";
     if (optind == argc) return -1;
     fprintf(stderr, "tallyd: %s: settings are given as -o key=value\n%s", argv[optind], usage);
     return EXIT_USAGE;
-}
-
-/* Defaults, then the environment of envoyproxy/ratelimit, then the file, then -o. */
-static bool configure(struct tly_config *config, const struct options *options, struct tly_rules **rules,
-                      struct tly_config_error *error)
-{
-    struct tly_mem mem = tly_libc_mem();
-    tly_config_init(config);
-    *rules = NULL;
-    if (!tly_rls_env(config, (const char *const *)environ, error)) return false;
-    if (options->file != NULL && !tly_config_load(config, options->file, &mem, rules, error)) return false;
-    bool good = true;
-    for (size_t i = 0; i < options->assignment_count && good; i++)
-        good = tly_config_set(config, options->assignments[i], error);
-    if (good && options->debug) good = tly_config_set(config, "log=debug", error);
-    if (good) good = tly_config_check(config, error);
-    if (good && *rules == NULL) {
-        *rules = tly_rules_new(&mem);
-        if (*rules == NULL) snprintf(error->text, sizeof error->text, "out of memory");
-        good = *rules != NULL;
-    }
-    if (!good) tly_rules_free(*rules);
-    return good;
 }
 
 static void on_stop_signal(evutil_socket_t number, short what, void *argument)
@@ -135,7 +113,7 @@ static void tell_environment(struct tly_app *app)
     }
 }
 
-static int run(struct tly_app *app, struct tly_rules *rules)
+static int run(struct tly_app *app, const struct tly_config_sources *sources, struct tly_rules *rules)
 {
     struct tly_config_error error = {"out of memory"};
     raise_descriptors();
@@ -143,7 +121,7 @@ static int run(struct tly_app *app, struct tly_rules *rules)
     app->base = event_base_new();
     bool started = app->log != NULL && app->base != NULL && watch_signals(app);
     if (started)
-        started = tly_app_start(app, rules, &error);
+        started = tly_app_start(app, sources, rules, &error);
     else
         tly_rules_free(rules);
     if (started) {
@@ -193,31 +171,40 @@ static bool check_files(const struct tly_config *config, struct tly_config_error
     return true;
 }
 
+static int check(const struct tly_config *config, struct tly_rules *rules)
+{
+    struct tly_config_error error;
+    bool is_good = check_files(config, &error);
+    if (is_good)
+        printf("configuration ok: %zu limits\n", tly_rules_count(rules));
+    else
+        fprintf(stderr, "tallyd: %s\n", error.text);
+    tly_rules_free(rules);
+    return is_good ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     static struct tly_app app;
     /* What is large goes back to the system when it is freed, and grows without a copy: memory_max counts on it. */
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
-    struct options options = {.assignments = calloc((size_t)argc, sizeof *options.assignments)};
+    struct options options = {.assignments = calloc((size_t)argc + 2, sizeof *options.assignments)};
     struct tly_config_error error;
+    struct tly_mem mem = tly_libc_mem();
     struct tly_rules *rules = NULL;
     if (options.assignments == NULL) return EXIT_FAILURE;
     int status = parse_options(argc, argv, &options);
-    if (status < 0 && !configure(&app.config, &options, &rules, &error)) {
+    struct tly_config_sources sources = {
+        .environment = (const char *const *)environ, .file = options.file, .options = options.assignments};
+    if (status < 0 && !tly_config_read(&app.config, &sources, &mem, &rules, &error)) {
         fprintf(stderr, "tallyd: %s\n", error.text);
         status = EXIT_USAGE;
     }
-    free(options.assignments);
-    if (status >= 0) return status;
-    if (options.check_only) {
-        bool is_good = check_files(&app.config, &error);
-        if (is_good)
-            printf("configuration ok: %zu limits\n", tly_rules_count(rules));
-        else
-            fprintf(stderr, "tallyd: %s\n", error.text);
-        tly_rules_free(rules);
-        return is_good ? EXIT_SUCCESS : EXIT_USAGE;
+    if (status < 0 && options.check_only) status = check(&app.config, rules);
+    if (status < 0) {
+        (void)tly_storage_guard(); /* without it an answer waits for the log */
+        status = run(&app, &sources, rules);
     }
-    (void)tly_storage_guard(); /* without it an answer waits for the log */
-    return run(&app, rules);
+    free(options.assignments);
+    return status;
 }

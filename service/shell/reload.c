@@ -15,6 +15,8 @@
 
 struct tly_reload {
     struct tly_reload_config with;
+    struct tly_config_sources sources;
+    const char **options;
     struct tly_mem mem;
     struct tly_rules *file, *key;               /* as last read; the engine's is made of both */
     bool file_good, key_good, was_bad_at_start; /* … the key, and still is */
@@ -126,6 +128,16 @@ static bool is_emptied(const struct tly_reload *reload)
     return is_empty && tly_rules_count(reload->file) > 0;
 }
 
+/* What takes effect at the next start alone; of what the start made up itself it is not known. */
+static void say_others(const struct tly_config *now, struct tly_config *next, char *text, size_t size)
+{
+    char names[1024];
+    if (next->name[0] == '\0') strlcpy(next->name, now->name, sizeof next->name);
+    if (next->advertise[0] == '\0') strlcpy(next->advertise, now->advertise, sizeof next->advertise);
+    tly_config_differences(now, next, names, sizeof names);
+    snprintf(text, size, "%s%s", names[0] != '\0' ? "; takes effect at the next start: " : "", names);
+}
+
 void tly_reload_file(struct tly_reload *reload)
 {
     const struct tly_config *config = reload->with.config;
@@ -133,22 +145,23 @@ void tly_reload_file(struct tly_reload *reload)
         tly_log(reload->with.log, TLY_LEVEL_WARN, "nothing to reload: started without -f");
         return;
     }
-    struct tly_config ignored = *config;
+    struct tly_config next;
     struct tly_config_error error;
     struct tly_rules *fresh;
     if (is_emptied(reload)) {
         refuse_file(reload, "is empty; who wants no limits writes \"limits: []\"");
         return;
     }
-    if (!tly_config_load(&ignored, config->file, &reload->mem, &fresh, &error)) {
+    if (!tly_config_read(&next, &reload->sources, &reload->mem, &fresh, &error)) {
         refuse(reload, &reload->file_good, error.text);
         return;
     }
     size_t count = tly_rules_count(fresh);
     if (!take(reload, &reload->file, &reload->file_good, fresh)) return;
-    tly_log(reload->with.log, TLY_LEVEL_INFO,
-            "reloaded %zu limits from %s (%s); other settings take effect at the next start", count,
-            config->file, reload->changes);
+    char others[1088];
+    say_others(config, &next, others, sizeof others);
+    tly_log(reload->with.log, TLY_LEVEL_INFO, "reloaded %zu limits from %s (%s)%s", count, config->file,
+            reload->changes, others);
     /* There may be room for it now. */
     if (!reload->key_good) take_key(reload, tly_slice_of(reload->text, reload->text_bytes));
 }
@@ -218,9 +231,32 @@ static void on_look(int fd, short what, void *argument)
 
 /* ---- the object ---- */
 
+/* In one piece, to be freed as one. */
+static const char **copy_list(const char *const *list)
+{
+    size_t count = 0, bytes = sizeof *list;
+    for (; list != NULL && list[count] != NULL; count++)
+        bytes += sizeof *list + strlen(list[count]) + 1;
+    const char **copy = malloc(bytes);
+    if (copy == NULL) return NULL;
+    char *text = (char *)&copy[count + 1];
+    copy[count] = NULL;
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(list[i]) + 1;
+        copy[i] = memcpy(text, list[i], n);
+        text += n;
+    }
+    return copy;
+}
+
 static bool begin(struct tly_reload *reload)
 {
     const struct tly_reload_config *with = &reload->with;
+    reload->sources = *with->sources;
+    reload->sources.file = with->config->file;
+    reload->sources.options = reload->options = copy_list(with->sources->options);
+    reload->with.sources = NULL;
+    if (reload->options == NULL) return false;
     struct tly_rules *none = tly_rules_new(&reload->mem);
     reload->key = none;
     if (none != NULL) reload->file = both(reload, tly_engine_rules(with->engine), none);
@@ -256,6 +292,7 @@ void tly_reload_free(struct tly_reload *reload)
     if (reload == NULL) return;
     if (reload->look != NULL) event_free(reload->look);
     free(reload->text);
+    free(reload->options);
     tly_filewatch_free(reload->filewatch);
     tly_rules_free(reload->file);
     tly_rules_free(reload->key);

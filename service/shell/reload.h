@@ -1,9 +1,10 @@
 /*
- * The limits of a running node, from two sources: the file (-f), which is read again on SIGHUP and whenever it has changed, and the key
+ * The limits of a running node, from two places: the file (-f), which is read again on SIGHUP and whenever it has changed, and the key
  * config:limits, whose value is such a file with nothing but `limits`, and which every node of the cluster takes over within a second of hearing of it.  A limit
  * that both define is as the key says.
  *
- * Each source is read aside and the table swapped whole; what cannot be read changes nothing, is logged with its line, and counted.
+ * Each is read aside and the table swapped whole; what cannot be read changes nothing, is logged with its line, and counted.  With the file all is
+ * read as at the next start, so what would fail then is refused now, and settings that would be others then are named.
  */
 #ifndef TALLY_SERVICE_SHELL_RELOAD_H
 #define TALLY_SERVICE_SHELL_RELOAD_H
@@ -26,8 +27,10 @@ struct tly_reload_stats {
 struct tly_reload_config {
     struct event_base *base;
     struct tly_log *log;
-    struct tly_engine *engine; /* its rules are those of the file */
-    const struct tly_config *config;
+    struct tly_engine *engine;       /* its rules are those of the file */
+    const struct tly_config *config; /* what the node runs with */
+    const struct tly_config_sources
+        *sources; /* of that; read again from where they are, but for the options, which are copied */
 };
 
 /* Takes over what the key says already. NULL: no memory. */

@@ -237,10 +237,14 @@ static void on_seeds(void *context, unsigned source, const struct tly_slice *add
 }
 
 /* Names are looked up, again and again, while the node runs. */
-static bool start_reloading(struct tly_app *app, struct tly_config_error *error)
+static bool start_reloading(struct tly_app *app, const struct tly_config_sources *sources,
+                            struct tly_config_error *error)
 {
-    struct tly_reload_config config = {
-        .base = app->base, .log = app->log, .engine = app->engine, .config = &app->config};
+    struct tly_reload_config config = {.base = app->base,
+                                       .log = app->log,
+                                       .engine = app->engine,
+                                       .config = &app->config,
+                                       .sources = sources};
     app->reload = tly_reload_new(&config);
     return app->reload != NULL || fail(error, "limits", "out of memory");
 }
@@ -332,7 +336,8 @@ static bool start_events(struct tly_app *app, struct tly_config_error *error)
     return true;
 }
 
-bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_config_error *error)
+bool tly_app_start(struct tly_app *app, const struct tly_config_sources *sources, struct tly_rules *rules,
+                   struct tly_config_error *error)
 {
     for (size_t i = 0; i <= DOOR_COUNT; i++)
         strlcpy(app->address[i], "none", sizeof app->address[i]);
@@ -345,7 +350,7 @@ bool tly_app_start(struct tly_app *app, struct tly_rules *rules, struct tly_conf
     tly_engine_use_rules(app->engine, rules);
     if (app->store != NULL && !read_store(app, error)) return false;
     if (!start_events(app, error) || !begin_life(app, error) || !start_seeds(app, error) ||
-        !start_rls(app, error) || !start_reloading(app, error) || !start_tls(app, error) ||
+        !start_rls(app, error) || !start_reloading(app, sources, error) || !start_tls(app, error) ||
         !open_doors(app, error))
         return false;
     tly_app_tick_soon(app);

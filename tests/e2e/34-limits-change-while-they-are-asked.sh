@@ -122,8 +122,17 @@ expect "the last reload" 1 "$(metric z config_last_reload_successful)"
 # A line says which limits changed, and how; two that differ in that are two lines.
 printf 'limits:\n  - {name: m1, rate: 1/s}\n  - {name: m2, rate: 2/s}\n  - {name: "n\\n1", rate: 2/s}\n' >zone.new
 mv zone.new zone.yaml
-expect_logged z 'reloaded 3 limits from zone.yaml .new n.x0a1; changed m2; gone m10, m3, m4, m5 and 4 more.; other'
+expect_logged z 'reloaded 3 limits from zone.yaml .new n.x0a1; changed m2; gone m10, m3, m4, m5 and 4 more.$'
 resp z set config:limits 'limits: [{name: k, rate: 7/s}, {name: m1, rate: 1/s}]' >/dev/null
 expect_logged z 'took 2 limits over from the key config:limits .changed k.$'
 kill -HUP "${pid[z]}"
-expect_logged z 'reloaded 3 limits from zone.yaml .none changed.; other'
+expect_logged z 'reloaded 3 limits from zone.yaml .none changed.$'
+
+# What it says besides takes effect at the next start and is named, but for what an option says otherwise; what could not start then is refused.
+printf 'secret: word\nresp: 127.0.0.1:1\nmemory_max: 64m\nlimits:\n  - {name: m1, rate: 3/s}\n' >zone.new
+mv zone.new zone.yaml
+expect_logged z 'reloaded 1 limits from zone.yaml .gone m2, n.x0a1.; takes effect at the next start: secret, memory_max$'
+printf 'grpc_tls_cert: /nowhere.pem\nlimits: []\n' >zone.new
+mv zone.new zone.yaml
+expect_logged z 'reload refused, the limits stay as they are: grpc_tls_cert and grpc_tls_key are needed together'
+expect "limits from the file" 1 "$(metric z config_limits_file)"

@@ -652,6 +652,52 @@ static void the_data_directory_follows_the_environment(void **state)
     if (old != NULL) assert_int_equal(setenv("XDG_STATE_HOME", old, 1), 0);
 }
 
+/* ---- all of it ---- */
+
+static void what_comes_later_goes_before_and_all_is_checked(void **state)
+{
+    const char *defaults[] = {"resp=none", "flush_ms=5", NULL}, *options[] = {"flush_ms=7", NULL};
+    const char *bad[] = {"grpc_tls_key=k.pem", NULL};
+    struct tly_mem mem = test_mem();
+    struct tly_config config;
+    struct tly_config_error error;
+    struct tly_rules *rules;
+    write_file("flush_ms: 6\nfsync: never\nlimits: [{name: a, rate: 1/s}]\n");
+    struct tly_config_sources sources = {.defaults = defaults, .file = path, .options = options};
+    assert_true(tly_config_read(&config, &sources, &mem, &rules, &error));
+    assert_int_equal(config.flush_ms, 7);
+    assert_int_equal(config.fsync, TLY_FSYNC_NEVER);
+    assert_int_equal(config.resp.kind, TLY_LISTEN_NONE);
+    assert_int_equal(tly_rules_count(rules), 1);
+    tly_rules_free(rules);
+    sources.options = bad;
+    assert_false(tly_config_read(&config, &sources, &mem, &rules, &error));
+    assert_string_equal(error.text, "grpc_tls_cert and grpc_tls_key are needed together");
+    assert_null(rules);
+    sources = (struct tly_config_sources){0};
+    assert_true(tly_config_read(&config, &sources, &mem, &rules, &error));
+    assert_int_equal(tly_rules_count(rules), 0);
+    tly_rules_free(rules);
+}
+
+static void settings_that_differ_are_named(void **state)
+{
+    static const char *const others[] = {"secret=b", "join=127.0.0.1:2,127.0.0.1:1", "log=warn",
+                                         "memory_max=1g"};
+    struct tly_config a, b;
+    struct tly_config_error error;
+    char names[64];
+    tly_config_init(&a);
+    assert_true(tly_config_set(&a, "secret=a", &error));
+    b = a;
+    tly_config_differences(&a, &b, names, sizeof names);
+    assert_string_equal(names, "");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_true(tly_config_set(&b, others[i], &error));
+    tly_config_differences(&a, &b, names, sizeof names);
+    assert_string_equal(names, "secret, join, memory_max, log");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,6 +721,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_prefix_of_a_good_file_loads_or_says_where_it_fails, make_file,
                                         remove_file),
         cmocka_unit_test(the_data_directory_follows_the_environment),
+        cmocka_unit_test(what_comes_later_goes_before_and_all_is_checked),
+        cmocka_unit_test(settings_that_differ_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
