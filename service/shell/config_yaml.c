@@ -183,6 +183,26 @@ static bool has_anchor(const yaml_event_t *event)
     }
 }
 
+/* What stands for no value at all in YAML. A blank is what is left where a template had none to put in. */
+static bool is_null(const yaml_event_t *event)
+{
+    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+    if (event->type != YAML_SCALAR_EVENT || event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE) return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp((const char *)event->data.scalar.value, words[i]) == 0) return true;
+    return false;
+}
+
+static bool has_tag(const yaml_event_t *event)
+{
+    switch (event->type) {
+    case YAML_SCALAR_EVENT: return event->data.scalar.tag != NULL;
+    case YAML_SEQUENCE_START_EVENT: return event->data.sequence_start.tag != NULL;
+    case YAML_MAPPING_START_EVENT: return event->data.mapping_start.tag != NULL;
+    default: return false;
+    }
+}
+
 /* NULL, or what is wrong with the document so far. */
 static const char *look(struct survey *survey, const yaml_event_t *event)
 {
@@ -195,6 +215,9 @@ static const char *look(struct survey *survey, const yaml_event_t *event)
     survey->depth -= closes;
     if (survey->documents > 1) return "a second document; expected one";
     if (has_anchor(event)) return "an anchor or alias; expected the value itself, for they are not supported";
+    if (has_tag(event)) return "a tag; expected the value itself, for they are not supported";
+    if (survey->depth > 0 && is_null(event))
+        return "nothing; expected a value, in quotes if it is meant as it stands: \"\" is an empty one, [] an empty list";
     if (survey->values > VALUES_MAX) return "too many values; expected settings and at most 4096 limits";
     return survey->depth > DEPTH_MAX ? "nested too deep; expected settings and a list of limits" : NULL;
 }
