@@ -8,8 +8,6 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NEVER UINT64_MAX
-/* When others have probably spoken. */
-#define TLY_RETRY_SOON_MS 300
 
 __extension__ typedef unsigned __int128 wide;
 
