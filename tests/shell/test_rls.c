@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static const char rules[] =
     "domain: d\n"
@@ -27,6 +28,7 @@ static const char rules[] =
     "requests_per_unit: 4}}\n"
     "  - {key: bucket, metadata: {tally: {algorithm: token_bucket, burst: 2}}, rate_limit: {unit: minute, "
     "requests_per_unit: 60}}\n"
+    "  - {key: month, metadata: {tally: {algorithm: quota}}, rate_limit: {unit: month, requests_per_unit: 3}}\n"
     "  - {key: spare, metadata: {tally: {charge: admitted}}, rate_limit: {unit: minute, requests_per_unit: 10}}\n"
     "  - {key: det, detailed_metric: true, rate_limit: {unit: day, requests_per_unit: 3}}\n";
 
@@ -444,6 +446,15 @@ static void our_own_algorithms_are_there(void **state)
     expect(hit(scene, "bucket", "", 1), TLY_RLS_OVER_LIMIT, 0);
     fake_app_advance(scene->app, 1000);
     expect(hit(scene, "bucket", "", 1), TLY_RLS_OK, 0);
+    struct tly_rls_status month = hit(scene, "month", "", 3);
+    expect(month, TLY_RLS_OK, 0);
+    expect(hit(scene, "month", "", 1), TLY_RLS_OVER_LIMIT, 0);
+    /* It ends with the month of the calendar. */
+    fake_app_advance(scene->app, (uint64_t)month.reset_s * 1000);
+    time_t now = (time_t)(tly_app_now(scene->app).wall_ns / UINT64_C(1000000000));
+    struct tm tm;
+    assert_true(gmtime_r(&now, &tm) != NULL && tm.tm_mday == 1 && tm.tm_hour == 0 && tm.tm_min == 0);
+    expect(hit(scene, "month", "", 3), TLY_RLS_OK, 0);
 }
 
 /* ---- measured ---- */
