@@ -316,6 +316,9 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
     if (app->xds != NULL && tly_rls_config(app->rls) == NULL)
         add_reason(text, size, "ratelimit", "the management server has not said yet what is limited");
+    if (app->rls_files != NULL && tly_rls_config(app->rls) == NULL)
+        add_reason(text, size, "ratelimit",
+                   "no configuration could be loaded since the start, so calls are refused: set it right");
     struct tly_reload_stats reload = {.good = true};
     if (app->reload != NULL) tly_reload_stats(app->reload, &reload);
     if (reload.key_never_good)
