@@ -775,6 +775,8 @@ void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
 /* How old the newest of a peer's own dots was, by cluster time, when it was joined here: one for each part that brought any. */
 const struct tly_histogram *tly_engine_staleness(const struct tly_engine *engine);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);
+/* Cluster time, by which windows and deadlines are judged. */
+uint64_t tly_engine_cluster_ns(struct tly_engine *engine, struct tly_time now);
 
 /* What one key holds, as it is. */
 struct tly_entry_view {

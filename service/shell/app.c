@@ -259,6 +259,11 @@ struct tly_time tly_app_now(struct tly_app *app)
     return app->in_turn ? app->turn : time_of(app);
 }
 
+uint64_t tly_app_cluster_ns(struct tly_app *app)
+{
+    return tly_engine_cluster_ns(app->engine, tly_app_now(app));
+}
+
 void tly_app_turn_begin(struct tly_app *app)
 {
     app->turn = time_of(app);

@@ -457,6 +457,20 @@ static void our_own_algorithms_are_there(void **state)
     expect(hit(scene, "month", "", 3), TLY_RLS_OK, 0);
 }
 
+static void a_window_ends_when_it_is_said_to(void **state)
+{
+    struct scene *scene = *state;
+    expect(hit(scene, "ten", "w", 1), TLY_RLS_OK, 9);
+    fake_app_set_back(scene->app, 100000);
+    struct tly_rls_status status = hit(scene, "ten", "w", 9);
+    expect(status, TLY_RLS_OK, 0);
+    /* While it makes up for what the clock was set back cluster time takes a little longer. */
+    fake_app_advance(scene->app, status.reset_s * UINT64_C(1000) - 1000);
+    expect(hit(scene, "ten", "w", 1), TLY_RLS_OVER_LIMIT, 0);
+    fake_app_advance(scene->app, 1000 + status.reset_s * UINT64_C(1000) / 8);
+    expect(hit(scene, "ten", "w", 1), TLY_RLS_OK, 9);
+}
+
 /* ---- measured ---- */
 
 static void near_and_over_are_told_apart(void **state)
@@ -586,6 +600,7 @@ int main(void)
         SCENE(wildcards_share_or_do_not),
         cmocka_unit_test_setup_teardown(in_the_global_shadow_all_is_ok, setup_dark, teardown),
         SCENE(our_own_algorithms_are_there),
+        SCENE(a_window_ends_when_it_is_said_to),
         SCENE(near_and_over_are_told_apart),
         SCENE(a_reload_keeps_what_was_counted),
         SCENE(a_name_is_not_divided_by_an_address),
