@@ -555,6 +555,14 @@ static __attribute__((noinline)) enum tly_result ask_other(struct tly_engine *e,
     return TLY_OK;
 }
 
+enum tly_result tly_engine_read(struct tly_engine *e, struct tly_slice key, struct tly_time now,
+                                struct tly_value *value)
+{
+    tly_engine_look_up(e, now);
+    if (e->held_count > 0 && tly_prefixes_is_key_held(e, key)) return TLY_PREFIX_HELD;
+    return ask_read(e, key, value);
+}
+
 enum tly_result tly_engine_ask(struct tly_engine *e, const struct tly_request *request,
                                struct tly_reply *reply)
 {

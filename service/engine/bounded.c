@@ -46,7 +46,7 @@ static void tell(const struct tly_limit_ask *ask, int64_t value, bool ok, bool i
                  struct tly_verdict *verdict)
 {
     const struct tly_rate *rate = ask->rate;
-    uint64_t room = is_closed ? 0 : held(ask, above(rate, value));
+    uint64_t left = held(ask, above(rate, value)), room = is_closed ? 0 : left;
     *verdict = (struct tly_verdict){
         .code = ok ? TLY_CODE_OK : TLY_CODE_OVER,
         .reason = ok          ? TLY_REASON_NONE
@@ -59,8 +59,10 @@ static void tell(const struct tly_limit_ask *ask, int64_t value, bool ok, bool i
         .used = value > 0 ? (uint64_t)value : 0,
         .below = value < 0 ? 0 - (uint64_t)value : 0,
         .remaining = room,
-        /* It never goes down by itself. */
-        .retry_after_ms = ok ? 0 : UINT64_MAX,
+        /* It never goes down by itself, but is open again once all are heard. */
+        .retry_after_ms = ok                               ? 0
+                          : is_closed && ask->hits <= left ? TLY_RETRY_SOON_MS
+                                                           : UINT64_MAX,
     };
 }
 

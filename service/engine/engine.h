@@ -438,6 +438,12 @@ struct tly_reply {
     struct tly_hold_view hold;
 };
 
+/*
+ * What a key reads as, for the node itself: nobody is answered by it, so cluster time may still be set once the first peers have been
+ * heard. TLY_OK, TLY_NOT_FOUND, TLY_PREFIX_HELD; the value is good until the next call of anything.
+ */
+enum tly_result tly_engine_read(struct tly_engine *engine, struct tly_slice key, struct tly_time now,
+                                struct tly_value *value) TLY_MUST_CHECK;
 /* Decides locally, at once. Whatever changed is handed to followers by later steps; look at deadline() again. */
 enum tly_result tly_engine_ask(struct tly_engine *engine, const struct tly_request *request,
                                struct tly_reply *reply) TLY_MUST_CHECK;
@@ -775,6 +781,8 @@ void tly_engine_stats(const struct tly_engine *engine, struct tly_stats *stats);
 /* How old the newest of a peer's own dots was, by cluster time, when it was joined here: one for each part that brought any. */
 const struct tly_histogram *tly_engine_staleness(const struct tly_engine *engine);
 void tly_engine_node(struct tly_engine *engine, bool with_digest, struct tly_node_view *view);
+/* Cluster time, by which windows and deadlines are judged. */
+uint64_t tly_engine_cluster_ns(struct tly_engine *engine, struct tly_time now);
 
 /* What one key holds, as it is. */
 struct tly_entry_view {

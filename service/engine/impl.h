@@ -923,14 +923,17 @@ void tly_time_tick(struct tly_engine *e);
 void tly_time_heard(struct tly_engine *e, struct peer *peer, uint64_t wall_ns);
 /* At the end of a step: begins a new life when the time in use proves wrong by more than max_skew. */
 void tly_time_judge(struct tly_engine *e);
-/*
- * Before a question that is no step: the time is now, and by cluster time something is about to be judged, so it is slewed from here
- * on. Many are asked at one moment.
- */
-static inline void tly_engine_wake(struct tly_engine *e, struct tly_time now)
+/* Before a question that is no step: the time is now. Many are asked at one moment. */
+static inline void tly_engine_look_up(struct tly_engine *e, struct tly_time now)
 {
     now = tly_time_believed(e, now);
     if (now.mono_ns != e->now.mono_ns || now.wall_ns != e->now.wall_ns) tly_time_move(e, now);
+}
+
+/* The same, and by cluster time something is about to be judged, so it is slewed from here on. */
+static inline void tly_engine_wake(struct tly_engine *e, struct tly_time now)
+{
+    tly_engine_look_up(e, now);
     e->time.used = true;
 }
 

@@ -7,6 +7,9 @@
 
 #include "service/engine/limit.h"
 
+/* When others have probably spoken, or may be heard again. */
+#define TLY_RETRY_SOON_MS 300
+
 /* What is in the way of how much. */
 struct tly_judged {
     struct tly_hot *hot; /* NULL: nothing is known of the key */

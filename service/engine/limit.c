@@ -8,8 +8,6 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NEVER UINT64_MAX
-/* When others have probably spoken. */
-#define TLY_RETRY_SOON_MS 300
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -320,9 +318,17 @@ enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_as
 struct drain {
     uint64_t debt;              /* ns until it is full again */
     uint64_t limit, left, room; /* units: in all, that are there, that may be taken */
+    uint64_t cost;              /* ns that a unit takes to come back */
     bool is_judged;
     struct tly_judged judged;
 };
+
+/* A part of the limit is full again in the same time as all of it, so each of its units takes the longer to come back. */
+static uint64_t cost_of(const struct tly_limit_ask *ask, const struct tly_bucket *bucket, uint64_t limit)
+{
+    if (limit == ask->rate->limit) return bucket->emission;
+    return limit == 0 ? bucket->tolerance + 1 : ask->rate->window_ms * NS_PER_MS / limit;
+}
 
 static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                                    const struct tly_tally *tally,
@@ -335,7 +341,9 @@ static __attribute__((noinline)) void judge_bucket(struct tly_ormap *map, const 
         map, &ask->seek, &pane, &told, 0, ask->now_ns, ask->rate->mode == TLY_CAPPED};
     tly_judge_look(ask, &about, &drain->judged);
     wide debt = drain->debt + (wide)drain->judged.ahead.current * bucket->emission;
-    uint64_t room = debt >= bucket->tolerance ? 0 : tly_bucket_left(bucket, (uint64_t)debt);
+    drain->cost = cost_of(ask, bucket, drain->judged.limit);
+    struct tly_bucket part = {.emission = drain->cost, .tolerance = bucket->tolerance};
+    uint64_t room = debt >= part.tolerance ? 0 : tly_bucket_left(&part, (uint64_t)debt);
     tly_judge_room(ask, room, tally->entry == NULL, &drain->judged);
     drain->room = drain->judged.room;
     drain->is_judged = true;
@@ -386,13 +394,14 @@ static enum tly_result check_bucket(struct tly_ormap *map, const struct tly_limi
     bring_down(ask, &bucket);
     struct drain drain = {.debt = max_u64(bucket.tat, now_ns) - now_ns, .limit = tly_bucket_burst(ask->rate)};
     drain.left = drain.room = tly_bucket_left(&bucket, drain.debt);
+    drain.cost = bucket.emission;
     if (tly_judge_wants(ask, drain.limit - drain.room, drain.limit))
         judge_bucket(map, ask, &tally, &bucket, &drain);
     bool ok = hits <= drain.room || ask->charging == TLY_GIVE_BACK;
     if (ok && hits > 0 && ask->charging != TLY_GIVE_BACK) {
-        drain.debt += bucket.emission * hits;
+        drain.debt += drain.cost * hits;
         drain.room -= hits;
-        drain.left -= hits; /* no less was there than could be taken */
+        drain.left = drain.is_judged ? tly_bucket_left(&bucket, drain.debt) : drain.left - hits;
         bucket.tat = now_ns + drain.debt;
         enum tly_result result = tly_bucket_take(map, ask, &tally, &bucket, hits);
         if (result != TLY_OK) return result;

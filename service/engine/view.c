@@ -5,6 +5,12 @@ const struct tly_histogram *tly_engine_staleness(const struct tly_engine *e)
     return &e->staleness;
 }
 
+uint64_t tly_engine_cluster_ns(struct tly_engine *e, struct tly_time now)
+{
+    tly_engine_wake(e, now);
+    return e->cluster_ns;
+}
+
 void tly_engine_stats(const struct tly_engine *e, struct tly_stats *stats)
 {
     *stats = e->stats;

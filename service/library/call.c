@@ -210,7 +210,7 @@ static void run_ask(struct tally *tally, void *argument)
 {
     struct ask *ask = argument;
     struct tly_reply reply;
-    uint64_t now_ms = tly_app_now(&tally->app).wall_ns / 1000000;
+    uint64_t now_ms = tly_app_cluster_ns(&tally->app) / 1000000;
     uint64_t last_ms = TLY_DEADLINE_NONE - 1;
     bool fits = ask->ttl_ms <= last_ms - now_ms;
     if (ask->ttl_ms > 0) ask->request.deadline_ms = fits ? now_ms + ask->ttl_ms : last_ms;

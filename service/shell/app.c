@@ -259,6 +259,11 @@ struct tly_time tly_app_now(struct tly_app *app)
     return app->in_turn ? app->turn : time_of(app);
 }
 
+uint64_t tly_app_cluster_ns(struct tly_app *app)
+{
+    return tly_engine_cluster_ns(app->engine, tly_app_now(app));
+}
+
 void tly_app_turn_begin(struct tly_app *app)
 {
     app->turn = time_of(app);
@@ -316,6 +321,9 @@ void tly_app_readiness(const struct tly_app *app, char *text, size_t size)
                    "the machine's clock is before this release: set it (timedatectl, ntpd)");
     if (app->xds != NULL && tly_rls_config(app->rls) == NULL)
         add_reason(text, size, "ratelimit", "the management server has not said yet what is limited");
+    if (app->rls_files != NULL && tly_rls_config(app->rls) == NULL)
+        add_reason(text, size, "ratelimit",
+                   "no configuration could be loaded since the start, so calls are refused: set it right");
     struct tly_reload_stats reload = {.good = true};
     if (app->reload != NULL) tly_reload_stats(app->reload, &reload);
     if (reload.key_never_good)

@@ -50,6 +50,8 @@ bool tly_app_took_writes(struct tly_app *app);
 
 /* The two clocks, read now (the wall's within a millisecond), or when the turn began. */
 struct tly_time tly_app_now(struct tly_app *app);
+/* Cluster time: what is to end, for whoever asks, ends by that. */
+uint64_t tly_app_cluster_ns(struct tly_app *app);
 /* What came with one read is asked at one time: between these two the clocks are not read again. How long it took, in ns. */
 void tly_app_turn_begin(struct tly_app *app);
 uint64_t tly_app_turn_end(struct tly_app *app);

@@ -60,7 +60,7 @@ static void add_x_ratelimit(struct tly_exchange *x, uint64_t limit, uint64_t rem
     enum tly_x_ratelimit how = tly_app_config(x->app)->x_ratelimit;
     struct digits digits[3];
     if (how == TLY_X_RATELIMIT_NO) return;
-    uint64_t since_s = how == TLY_X_RATELIMIT_EPOCH ? tly_app_now(x->app).wall_ns / 1000000000 : 0;
+    uint64_t since_s = how == TLY_X_RATELIMIT_EPOCH ? tly_app_cluster_ns(x->app) / 1000000000 : 0;
     const struct tly_slice at_most[] = {tly_slice_text("X-RateLimit-Limit: "), figure(limit, &digits[0])};
     const struct tly_slice left[] = {tly_slice_text("X-RateLimit-Remaining: "),
                                      figure(remaining, &digits[1])};

@@ -211,13 +211,11 @@ static void remember(struct tly_reload *reload, struct tly_slice text)
 /* No watcher: one would cost something in every write, for a key that is hardly ever written. */
 static void read_key(struct tly_reload *reload)
 {
-    struct tly_request request = {
-        .kind = TLY_ASK_READ, .key = tly_slice_text(TLY_RELOAD_KEY), .now = tly_app_read_time()};
-    struct tly_reply reply;
-    enum tly_result result = tly_engine_ask(reload->with.engine, &request, &reply);
+    struct tly_value value;
+    enum tly_result result =
+        tly_engine_read(reload->with.engine, tly_slice_text(TLY_RELOAD_KEY), tly_app_read_time(), &value);
     if (result != TLY_OK && result != TLY_NOT_FOUND) return;
-    bool present = result == TLY_OK && reply.value.present;
-    struct tly_slice text = present ? reply.value.bytes : tly_slice_of(NULL, 0);
+    struct tly_slice text = result == TLY_OK ? value.bytes : tly_slice_of(NULL, 0);
     if (is_as_taken(reload, text)) return;
     remember(reload, text);
     take_key(reload, text);

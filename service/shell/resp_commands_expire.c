@@ -5,7 +5,7 @@
 
 uint64_t tly_resp_now_ms(const struct tly_resp *resp)
 {
-    return tly_app_now(resp->app).wall_ns / 1000000;
+    return tly_app_cluster_ns(resp->app) / 1000000;
 }
 
 bool tly_resp_deadline(const struct tly_resp *resp, int64_t number, struct tly_resp_unit unit,

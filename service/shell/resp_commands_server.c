@@ -7,7 +7,8 @@
 void tly_resp_run_time(struct tly_resp *resp, const struct tly_slice *arg, size_t count)
 {
     (void)arg, (void)count;
-    uint64_t us = tly_app_now(resp->app).wall_ns / 1000;
+    /* Of which clients make deadlines. */
+    uint64_t us = tly_app_cluster_ns(resp->app) / 1000;
     tly_resp_put_array(resp->out, 2);
     tly_resp_put_bulk_int(resp->out, (int64_t)(us / 1000000));
     tly_resp_put_bulk_int(resp->out, (int64_t)(us % 1000000));

@@ -400,7 +400,7 @@ const struct tly_rls_response *tly_rls_ask(struct tly_rls *rls, struct tly_app *
 {
     *error = cannot(rls);
     if (*error == NULL) drop_replaced(rls);
-    uint64_t now_s = tly_app_now(app).wall_ns / UINT64_C(1000000000);
+    uint64_t now_s = tly_app_cluster_ns(app) / UINT64_C(1000000000);
     for (size_t i = 0; *error == NULL && i < rls->request.descriptor_count; i++) {
         enum tly_result result = decide(rls, app, i, now_s);
         if (result != TLY_OK) *error = tly_result_text(result);

@@ -231,13 +231,23 @@ static void *check_limit(const struct tly_rls_spec *spec, const char *file, stru
     return NULL;
 }
 
-/* What the engine is to do: as the reference, unless metadata says otherwise. */
-static bool make_rate(const struct tly_rls_spec *spec, struct tly_rls_limit *limit)
+/* A quota goes by the calendar. */
+static const unsigned calendar[TLY_RLS_UNIT_COUNT] = {
+    [TLY_RLS_MINUTE] = TLY_UNIT_MINUTE, [TLY_RLS_HOUR] = TLY_UNIT_HOUR,   [TLY_RLS_DAY] = TLY_UNIT_DAY,
+    [TLY_RLS_WEEK] = TLY_UNIT_WEEK,     [TLY_RLS_MONTH] = TLY_UNIT_MONTH, [TLY_RLS_YEAR] = TLY_UNIT_YEAR,
+};
+
+/* What the engine is to do: as the reference, unless metadata says otherwise. What is wrong with that; NULL: nothing. */
+static const char *make_rate(const struct tly_rls_spec *spec, struct tly_rls_limit *limit)
 {
     limit->rate = spec->extras;
     limit->rate.limit = tly_rls_counted_units(spec->requests_per_unit);
-    if (limit->rate.window_ms == 0) limit->rate.window_ms = (uint64_t)tly_rls_unit_s(limit->unit) * 1000;
-    return limit->unlimited || tly_rate_check(&limit->rate) == TLY_OK;
+    if (limit->rate.window_ms == 0) {
+        limit->rate.window_ms = (uint64_t)tly_rls_unit_s(limit->unit) * 1000;
+        if (limit->rate.algorithm == TLY_QUOTA) limit->rate.unit = calendar[limit->unit];
+    }
+    /* The engine has no rule of it: it comes with each request. */
+    return limit->unlimited ? NULL : tly_rate_fault_by_request(&limit->rate);
 }
 
 static struct tly_rls_limit *new_limit(struct tly_rls_config *config, const struct tly_rls_spec *spec,
@@ -321,9 +331,10 @@ struct tly_rls_node *tly_rls_config_add(struct tly_rls_config *config, const cha
     if (made && spec->has_limit) {
         node->limit = new_limit(config, spec, node);
         made = node->limit != NULL;
-        if (made && !make_rate(spec, node->limit))
+        const char *fault = made ? make_rate(spec, node->limit) : NULL;
+        if (fault != NULL)
             return tly_rls_error_set(error, file, "metadata of '%.*s': %s", (int)node->full_key.n,
-                                     (const char *)node->full_key.p, tly_rate_fault(&node->limit->rate));
+                                     (const char *)node->full_key.p, fault);
     }
     if (!made || !insert(config, parent, node)) return tly_rls_error_set(error, file, "out of memory");
     config->rule_count++;

@@ -195,7 +195,9 @@ void tly_rls_files_reload(struct tly_rls_files *files)
     struct tly_rls_config *config = tly_rls_files_load(&files->place, &mem, &error);
     tly_rls_use(files->rls, config);
     if (config == NULL)
-        tly_log(log, TLY_LEVEL_ERROR, "error loading new configuration, the limits stay as they are: %s",
+        tly_log(log, TLY_LEVEL_ERROR, "error loading new configuration, %s: %s",
+                tly_rls_config(files->rls) != NULL ? "the limits stay as they are"
+                                                   : "nothing is limited and calls are refused",
                 error.text);
     else
         tly_log(log, TLY_LEVEL_INFO, "loaded %zu descriptors in %zu domains from %s",

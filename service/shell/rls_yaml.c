@@ -184,23 +184,56 @@ static bool get_uint32(struct loader *loader, const yaml_node_t *map, const char
 
 /* ---- what is ours ---- */
 
-static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml_node_t *value,
-                       struct tly_rls_spec *spec)
+static bool fail_extra(struct loader *loader, const yaml_node_t *key, const yaml_node_t *value)
 {
     static const char expected[] =
         "metadata.tally: algorithm, window (10s), burst, mode, on_partition or charge (all, admitted) was expected";
-    struct tly_rate *extras = &spec->extras;
+    if (key->type != YAML_SCALAR_NODE) return FAIL(loader, "%s", expected);
+    struct tly_slice text = text_of(key);
+    return FAIL(loader, "metadata.tally.%.*s at line %zu: not valid; %s", (int)(text.n < 40 ? text.n : 40),
+                (const char *)text.p, value->start_mark.line + 1, expected);
+}
+
+/* A word, or the one pair of a map, read as it would be written in a text. */
+static bool take_mode(struct loader *loader, const yaml_node_t *value, struct tly_rate *extras)
+{
+    if (value->type == YAML_SCALAR_NODE) return tly_mode_parse(text_of(value), extras) == TLY_OK;
+    const yaml_node_pair_t *pair = value->data.mapping.pairs.start;
+    if (value->type != YAML_MAPPING_NODE || value->data.mapping.pairs.top != pair + 1) return false;
+    const yaml_node_t *name = node_of(loader, pair->key), *units = node_of(loader, pair->value);
+    if (name->type != YAML_SCALAR_NODE || units->type != YAML_SCALAR_NODE) return false;
+    struct tly_slice left = text_of(name), right = text_of(units);
+    char text[64];
+    if (left.n > 16 || right.n > 32) return false;
+    int n = snprintf(text, sizeof text, "%.*s: %.*s", (int)left.n, (const char *)left.p, (int)right.n,
+                     (const char *)right.p);
+    return tly_mode_parse(tly_slice_of(text, (size_t)n), extras) == TLY_OK;
+}
+
+static bool take_window(struct tly_slice text, struct tly_rate *extras)
+{
     char window[64];
-    int64_t burst;
     struct tly_rate rate;
-    if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE) return FAIL(loader, "%s", expected);
+    if (text.n > 32) return false;
+    int n = snprintf(window, sizeof window, "1/%.*s", (int)text.n, (const char *)text.p);
+    if (tly_rate_parse(tly_slice_of(window, (size_t)n), &rate) != TLY_OK) return false;
+    extras->window_ms = rate.window_ms;
+    extras->unit = rate.unit;
+    return true;
+}
+
+static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml_node_t *value,
+                       struct tly_rls_spec *spec)
+{
+    struct tly_rate *extras = &spec->extras;
+    if (has_text(key, "mode")) return true; /* it was taken first */
+    if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE)
+        return fail_extra(loader, key, value);
     struct tly_slice text = text_of(value);
+    int64_t burst;
     bool good = false;
     if (has_text(key, "algorithm")) {
         good = tly_algorithm_parse(text, &extras->algorithm);
-    } else if (has_text(key, "mode")) {
-        good = tly_mode_parse(text, extras) == TLY_OK &&
-               extras->mode != TLY_HARD; /* which every node must know */
     } else if (has_text(key, "on_partition")) {
         good = tly_on_partition_parse(text, &extras->on_partition);
     } else if (has_text(key, "charge")) {
@@ -210,15 +243,9 @@ static bool take_extra(struct loader *loader, const yaml_node_t *key, const yaml
         good = tly_yaml_int(text, &burst) && burst > 0;
         if (good) extras->burst = (uint64_t)burst;
     } else if (has_text(key, "window")) {
-        int n =
-            snprintf(window, sizeof window, "1/%.*s", (int)(text.n < 32 ? text.n : 32), (const char *)text.p);
-        good = text.n <= 32 && tly_rate_parse(tly_slice_of(window, (size_t)n), &rate) == TLY_OK;
-        if (good) extras->window_ms = rate.window_ms;
+        good = take_window(text, extras);
     }
-    if (good) return true;
-    text = text_of(key);
-    return FAIL(loader, "metadata.tally.%.*s at line %zu: not valid; %s", (int)(text.n < 40 ? text.n : 40),
-                (const char *)text.p, value->start_mark.line + 1, expected);
+    return good || fail_extra(loader, key, value);
 }
 
 static bool get_extras(struct loader *loader, const yaml_node_t *map, struct tly_rls_spec *spec)
@@ -228,8 +255,14 @@ static bool get_extras(struct loader *loader, const yaml_node_t *map, struct tly
     const yaml_node_t *ours = member(loader, metadata, "tally");
     if (ours == NULL || is_null(ours)) return true;
     if (ours->type != YAML_MAPPING_NODE) return FAIL(loader, "metadata.tally: a map was expected");
-    const yaml_node_pair_t *pair = ours->data.mapping.pairs.start;
-    for (; pair < ours->data.mapping.pairs.top; pair++)
+    /* What on_partition is when it is not said depends on the mode. */
+    const yaml_node_pair_t *start = ours->data.mapping.pairs.start, *pair;
+    for (pair = start; pair < ours->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = node_of(loader, pair->key), *value = node_of(loader, pair->value);
+        if (has_text(key, "mode") && !take_mode(loader, value, &spec->extras))
+            return fail_extra(loader, key, value);
+    }
+    for (pair = start; pair < ours->data.mapping.pairs.top; pair++)
         if (!take_extra(loader, node_of(loader, pair->key), node_of(loader, pair->value), spec)) return false;
     return true;
 }

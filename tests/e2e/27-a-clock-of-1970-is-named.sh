@@ -52,3 +52,13 @@ wait_until sees b 1
 expect "the clock is right" 7 "$(resp b incr k)"
 wait_equal a b
 expect "on a" 7 "$(resp a get k)"
+
+# Before it was asked anything a node takes the median's time at once; a deadline that it sets is where it should be for the others.
+wall_back_ms[c]=100000
+start_node c -o join="$(addresses a b)"
+is_stepped() { awk -v skew="$(metric c time_skew_seconds)" 'BEGIN { exit !(skew < 1 && skew > -1) }'; }
+wait_until sees c 2
+wait_until is_stepped
+expect "set" OK "$(resp c set kv:short x ex 60)"
+wait_equal a b c
+for name in a b c; do expect_between "ttl on $name" 55 60 "$(resp "$name" ttl kv:short)"; done

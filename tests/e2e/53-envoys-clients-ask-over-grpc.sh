@@ -51,3 +51,16 @@ expect_unlike "how it went" 'not everybody took' "$(cat a/log)"
 start_node a -o grpc="unix:$PWD/grpc.sock" -o ratelimit="$PWD/rules"
 expect "answers, and what was counted" "$(tail -n 1 drain.out)" "$(rls "unix:$PWD/grpc.sock" used many drain)"
 expect_between "answers" 160 1000000 "$(tail -n 1 drain.out)"
+
+# Of files that cannot be read from the start on nothing is in force: the node is not ready before they are set right.
+mkdir rules-3
+echo 'descriptors: [' >rules-3/acme.yaml
+start_node b -o grpc=127.0.0.1:0 -o ratelimit="$PWD/rules-3"
+expect_logged b 'nothing is limited and calls are refused: config.acme.yaml: error loading config file: yaml: '
+expect "readyz without limits" 503 "$(http_status b /readyz)"
+expect_like "which says" '^ratelimit: ' "$(http b /readyz)"
+expect "health without limits" 500 "$(http_status b /healthcheck)"
+cp rules-1/acme.yaml rules-3/acme.yaml
+is_ready() { [ "$(http_status b /readyz)" = 200 ]; }
+wait_until is_ready
+expect "limit once they are right" 2 "$(rls "127.0.0.1:${grpc_port[b]}" limit two)"

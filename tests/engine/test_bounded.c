@@ -124,6 +124,9 @@ static void at_a_cut_it_is_passed_by_what_is_published(void **state)
             assert_int_equal(verdict.bound, 15);
             assert_int_equal(verdict.code, is_closed ? TLY_CODE_OVER : TLY_CODE_OK);
             assert_int_equal(verdict.reason, is_closed ? TLY_REASON_PARTITION : TLY_REASON_NONE);
+            /* It will be open again; what is full stays full. */
+            assert_int_equal(verdict.retry_after_ms, is_closed ? 300 : 0);
+            assert_true(ask(net, i, TLY_ASK_CHECK, 7).verdict.retry_after_ms == UINT64_MAX);
             sum += verdict.code == TLY_CODE_OK ? 6 : 0;
         }
         net_block(net, 0, 1, false);

@@ -469,6 +469,45 @@ static void at_a_partition_each_does_what_it_was_told(void **state)
     net_free(net);
 }
 
+/* The third node is alone and has a third: of what is there, and of what comes back. */
+static void at_a_partition_a_bucket_is_shared_too(void **state)
+{
+    struct tly_rate share = rate_of(90, 9000, TLY_TOKEN_BUCKET), scarce = rate_of(2, 9000, TLY_TOKEN_BUCKET);
+    share.on_partition = scarce.on_partition = TLY_PARTITION_SHARE;
+    struct net *net = cluster(3, 5, 10);
+    for (size_t i = 0; i < 2; i++) {
+        net_block(net, i, 2, true);
+        net_block(net, 2, i, true);
+        net_cut(net, i, 2);
+    }
+    net_run(net, 15 * S);
+    /* Of two units a third is none. */
+    struct tly_verdict verdict = ask(net, 2, &scarce, 1);
+    assert_int_equal(verdict.code, TLY_CODE_OVER);
+    assert_int_equal(verdict.reason, TLY_REASON_SHARE);
+    assert_int_equal(verdict.retry_after_ms, 300);
+    verdict = ask(net, 0, &share, 61);
+    assert_int_equal(verdict.code, TLY_CODE_OVER);
+    assert_int_equal(verdict.reason, TLY_REASON_SHARE);
+    assert_int_equal(verdict.remaining, 60);
+    assert_int_equal(ask(net, 0, &share, 60).code, TLY_CODE_OK);
+    assert_int_equal(ask(net, 2, &share, 31).code, TLY_CODE_OVER);
+    assert_int_equal(ask(net, 2, &share, 20).remaining, 10);
+    assert_int_equal(ask(net, 2, &share, 10).code, TLY_CODE_OK);
+    /* In a third of the window a third of each part is back. */
+    net_run(net, 3 * S);
+    assert_int_equal(ask(net, 0, &share, 20).remaining, 0);
+    assert_int_equal(ask(net, 2, &share, 10).remaining, 0);
+    assert_int_equal(ask(net, 2, &share, 1).code, TLY_CODE_OVER);
+    for (size_t i = 0; i < 2; i++) {
+        net_block(net, i, 2, false);
+        net_block(net, 2, i, false);
+    }
+    net_run(net, 60 * S);
+    assert_int_equal(ask(net, 2, &share, 90).code, TLY_CODE_OK);
+    net_free(net);
+}
+
 /* ---- reasons ---- */
 
 static void a_reason_adds_up(void **state)
@@ -647,6 +686,7 @@ int main(void)
         cmocka_unit_test(in_a_ring_whoever_joins_admits_nothing_until_all_know_it),
         cmocka_unit_test(in_a_ring_a_cap_holds_whatever_the_network_does),
         cmocka_unit_test(at_a_partition_each_does_what_it_was_told),
+        cmocka_unit_test(at_a_partition_a_bucket_is_shared_too),
         cmocka_unit_test(a_reason_adds_up),
         cmocka_unit_test(exhausted_window_turns),
         cmocka_unit_test(remaining_is_never_negative),

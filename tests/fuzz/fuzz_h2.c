@@ -72,6 +72,11 @@ struct tly_time tly_app_now(struct tly_app *app)
     return (struct tly_time){UINT64_C(1700000000000000000), 1000000000};
 }
 
+uint64_t tly_app_cluster_ns(struct tly_app *app)
+{
+    return tly_app_now(app).wall_ns;
+}
+
 void tly_app_turn_begin(struct tly_app *app)
 {
     (void)app;

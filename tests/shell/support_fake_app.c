@@ -61,6 +61,11 @@ void fake_app_advance(struct tly_app *app, uint64_t ms)
     app->now.mono_ns += ms * 1000000;
 }
 
+void fake_app_set_back(struct tly_app *app, uint64_t ms)
+{
+    app->now.wall_ns -= ms * 1000000;
+}
+
 void fake_app_tick(struct tly_app *app)
 {
     struct tly_event tick = {.kind = TLY_TICK, .now = app->now};
@@ -212,6 +217,11 @@ uint64_t tly_app_turn_end(struct tly_app *app)
 struct tly_time tly_app_now(struct tly_app *app)
 {
     return app->now;
+}
+
+uint64_t tly_app_cluster_ns(struct tly_app *app)
+{
+    return tly_engine_cluster_ns(app->engine, app->now);
 }
 
 uint64_t tly_app_uptime_s(const struct tly_app *app)

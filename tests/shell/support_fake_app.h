@@ -19,6 +19,8 @@ void fake_app_free(struct tly_app *app);
 /* The engine looks what is due. */
 void fake_app_tick(struct tly_app *app);
 void fake_app_advance(struct tly_app *app, uint64_t ms);
+/* The machine's clock is set back. */
+void fake_app_set_back(struct tly_app *app, uint64_t ms);
 /* The next `count` requests answer so and reach nobody. */
 void fake_app_fail(struct tly_app *app, enum tly_result result, size_t count);
 /* A named limit; fields is a list ended by NULL. */

@@ -114,6 +114,22 @@ static void past_its_deadline_a_key_is_absent(void **state)
              {"TTL a", ":-2\r\n"}, {"INCR a", ":1\r\n"}, {"TTL a", ":-1\r\n"}, {"DEL a kv:b", ":1\r\n"});
 }
 
+/* Cluster time makes up for it by and by, and by that it is judged what is over. */
+static void deadlines_outlive_a_clock_that_is_set_back(void **state)
+{
+    struct scene *scene = *state;
+    CONVERSE({"SET kv:old x EX 10", "+OK\r\n"});
+    fake_app_set_back(scene->app, 100000);
+    CONVERSE({"TTL kv:old", ":10\r\n"}, {"SET kv:a x EX 20", "+OK\r\n"}, {"GET kv:a", "$1\r\nx\r\n"},
+             {"TTL kv:a", ":20\r\n"}, {"INCR c", ":1\r\n"}, {"EXPIRE c 20", ":1\r\n"}, {"TTL c", ":20\r\n"},
+             {"SET kv:b x EXAT 1767225601", "+OK\r\n"}, {"PTTL kv:b", ":1000\r\n"},
+             {"TIME", "*2\r\n$10\r\n1767225600\r\n$1\r\n0\r\n"});
+    fake_app_advance(scene->app, 19000);
+    CONVERSE({"EXISTS kv:old kv:a c kv:b", ":2\r\n"});
+    fake_app_advance(scene->app, 4000);
+    CONVERSE({"EXISTS kv:old kv:a c kv:b", ":0\r\n"});
+}
+
 static void what_belongs_to_nodes_and_limits_is_not_written(void **state)
 {
     static const char kept[] = "-ERR keys under sys: and rl: are kept by tallyd itself\r\n";
@@ -172,6 +188,7 @@ int main(void)
         SCENE(keys_are_counted_read_and_deleted),
         SCENE(deadlines_are_set_read_and_lifted),
         SCENE(past_its_deadline_a_key_is_absent),
+        SCENE(deadlines_outlive_a_clock_that_is_set_back),
         SCENE(what_belongs_to_nodes_and_limits_is_not_written),
         SCENE(what_the_engine_says_is_said_in_redis_words),
         SCENE(a_failed_write_leaves_one_answer),

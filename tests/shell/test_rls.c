@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static const char rules[] =
     "domain: d\n"
@@ -27,6 +28,7 @@ static const char rules[] =
     "requests_per_unit: 4}}\n"
     "  - {key: bucket, metadata: {tally: {algorithm: token_bucket, burst: 2}}, rate_limit: {unit: minute, "
     "requests_per_unit: 60}}\n"
+    "  - {key: month, metadata: {tally: {algorithm: quota}}, rate_limit: {unit: month, requests_per_unit: 3}}\n"
     "  - {key: spare, metadata: {tally: {charge: admitted}}, rate_limit: {unit: minute, requests_per_unit: 10}}\n"
     "  - {key: det, detailed_metric: true, rate_limit: {unit: day, requests_per_unit: 3}}\n";
 
@@ -444,6 +446,29 @@ static void our_own_algorithms_are_there(void **state)
     expect(hit(scene, "bucket", "", 1), TLY_RLS_OVER_LIMIT, 0);
     fake_app_advance(scene->app, 1000);
     expect(hit(scene, "bucket", "", 1), TLY_RLS_OK, 0);
+    struct tly_rls_status month = hit(scene, "month", "", 3);
+    expect(month, TLY_RLS_OK, 0);
+    expect(hit(scene, "month", "", 1), TLY_RLS_OVER_LIMIT, 0);
+    /* It ends with the month of the calendar. */
+    fake_app_advance(scene->app, (uint64_t)month.reset_s * 1000);
+    time_t now = (time_t)(tly_app_now(scene->app).wall_ns / UINT64_C(1000000000));
+    struct tm tm;
+    assert_true(gmtime_r(&now, &tm) != NULL && tm.tm_mday == 1 && tm.tm_hour == 0 && tm.tm_min == 0);
+    expect(hit(scene, "month", "", 3), TLY_RLS_OK, 0);
+}
+
+static void a_window_ends_when_it_is_said_to(void **state)
+{
+    struct scene *scene = *state;
+    expect(hit(scene, "ten", "w", 1), TLY_RLS_OK, 9);
+    fake_app_set_back(scene->app, 100000);
+    struct tly_rls_status status = hit(scene, "ten", "w", 9);
+    expect(status, TLY_RLS_OK, 0);
+    /* While it makes up for what the clock was set back cluster time takes a little longer. */
+    fake_app_advance(scene->app, status.reset_s * UINT64_C(1000) - 1000);
+    expect(hit(scene, "ten", "w", 1), TLY_RLS_OVER_LIMIT, 0);
+    fake_app_advance(scene->app, 1000 + status.reset_s * UINT64_C(1000) / 8);
+    expect(hit(scene, "ten", "w", 1), TLY_RLS_OK, 9);
 }
 
 /* ---- measured ---- */
@@ -575,6 +600,7 @@ int main(void)
         SCENE(wildcards_share_or_do_not),
         cmocka_unit_test_setup_teardown(in_the_global_shadow_all_is_ok, setup_dark, teardown),
         SCENE(our_own_algorithms_are_there),
+        SCENE(a_window_ends_when_it_is_said_to),
         SCENE(near_and_over_are_told_apart),
         SCENE(a_reload_keeps_what_was_counted),
         SCENE(a_name_is_not_divided_by_an_address),

@@ -85,6 +85,25 @@ static const struct load loads[] = {
     {"domain: a\ndescriptors:\n  - key: k\n" RATE
      "    metadata: {tally: {mode: 'capped: 3', on_partition: open}}\n",
      NULL},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {mode: {capped: 3}}}\n", NULL},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {mode: {capped: 0}}}\n",
+     "f: metadata.tally.mode at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode, on_partition "
+     "or charge (all, admitted) was expected"},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {mode: {capped: 3, hard: 4}}}\n",
+     "f: metadata.tally.mode at line 5: not valid; metadata.tally: algorithm, window (10s), burst, mode, on_partition "
+     "or charge (all, admitted) was expected"},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE
+     "    metadata: {tally: {on_partition: share, mode: {capped: 3}}}\n",
+     "f: metadata of 'a.k': on_partition: closed or open goes with mode: capped"},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {mode: hard}}\n",
+     "f: metadata of 'a.k': algorithm: concurrency and counter, and mode: hard, are for limits with a name"},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE
+     "    metadata: {tally: {algorithm: concurrency, window: 10s}}\n",
+     "f: metadata of 'a.k': algorithm: concurrency and counter, and mode: hard, are for limits with a name"},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {algorithm: quota, window: 1mo}}\n",
+     NULL},
+    {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {window: 1mo}}\n",
+     "f: metadata of 'a.k': a month or a year goes with algorithm: quota only"},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {charge: admitted}}\n", NULL},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {charge: all}}\n", NULL},
     {"domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {charge: some}}\n",
@@ -234,6 +253,24 @@ static void files_load_or_say_why_not(void **state)
         tly_rls_config_free(config);
     }
     assert_int_equal(test_mem_live(), 0);
+}
+
+/* What on_partition is by default depends on the mode, and what was said does not depend on where. */
+static void what_is_said_of_a_partition_counts_in_either_order(void **state)
+{
+    static const char *const says[] = {"mode: {capped: 3}, on_partition: open",
+                                       "on_partition: open, mode: {capped: 3}"};
+    for (size_t i = 0; i < COUNT(says); i++, cases++) {
+        char yaml[256];
+        struct tly_rls_config *config;
+        struct tly_rls_error error = {""};
+        (void)snprintf(yaml, sizeof yaml,
+                       "domain: a\ndescriptors:\n  - key: k\n" RATE "    metadata: {tally: {%s}}\n", says[i]);
+        assert_true(load(&config, yaml, &error));
+        const struct tly_rate *rate = &tly_rls_config_limit_at(config, 0)->rate;
+        assert_true(rate->mode == TLY_CAPPED && rate->cap == 3 && rate->on_partition == TLY_PARTITION_OPEN);
+        tly_rls_config_free(config);
+    }
 }
 
 static void domains_are_merged_when_that_is_wanted(void **state)
@@ -662,6 +699,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_load_or_say_why_not),
+        cmocka_unit_test(what_is_said_of_a_partition_counts_in_either_order),
         cmocka_unit_test(domains_are_merged_when_that_is_wanted),
         cmocka_unit_test(requests_find_their_limits),
         cmocka_unit_test(counters_are_told_apart),
