@@ -451,10 +451,10 @@ static bool is_forgotten(struct sim *sim, size_t node, struct tly_version versio
     return version.ts <= forgetting.forgotten || version.ts <= life.floor || life.origin == 0;
 }
 
-/* By the clock that is ahead of all others. */
+/* By the clock that is ahead of all others, or was before it was set. */
 static uint64_t latest_ms(const struct sim *sim)
 {
-    uint64_t latest = 0;
+    uint64_t latest = sim->latest_ms;
     for (size_t i = 0; i < sim->knobs.nodes; i++)
         if (sim_time(sim, i).wall_ns / SIM_MS > latest) latest = sim_time(sim, i).wall_ns / SIM_MS;
     return latest;
