@@ -1,5 +1,5 @@
 /* Followers of the feed that are no nodes: whatever happens to either end, they come to hold what the node holds. */
-#include "service/engine/impl.h"
+#include "service/engine/feed_internal.h"
 #include "tests/engine/support_follow.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
@@ -1068,6 +1068,30 @@ static void a_page_that_finds_nothing_goes_on(void **state)
 
 /* ---- hostile, and without memory ---- */
 
+/* For a connection that is kept, and searched for each; a cursor may name thousands, and is read anew with each question. */
+static void what_a_cursor_says_of_lives_that_are_unknown_is_passed_over(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(1);
+    struct tly_mem mem = test_mem();
+    static struct tly_mark marks[TLY_MARKS_MAX];
+    struct tly_feed feed = {.e = net_node(net, 0)};
+    struct tly_buf cursor;
+    uint64_t own = tly_ormap_origin(feed.e->map), wall_ns = net_time(net, 0).wall_ns;
+    tly_buf_init(&cursor, &mem, TLY_FRAME_BODY_MAX);
+    for (size_t i = 0; i < TLY_MARKS_MAX; i++)
+        marks[i] = (struct tly_mark){i == 99 ? own : 1 + i, wall_ns - 99 + i};
+    tly_feed_cursor_put(&cursor, &feed.cursor, (struct tly_mark_list){marks, TLY_MARKS_MAX}, NULL, 0);
+    assert_int_equal(tly_feed_cursor_get(tly_buf_slice(&cursor), &feed.cursor), TLY_OK);
+    tly_follower_init(&feed.follower, &mem, feed.e->map);
+    assert_int_equal(tly_feed_follow(&feed), TLY_OK);
+    assert_int_equal(tly_follower_word(&feed.follower, own), wall_ns);
+    assert_int_equal(feed.follower.early_count, 0);
+    tly_follower_fini(&feed.follower);
+    tly_buf_fini(&cursor);
+    net_free(net);
+}
+
 static void a_question_that_somebody_made_up_harms_nobody(void **state)
 {
     struct net *net = some_nodes(1);
@@ -1264,6 +1288,7 @@ int main(void)
         cmocka_unit_test(fifty_prefixes_come_in_one_snapshot),
         cmocka_unit_test(after_a_prefix_was_dropped_it_starts_cold),
         cmocka_unit_test(a_page_that_finds_nothing_goes_on),
+        cmocka_unit_test(what_a_cursor_says_of_lives_that_are_unknown_is_passed_over),
         cmocka_unit_test(a_question_that_somebody_made_up_harms_nobody),
         cmocka_unit_test(what_a_later_version_says_more_is_passed_over),
         cmocka_unit_test(a_follower_says_what_is_no_answer),
