@@ -128,7 +128,8 @@ size_t tly_ormap_removes(const struct tly_ormap *map)
 struct forgetting {
     struct tly_ormap *map;
     uint64_t upto;
-    bool all; /* PUTs too */
+    bool all;       /* PUTs too */
+    bool strangers; /* a stranger's too, of which no floor tells: somewhere it is known to have gone */
 };
 
 /*
@@ -146,7 +147,7 @@ static bool is_forgotten(void *context, const struct tly_dot *dot)
     const struct forgetting *forgetting = context;
     if (dot->version.ts > forgetting->upto || (dot->op == TLY_PUT && !forgetting->all)) return false;
     uint32_t life = tly_map_life_find(forgetting->map, dot->version.origin);
-    if (is_of_a_stranger(forgetting->map, life, dot->version.ts)) return false;
+    if (is_of_a_stranger(forgetting->map, life, dot->version.ts)) return forgetting->strangers;
     raise_floor(forgetting->map, life, dot->version.ts);
     return true;
 }
@@ -178,8 +179,8 @@ static bool walk_to_remove(struct tly_ormap *map, uint32_t number, uint64_t upto
     return true;
 }
 
-/* The life whose next REMOVE is the oldest of all, or of those that may be forgotten; TLY_NO_LIFE: none has one. */
-static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, bool to_forget, size_t *budget, bool *known)
+/* The life whose next REMOVE is the oldest of all, or of those that are no stranger's; TLY_NO_LIFE: none has one. */
+static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, bool strangers, size_t *budget, bool *known)
 {
     uint32_t oldest = TLY_NO_LIFE;
     uint64_t least = UINT64_MAX, next;
@@ -187,7 +188,7 @@ static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, bool to_forget, 
         if (map->lives[life].walked >= upto) continue;
         *known = walk_to_remove(map, life, upto, budget, &next);
         if (!*known) return TLY_NO_LIFE;
-        if (next >= least || (to_forget && is_of_a_stranger(map, life, next))) continue;
+        if (next >= least || (!strangers && is_of_a_stranger(map, life, next))) continue;
         least = next;
         oldest = life;
     }
@@ -195,37 +196,48 @@ static uint32_t oldest_of(struct tly_ormap *map, uint64_t upto, bool to_forget, 
 }
 
 /* Forgets the REMOVE that a life's walk stands before. */
-static size_t forget_next(struct tly_ormap *map, uint32_t life)
+static size_t forget_next(struct tly_ormap *map, uint32_t life, bool strangers)
 {
     struct tly_scan scan = tly_scan_of(map, life, map->lives[life].walked);
     for (struct tly_scanned scanned; tly_scan_next(map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_REMOVE) continue;
-        struct forgetting forgetting = {.map = map, .upto = scanned.dot.version.ts};
+        struct forgetting forgetting = {.map = map, .upto = scanned.dot.version.ts, .strangers = strangers};
         return tly_map_drop_if(map, tly_ormap_find(map, scanned.key), is_forgotten, &forgetting);
     }
     return 0;
 }
 
-struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size_t budget)
+static struct tly_forgotten forget_removes(struct tly_ormap *map, uint64_t upto, bool strangers,
+                                           size_t budget)
 {
     struct tly_forgotten forgotten = {.done = true};
     if (map->removes == 0) return forgotten;
     while (forgotten.done) {
-        uint32_t life = oldest_of(map, upto, true, &budget, &forgotten.done);
+        uint32_t life = oldest_of(map, upto, strangers, &budget, &forgotten.done);
         if (life == TLY_NO_LIFE) break;
         forgotten.done = budget > 0;
         if (!forgotten.done) break;
         budget--;
-        forgotten.dropped += forget_next(map, life);
+        forgotten.dropped += forget_next(map, life, strangers);
     }
     return forgotten;
+}
+
+struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size_t budget)
+{
+    return forget_removes(map, upto, false, budget);
+}
+
+size_t tly_ormap_forget_gone(struct tly_ormap *map, uint64_t upto)
+{
+    return forget_removes(map, upto, true, SIZE_MAX).dropped;
 }
 
 uint64_t tly_ormap_without_removes(struct tly_ormap *map, size_t budget)
 {
     if (map->removes == 0) return map->forgotten;
     bool known = true;
-    uint32_t life = oldest_of(map, map->forgotten, false, &budget, &known);
+    uint32_t life = oldest_of(map, map->forgotten, true, &budget, &known);
     if (!known) return 0;
     return life == TLY_NO_LIFE ? map->forgotten : map->lives[life].walked;
 }
@@ -298,7 +310,7 @@ struct tly_swept tly_ormap_sweep_ended(struct tly_ormap *map, size_t *cursor, si
                                        const struct tly_ended *ended)
 {
     struct tly_swept swept = {0};
-    struct forgetting forgetting = {map, ended->upto, true};
+    struct forgetting forgetting = {map, ended->upto, .all = true};
     for (; budget > 0; budget--) {
         struct tly_entry *entry = tly_ormap_each(map, cursor);
         if (entry == NULL) {
@@ -331,24 +343,17 @@ bool tly_ormap_has_put(struct tly_ormap *map, struct tly_slice key, struct tly_v
     return false;
 }
 
-/* A stranger's dot too: somewhere it is known to have gone. */
-static bool had_gone(void *context, const struct tly_dot *dot)
-{
-    struct forgetting *forgetting = context;
-    return is_forgotten(forgetting, dot) || dot->version.ts <= forgetting->upto;
-}
-
 void tly_ormap_drop_gone(struct tly_ormap *map, struct tly_slice key, struct tly_version newest)
 {
-    struct forgetting forgetting = {map, newest.ts, true};
+    struct forgetting forgetting = {map, newest.ts, .all = true, .strangers = true};
     struct tly_entry *entry = tly_ormap_find(map, key);
-    if (entry != NULL) (void)tly_map_drop_if(map, entry, had_gone, &forgetting);
+    if (entry != NULL) (void)tly_map_drop_if(map, entry, is_forgotten, &forgetting);
 }
 
 size_t tly_ormap_end(struct tly_ormap *map, struct tly_entry *entry, const struct tly_ended *ended)
 {
     size_t count;
-    struct forgetting forgetting = {map, ended->upto, true};
+    struct forgetting forgetting = {map, ended->upto, .all = true};
     const struct tly_strategy *strategy = tly_entry_strategy(entry);
     const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
     if (!tly_dots_may_go(tly_entry_key(entry), strategy, dots, count, ended)) return 0;

@@ -72,6 +72,11 @@ struct tly_forgotten {
  * be sealed.
  */
 struct tly_forgotten tly_ormap_forget(struct tly_ormap *map, uint64_t upto, size_t budget);
+/*
+ * For who follows somebody that has no REMOVE up to there any more: its own go too, how many, also of lives of which it has no mark or not as much. For
+ * those no floor is raised.
+ */
+size_t tly_ormap_forget_gone(struct tly_ormap *map, uint64_t upto);
 
 /*
  * No REMOVE at or below this stands here any more; it is never above what was forgotten (tly_ormap_bounds), and below that where other

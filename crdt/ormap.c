@@ -304,6 +304,15 @@ const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_ent
     return map->scratch;
 }
 
+bool tly_entry_oldest(struct tly_ormap *map, const struct tly_entry *entry, struct tly_version *oldest)
+{
+    struct tly_cells cells = tly_map_cells(map, entry);
+    struct tly_cell cell;
+    if (!tly_map_next(map, &cells, &cell)) return false;
+    *oldest = cell.dot.version;
+    return true;
+}
+
 void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const struct tly_moment *at,
                     struct tly_value *value)
 {

@@ -280,6 +280,8 @@ void tly_entry_read(struct tly_ormap *map, const struct tly_entry *entry, const 
                     struct tly_value *value);
 /* The entry's dots ascending by version, an unsealed one with its last version (ts 0: none yet). Borrowed. */
 const struct tly_dot *tly_entry_dots(struct tly_ormap *map, const struct tly_entry *entry, size_t *count);
+/* The version of the first of them, without a look at the others; false: there is none. */
+bool tly_entry_oldest(struct tly_ormap *map, const struct tly_entry *entry, struct tly_version *oldest);
 
 /* Bytes that it takes in the table, its place in the index among them. */
 size_t tly_entry_bytes(const struct tly_entry *entry);

@@ -54,10 +54,9 @@ static uint64_t floor_of(struct tly_ormap *map, const struct had *had, const str
 {
     if (!is_a_counters(row)) return 0;
     const struct tly_entry *entry = tly_ormap_find(map, row->key);
-    size_t count = 0;
-    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
-    if (count == 0 || dots[0].version.ts > row->dot.version.ts || is_had(had, dots[0].version)) return 0;
-    return row->dot.version.ts - dots[0].version.ts + 1;
+    struct tly_version oldest;
+    if (entry == NULL || !tly_entry_oldest(map, entry, &oldest)) return 0;
+    return oldest.ts > row->dot.version.ts || is_had(had, oldest) ? 0 : row->dot.version.ts - oldest.ts + 1;
 }
 
 enum tly_result tly_feed_put_floors(struct tly_feed *feed, struct tly_slice body, struct tly_buf *floors)

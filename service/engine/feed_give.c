@@ -100,8 +100,11 @@ enum tly_result tly_feed_follow(struct tly_feed *feed)
     const struct tly_feed_base *base = &feed->cursor.base;
     enum tly_result result = TLY_OK;
     struct tly_marks marks = feed->cursor.marks;
+    size_t lives = tly_ormap_lives(feed->e->map);
+    /* This follower is gone before any other life is known. */
     for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
-        result = tly_follower_has(&feed->follower, mark, 0);
+        if (tly_ormap_life_number(feed->e->map, mark.origin) < lives)
+            result = tly_follower_has(&feed->follower, mark, 0);
     /* Its own life's dots it has by itself. */
     struct tly_mark own = {feed->ask.origin, tly_ormap_mark(feed->e->map, feed->ask.origin)};
     if (result == TLY_OK && own.origin != 0) result = tly_follower_has(&feed->follower, own, 0);

@@ -460,7 +460,7 @@ static enum tly_result tidy(struct taking *taking, struct tly_time now)
     const struct tly_feed_answer *answer = &taking->answer;
     struct sweeping sweeping = {now.wall_ns, tly_ormap_clock(map)->max_skew_ns};
     if (answer->more || answer->verdict == TLY_FEED_COLD_START) return TLY_OK;
-    (void)tly_ormap_forget(map, answer->forgotten, SIZE_MAX);
+    (void)tly_ormap_forget_gone(map, answer->forgotten);
     (void)tly_ormap_sweep(map, &mirror->engine->sweep_cursor, TLY_SWEEP_ENTRIES, is_over, &sweeping);
     /* What came with a snapshot is not all of one moment: the round behind it makes it so. */
     return answer->verdict == TLY_FEED_SNAPSHOT ? TLY_OK : drop_ended(taking);

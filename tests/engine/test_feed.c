@@ -1,4 +1,5 @@
 /* Followers of the feed that are no nodes: whatever happens to either end, they come to hold what the node holds. */
+#include "service/engine/feed_internal.h"
 #include "tests/engine/support_follow.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
@@ -407,23 +408,28 @@ static void below_a_floor_it_starts_cold(void **state)
     net_free(net);
 }
 
-/* Who follows all the time forgets with the node, and needs no snapshot for it. */
+/* Who follows all the time forgets with the node, and needs no snapshot for it; also who follows some keys alone. */
 static void what_the_node_forgets_a_follower_that_kept_up_forgets_too(void **state)
 {
-    struct net *net = some_nodes(1);
-    struct follow f = {0};
-    follow_begin(&f, net, 0);
-    put(net, 0, "kv:a", "x");
-    for (int i = 0; i < 40; i++) {
-        if (i == 5) del(net, 0, "kv:a");
-        net_run(net, S);
-        assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+    (void)state;
+    for (unsigned way = 0; way < 2; way++) {
+        struct net *net = some_nodes(1);
+        struct follow f = {.prefix_count = way};
+        f.prefixes[0] = tly_slice_text("kv:");
+        follow_begin(&f, net, 0);
+        put(net, 0, "kv:a", "x");
+        for (int i = 0; i < 40; i++) {
+            if (i == 5) del(net, 0, "kv:a");
+            net_run(net, S);
+            assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+        }
+        assert_int_equal(net_stats(net, 0).removes_forgotten, 1);
+        assert_int_equal(tly_ormap_removes(f.engine->map), 0);
+        if (way == 0) assert_true(follow_is_equal(&f, net, 0));
+        assert_int_equal(f.answers[TLY_FEED_COLD_START], 0);
+        follow_end(&f);
+        net_free(net);
     }
-    assert_int_equal(net_stats(net, 0).removes_forgotten, 1);
-    assert_true(follow_is_equal(&f, net, 0));
-    assert_int_equal(f.answers[TLY_FEED_COLD_START], 0);
-    follow_end(&f);
-    net_free(net);
 }
 
 /* ---- what ended ---- */
@@ -1062,6 +1068,30 @@ static void a_page_that_finds_nothing_goes_on(void **state)
 
 /* ---- hostile, and without memory ---- */
 
+/* For a connection that is kept, and searched for each; a cursor may name thousands, and is read anew with each question. */
+static void what_a_cursor_says_of_lives_that_are_unknown_is_passed_over(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(1);
+    struct tly_mem mem = test_mem();
+    static struct tly_mark marks[TLY_MARKS_MAX];
+    struct tly_feed feed = {.e = net_node(net, 0)};
+    struct tly_buf cursor;
+    uint64_t own = tly_ormap_origin(feed.e->map), wall_ns = net_time(net, 0).wall_ns;
+    tly_buf_init(&cursor, &mem, TLY_FRAME_BODY_MAX);
+    for (size_t i = 0; i < TLY_MARKS_MAX; i++)
+        marks[i] = (struct tly_mark){i == 99 ? own : 1 + i, wall_ns - 99 + i};
+    tly_feed_cursor_put(&cursor, &feed.cursor, (struct tly_mark_list){marks, TLY_MARKS_MAX}, NULL, 0);
+    assert_int_equal(tly_feed_cursor_get(tly_buf_slice(&cursor), &feed.cursor), TLY_OK);
+    tly_follower_init(&feed.follower, &mem, feed.e->map);
+    assert_int_equal(tly_feed_follow(&feed), TLY_OK);
+    assert_int_equal(tly_follower_word(&feed.follower, own), wall_ns);
+    assert_int_equal(feed.follower.early_count, 0);
+    tly_follower_fini(&feed.follower);
+    tly_buf_fini(&cursor);
+    net_free(net);
+}
+
 static void a_question_that_somebody_made_up_harms_nobody(void **state)
 {
     struct net *net = some_nodes(1);
@@ -1258,6 +1288,7 @@ int main(void)
         cmocka_unit_test(fifty_prefixes_come_in_one_snapshot),
         cmocka_unit_test(after_a_prefix_was_dropped_it_starts_cold),
         cmocka_unit_test(a_page_that_finds_nothing_goes_on),
+        cmocka_unit_test(what_a_cursor_says_of_lives_that_are_unknown_is_passed_over),
         cmocka_unit_test(a_question_that_somebody_made_up_harms_nobody),
         cmocka_unit_test(what_a_later_version_says_more_is_passed_over),
         cmocka_unit_test(a_follower_says_what_is_no_answer),

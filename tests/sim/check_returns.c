@@ -7,7 +7,7 @@ static bool covers(struct sim *sim, size_t node, const struct tly_dot *remove)
     for (size_t i = 0; i < tly_engine_lives(engine); i++) {
         struct tly_life life = tly_engine_life(engine, i);
         if (life.origin != remove->version.origin) continue;
-        return life.state <= TLY_LIFE_CLOSED && remove->version.ts <= life.mark;
+        return remove->version.ts <= life.mark && sim_twin_asks(sim, &life);
     }
     return false;
 }

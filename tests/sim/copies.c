@@ -1,6 +1,6 @@
 /*
- * Copies of what nodes hold, in some seeds: archives, which are taken of one node and applied on another, and twice; and a follower of the feed,
- * which asks now this node and now that one, and holds in the end what they hold.
+ * Copies of what nodes hold, in some seeds: archives, which are taken of one node and applied on another, and twice; and a follower of the feed, of all
+ * or of some prefixes, which asks now this node and now that one, and holds in the end what they hold.
  */
 #include "service/engine/impl.h"
 #include "service/engine/mirror.h"
@@ -152,11 +152,31 @@ static enum tly_result new_engine(struct tly_time now, struct tly_engine **engin
     return tly_engine_new(&config, engine);
 }
 
+static const char *const followed[] = {"ctr:", "kv:"};
+#define FOLLOWED (sizeof followed / sizeof followed[0])
+
+static bool follows_all(const struct sim *sim)
+{
+    return sim->knobs.seed / 4 % 2 == 0;
+}
+
+static bool is_followed(const struct sim *sim, struct tly_slice key)
+{
+    bool found = follows_all(sim);
+    for (size_t i = 0; i < FOLLOWED; i++)
+        found = found || tly_slice_begins(key, tly_slice_text(followed[i]));
+    return found;
+}
+
 static void begin(struct sim *sim, struct tly_time now)
 {
     struct sim_copies *copies = sim->copies;
+    struct tly_slice prefixes[FOLLOWED];
     enum tly_result result = new_engine(now, &copies->engine);
-    struct tly_mirror_config mirror = {.engine = copies->engine};
+    for (size_t i = 0; i < FOLLOWED; i++)
+        prefixes[i] = tly_slice_text(followed[i]);
+    struct tly_mirror_config mirror = {
+        .engine = copies->engine, .prefixes = prefixes, .prefix_count = follows_all(sim) ? 0 : FOLLOWED};
     if (result == TLY_OK) result = tly_mirror_new(&mirror, &copies->mirror);
     sim_claim(sim, result == TLY_OK, "the follower does not begin: %s", tly_result_text(result));
 }
@@ -325,7 +345,7 @@ bool sim_follows(struct sim *sim, size_t i, bool tells)
     bool same = true;
     for (size_t at = 0; at < sim_twin_keys(sim); at++) {
         struct tly_slice key = sim_twin_key(sim, at);
-        if (!is_of_a_life(key) && !has_the_same(sim, i, key, tells)) same = false;
+        if (is_followed(sim, key) && !is_of_a_life(key) && !has_the_same(sim, i, key, tells)) same = false;
     }
     return same;
 }

@@ -468,6 +468,8 @@ bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice
 bool sim_twin_went_unheard(struct sim *sim, size_t node, struct tly_slice key);
 /* Some other has no room for all that the lives of this node have written. */
 void sim_twin_note_left_out(struct sim *sim, size_t node);
+/* Whether the mark of that life says what is here: where something did not fit, that of a settled one says what is gone (D222). */
+bool sim_twin_asks(const struct sim *sim, const struct tly_life *life);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
 bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
 /*

@@ -2,6 +2,7 @@
 #include "service/engine/limit.h"
 #include "tests/sim/sim.h"
 
+#include "crdt/epoch_sum.h"
 #include "wire/snapshot.h"
 
 #include <stdio.h>
@@ -345,6 +346,14 @@ static bool was_left_out(const struct sim_twin *twin, uint64_t origin)
     return false;
 }
 
+bool sim_twin_asks(const struct sim *sim, const struct tly_life *life)
+{
+    if (life->state < TLY_LIFE_SETTLED) return true;
+    for (size_t i = 0; i < sim->twin->lived_count; i++)
+        if (sim->twin->lived[i].was_left_out) return false;
+    return true;
+}
+
 /* The newest dot (index + 1) of a key that is not on this node; 0: it is, or nobody knows it. */
 static size_t newest_of_absent(struct sim *sim, size_t node, struct tly_slice key)
 {
@@ -460,23 +469,31 @@ static uint64_t latest_ms(const struct sim *sim)
     return latest;
 }
 
+/* Whether its end is the end of all shards that a key has: one deadline is the whole counter's. */
+static bool is_a_counters(const struct sim *sim, const struct twin_dot *it)
+{
+    return it->strategy == TLY_EPOCH_SUM && it->dot.num[TLY_SUM_WINDOW] == 0 && !is_bucket(sim, it);
+}
+
 /*
- * A REMOVE that this node has forgotten covers it, or one that ended: by this node's clock, or by another: that of a node whose snapshot this one has
- * installed, or its own before it was set back. That it is forgotten the floors tell.
+ * A REMOVE that this node has forgotten covers it, or what ended: by this node's clock, or by another: that of a node whose snapshot this one has
+ * installed, or its own before it was set back. What ends by a deadline goes once all have it (D42, D43), and of a counter all goes at once; that it has
+ * gone the floors tell. What ends with its window goes by time alone.
  */
 static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, uint64_t now_ms)
 {
     const struct sim_twin *twin = sim->twin;
     const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
     uint64_t there_ms = latest_ms(sim);
+    bool is_gone_itself = is_forgotten(sim, node, it->dot.version);
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct twin_dot *other = &twin->dots[i - 1];
         bool is_gone = is_forgotten(sim, node, other->dot.version);
         bool has_ended = may_have_ended(sim, other, is_gone ? there_ms : now_ms);
-        /* One shard's deadline is the whole counter's. */
-        if (strategy->own_shards && !is_bucket(sim, other) && has_ended) return true;
+        bool counters = is_a_counters(sim, other), by_f = counters || it->strategy == TLY_LWW;
+        if (counters && has_ended && is_gone && is_gone_itself) return true;
         if (other != it && !tly_dominates(strategy, &other->dot, &it->dot)) continue;
-        if (has_ended || (other->dot.op == TLY_REMOVE && is_gone)) return true;
+        if ((has_ended && !by_f) || ((has_ended || other->dot.op == TLY_REMOVE) && is_gone)) return true;
     }
     return false;
 }
@@ -600,8 +617,7 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     struct tly_engine *engine = sim->nodes[node].engine;
     if (goes_with_its_life(&sim->twin->keys[it->key]) || sim_hostile_made(it->dot.version.origin)) return;
     struct tly_life life = life_of(engine, it->dot.version.origin);
-    if (life.origin == 0 || life.state == TLY_LIFE_SETTLED || life.state == TLY_LIFE_RETIRED) return;
-    if (it->dot.version.ts > life.mark) return;
+    if (life.origin == 0 || it->dot.version.ts > life.mark || !sim_twin_asks(sim, &life)) return;
     /* Who has settled it says that all of it is here that there is; that is about to be heard. */
     if (life.state == TLY_LIFE_CLOSED && is_settled_elsewhere(sim, life.origin)) return;
     /* Or it was heard before a clean stop, and counts again once it is known which life speaks. */
