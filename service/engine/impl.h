@@ -1090,6 +1090,8 @@ typedef uint64_t tly_says(const void *who, uint64_t origin);
  * is known, and the life of that word may have been retired as well.
  */
 bool tly_lives_is_known(struct tly_engine *e, tly_says *says, const void *who, struct tly_version version);
+/* The same by what a peer that is linked has acknowledged. */
+bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, struct tly_version version);
 /* Whether a life that ended was this node's; and whether all that were are settled. */
 bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin);
 bool tly_lives_former_are_settled(struct tly_engine *e);

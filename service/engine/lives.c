@@ -337,6 +337,16 @@ bool tly_lives_is_known(struct tly_engine *e, tly_says *says, const void *who, s
     return false;
 }
 
+static uint64_t said_by_follower(const void *follower, uint64_t origin)
+{
+    return tly_follower_word(follower, origin);
+}
+
+bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, struct tly_version version)
+{
+    return tly_lives_is_known(e, said_by_follower, &conn->follower, version);
+}
+
 /* ---- settling ---- */
 
 static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin,
@@ -444,11 +454,6 @@ static bool is_waited_for(struct tly_engine *e, uint64_t origin)
     return false;
 }
 
-static uint64_t said_by_follower(const void *follower, uint64_t origin)
-{
-    return tly_follower_word(follower, origin);
-}
-
 /*
  * F goes by what members have said, and one of them may have begun anew on a disk from before that. Who meets this node again is told so by the floor
  * that the word is below from then on; who is linked with it now must have the word, and with it all that it settled.
@@ -458,7 +463,7 @@ static bool is_known_to_linked(struct tly_engine *e, struct tly_version word)
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP || conn->below) continue;
-        if (!tly_lives_is_known(e, said_by_follower, &conn->follower, word)) return false;
+        if (!tly_lives_is_acknowledged(e, conn, word)) return false;
     }
     return true;
 }
