@@ -93,7 +93,7 @@ void tly_follower_reopen(struct tly_follower *follower, size_t life, uint64_t ts
 bool tly_follower_is_behind(const struct tly_follower *follower);
 /* The same without what is not due yet. */
 bool tly_follower_is_due(const struct tly_follower *follower, uint64_t now_ns);
-/* Everything that stands here up to this ts it has acknowledged, but for dots of its own life and for those of settled ones, which all have. */
+/* Everything that stands here up to this ts it has acknowledged, but for dots of its own life and for those of settled ones. */
 uint64_t tly_follower_surely_has(const struct tly_follower *follower, uint64_t own);
 /* Live records beyond what it has acknowledged. O(lives * log records beyond). */
 uint64_t tly_follower_lag(const struct tly_follower *follower);

@@ -263,16 +263,34 @@ static void ripen(struct tly_engine *e)
 }
 
 /*
+ * All had everything of a life that is settled, but one of them may have begun anew on a disk from before that. Who has the word that settled it has
+ * all of it.
+ */
+static uint64_t surely_has(struct tly_engine *e, const struct conn *conn)
+{
+    uint64_t least = tly_follower_surely_has(&conn->follower, conn->peer->origin);
+    for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
+        struct tly_life life = tly_ormap_life(e->map, i);
+        uint64_t has = tly_follower_word(&conn->follower, life.origin);
+        struct tly_version word;
+        if (life.state != TLY_LIFE_SETTLED || has >= life.last || has >= least) continue;
+        bool is_whole =
+            tly_lives_settled_by(e, life.origin, &word) && tly_lives_is_acknowledged(e, conn, word);
+        if (!is_whole) least = has;
+    }
+    return least;
+}
+
+/*
  * A member may have said its number before it knew of some life, so F alone does not say that all have what that life removed before. Who
  * meets this node again is told so by the floors; who is linked with it now would take a mark over what has gone.
  */
-static uint64_t had_by_all(const struct tly_engine *e, uint64_t f)
+static uint64_t had_by_all(struct tly_engine *e, uint64_t f)
 {
     uint64_t least = f;
     for (size_t i = 0; i < e->conn_count; i++) {
         const struct conn *conn = e->conns[i];
-        if (conn->state == CONN_UP && !conn->below)
-            lower(&least, tly_follower_surely_has(&conn->follower, conn->peer->origin));
+        if (conn->state == CONN_UP && !conn->below) lower(&least, surely_has(e, conn));
     }
     return least;
 }

@@ -1086,6 +1086,15 @@ void tly_lives_step(struct tly_engine *e);
 bool tly_image_holds(const struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */
 bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version);
+/* Up to which ts somebody says that a life is known; 0: of that life nothing is said. */
+typedef uint64_t tly_says(const void *who, uint64_t origin);
+/*
+ * Whether somebody has all of a life up to this version, by what is said. The life may have been retired there already; then the word that settled it
+ * is known, and the life of that word may have been retired as well.
+ */
+bool tly_lives_is_known(struct tly_engine *e, tly_says *says, const void *who, struct tly_version version);
+/* The same by what a peer that is linked has acknowledged. */
+bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, struct tly_version version);
 /* Whether a life that ended was this node's; and whether all that were are settled. */
 bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin);
 bool tly_lives_former_are_settled(struct tly_engine *e);

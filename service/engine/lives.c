@@ -328,6 +328,25 @@ bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_vers
     return true;
 }
 
+bool tly_lives_is_known(struct tly_engine *e, tly_says *says, const void *who, struct tly_version version)
+{
+    for (size_t links = 0; links < TLY_ORIGINS_MAX; links++) {
+        if (says(who, version.origin) >= version.ts) return true;
+        if (!tly_lives_settled_by(e, version.origin, &version)) return false;
+    }
+    return false;
+}
+
+static uint64_t said_by_follower(const void *follower, uint64_t origin)
+{
+    return tly_follower_word(follower, origin);
+}
+
+bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, struct tly_version version)
+{
+    return tly_lives_is_known(e, said_by_follower, &conn->follower, version);
+}
+
 /* ---- settling ---- */
 
 static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin,
@@ -436,6 +455,27 @@ static bool is_waited_for(struct tly_engine *e, uint64_t origin)
 }
 
 /*
+ * F goes by what members have said, and one of them may have begun anew on a disk from before that. Who meets this node again is told so by the floor
+ * that the word is below from then on; who is linked with it now must have the word, and with it all that it settled.
+ */
+static bool is_known_to_linked(struct tly_engine *e, struct tly_version word)
+{
+    for (size_t i = 0; i < e->conn_count; i++) {
+        const struct conn *conn = e->conns[i];
+        if (conn->state != CONN_UP || conn->below) continue;
+        if (!tly_lives_is_acknowledged(e, conn, word)) return false;
+    }
+    return true;
+}
+
+/* Whether nobody needs to be told of a life any more that this word has settled. */
+static bool is_with_all(struct tly_engine *e, uint64_t origin, struct tly_version word)
+{
+    return word.ts <= e->forget.f && !is_waited_for(e, origin) && is_known_to_linked(e, word) &&
+           tly_flush_to_disk(e); /* the disk is a follower like others */
+}
+
+/*
  * A word may be lost, or be said again by somebody who had not heard the later one: an old disk. Who knows better says so. Of a life
  * that was dropped here nothing is left: it is settled at whatever the others have.
  */
@@ -480,10 +520,8 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     if (is_open && life.state < TLY_LIFE_SETTLED) step_closed(e, closed);
     if (known && word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) {
         settle(e, closed, &word);
-        bool by_all =
-            word.version.ts <= e->forget.f && !is_waited_for(e, closed->origin) && !tly_forget_is_held(e);
-        /* Nobody is told of a retired life, and the disk is a follower like others. */
-        if (by_all && life_of(e, closed->origin).state == TLY_LIFE_SETTLED && tly_flush_to_disk(e))
+        bool may_go = life_of(e, closed->origin).state == TLY_LIFE_SETTLED && !tly_forget_is_held(e);
+        if (may_go && is_with_all(e, closed->origin, word.version))
             tly_ormap_retire_life(e->map, closed->origin, word.version);
         life = life_of(e, closed->origin);
         if (life.state == TLY_LIFE_SETTLED && e->forget.words < word.version.ts)

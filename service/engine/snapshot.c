@@ -437,24 +437,13 @@ enum tly_result tly_snap_end(struct tly_engine *e, struct conn *conn, struct tly
 
 /* ---- giving ---- */
 
-static bool covers(struct tly_marks marks, uint64_t origin, uint64_t ts)
+static uint64_t said_by_marks(const void *marks, uint64_t origin)
 {
-    for (struct tly_mark mark; tly_marks_next(&marks, &mark);)
-        if (mark.origin == origin && mark.ts >= ts) return true;
-    return false;
-}
-
-/*
- * Whether these marks say that a life is known up to ts. It may have been retired there already; then the word that settled it is
- * known, and the life of that word may have been retired as well.
- */
-static bool is_known(struct tly_engine *e, struct tly_marks marks, struct tly_version version)
-{
-    for (size_t links = 0; links < TLY_ORIGINS_MAX; links++) {
-        if (covers(marks, version.origin, version.ts)) return true;
-        if (!tly_lives_settled_by(e, version.origin, &version)) return false;
-    }
-    return false;
+    struct tly_marks left = *(const struct tly_marks *)marks;
+    uint64_t said = 0;
+    for (struct tly_mark mark; tly_marks_next(&left, &mark);)
+        if (mark.origin == origin && mark.ts > said) said = mark.ts;
+    return said;
 }
 
 /*
@@ -474,7 +463,8 @@ bool tly_snap_is_below_floor(struct tly_engine *e, struct tly_marks marks)
         struct tly_life life = tly_ormap_life(e->map, i);
         if (life.state >= TLY_LIFE_RETIRED && lacks_some(marks, tly_ormap_life_kept(e->map, i))) return true;
         if (life.floor == 0 || life.state >= TLY_LIFE_RETIRED) continue;
-        if (!is_known(e, marks, (struct tly_version){life.floor, life.origin})) return true;
+        struct tly_version floor = {life.floor, life.origin};
+        if (!tly_lives_is_known(e, said_by_marks, &marks, floor)) return true;
     }
     return false;
 }

@@ -14,7 +14,7 @@ static void put_large(struct net *net, size_t node, size_t count)
 {
     struct test_rng rng = test_rng_of(1);
     for (size_t i = 0; i < count; i++) {
-        char key[24];
+        char key[32];
         uint8_t bytes[2000];
         struct tly_reply reply;
         (void)snprintf(key, sizeof key, "kv:large:%zu", i);
@@ -369,6 +369,116 @@ static void who_can_take_no_snapshot_because_of_its_clock_knows_why(void **state
     net_free(net);
 }
 
+/* Runs until all have said, of everything but lives that ended, that they have it up to there. */
+static void await_numbers(struct net *net, size_t count, uint64_t ts)
+{
+    for (size_t i = 0, said = 0; said < count; i++) {
+        assert_true(i < 60000);
+        net_run(net, MS);
+        said = 0;
+        for (size_t node = 0; node < count; node++) {
+            struct tly_forget_view view;
+            tly_engine_forgetting(net_node(net, node), &view);
+            said += view.number >= ts;
+        }
+    }
+}
+
+static void await_settled(struct net *net, uint64_t life)
+{
+    for (size_t i = 0; net_life(net, 0, life).state != TLY_LIFE_SETTLED; i++) {
+        assert_true(i < 60000);
+        net_run(net, MS);
+    }
+}
+
+/*
+ * All have said that they have the word which settles a life of n2, and n1 stops. It comes back with a disk from before it heard the last of that life, and
+ * with a clock that is behind, so that it is still taken for the one that said so when n0 does its next work of forgetting. What it lacks is
+ * on its way to it then, behind much else.
+ */
+static void a_life_is_not_retired_before_a_linked_node_has_all_of_it(void **state)
+{
+    struct net *net = some_nodes(3);
+    uint64_t former = net_origin(net, 2);
+    net_add_to(net, 2, "c", 1);
+    net_run(net, S);
+    size_t batches = net_batches(net, 1);
+    put_large(net, 0, 20);
+    net_add_to(net, 2, "c", 4);
+    net_run(net, S);
+    net_restart(net, 2, 1001, SIZE_MAX);
+    await_settled(net, former);
+    await_numbers(net, 3, net_life(net, 0, net_origin(net, 0)).last);
+    net_event(net, 1, (struct tly_event){.kind = TLY_LEAVE});
+    net_run(net, 2 * MS);
+    net_shift_wall(net, 1, -(int64_t)(2 * S));
+    net_block(net, 1, 2, true);
+    net_thin(net, 40000, 4096);
+    net_restart(net, 1, 1002, batches);
+    net_run(net, S / 2);
+    assert_int_equal(net_life(net, 0, former).state, TLY_LIFE_SETTLED);
+    assert_int_equal(net_read(net, 1, "c"), 1);
+    net_run(net, 10 * S);
+    assert_int_equal(net_read(net, 1, "c"), 5);
+    net_block(net, 1, 2, false);
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_life(net, i, former).state, TLY_LIFE_RETIRED);
+    assert_int_equal(net_stats(net, 1).snapshots_installed, 0);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
+/*
+ * n2 was cut off when it removed something, is gone for good and forgotten, and its life is settled, with n1 agreeing. n1 comes back with a disk from before it
+ * heard of that REMOVE, which has all that n0 said before and after. It is on its way to n1, behind much else, when n0 has known F for the grace.
+ */
+static void what_a_linked_node_has_not_got_of_a_settled_life_is_not_forgotten(void **state)
+{
+    struct net *net = some_nodes(3);
+    uint64_t former = net_origin(net, 2);
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    block_all(net, 2, 3, true);
+    del(net, 2, "kv:x");
+    net_run(net, S);
+    uint64_t removed = net_life(net, 2, former).last;
+    for (size_t i = 0; i < 2; i++) {
+        net_add_to(net, i, "later", 1);
+        net_run(net, S);
+    }
+    struct net_disk *disk = net_disk_copy(net, 1);
+    block_all(net, 2, 3, false);
+    put_large(net, 0, 40);
+    net_run(net, S);
+    await_numbers(net, 3, removed);
+    net_kill(net, 2);
+    forget_member(net, 0, "n2");
+    await_settled(net, former);
+    net_run(net, 2 * MS);
+    net_kill(net, 1);
+    net_disk_put(net, 1, disk);
+    net_disk_free(disk);
+    net_thin(net, 4000, 4096);
+    net_revive(net, 1, 1002, 1);
+    net_run(net, 3 * GRACE); /* so that F has been known for the grace, and the round still goes on */
+    assert_true(holds(net, 1, "kv:x"));
+    assert_int_equal(removes(net, 0), 2); /* and that of what n2 had published */
+    net_thin(net, 0, 0);
+    net_run(net, 10 * S);
+    assert_false(holds(net, 1, "kv:x"));
+    forget_member(net, 0, "n2"); /* whom the disk had as a member */
+    net_run(net, 120 * S);
+    for (size_t i = 0; i < 2; i++) {
+        assert_false(holds(net, i, "kv:x"));
+        assert_int_equal(removes(net, i), 0);
+    }
+    assert_int_equal(net_stats(net, 1).snapshots_installed, 0);
+    claim_equal(net, 2);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +490,8 @@ int main(void)
         cmocka_unit_test(a_life_is_settled_though_what_stood_beyond_its_mark_was_replaced),
         cmocka_unit_test(what_all_others_refuse_goes_after_a_restart_too),
         cmocka_unit_test(what_is_beyond_a_mark_is_refused_as_soon_as_the_word_is_heard),
+        cmocka_unit_test(what_a_linked_node_has_not_got_of_a_settled_life_is_not_forgotten),
+        cmocka_unit_test(a_life_is_not_retired_before_a_linked_node_has_all_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
