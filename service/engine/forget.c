@@ -119,6 +119,16 @@ bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struc
     return false;
 }
 
+/* Its rounds bring all of all lives before the mark that goes with its own. */
+bool tly_forget_is_heard(const struct tly_engine *e, uint64_t member)
+{
+    uint8_t key[KEY_BYTES];
+    const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, member));
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    return count == 1 && dots[0].version.ts <= tly_ormap_mark(e->map, member);
+}
+
 static uint64_t number_of(struct tly_engine *e, uint64_t origin)
 {
     uint64_t number = 0;

@@ -410,7 +410,8 @@ struct proof {
 /* A life that ended, as sys:closed: says. */
 struct closed_life {
     uint64_t origin;
-    uint64_t agreed_at; /* all have said the same of it since; TLY_NEVER: they have not */
+    uint64_t agreed_at;          /* all have said the same of it since; TLY_NEVER: they have not */
+    uint64_t differs_at, prints; /* nor have they, and what each says has been the same since */
 };
 
 /* A number as it was some time ago. */
@@ -1132,6 +1133,8 @@ uint64_t tly_forget_number(const struct tly_engine *e);
 /* What a member said of a closed life; false: nothing. */
 bool tly_forget_said(struct tly_engine *e, uint64_t member, uint64_t life, struct tly_beyond *beyond,
                      uint64_t *mark);
+/* Whether all that it had when it said its number has come here. */
+bool tly_forget_is_heard(const struct tly_engine *e, uint64_t member);
 /* The operator's word that a member is gone. TLY_NOT_FOUND: there is none of that name. */
 enum tly_result tly_forget_ask(struct tly_engine *e, struct tly_slice name) TLY_MUST_CHECK;
 /* Time for expiry, ms; 0: not known well enough yet. */

@@ -158,7 +158,8 @@ static void remember(struct tly_engine *e, uint64_t origin, struct tly_slice nod
         return;
     }
     f->closed = closed;
-    f->closed[f->closed_count++] = (struct closed_life){origin, TLY_NEVER};
+    f->closed[f->closed_count++] =
+        (struct closed_life){.origin = origin, .agreed_at = TLY_NEVER, .differs_at = TLY_NEVER};
     f->step_at = e->now.mono_ns;
     trace_life(e, TLY_TRACE_LIFE_CLOSED, origin, node);
     end_its_connections(e, origin);
@@ -349,13 +350,55 @@ bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, st
 
 /* ---- settling ---- */
 
-static bool says_the_same(struct tly_engine *e, uint64_t member, uint64_t origin,
-                          const struct tly_beyond *own, uint64_t mark)
+static bool has_been_up(const struct tly_engine *e, const struct conn *conn)
 {
-    struct tly_beyond said;
+    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked &&
+           e->now.mono_ns - conn->since >= STRAY_NS;
+}
+
+/* Whether this node has long been linked with all that it should be, and would have heard whose a life is. Who knows no member may be new. */
+static bool knows_all(const struct tly_engine *e)
+{
+    size_t linked = 0;
+    if (e->coming.install != NULL) return false;
+    for (size_t i = 0; i < e->peer_count; i++) {
+        const struct peer *peer = e->peers[i];
+        if (!tly_forget_counts(peer) || !peer->is_linked) continue;
+        if (!has_been_up(e, peer->conn)) return false;
+        linked++;
+    }
+    if (linked == 0) return false;
+    for (size_t i = 0; i < e->target_count; i++) {
+        const struct target *target = e->targets[i];
+        const struct peer *peer = target->peer;
+        /* A member that was forgotten is dialled on, and nothing that it may say is waited for. */
+        bool is_forgotten = peer != NULL && peer->state == MEMBER_FORGOTTEN;
+        bool is_wanted = !target->is_self && !target->retired && !is_forgotten;
+        if (is_wanted && (peer == NULL || !tly_forget_counts(peer))) return false;
+    }
+    return true;
+}
+
+/* What all members say of a life that ended, this node too. */
+struct said {
+    uint64_t newest; /* that any of them has */
+    uint64_t prints; /* another number when one says something else */
+    bool is_same;    /* all say what is here now */
+    bool is_heard;   /* what they had when they said so has come here */
+};
+
+/* False: it says nothing of it, or another mark. */
+static bool hear(struct tly_engine *e, uint64_t member, uint64_t origin, const struct tly_beyond *own,
+                 uint64_t mark, struct said *said)
+{
+    struct tly_beyond its;
     uint64_t its_mark;
-    return tly_forget_said(e, member, origin, &said, &its_mark) && its_mark == mark &&
-           said.newest == own->newest && said.print == own->print;
+    if (!tly_forget_said(e, member, origin, &its, &its_mark) || its_mark != mark) return false;
+    said->is_same = said->is_same && its.newest == own->newest && its.print == own->print;
+    said->is_heard = said->is_heard && tly_forget_is_heard(e, member);
+    if (said->newest < its.newest) said->newest = its.newest;
+    said->prints += its.print;
+    return true;
 }
 
 /*
@@ -372,15 +415,16 @@ static bool may_meet_more(const struct tly_engine *e)
     return has_others && e->now.mono_ns - e->set_out_at < MEET_NS;
 }
 
-/* Whether every member, this node too, has said of the life what it is here now. */
-static bool all_agree(struct tly_engine *e, uint64_t origin, const struct tly_beyond *own, uint64_t mark)
+/* Whether every member, this node too, has said that it has the life up to the mark that it has here. */
+static bool all_say(struct tly_engine *e, uint64_t origin, const struct tly_beyond *own, uint64_t mark,
+                    struct said *said)
 {
+    *said = (struct said){.is_same = true, .is_heard = true};
     if (may_meet_more(e)) return false;
-    if (!says_the_same(e, tly_ormap_origin(e->map), origin, own, mark)) return false;
+    if (!hear(e, tly_ormap_origin(e->map), origin, own, mark, said)) return false;
     for (size_t i = 0; i < e->peer_count; i++) {
         const struct peer *peer = e->peers[i];
-        if (!tly_forget_counts(peer)) continue;
-        if (!says_the_same(e, peer->member_origin, origin, own, mark)) return false;
+        if (tly_forget_counts(peer) && !hear(e, peer->member_origin, origin, own, mark, said)) return false;
     }
     return true;
 }
@@ -426,14 +470,34 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     tly_flush_soon(e, false);
 }
 
+/*
+ * All have heard what all have of it, and it stays different: a life that was made up spoke of a time before a REMOVE that some have forgotten and
+ * others have, or have back from their disk. Nothing makes that the same again, so a mark covers it all; it goes to the others as any mark does.
+ * What is held back for a moment, for another link, is not heard with the mark that the word goes by; that is over in a minute.
+ */
+static void cover_what_differs(struct tly_engine *e, struct closed_life *closed, const struct said *said)
+{
+    if (closed->differs_at == TLY_NEVER || closed->prints != said->prints)
+        closed->differs_at = e->now.mono_ns;
+    closed->prints = said->prints;
+    uint64_t patience = STRAY_NS + (tly_is_first_in_line(e) ? 0 : WORD_PATIENCE_NS);
+    if (e->now.mono_ns - closed->differs_at < patience) return;
+    if (!said->is_heard || !knows_all(e)) return;
+    if (!tly_clock_admits(tly_ormap_clock(e->map), said->newest)) return;
+    /* or at the next step */
+    if (tly_ormap_raise_mark(e->map, closed->origin, said->newest) == TLY_OK) tly_flush_soon(e, false);
+}
+
 static void step_closed(struct tly_engine *e, struct closed_life *closed)
 {
     struct tly_life life = life_of(e, closed->origin);
     struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
-    if (!all_agree(e, closed->origin, &beyond, life.mark)) {
-        closed->agreed_at = TLY_NEVER;
-        return;
-    }
+    struct said said;
+    bool all = all_say(e, closed->origin, &beyond, life.mark, &said);
+    if (!all || !said.is_same) closed->agreed_at = TLY_NEVER;
+    if (!all || said.is_same) closed->differs_at = TLY_NEVER;
+    if (all && !said.is_same) cover_what_differs(e, closed, &said);
+    if (!all || !said.is_same) return;
     if (closed->agreed_at == TLY_NEVER) closed->agreed_at = e->now.mono_ns;
     /* One writes the word, so that it has one version. */
     if (!tly_is_first_in_line(e) && e->now.mono_ns - closed->agreed_at < WORD_PATIENCE_NS) return;
@@ -562,35 +626,6 @@ static bool is_somebodys(const struct tly_engine *e, uint64_t origin)
         if (peer->member_origin == origin || (peer->conn != NULL && peer->origin == origin)) return true;
     }
     return false;
-}
-
-static bool has_been_up(const struct tly_engine *e, const struct conn *conn)
-{
-    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked &&
-           e->now.mono_ns - conn->since >= STRAY_NS;
-}
-
-/* Whether this node has long been linked with all that it should be, and would have heard whose a life is. Who knows no member may be new. */
-static bool knows_all(const struct tly_engine *e)
-{
-    size_t linked = 0;
-    if (e->coming.install != NULL) return false;
-    for (size_t i = 0; i < e->peer_count; i++) {
-        const struct peer *peer = e->peers[i];
-        if (!tly_forget_counts(peer) || !peer->is_linked) continue;
-        if (!has_been_up(e, peer->conn)) return false;
-        linked++;
-    }
-    if (linked == 0) return false;
-    for (size_t i = 0; i < e->target_count; i++) {
-        const struct target *target = e->targets[i];
-        const struct peer *peer = target->peer;
-        /* A member that was forgotten is dialled on, and nothing that it may say is waited for. */
-        bool is_forgotten = peer != NULL && peer->state == MEMBER_FORGOTTEN;
-        bool is_wanted = !target->is_self && !target->retired && !is_forgotten;
-        if (is_wanted && (peer == NULL || !tly_forget_counts(peer))) return false;
-    }
-    return true;
 }
 
 /*

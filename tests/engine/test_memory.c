@@ -1,4 +1,6 @@
 /* memory_max: new keys stop at it, nothing that counts is lost, and what a peer has over is asked for again. */
+#include "crdt/epoch_sum.h"
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
@@ -337,6 +339,40 @@ static void no_mark_covers_what_did_not_fit(void **state)
     net_free(net);
 }
 
+/* Of a life that nobody has, as a round would bring it that says no mark. */
+static void make_up(struct net *net, size_t node, uint64_t origin, size_t from, size_t count)
+{
+    struct tly_engine *e = net_node(net, node);
+    struct tly_dot dot = {.op = TLY_PUT, .version = {net_time(net, node).wall_ns, origin}};
+    dot.num[TLY_SUM_COUNT] = 1;
+    for (size_t i = from; i < from + count; i++) {
+        char text[48];
+        enum tly_outcome outcome;
+        dot.version.ts++;
+        struct tly_slice key = tly_slice_text(key_name(text, sizeof text, i));
+        assert_int_equal(tly_ormap_apply(e->map, key, &dot, &outcome), TLY_OK);
+    }
+}
+
+/* What all have of it stays different as long as n0 is full; a mark over all of it would say that n0 has it. */
+static void nor_does_a_mark_over_what_differs(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add_with(net, (struct tly_engine_config){.memory_max = CEILING}, 0);
+    net_add_with(net, (struct tly_engine_config){0}, 1);
+    net_run(net, 3 * S);
+    (void)fill(net, 0);
+    make_up(net, 1, 55, 4 * KEYS, 8000);
+    char text[48];
+    del(net, 1, key_name(text, sizeof text, 0));
+    net_run(net, 300 * S);
+    assert_int_equal(view_of(net, 0).peers_held_back, 1);
+    assert_int_equal(net_life(net, 0, 55).state, TLY_LIFE_CLOSED);
+    assert_int_equal(net_life(net, 0, 55).mark, 0);
+    net_free(net);
+}
+
 /* n1 is full, lacks key `last` of n0's life, and has a newer dot of it: no mark covers either. */
 static struct net *flooded_with_a_hole(size_t *last)
 {
@@ -464,6 +500,7 @@ int main(void)
         cmocka_unit_test(cuts_while_it_is_held_back_lose_nothing),
         cmocka_unit_test(two_full_halves_meet),
         cmocka_unit_test(no_mark_covers_what_did_not_fit),
+        cmocka_unit_test(nor_does_a_mark_over_what_differs),
         cmocka_unit_test(what_did_not_fit_of_a_forgotten_life_comes_by_repair),
         cmocka_unit_test(what_did_not_fit_of_a_forgotten_life_is_carried_over),
         cmocka_unit_test(no_memory_is_told_from_a_full_store),

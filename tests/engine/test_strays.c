@@ -8,14 +8,19 @@
 #define STRAY UINT64_C(55)
 
 /* As a round would bring it that says no mark. */
-static void make_up_a_life(struct net *net, size_t node, const char *key)
+static void make_up(struct net *net, size_t node, const char *key, enum tly_op op, uint64_t ts)
 {
     struct tly_engine *e = net_node(net, node);
     enum tly_outcome outcome;
-    struct tly_dot dot = {
-        .op = TLY_PUT, .version = {e->now.wall_ns, STRAY}, .bytes = tly_slice_text("made up")};
+    struct tly_dot dot = {.op = op, .version = {ts, STRAY}};
+    if (op == TLY_PUT) dot.bytes = tly_slice_text("made up");
     assert_int_equal(tly_ormap_apply(e->map, tly_slice_text(key), &dot, &outcome), TLY_OK);
     assert_int_equal(outcome, TLY_APPLIED);
+}
+
+static void make_up_a_life(struct net *net, size_t node, const char *key)
+{
+    make_up(net, node, key, TLY_PUT, net_node(net, node)->now.wall_ns);
 }
 
 static enum tly_life_state state_of(struct net *net, size_t node)
@@ -25,6 +30,14 @@ static enum tly_life_state state_of(struct net *net, size_t node)
             return tly_engine_life(net_node(net, node), i).state;
     fail_msg("n%zu does not know of it", node);
     return TLY_LIFE_OPEN;
+}
+
+static void run_until_nothing_waits(struct net *net, size_t seconds)
+{
+    for (size_t i = 0; removes(net, 0) + removes(net, 1) > 0; i++) {
+        assert_true(i < seconds);
+        net_run(net, S);
+    }
 }
 
 static void a_life_that_nobody_has_does_not_hold_up_what_is_forgotten(void **state)
@@ -38,10 +51,7 @@ static void a_life_that_nobody_has_does_not_hold_up_what_is_forgotten(void **sta
     del(net, 1, "kv:x");
     net_run(net, 50 * S); /* whose it is may yet be heard */
     assert_int_equal(state_of(net, 0), TLY_LIFE_OPEN);
-    for (size_t i = 0; removes(net, 0) + removes(net, 1) > 0; i++) {
-        assert_true(i < 120);
-        net_run(net, S);
-    }
+    run_until_nothing_waits(net, 120);
     for (size_t i = 0; i < 2; i++) {
         assert_true(state_of(net, i) >= TLY_LIFE_SETTLED);
         assert_true(holds(net, i, "kv:made-up"));
@@ -63,10 +73,7 @@ static void a_member_that_was_forgotten_is_not_waited_for(void **state)
     net_run(net, 100 * S); /* n2 may yet say whose it is */
     assert_int_equal(state_of(net, 0), TLY_LIFE_OPEN);
     forget_member(net, 0, "n2");
-    for (size_t i = 0; removes(net, 0) + removes(net, 1) > 0; i++) {
-        assert_true(i < 120);
-        net_run(net, S);
-    }
+    run_until_nothing_waits(net, 120);
     assert_true(state_of(net, 0) >= TLY_LIFE_SETTLED);
     net_run(net, 30 * S); /* what was said of the ends goes as well */
     claim_equal(net, 2);
@@ -87,12 +94,86 @@ static void who_is_cut_off_ends_nobodys_life(void **state)
     net_free(net);
 }
 
+static bool has_any_of_it(struct net *net, size_t node)
+{
+    return tly_ormap_beyond(net_node(net, node)->map, STRAY, 0).print != 0;
+}
+
+/*
+ * All have what a life that was made up said of before a REMOVE that all have forgotten. One starts again, has the REMOVE from its disk, and by that
+ * no longer the other.
+ */
+static void come_back_with_what_was_forgotten(struct net *net, const char *key, enum tly_op op)
+{
+    put(net, 1, key, "x");
+    net_run(net, S);
+    uint64_t before = net_node(net, 0)->now.wall_ns;
+    net_run(net, S);
+    del(net, 1, key);
+    net_run(net, S);
+    run_until_nothing_waits(net, 60);
+    make_up(net, 0, key, op, before);
+    put(net, 0, "kv:y", "y");
+    net_run(net, S);
+    assert_true(has_any_of_it(net, 1));
+    net_restart(net, 1, 56, SIZE_MAX);
+    net_run(net, S);
+    assert_true(removes(net, 1) > 0);
+    assert_true(has_any_of_it(net, 0) && !has_any_of_it(net, 1));
+}
+
+static void what_one_lacks_for_a_delete_that_others_forgot_ends(enum tly_op op)
+{
+    struct net *net = some_nodes(2);
+    come_back_with_what_was_forgotten(net, "kv:x", op);
+    net_run(net, 100 * S);
+    assert_int_equal(state_of(net, 0), TLY_LIFE_CLOSED);
+    run_until_nothing_waits(net, 120);
+    assert_true(state_of(net, 0) >= TLY_LIFE_SETTLED);
+    net_run(net, 150 * S); /* two comparisons */
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(holds(net, i, "kv:x"), op == TLY_PUT);
+    claim_equal(net, 2);
+    net_free(net);
+}
+
+static void a_made_up_value_that_a_forgotten_delete_took_on_one_node_is_settled(void **state)
+{
+    (void)state;
+    what_one_lacks_for_a_delete_that_others_forgot_ends(TLY_PUT);
+}
+
+static void a_made_up_delete_that_a_forgotten_one_took_on_one_node_is_settled(void **state)
+{
+    (void)state;
+    what_one_lacks_for_a_delete_that_others_forgot_ends(TLY_REMOVE);
+}
+
+/* The other may have more of it by now than it had said. */
+static void who_is_cut_off_covers_nothing_that_differs(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    come_back_with_what_was_forgotten(net, "kv:x", TLY_PUT);
+    net_run(net, 100 * S);
+    net_block(net, 0, 1, true);
+    net_run(net, 300 * S);
+    assert_int_equal(state_of(net, 0), TLY_LIFE_CLOSED);
+    assert_int_equal(net_life(net, 0, STRAY).mark, 0);
+    net_block(net, 0, 1, false);
+    run_until_nothing_waits(net, 200);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_life_that_nobody_has_does_not_hold_up_what_is_forgotten),
         cmocka_unit_test(a_member_that_was_forgotten_is_not_waited_for),
         cmocka_unit_test(who_is_cut_off_ends_nobodys_life),
+        cmocka_unit_test(a_made_up_value_that_a_forgotten_delete_took_on_one_node_is_settled),
+        cmocka_unit_test(a_made_up_delete_that_a_forgotten_one_took_on_one_node_is_settled),
+        cmocka_unit_test(who_is_cut_off_covers_nothing_that_differs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
