@@ -106,14 +106,41 @@ static bool brings_generation(const struct tly_engine *e, const struct tly_row *
     return true;
 }
 
+/* A dot of another life in its key, behind number i; NULL: there is none. */
+static const struct tly_dot *other_life(const struct tly_engine *e, const struct tly_row *row, size_t *i)
+{
+    size_t count = 0;
+    const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    while (*i < count)
+        if (dots[(*i)++].version.origin != row->dot.version.origin) return &dots[*i - 1];
+    return NULL;
+}
+
+static bool is_register(const struct tly_row *row)
+{
+    return row->strategy_id == TLY_LWW && row->dot.op == TLY_PUT;
+}
+
 /*
  * Whether the dot, not joined yet, may make dots of other lives redundant. Marks that rest on it must not overtake it, so it goes
- * on soon. All others may wait for their own link to deliver them.
+ * on soon. All others may wait for their own link to deliver them. A register takes the place of what is there now; of what comes later it is
+ * seen then.
  */
 static bool is_urgent(const struct tly_engine *e, const struct tly_row *row)
 {
+    size_t i = 0;
+    if (is_register(row)) return other_life(e, row, &i) != NULL;
     if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return true;
     return row->dot.num[0] == 0 && brings_generation(e, row);
+}
+
+/* What stood there of other lives may have made redundant what came: marks rest on it from now on. */
+static void tell_of_others(struct tly_engine *e, const struct tly_row *row)
+{
+    const struct tly_dot *other;
+    for (size_t i = 0; (other = other_life(e, row, &i)) != NULL;)
+        tell_followers(e, NULL, other->version.origin, URGENT);
 }
 
 /* Joins one row and says so to who may have to be sent it; `last`: what was said for the row before. */
@@ -131,6 +158,7 @@ static enum tly_result join_and_relay(struct tly_engine *e, const struct conn *c
     bool same = origin == last->origin;
     if (!same) tell_followers(e, conn, origin, EXPECTED);
     enum tly_result result = tly_session_join_sought(e, sought, held);
+    if (result == TLY_OK && is_register(row)) tell_of_others(e, row);
     if (result == TLY_OK && (!same || news > last->news)) {
         tell_followers(e, conn, origin, news);
         *last = (struct relay){origin, news};

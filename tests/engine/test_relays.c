@@ -108,28 +108,44 @@ static void behind_a_silent_link_one_waits_once(void **state)
 }
 
 /*
- * What one wrote another deletes, and a third hears neither from whom it is: the mark of the first is due earlier, and rests on the delete,
- * which goes along.
+ * What one wrote another deletes, or writes anew, and a third hears neither from whom it is: the mark of the first is due earlier, and rests on
+ * what the other did, which goes along.
  */
-static void no_mark_overtakes_what_it_rests_on(void **state)
+static void expect_no_mark_before_what_it_rests_on(void (*makes_redundant)(struct net *net, size_t node))
 {
-    enum { DELETES = NODES - 2 };
+    enum { OTHER = NODES - 2 };
     size_t order[NODES];
     struct net *net = one_link_silent(order);
-    net_hole(net, order[DELETES], order[TO], true);
+    net_hole(net, order[OTHER], order[TO], true);
     size_t to = order[TO];
-    uint64_t writer = net_origin(net, order[FROM]), deleter = net_origin(net, order[DELETES]);
-    net_add_to(net, order[FROM], "k", 1);
+    uint64_t writer = net_origin(net, order[FROM]), other = net_origin(net, order[OTHER]);
+    put(net, order[FROM], "kv:k", "old");
     net_run(net, 300 * MS);
-    del(net, order[DELETES], "k");
+    makes_redundant(net, order[OTHER]);
     net_run(net, 20 * MS);
-    uint64_t written = mark_of(net, order[1], writer), deleted = mark_of(net, order[1], deleter);
+    uint64_t written = mark_of(net, order[1], writer), done = mark_of(net, order[1], other);
     size_t looks = 0;
     for (; mark_of(net, to, writer) < written && looks < 1000; looks++)
         net_run(net, MS);
-    assert_in_range(looks, 100, 999);                  /* it was waited for … */
-    assert_true(mark_of(net, to, deleter) >= deleted); /* … and the delete was not */
+    assert_in_range(looks, 100, 999);             /* it was waited for … */
+    assert_true(mark_of(net, to, other) >= done); /* … and the other was not */
     net_free(net);
+}
+
+static void deletes(struct net *net, size_t node)
+{
+    del(net, node, "kv:k");
+}
+
+static void writes_anew(struct net *net, size_t node)
+{
+    put(net, node, "kv:k", "new");
+}
+
+static void no_mark_overtakes_what_it_rests_on(void **state)
+{
+    expect_no_mark_before_what_it_rests_on(deletes);
+    expect_no_mark_before_what_it_rests_on(writes_anew);
 }
 
 /*
@@ -161,6 +177,60 @@ static void no_own_mark_overtakes_what_made_its_dots_redundant(void **state)
         net_run(net, MS);
     assert_in_range(looks, 1, 100);
     assert_true(mark_of(net, to, deleter) >= deleted);
+    net_free(net);
+}
+
+/*
+ * What one wrote another has written anew before, for its clock is behind: at a third the newer stands there already, and the mark of the older
+ * is due earlier. It rests on the newer, which goes along.
+ */
+static void no_mark_overtakes_the_register_that_took_its_dots_place(void **state)
+{
+    enum { NEWER = NODES - 2 };
+    size_t order[NODES];
+    struct net *net = one_link_silent(order);
+    size_t to = order[TO], older = order[FROM], newer = order[NEWER], relay = order[1];
+    uint64_t life = net_origin(net, older), other = net_origin(net, newer);
+    net_hole(net, newer, to, true);
+    net_hole(net, newer, older, true);
+    put(net, older, "kv:a", "1");
+    net_run(net, TOLD + 100 * MS);
+    assert_true(holds(net, to, "kv:a")); /* from now on nobody waits for that link */
+    net_shift_wall(net, older, -(int64_t)(300 * MS));
+    put(net, newer, "kv:k", "newer");
+    net_run(net, 2 * MS);
+    put(net, older, "kv:k", "older");
+    net_run(net, 20 * MS);
+    uint64_t written = mark_of(net, relay, life), above = mark_of(net, relay, other);
+    assert_true(written < above && mark_of(net, to, life) < written && mark_of(net, to, other) < above);
+    size_t looks = 0;
+    for (; mark_of(net, to, life) < written && looks < 1000; looks++)
+        net_run(net, MS);
+    assert_in_range(looks, 10, 300);
+    assert_true(mark_of(net, to, other) >= above);
+    net_free(net);
+}
+
+/* Over a long way: by when the word is here that a peer has it, nobody has relayed it. */
+static void a_register_that_takes_nobodys_place_waits_for_its_own_link(void **state)
+{
+    enum { FEW = 3 };
+    struct net *net = net_new(30 * MS);
+    for (size_t i = 0; i < FEW; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 45 * S);
+    char key[16];
+    uint64_t redundant = 0;
+    for (size_t i = 0; i < 20; i++) {
+        (void)snprintf(key, sizeof key, "kv:%zu", i);
+        put(net, i % FEW, key, "v");
+        net_run(net, 500 * MS);
+        for (size_t at = 0; at < FEW; at++)
+            assert_true(holds(net, at, key));
+    }
+    for (size_t i = 0; i < FEW; i++)
+        redundant += net_stats(net, i).dots_redundant;
+    assert_in_range(redundant, 0, 4); /* 40 were taken */
     net_free(net);
 }
 
@@ -224,6 +294,8 @@ int main(void)
         cmocka_unit_test(behind_a_silent_link_one_waits_once),
         cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
         cmocka_unit_test(no_own_mark_overtakes_what_made_its_dots_redundant),
+        cmocka_unit_test(no_mark_overtakes_the_register_that_took_its_dots_place),
+        cmocka_unit_test(a_register_that_takes_nobodys_place_waits_for_its_own_link),
         cmocka_unit_test(who_had_it_first_is_sent_nothing),
         cmocka_unit_test(a_mesh_of_sixteen_says_little_of_each_dot),
     };
