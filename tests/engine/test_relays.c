@@ -1,4 +1,4 @@
-/* Where many are linked all to all: who hands on what another did not hear, and what it costs when all heard it. */
+/* Where many are: who hands on what another did not hear, and what it costs when all heard it. */
 #include "service/engine/impl.h"
 #include "service/engine/ring.h"
 #include "tests/engine/support_forget.h"
@@ -287,9 +287,129 @@ static void who_had_it_first_is_sent_nothing(void **state)
     net_free(net);
 }
 
+/* ---- where not all are linked to all ---- */
+
+static struct net *ring_of(size_t nodes)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < nodes; i++)
+        net_add_with(net, (struct tly_engine_config){.mesh_max = 4}, i == 0 ? 0 : 1);
+    net_run(net, 90 * S); /* who had just met is thought to be cut off for a while */
+    return net;
+}
+
+static const struct peer *peer_of(struct net *net, size_t at, size_t about)
+{
+    const struct tly_engine *e = net_node(net, at);
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->member_origin == net_origin(net, about)) return e->peers[i];
+    fail_msg("n%zu does not know n%zu", at, about);
+    return NULL;
+}
+
+static bool are_linked(struct net *net, size_t a, size_t b)
+{
+    return peer_of(net, a, b)->is_linked;
+}
+
+/* Who is on his turn to bring one what another makes, of those that could; SIZE_MAX: nobody. More than one must not be. */
+static size_t on_turn(struct net *net, size_t nodes, size_t from, size_t to, enum turn turn)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 0; i < nodes; i++) {
+        if (i == from || i == to || !are_linked(net, i, to)) continue;
+        const struct tly_engine *e = net_node(net, i);
+        size_t place = tly_ring_place(e, net_origin(net, from));
+        assert_int_not_equal(place, TLY_NOWHERE);
+        if (tly_ring_turn(e, peer_of(net, i, to), place) != turn) continue;
+        assert_int_equal(found, SIZE_MAX);
+        found = i;
+    }
+    return found;
+}
+
+/* All compute it alike: one brings each what another makes, one more when he does not, and the way back over the first of each ends there. */
+static void of_a_members_neighbours_one_relays_first_and_one_second(void **state)
+{
+    static const size_t sizes[] = {6, 9, 20, 33};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        size_t n = sizes[s], longest = 0;
+        struct net *net = ring_of(n);
+        for (size_t from = 0; from < n; from++)
+            for (size_t to = 0; to < n; to++) {
+                if (to == from) continue;
+                size_t at = to, links = 1;
+                for (; !are_linked(net, from, at); links++) {
+                    at = on_turn(net, n, from, at, FIRST_TO_RELAY);
+                    assert_in_range(at, 0, n - 1);
+                    assert_in_range(links, 1, n);
+                }
+                if (at == to) assert_int_equal(on_turn(net, n, from, to, FIRST_TO_RELAY), SIZE_MAX);
+                assert_in_range(on_turn(net, n, from, to, SECOND_TO_RELAY), 0, n - 1);
+                if (links > longest) longest = links;
+            }
+        assert_int_equal(longest, net_node(net, 0)->ring.most);
+        net_free(net);
+    }
+}
+
+enum { RING = 20 };
+
+static void in_a_ring_a_dot_comes_to_each_once_and_waits_for_nobody(void **state)
+{
+    enum { WRITES = 60, HOP = 11 };
+    struct net *net = ring_of(RING);
+    size_t most = net_node(net, 0)->ring.most;
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < RING; i++)
+        before += net_stats(net, i).dots_redundant;
+    for (int64_t i = 0; i < WRITES; i++) {
+        net_add_to(net, (size_t)i % RING, "k", 1);
+        net_run(net, (most * HOP + 1) * MS);
+        for (size_t at = 0; at < RING; at++)
+            assert_int_equal(net_read(net, at, "k"), i + 1);
+        net_run(net, 2 * S);
+    }
+    for (size_t i = 0; i < RING; i++)
+        after += net_stats(net, i).dots_redundant;
+    print_message("%zu dots came twice\n", (size_t)(after - before));
+    assert_in_range(after - before, 0, WRITES * RING / 20);
+    net_free(net);
+}
+
+static void in_a_ring_where_the_first_is_silent_the_second_relays_and_else_the_rest(void **state)
+{
+    enum { AWAY = 150 * MS }; /* the ways to who relays, and from who is not in its way */
+    struct net *net = ring_of(RING);
+    size_t to = 1;
+    while (are_linked(net, 0, to))
+        to++;
+    size_t first = on_turn(net, RING, 0, to, FIRST_TO_RELAY),
+           second = on_turn(net, RING, 0, to, SECOND_TO_RELAY);
+    net_hole(net, first, to, true);
+    net_add_to(net, 0, "k", 1);
+    net_run(net, 400 * MS);
+    assert_int_equal(net_read(net, to, "k"), INT64_MIN);
+    net_run(net, TOLD - 400 * MS + AWAY);
+    assert_int_equal(net_read(net, to, "k"), 1);
+    net_add_to(net, 0, "k", 1); /* … and from then on he does not wait so long */
+    net_run(net, 2 * AWAY);
+    assert_int_equal(net_read(net, to, "k"), 2);
+    net_hole(net, second, to, true);
+    net_add_to(net, 0, "k", 1);
+    net_run(net, TOLD + AWAY);
+    assert_int_equal(net_read(net, to, "k"), 2);
+    net_run(net, REST);
+    assert_int_equal(net_read(net, to, "k"), 3);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(of_a_members_neighbours_one_relays_first_and_one_second),
+        cmocka_unit_test(in_a_ring_a_dot_comes_to_each_once_and_waits_for_nobody),
+        cmocka_unit_test(in_a_ring_where_the_first_is_silent_the_second_relays_and_else_the_rest),
         cmocka_unit_test(two_relay_when_all_are_told_and_the_rest_when_they_cannot),
         cmocka_unit_test(behind_a_silent_link_one_waits_once),
         cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
