@@ -71,20 +71,21 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
  * What is about to be known of a life, for those whom it may have to be relayed to. What comes back of the own life is no news: were that to
  * wait, marks of others' dots that an own one has replaced would overtake it.
  */
-enum news { EXPECTED, MAY_WAIT, URGENT };
+enum news { EXPECTED, MAY_WAIT, GOES_ALONG, URGENT };
 
 static void learn(const struct tly_engine *e, struct conn *conn, size_t life, size_t place, enum news news)
 {
     struct tly_follower *follower = &conn->follower;
-    bool soon = false;
-    if (tly_has_relays(e)) {
-        if (!tly_follower_lacks(follower, life)) return;
-        if (news == URGENT) tly_follower_go_along(follower, life);
-        soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
-    } else if (news == URGENT) {
+    bool has_relays = tly_has_relays(e), soon = false;
+    if (news == URGENT && !has_relays) {
         tly_follower_pin(follower, life);
         return;
     }
+    if (has_relays) {
+        if (!tly_follower_lacks(follower, life)) return;
+        soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
+    }
+    if (news >= GOES_ALONG) tly_follower_go_along(follower, life, news == URGENT);
     tly_follower_learned(follower, life, relay_at(e, conn, place, soon));
 }
 
@@ -93,7 +94,7 @@ static void tell_followers(struct tly_engine *e, const struct conn *from, uint64
     if (origin == tly_ormap_origin(e->map)) return;
     size_t life = tly_ormap_life_number(e->map, origin);
     if (life == tly_ormap_lives(e->map)) return;
-    size_t place = tly_ring_place(e, origin);
+    size_t place = news != EXPECTED ? tly_ring_place(e, origin) : TLY_NOWHERE;
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
         if (conn == from || conn->state != CONN_UP) continue;
@@ -116,41 +117,27 @@ static bool brings_generation(const struct tly_engine *e, const struct tly_row *
     return true;
 }
 
-/* A dot of another life in its key, behind number i; NULL: there is none. */
-static const struct tly_dot *other_life(const struct tly_engine *e, const struct tly_row *row, size_t *i)
+static bool is_alone(const struct tly_engine *e, const struct tly_row *row)
 {
     size_t count = 0;
     const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
     const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
-    while (*i < count)
-        if (dots[(*i)++].version.origin != row->dot.version.origin) return &dots[*i - 1];
-    return NULL;
-}
-
-static bool is_register(const struct tly_row *row)
-{
-    return row->strategy_id == TLY_LWW && row->dot.op == TLY_PUT;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].version.origin != row->dot.version.origin) return false;
+    return true;
 }
 
 /*
- * Whether the dot, not joined yet, may make dots of other lives redundant. Marks that rest on it must not overtake it, so it goes
- * on soon. All others may wait for their own link to deliver them. A register takes the place of what is there now; of what comes later it is
- * seen then.
+ * Whether the dot, not joined yet, makes dots of other lives redundant, or may have done so elsewhere. Marks that rest on it must not
+ * overtake it, so it goes on soon. All others may wait for their own link to deliver them. A register that takes nobody's place here may be
+ * what third lives' marks rest on that come without it; none of the own life does.
  */
-static bool is_urgent(const struct tly_engine *e, const struct tly_row *row)
+static enum news news_of(const struct tly_engine *e, const struct tly_row *row)
 {
-    size_t i = 0;
-    if (is_register(row)) return other_life(e, row, &i) != NULL;
-    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return true;
-    return row->dot.num[0] == 0 && brings_generation(e, row);
-}
-
-/* What stood there of other lives may have made redundant what came: marks rest on it from now on. */
-static void tell_of_others(struct tly_engine *e, const struct tly_row *row)
-{
-    const struct tly_dot *other;
-    for (size_t i = 0; (other = other_life(e, row, &i)) != NULL;)
-        tell_followers(e, NULL, other->version.origin, URGENT);
+    if (row->dot.op != TLY_PUT) return URGENT;
+    if (row->strategy_id == TLY_LWW) return is_alone(e, row) ? GOES_ALONG : URGENT;
+    if (row->strategy_id != TLY_EPOCH_SUM) return URGENT;
+    return row->dot.num[0] == 0 && brings_generation(e, row) ? URGENT : MAY_WAIT;
 }
 
 /* Joins one row and says so to who may have to be sent it; `last`: what was said for the row before. */
@@ -164,11 +151,10 @@ static enum tly_result join_and_relay(struct tly_engine *e, const struct conn *c
 {
     const struct tly_row *row = sought->row;
     uint64_t origin = row->dot.version.origin;
-    enum news news = is_urgent(e, row) ? URGENT : MAY_WAIT;
+    enum news news = news_of(e, row);
     bool same = origin == last->origin;
     if (!same) tell_followers(e, conn, origin, EXPECTED);
     enum tly_result result = tly_session_join_sought(e, sought, held);
-    if (result == TLY_OK && is_register(row)) tell_of_others(e, row);
     if (result == TLY_OK && (!same || news > last->news)) {
         tell_followers(e, conn, origin, news);
         *last = (struct relay){origin, news};

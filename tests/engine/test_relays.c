@@ -181,6 +181,40 @@ static void no_own_mark_overtakes_what_made_its_dots_redundant(void **state)
 }
 
 /*
+ * What one wrote another has replaced on the way to a third, which has only the other's, where nobody else stands in its key, and hears of the
+ * first what its mark is, without a row. Then the mark is due earlier at a fourth than what it rests on: that goes along.
+ */
+static void no_mark_without_a_row_overtakes_the_register_it_rests_on(void **state)
+{
+    enum { WRITER, WAY, OTHER, THIRD, LAST, FEW };
+    struct net *net = mesh(FEW);
+    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
+    net_hole(net, WRITER, OTHER, true);
+    net_hole(net, WRITER, THIRD, true);
+    net_hole(net, WRITER, LAST, true);
+    net_hole(net, WAY, LAST, true);
+    put(net, WRITER, "kv:j", "1");
+    net_run(net, 53 * MS);
+    put(net, OTHER, "kv:x", "1"); /* its word that it has this tells that it has the other's from elsewhere */
+    net_run(net, MS);
+    net_hole(net, OTHER, LAST, true);
+    net_run(net, 6 * MS);
+    put(net, WRITER, "kv:k", "old");
+    net_run(net, 4 * MS);
+    put(net, OTHER, "kv:k", "new");
+    net_run(net, 30 * MS);
+    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
+    assert_int_equal(written, mark_of(net, WAY, writer));
+    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
+    size_t looks = 0;
+    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
+        net_run(net, MS / 4);
+    assert_in_range(looks, 10, 999);
+    assert_true(mark_of(net, LAST, other) >= done);
+    net_free(net);
+}
+
+/*
  * What one wrote another has written anew before, for its clock is behind: at a third the newer stands there already, and the mark of the older
  * is due earlier. It rests on the newer, which goes along.
  */
@@ -414,6 +448,7 @@ int main(void)
         cmocka_unit_test(behind_a_silent_link_one_waits_once),
         cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
         cmocka_unit_test(no_own_mark_overtakes_what_made_its_dots_redundant),
+        cmocka_unit_test(no_mark_without_a_row_overtakes_the_register_it_rests_on),
         cmocka_unit_test(no_mark_overtakes_the_register_that_took_its_dots_place),
         cmocka_unit_test(a_register_that_takes_nobodys_place_waits_for_its_own_link),
         cmocka_unit_test(who_had_it_first_is_sent_nothing),
