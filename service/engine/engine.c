@@ -145,6 +145,7 @@ void tly_engine_free(struct tly_engine *e)
     tly_mem_free(&e->mem, e->targets, e->target_capacity * sizeof *e->targets);
     tly_mem_free(&e->mem, e->peers, e->peer_capacity * sizeof *e->peers);
     tly_mem_free(&e->mem, e->numbers, e->number_capacity * sizeof *e->numbers);
+    tly_ring_free(e);
     tly_mem_free(&e->mem, e->pending, e->pending_capacity * sizeof *e->pending);
     tly_mem_free(&e->mem, e->effects, e->effect_capacity * sizeof *e->effects);
     tly_mem_free(&e->mem, e->holds, e->hold_capacity * sizeof *e->holds);

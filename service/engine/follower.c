@@ -182,11 +182,11 @@ void tly_follower_pin(struct tly_follower *follower, size_t life)
     if (cover_lives(follower)) follower->reach[life].pinned = true;
 }
 
-void tly_follower_go_along(struct tly_follower *follower, size_t life)
+void tly_follower_go_along(struct tly_follower *follower, size_t life, bool own_may)
 {
     if (!cover_lives(follower)) return;
     size_t own = life_of(follower, tly_ormap_origin(follower->map));
-    if (own == follower->lives || lacks(follower, own))
+    if (own_may && (own == follower->lives || lacks(follower, own)))
         follower->reach[life].pinned = true;
     else
         follower->reach[life].goes_along = true;

@@ -75,8 +75,10 @@ void tly_follower_learned(struct tly_follower *follower, size_t life, uint64_t d
 void tly_follower_pin(struct tly_follower *follower, size_t life);
 /* Whether it lacks anything of this life, as far as is known: it may have told of it before it came here. */
 bool tly_follower_lacks(struct tly_follower *follower, size_t life);
-/* … or, as long as nothing of the own life is on its way to it, in whatever goes next of any other life. */
-void tly_follower_go_along(struct tly_follower *follower, size_t life);
+/*
+ * … or in whatever goes next of any other life, as long as no mark of the own one rests on it: `own_may` one that is on its way to the follower.
+ */
+void tly_follower_go_along(struct tly_follower *follower, size_t life, bool own_may);
 /* Whether something of this life was handed over lately only because it had not come another way by when it was due. */
 bool tly_follower_is_cut_off(const struct tly_follower *follower, size_t life, uint64_t now_ns);
 /* The first moment at which something that waits is due, or UINT64_MAX. O(lives). */

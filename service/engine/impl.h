@@ -90,9 +90,9 @@
 #define TLY_TELL_OWN_NS (100 * NS_PER_MS)
 #define TLY_TELL_NS (20 * NS_PER_MS)
 /*
- * Where many are linked all to all, all may be told so much later, and two relay for each, when they would have been told; the rest later still.
- * Or else each dot would be answered by as many tells as there are pairs. Who lacked a dot when that time had passed is not reached from
- * where it came: for a while the two wait no longer than where few are.
+ * Where many are, all may be told so much later, and few relay for each, when they would have been told; the rest later still. Or else each dot
+ * would be answered by as many tells as there are pairs. Who lacked a dot when that time had passed is not reached from where it came: for a
+ * while the few wait no longer than where few are.
  */
 #define TLY_TELL_LATE_NS (400 * NS_PER_MS)
 #define TLY_RELAY_TOLD_NS (500 * NS_PER_MS)
@@ -363,9 +363,9 @@ struct peer {
     uint64_t probed_at, probe_nonce; /* others were asked at that time; 0: no probe is under way */
     unsigned probes, answers;
     uint64_t ring_hash;
-    bool is_linked; /* by the rule of the ring */
-    /* Of the two that stand next to it in the ring: they bring it what its own link does not, others half a second later. */
-    bool is_relayed; /* by this node, as one of two */
+    size_t place;       /* in the ring, or TLY_NOWHERE */
+    bool is_linked;     /* by the rule of the ring */
+    bool is_next_to_us; /* in the ring: one of the two that stand before this node */
     uint64_t rtt_ns;
     int64_t offset_ns;
     uint64_t wall_ns, wall_mono; /* its wall clock at that moment; 0: not read yet */
@@ -383,6 +383,16 @@ struct peer {
     uint64_t aside_until;
     unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
     unsigned audited;  /* branches of it that were audited under traffic */
+};
+
+#define TLY_NOWHERE SIZE_MAX
+
+/* The members that not all are linked to all; empty where they are. ring.c */
+struct ring {
+    uint8_t *links; /* how many lie on the way to who stands so many places further on */
+    size_t count, capacity;
+    size_t place; /* of this node */
+    unsigned most;
 };
 
 /* What members without a connection have heard: hearsay.c. */
@@ -614,6 +624,7 @@ struct tly_engine {
     uint64_t swim_at;     /* not before that the peers are looked at again */
     size_t mesh_max;
     bool ring_changed;
+    struct ring ring;
     uint64_t next_dial; /* number of the next connection of ours */
     uint64_t rove_at;   /* when somebody is dialled, if several are away */
     uint64_t new_life_at;
@@ -1015,10 +1026,19 @@ void tly_standing_look(struct tly_engine *e);
 uint64_t tly_standing_horizon(const struct tly_engine *e);
 
 /* ring.c */
-/* Works out is_linked of every peer, if anything changed. */
+/* Works out who is linked to whom, if anything changed. */
 void tly_ring_update(struct tly_engine *e);
-/* Whether two relay for each member before the rest do. */
+void tly_ring_free(struct tly_engine *e);
+/* Whether members take turns to relay. */
 bool tly_has_relays(const struct tly_engine *e);
+/* Where the node stands whose life this is, or TLY_NOWHERE. O(peers). */
+size_t tly_ring_place(const struct tly_engine *e, uint64_t origin);
+/*
+ * Who brings a member what is made at a place: first whoever lies on the way, among its neighbours, which all compute alike; then one more; the
+ * rest when those have not.
+ */
+enum turn { FIRST_TO_RELAY, SECOND_TO_RELAY, LAST_TO_RELAY };
+enum turn tly_ring_turn(const struct tly_engine *e, const struct peer *peer, size_t place);
 /* acked.c */
 /* At the end of a step: says what is to be said, and who is done. */
 void tly_acks_step(struct tly_engine *e);

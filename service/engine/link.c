@@ -248,7 +248,7 @@ struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name)
     if (known != NULL) return known;
     struct peer *peer = e->peer_count < TLY_PEERS_MAX ? add_peer(e) : find_stranger(e);
     if (peer == NULL) return NULL;
-    *peer = (struct peer){.ring_hash = tly_ring_hash(name), .is_linked = true};
+    *peer = (struct peer){.ring_hash = tly_ring_hash(name), .place = TLY_NOWHERE, .is_linked = true};
     copy_text(peer->name, sizeof peer->name, name);
     e->ring_changed = true;
     return peer;

@@ -20,23 +20,32 @@ void tly_streams_limit(struct tly_engine *e, uint64_t table)
 }
 
 /*
- * By when the peer's word is here that it has the dot as well, where all are linked to all: its own link brings it a flush later at most, and
- * both ways may be long. In a ring nobody else brings it.
+ * By when the peer's word is here that it has the dot as well, which comes to it another way: where all are linked to all by its own link, a
+ * flush later at most, and both ways may be long; in a ring over as many links as there are on the way. Who is on that way himself waits for
+ * nobody. `soon`: it did not come that way of late.
  */
-static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn, bool soon)
+static uint64_t relay_at(const struct tly_engine *e, const struct conn *conn, size_t place, bool soon)
 {
-    uint64_t rtt = conn->peer->rtt_ns, longest = TLY_RELAY_RTT_MAX_NS, late = 0;
-    if (e->peer_count >= e->mesh_max) return e->now.mono_ns + TLY_RELAY_NS;
-    if (tly_has_relays(e)) late = !conn->peer->is_relayed ? TLY_RELAY_LATE_NS : soon ? 0 : TLY_RELAY_TOLD_NS;
-    return e->now.mono_ns + TLY_RELAY_NS + late + e->flush_ns + (rtt < longest ? rtt : longest);
+    uint64_t longest = TLY_RELAY_RTT_MAX_NS,
+             way = conn->peer->rtt_ns * (e->ring.count > 0 ? e->ring.most : 1);
+    uint64_t at = e->now.mono_ns + e->flush_ns, late = TLY_RELAY_NS + (way < longest ? way : longest);
+    bool is_from_nowhere = e->ring.count > 0 && place == TLY_NOWHERE;
+    if (!tly_has_relays(e) || is_from_nowhere) return at + late;
+    enum turn turn = tly_ring_turn(e, conn->peer, place);
+    if (turn == FIRST_TO_RELAY) return at;
+    if (turn == LAST_TO_RELAY) return at + late + TLY_RELAY_LATE_NS;
+    return at + late + (soon ? 0 : TLY_RELAY_TOLD_NS);
 }
 
 /* Follows what the peer says it has. */
 static enum tly_result take_word(const struct tly_engine *e, struct conn *conn, struct tly_mark_list marks)
 {
     enum tly_result result = TLY_OK;
-    for (size_t i = 0; i < marks.count && result == TLY_OK; i++)
-        result = tly_follower_has(&conn->follower, marks.marks[i], relay_at(e, conn, false));
+    for (size_t i = 0; i < marks.count && result == TLY_OK; i++) {
+        struct tly_mark mark = marks.marks[i];
+        uint64_t due = relay_at(e, conn, tly_ring_place(e, mark.origin), false);
+        result = tly_follower_has(&conn->follower, mark, due);
+    }
     return result;
 }
 
@@ -62,21 +71,22 @@ static enum tly_result admit(const struct tly_engine *e, const struct tly_part *
  * What is about to be known of a life, for those whom it may have to be relayed to. What comes back of the own life is no news: were that to
  * wait, marks of others' dots that an own one has replaced would overtake it.
  */
-enum news { EXPECTED, MAY_WAIT, URGENT };
+enum news { EXPECTED, MAY_WAIT, GOES_ALONG, URGENT };
 
-static void learn(const struct tly_engine *e, struct conn *conn, size_t life, enum news news)
+static void learn(const struct tly_engine *e, struct conn *conn, size_t life, size_t place, enum news news)
 {
     struct tly_follower *follower = &conn->follower;
-    bool soon = false;
-    if (tly_has_relays(e)) {
-        if (!tly_follower_lacks(follower, life)) return;
-        if (news == URGENT) tly_follower_go_along(follower, life);
-        soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
-    } else if (news == URGENT) {
+    bool has_relays = tly_has_relays(e), soon = false;
+    if (news == URGENT && !has_relays) {
         tly_follower_pin(follower, life);
         return;
     }
-    tly_follower_learned(follower, life, relay_at(e, conn, soon));
+    if (has_relays) {
+        if (!tly_follower_lacks(follower, life)) return;
+        soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
+    }
+    if (news >= GOES_ALONG) tly_follower_go_along(follower, life, news == URGENT);
+    tly_follower_learned(follower, life, relay_at(e, conn, place, soon));
 }
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
@@ -84,13 +94,14 @@ static void tell_followers(struct tly_engine *e, const struct conn *from, uint64
     if (origin == tly_ormap_origin(e->map)) return;
     size_t life = tly_ormap_life_number(e->map, origin);
     if (life == tly_ormap_lives(e->map)) return;
+    size_t place = news != EXPECTED ? tly_ring_place(e, origin) : TLY_NOWHERE;
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
         if (conn == from || conn->state != CONN_UP) continue;
         if (news == EXPECTED)
             tly_follower_expects(&conn->follower, life);
         else
-            learn(e, conn, life, news);
+            learn(e, conn, life, place, news);
     }
 }
 
@@ -106,14 +117,27 @@ static bool brings_generation(const struct tly_engine *e, const struct tly_row *
     return true;
 }
 
-/*
- * Whether the dot, not joined yet, may make dots of other lives redundant. Marks that rest on it must not overtake it, so it goes
- * on soon. All others may wait for their own link to deliver them.
- */
-static bool is_urgent(const struct tly_engine *e, const struct tly_row *row)
+static bool is_alone(const struct tly_engine *e, const struct tly_row *row)
 {
-    if (row->strategy_id != TLY_EPOCH_SUM || row->dot.op != TLY_PUT) return true;
-    return row->dot.num[0] == 0 && brings_generation(e, row);
+    size_t count = 0;
+    const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].version.origin != row->dot.version.origin) return false;
+    return true;
+}
+
+/*
+ * Whether the dot, not joined yet, makes dots of other lives redundant, or may have done so elsewhere. Marks that rest on it must not
+ * overtake it, so it goes on soon. All others may wait for their own link to deliver them. A register that takes nobody's place here may be
+ * what third lives' marks rest on that come without it; none of the own life does.
+ */
+static enum news news_of(const struct tly_engine *e, const struct tly_row *row)
+{
+    if (row->dot.op != TLY_PUT) return URGENT;
+    if (row->strategy_id == TLY_LWW) return is_alone(e, row) ? GOES_ALONG : URGENT;
+    if (row->strategy_id != TLY_EPOCH_SUM) return URGENT;
+    return row->dot.num[0] == 0 && brings_generation(e, row) ? URGENT : MAY_WAIT;
 }
 
 /* Joins one row and says so to who may have to be sent it; `last`: what was said for the row before. */
@@ -127,7 +151,7 @@ static enum tly_result join_and_relay(struct tly_engine *e, const struct conn *c
 {
     const struct tly_row *row = sought->row;
     uint64_t origin = row->dot.version.origin;
-    enum news news = is_urgent(e, row) ? URGENT : MAY_WAIT;
+    enum news news = news_of(e, row);
     bool same = origin == last->origin;
     if (!same) tell_followers(e, conn, origin, EXPECTED);
     enum tly_result result = tly_session_join_sought(e, sought, held);

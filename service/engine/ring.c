@@ -9,6 +9,8 @@
 
 #include "service/engine/impl.h"
 
+#include <string.h>
+
 bool tly_ring_links(size_t a, size_t b, size_t n)
 {
     size_t way = a > b ? a - b : b - a;
@@ -85,6 +87,100 @@ static size_t gather(struct tly_engine *e)
     return n;
 }
 
+/* ---- who relays ---- */
+
+#define UNREACHED UINT8_MAX
+
+static size_t on_from(size_t place, size_t way, size_t n)
+{
+    return (place + way) % n;
+}
+
+/* From place 0, link by link. Every member sees the same ring from its place. */
+static void count_links(struct ring *ring)
+{
+    size_t n = ring->count;
+    memset(ring->links, UNREACHED, n);
+    ring->links[0] = 0;
+    ring->most = 0;
+    for (bool found = true; found; ring->most += found) {
+        found = false;
+        for (size_t at = 0; at < n; at++) {
+            if (ring->links[at] != ring->most) continue;
+            for (size_t step = 1; step <= n / 2; step *= 4) {
+                uint8_t *both[] = {&ring->links[on_from(at, step, n)],
+                                   &ring->links[on_from(at, n - step, n)]};
+                for (size_t i = 0; i < 2; i++) {
+                    if (*both[i] != UNREACHED) continue;
+                    *both[i] = (uint8_t)(ring->most + 1);
+                    found = true;
+                }
+            }
+        }
+    }
+}
+
+/* Without memory everybody relays at once. */
+static void lay_out(struct tly_engine *e, size_t n, size_t own)
+{
+    struct ring *ring = &e->ring;
+    ring->count = 0;
+    if (n <= e->mesh_max) return;
+    void *links = tly_mem_reserve(&e->mem, ring->links, &ring->capacity, n, sizeof *ring->links);
+    if (links == NULL) return;
+    ring->links = links;
+    ring->count = n;
+    ring->place = own;
+    count_links(ring);
+}
+
+void tly_ring_free(struct tly_engine *e)
+{
+    tly_mem_free(&e->mem, e->ring.links, e->ring.capacity * sizeof *e->ring.links);
+}
+
+size_t tly_ring_place(const struct tly_engine *e, uint64_t origin)
+{
+    if (e->ring.count == 0) return TLY_NOWHERE;
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->member_origin == origin) return e->peers[i]->place;
+    return TLY_NOWHERE;
+}
+
+/* How far a neighbour is from a place; of those that are as far, another comes first for each place. */
+static size_t nearness(const struct ring *ring, size_t neighbour, size_t place)
+{
+    size_t n = ring->count;
+    return ring->links[on_from(neighbour, n - place, n)] * n + on_from(neighbour, place, n);
+}
+
+static enum turn turn_in_ring(const struct ring *ring, size_t at, size_t place)
+{
+    size_t n = ring->count, own = nearness(ring, ring->place, place), nearer = 0;
+    for (size_t step = 1; step <= n / 2; step *= 4) {
+        size_t one = on_from(at, step, n), other = on_from(at, n - step, n);
+        nearer += nearness(ring, one, place) < own;
+        nearer += other != one && nearness(ring, other, place) < own;
+    }
+    return nearer == 0 ? FIRST_TO_RELAY : nearer == 1 ? SECOND_TO_RELAY : LAST_TO_RELAY;
+}
+
+enum turn tly_ring_turn(const struct tly_engine *e, const struct peer *peer, size_t place)
+{
+    if (e->ring.count == 0) return peer->is_next_to_us ? SECOND_TO_RELAY : LAST_TO_RELAY;
+    if (peer->place == TLY_NOWHERE) return SECOND_TO_RELAY;
+    return turn_in_ring(&e->ring, peer->place, place);
+}
+
+bool tly_has_relays(const struct tly_engine *e)
+{
+    if (e->ring.count > 0) return true;
+    /* A peer may have two connections for a moment, and one that left none. */
+    return e->peer_count < e->mesh_max && e->peer_count >= TLY_FEW_LINKS && e->conn_count >= TLY_FEW_LINKS;
+}
+
+/* ---- who is linked ---- */
+
 void tly_ring_update(struct tly_engine *e)
 {
     if (!e->ring_changed) return;
@@ -93,6 +189,7 @@ void tly_ring_update(struct tly_engine *e)
     e->ring_changed = false;
     uint64_t own_hash = tly_ring_hash(tly_slice_text(e->name));
     size_t own = place_of(e->numbers, n, own_hash);
+    lay_out(e, n, own);
     for (size_t i = 0; i < e->peer_count; i++) {
         struct peer *peer = e->peers[i];
         bool in_ring = is_in_ring(peer);
@@ -103,12 +200,7 @@ void tly_ring_update(struct tly_engine *e)
         if (linked && !peer->is_linked)
             peer->vouched = e->now.mono_ns; /* there is to be a connection first */
         peer->is_linked = linked;
-        peer->is_relayed = in_ring && (own + n - place - 1) % n < TLY_RELAYS;
+        peer->place = in_ring ? place : TLY_NOWHERE;
+        peer->is_next_to_us = in_ring && (own + n - place - 1) % n < TLY_RELAYS;
     }
-}
-
-bool tly_has_relays(const struct tly_engine *e)
-{
-    /* A peer may have two connections for a moment, and one that left none. */
-    return e->peer_count < e->mesh_max && e->peer_count >= TLY_FEW_LINKS && e->conn_count >= TLY_FEW_LINKS;
 }

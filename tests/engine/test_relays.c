@@ -1,4 +1,4 @@
-/* Where many are linked all to all: who hands on what another did not hear, and what it costs when all heard it. */
+/* Where many are: who hands on what another did not hear, and what it costs when all heard it. */
 #include "service/engine/impl.h"
 #include "service/engine/ring.h"
 #include "tests/engine/support_forget.h"
@@ -108,28 +108,44 @@ static void behind_a_silent_link_one_waits_once(void **state)
 }
 
 /*
- * What one wrote another deletes, and a third hears neither from whom it is: the mark of the first is due earlier, and rests on the delete,
- * which goes along.
+ * What one wrote another deletes, or writes anew, and a third hears neither from whom it is: the mark of the first is due earlier, and rests on
+ * what the other did, which goes along.
  */
-static void no_mark_overtakes_what_it_rests_on(void **state)
+static void expect_no_mark_before_what_it_rests_on(void (*makes_redundant)(struct net *net, size_t node))
 {
-    enum { DELETES = NODES - 2 };
+    enum { OTHER = NODES - 2 };
     size_t order[NODES];
     struct net *net = one_link_silent(order);
-    net_hole(net, order[DELETES], order[TO], true);
+    net_hole(net, order[OTHER], order[TO], true);
     size_t to = order[TO];
-    uint64_t writer = net_origin(net, order[FROM]), deleter = net_origin(net, order[DELETES]);
-    net_add_to(net, order[FROM], "k", 1);
+    uint64_t writer = net_origin(net, order[FROM]), other = net_origin(net, order[OTHER]);
+    put(net, order[FROM], "kv:k", "old");
     net_run(net, 300 * MS);
-    del(net, order[DELETES], "k");
+    makes_redundant(net, order[OTHER]);
     net_run(net, 20 * MS);
-    uint64_t written = mark_of(net, order[1], writer), deleted = mark_of(net, order[1], deleter);
+    uint64_t written = mark_of(net, order[1], writer), done = mark_of(net, order[1], other);
     size_t looks = 0;
     for (; mark_of(net, to, writer) < written && looks < 1000; looks++)
         net_run(net, MS);
-    assert_in_range(looks, 100, 999);                  /* it was waited for … */
-    assert_true(mark_of(net, to, deleter) >= deleted); /* … and the delete was not */
+    assert_in_range(looks, 100, 999);             /* it was waited for … */
+    assert_true(mark_of(net, to, other) >= done); /* … and the other was not */
     net_free(net);
+}
+
+static void deletes(struct net *net, size_t node)
+{
+    del(net, node, "kv:k");
+}
+
+static void writes_anew(struct net *net, size_t node)
+{
+    put(net, node, "kv:k", "new");
+}
+
+static void no_mark_overtakes_what_it_rests_on(void **state)
+{
+    expect_no_mark_before_what_it_rests_on(deletes);
+    expect_no_mark_before_what_it_rests_on(writes_anew);
 }
 
 /*
@@ -161,6 +177,94 @@ static void no_own_mark_overtakes_what_made_its_dots_redundant(void **state)
         net_run(net, MS);
     assert_in_range(looks, 1, 100);
     assert_true(mark_of(net, to, deleter) >= deleted);
+    net_free(net);
+}
+
+/*
+ * What one wrote another has replaced on the way to a third, which has only the other's, where nobody else stands in its key, and hears of the
+ * first what its mark is, without a row. Then the mark is due earlier at a fourth than what it rests on: that goes along.
+ */
+static void no_mark_without_a_row_overtakes_the_register_it_rests_on(void **state)
+{
+    enum { WRITER, WAY, OTHER, THIRD, LAST, FEW };
+    struct net *net = mesh(FEW);
+    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
+    net_hole(net, WRITER, OTHER, true);
+    net_hole(net, WRITER, THIRD, true);
+    net_hole(net, WRITER, LAST, true);
+    net_hole(net, WAY, LAST, true);
+    put(net, WRITER, "kv:j", "1");
+    net_run(net, 53 * MS);
+    put(net, OTHER, "kv:x", "1"); /* its word that it has this tells that it has the other's from elsewhere */
+    net_run(net, MS);
+    net_hole(net, OTHER, LAST, true);
+    net_run(net, 6 * MS);
+    put(net, WRITER, "kv:k", "old");
+    net_run(net, 4 * MS);
+    put(net, OTHER, "kv:k", "new");
+    net_run(net, 30 * MS);
+    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
+    assert_int_equal(written, mark_of(net, WAY, writer));
+    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
+    size_t looks = 0;
+    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
+        net_run(net, MS / 4);
+    assert_in_range(looks, 10, 999);
+    assert_true(mark_of(net, LAST, other) >= done);
+    net_free(net);
+}
+
+/*
+ * What one wrote another has written anew before, for its clock is behind: at a third the newer stands there already, and the mark of the older
+ * is due earlier. It rests on the newer, which goes along.
+ */
+static void no_mark_overtakes_the_register_that_took_its_dots_place(void **state)
+{
+    enum { NEWER = NODES - 2 };
+    size_t order[NODES];
+    struct net *net = one_link_silent(order);
+    size_t to = order[TO], older = order[FROM], newer = order[NEWER], relay = order[1];
+    uint64_t life = net_origin(net, older), other = net_origin(net, newer);
+    net_hole(net, newer, to, true);
+    net_hole(net, newer, older, true);
+    put(net, older, "kv:a", "1");
+    net_run(net, TOLD + 100 * MS);
+    assert_true(holds(net, to, "kv:a")); /* from now on nobody waits for that link */
+    net_shift_wall(net, older, -(int64_t)(300 * MS));
+    put(net, newer, "kv:k", "newer");
+    net_run(net, 2 * MS);
+    put(net, older, "kv:k", "older");
+    net_run(net, 20 * MS);
+    uint64_t written = mark_of(net, relay, life), above = mark_of(net, relay, other);
+    assert_true(written < above && mark_of(net, to, life) < written && mark_of(net, to, other) < above);
+    size_t looks = 0;
+    for (; mark_of(net, to, life) < written && looks < 1000; looks++)
+        net_run(net, MS);
+    assert_in_range(looks, 10, 300);
+    assert_true(mark_of(net, to, other) >= above);
+    net_free(net);
+}
+
+/* Over a long way: by when the word is here that a peer has it, nobody has relayed it. */
+static void a_register_that_takes_nobodys_place_waits_for_its_own_link(void **state)
+{
+    enum { FEW = 3 };
+    struct net *net = net_new(30 * MS);
+    for (size_t i = 0; i < FEW; i++)
+        net_add(net, i == 0 ? 0 : 1);
+    net_run(net, 45 * S);
+    char key[16];
+    uint64_t redundant = 0;
+    for (size_t i = 0; i < 20; i++) {
+        (void)snprintf(key, sizeof key, "kv:%zu", i);
+        put(net, i % FEW, key, "v");
+        net_run(net, 500 * MS);
+        for (size_t at = 0; at < FEW; at++)
+            assert_true(holds(net, at, key));
+    }
+    for (size_t i = 0; i < FEW; i++)
+        redundant += net_stats(net, i).dots_redundant;
+    assert_in_range(redundant, 0, 4); /* 40 were taken */
     net_free(net);
 }
 
@@ -217,13 +321,136 @@ static void who_had_it_first_is_sent_nothing(void **state)
     net_free(net);
 }
 
+/* ---- where not all are linked to all ---- */
+
+static struct net *ring_of(size_t nodes)
+{
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < nodes; i++)
+        net_add_with(net, (struct tly_engine_config){.mesh_max = 4}, i == 0 ? 0 : 1);
+    net_run(net, 90 * S); /* who had just met is thought to be cut off for a while */
+    return net;
+}
+
+static const struct peer *peer_of(struct net *net, size_t at, size_t about)
+{
+    const struct tly_engine *e = net_node(net, at);
+    for (size_t i = 0; i < e->peer_count; i++)
+        if (e->peers[i]->member_origin == net_origin(net, about)) return e->peers[i];
+    fail_msg("n%zu does not know n%zu", at, about);
+    return NULL;
+}
+
+static bool are_linked(struct net *net, size_t a, size_t b)
+{
+    return peer_of(net, a, b)->is_linked;
+}
+
+/* Who is on his turn to bring one what another makes, of those that could; SIZE_MAX: nobody. More than one must not be. */
+static size_t on_turn(struct net *net, size_t nodes, size_t from, size_t to, enum turn turn)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 0; i < nodes; i++) {
+        if (i == from || i == to || !are_linked(net, i, to)) continue;
+        const struct tly_engine *e = net_node(net, i);
+        size_t place = tly_ring_place(e, net_origin(net, from));
+        assert_int_not_equal(place, TLY_NOWHERE);
+        if (tly_ring_turn(e, peer_of(net, i, to), place) != turn) continue;
+        assert_int_equal(found, SIZE_MAX);
+        found = i;
+    }
+    return found;
+}
+
+/* All compute it alike: one brings each what another makes, one more when he does not, and the way back over the first of each ends there. */
+static void of_a_members_neighbours_one_relays_first_and_one_second(void **state)
+{
+    static const size_t sizes[] = {6, 9, 20, 33};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        size_t n = sizes[s], longest = 0;
+        struct net *net = ring_of(n);
+        for (size_t from = 0; from < n; from++)
+            for (size_t to = 0; to < n; to++) {
+                if (to == from) continue;
+                size_t at = to, links = 1;
+                for (; !are_linked(net, from, at); links++) {
+                    at = on_turn(net, n, from, at, FIRST_TO_RELAY);
+                    assert_in_range(at, 0, n - 1);
+                    assert_in_range(links, 1, n);
+                }
+                if (at == to) assert_int_equal(on_turn(net, n, from, to, FIRST_TO_RELAY), SIZE_MAX);
+                assert_in_range(on_turn(net, n, from, to, SECOND_TO_RELAY), 0, n - 1);
+                if (links > longest) longest = links;
+            }
+        assert_int_equal(longest, net_node(net, 0)->ring.most);
+        net_free(net);
+    }
+}
+
+enum { RING = 20 };
+
+static void in_a_ring_a_dot_comes_to_each_once_and_waits_for_nobody(void **state)
+{
+    enum { WRITES = 60, HOP = 11 };
+    struct net *net = ring_of(RING);
+    size_t most = net_node(net, 0)->ring.most;
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < RING; i++)
+        before += net_stats(net, i).dots_redundant;
+    for (int64_t i = 0; i < WRITES; i++) {
+        net_add_to(net, (size_t)i % RING, "k", 1);
+        net_run(net, (most * HOP + 1) * MS);
+        for (size_t at = 0; at < RING; at++)
+            assert_int_equal(net_read(net, at, "k"), i + 1);
+        net_run(net, 2 * S);
+    }
+    for (size_t i = 0; i < RING; i++)
+        after += net_stats(net, i).dots_redundant;
+    print_message("%zu dots came twice\n", (size_t)(after - before));
+    assert_in_range(after - before, 0, WRITES * RING / 20);
+    net_free(net);
+}
+
+static void in_a_ring_where_the_first_is_silent_the_second_relays_and_else_the_rest(void **state)
+{
+    enum { AWAY = 150 * MS }; /* the ways to who relays, and from who is not in its way */
+    struct net *net = ring_of(RING);
+    size_t to = 1;
+    while (are_linked(net, 0, to))
+        to++;
+    size_t first = on_turn(net, RING, 0, to, FIRST_TO_RELAY),
+           second = on_turn(net, RING, 0, to, SECOND_TO_RELAY);
+    net_hole(net, first, to, true);
+    net_add_to(net, 0, "k", 1);
+    net_run(net, 400 * MS);
+    assert_int_equal(net_read(net, to, "k"), INT64_MIN);
+    net_run(net, TOLD - 400 * MS + AWAY);
+    assert_int_equal(net_read(net, to, "k"), 1);
+    net_add_to(net, 0, "k", 1); /* … and from then on he does not wait so long */
+    net_run(net, 2 * AWAY);
+    assert_int_equal(net_read(net, to, "k"), 2);
+    net_hole(net, second, to, true);
+    net_add_to(net, 0, "k", 1);
+    net_run(net, TOLD + AWAY);
+    assert_int_equal(net_read(net, to, "k"), 2);
+    net_run(net, REST);
+    assert_int_equal(net_read(net, to, "k"), 3);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(of_a_members_neighbours_one_relays_first_and_one_second),
+        cmocka_unit_test(in_a_ring_a_dot_comes_to_each_once_and_waits_for_nobody),
+        cmocka_unit_test(in_a_ring_where_the_first_is_silent_the_second_relays_and_else_the_rest),
         cmocka_unit_test(two_relay_when_all_are_told_and_the_rest_when_they_cannot),
         cmocka_unit_test(behind_a_silent_link_one_waits_once),
         cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
         cmocka_unit_test(no_own_mark_overtakes_what_made_its_dots_redundant),
+        cmocka_unit_test(no_mark_without_a_row_overtakes_the_register_it_rests_on),
+        cmocka_unit_test(no_mark_overtakes_the_register_that_took_its_dots_place),
+        cmocka_unit_test(a_register_that_takes_nobodys_place_waits_for_its_own_link),
         cmocka_unit_test(who_had_it_first_is_sent_nothing),
         cmocka_unit_test(a_mesh_of_sixteen_says_little_of_each_dot),
     };

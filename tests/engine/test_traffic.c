@@ -26,10 +26,10 @@ static void count_for_a_while(struct net *net, size_t nodes)
         }
 }
 
-/* Bytes a node and second: at rest, and for each dot of others, which crosses 0.4 of the links there. */
+/* Bytes a node and second: at rest, and for each dot of others, which comes once. */
 static uint64_t formula(size_t nodes, size_t links)
 {
-    return (128 * links + 96 * links * (nodes - 1) * RATE) / 10;
+    return 128 * links / 10 + 27 * (nodes - 1) * RATE;
 }
 
 static void expect_formula(size_t nodes, size_t links)
@@ -43,7 +43,7 @@ static void expect_formula(size_t nodes, size_t links)
     count_for_a_while(net, nodes);
     uint64_t said = (net_bytes(net) - before) / nodes / SECONDS, expected = formula(nodes, links);
     print_message("%zu nodes: %zu bytes/s each, by the formula %zu\n", nodes, (size_t)said, (size_t)expected);
-    assert_in_range(said, expected * 9 / 10, expected * 11 / 10);
+    assert_in_range(said, expected * 85 / 100, expected * 115 / 100);
     net_run(net, S);
     for (size_t i = 0; i < nodes; i++)
         for (size_t j = 0; j < nodes; j++)
