@@ -190,6 +190,17 @@ static void retarget(struct tly_engine *e, struct peer *peer, const struct membe
     memcpy(peer->address, target->address, sizeof peer->address);
 }
 
+/*
+ * Whether somebody accuses who was forgotten, in the life in which it was, for he had not heard of that: across a cut, or on an older disk.
+ * A later word, it would have the member waited for anew.
+ */
+static bool was_forgotten(const struct peer *peer, const struct member *member)
+{
+    bool is_accused = member->state == MEMBER_SUSPECT || member->state == MEMBER_DEAD;
+    return is_accused && peer->state == MEMBER_FORGOTTEN && peer->member_origin == member->origin &&
+           peer->incarnation == member->incarnation;
+}
+
 void tly_member_learn(struct tly_engine *e, struct tly_slice key)
 {
     struct tly_slice name = tly_slice_of(key.p + PREFIX_BYTES, key.n - PREFIX_BYTES);
@@ -202,11 +213,13 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
     struct peer *peer = tly_peer_need(e, name);
     if (peer == NULL) return;
     uint64_t before = peer->member_origin;
+    bool has_life = tly_ormap_origin(e->map) != 0, again = has_life && was_forgotten(peer, &member);
     retarget(e, peer, &member);
     change_state(e, peer, &member);
     /* A name that passed to another life: the one before has ended. This may write, so nothing is looked at afterwards. */
-    bool passed = before != 0 && before != member.origin && tly_ormap_origin(e->map) != 0;
-    if (passed && tly_lives_close(e, before, tly_slice_text(peer->name)) != TLY_OK)
+    bool passed = has_life && before != 0 && before != member.origin;
+    if ((again && tly_member_say(e, peer, MEMBER_FORGOTTEN) != TLY_OK) ||
+        (passed && tly_lives_close(e, before, tly_slice_text(peer->name)) != TLY_OK))
         e->arena.result = TLY_NOMEM;
 }
 

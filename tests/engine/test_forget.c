@@ -100,6 +100,31 @@ static void a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key
     net_free(net);
 }
 
+/* Who has not heard that it was forgotten says later that it is dead, which is the later word. */
+static void who_was_forgotten_stays_so_when_others_find_it_dead(void **state)
+{
+    enum { LEFT = 4, GONE = 4 };
+    struct net *net = some_nodes(LEFT + 1);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 2; j < LEFT; j++)
+            net_block(net, i, j, true);
+    net_kill(net, GONE);
+    forget_member(net, 0, "n4");
+    net_run(net, 30 * S);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 2; j < LEFT; j++)
+            net_block(net, i, j, false);
+    put(net, 0, "kv:a", "x");
+    del(net, 0, "kv:a");
+    net_run(net, 90 * S);
+    for (size_t i = 0; i < LEFT; i++) {
+        assert_int_equal(removes(net, i), 0);
+        assert_int_equal(tly_member_count(net_node(net, i)), LEFT);
+    }
+    claim_equal(net, LEFT);
+    net_free(net);
+}
+
 /* Two that are given up in one turn of the loop. */
 static void both_are_forgotten_that_are_given_up_at_once(void **state)
 {
@@ -814,6 +839,7 @@ int main(void)
         cmocka_unit_test(a_remove_is_forgotten_once_all_have_it_and_the_grace_is_over),
         cmocka_unit_test(who_is_away_holds_it_back_however_long),
         cmocka_unit_test(a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key),
+        cmocka_unit_test(who_was_forgotten_stays_so_when_others_find_it_dead),
         cmocka_unit_test(both_are_forgotten_that_are_given_up_at_once),
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),
