@@ -98,13 +98,13 @@ static bool is_same(const struct sim *sim, const struct tly_value *a, const stru
 }
 
 /*
- * One that cannot repair may have forgotten a REMOVE that others have back from a disk, and keep what a life that was made up says of before: only a
- * comparison brings the REMOVE again.
+ * What a life that was made up says may be missing below its mark, which somebody else had from the hostile peer; or a REMOVE that some had forgotten
+ * and others have back from a disk took it away (D126). Only a comparison brings either.
  */
 static bool is_kept_by_odd_one(struct sim *sim, size_t i, const char *key)
 {
     bool is_odd_one = !sim->nodes[0].gone && (sim->knobs.odd & SIM_ODD_NO_REPAIR) != 0;
-    return is_odd_one && (sim_came_too_late(sim, 0, key) || sim_came_too_late(sim, i, key));
+    return is_odd_one && (sim_hostile_said(sim, 0, key) || sim_hostile_said(sim, i, key));
 }
 
 static const char kinds[] = "ackm";

@@ -46,22 +46,12 @@ void sim_check_returns(struct sim *sim, size_t node, size_t count)
         check_key(sim, node, test_rng_below(&sim->looks, keys));
 }
 
-/* Whether something stands there that a life which was made up said of before a REMOVE that somebody had forgotten by then (D126). */
-bool sim_came_too_late(struct sim *sim, size_t node, const char *text)
+bool sim_hostile_said(struct sim *sim, size_t node, const char *text)
 {
-    struct tly_slice name = tly_slice_text(text);
     struct tly_entry_view view;
-    size_t key = 0, keys = sim_twin_keys(sim);
-    while (key < keys && !tly_slice_equal(sim_twin_key(sim, key), name))
-        key++;
     sim->nodes[node].is_due_known = false;
-    if (key == keys || tly_engine_entry(sim->nodes[node].engine, name, &view) != TLY_OK) return false;
-    for (size_t i = sim_twin_newest(sim, key); i != 0; i = sim_twin_before(sim, i)) {
-        const struct tly_dot *remove = sim_twin_dot(sim, i);
-        for (size_t j = 0; j < view.count && remove->op == TLY_REMOVE; j++)
-            if (tly_dominates(view.strategy, remove, &view.dots[j]) &&
-                sim_twin_came_too_late(sim, view.dots[j].version, remove->version.ts))
-                return true;
-    }
+    if (tly_engine_entry(sim->nodes[node].engine, tly_slice_text(text), &view) != TLY_OK) return false;
+    for (size_t i = 0; i < view.count; i++)
+        if (sim_hostile_made(view.dots[i].version.origin)) return true;
     return false;
 }

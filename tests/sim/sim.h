@@ -581,7 +581,8 @@ void sim_schedule_run(struct sim *sim, const char *name);
 
 /* So many keys, by chance. */
 void sim_check_returns(struct sim *sim, size_t node, size_t count);
-bool sim_came_too_late(struct sim *sim, size_t node, const char *text);
+/* Whether something stands in the key that a life which was made up said. */
+bool sim_hostile_said(struct sim *sim, size_t node, const char *text);
 void sim_check_floors(struct sim *sim, size_t node);
 void sim_check_audit(struct sim *sim, size_t node);
 /* Of a dot that it has just made. */
