@@ -1,13 +1,15 @@
 /* What a node says it knows to be removed does not stand there: no PUT comes back that is older than a REMOVE, forgotten or not. */
 #include "tests/sim/sim.h"
 
-static bool covers(struct sim *sim, size_t node, const struct tly_dot *remove)
+static bool covers(struct sim *sim, size_t node, size_t dot)
 {
+    const struct tly_dot *remove = sim_twin_dot(sim, dot);
     const struct tly_engine *engine = sim->nodes[node].engine;
     for (size_t i = 0; i < tly_engine_lives(engine); i++) {
         struct tly_life life = tly_engine_life(engine, i);
         if (life.origin != remove->version.origin) continue;
-        return remove->version.ts <= life.mark && sim_twin_asks(sim, &life);
+        return remove->version.ts <= life.mark && sim_twin_asks(sim, &life) &&
+               !sim_twin_went_with_its_node(sim, &life, dot);
     }
     return false;
 }
@@ -30,7 +32,7 @@ static void check_key(struct sim *sim, size_t node, size_t key)
             /* A life that was made up may say something of long ago, of which nothing was known when the REMOVE was forgotten (D126). */
             if (sim_twin_came_too_late(sim, put->version, remove->version.ts)) continue;
             if (sim_twin_comes_with_a_round(sim, node, i)) continue;
-            sim_claim(sim, !covers(sim, node, remove),
+            sim_claim(sim, !covers(sim, node, i),
                       "n%zu has the PUT %llu of %llx for %.*s, which the REMOVE %llu of %llx took away", node,
                       (unsigned long long)put->version.ts, (unsigned long long)put->version.origin,
                       (int)name.n, (const char *)name.p, (unsigned long long)remove->version.ts,
