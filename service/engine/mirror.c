@@ -353,14 +353,31 @@ static enum tly_result take_frame(struct taking *taking, const struct tly_frame 
     return frame->ignorable ? TLY_OK : TLY_UNKNOWN_FRAME;
 }
 
-static enum tly_result take_frames(struct taking *taking, struct tly_slice rest)
+/* Whether a clock forbids to take it, which is seen before anything of the answer is kept: it is given again and again until the clock is right. */
+static enum tly_result judge_frame(struct taking *taking, const struct tly_frame *frame)
+{
+    struct tly_snap_chunk chunk;
+    struct tly_round round;
+    if (frame->type != TLY_FRAME_SNAP_CHUNK) return TLY_OK;
+    enum tly_result result = tly_snap_chunk_get(frame->body, &chunk);
+    if (result == TLY_OK) result = tly_round_get(chunk.part, &round);
+    if (result != TLY_OK) return result;
+    struct tly_rows rows = tly_rows_of(&round);
+    for (struct tly_row row; tly_rows_next(&rows, &row);)
+        if (tly_session_admits(taking->mirror->engine, &row) == TLY_CLOCK_AHEAD) return TLY_CLOCK_AHEAD;
+    return TLY_OK;
+}
+
+static enum tly_result each_frame(struct taking *taking, struct tly_slice rest,
+                                  enum tly_result (*each)(struct taking *taking,
+                                                          const struct tly_frame *frame))
 {
     enum tly_result result = TLY_OK;
     while (result == TLY_OK && rest.n > 0) {
         struct tly_frame frame;
         size_t consumed = 0;
         result = tly_frame_get(rest, &taking->mirror->engine->scratch, &frame, &consumed);
-        if (result == TLY_OK) result = take_frame(taking, &frame);
+        if (result == TLY_OK) result = each(taking, &frame);
         rest = tly_slice_of(rest.p + consumed, rest.n - consumed);
     }
     return result;
@@ -492,7 +509,9 @@ enum tly_result tly_mirror_take(struct tly_mirror *mirror, struct tly_slice answ
     if (result == TLY_OK) result = tly_feed_answer_get(frame.body, &taking.answer);
     if (result == TLY_OK && is_wrong_kind(mirror, &taking.answer)) result = TLY_BAD_MESSAGE;
     if (result != TLY_OK) return result;
-    result = take_frames(&taking, tly_slice_of(answer.p + consumed, answer.n - consumed));
+    struct tly_slice rest = tly_slice_of(answer.p + consumed, answer.n - consumed);
+    result = each_frame(&taking, rest, judge_frame);
+    if (result == TLY_OK) result = each_frame(&taking, rest, take_frame);
     if (is_poison(result)) mirror->failed++;
     /* The disk and the cursor are not of one moment. */
     if (result == TLY_STALE) begin_snapshot(mirror);

@@ -354,6 +354,50 @@ static void a_follower_takes_nothing_from_the_future(void **state)
     net_free(net);
 }
 
+static enum tly_result count_batch(void *context, struct tly_slice batch)
+{
+    size_t *batches = context;
+    assert_true(batch.n > 0);
+    ++*batches;
+    return TLY_OK;
+}
+
+/* Else its log grows by the same piece each time that it asks, for as long as the clock is wrong. */
+static void of_a_snapshot_that_lies_ahead_in_part_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(1);
+    struct follow f = {.no_delta = true, .prefixes = {tly_slice_text("ctr:")}, .prefix_count = 1};
+    struct tly_mirror_news news;
+    struct tly_feed_said said;
+    size_t batches = 0;
+    struct tly_mirror_sink sink = {.batch = count_batch, .context = &batches};
+    follow_begin(&f, net, 0);
+    fill(net, 0, 0, 400);
+    net_run(net, S);
+    assert_int_equal(follow_ask(&f, net, 0, &news), TLY_OK);
+    assert_int_equal(news.verdict, TLY_FEED_COLD_START);
+    struct tly_time before = net_time(net, 0);
+    net_shift_wall(net, 0, 600 * (int64_t)S);
+    net_run(net, S);
+    net_add_to(net, 0, "ctr:some-key:399", 1);
+    for (int i = 0; i < 3; i++) {
+        tly_buf_clear(&f.question);
+        tly_buf_clear(&f.answer);
+        assert_true(tly_mirror_ask(f.mirror, &f.question));
+        assert_int_equal(tly_feed_snapshot(net_node(net, 0), tly_buf_slice(&f.question), net_time(net, 0),
+                                           &said, &f.answer),
+                         TLY_OK);
+        assert_int_equal(tly_mirror_take(f.mirror, tly_buf_slice(&f.answer), before, &sink, &news),
+                         TLY_CLOCK_AHEAD);
+        assert_int_equal(batches, 0);
+    }
+    assert_int_equal(follow_tick(&f, net, 0), TLY_OK);
+    assert_int_equal(follow_read(&f, "ctr:some-key:399"), 2);
+    follow_end(&f);
+    net_free(net);
+}
+
 /* A dot below what was handed over in pages before is handed over all the same. */
 static void a_dot_that_comes_late_is_not_missed(void **state)
 {
@@ -1268,6 +1312,7 @@ int main(void)
         cmocka_unit_test(a_gap_in_what_a_follower_sends_is_seen),
         cmocka_unit_test(what_a_follower_may_not_send_is_refused_whole),
         cmocka_unit_test(a_follower_takes_nothing_from_the_future),
+        cmocka_unit_test(of_a_snapshot_that_lies_ahead_in_part_nothing_is_kept),
         cmocka_unit_test(a_dot_that_comes_late_is_not_missed),
         cmocka_unit_test(below_a_floor_it_starts_cold),
         cmocka_unit_test(what_the_node_forgets_a_follower_that_kept_up_forgets_too),

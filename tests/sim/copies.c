@@ -16,6 +16,9 @@
 #define APPLY_BYTES ((size_t)1 << 20)
 #define QUESTION_BYTES ((size_t)1 << 20)
 #define KEPT_BYTES ((size_t)256 << 20)
+/* As tallyctl does, only sooner. */
+#define LOG_BYTES ((size_t)1 << 20)
+#define LOG_TIMES 4
 #define QUESTIONS 100000
 
 struct sim_copies {
@@ -23,6 +26,7 @@ struct sim_copies {
     struct tly_mirror *mirror;
     struct tly_buf question, answer;
     struct tly_buf kept; /* its log: length (8 bytes), bytes, … */
+    size_t image_bytes;  /* of them, what the log before was replaced by */
 };
 
 struct sim_copies *sim_copies_new(void)
@@ -183,12 +187,38 @@ static void begin(struct sim *sim, struct tly_time now)
 
 static enum tly_result keep_batch(void *context, struct tly_slice batch)
 {
-    struct sim_copies *copies = context;
+    struct sim *sim = context;
+    struct tly_buf *kept = &sim->copies->kept;
     uint64_t n = batch.n;
-    tly_buf_put(&copies->kept, &n, sizeof n);
-    tly_buf_put(&copies->kept, batch.p, batch.n);
-    if (copies->kept.result != TLY_OK) abort();
+    tly_buf_put(kept, &n, sizeof n);
+    tly_buf_put(kept, batch.p, batch.n);
+    sim_claim(sim, kept->result == TLY_OK, "the follower cannot keep %zu bytes and %zu more: %s", kept->n,
+              batch.n, tly_result_text(kept->result));
     return TLY_OK;
+}
+
+/* All that stands takes the place of a log that has grown. */
+static void compact(struct sim *sim)
+{
+    struct sim_copies *copies = sim->copies;
+    if (copies->kept.n < LOG_BYTES || copies->kept.n < LOG_TIMES * copies->image_bytes) return;
+    struct tly_mem mem = test_mem();
+    struct tly_image *image;
+    struct tly_buf batch;
+    bool done = false;
+    tly_buf_init(&batch, &mem, TLY_FRAME_BODY_MAX);
+    tly_buf_clear(&copies->kept);
+    enum tly_result result = tly_image_new(copies->engine, &image);
+    sim_claim(sim, result == TLY_OK, "the follower makes no image: %s", tly_result_text(result));
+    while (result == TLY_OK && !done) {
+        tly_buf_clear(&batch);
+        result = tly_image_next(image, &batch, &done);
+        if (result == TLY_OK) result = keep_batch(sim, tly_buf_slice(&batch));
+    }
+    sim_claim(sim, result == TLY_OK, "the follower ends in its image: %s", tly_result_text(result));
+    tly_image_free(image);
+    tly_buf_fini(&batch);
+    copies->image_bytes = copies->kept.n;
 }
 
 /* One question; whether there is more. */
@@ -196,7 +226,7 @@ static bool ask_once(struct sim *sim, size_t i)
 {
     struct sim_copies *copies = sim->copies;
     struct tly_time now = sim_time(sim, i);
-    struct tly_mirror_sink sink = {.batch = keep_batch, .context = copies};
+    struct tly_mirror_sink sink = {.batch = keep_batch, .context = sim};
     struct tly_mirror_news news;
     struct tly_feed_said said;
     tly_buf_clear(&copies->question);
@@ -213,7 +243,9 @@ static bool ask_once(struct sim *sim, size_t i)
     result = tly_mirror_take(copies->mirror, tly_buf_slice(&copies->answer), now, &sink, &news);
     sim_claim(sim, result == TLY_OK || result == TLY_STALE || result == TLY_CLOCK_AHEAD,
               "the follower does not take what n%zu says: %s", i, tly_result_text(result));
-    return result == TLY_STALE || (result == TLY_OK && news.more);
+    bool more = result == TLY_STALE || (result == TLY_OK && news.more);
+    if (result == TLY_OK && !more) compact(sim);
+    return more;
 }
 
 static void follow(struct sim *sim, size_t i)

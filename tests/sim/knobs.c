@@ -15,7 +15,7 @@ static uint64_t pick(struct test_rng *rng, const uint64_t *from, size_t count)
 /* By a stream of their own. */
 static void draw_wide(struct sim_knobs *knobs)
 {
-    struct test_rng own = test_rng_of(knobs->seed ^ UINT64_C(0x57ee7c0de)), *rng = &own;
+    struct test_rng own = test_rng_unnamed(knobs->seed ^ UINT64_C(0x57ee7c0de)), *rng = &own;
     if (test_rng_chance(rng, 12) && knobs->nodes <= 4) {
         /* The least that may be set. */
         knobs->memory_max = (size_t)16 << 20;
@@ -42,7 +42,7 @@ void sim_knobs_ring(struct sim_knobs *knobs, size_t mesh_max)
 /* More members than mesh_max, so that not all have a connection to all: neighbours only, up to seven, and from nine on some who stand apart. */
 static void draw_ring(struct sim_knobs *knobs)
 {
-    struct test_rng own = test_rng_of(knobs->seed ^ UINT64_C(0x216f4d657368)), *rng = &own;
+    struct test_rng own = test_rng_unnamed(knobs->seed ^ UINT64_C(0x216f4d657368)), *rng = &own;
     if (!test_rng_chance(rng, 20)) return;
     sim_knobs_ring(knobs, 2);
     knobs->nodes = (size_t)PICK(rng, 4, 4, 5, 5, 7, 9);
@@ -68,7 +68,7 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
         SIM_FAULTS(SIM_FAULT_WEIGHT)
 #undef SIM_FAULT_WEIGHT
     };
-    struct test_rng own = test_rng_of(seed ^ UINT64_C(0x9e3779b97f4a7c15)), *rng = &own;
+    struct test_rng own = test_rng_unnamed(seed ^ UINT64_C(0x9e3779b97f4a7c15)), *rng = &own;
     struct sim_knobs knobs = {
         .seed = seed,
         .nodes = (size_t)PICK(rng, 2, 3, 3, 3, 4, 5, 5, 7),

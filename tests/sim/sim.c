@@ -233,8 +233,8 @@ struct sim *sim_new(const struct sim_knobs *knobs)
     sim_hostile_begin();
     told_print = knobs->seed;
     sim->knobs = *knobs;
-    sim->rng = test_rng_of(knobs->seed);
-    sim->looks = test_rng_of(knobs->seed + 1);
+    sim->rng = test_rng_unnamed(knobs->seed);
+    sim->looks = test_rng_unnamed(knobs->seed + 1);
     sim->now = SIM_S;
     sim->net = sim_net_new();
     sim->twin = sim_twin_new();

@@ -376,7 +376,7 @@ void sim_store_drop(struct sim_node *node)
 
 void sim_files_cut(struct sim *sim, struct sim_disk *disk)
 {
-    struct test_rng rng = test_rng_of(sim_below(sim, UINT64_MAX));
+    struct test_rng rng = test_rng_unnamed(sim_below(sim, UINT64_MAX));
     enum test_disk_cut cut = (enum test_disk_cut)sim_below(sim, TEST_CUTS);
     struct test_disk *left = test_disk_cut(disk->files, cut, &rng);
     test_disk_free(disk->files);

@@ -14,6 +14,8 @@ struct test_rng {
 };
 
 struct test_rng test_rng_of(uint64_t seed);
+/* One that is not of the seed in use, or of a program that names its seed by itself: what is remembered stays. */
+struct test_rng test_rng_unnamed(uint64_t seed);
 uint64_t test_rng_next(struct test_rng *rng);
 /* 0 to n-1; n is not 0. */
 uint64_t test_rng_below(struct test_rng *rng, uint64_t n);
