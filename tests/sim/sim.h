@@ -471,10 +471,10 @@ void sim_twin_note_left_out(struct sim *sim, size_t node);
 /* Whether the mark of that life says what is here: where something did not fit, that of a settled one says what is gone (D222). */
 bool sim_twin_asks(const struct sim *sim, const struct tly_life *life);
 /*
- * Whether that life is settled and this dot of it (index + 1) had come to nobody: its mark may be above, by a dot that came ahead of it or in an
- * archive.
+ * Whether that life is settled and nobody has this dot of it (index + 1): who had was lost, or its disk, and the mark is above by a dot that came
+ * ahead of it or in an archive.
  */
-bool sim_twin_went_with_its_node(const struct sim *sim, const struct tly_life *life, size_t dot);
+bool sim_twin_went_with_who_had_it(struct sim *sim, const struct tly_life *life, size_t dot);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
 bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
 /*

@@ -16,9 +16,8 @@ struct twin_dot {
     struct tly_dot dot;
     uint8_t strategy;
     size_t key;
-    size_t before;  /* index + 1; 0: none */
-    uint64_t at;    /* when it was learnt */
-    bool was_heard; /* by who has not made it himself */
+    size_t before; /* index + 1; 0: none */
+    uint64_t at;   /* when it was learnt */
     uint64_t
         forgotten; /* of a life that was made up: the newest that some node had forgotten when it was first heard of */
 };
@@ -244,9 +243,8 @@ static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_
 {
     struct sim_twin *twin = sim->twin;
     size_t key = need_key(twin, row->key);
-    struct twin_dot *known = find_dot(twin, row->dot.version);
+    const struct twin_dot *known = find_dot(twin, row->dot.version);
     if (known != NULL) {
-        known->was_heard = known->was_heard || row->dot.version.origin != self;
         /* What its disk alone is told, in a part, of a counter that ended. */
         bool has_gone = is_part && row->dot.op == TLY_REMOVE && known->dot.op == TLY_PUT && known->key == key;
         if (has_gone) return;
@@ -263,8 +261,7 @@ static void learn(struct sim *sim, size_t node, uint64_t self, const struct tly_
                              .strategy = (uint8_t)row->strategy_id,
                              .key = key,
                              .before = twin->keys[key].newest,
-                             .at = sim->now,
-                             .was_heard = row->dot.version.origin != self};
+                             .at = sim->now};
     uint8_t *bytes = malloc(row->dot.bytes.n + 1);
     if (bytes == NULL) abort();
     if (row->dot.bytes.n > 0) memcpy(bytes, row->dot.bytes.p, row->dot.bytes.n);
@@ -357,11 +354,6 @@ bool sim_twin_asks(const struct sim *sim, const struct tly_life *life)
     return true;
 }
 
-bool sim_twin_went_with_its_node(const struct sim *sim, const struct tly_life *life, size_t dot)
-{
-    return life->state >= TLY_LIFE_SETTLED && !sim->twin->dots[dot - 1].was_heard;
-}
-
 /* The newest dot (index + 1) of a key that is not on this node; 0: it is, or nobody knows it. */
 static size_t newest_of_absent(struct sim *sim, size_t node, struct tly_slice key)
 {
@@ -394,6 +386,21 @@ static bool stands_or_redundant(const struct tly_entry_view *view, const struct 
         if (is_replaced_unsealed(view, have, &it->dot)) return true;
     }
     return false;
+}
+
+bool sim_twin_went_with_who_had_it(struct sim *sim, const struct tly_life *life, size_t dot)
+{
+    const struct twin_dot *it = &sim->twin->dots[dot - 1];
+    if (life->state < TLY_LIFE_SETTLED) return false;
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        struct tly_entry_view view;
+        if (sim->nodes[i].engine == NULL) continue;
+        sim->nodes[i].is_due_known = false;
+        if (tly_engine_entry(sim->nodes[i].engine, sim_twin_key(sim, it->key), &view) != TLY_OK) continue;
+        for (size_t j = 0; j < view.count; j++)
+            if (tly_dot_equal(&view.dots[j], &it->dot)) return false;
+    }
+    return true;
 }
 
 static bool is_bucket(const struct sim *sim, const struct twin_dot *it)
@@ -628,8 +635,6 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     if (life.origin == 0 || it->dot.version.ts > life.mark || !sim_twin_asks(sim, &life)) return;
     /* Who has settled it says that all of it is here that there is; that is about to be heard. */
     if (life.state == TLY_LIFE_CLOSED && is_settled_elsewhere(sim, life.origin)) return;
-    size_t dot = (size_t)(it - sim->twin->dots) + 1;
-    if (sim_twin_went_with_its_node(sim, &life, dot)) return;
     /* Or it was heard before a clean stop, and counts again once it is known which life speaks. */
     struct tly_version word;
     if (life.state == TLY_LIFE_CLOSED && tly_lives_settled_by(engine, life.origin, &word)) return;
@@ -647,7 +652,8 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     bool may_be_freed = !is_bucket(sim, it) || !stands_for_it(sim, &view, it);
     if (may_be_freed && was_freed(sim, node, it, view.now_ms)) return;
     if (went_at_install(sim->twin, it->dot.version)) return;
-    if (sim_twin_comes_with_a_round(sim, node, dot)) return;
+    size_t dot = (size_t)(it - sim->twin->dots) + 1;
+    if (sim_twin_comes_with_a_round(sim, node, dot) || sim_twin_went_with_who_had_it(sim, &life, dot)) return;
     tell_key(sim, node, it, &view);
     sim_fail(sim, "n%zu has the mark %llu for %llx and lacks its %s %llu of %.*s", node,
              (unsigned long long)life.mark, (unsigned long long)life.origin,
