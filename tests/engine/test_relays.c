@@ -214,6 +214,53 @@ static void no_mark_without_a_row_overtakes_the_register_it_rests_on(void **stat
     net_free(net);
 }
 
+static void set(struct net *net, size_t node, const char *key, int64_t number)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_SET, .key = tly_slice_text(key), .number = number};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+/*
+ * The same of a counter that was set anew, of which a third heard nothing when it counted: what stands at the new generation does not make
+ * redundant what is newer, and what is counted next at that generation does.
+ */
+static void no_mark_without_a_row_overtakes_the_count_it_rests_on(void **state)
+{
+    enum { WRITER, WAY, OTHER, THIRD, LAST, FEW };
+    struct net *net = mesh(FEW);
+    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
+    net_hole(net, WRITER, OTHER, true);
+    net_hole(net, WRITER, THIRD, true);
+    net_hole(net, WRITER, LAST, true);
+    net_hole(net, WAY, LAST, true);
+    put(net, WRITER, "kv:j", "1");
+    net_run(net, 3 * MS);
+    net_hole(net, WRITER, WAY, true);
+    set(net, OTHER, "k", 10);
+    net_run(net, 50 * MS);
+    net_add_to(net, OTHER, "x", 1);
+    net_run(net, MS);
+    net_hole(net, OTHER, LAST, true);
+    net_run(net, 6 * MS);
+    net_hole(net, WRITER, WAY, false);
+    net_add_to(net, WRITER, "k", 1);
+    net_run(net, MS);
+    net_hole(net, WRITER, WAY, true);
+    net_run(net, 3 * MS);
+    net_add_to(net, OTHER, "k", 1);
+    net_run(net, 30 * MS);
+    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
+    assert_int_equal(written, mark_of(net, WAY, writer));
+    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
+    size_t looks = 0;
+    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
+        net_run(net, MS / 4);
+    assert_in_range(looks, 10, 999);
+    assert_true(mark_of(net, LAST, other) >= done);
+    net_free(net);
+}
+
 /*
  * What one wrote another has written anew before, for its clock is behind: at a third the newer stands there already, and the mark of the older
  * is due earlier. It rests on the newer, which goes along.
@@ -449,6 +496,7 @@ int main(void)
         cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
         cmocka_unit_test(no_own_mark_overtakes_what_made_its_dots_redundant),
         cmocka_unit_test(no_mark_without_a_row_overtakes_the_register_it_rests_on),
+        cmocka_unit_test(no_mark_without_a_row_overtakes_the_count_it_rests_on),
         cmocka_unit_test(no_mark_overtakes_the_register_that_took_its_dots_place),
         cmocka_unit_test(a_register_that_takes_nobodys_place_waits_for_its_own_link),
         cmocka_unit_test(who_had_it_first_is_sent_nothing),
