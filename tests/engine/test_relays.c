@@ -409,12 +409,15 @@ static size_t on_turn(struct net *net, size_t nodes, size_t from, size_t to, enu
     return found;
 }
 
-/* All compute it alike: one brings each what another makes, one more when he does not, and the way back over the first of each ends there. */
+/*
+ * All compute it alike: one brings each what another makes, one more when he does not, and the way back over the first of each ends there. None
+ * has more to bring than another.
+ */
 static void of_a_members_neighbours_one_relays_first_and_one_second(void **state)
 {
     static const size_t sizes[] = {6, 9, 20, 33};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        size_t n = sizes[s], longest = 0;
+        size_t n = sizes[s], longest = 0, brings[33] = {0};
         struct net *net = ring_of(n);
         for (size_t from = 0; from < n; from++)
             for (size_t to = 0; to < n; to++) {
@@ -425,11 +428,15 @@ static void of_a_members_neighbours_one_relays_first_and_one_second(void **state
                     assert_in_range(at, 0, n - 1);
                     assert_in_range(links, 1, n);
                 }
-                if (at == to) assert_int_equal(on_turn(net, n, from, to, FIRST_TO_RELAY), SIZE_MAX);
+                size_t first = on_turn(net, n, from, to, FIRST_TO_RELAY);
+                if (at == to) assert_int_equal(first, SIZE_MAX);
+                brings[at == to ? from : first]++;
                 assert_in_range(on_turn(net, n, from, to, SECOND_TO_RELAY), 0, n - 1);
                 if (links > longest) longest = links;
             }
         assert_int_equal(longest, net_node(net, 0)->ring.most);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(brings[i], n - 1);
         net_free(net);
     }
 }
