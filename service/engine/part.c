@@ -88,8 +88,9 @@ static void learn(const struct tly_engine *e, struct conn *conn, size_t life, si
         if (!tly_follower_lacks(follower, life)) return;
         soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
     }
-    if (news >= GOES_ALONG) tly_follower_go_along(follower, life, news == URGENT);
     tly_follower_learned(follower, life, relay_at(e, conn, place, soon));
+    /* Behind that, which waits only if there is the memory to say so. */
+    if (news >= GOES_ALONG) tly_follower_go_along(follower, life, news == URGENT);
 }
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
