@@ -106,6 +106,17 @@ static void settle(struct tly_reach *reach)
     reach->pinned = reach->goes_along = false;
 }
 
+static bool puts_off(const struct tly_reach *reach, uint64_t ts)
+{
+    return reach->due != 0 && ts > reach->sent;
+}
+
+bool tly_follower_had_it_first(const struct tly_follower *follower, struct tly_mark mark)
+{
+    size_t number = life_of(follower, mark.origin);
+    return number < follower->lives && puts_off(&follower->reach[number], mark.ts);
+}
+
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
@@ -113,13 +124,13 @@ enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark 
     if (number == follower->lives) return note_early(follower, mark);
     struct tly_life life = tly_ormap_life(follower->map, number);
     struct tly_reach *reach = &follower->reach[number];
-    bool had_it_first = mark.ts > reach->sent;
+    bool put_off = puts_off(reach, mark.ts);
     if (reach->word < mark.ts) reach->word = mark.ts;
     if (reach->have < mark.ts) reach->have = mark.ts;
     if (reach->sent < reach->have) reach->sent = reach->have;
     if (life.mark <= reach->have && life.last <= reach->sent)
         settle(reach);
-    else if (had_it_first && reach->due != 0 && reach->due < due)
+    else if (put_off && reach->due < due)
         reach->due = due; /* later than was noted */
     return TLY_OK;
 }

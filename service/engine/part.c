@@ -1,4 +1,5 @@
 /* Parts of streams: protocol version 2. What a round of version 1 does, session.c does; the steps are the same. */
+#include "crdt/epoch_sum.h"
 #include "service/engine/impl.h"
 
 bool tly_streams_begin(struct tly_engine *e, struct conn *conn)
@@ -43,7 +44,9 @@ static enum tly_result take_word(const struct tly_engine *e, struct conn *conn, 
     enum tly_result result = TLY_OK;
     for (size_t i = 0; i < marks.count && result == TLY_OK; i++) {
         struct tly_mark mark = marks.marks[i];
-        uint64_t due = relay_at(e, conn, tly_ring_place(e, mark.origin), false);
+        uint64_t due = 0;
+        if (tly_follower_had_it_first(&conn->follower, mark))
+            due = relay_at(e, conn, tly_ring_place(e, mark.origin), false);
         result = tly_follower_has(&conn->follower, mark, due);
     }
     return result;
@@ -85,8 +88,9 @@ static void learn(const struct tly_engine *e, struct conn *conn, size_t life, si
         if (!tly_follower_lacks(follower, life)) return;
         soon = tly_follower_is_cut_off(follower, life, e->now.mono_ns);
     }
-    if (news >= GOES_ALONG) tly_follower_go_along(follower, life, news == URGENT);
     tly_follower_learned(follower, life, relay_at(e, conn, place, soon));
+    /* Behind that, which waits only if there is the memory to say so. */
+    if (news >= GOES_ALONG) tly_follower_go_along(follower, life, news == URGENT);
 }
 
 static void tell_followers(struct tly_engine *e, const struct conn *from, uint64_t origin, enum news news)
@@ -105,39 +109,30 @@ static void tell_followers(struct tly_engine *e, const struct conn *from, uint64
     }
 }
 
-/* Whether a plain counter's dot is of a generation that the key has not here, so that it makes others' dots redundant. */
-static bool brings_generation(const struct tly_engine *e, const struct tly_row *row)
-{
-    if (row->dot.num[1] == 0) return false;
-    size_t count = 0;
-    const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
-    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
-    for (size_t i = 0; i < count; i++)
-        if (dots[i].op == TLY_PUT && dots[i].num[1] >= row->dot.num[1]) return false;
-    return true;
-}
-
-static bool is_alone(const struct tly_engine *e, const struct tly_row *row)
+/* Whether the dot, not joined yet, makes one redundant that stands in its key here and is of another life. */
+static bool takes_a_place(const struct tly_engine *e, const struct tly_row *row)
 {
     size_t count = 0;
     const struct tly_entry *entry = tly_ormap_find(e->map, row->key);
     const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
     for (size_t i = 0; i < count; i++)
-        if (dots[i].version.origin != row->dot.version.origin) return false;
-    return true;
+        if (dots[i].version.origin != row->dot.version.origin &&
+            tly_dominates(tly_entry_strategy(entry), &row->dot, &dots[i]))
+            return true;
+    return false;
 }
 
 /*
- * Whether the dot, not joined yet, makes dots of other lives redundant, or may have done so elsewhere. Marks that rest on it must not
- * overtake it, so it goes on soon. All others may wait for their own link to deliver them. A register that takes nobody's place here may be
- * what third lives' marks rest on that come without it; none of the own life does.
+ * Whether the dot makes dots of other lives redundant, or may have done so elsewhere. Marks that rest on it must not overtake it, so it goes on
+ * soon. What can make none redundant may wait for its own link to deliver it. A register, or a count at a generation, that takes nobody's place
+ * here may be what third lives' marks rest on that come without it; none of the own life does.
  */
 static enum news news_of(const struct tly_engine *e, const struct tly_row *row)
 {
-    if (row->dot.op != TLY_PUT) return URGENT;
-    if (row->strategy_id == TLY_LWW) return is_alone(e, row) ? GOES_ALONG : URGENT;
-    if (row->strategy_id != TLY_EPOCH_SUM) return URGENT;
-    return row->dot.num[0] == 0 && brings_generation(e, row) ? URGENT : MAY_WAIT;
+    bool is_count = row->strategy_id == TLY_EPOCH_SUM;
+    if (row->dot.op != TLY_PUT || (!is_count && row->strategy_id != TLY_LWW)) return URGENT;
+    if (is_count && (row->dot.num[TLY_SUM_WINDOW] != 0 || row->dot.num[TLY_SUM_EPOCH] == 0)) return MAY_WAIT;
+    return takes_a_place(e, row) ? URGENT : GOES_ALONG;
 }
 
 /* Joins one row and says so to who may have to be sent it; `last`: what was said for the row before. */

@@ -147,11 +147,11 @@ size_t tly_ring_place(const struct tly_engine *e, uint64_t origin)
     return TLY_NOWHERE;
 }
 
-/* How far a neighbour is from a place; of those that are as far, another comes first for each place. */
+/* How far a neighbour is from a place; of those that are as far, the one that comes first behind it. */
 static size_t nearness(const struct ring *ring, size_t neighbour, size_t place)
 {
-    size_t n = ring->count;
-    return ring->links[on_from(neighbour, n - place, n)] * n + on_from(neighbour, place, n);
+    size_t n = ring->count, way = on_from(neighbour, n - place, n);
+    return ring->links[way] * n + way;
 }
 
 static enum turn turn_in_ring(const struct ring *ring, size_t at, size_t place)

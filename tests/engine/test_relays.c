@@ -214,6 +214,53 @@ static void no_mark_without_a_row_overtakes_the_register_it_rests_on(void **stat
     net_free(net);
 }
 
+static void set(struct net *net, size_t node, const char *key, int64_t number)
+{
+    struct tly_reply reply;
+    struct tly_request request = {.kind = TLY_ASK_SET, .key = tly_slice_text(key), .number = number};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+}
+
+/*
+ * The same of a counter that was set anew, of which a third heard nothing when it counted: what stands at the new generation does not make
+ * redundant what is newer, and what is counted next at that generation does.
+ */
+static void no_mark_without_a_row_overtakes_the_count_it_rests_on(void **state)
+{
+    enum { WRITER, WAY, OTHER, THIRD, LAST, FEW };
+    struct net *net = mesh(FEW);
+    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
+    net_hole(net, WRITER, OTHER, true);
+    net_hole(net, WRITER, THIRD, true);
+    net_hole(net, WRITER, LAST, true);
+    net_hole(net, WAY, LAST, true);
+    put(net, WRITER, "kv:j", "1");
+    net_run(net, 3 * MS);
+    net_hole(net, WRITER, WAY, true);
+    set(net, OTHER, "k", 10);
+    net_run(net, 50 * MS);
+    net_add_to(net, OTHER, "x", 1);
+    net_run(net, MS);
+    net_hole(net, OTHER, LAST, true);
+    net_run(net, 6 * MS);
+    net_hole(net, WRITER, WAY, false);
+    net_add_to(net, WRITER, "k", 1);
+    net_run(net, MS);
+    net_hole(net, WRITER, WAY, true);
+    net_run(net, 3 * MS);
+    net_add_to(net, OTHER, "k", 1);
+    net_run(net, 30 * MS);
+    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
+    assert_int_equal(written, mark_of(net, WAY, writer));
+    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
+    size_t looks = 0;
+    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
+        net_run(net, MS / 4);
+    assert_in_range(looks, 10, 999);
+    assert_true(mark_of(net, LAST, other) >= done);
+    net_free(net);
+}
+
 /*
  * What one wrote another has written anew before, for its clock is behind: at a third the newer stands there already, and the mark of the older
  * is due earlier. It rests on the newer, which goes along.
@@ -362,12 +409,15 @@ static size_t on_turn(struct net *net, size_t nodes, size_t from, size_t to, enu
     return found;
 }
 
-/* All compute it alike: one brings each what another makes, one more when he does not, and the way back over the first of each ends there. */
+/*
+ * All compute it alike: one brings each what another makes, one more when he does not, and the way back over the first of each ends there. None
+ * has more to bring than another.
+ */
 static void of_a_members_neighbours_one_relays_first_and_one_second(void **state)
 {
     static const size_t sizes[] = {6, 9, 20, 33};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        size_t n = sizes[s], longest = 0;
+        size_t n = sizes[s], longest = 0, brings[33] = {0};
         struct net *net = ring_of(n);
         for (size_t from = 0; from < n; from++)
             for (size_t to = 0; to < n; to++) {
@@ -378,11 +428,15 @@ static void of_a_members_neighbours_one_relays_first_and_one_second(void **state
                     assert_in_range(at, 0, n - 1);
                     assert_in_range(links, 1, n);
                 }
-                if (at == to) assert_int_equal(on_turn(net, n, from, to, FIRST_TO_RELAY), SIZE_MAX);
+                size_t first = on_turn(net, n, from, to, FIRST_TO_RELAY);
+                if (at == to) assert_int_equal(first, SIZE_MAX);
+                brings[at == to ? from : first]++;
                 assert_in_range(on_turn(net, n, from, to, SECOND_TO_RELAY), 0, n - 1);
                 if (links > longest) longest = links;
             }
         assert_int_equal(longest, net_node(net, 0)->ring.most);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(brings[i], n - 1);
         net_free(net);
     }
 }
@@ -449,6 +503,7 @@ int main(void)
         cmocka_unit_test(no_mark_overtakes_what_it_rests_on),
         cmocka_unit_test(no_own_mark_overtakes_what_made_its_dots_redundant),
         cmocka_unit_test(no_mark_without_a_row_overtakes_the_register_it_rests_on),
+        cmocka_unit_test(no_mark_without_a_row_overtakes_the_count_it_rests_on),
         cmocka_unit_test(no_mark_overtakes_the_register_that_took_its_dots_place),
         cmocka_unit_test(a_register_that_takes_nobodys_place_waits_for_its_own_link),
         cmocka_unit_test(who_had_it_first_is_sent_nothing),
