@@ -468,7 +468,6 @@ static void what_a_linked_node_has_not_got_of_a_settled_life_is_not_forgotten(vo
     net_thin(net, 0, 0);
     net_run(net, 10 * S);
     assert_false(holds(net, 1, "kv:x"));
-    forget_member(net, 0, "n2"); /* whom the disk had as a member */
     net_run(net, 120 * S);
     for (size_t i = 0; i < 2; i++) {
         assert_false(holds(net, i, "kv:x"));
