@@ -879,7 +879,7 @@ static void what_follows_a_refused_round_is_passed_over_until_one_says_its_start
     scene_fini(&scene);
 }
 
-/* A count may come to P2 by its own link; a new generation could make redundant what P2 is told this node has. */
+/* A count may come to P2 by its own link; a new generation makes redundant what a third life had there, and this node's marks may rest on that. */
 static void what_may_wait_is_not_in_the_next_round_and_what_is_urgent_is(void **state)
 {
     (void)state;
@@ -889,9 +889,11 @@ static void what_may_wait_is_not_in_the_next_round_and_what_is_urgent_is(void **
         meet(&scene, P1, 11);
         meet(&scene, P2, 12);
         pass(&scene, 50 * MS);
-        struct tly_mark first = {55, WALL - 500}, end = {55, WALL - 300};
+        struct tly_mark first = {55, WALL - 500}, third = {66, WALL - 400}, end = {55, WALL - 300};
         say_round(&scene, P1,
                   (struct part){(unsigned)whole, (struct tly_version){WALL - 500, 55}, 1, NULL, &first});
+        say_part(&scene, P1, (unsigned)whole,
+                 (struct part){0, (struct tly_version){WALL - 400, 66}, 2, NULL, &third});
         scene.generation = generation;
         say_part(&scene, P1, (unsigned)whole,
                  (struct part){0, (struct tly_version){WALL - 300, 55}, 2, NULL, &end});
