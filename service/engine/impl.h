@@ -486,6 +486,8 @@ struct own_life {
     bool is_ahead;   /* a peer knows more of it */
     bool is_held;    /* … and is up with it */
     bool is_behind;  /* … and nobody has anything that was made in it since the start */
+    uint64_t
+        judged_ns; /* the cluster time by which it was last looked whether it has counted in windows to come; 0: it was not */
 };
 
 /* How much of a limit was used when it was last asked for. */

@@ -21,6 +21,7 @@
 #define SETTLE_NS (NS_PER_S / 2)
 #define ASK_NS (10 * NS_PER_S)
 #define AGAIN_NS (60 * NS_PER_S)
+#define FALL_NS (100 * NS_PER_MS)
 
 static const char knows_more[] = "a peer knows more of this life than this node does";
 static const char was_set_back[] = "its clock was set back behind windows that it has counted in";
@@ -79,6 +80,7 @@ static size_t life_at(const struct tly_engine *e, uint64_t origin)
 /* A life that counted in windows that are yet to come would admit without end until they do. */
 static bool is_ahead_of_time(struct tly_engine *e, uint64_t origin)
 {
+    e->life.judged_ns = e->cluster_ns;
     struct tly_scan scan = tly_scan_of(e->map, life_at(e, origin), 0);
     for (struct tly_scanned scanned; tly_scan_next(e->map, &scan, &scanned);)
         if (is_count(scanned.strategy, &scanned.dot) &&
@@ -295,6 +297,24 @@ static void look_whether_heard(struct tly_engine *e)
     }
 }
 
+/*
+ * Members are heard one by one, and until it is in use cluster time falls with that. By a little it does each time, and all that was made is walked
+ * for it.
+ */
+static bool has_time_fallen(const struct tly_engine *e)
+{
+    return e->cluster_ns + FALL_NS < e->life.judged_ns && e->now.mono_ns >= e->new_life_at;
+}
+
+static enum tly_result judge_time(struct tly_engine *e)
+{
+    uint64_t judged_ns = e->life.judged_ns;
+    if (!is_ahead_of_time(e, tly_ormap_origin(e->map))) return TLY_OK;
+    enum tly_result result = tly_life_another(e, was_set_back, false);
+    if (result != TLY_OK) e->life.judged_ns = judged_ns;
+    return result;
+}
+
 void tly_life_judge(struct tly_engine *e)
 {
     look_whether_heard(e);
@@ -305,6 +325,8 @@ void tly_life_judge(struct tly_engine *e)
         result = disown(e);
     else if (e->life.is_ahead)
         result = tly_life_another(e, knows_more, false);
+    else if (e->life.kept == 0 && has_time_fallen(e))
+        result = judge_time(e);
     if (result == TLY_MORE) result = TLY_OK; /* said again by whoever knows more */
     e->life.is_ahead = false;
     if (result == TLY_OK) {

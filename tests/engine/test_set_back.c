@@ -77,6 +77,27 @@ static void by_less_than_a_window_its_life_goes_on(void **state)
     net_free(net);
 }
 
+/* Its clock is ahead of all others', which come when its life has gone on: before the first check it takes their time. */
+static void by_others_that_come_later_it_begins_another_life(void **state)
+{
+    enum { OTHERS = 2 };
+    const struct tly_engine_config config = {.has_store = true};
+    struct net *net = nodes_of(1);
+    uint64_t before = come_back(net, 0, 0);
+    assert_int_equal(net_origin(net, 0), before);
+    for (size_t i = 1; i <= OTHERS; i++) {
+        net_add_with(net, config, 1);
+        net_shift_wall(net, i, -(int64_t)(10 * S));
+    }
+    net_run(net, 3 * S);
+    for (unsigned i = 0; i < 15; i++) {
+        assert_in_range(admitted(net), 0, LIMIT);
+        net_run(net, S);
+    }
+    assert_int_not_equal(net_origin(net, 0), before);
+    net_free(net);
+}
+
 static void what_is_counted_where_nobody_reads_it_is_ahead(void **state)
 {
     const uint64_t day = TLY_WINDOW_CALENDAR + 3, day_ms = 86400000, zones_ms = 54000000;
@@ -109,6 +130,7 @@ int main(void)
         cmocka_unit_test(alone_it_begins_another_life),
         cmocka_unit_test(with_another_it_begins_another_life),
         cmocka_unit_test(by_less_than_a_window_its_life_goes_on),
+        cmocka_unit_test(by_others_that_come_later_it_begins_another_life),
         cmocka_unit_test(what_is_counted_where_nobody_reads_it_is_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
