@@ -504,8 +504,8 @@ static bool was_freed(struct sim *sim, size_t node, const struct twin_dot *it, u
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct twin_dot *other = &twin->dots[i - 1];
         bool is_gone = is_forgotten(sim, node, other->dot.version);
-        bool has_ended = may_have_ended(sim, other, is_gone ? there_ms : now_ms);
         bool counters = is_a_counters(sim, other), by_f = counters || it->strategy == TLY_LWW;
+        bool has_ended = may_have_ended(sim, other, is_gone || !by_f ? there_ms : now_ms);
         if (counters && has_ended && is_gone && is_gone_itself) return true;
         if (other != it && !tly_dominates(strategy, &other->dot, &it->dot)) continue;
         if ((has_ended && !by_f) || ((has_ended || other->dot.op == TLY_REMOVE) && is_gone)) return true;
