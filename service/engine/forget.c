@@ -281,9 +281,10 @@ static uint64_t surely_has(struct tly_engine *e, const struct conn *conn)
     uint64_t least = tly_follower_surely_has(&conn->follower, conn->peer->origin);
     for (size_t i = 0; i < tly_ormap_lives(e->map); i++) {
         struct tly_life life = tly_ormap_life(e->map, i);
+        if (life.state != TLY_LIFE_SETTLED) continue;
         uint64_t has = tly_follower_word(&conn->follower, life.origin);
         struct tly_version word;
-        if (life.state != TLY_LIFE_SETTLED || has >= life.last || has >= least) continue;
+        if (has >= life.last || has >= least) continue;
         bool is_whole =
             tly_lives_settled_by(e, life.origin, &word) && tly_lives_is_acknowledged(e, conn, word);
         if (!is_whole) least = has;

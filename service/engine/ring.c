@@ -120,7 +120,7 @@ static void count_links(struct ring *ring)
     }
 }
 
-/* Without memory everybody relays at once. */
+/* Without memory nobody has a turn: all relay when the word does not come. */
 static void lay_out(struct tly_engine *e, size_t n, size_t own)
 {
     struct ring *ring = &e->ring;

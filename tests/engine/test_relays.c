@@ -180,20 +180,40 @@ static void no_own_mark_overtakes_what_made_its_dots_redundant(void **state)
     net_free(net);
 }
 
+/* Few, where what the writer makes comes to all others over one way, and has begun to. */
+enum { WRITER, WAY, OTHER, THIRD, LAST, ROUND_COUNT };
+
+static struct net *one_way_round(void)
+{
+    struct net *net = mesh(ROUND_COUNT);
+    net_hole(net, WRITER, OTHER, true);
+    net_hole(net, WRITER, THIRD, true);
+    net_hole(net, WRITER, LAST, true);
+    net_hole(net, WAY, LAST, true);
+    put(net, WRITER, "kv:j", "1");
+    return net;
+}
+
+static void expect_the_last_to_have_what_the_mark_rests_on(struct net *net)
+{
+    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
+    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
+    assert_int_equal(written, mark_of(net, WAY, writer));
+    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
+    size_t looks = 0;
+    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
+        net_run(net, MS / 4);
+    assert_in_range(looks, 10, 999);
+    assert_true(mark_of(net, LAST, other) >= done);
+}
+
 /*
  * What one wrote another has replaced on the way to a third, which has only the other's, where nobody else stands in its key, and hears of the
  * first what its mark is, without a row. Then the mark is due earlier at a fourth than what it rests on: that goes along.
  */
 static void no_mark_without_a_row_overtakes_the_register_it_rests_on(void **state)
 {
-    enum { WRITER, WAY, OTHER, THIRD, LAST, FEW };
-    struct net *net = mesh(FEW);
-    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
-    net_hole(net, WRITER, OTHER, true);
-    net_hole(net, WRITER, THIRD, true);
-    net_hole(net, WRITER, LAST, true);
-    net_hole(net, WAY, LAST, true);
-    put(net, WRITER, "kv:j", "1");
+    struct net *net = one_way_round();
     net_run(net, 53 * MS);
     put(net, OTHER, "kv:x", "1"); /* its word that it has this tells that it has the other's from elsewhere */
     net_run(net, MS);
@@ -203,14 +223,7 @@ static void no_mark_without_a_row_overtakes_the_register_it_rests_on(void **stat
     net_run(net, 4 * MS);
     put(net, OTHER, "kv:k", "new");
     net_run(net, 30 * MS);
-    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
-    assert_int_equal(written, mark_of(net, WAY, writer));
-    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
-    size_t looks = 0;
-    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
-        net_run(net, MS / 4);
-    assert_in_range(looks, 10, 999);
-    assert_true(mark_of(net, LAST, other) >= done);
+    expect_the_last_to_have_what_the_mark_rests_on(net);
     net_free(net);
 }
 
@@ -227,14 +240,7 @@ static void set(struct net *net, size_t node, const char *key, int64_t number)
  */
 static void no_mark_without_a_row_overtakes_the_count_it_rests_on(void **state)
 {
-    enum { WRITER, WAY, OTHER, THIRD, LAST, FEW };
-    struct net *net = mesh(FEW);
-    uint64_t writer = net_origin(net, WRITER), other = net_origin(net, OTHER);
-    net_hole(net, WRITER, OTHER, true);
-    net_hole(net, WRITER, THIRD, true);
-    net_hole(net, WRITER, LAST, true);
-    net_hole(net, WAY, LAST, true);
-    put(net, WRITER, "kv:j", "1");
+    struct net *net = one_way_round();
     net_run(net, 3 * MS);
     net_hole(net, WRITER, WAY, true);
     set(net, OTHER, "k", 10);
@@ -250,14 +256,7 @@ static void no_mark_without_a_row_overtakes_the_count_it_rests_on(void **state)
     net_run(net, 3 * MS);
     net_add_to(net, OTHER, "k", 1);
     net_run(net, 30 * MS);
-    uint64_t written = mark_of(net, THIRD, writer), done = mark_of(net, THIRD, other);
-    assert_int_equal(written, mark_of(net, WAY, writer));
-    assert_true(mark_of(net, LAST, writer) < written && mark_of(net, LAST, other) < done);
-    size_t looks = 0;
-    for (; mark_of(net, LAST, writer) < written && looks < 1000; looks++)
-        net_run(net, MS / 4);
-    assert_in_range(looks, 10, 999);
-    assert_true(mark_of(net, LAST, other) >= done);
+    expect_the_last_to_have_what_the_mark_rests_on(net);
     net_free(net);
 }
 
