@@ -371,6 +371,11 @@ static enum tly_result carry_shard(struct tly_install *install, struct tly_slice
     return carry_units(install, key, hit, report);
 }
 
+static bool is_left_out(const struct tly_install *install, const struct tly_scanned *own)
+{
+    return install->is_left_out != NULL && install->is_left_out(install->context, own->key, &own->dot);
+}
+
 static enum tly_result carry_life(struct tly_install *install, const struct former *former, uint64_t mark,
                                   struct tly_installed *report)
 {
@@ -381,7 +386,7 @@ static enum tly_result carry_life(struct tly_install *install, const struct form
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(install->map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
         if (was_deleted(install, scanned.key, &scanned.dot, former->whole)) continue;
-        if (install->is_left_out != NULL && install->is_left_out(install->context, scanned.key)) continue;
+        if (is_left_out(install, &scanned)) continue;
         result = carry_shard(install, scanned.key, &scanned.dot, report);
     }
     return result;

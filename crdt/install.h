@@ -43,8 +43,8 @@ enum tly_result tly_install_former(struct tly_install *install, uint64_t origin,
 /* The one dot that the snapshot has of a key; borrowed until the next call. False: it has none, or several. */
 bool tly_install_dot(struct tly_install *install, struct tly_slice key, struct tly_dot *dot);
 
-/* Of these keys nothing is carried over: what they may hold is promised to others. */
-typedef bool tly_left_out(void *context, struct tly_slice key);
+/* Of these shards nothing is carried over. */
+typedef bool tly_left_out(void *context, struct tly_slice key, const struct tly_dot *own);
 void tly_install_leave_out(struct tly_install *install, tly_left_out *is_left_out, void *context);
 
 struct tly_installed {

@@ -987,6 +987,8 @@ enum tly_result tly_life_anew(struct tly_engine *e, uint64_t origin, const char 
  * again; and it is to be announced closed.
  */
 enum tly_result tly_life_leave(struct tly_engine *e, uint64_t known) TLY_MUST_CHECK;
+/* What a former life had counted is this one's now, none of it in windows that are yet to come by what cluster time is. */
+void tly_life_carried(struct tly_engine *e);
 /* A peer has said its mark; what follows is judged at the end of the step. */
 void tly_life_heard(struct tly_engine *e, struct tly_mark theirs);
 /* Another node speaks as this life. True: it is in question here, and left to that one. */

@@ -124,11 +124,10 @@ enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_
     return tly_member_announce(e, false);
 }
 
-enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool lives_on)
+static enum tly_result begin_another(struct tly_engine *e, const char *why, bool lives_on)
 {
     bool in_question = e->life.kept != 0;
     uint64_t old = tly_life_spoken(e);
-    if (!in_question && e->now.mono_ns < e->new_life_at) return TLY_MORE;
     enum tly_result result = in_question ? TLY_OK : tly_ormap_begin_life(e->map, tly_random(e) | 1);
     if (result != TLY_OK) return result;
     e->life.kept = 0;
@@ -139,6 +138,17 @@ enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool liv
     bool is_ours = !in_question || tly_member_origin(e, tly_slice_text(e->name)) == old;
     result = tly_lives_left(e, old, is_ours && !lives_on);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
+}
+
+enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool lives_on)
+{
+    bool is_too_soon = e->life.kept == 0 && e->now.mono_ns < e->new_life_at;
+    return is_too_soon ? TLY_MORE : begin_another(e, why, lives_on);
+}
+
+void tly_life_carried(struct tly_engine *e)
+{
+    e->life.judged_ns = e->cluster_ns;
 }
 
 enum tly_result tly_life_leave(struct tly_engine *e, uint64_t known)
@@ -303,14 +313,15 @@ static void look_whether_heard(struct tly_engine *e)
  */
 static bool has_time_fallen(const struct tly_engine *e)
 {
-    return e->cluster_ns + FALL_NS < e->life.judged_ns && e->now.mono_ns >= e->new_life_at;
+    return e->cluster_ns + FALL_NS < e->life.judged_ns;
 }
 
+/* However young the life is: in the next nothing is ahead. */
 static enum tly_result judge_time(struct tly_engine *e)
 {
     uint64_t judged_ns = e->life.judged_ns;
     if (!is_ahead_of_time(e, tly_ormap_origin(e->map))) return TLY_OK;
-    enum tly_result result = tly_life_another(e, was_set_back, false);
+    enum tly_result result = begin_another(e, was_set_back, false);
     if (result != TLY_OK) e->life.judged_ns = judged_ns;
     return result;
 }
@@ -325,9 +336,8 @@ void tly_life_judge(struct tly_engine *e)
         result = disown(e);
     else if (e->life.is_ahead)
         result = tly_life_another(e, knows_more, false);
-    else if (e->life.kept == 0 && has_time_fallen(e))
-        result = judge_time(e);
     if (result == TLY_MORE) result = TLY_OK; /* said again by whoever knows more */
+    if (result == TLY_OK && e->life.kept == 0 && has_time_fallen(e)) result = judge_time(e);
     e->life.is_ahead = false;
     if (result == TLY_OK) {
         e->life.is_behind = false;

@@ -5,6 +5,7 @@
  */
 #include "service/engine/impl.h"
 
+#include "crdt/epoch_sum.h"
 #include "wire/pack.h"
 
 #include <assert.h>
@@ -308,10 +309,17 @@ static enum tly_result name_former(struct tly_install *install, uint64_t origin)
     return tly_install_former(install, origin, tly_slice_of(key, sizeof key), whole_up_to(install, origin));
 }
 
+/* In windows to come it counted by a wrong clock; who has counted there counts in none before. */
+static bool is_left_out(void *context, struct tly_slice key, const struct tly_dot *own)
+{
+    const struct tly_engine *e = context;
+    return tly_tenure_is_left_out(context, key) || tly_sum_is_ahead(own, e->cluster_ns / NS_PER_MS);
+}
+
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install)
 {
     enum tly_result result = TLY_OK;
-    tly_install_leave_out(install, tly_tenure_is_left_out, e);
+    tly_install_leave_out(install, is_left_out, e);
     /* One that is in question is ended by what is installed, and what it counted alone is nowhere else. */
     if (e->life.kept != 0) result = name_former(install, e->life.kept);
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {

@@ -397,6 +397,7 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
 {
     e->stats.snapshots_installed++;
     e->stats.units_carried += report->carried_units;
+    if (report->carried > 0) tly_life_carried(e);
     uint64_t old = tly_ormap_origin(e->map);
     /* Without memory it goes on: a mark that says too much is found by comparing. */
     bool has_left = report->own_unsure && tly_life_leave(e, report->own_known) == TLY_OK;

@@ -1,11 +1,12 @@
 /* A clock that was set back while a node was down: the windows that come again have their limit, and no more. */
 #include "crdt/epoch_sum.h"
-#include "tests/engine/support_net.h"
+#include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 
 #define MS UINT64_C(1000000)
 #define S UINT64_C(1000000000)
 #define LIMIT 5
+#define AHEAD_NS (60 * S)
 
 /* Of many checks in one window so many are admitted. */
 static unsigned admitted(struct net *net)
@@ -98,6 +99,60 @@ static void by_others_that_come_later_it_begins_another_life(void **state)
     net_free(net);
 }
 
+/* Of two n0 is cut off, admits by a clock that is ahead what it may, and falls. The other has another to forget it with. */
+static struct net *forgotten_with_a_clock_ahead(uint64_t *origin)
+{
+    const struct tly_engine_config config = {.has_store = true};
+    struct net *net = nodes_of(2);
+    *origin = net_origin(net, 0);
+    net_shift_wall(net, 0, (int64_t)AHEAD_NS);
+    net_block(net, 0, 1, true);
+    net_run(net, S);
+    assert_int_equal(admitted(net), LIMIT);
+    net_run(net, S);
+    net_kill(net, 0);
+    net_add_with(net, config, 2);
+    forget_member(net, 1, "n0");
+    net_run(net, 3 * S);
+    net_block(net, 0, 1, false);
+    return net;
+}
+
+static void claim_bounds(struct net *net)
+{
+    assert_int_equal(net_stats(net, 0).snapshots_installed, 1);
+    for (unsigned i = 0; i < 15; i++) {
+        assert_in_range(admitted(net), 0, LIMIT);
+        net_run(net, S);
+    }
+}
+
+static void what_was_counted_in_windows_to_come_is_not_carried_over(void **state)
+{
+    uint64_t origin;
+    struct net *net = forgotten_with_a_clock_ahead(&origin);
+    net_shift_wall(net, 0, -(int64_t)AHEAD_NS);
+    net_go_on(net, 0, origin, 2);
+    net_run(net, 2 * S);
+    claim_bounds(net);
+    net_free(net);
+}
+
+/* Its clock is still ahead: only when it has heard both others it takes their time. */
+static void what_was_carried_over_by_a_wrong_time_ends_with_its_life(void **state)
+{
+    uint64_t origin;
+    struct net *net = forgotten_with_a_clock_ahead(&origin);
+    net_block(net, 0, 2, true);
+    net_go_on(net, 0, origin, 2);
+    net_run(net, 2 * S);
+    assert_int_equal(net_stats(net, 0).units_carried, LIMIT);
+    net_block(net, 0, 2, false);
+    net_run(net, 10 * S);
+    claim_bounds(net);
+    net_free(net);
+}
+
 static void what_is_counted_where_nobody_reads_it_is_ahead(void **state)
 {
     const uint64_t day = TLY_WINDOW_CALENDAR + 3, day_ms = 86400000, zones_ms = 54000000;
@@ -131,6 +186,8 @@ int main(void)
         cmocka_unit_test(with_another_it_begins_another_life),
         cmocka_unit_test(by_less_than_a_window_its_life_goes_on),
         cmocka_unit_test(by_others_that_come_later_it_begins_another_life),
+        cmocka_unit_test(what_was_counted_in_windows_to_come_is_not_carried_over),
+        cmocka_unit_test(what_was_carried_over_by_a_wrong_time_ends_with_its_life),
         cmocka_unit_test(what_is_counted_where_nobody_reads_it_is_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
