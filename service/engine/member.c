@@ -191,14 +191,14 @@ static void retarget(struct tly_engine *e, struct peer *peer, const struct membe
 }
 
 /*
- * Whether somebody accuses who was forgotten, in the life in which it was, for he had not heard of that: across a cut, or on an older disk.
- * A later word, it would have the member waited for anew.
+ * Whether somebody accuses who was forgotten, in the life in which it was, for he had not heard of that, nor perhaps of what it contradicted before:
+ * across a cut, or on an older disk. A later word, it would have the member waited for anew.
  */
 static bool was_forgotten(const struct peer *peer, const struct member *member)
 {
     bool is_accused = member->state == MEMBER_SUSPECT || member->state == MEMBER_DEAD;
     return is_accused && peer->state == MEMBER_FORGOTTEN && peer->member_origin == member->origin &&
-           peer->incarnation == member->incarnation;
+           peer->incarnation >= member->incarnation;
 }
 
 void tly_member_learn(struct tly_engine *e, struct tly_slice key)
@@ -214,6 +214,7 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
     if (peer == NULL) return;
     uint64_t before = peer->member_origin;
     bool has_life = tly_ormap_origin(e->map) != 0, again = has_life && was_forgotten(peer, &member);
+    if (again) member.incarnation = peer->incarnation; /* an older one is no news, and is not to be said */
     retarget(e, peer, &member);
     change_state(e, peer, &member);
     /* A name that passed to another life: the one before has ended. This may write, so nothing is looked at afterwards. */

@@ -125,6 +125,42 @@ static void who_was_forgotten_stays_so_when_others_find_it_dead(void **state)
     net_free(net);
 }
 
+static void accuse(struct net *net, size_t node, const char *name, enum member_state state)
+{
+    struct tly_engine *e = net_node(net, node);
+    assert_int_equal(tly_member_say(e, tly_peer_find(e, tly_slice_text(name)), state), TLY_OK);
+}
+
+/* Of those who have not heard that it was forgotten n2 has not heard either that it contradicted before; n3, who has, comes later. */
+static void who_was_forgotten_stays_so_whatever_it_had_contradicted(void **state)
+{
+    enum { LEFT = 4, GONE = 4 };
+    struct net *net = some_nodes(LEFT + 1);
+    block_all(net, 2, LEFT + 1, true);
+    accuse(net, 0, "n4", MEMBER_SUSPECT);
+    net_run(net, S);
+    assert_int_equal(net_stats(net, GONE).refutations, 1);
+    block_all(net, 3, LEFT + 1, true);
+    net_kill(net, GONE);
+    forget_member(net, 0, "n4");
+    net_run(net, S);
+    for (size_t i = 2; i < LEFT; i++) {
+        accuse(net, i, "n4", MEMBER_DEAD);
+        block_all(net, i, i, false);
+        net_run(net, 30 * S);
+        assert_int_equal(tly_member_count(net_node(net, i)), LEFT);
+    }
+    put(net, 0, "kv:a", "x");
+    del(net, 0, "kv:a");
+    net_run(net, 60 * S);
+    for (size_t i = 0; i < LEFT; i++) {
+        assert_int_equal(removes(net, i), 0);
+        assert_int_equal(tly_member_count(net_node(net, i)), LEFT);
+    }
+    claim_equal(net, LEFT);
+    net_free(net);
+}
+
 /* Two that are given up in one turn of the loop. */
 static void both_are_forgotten_that_are_given_up_at_once(void **state)
 {
@@ -840,6 +876,7 @@ int main(void)
         cmocka_unit_test(who_is_away_holds_it_back_however_long),
         cmocka_unit_test(a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key),
         cmocka_unit_test(who_was_forgotten_stays_so_when_others_find_it_dead),
+        cmocka_unit_test(who_was_forgotten_stays_so_whatever_it_had_contradicted),
         cmocka_unit_test(both_are_forgotten_that_are_given_up_at_once),
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),
