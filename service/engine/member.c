@@ -159,14 +159,18 @@ enum tly_result tly_member_say(struct tly_engine *e, struct peer *peer, enum mem
                           state);
 }
 
+static bool is_accused(const struct member *member)
+{
+    return member->state == MEMBER_SUSPECT || member->state == MEMBER_DEAD;
+}
+
 /*
  * What others say of this node itself: that it is alive it knows, the rest it refutes. What was said of an earlier life of it
  * stands in the same key and is refuted as well.
  */
 static void learn_of_self(struct tly_engine *e, const struct member *member)
 {
-    bool accused = member->state == MEMBER_SUSPECT || member->state == MEMBER_DEAD;
-    if (accused && tly_ormap_origin(e->map) != 0) tly_swim_refute(e, member->incarnation);
+    if (is_accused(member) && tly_ormap_origin(e->map) != 0) tly_swim_refute(e, member->incarnation);
 }
 
 bool tly_is_member_key(struct tly_slice key)
@@ -190,15 +194,22 @@ static void retarget(struct tly_engine *e, struct peer *peer, const struct membe
     memcpy(peer->address, target->address, sizeof peer->address);
 }
 
-/*
- * Whether somebody accuses who was forgotten, in the life in which it was, for he had not heard of that, nor perhaps of what it contradicted before:
- * across a cut, or on an older disk. A later word, it would have the member waited for anew.
- */
-static bool was_forgotten(const struct peer *peer, const struct member *member)
+/* By somebody who has not heard, across a cut or on an older disk, that another life has taken the place of this one. */
+static bool is_of_ended_life(const struct tly_engine *e, const struct peer *peer, const struct member *member)
 {
-    bool is_accused = member->state == MEMBER_SUSPECT || member->state == MEMBER_DEAD;
-    return is_accused && peer->state == MEMBER_FORGOTTEN && peer->member_origin == member->origin &&
-           peer->incarnation >= member->incarnation;
+    return is_accused(member) && peer->member_origin != member->origin &&
+           tly_lives_is_closed(e, member->origin);
+}
+
+/*
+ * Whether somebody accuses who was forgotten, for he had not heard of that, nor perhaps of what it contradicted before, or of its last life.
+ * A later word, it would have the member waited for anew.
+ */
+static bool was_forgotten(const struct tly_engine *e, const struct peer *peer, const struct member *member)
+{
+    bool is_old = peer->member_origin == member->origin && peer->incarnation >= member->incarnation;
+    return is_accused(member) && peer->state == MEMBER_FORGOTTEN &&
+           (is_old || is_of_ended_life(e, peer, member));
 }
 
 void tly_member_learn(struct tly_engine *e, struct tly_slice key)
@@ -213,12 +224,16 @@ void tly_member_learn(struct tly_engine *e, struct tly_slice key)
     struct peer *peer = tly_peer_need(e, name);
     if (peer == NULL) return;
     uint64_t before = peer->member_origin;
-    bool has_life = tly_ormap_origin(e->map) != 0, again = has_life && was_forgotten(peer, &member);
-    if (again) member.incarnation = peer->incarnation; /* an older one is no news, and is not to be said */
+    bool has_life = tly_ormap_origin(e->map) != 0, again = has_life && was_forgotten(e, peer, &member);
+    bool is_late = is_of_ended_life(e, peer, &member);
+    if (again) { /* what is older is no news, and is not to be said */
+        member.origin = before;
+        member.incarnation = peer->incarnation;
+    }
     retarget(e, peer, &member);
     change_state(e, peer, &member);
     /* A name that passed to another life: the one before has ended. This may write, so nothing is looked at afterwards. */
-    bool passed = has_life && before != 0 && before != member.origin;
+    bool passed = has_life && before != 0 && before != member.origin && !is_late;
     if ((again && tly_member_say(e, peer, MEMBER_FORGOTTEN) != TLY_OK) ||
         (passed && tly_lives_close(e, before, tly_slice_text(peer->name)) != TLY_OK))
         e->arena.result = TLY_NOMEM;

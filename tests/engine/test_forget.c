@@ -161,6 +161,50 @@ static void who_was_forgotten_stays_so_whatever_it_had_contradicted(void **state
     net_free(net);
 }
 
+/* n4 has begun another life while n2 was cut off, which says of the one before that it is dead. */
+static struct net *found_dead_in_an_earlier_life(bool is_forgotten)
+{
+    enum { GONE = 4 };
+    struct net *net = some_nodes(GONE + 1);
+    block_all(net, 2, GONE + 1, true);
+    net_restart(net, GONE, 1001, SIZE_MAX);
+    net_run(net, 3 * S);
+    if (is_forgotten) net_kill(net, GONE);
+    if (is_forgotten) forget_member(net, 0, "n4");
+    net_run(net, S);
+    accuse(net, 2, "n4", MEMBER_DEAD);
+    block_all(net, 2, GONE + 1, false);
+    put(net, 0, "kv:a", "x");
+    del(net, 0, "kv:a");
+    net_run(net, 60 * S);
+    return net;
+}
+
+static void who_was_forgotten_stays_so_when_an_earlier_life_is_found_dead(void **state)
+{
+    enum { LEFT = 4 };
+    struct net *net = found_dead_in_an_earlier_life(true);
+    for (size_t i = 0; i < LEFT; i++) {
+        assert_int_equal(removes(net, i), 0);
+        assert_int_equal(tly_member_count(net_node(net, i)), LEFT);
+    }
+    claim_equal(net, LEFT);
+    net_free(net);
+}
+
+static void no_life_ends_when_an_earlier_one_is_found_dead(void **state)
+{
+    enum { NODES = 5 };
+    struct net *net = found_dead_in_an_earlier_life(false);
+    assert_int_equal(net_origin(net, 4), 1001);
+    for (size_t i = 0; i < NODES; i++) {
+        assert_int_equal(removes(net, i), 0);
+        assert_int_equal(tly_member_count(net_node(net, i)), NODES);
+    }
+    claim_equal(net, NODES);
+    net_free(net);
+}
+
 /* Two that are given up in one turn of the loop. */
 static void both_are_forgotten_that_are_given_up_at_once(void **state)
 {
@@ -877,6 +921,8 @@ int main(void)
         cmocka_unit_test(a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key),
         cmocka_unit_test(who_was_forgotten_stays_so_when_others_find_it_dead),
         cmocka_unit_test(who_was_forgotten_stays_so_whatever_it_had_contradicted),
+        cmocka_unit_test(who_was_forgotten_stays_so_when_an_earlier_life_is_found_dead),
+        cmocka_unit_test(no_life_ends_when_an_earlier_one_is_found_dead),
         cmocka_unit_test(both_are_forgotten_that_are_given_up_at_once),
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),
