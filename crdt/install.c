@@ -332,10 +332,19 @@ static enum tly_result count_hit(struct tly_ormap *map, struct tly_slice key, co
     return result;
 }
 
+/* Whether the own shard has left this window behind: what was counted then would be counted into a later one now. */
+static bool is_left_behind(const struct tly_install *install, struct tly_slice key, const struct tly_hit *hit)
+{
+    const struct tly_entry *entry = tly_ormap_find(install->staged, key);
+    struct tly_dot own;
+    return hit->window != 0 && entry != NULL && tly_ormap_own(install->staged, entry, hit->window, &own) &&
+           hit->epoch + 1 < own.num[TLY_SUM_EPOCH];
+}
+
 static enum tly_result carry_units(struct tly_install *install, struct tly_slice key, struct tly_hit hit,
                                    struct tly_installed *report)
 {
-    if (hit.units == 0) return TLY_OK;
+    if (hit.units == 0 || is_left_behind(install, key, &hit)) return TLY_OK;
     enum tly_result result = count_hit(install->staged, key, &hit);
     if (result != TLY_OK) return result;
     report->carried++;

@@ -100,6 +100,33 @@ static void a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key
     net_free(net);
 }
 
+static unsigned checks(struct net *net, size_t node, unsigned count)
+{
+    unsigned admitted = 0;
+    while (count-- > 0)
+        admitted += net_check(net, node, "k", "5/60s", TLY_FIXED_WINDOW);
+    return admitted;
+}
+
+static void what_a_forgotten_member_counted_in_a_window_long_over_is_not_in_a_later_one(void **state)
+{
+    struct net *net = some_nodes(3);
+    uint64_t origin = net_origin(net, 2);
+    block_all(net, 2, 3, true);
+    assert_int_equal(checks(net, 2, 10), 5);
+    net_run(net, S);
+    net_kill(net, 2);
+    forget_member(net, 0, "n2");
+    net_run(net, 165 * S);
+    block_all(net, 2, 3, false);
+    net_go_on(net, 2, origin, 1); /* that it is forgotten it hears when it has counted */
+    assert_int_equal(checks(net, 2, 1), 1);
+    net_run(net, 3 * S);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 1);
+    assert_int_equal(checks(net, 0, 10), 4);
+    net_free(net);
+}
+
 /* Who has not heard that it was forgotten says later that it is dead, which is the later word. */
 static void who_was_forgotten_stays_so_when_others_find_it_dead(void **state)
 {
@@ -919,6 +946,7 @@ int main(void)
         cmocka_unit_test(a_remove_is_forgotten_once_all_have_it_and_the_grace_is_over),
         cmocka_unit_test(who_is_away_holds_it_back_however_long),
         cmocka_unit_test(a_forgotten_member_that_returns_brings_its_counts_and_no_deleted_key),
+        cmocka_unit_test(what_a_forgotten_member_counted_in_a_window_long_over_is_not_in_a_later_one),
         cmocka_unit_test(who_was_forgotten_stays_so_when_others_find_it_dead),
         cmocka_unit_test(who_was_forgotten_stays_so_whatever_it_had_contradicted),
         cmocka_unit_test(who_was_forgotten_stays_so_when_an_earlier_life_is_found_dead),
