@@ -296,7 +296,7 @@ struct sim {
     const char *watched; /* a key of which all changes are told; NULL: none. To look may move versions. */
     struct test_rng rng, looks; /* looks: of the checkers, so that another one changes nothing */
     uint64_t now, seq;
-    uint64_t latest_ms; /* of all clocks, before one was set */
+    int64_t most_ahead_ns; /* of all clocks, before one was set */
     struct sim_event *queue;
     size_t queue_count, queue_capacity;
     struct sim_node nodes[SIM_NODES_MAX];

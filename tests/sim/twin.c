@@ -475,13 +475,18 @@ static bool is_forgotten(struct sim *sim, size_t node, struct tly_version versio
     return version.ts <= forgetting.forgotten || version.ts <= life.floor || life.origin == 0;
 }
 
-/* By the clock that is ahead of all others, or was before it was set. */
+/* By the clock that is ahead of all others, or was before it was set: the nodes' cluster time may go on by it for long. */
 static uint64_t latest_ms(const struct sim *sim)
 {
-    uint64_t latest = sim->latest_ms;
-    for (size_t i = 0; i < sim->knobs.nodes; i++)
-        if (sim_time(sim, i).wall_ns / SIM_MS > latest) latest = sim_time(sim, i).wall_ns / SIM_MS;
-    return latest;
+    int64_t ahead_ns = sim->most_ahead_ns;
+    uint64_t fastest_ns = 0; /* each drifts */
+    for (size_t i = 0; i < sim->knobs.nodes; i++) {
+        int64_t offset_ns = sim->nodes[i].offset_ns;
+        uint64_t unset_ns = sim_time(sim, i).wall_ns - (uint64_t)offset_ns;
+        if (offset_ns > ahead_ns) ahead_ns = offset_ns;
+        if (unset_ns > fastest_ns) fastest_ns = unset_ns;
+    }
+    return (fastest_ns + (uint64_t)ahead_ns) / SIM_MS;
 }
 
 /* Whether its end is the end of all shards that a key has: one deadline is the whole counter's. */
