@@ -614,6 +614,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(bytes_taken, "Bytes of them that sockets took")                                        \
     X(bytes_acked, "Bytes of them that peers have taken in")                                 \
     X(bytes_lost, "Bytes of them that ended with their connection, not acknowledged")        \
+    X(lane_control_bytes, "Bytes handed over on the control lane")                           \
     X(lane_live_bytes, "Bytes handed over on the live lane")                                 \
     X(lane_repair_bytes, "Bytes handed over on the repair lane")                             \
     X(lane_bulk_bytes, "Bytes handed over on the bulk lane")                                 \
