@@ -366,6 +366,8 @@ void tly_ormap_clear_marks(struct tly_ormap *map);
 void tly_ormap_lower_mark(struct tly_ormap *map, uint64_t origin, uint64_t ts);
 /* Records of the logs of all lives: one for each sealed dot that stands. */
 size_t tly_ormap_log_size(const struct tly_ormap *map);
+/* How many of these of one life have a later ts, by looking into one chunk and adding up the others. Not everything need be sealed. */
+size_t tly_ormap_newer(const struct tly_ormap *map, size_t life, uint64_t ts);
 
 /*
  * The live dots of one life with ts > after, in ts order. Everything must be sealed. It is a position: what is written while

@@ -310,6 +310,27 @@ size_t tly_ormap_log_size(const struct tly_ormap *map)
     return records;
 }
 
+size_t tly_ormap_newer(const struct tly_ormap *map, size_t life, uint64_t ts)
+{
+    tly_map_settle_log(map);
+    const struct tly_oplog *log = &map->lives[life].log;
+    if (ts >= log->last) return 0;
+    struct tly_chunk_at at = tly_oplog_find(log, ts);
+    uint64_t to;
+    const struct tly_chunk *chunk = tly_oplog_chunk(log, at, &to);
+    size_t newer = chunk->live;
+    if (chunk->from <= ts) {
+        struct tly_scan behind = {life, ts, UINT32_MAX, UINT32_MAX};
+        struct wish wish = {map, (uint32_t)life, chunk->from, to, &behind};
+        gather(&wish, chunk, 0, map->ahead);
+        map->ahead->changes = UINT64_MAX; /* no scan asked for this */
+        newer = map->ahead->count;
+    }
+    while ((chunk = tly_oplog_chunk(log, at = tly_oplog_after(log, at), &to)) != NULL)
+        newer += chunk->live;
+    return newer;
+}
+
 /* ---- scans ---- */
 
 struct tly_scan tly_scan_of(struct tly_ormap *map, size_t life, uint64_t after_ts)

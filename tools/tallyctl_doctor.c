@@ -180,7 +180,9 @@ static void look_at_peer(struct doctor *d, struct json_object *peer)
     if (llabs(offset) >= OFFSET_NS_MANY)
         find(d, WRONG, "clock", "synchronise the clocks (timedatectl, chrony, ntpd)",
              "the clock of %s is %s %s this one", name, text, offset > 0 ? "ahead of" : "behind");
-    if (tly_ctl_int(peer, "last_heard_ms") >= SILENT_MS_MANY)
+    bool is_suspected =
+        strcmp(tly_ctl_text(peer, "state"), "suspect") == 0 && !tly_ctl_is_true(peer, "reachable");
+    if (is_suspected || tly_ctl_int(peer, "last_heard_ms") >= SILENT_MS_MANY)
         find(d, WRONG, "peers", "it is frozen, or the line swallows what is sent",
              "%s has said nothing for %" PRId64 " s", name, tly_ctl_int(peer, "last_heard_ms") / 1000);
     if (tly_ctl_is_true(peer, "held_back"))

@@ -50,6 +50,36 @@ static void add_peers(struct status *status, struct json_object *node)
     add_row(status, "peers", room(status));
 }
 
+/* Why it is not ready; nothing of one that is, or of a node that does not say. */
+static size_t count_reasons(struct json_object *node)
+{
+    struct json_object *reasons = json_object_object_get(node, "reasons");
+    return json_object_is_type(reasons, json_type_array) ? json_object_array_length(reasons) : 0;
+}
+
+static struct json_object *reason_at(struct json_object *node, size_t i)
+{
+    return json_object_array_get_idx(json_object_object_get(node, "reasons"), i);
+}
+
+static const char *clock_word(struct json_object *node)
+{
+    for (size_t i = 0; i < count_reasons(node); i++)
+        if (strcmp(tly_ctl_text(reason_at(node, i), "reason"), "clock") == 0) return "wrong";
+    return tly_ctl_is_true(node, "clock_covered")
+               ? "good"
+               : "ahead of what is durable: order over a crash is not assured";
+}
+
+static void print_reasons(struct json_object *node)
+{
+    for (size_t i = 0; i < count_reasons(node); i++) {
+        printf("not ready: ");
+        tly_ctl_print_plain(tly_ctl_text(reason_at(node, i), "detail"));
+        putchar('\n');
+    }
+}
+
 static enum tly_ctl_exit show_status(struct json_object *node)
 {
     struct status status = {.count = 0};
@@ -59,15 +89,13 @@ static enum tly_ctl_exit show_status(struct json_object *node)
     add_row(&status, "version", tly_ctl_text(node, "version"));
     add_row(&status, "life", tly_ctl_text(node, "origin"));
     add_quantities(&status, node);
-    add_row(&status, "clock",
-            tly_ctl_is_true(node, "clock_covered")
-                ? "good"
-                : "ahead of what is durable: order over a crash is not assured");
+    add_row(&status, "clock", clock_word(node));
     add_row(&status, "store",
             tly_ctl_is_true(node, "store_failing") ? "FAILS: what is new is in memory only" : "good");
     add_peers(&status, node);
     if (tly_ctl_text(node, "digest")[0] != '\0') add_row(&status, "digest", tly_ctl_text(node, "digest"));
     tly_ctl_table(stdout, &status.cells[0][0], status.count, 2);
+    print_reasons(node);
     return TLY_CTL_DONE;
 }
 

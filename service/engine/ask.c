@@ -172,7 +172,7 @@ static void answer_refused(struct tly_engine *e, const struct asked *asked, enum
         answer_full(e, asked, shadow, verdict);
         return;
     }
-    e->stats.checks_over++;
+    *(shadow ? &e->stats.checks_ok : &e->stats.checks_over) += 1;
     if (asked->rule != NULL)
         *(shadow ? &asked->rule->count->would_refuse : &asked->rule->count->refused) += 1;
     tly_why_note(e, &asked->ask.seek, asked->ask.hits, verdict);

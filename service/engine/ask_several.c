@@ -6,16 +6,34 @@
 
 #include <assert.h>
 
+/* What became of the checks of the limit that is asked for by name; NULL: there is none. */
+static struct tly_rule_count *count_of(const struct tly_engine *e, const struct tly_check *check)
+{
+    const struct tly_rule *rule =
+        e->rules != NULL && check->limit.n > 0 ? tly_rules_find(e->rules, check->limit) : NULL;
+    return rule != NULL ? rule->count : NULL;
+}
+
+/* What was looked at only is none of a limit's checks. */
+static void look(struct tly_engine *e, struct tly_time now, struct tly_checked *checked)
+{
+    uint32_t hits = checked->check.hits;
+    struct tly_rule_count *count = count_of(e, &checked->check), before = {0};
+    if (count != NULL) before = *count;
+    checked->check.hits = 0;
+    tly_engine_checks(e, now, checked, 1);
+    checked->check.hits = hits;
+    checked->verdict.is_peek = true;
+    if (count == NULL) return;
+    before.keys = count->keys;
+    *count = before;
+}
+
 void tly_ask_peek(struct tly_engine *e, struct tly_time now, struct tly_checked *checks, size_t count)
 {
     struct tly_stats before = e->stats;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t hits = checks[i].check.hits;
-        checks[i].check.hits = 0;
-        tly_engine_checks(e, now, &checks[i], 1);
-        checks[i].check.hits = hits;
-        checks[i].verdict.is_peek = true;
-    }
+    for (size_t i = 0; i < count; i++)
+        look(e, now, &checks[i]);
     e->stats = before;
 }
 
@@ -67,6 +85,8 @@ static enum tly_result give_back(struct tly_engine *e, struct tly_checked *check
         if (!was_charged(&checks[i])) continue;
         enum tly_result result = tly_ask_refund(e, &checks[i].check, e->cluster_ns, &units);
         if (first == TLY_OK) first = result;
+        struct tly_rule_count *counted = count_of(e, &checks[i].check);
+        if (counted != NULL) counted->admitted--;
         e->stats.checks_ok--;
     }
     return first;
@@ -91,13 +111,15 @@ static enum tly_result charge(struct tly_engine *e, const struct tly_request *re
 }
 
 /* More than one check can ask for. */
-static void refuse_by_hand(struct tly_engine *e, uint64_t wanted, struct tly_verdict *verdict)
+static void refuse_by_hand(struct tly_engine *e, uint64_t wanted, struct tly_rule_count *count,
+                           struct tly_verdict *verdict)
 {
     verdict->code = TLY_CODE_OVER;
     verdict->is_peek = false;
     verdict->reason = TLY_REASON_LIMIT;
     verdict->retry_after_ms = wanted > verdict->limit ? UINT64_MAX : verdict->reset_ms;
     e->stats.checks_over++;
+    if (count != NULL) count->refused++;
 }
 
 /*
@@ -112,7 +134,7 @@ static enum tly_result refuse(struct tly_engine *e, const struct tly_request *re
         struct tly_checked *checked = &request->checked[i];
         if (members[i].fits) continue;
         if (members[i].wanted > UINT32_MAX) {
-            refuse_by_hand(e, members[i].wanted, &checked->verdict);
+            refuse_by_hand(e, members[i].wanted, count_of(e, &checked->check), &checked->verdict);
             *is_over = true;
             continue;
         }

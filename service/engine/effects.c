@@ -85,6 +85,7 @@ void tly_fx_send_on(struct tly_engine *e, struct conn *conn, enum tly_frame_type
     conn->last_sent = e->now.mono_ns;
     conn->sent_ping = type == TLY_FRAME_PING;
     e->stats.bytes_sent += frame.n;
+    if (lane == TLY_LANE_CONTROL) e->stats.lane_control_bytes += frame.n;
     if (lane == TLY_LANE_LIVE) e->stats.lane_live_bytes += frame.n;
     if (lane == TLY_LANE_REPAIR) e->stats.lane_repair_bytes += frame.n;
     if (lane == TLY_LANE_BULK) e->stats.lane_bulk_bytes += frame.n;

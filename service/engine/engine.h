@@ -614,6 +614,7 @@ enum tly_result tly_image_next(struct tly_image *image, struct tly_buf *out, boo
     X(bytes_taken, "Bytes of them that sockets took")                                        \
     X(bytes_acked, "Bytes of them that peers have taken in")                                 \
     X(bytes_lost, "Bytes of them that ended with their connection, not acknowledged")        \
+    X(lane_control_bytes, "Bytes handed over on the control lane")                           \
     X(lane_live_bytes, "Bytes handed over on the live lane")                                 \
     X(lane_repair_bytes, "Bytes handed over on the repair lane")                             \
     X(lane_bulk_bytes, "Bytes handed over on the bulk lane")                                 \
@@ -719,7 +720,6 @@ struct tly_peer_view {
     uint64_t last_heard_ms; /* ago; UINT64_MAX: never */
     uint64_t rtt_ns;        /* 0: not measured yet */
     int64_t offset_ns;      /* its wall clock minus ours, as of the last pong */
-    uint64_t lag_dots;      /* live records it has not acknowledged */
     uint64_t queued_bytes;  /* that the socket has not taken */
     uint64_t rate;          /* bytes/s that the link was seen to carry; 0: not known */
     uint64_t chunk_bytes, credit_bytes, unacked_bytes; /* of repair and bulk */
@@ -802,5 +802,7 @@ enum tly_result tly_engine_entry(struct tly_engine *engine, struct tly_slice key
 /* Peers known, this node not among them. */
 size_t tly_engine_peers(const struct tly_engine *engine);
 void tly_engine_peer(const struct tly_engine *engine, size_t i, struct tly_peer_view *view);
+/* Dots here that it has not acknowledged, for some us if they are a million. False: there is no session, and so it is not known. */
+bool tly_engine_peer_lag(const struct tly_engine *engine, size_t i, uint64_t *dots);
 
 #endif

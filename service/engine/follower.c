@@ -337,13 +337,10 @@ uint64_t tly_follower_surely_has(const struct tly_follower *follower, uint64_t o
 uint64_t tly_follower_lag(const struct tly_follower *follower)
 {
     uint64_t lag = 0;
-    struct tly_scanned scanned;
     for (size_t i = 0; i < tly_ormap_lives(follower->map); i++) {
         struct tly_life life = tly_ormap_life(follower->map, i);
-        if (life.state == TLY_LIFE_RETIRED) continue;
-        struct tly_scan scan = tly_scan_of(follower->map, i, reach_of(follower, i, life.origin).word);
-        while (tly_scan_next(follower->map, &scan, &scanned))
-            lag++;
+        if (life.state != TLY_LIFE_RETIRED)
+            lag += tly_ormap_newer(follower->map, i, reach_of(follower, i, life.origin).word);
     }
     return lag;
 }

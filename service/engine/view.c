@@ -108,5 +108,12 @@ void tly_engine_peer(const struct tly_engine *e, size_t i, struct tly_peer_view 
     view->chunk_bytes = tly_lanes_chunk(&conn->lanes);
     view->credit_bytes = tly_lanes_credit(&conn->lanes);
     view->unacked_bytes = tly_lanes_unacked(&conn->lanes);
-    if (!tly_ormap_is_unsealed(e->map)) view->lag_dots = tly_follower_lag(&conn->follower);
+}
+
+bool tly_engine_peer_lag(const struct tly_engine *e, size_t i, uint64_t *dots)
+{
+    const struct conn *conn = e->peers[i]->conn;
+    if (conn == NULL) return false;
+    *dots = tly_follower_lag(&conn->follower);
+    return true;
 }

@@ -78,6 +78,8 @@ static enum tly_result convert(const struct tally_check *from, struct tly_field 
                                                     [TALLY_TOKEN_BUCKET] = TLY_TOKEN_BUCKET};
     if (from->field_count > TLY_RULE_FIELDS_MAX || (unsigned)from->algorithm > TALLY_TOKEN_BUCKET)
         return TLY_BAD_RULE;
+    /* Whoever has fields and no key asks for a limit by its name, and it is that which is missing. */
+    if (from->limit.n == 0 && from->key.n == 0 && from->field_count > 0) return TLY_NO_LIMIT;
     for (size_t i = 0; i < from->field_count; i++)
         fields[i] = (struct tly_field){slice_of(from->fields[i].name), slice_of(from->fields[i].value)};
     to->limit = slice_of(from->limit);

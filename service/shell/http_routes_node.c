@@ -38,8 +38,13 @@ void tly_http_run_readyz(struct tly_exchange *x)
 
 /* ---- the cluster ---- */
 
-static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
+/* What there is no session for, or what was not measured yet, is not said. */
+static void put_peer(struct tly_json *json, const struct tly_engine *engine, size_t i)
 {
+    struct tly_peer_view view;
+    const struct tly_peer_view *peer = &view;
+    uint64_t lag;
+    tly_engine_peer(engine, i, &view);
     tly_json_open(json, '{');
     tly_json_member_text(json, "name", peer->name);
     tly_json_member_text(json, "address", peer->address);
@@ -55,7 +60,7 @@ static void put_peer(struct tly_json *json, const struct tly_peer_view *peer)
         tly_json_member_uint(json, "rtt_ns", peer->rtt_ns);
         tly_json_member_int(json, "offset_ns", peer->offset_ns);
     }
-    tly_json_member_uint(json, "lag_dots", peer->lag_dots);
+    if (tly_engine_peer_lag(engine, i, &lag)) tly_json_member_uint(json, "lag_dots", lag);
     tly_json_member_uint(json, "queued_bytes", peer->queued_bytes);
     tly_json_member_uint(json, "bytes_sent", peer->bytes_sent);
     tly_json_member_uint(json, "bytes_received", peer->bytes_received);
@@ -67,11 +72,8 @@ static void put_peers(struct tly_json *json, const struct tly_engine *engine)
 {
     tly_json_open(json, '[');
     size_t count = tly_engine_peers(engine);
-    for (size_t i = 0; i < count; i++) {
-        struct tly_peer_view peer;
-        tly_engine_peer(engine, i, &peer);
-        put_peer(json, &peer);
-    }
+    for (size_t i = 0; i < count; i++)
+        put_peer(json, engine, i);
     tly_json_close(json, ']');
 }
 

@@ -224,15 +224,25 @@ static const struct {
                     "Parts of its rounds that were refused as too far in the future", false},
 };
 
-/* False: there is nothing to tell yet. */
-static bool peer_number(const struct tly_peer_view *peer, size_t metric, int64_t *number)
+/* One of those to be told about. */
+struct told {
+    const struct tly_engine *engine;
+    size_t i;
+    struct tly_peer_view view;
+};
+
+/* False: there is nothing to tell. What was measured in a session is not said of a peer without one. */
+static bool peer_number(const struct told *told, size_t metric, int64_t *number)
 {
+    const struct tly_peer_view *peer = &told->view;
+    uint64_t lag = 0;
+    if (metric == PEER_LAG && !tly_engine_peer_lag(told->engine, told->i, &lag)) return false;
     const uint64_t numbers[PEER_METRICS] = {
         [PEER_UP] = peer->up,
         [PEER_HEARD] = peer->last_heard_ms * 1000000,
         [PEER_RTT] = peer->rtt_ns,
         [PEER_OFFSET] = (uint64_t)peer->offset_ns,
-        [PEER_LAG] = peer->lag_dots,
+        [PEER_LAG] = lag,
         [PEER_QUEUED] = peer->queued_bytes,
         [PEER_SENT] = peer->bytes_sent,
         [PEER_RECEIVED] = peer->bytes_received,
@@ -240,7 +250,7 @@ static bool peer_number(const struct tly_peer_view *peer, size_t metric, int64_t
     };
     *number = (int64_t)numbers[metric];
     if (metric == PEER_HEARD) return peer->last_heard_ms < UINT64_MAX / 1000000;
-    return (metric != PEER_RTT && metric != PEER_OFFSET) || peer->rtt_ns != 0;
+    return (metric != PEER_RTT && metric != PEER_OFFSET) || (peer->up && peer->rtt_ns != 0);
 }
 
 static struct tly_slice label_of(const struct tly_peer_view *peer)
@@ -266,14 +276,14 @@ static bool is_repeated(const struct tly_engine *engine, size_t i, const struct 
     return false;
 }
 
-static void put_peer(struct tly_buf *out, size_t metric, const struct tly_peer_view *peer)
+static void put_peer(struct tly_buf *out, size_t metric, const struct told *told)
 {
     int64_t number;
-    if (!peer_number(peer, metric, &number)) return;
+    if (!peer_number(told, metric, &number)) return;
     tly_buf_put(out, "tally_", 6);
     tly_buf_put(out, peer_metrics[metric].name, strlen(peer_metrics[metric].name));
     tly_buf_put(out, "{peer=\"", 7);
-    tly_http_put_label(out, label_of(peer));
+    tly_http_put_label(out, label_of(&told->view));
     tly_buf_put(out, "\"} ", 3);
     if (peer_metrics[metric].is_ns) {
         put_ns(out, number);
@@ -290,9 +300,9 @@ static void put_peers(struct tly_buf *out, const struct tly_engine *engine)
     for (size_t metric = 0; count > 0 && metric < PEER_METRICS; metric++) {
         put_head(out, peer_metrics[metric].name, peer_metrics[metric].kind, peer_metrics[metric].help);
         for (size_t i = 0; i < count; i++) {
-            struct tly_peer_view peer;
-            tly_engine_peer(engine, i, &peer);
-            if (is_told(&peer) && !is_repeated(engine, i, &peer)) put_peer(out, metric, &peer);
+            struct told told = {.engine = engine, .i = i};
+            tly_engine_peer(engine, i, &told.view);
+            if (is_told(&told.view) && !is_repeated(engine, i, &told.view)) put_peer(out, metric, &told);
         }
     }
 }

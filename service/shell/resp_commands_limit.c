@@ -65,6 +65,11 @@ static bool get_limit(struct tly_resp *resp, const struct tly_slice *arg, size_t
         tly_resp_put_syntax_error(resp);
         return false;
     }
+    if (arg[i].n == 0) {
+        /* The engine would take it for a limit that is made up, and complain of its key. */
+        tly_resp_put_error(resp->out, "ERR limit: the name of a limit");
+        return false;
+    }
     named->option[0] = (struct option){.name = "HITS"};
     named->check = (struct tly_check){.limit = arg[i++], .fields = named->field};
     for (; !ends_limit(arg, count, i); i += 2) {

@@ -391,6 +391,46 @@ static void the_newest_record_of_a_life_is_known_in_any_order(void **state)
     assert_int_equal(tly_ormap_life(map, 0).last, 0);
 }
 
+/* By the long way. */
+static size_t scanned_after(size_t life, uint64_t ts)
+{
+    struct tly_scan scan = tly_scan_of(map, life, ts);
+    struct tly_scanned scanned;
+    size_t count = 0;
+    while (tly_scan_next(map, &scan, &scanned))
+        count++;
+    return count;
+}
+
+static void as_many_are_newer_as_a_scan_would_yield(void **state)
+{
+    assert_int_equal(tly_ormap_newer(map, 0, 0), 0);
+    for (uint64_t i = 0; i < 1000; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "m:%d", (int)(i * 7919 % 600)); /* later ones replace some */
+        (void)world_apply(map, key_of(key),
+                          &(struct tly_dot){.version = {100 + i * 617 % 1000, 5}, .num = {i, 1}});
+    }
+    tly_ormap_check(map);
+    for (uint64_t ts = 0; ts < 1110; ts++)
+        assert_int_equal(tly_ormap_newer(map, 1, ts), scanned_after(1, ts));
+    assert_in_range(scanned_after(1, 600), 200, 400);
+}
+
+/* What is counted into after it was handed over has the record that it had. */
+static void what_is_not_sealed_counts_as_it_did(void **state)
+{
+    world_hit(map, key_of("s:a"), (struct tly_hit){.units = 1});
+    world_hit(map, key_of("s:b"), (struct tly_hit){.units = 1});
+    assert_int_equal(tly_ormap_newer(map, 0, 0), 0);
+    assert_int_equal(tly_ormap_seal(map), TLY_OK);
+    assert_int_equal(tly_ormap_newer(map, 0, 0), 2);
+    world_hit(map, key_of("s:a"), (struct tly_hit){.units = 1});
+    assert_int_equal(tly_ormap_newer(map, 0, 0), 2);
+    assert_int_equal(tly_ormap_seal(map), TLY_OK);
+    assert_int_equal(tly_ormap_newer(map, 0, 0), 2);
+}
+
 /* ---- walks and sweeps ---- */
 
 static bool is_odd(void *context, struct tly_slice key, const struct tly_strategy *strategy,
@@ -502,6 +542,8 @@ int main(void)
         scene(lives_are_bounded_and_numbered_as_they_came),
         scene(marks_only_rise),
         scene(the_newest_record_of_a_life_is_known_in_any_order),
+        scene(as_many_are_newer_as_a_scan_would_yield),
+        scene(what_is_not_sealed_counts_as_it_did),
         scene(a_walk_meets_every_entry_once),
         scene(a_sweep_drops_what_is_gone_within_its_budget),
         scene(an_entry_that_was_needed_in_vain_is_tidied),

@@ -32,6 +32,9 @@ expect "readyz alone" 503 "$(http_status b /readyz)"
 expect_like "which says" 'clock: .*before this release: set it' "$(readyz b)"
 expect_status 1 ctl b doctor
 expect_like "the doctor" 'wrong: .*clock' "$output"
+expect_status 0 ctl b status
+expect_like "the status" 'clock +wrong' "$output"
+expect_like "and why" $'\nnot ready: .*before this release: set it' "$output"
 expect "it serves all the same" 1 "$(resp b incr early)"
 stop_node b
 
@@ -44,6 +47,9 @@ expect "incr" 6 "$(resp b incr k)"
 wait_equal a b
 expect "on a" 6 "$(resp a get k)"
 wait_until is_ready b
+expect_status 0 ctl b status
+expect_like "the status" 'clock +good' "$output"
+expect_unlike "which has nothing to add" 'not ready' "$output"
 expect_logged b "this machine's clock is wrong: the members' is used; set it"
 stop_node b
 

@@ -14,6 +14,11 @@ is_well() {
     ctl "$1" doctor >said.txt 2>&1 && grep -qE "^nothing is wrong with $1\$" said.txt
 }
 
+# is_suspected PEER NAME: NAME has heard nothing of it, and nobody else has.
+is_suspected() {
+    ctl "$2" --json peers | grep -q "\"name\":\"$1\".*\"state\":\"suspect\",\"reachable\":false"
+}
+
 # --- nothing wrong, and how it is set up ---
 start_node a
 wait_until is_well a
@@ -36,6 +41,8 @@ start_node b -o join="$(addresses a)"
 wait_until sees a 1
 wait_until is_well a
 freeze_node b
+wait_until is_suspected b a
+says a 'b (at .* (is dead|cannot be reached)|has said nothing for)' || fail "a suspects b, and its doctor: $(cat said.txt)"
 wait_until says a 'b (at .* (is dead|cannot be reached)|has said nothing for)'
 thaw_node b
 wait_until is_well a

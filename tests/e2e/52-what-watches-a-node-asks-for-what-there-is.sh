@@ -28,6 +28,17 @@ for file in alerts.yaml grafana.json; do
     [ "$(wc -l <asked.txt)" -ge 8 ] || fail "$file asks for next to nothing"
 done
 
+# What was measured in a session ends with it: rules and panels are not to take the last of it for what is.
+session_ended() {
+    http a /metrics >metrics.txt
+    grep -q '^tally_peer_up{peer="b"} 0$' metrics.txt
+}
+kill_node b
+wait_until session_ended
+expect "what is said of b without a session" '' "$(grep -E '^tally_peer_(lag_dots|rtt_seconds|offset_seconds){peer="b"}' metrics.txt || true)"
+start_node b -o memory_max=64m -f "$PWD/tally.yaml" -o join="$(addresses a)"
+wait_until knows_round_trip
+
 # Rules are not to ring for who was stopped, nor for who is linked through others.
 has_no_peer_series() {
     ! http "$1" /metrics | grep -q "^tally_peer_[a-z_]*{peer=\"$2\"}"

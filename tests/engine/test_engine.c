@@ -188,7 +188,9 @@ static uint64_t lag_of(struct net *net, size_t node, const char *name)
     for (size_t i = 0; i < tly_engine_peers(net_node(net, node)); i++) {
         struct tly_peer_view view;
         tly_engine_peer(net_node(net, node), i, &view);
-        if (tly_slice_equal(view.name, tly_slice_text(name))) return view.lag_dots;
+        uint64_t dots;
+        if (tly_slice_equal(view.name, tly_slice_text(name)))
+            return tly_engine_peer_lag(net_node(net, node), i, &dots) ? dots : UINT64_MAX;
     }
     return UINT64_MAX;
 }
@@ -208,8 +210,13 @@ static void lag_is_what_a_peer_has_not_acknowledged(void **state)
     }
     net_run(net, 30 * MS); /* handed over, and the answer is on its way */
     assert_int_equal(lag_of(net, 0, "n1"), 100);
+    net_add_to(net, 0, "k0", 1); /* counted, and not handed over yet */
+    assert_int_equal(lag_of(net, 0, "n1"), 100);
     net_run(net, 200 * MS); /* its mark is told within 100 ms */
     assert_int_equal(lag_of(net, 0, "n1"), 0);
+    net_kill(net, 1);
+    net_run(net, 60 * S);
+    assert_int_equal(lag_of(net, 0, "n1"), UINT64_MAX); /* nobody knows */
     net_free(net);
 }
 

@@ -171,6 +171,61 @@ static void a_shadow_limit_refuses_no_other(void **state)
     net_free(net);
 }
 
+static uint64_t settled(struct net *net, const char *id, struct tly_check check)
+{
+    struct tly_reply reply;
+    assert_int_equal(
+        net_ask(net, 0,
+                (struct tly_request){
+                    .kind = TLY_ASK_RESERVE, .check = check, .bytes = tly_slice_text(id), .number = 60000},
+                &reply),
+        TLY_OK);
+    return reply.hold.charged;
+}
+
+/* What was only looked at, or given back at once, is none of its checks: its series add up to those of all. */
+static void each_limit_counts_the_checks_that_it_was_charged_for(void **state)
+{
+    (void)state;
+    struct net *net = alone();
+    struct tly_mem mem = test_mem();
+    struct tly_rules *rules = tly_rules_new(&mem);
+    struct tly_rule user = {.name = "user", .rate = fixed}, all = {.name = "all", .rate = fixed},
+                    shadow = {.name = "shadow", .rate = {.limit = 2, .window_ms = 10000}, .shadow = true};
+    assert_int_equal(tly_rules_add(rules, &user), TLY_OK);
+    assert_int_equal(tly_rules_add(rules, &all), TLY_OK);
+    assert_int_equal(tly_rules_add(rules, &shadow), TLY_OK);
+    tly_engine_use_rules(net_node(net, 0), rules);
+    const struct tly_rule_count *of_user = tly_rules_find(rules, tly_slice_text("user"))->count,
+                                *of_all = tly_rules_find(rules, tly_slice_text("all"))->count,
+                                *of_shadow = tly_rules_find(rules, tly_slice_text("shadow"))->count;
+    struct tly_checked checked[3] = {{.check = {.limit = tly_slice_text("user"), .hits = 4}},
+                                     {.check = {.limit = tly_slice_text("all"), .hits = 5}},
+                                     {.check = {.limit = tly_slice_text("shadow"), .hits = 2}}};
+    bool is_over;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(ask(net, TLY_ASK_CHECK_ALL, checked, 3, &is_over), TLY_OK);
+        assert_false(is_over);
+    }
+    assert_int_equal(ask(net, TLY_ASK_CHECK_ALL, checked, 2, &is_over), TLY_OK);
+    assert_true(is_over);
+    assert_int_equal(of_user->admitted, 2);
+    assert_int_equal(of_user->refused, 1);
+    assert_int_equal(of_all->admitted, 2);
+    assert_int_equal(of_all->refused, 1);
+    assert_int_equal(of_shadow->admitted, 1);
+    assert_int_equal(of_shadow->would_refuse, 1);
+    struct tly_stats stats = net_stats(net, 0);
+    assert_int_equal(stats.checks_ok, 6); /* shadow's too: it refuses nobody */
+    assert_int_equal(stats.checks_over, 2);
+    for (size_t i = 0; i < 3; i++) /* asked again it is the same reservation */
+        assert_int_equal(settled(net, "one", (struct tly_check){.limit = tly_slice_text("user"), .hits = 1}),
+                         1);
+    assert_int_equal(of_user->admitted, 3);
+    assert_int_equal(net_stats(net, 0).checks_ok, 7);
+    net_free(net);
+}
+
 static struct tly_check of_plan(const char *plan, uint32_t hits)
 {
     static struct tly_field fields[2];
@@ -406,6 +461,7 @@ int main(void)
         cmocka_unit_test(the_same_count_twice_is_asked_for_both),
         cmocka_unit_test(what_cannot_be_asked_charges_none),
         cmocka_unit_test(a_shadow_limit_refuses_no_other),
+        cmocka_unit_test(each_limit_counts_the_checks_that_it_was_charged_for),
         cmocka_unit_test(a_limit_for_others_refuses_nothing),
         cmocka_unit_test(a_limit_without_room_refuses_nothing),
         cmocka_unit_test(random_checks_take_all_or_nothing),

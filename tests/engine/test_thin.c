@@ -196,6 +196,7 @@ static void bulk_keeps_a_tenth_when_live_could_take_all(void **state)
     assert_true(stream.seen < stream.made); /* it was too much */
     uint64_t data = stats.lane_live_bytes + stats.lane_bulk_bytes;
     assert_in_range(stats.lane_bulk_bytes, data / 12, data);
+    assert_int_equal(data + stats.lane_repair_bytes + stats.lane_control_bytes, stats.bytes_sent);
     net_run(net, 60 * S);
     thin_go_on(net, &stream, until);
     assert_int_equal(stream.seen, stream.made);

@@ -107,6 +107,13 @@ static void mistakes_have_codes(void **state)
     char large[600];
     memset(large, 'k', sizeof large);
     int64_t value;
+    struct tally_field field = {tally_text("user"), tally_text("u1")};
+    struct tally_check check = {.rate = 1, .window_ms = 1000, .hits = 1};
+    struct tally_verdict verdict;
+    assert_int_equal(tally_check(tally, &check, &verdict), TALLY_BAD_KEY);
+    check.fields = &field;
+    check.field_count = 1;
+    assert_int_equal(tally_check(tally, &check, &verdict), TALLY_NO_LIMIT); /* what is missing is its name */
     assert_int_equal(tally_add(tally, tally_text(""), 1, &value), TALLY_BAD_KEY);
     assert_int_equal(tally_add(tally, (struct tally_bytes){large, sizeof large}, 1, &value), TALLY_BAD_KEY);
     assert_int_equal(tally_add(tally, tally_text("sys:x"), 1, &value), TALLY_READ_ONLY);

@@ -316,6 +316,16 @@ static void what_may_be_in_flight_is_acquired_and_released(void **state)
     assert_non_null(strstr(answer, "remaining\r\n:5\r\n"));
 }
 
+static void a_limit_without_a_name_is_complained_of_and_not_its_key(void **state)
+{
+#define NAMELESS "-ERR limit: the name of a limit\r\n"
+    CONVERSE({"TLY.CHECK \"\"", NAMELESS}, {"TLY.CHECK \"\" tenant acme", NAMELESS},
+             {"TLY.CHECK org tenant acme AND \"\" tenant acme", NAMELESS}, {"TLY.PEEK \"\"", NAMELESS},
+             {"TLY.RESET \"\"", NAMELESS}, {"TLY.REFUND \"\"", NAMELESS}, {"TLY.RESERVE \"\"", NAMELESS},
+             {"TLY.ACQUIRE \"\"", NAMELESS});
+#undef NAMELESS
+}
+
 static void a_limit_that_is_not_there_is_unknown(void **state)
 {
     CONVERSE({"TLY.CHECK nope",
@@ -351,6 +361,7 @@ int main(void)
         SCENE(a_reservation_is_settled_by_its_id),
         SCENE(options_stand_in_any_order_beside_the_fields),
         SCENE(what_may_be_in_flight_is_acquired_and_released),
+        SCENE(a_limit_without_a_name_is_complained_of_and_not_its_key),
         SCENE(a_limit_that_is_not_there_is_unknown),
         SCENE(a_verdict_is_a_map_in_resp3),
     };
