@@ -80,8 +80,10 @@ void tly_map_order_unsealed(struct tly_ormap *map, tly_rank *rank, void *context
     if (order == NULL) return;
     map->order = order;
     for (const struct tly_unsealed *piece = map->unsealed; piece != NULL; piece = piece->below)
-        for (size_t i = piece->count; i-- > 0;)
-            map->order[n++] = ranked(map, piece->hashes[i], rank, context);
+        for (size_t i = piece->count; i > 0; i--) {
+            tly_map_look_ahead(map, piece, i);
+            map->order[n++] = ranked(map, piece->hashes[i - 1], rank, context);
+        }
     sort(map->order, count);
     n = 0;
     for (struct tly_unsealed *piece = map->unsealed; piece != NULL; piece = piece->below)

@@ -376,7 +376,10 @@ static uint32_t rank_by_need(void *context, struct tly_slice key, const struct t
 
 enum tly_result tly_flush_seal(struct tly_engine *e)
 {
-    return tly_ormap_seal_by(e->map, tly_near_matters(e) ? rank_by_need : rank_of, e);
+    if (tly_near_matters(e)) return tly_ormap_seal_by(e->map, rank_by_need, e);
+    /* Where nothing was sent by a name there is no order, and to look for one costs more than to seal. */
+    if (tly_names_count(e->names) == 0) return tly_ormap_seal(e->map);
+    return tly_ormap_seal_by(e->map, rank_of, e);
 }
 
 void tly_flush_tick(struct tly_engine *e)
