@@ -190,10 +190,12 @@ static bool put_part(struct world *world, bool first, uint64_t *after_ts, struct
 }
 
 /* In the order in which keys were first sent, as an engine seals: see wire/names.h. */
-static uint32_t rank_of(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+static void rank_of(void *context, const struct tly_slice *keys, const struct tly_strategy *const *strategies,
+                    size_t count, uint32_t *ranks)
 {
     const struct world *world = context;
-    return tly_names_find(world->names, key, tly_ormap_origin(world->writer), strategy);
+    const struct tly_unnamed unnamed = {keys, strategies, count, tly_ormap_origin(world->writer)};
+    tly_names_find_all(world->names, &unnamed, ranks);
 }
 
 /* Seals, encodes what is new, and has the reader take it. */

@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* How eight bytes differ: 0 is not at all. */
 TLY_ALWAYS_INLINE uint64_t tly_differ(const uint8_t *a, const uint8_t *b)
@@ -37,6 +40,31 @@ TLY_ALWAYS_INLINE bool tly_bytes_equal(const uint8_t *a, const uint8_t *b, size_
     differs |= tly_differ(a + n - 16, b + n - 16);
     for (size_t i = 0; i + 16 < n; i += 16)
         differs |= tly_differ(a + i, b + i) | tly_differ(a + i + 8, b + i + 8);
+    return differs == 0;
+}
+
+/* How sixteen bytes differ: 0 is not at all. */
+TLY_ALWAYS_INLINE unsigned tly_differ_sixteen(const uint8_t *a, const uint8_t *b)
+{
+#ifdef __SSE2__
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)a);
+    __m128i y = _mm_loadu_si128((const __m128i *)(const void *)b);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y)) ^ 0xffff;
+#else
+    return (tly_differ(a, b) | tly_differ(a + 8, b + 8)) != 0;
+#endif
+}
+
+/*
+ * tly_bytes_equal of bytes that have been lying there, as what came from elsewhere has: of those that were just written in smaller
+ * pieces, sixteen at once would be waited for.
+ */
+TLY_ALWAYS_INLINE bool tly_bytes_equal_old(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n < 16) return tly_bytes_equal(a, b, n);
+    unsigned differs = tly_differ_sixteen(a + n - 16, b + n - 16);
+    for (size_t i = 0; i + 16 < n; i += 16)
+        differs |= tly_differ_sixteen(a + i, b + i);
     return differs == 0;
 }
 

@@ -97,5 +97,5 @@ bool tly_entry_is_unsealed(const struct tly_entry *entry)
 uint64_t *tly_entry_local(struct tly_entry *entry)
 {
     if ((entry->flags & TLY_ENTRY_LOCAL) == 0 || tly_entry_sums(entry) != NULL) return NULL;
-    return (uint64_t *)(void *)((uint8_t *)entry + 8);
+    return tly_entry_words(entry);
 }

@@ -95,6 +95,12 @@ static inline struct tly_slice tly_entry_key_of(const struct tly_entry *entry)
     return tly_slice_of(tly_entry_key_at(entry), tly_entry_key_bytes(entry));
 }
 
+/* Of one that has local words: where they lie, if no sums do. */
+static inline uint64_t *tly_entry_words(struct tly_entry *entry)
+{
+    return (uint64_t *)(void *)((uint8_t *)entry + 8);
+}
+
 /* Where the cells begin; all before them is the same as long as the entry lives, but for flags and local words. */
 static inline size_t tly_entry_cells_offset(const struct tly_entry *entry)
 {

@@ -101,7 +101,10 @@ enum tly_result tly_ormap_seal(struct tly_ormap *map) TLY_MUST_CHECK;
  * The same in the order of ranks, the least first: what rises with the versions costs its reader nothing to be told. UINT32_MAX: none as
  * yet.
  */
-typedef uint32_t tly_rank(void *context, struct tly_slice key, const struct tly_strategy *strategy);
+#define TLY_RANKED_MAX 16
+typedef void tly_rank(void *context, const struct tly_slice *keys,
+                      const struct tly_strategy *const *strategies, size_t count,
+                      uint32_t *ranks); /* of up to TLY_RANKED_MAX keys at a time */
 enum tly_result tly_ormap_seal_by(struct tly_ormap *map, tly_rank *rank, void *context) TLY_MUST_CHECK;
 
 /* ---- dots from elsewhere ---- */

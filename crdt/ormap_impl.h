@@ -418,6 +418,8 @@ void tly_map_noted_remove(struct tly_ormap *map, uint32_t life, uint64_t ts);
 /* Puts the entry on the list of those to seal. */
 bool tly_map_queue_unsealed(struct tly_ormap *map, const struct tly_place *place);
 void tly_map_free_unsealed(struct tly_ormap *map);
+/* Asks for the memory of those in a piece whose turn comes soon, when so many are left and the last of them is next. */
+void tly_map_look_ahead(const struct tly_ormap *map, const struct tly_unsealed *piece, size_t left);
 
 /* ormap_order.c */
 void tly_map_order_unsealed(struct tly_ormap *map, tly_rank *rank, void *context);

@@ -16,18 +16,45 @@ static size_t count_unsealed(const struct tly_ormap *map)
     return count;
 }
 
-/* The rank of the entry of this hash that is queued, above the hash itself. */
-static uint64_t ranked(const struct tly_ormap *map, uint32_t hash, tly_rank *rank, void *context)
+/* The entry of this hash that is queued; NULL: there is none any more. */
+static const struct tly_entry *queued_of(const struct tly_ormap *map, uint32_t hash)
 {
-    uint32_t place = UINT32_MAX;
-    for (struct tly_slot *slot = tly_index_find(&map->index, hash); slot != NULL;
-         slot = tly_index_again(slot)) {
+    struct tly_slot *slot = tly_index_find(&map->index, hash);
+    for (; slot != NULL; slot = tly_index_again(slot)) {
         const struct tly_entry *entry = tly_map_entry(map, slot);
-        if ((entry->flags & TLY_ENTRY_QUEUED) == 0) continue;
-        place = rank(context, tly_entry_key(entry), tly_map_strategy(map, entry));
-        break;
+        if ((entry->flags & TLY_ENTRY_QUEUED) != 0) return entry;
     }
-    return (uint64_t)place << 32 | hash;
+    return NULL;
+}
+
+struct ordering {
+    tly_rank *rank;
+    void *context;
+};
+
+/* Of the last of those in a piece of which so many are left, the last first: their ranks, above their hashes. How many that are. */
+static size_t rank_some(const struct tly_ormap *map, const struct tly_unsealed *piece, size_t left,
+                        const struct ordering *ordering, uint64_t *to)
+{
+    struct tly_slice keys[TLY_RANKED_MAX];
+    const struct tly_strategy *strategies[TLY_RANKED_MAX];
+    uint32_t ranks[TLY_RANKED_MAX];
+    size_t of[TLY_RANKED_MAX], n = 0, count = left < TLY_RANKED_MAX ? left : TLY_RANKED_MAX;
+    for (size_t i = 0; i < count; i++) {
+        tly_map_look_ahead(map, piece, left - i);
+        uint32_t hash = piece->hashes[left - i - 1];
+        to[i] = (uint64_t)UINT32_MAX << 32 | hash;
+        const struct tly_entry *entry = queued_of(map, hash);
+        if (entry == NULL) continue;
+        keys[n] = tly_entry_key(entry);
+        strategies[n] = tly_map_strategy(map, entry);
+        of[n++] = i;
+    }
+    if (n == 0) return count;
+    ordering->rank(ordering->context, keys, strategies, n, ranks);
+    for (size_t i = 0; i < n; i++)
+        to[of[i]] = (uint64_t)ranks[i] << 32 | (uint32_t)to[of[i]];
+    return count;
 }
 
 static void sort_few(uint64_t *list, size_t count)
@@ -74,14 +101,15 @@ static void sort(uint64_t *list, size_t count)
 /* Without memory any order will do. */
 void tly_map_order_unsealed(struct tly_ormap *map, tly_rank *rank, void *context)
 {
+    const struct ordering ordering = {rank, context};
     size_t count = count_unsealed(map), n = 0;
     if (count < 2) return;
     void *order = tly_mem_reserve(&map->mem, map->order, &map->order_capacity, 2 * count, sizeof *map->order);
     if (order == NULL) return;
     map->order = order;
     for (const struct tly_unsealed *piece = map->unsealed; piece != NULL; piece = piece->below)
-        for (size_t i = piece->count; i-- > 0;)
-            map->order[n++] = ranked(map, piece->hashes[i], rank, context);
+        for (size_t left = piece->count, some; left > 0; left -= some, n += some)
+            some = rank_some(map, piece, left, &ordering, map->order + n);
     sort(map->order, count);
     n = 0;
     for (struct tly_unsealed *piece = map->unsealed; piece != NULL; piece = piece->below)

@@ -258,12 +258,11 @@ static enum tly_result seal_hash(struct tly_ormap *map, uint32_t hash)
     return TLY_OK;
 }
 
-/* Asks for the memory of those whose turn comes soon. */
-static void look_ahead(const struct tly_ormap *map, const struct tly_unsealed *top)
+void tly_map_look_ahead(const struct tly_ormap *map, const struct tly_unsealed *piece, size_t left)
 {
-    if (top->count > 16) tly_index_prefetch(&map->index, top->hashes[top->count - 17]);
-    if (top->count <= 8) return;
-    const struct tly_slot *slot = tly_index_find(&map->index, top->hashes[top->count - 9]);
+    if (left > 16) tly_index_prefetch(&map->index, piece->hashes[left - 17]);
+    if (left <= 8) return;
+    const struct tly_slot *slot = tly_index_find(&map->index, piece->hashes[left - 9]);
     if (slot != NULL) tly_map_prefetch(map, slot);
 }
 
@@ -271,7 +270,7 @@ enum tly_result tly_ormap_seal(struct tly_ormap *map)
 {
     while (map->unsealed != NULL) {
         const struct tly_unsealed *top = map->unsealed;
-        look_ahead(map, top);
+        tly_map_look_ahead(map, top, top->count);
         enum tly_result result = seal_hash(map, top->hashes[top->count - 1]);
         if (result != TLY_OK) return result;
         pop(map);

@@ -157,13 +157,18 @@ static bool issue(struct tly_names *names, struct tly_slice key, const struct sl
     return true;
 }
 
-/* The number that stands for this, or TLY_NO_NAME. */
-static uint32_t find(const struct tly_names *names, struct tly_slice key, const struct slot *like)
+/* The number that stands for this, from the first place of its hash on, or TLY_NO_NAME. */
+static uint32_t find_from(const struct tly_names *names, struct tly_slot *place, struct tly_slice key,
+                          const struct slot *like)
 {
-    struct tly_slot *place = tly_index_find(&names->index, short_hash(like));
     for (; place != NULL; place = tly_index_again(place))
         if (is_named(&names->slots[place->ref - 1], key, like)) return place->ref - 1;
     return TLY_NO_NAME;
+}
+
+static uint32_t find(const struct tly_names *names, struct tly_slice key, const struct slot *like)
+{
+    return find_from(names, tly_index_find(&names->index, short_hash(like)), key, like);
 }
 
 static struct slot slot_for(const struct tly_names *names, struct tly_slice key, uint64_t origin,
@@ -174,11 +179,25 @@ static struct slot slot_for(const struct tly_names *names, struct tly_slice key,
     return (struct slot){.hash = hash, .origin = origin, .strategy = strategy->id};
 }
 
-uint32_t tly_names_find(const struct tly_names *names, struct tly_slice key, uint64_t origin,
-                        const struct tly_strategy *strategy)
+/* What is waited for is a place in the index, the slot it says, and that one's key: each is asked for of all before it is read of one. */
+void tly_names_find_all(const struct tly_names *names, const struct tly_unnamed *unnamed, uint32_t *numbers)
 {
-    struct slot like = slot_for(names, key, origin, strategy);
-    return find(names, key, &like);
+    struct slot like[TLY_NAMES_TOGETHER];
+    struct tly_slot *place[TLY_NAMES_TOGETHER];
+    size_t count = unnamed->count;
+    assert(count <= TLY_NAMES_TOGETHER);
+    for (size_t i = 0; i < count; i++) {
+        like[i] = slot_for(names, unnamed->keys[i], unnamed->origin, unnamed->strategies[i]);
+        tly_index_prefetch(&names->index, short_hash(&like[i]));
+    }
+    for (size_t i = 0; i < count; i++) {
+        place[i] = tly_index_find(&names->index, short_hash(&like[i]));
+        if (place[i] != NULL) __builtin_prefetch(&names->slots[place[i]->ref - 1]);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (place[i] != NULL) __builtin_prefetch(names->slots[place[i]->ref - 1].key);
+    for (size_t i = 0; i < count; i++)
+        numbers[i] = find_from(names, place[i], unnamed->keys[i], &like[i]);
 }
 
 bool tly_names_need(struct tly_names *names, struct tly_slice key, const struct tly_version *version,

@@ -43,9 +43,18 @@ void tly_names_begin(struct tly_names *names);
 bool tly_names_need(struct tly_names *names, struct tly_slice key, const struct tly_version *version,
                     const struct tly_strategy *strategy, struct tly_name *name);
 #define TLY_NO_NAME UINT32_MAX
-/* The number that stands for this now, or TLY_NO_NAME. */
-uint32_t tly_names_find(const struct tly_names *names, struct tly_slice key, uint64_t origin,
-                        const struct tly_strategy *strategy);
+/*
+ * The numbers that stand for these now, or TLY_NO_NAME: up to TLY_NAMES_TOGETHER things of one life, the memory of all of them being on its
+ * way at once.
+ */
+#define TLY_NAMES_TOGETHER 16
+struct tly_unnamed {
+    const struct tly_slice *keys;
+    const struct tly_strategy *const *strategies;
+    size_t count;
+    uint64_t origin;
+};
+void tly_names_find_all(const struct tly_names *names, const struct tly_unnamed *unnamed, uint32_t *numbers);
 /* Forgets everything; numbers begin at 0 again, and are fewer than `names_max`. */
 void tly_names_limit(struct tly_names *names, uint32_t names_max);
 /* Forgets everything; numbers begin at 0 again. */

@@ -28,6 +28,14 @@ static inline uint64_t tly_bucket_left(const struct tly_bucket *bucket, uint64_t
     return room < bucket->emission || bucket->emission == 0 ? 0 : room / bucket->emission;
 }
 
+/* Keeps it in the local words of its entry. */
+static inline void tly_bucket_write(uint64_t *words, const struct tly_bucket *bucket)
+{
+    words[TLY_BUCKET_TAT] = bucket->tat;
+    words[TLY_BUCKET_EMISSION] = bucket->emission;
+    words[TLY_BUCKET_TOLERANCE] = bucket->tolerance;
+}
+
 /* Of an entry that may not be there. */
 struct tly_bucket tly_bucket_read(struct tly_ormap *map, const struct tly_tally *tally,
                                   const struct tly_rate *rate, uint64_t now_ns);

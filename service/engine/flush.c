@@ -363,20 +363,29 @@ static bool peers_want(const struct tly_engine *e)
 }
 
 /* In the order in which keys were first sent: see wire/names.h. */
-static uint32_t rank_of(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+static void rank_of(void *context, const struct tly_slice *keys, const struct tly_strategy *const *strategies,
+                    size_t count, uint32_t *ranks)
 {
+    static_assert(TLY_RANKED_MAX <= TLY_NAMES_TOGETHER, "they are looked for together");
     const struct tly_engine *e = context;
-    return tly_names_find(e->names, key, tly_ormap_origin(e->map), strategy);
+    const struct tly_unnamed unnamed = {keys, strategies, count, tly_ormap_origin(e->map)};
+    tly_names_find_all(e->names, &unnamed, ranks);
 }
 
-static uint32_t rank_by_need(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+static void rank_by_need(void *context, const struct tly_slice *keys,
+                         const struct tly_strategy *const *strategies, size_t count, uint32_t *ranks)
 {
-    return tly_near_rank(context, key, rank_of(context, key, strategy));
+    rank_of(context, keys, strategies, count, ranks);
+    for (size_t i = 0; i < count; i++)
+        ranks[i] = tly_near_rank(context, keys[i], ranks[i]);
 }
 
 enum tly_result tly_flush_seal(struct tly_engine *e)
 {
-    return tly_ormap_seal_by(e->map, tly_near_matters(e) ? rank_by_need : rank_of, e);
+    if (tly_near_matters(e)) return tly_ormap_seal_by(e->map, rank_by_need, e);
+    /* Where nothing was sent by a name there is no order, and to look for one costs more than to seal. */
+    if (tly_names_count(e->names) == 0) return tly_ormap_seal(e->map);
+    return tly_ormap_seal_by(e->map, rank_of, e);
 }
 
 void tly_flush_tick(struct tly_engine *e)

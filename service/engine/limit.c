@@ -286,10 +286,7 @@ const uint64_t *tly_bucket_words(struct tly_entry *entry)
 
 void tly_bucket_note(struct tly_entry *entry, const struct tly_bucket *bucket)
 {
-    uint64_t *local = tly_entry_local(entry);
-    local[TLY_BUCKET_TAT] = bucket->tat;
-    local[TLY_BUCKET_EMISSION] = bucket->emission;
-    local[TLY_BUCKET_TOLERANCE] = bucket->tolerance;
+    tly_bucket_write(tly_entry_local(entry), bucket);
 }
 
 enum tly_result tly_bucket_take(struct tly_ormap *map, const struct tly_limit_ask *ask,
@@ -434,11 +431,6 @@ enum tly_result tly_limit_check(struct tly_ormap *map, const struct tly_limit_as
 bool tly_limit_is_counter(struct tly_slice key)
 {
     return !tly_limit_is_limit(key) || tly_slice_begins(key, tly_slice_text("rl:c:"));
-}
-
-bool tly_limit_is_limit(struct tly_slice key)
-{
-    return tly_slice_begins(key, tly_slice_text("rl:"));
 }
 
 void tly_limit_value(struct tly_slice key, uint64_t now_ms, struct tly_value *value)

@@ -60,7 +60,10 @@ enum tly_result tly_limit_refund(struct tly_ormap *map, const struct tly_limit_a
 enum tly_result tly_limit_charge(struct tly_ormap *map, const struct tly_limit_ask *ask) TLY_MUST_CHECK;
 
 /* Whether a limit counts under this key. */
-bool tly_limit_is_limit(struct tly_slice key);
+static inline bool tly_limit_is_limit(struct tly_slice key)
+{
+    return tly_slice_begins(key, tly_slice_text("rl:"));
+}
 /* … and whether one with window 0 is a counter, a plain one or one with bounds, and no bucket. */
 bool tly_limit_is_counter(struct tly_slice key);
 

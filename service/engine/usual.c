@@ -165,7 +165,7 @@ static inline bool fill(struct tly_engine *e, const struct tly_seek *seek, const
                         const struct tly_bucket *bucket, uint32_t hits)
 {
     if (!tly_tally_counter_hit(e->map, seek, tally, hits, (int64_t)bucket->tat)) return false;
-    tly_bucket_note(tally->entry, bucket);
+    tly_bucket_write(tly_entry_words(tally->entry), bucket);
     return true;
 }
 
@@ -177,8 +177,8 @@ bool tly_usual_bucket(struct tly_engine *e, const struct tly_check *check, const
     if (!is_usual_bucket(e, check)) return false;
     tly_why_ahead(e, seek->hash);
     if (may_be_judged(e, seek->hash) || !tly_take_find_local(e->map, seek, &tally)) return false;
-    const uint64_t *words = tly_bucket_words(tally.entry);
-    if (words == NULL) return false;
+    const uint64_t *words = tly_entry_words(tally.entry);
+    if (words[TLY_BUCKET_EMISSION] == 0) return false;
     uint64_t now_ns = e->cluster_ns, tat = words[TLY_BUCKET_TAT], debt = tat > now_ns ? tat - now_ns : 0;
     uint64_t left = tly_bucket_left(&bucket, debt), used = e->usual.meter.most - left;
     if (e->cluster_now.members != 1 && used >= e->usual.half) return false;

@@ -72,9 +72,9 @@ static void do_effect(struct tly_app *app, const struct tly_effect *effect)
 }
 
 /* Sets the timer for what comes next. */
-static void wait_for_deadline(struct tly_app *app)
+static void wait_for_deadline(struct tly_app *app, uint64_t now)
 {
-    uint64_t at = tly_engine_deadline(app->engine), now = read_clock(CLOCK_MONOTONIC);
+    uint64_t at = tly_engine_deadline(app->engine);
     if (at == UINT64_MAX) {
         event_del(app->tick);
         return;
@@ -105,7 +105,7 @@ void tly_app_step(struct tly_app *app, struct tly_event *event)
     for (size_t i = 0; i < effects.count; i++)
         do_effect(app, &effects.list[i]);
     if (app->acked) resume_clients(app);
-    if (!app->tick_active) wait_for_deadline(app);
+    if (!app->tick_active) wait_for_deadline(app, read_clock(CLOCK_MONOTONIC));
 }
 
 void tly_app_tick_soon(struct tly_app *app)
@@ -121,11 +121,12 @@ void tly_app_on_tick(int fd, short what, void *argument)
     (void)what;
     struct tly_app *app = argument;
     app->tick_active = false;
-    if (tly_engine_deadline(app->engine) <= read_clock(CLOCK_MONOTONIC)) {
+    uint64_t now = read_clock(CLOCK_MONOTONIC);
+    if (tly_engine_deadline(app->engine) <= now) {
         struct tly_event tick = {.kind = TLY_TICK};
         tly_app_step(app, &tick);
     } else {
-        wait_for_deadline(app);
+        wait_for_deadline(app, now);
     }
 }
 

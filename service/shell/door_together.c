@@ -54,12 +54,15 @@ static void receive(struct tly_door *door, struct tly_shot *shots)
     tly_volley_fire(together->volley, shots, n);
 }
 
-/* Who is fed may bring others to an end, or to say more: what each has to say is looked at when all are fed. */
+/*
+ * What came with one call is asked at one time. Who is fed may bring others to an end, or to say more: what each has to say is looked
+ * at when all are fed.
+ */
 static void feed(struct tly_door *door, const struct tly_shot *shots)
 {
     struct tly_together *together = &door->together;
+    tly_app_turn_begin(door->app);
     for (size_t i = 0; i < together->count; i++) {
-        tly_app_turn_begin(door->app);
         struct tly_client *client = together->client[i];
         if (client != NULL && !client->closing) tly_client_took(client, shots[i].bytes, shots[i].result);
     }

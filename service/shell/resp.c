@@ -154,11 +154,13 @@ static void run(struct tly_resp *resp, const struct tly_resp_command *command,
 struct batch {
     struct tly_resp_request request[BATCH_REQUESTS_MAX];
     const struct tly_resp_command
-        *command[BATCH_REQUESTS_MAX];                     /* NULL: there is none, or no request either */
-    struct tly_slice key[BATCH_REQUESTS_MAX];             /* of those that are another's again */
-    bool is_again[BATCH_REQUESTS_MAX];                    /* … which these are */
-    unsigned ahead[BATCH_REQUESTS_MAX];                   /* as of struct tly_resp */
-    uint8_t limit[BATCH_REQUESTS_MAX][TLY_KEY_BYTES_MAX]; /* keys of limits, as the engine has them */
+        *command[BATCH_REQUESTS_MAX];         /* NULL: there is none, or no request either */
+    struct tly_slice key[BATCH_REQUESTS_MAX]; /* of those that are another's again */
+    bool is_again[BATCH_REQUESTS_MAX];        /* … which these are */
+    unsigned ahead[BATCH_REQUESTS_MAX];       /* as of struct tly_resp */
+    /* Keys of limits, as the engine has them, one behind the other: the fewer lines they lie in, the better. */
+    uint8_t limit[BATCH_REQUESTS_MAX * TLY_KEY_BYTES_MAX];
+    size_t limit_bytes;
     size_t count;
     size_t args;                    /* that are used */
     struct tly_resp_frame frame;    /* of the request that was read last, before the batch too */
@@ -217,9 +219,11 @@ static bool get_key(struct batch *batch, size_t i, struct tly_slice *key)
     if (!has_key(command, &batch->request[i])) return false;
     *key = batch->is_again[i] ? batch->key[i] : batch->request[i].arg[command->first_key];
     if ((command->flags & TLY_RESP_ADHOC) == 0) return key->n > 0 && key->n <= TLY_KEY_BYTES_MAX;
-    enum tly_result result = tly_adhoc_key(*key, batch->limit[i], &key->n);
-    key->p = batch->limit[i];
-    return result == TLY_OK;
+    uint8_t *to = batch->limit + batch->limit_bytes;
+    if (tly_adhoc_key(*key, to, &key->n) != TLY_OK) return false;
+    key->p = to;
+    batch->limit_bytes += key->n;
+    return true;
 }
 
 /* The first of a batch may say again what the last of the one before it said. */
@@ -255,9 +259,17 @@ static void ask_ahead(struct tly_resp *resp, struct batch *batch)
 {
     struct tly_slice key[BATCH_REQUESTS_MAX];
     unsigned n = 0;
+    batch->limit_bytes = 0;
     for (size_t i = 0; i < batch->count; i++)
         batch->ahead[i] = get_key(batch, i, &key[n]) ? ++n : 0;
     tly_engine_ahead(tly_app_engine(resp->app), key, n);
+}
+
+/* What was said before may be gone, and what was read is another's. */
+static inline void forget_throttle(struct tly_resp_throttle *throttle)
+{
+    throttle->is_read = false;
+    throttle->told_bytes = 0;
 }
 
 /* One of a batch, whose bytes these are. */
@@ -268,7 +280,7 @@ static void run_next(struct tly_resp *resp, const uint8_t *bytes, const struct b
     resp->ahead = batch->ahead[i];
     resp->is_again = batch->is_again[i];
     if (!resp->is_again)
-        resp->throttle->is_read = false;
+        forget_throttle(resp->throttle);
     else
         request->arg[command->first_key] = batch->key[i];
     if (resp->is_again && resp->throttle->is_read) {

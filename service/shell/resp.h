@@ -45,8 +45,8 @@ struct tly_resp_subs {
 struct tly_resp_throttle {
     bool is_read;
     size_t told_bytes; /* of the answer before, if it was short; 0: none */
+    size_t told_at;    /* … where it begins in what there is to say, from which nothing has gone since */
     int64_t told[5];   /* its numbers */
-    uint8_t told_as[TLY_RESP_TOLD_BYTES_MAX];
     int64_t max_burst, count, period_s, quantity;
     struct tly_request request; /* all but the key */
 };

@@ -132,27 +132,40 @@ static inline bool is_told(const struct tly_resp_throttle *throttle, int64_t a, 
     return ((told[0] ^ a) | (told[1] ^ b) | (told[2] ^ c) | (told[3] ^ d) | (told[4] ^ e)) == 0;
 }
 
-/* Five numbers. Many keys are answered as the one before them was, and that is not written out again. */
-static inline void put_numbers(struct tly_resp *resp, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e)
+/* The two may lap over, beyond what is said. */
+static inline void say_again(uint8_t *to, const uint8_t *told)
+{
+    uint8_t bytes[TLY_RESP_TOLD_BYTES_MAX];
+    memcpy(bytes, told, sizeof bytes);
+    memcpy(to, bytes, sizeof bytes);
+}
+
+/*
+ * Five numbers. Many keys are answered as the one before them was, and that is not written out again; nor is it copied elsewhere for that,
+ * for what was just written in small pieces is waited for when it is read in larger ones.
+ */
+TLY_ALWAYS_INLINE void put_numbers(struct tly_resp *resp, int64_t a, int64_t b, int64_t c, int64_t d,
+                                   int64_t e)
 {
     struct tly_resp_throttle *throttle = resp->throttle;
     struct tly_buf *out = resp->out;
     uint8_t *to = tly_buf_room(out, TLY_RESP_TOLD_BYTES_MAX);
     if (to == NULL) return;
+    size_t before = out->n;
     if (is_told(throttle, a, b, c, d, e)) {
-        memcpy(to, throttle->told_as, TLY_RESP_TOLD_BYTES_MAX);
+        say_again(to, out->p + throttle->told_at);
+        throttle->told_at = before;
         out->n += throttle->told_bytes;
         return;
     }
-    size_t before = out->n;
     const int64_t numbers[] = {a, b, c, d, e};
     tly_resp_put_ints(out, numbers, sizeof numbers / sizeof numbers[0]);
     size_t bytes = out->n - before;
     throttle->told_bytes = 0;
     if (out->result != TLY_OK || bytes > TLY_RESP_TOLD_BYTES_MAX) return;
     memcpy(throttle->told, numbers, sizeof numbers);
-    memcpy(throttle->told_as, out->p + before, bytes);
     throttle->told_bytes = bytes;
+    throttle->told_at = before;
 }
 
 static void put_throttled(struct tly_resp *resp, const struct tly_verdict *verdict)

@@ -185,7 +185,7 @@ struct tly_resp_frame tly_resp_frame_of(const uint8_t *p, const struct tly_resp_
 
 static inline bool begins_with(const uint8_t *p, struct tly_slice with)
 {
-    return with.n == 2 ? two(p) == two(with.p) : tly_bytes_equal(p, with.p, with.n);
+    return with.n == 2 ? two(p) == two(with.p) : tly_bytes_equal_old(p, with.p, with.n);
 }
 
 size_t tly_resp_parse_framed(struct tly_slice in, const struct tly_resp_frame *frame, struct tly_slice *arg)

@@ -208,10 +208,10 @@ static void two_keys_are_the_same_if_no_byte_differs(void **state)
         memset(a, 'k', sizeof a);
         memset(b, 'k', sizeof b);
         if (n < sizeof a) b[n] = 'x'; /* what lies behind them is not theirs */
-        assert_true(tly_bytes_equal(a, b, n));
+        assert_true(tly_bytes_equal(a, b, n) && tly_bytes_equal_old(a, b, n));
         for (size_t i = 0; i < n; i++) {
             b[i] ^= 1;
-            assert_false(tly_bytes_equal(a, b, n));
+            assert_false(tly_bytes_equal(a, b, n) || tly_bytes_equal_old(a, b, n));
             b[i] ^= 1;
         }
     }

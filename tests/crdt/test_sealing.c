@@ -313,12 +313,16 @@ static void a_new_life_leaves_the_shards_of_the_old_as_they_are(void **state)
 }
 
 /* First hit in one order, then hit in another: versions follow the first. */
-static uint32_t rank_by_number(void *context, struct tly_slice key, const struct tly_strategy *strategy)
+static void rank_by_number(void *context, const struct tly_slice *keys,
+                           const struct tly_strategy *const *strategies, size_t count, uint32_t *ranks)
 {
-    uint32_t number = 0;
-    for (size_t i = 2; i < key.n; i++)
-        number = number * 10 + (key.p[i] - (uint32_t)'0');
-    return number < *(const uint32_t *)context ? number : UINT32_MAX;
+    assert_true(count <= TLY_RANKED_MAX);
+    for (size_t k = 0; k < count; k++) {
+        uint32_t number = 0;
+        for (size_t i = 2; i < keys[k].n; i++)
+            number = number * 10 + (keys[k].p[i] - (uint32_t)'0');
+        ranks[k] = number < *(const uint32_t *)context ? number : UINT32_MAX;
+    }
 }
 
 static void shards_are_sealed_in_the_order_of_their_ranks(void **state)

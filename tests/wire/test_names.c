@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -64,6 +65,28 @@ static void key_life_and_strategy_make_a_name(void **state)
     assert_true(tly_names_need(*state, tly_slice_text("k"), &a, tly_epoch_max(), &name));
     assert_int_equal(name.number, 3);
     assert_int_equal(need(*state, "k", (struct tly_version){6, 11}).number, 0);
+}
+
+static void names_are_found_together(void **state)
+{
+    static const char *const texts[] = {"k", "none", "l", "k", "m", ""};
+    const struct tly_strategy *const strategies[] = {tly_epoch_sum(), tly_epoch_sum(), tly_epoch_sum(),
+                                                     tly_epoch_max(), tly_epoch_sum(), tly_epoch_sum()};
+    static const uint32_t wanted[] = {0, TLY_NO_NAME, 2, TLY_NO_NAME, TLY_NO_NAME, TLY_NO_NAME};
+    enum { COUNT = sizeof texts / sizeof texts[0] };
+    struct tly_slice keys[COUNT];
+    uint32_t numbers[COUNT];
+    assert_int_equal(need(*state, "k", a).number, 0);
+    assert_int_equal(need(*state, "m", b).number, 1);
+    assert_int_equal(need(*state, "l", a).number, 2);
+    for (size_t i = 0; i < COUNT; i++)
+        keys[i] = tly_slice_text(texts[i]);
+    for (size_t count = 0; count <= COUNT; count++) {
+        const struct tly_unnamed unnamed = {keys, strategies, count, a.origin};
+        memset(numbers, 0, sizeof numbers);
+        tly_names_find_all(*state, &unnamed, numbers);
+        assert_memory_equal(numbers, wanted, count * sizeof *numbers);
+    }
 }
 
 static void what_was_used_lately_outlives_what_was_not(void **state)
@@ -169,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(a_name_stays_as_long_as_there_is_room),
         test(key_life_and_strategy_make_a_name),
+        test(names_are_found_together),
         test(what_was_used_lately_outlives_what_was_not),
         test(a_number_that_is_issued_anew_says_so),
         test(a_part_that_holds_every_name_gets_no_more),
