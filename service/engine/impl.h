@@ -76,7 +76,7 @@
 /* A connection that was up for so long is dialled again at once when it goes. */
 #define TLY_LASTED_NS (5 * NS_PER_S)
 /* A connection outside the ring is kept for so long. */
-#define TLY_SURPLUS_NS (30 * NS_PER_S)
+#define TLY_SURPLUS_NS (10 * NS_PER_S)
 #define TLY_MESH_MAX 16
 #define TLY_FLUSH_LEAST_NS (5 * NS_PER_MS)
 #define TLY_ACK_DELAY_NS (2 * NS_PER_MS)

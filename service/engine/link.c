@@ -321,10 +321,14 @@ static struct target *rover_target(const struct tly_engine *e)
     return dead > 1 && tly_is_first_in_line(e) ? next : NULL;
 }
 
-/* A connection that brought two together but that the ring has no place for. Not before both have learned who is there. */
+/*
+ * A connection that brought two together but that the ring has no place for. Not before both have learned who is there, and whoever is being
+ * brought up over it is so to the end.
+ */
 static bool is_surplus(const struct tly_engine *e, const struct conn *conn)
 {
-    return conn->state == CONN_UP && !conn->peer->is_linked && e->now.mono_ns - conn->since > TLY_SURPLUS_NS;
+    if (conn->state != CONN_UP || conn->peer->is_linked || conn->asked || conn->out.active) return false;
+    return e->now.mono_ns - conn->since > TLY_SURPLUS_NS;
 }
 
 static void dial(struct tly_engine *e, struct target *target)

@@ -169,6 +169,7 @@ enum turn tly_ring_turn(const struct tly_engine *e, const struct peer *peer, siz
 {
     if (e->ring.count == 0) return peer->is_next_to_us ? SECOND_TO_RELAY : LAST_TO_RELAY;
     if (peer->place == TLY_NOWHERE) return SECOND_TO_RELAY;
+    if (!peer->is_linked) return LAST_TO_RELAY;
     return turn_in_ring(&e->ring, peer->place, place);
 }
 

@@ -58,8 +58,38 @@ static void a_ring_says_what_the_formula_says(void **state)
     if (test_is_long()) expect_formula(64, 6);
 }
 
+static uint64_t dots_taken(struct net *net, size_t nodes)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < nodes; i++)
+        count += net_stats(net, i).dots_received;
+    return count;
+}
+
+/* Who came together while few were there have more connections than the ring gives them. None of those brings what the ring brings. */
+static void a_link_of_the_start_brings_nothing_twice_and_is_soon_gone(void **state)
+{
+    enum { NODES = 32, IN_RING = NODES * 5 / 2 };
+    struct net *net = net_new(MS / 2);
+    for (size_t i = 0; i < NODES; i++)
+        net_add(net, (1u << i) - 1);
+    net_run(net, 3 * S);
+    uint64_t before = dots_taken(net, NODES), needed = (uint64_t)NODES * (NODES - 1) * SECONDS * RATE;
+    count_for_a_while(net, NODES);
+    assert_true(net_connections(net) > 2 * IN_RING);
+    uint64_t came = dots_taken(net, NODES) - before;
+    print_message("%zu dots came where %zu were new\n", (size_t)came, (size_t)needed);
+    assert_in_range(came, needed * 9 / 10, needed * 2); /* six times, if they relayed as the ring does */
+    net_run(net, 7 * S);
+    assert_int_equal(net_connections(net), IN_RING);
+    net_free(net);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_ring_says_what_the_formula_says)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_ring_says_what_the_formula_says),
+        cmocka_unit_test(a_link_of_the_start_brings_nothing_twice_and_is_soon_gone),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
