@@ -217,6 +217,19 @@ static bool forgot_apart(const struct sim *sim)
     return false;
 }
 
+/* Whether one that is linked is not known to have all of some life: then nothing that is over goes. Who made it could say how far it came. */
+static bool is_short_of_a_life(const struct sim *sim)
+{
+    size_t from = first_there(sim);
+    if (!sim_is_up(sim, from)) return false;
+    const struct tly_engine *engine = sim->nodes[from].engine;
+    for (size_t i = 0; i < tly_engine_lives(engine); i++) {
+        struct tly_life life = tly_engine_life(engine, i);
+        if (life.state < TLY_LIFE_SETTLED && life.last > life.mark) return true;
+    }
+    return false;
+}
+
 static void forget_the_gone(struct sim *sim)
 {
     for (size_t i = 0; i < sim->knobs.nodes; i++)
@@ -225,12 +238,13 @@ static void forget_the_gone(struct sim *sim)
 
 /*
  * What is over is forgotten, by each at its time; then all are the same to the byte. But equal F is not to be had where members are gone for good
- * and not forgotten (D127): who began anew meanwhile waits for their word. The operator says then that they are gone (design 1.6).
+ * and not forgotten (D127): who began anew meanwhile waits for their word. Nor does all go by the same F where they left a life whose end
+ * nobody heard. The operator says then that they are gone (design 1.6).
  */
 static void wait_for_digests(struct sim *sim)
 {
     if (come_to_agree(sim)) return;
-    if (sim->knobs.minority_gone && forgot_apart(sim)) {
+    if (sim->knobs.minority_gone && (forgot_apart(sim) || is_short_of_a_life(sim))) {
         forget_the_gone(sim);
         if (come_to_agree(sim)) return;
     }
