@@ -159,14 +159,15 @@ static bool put_word(struct tly_engine *e, const struct slip *slip, uint64_t pee
     return tly_escrow_say(e, slip->key, &slip->term.at, peer, units);
 }
 
-/* Ahead of need: once half is used, or something had to be refused; and not again before the last wish was met. */
+/* Ahead of need: once half is used, or something had to be refused; and not again before the last wish was met. What could not pass with all there is would only be taken from the others. */
 static void wish(struct tly_engine *e, const struct slip *slip, const struct holder *self,
                  const struct tly_verdict *verdict, uint32_t hits)
 {
     uint64_t limit = slip->rate->limit;
+    uint64_t room = minus(limit, verdict->used);
     bool refused = verdict->code == TLY_CODE_OVER, half = self->left <= self->rights / 2;
-    if (hits == 0 || hits > limit || !(refused || half)) return;
-    if (self->wish > self->rights || verdict->used >= limit || e->cluster_now.members < 2) return;
+    if (hits == 0 || room < (refused ? hits : 1) || !(refused || half)) return;
+    if (self->wish > self->rights || e->cluster_now.members < 2) return;
     uint64_t more = self->spent > hits ? self->spent : hits;
     uint64_t wanted = more > limit - self->rights ? limit : self->rights + more;
     if (self->rights < limit) (void)put_word(e, slip, 0, wanted);

@@ -228,12 +228,12 @@ bool tly_tenure_tend(struct tly_engine *e, struct tly_slice key, const struct tl
 
 /* ---- wishes ---- */
 
-/* Ahead of need, and each time for as much again as came; not before the last wish was met. */
+/* Ahead of need, and each time for as much again as came; not before the last wish was met. The bound leaves room for so many hits. */
 static void wish(struct tly_engine *e, const struct tenure *tenure, const struct tly_holding *self,
-                 uint32_t hits)
+                 uint64_t hits)
 {
-    uint64_t range = tly_bounded_range(tenure->rate), more = 2 * (uint64_t)hits;
-    if (hits == 0 || hits > range || self->left >= more || self->wish > self->in) return;
+    uint64_t range = tly_bounded_range(tenure->rate), more = 2 * hits;
+    if (hits == 0 || self->left >= more || self->wish > self->in) return;
     if (e->cluster_now.members < 2 || !tly_line_is_fit(e)) return;
     if (more < self->in) more = self->in;
     if (more > range) more = range;
@@ -251,6 +251,12 @@ static struct tly_holding hold_for(struct tly_engine *e, const struct tenure *te
     return own(e, tenure);
 }
 
+/* Up to the bound. */
+static uint64_t room_of(const struct tly_verdict *verdict)
+{
+    return verdict->used < verdict->limit ? verdict->limit - verdict->used + verdict->below : 0;
+}
+
 static void tell(struct tly_engine *e, const struct tenure *tenure, const struct tly_holding *self,
                  const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
@@ -258,8 +264,7 @@ static void tell(struct tly_engine *e, const struct tenure *tenure, const struct
     verdict->is_judged = true;
     verdict->own = counted > 0 ? (uint64_t)counted : 0;
     verdict->held = self->rights > 0 ? (uint64_t)self->rights : 0;
-    if (verdict->code != TLY_CODE_OVER || ask->hits <= self->left) return;
-    if (verdict->used > verdict->limit || ask->hits > verdict->limit - verdict->used) return;
+    if (verdict->code != TLY_CODE_OVER || ask->hits <= self->left || ask->hits > room_of(verdict)) return;
     verdict->reason = is_born(e, tenure) ? TLY_REASON_RIGHTS : TLY_REASON_NOBODYS;
     verdict->retry_after_ms = AGAIN_MS;
 }
@@ -274,9 +279,11 @@ enum tly_result tly_tenure_check(struct tly_engine *e, const struct tly_limit_as
     enum tly_result result = tly_bounded_check(e->map, &held, verdict);
     if (result != TLY_OK) return result;
     tell(e, &tenure, &self, ask, verdict);
-    if (verdict->code == TLY_CODE_OK) self.left -= ask->hits;
+    bool is_met = verdict->code == TLY_CODE_OK;
+    uint64_t room = room_of(verdict);
+    if (is_met) self.left -= ask->hits;
     if (verdict->remaining > self.left) verdict->remaining = self.left;
-    wish(e, &tenure, &self, ask->hits);
+    if (is_met || ask->hits <= room) wish(e, &tenure, &self, ask->hits);
     return TLY_OK;
 }
 
@@ -286,10 +293,12 @@ enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_as
     struct tly_holding self = hold_for(e, &tenure, ask->hits);
     struct tly_limit_ask held = *ask;
     held.rights = &self.left;
-    enum tly_result result = tly_bounded_lower(e->map, &held, units);
+    uint64_t room;
+    enum tly_result result = tly_bounded_below(e->map, ask, &room);
+    if (result == TLY_OK) result = tly_bounded_lower(e->map, &held, units);
     if (result != TLY_OK) return result;
     self.left -= *units;
-    wish(e, &tenure, &self, ask->hits);
+    wish(e, &tenure, &self, ask->hits < room ? ask->hits : room);
     return TLY_OK;
 }
 

@@ -120,6 +120,24 @@ static void one_check_may_be_for_more_than_a_share(void **state)
     }
 }
 
+/* Who asks again and again for more than is left takes nothing from those that ask for what there is. */
+static void what_can_never_pass_takes_no_rights(void **state)
+{
+    (void)state;
+    struct net *net = cluster(3, 100, 60000);
+    run_to_window(net, 60 * S);
+    assert_int_equal(hard_ask(net, 1, 1).code, TLY_CODE_OK);
+    net_run(net, 100 * MS);
+    uint64_t admitted = 1;
+    for (size_t i = 0; i < 400; i++) {
+        assert_int_equal(hard_ask(net, 0, 100).reason, TLY_REASON_LIMIT);
+        if (i % 8 == 0) admitted += hard_ask(net, 1 + i / 8 % 2, 1).code == TLY_CODE_OK;
+        net_run(net, 25 * MS);
+    }
+    assert_int_equal(admitted, 51);
+    net_free(net);
+}
+
 static uint64_t shares(struct net *net, size_t nodes)
 {
     uint64_t sum = 0;
@@ -546,6 +564,7 @@ int main(void)
         cmocka_unit_test(low_limits_work),
         cmocka_unit_test(of_the_longest_keys_each_admits_its_share),
         cmocka_unit_test(one_check_may_be_for_more_than_a_share),
+        cmocka_unit_test(what_can_never_pass_takes_no_rights),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),

@@ -103,6 +103,30 @@ static void rights_move_up_and_down_to_where_they_are_wanted(void **state)
     net_free(net);
 }
 
+/* Who asks again and again for what the bound does not leave takes nothing from others; up to there, from below 0 too, it is only rights that lack. */
+static void what_can_never_pass_takes_no_rights(void **state)
+{
+    struct net *net = cluster(3, -4, 10);
+    assert_int_equal(raise_by(net, 1, 2) + raise_by(net, 2, 2), 4);
+    int64_t raised = 0, lowered = 0;
+    for (size_t i = 0; i < 400; i++) {
+        struct tly_verdict verdict = ask(net, 0, TLY_ASK_CHECK, 14).verdict;
+        assert_int_equal(verdict.reason, TLY_REASON_LIMIT);
+        assert_int_equal(verdict.retry_after_ms, UINT64_MAX);
+        if (i % 80 == 0) raised += raise(net, 1, 1);
+        if (i % 80 == 40) lowered += lower(net, 2, 1);
+        net_run(net, 25 * MS);
+    }
+    assert_int_equal(raised, 5);
+    assert_int_equal(lowered, 5);
+    assert_int_equal(lower_on(net, 1), 8);
+    struct tly_verdict verdict = ask(net, 2, TLY_ASK_CHECK, 13).verdict;
+    assert_int_equal(verdict.reason, TLY_REASON_RIGHTS);
+    net_run(net, S);
+    assert_true(raise(net, 2, 13));
+    net_free(net);
+}
+
 /* Each side counts what it holds, and the sum of both is within the bounds. */
 static void two_sides_of_a_cut_stay_within_the_bounds(void **state)
 {
@@ -466,6 +490,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rights_move_up_and_down_to_where_they_are_wanted),
+        cmocka_unit_test(what_can_never_pass_takes_no_rights),
         cmocka_unit_test(two_sides_of_a_cut_stay_within_the_bounds),
         cmocka_unit_test(what_a_life_left_is_taken_over),
         cmocka_unit_test(what_a_forgotten_node_held_is_taken_over),
