@@ -84,6 +84,8 @@ const struct tly_dot *tly_escrow_dots(struct tly_engine *e, struct tly_slice key
 /* Writes a fact about rights: to that peer (0: a wish, or from nobody), so many units. False: it could not be written. */
 bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
                     uint64_t units);
+/* Whether that was said so long ago. Of this life's words alone, for another's clock may be another. */
+bool tly_escrow_is_old(const struct tly_engine *e, uint64_t ts, uint64_t age_ns);
 /* Such a key has changed. */
 void tly_escrow_learn(struct tly_engine *e, struct tly_slice key);
 /* New limits are in use. */

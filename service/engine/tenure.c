@@ -74,13 +74,6 @@ static wide rest_of(struct tly_engine *e, struct tly_slice key, const struct tly
     return (wide)tenure->rights - (at->window == TLY_RIGHTS_UP ? counted : -counted);
 }
 
-/* Another's wish is looked at for as long when it comes (escrow.c); its clock may be another. */
-static bool is_old(const struct tly_engine *e, uint64_t life, uint64_t wish_ts)
-{
-    uint64_t now_ns = tly_ormap_clock(e->map)->now.wall_ns;
-    return life == tly_ormap_origin(e->map) && now_ns > wish_ts && now_ns - wish_ts > WISH_NS;
-}
-
 struct tly_holding tly_tenure_holding(struct tly_engine *e, struct tly_slice key, const struct tly_moment *at,
                                       uint64_t life)
 {
@@ -88,7 +81,9 @@ struct tly_holding tly_tenure_holding(struct tly_engine *e, struct tly_slice key
     wide rest = rest_of(e, key, at, life, &tenure);
     struct tly_holding holding = {.rights = tenure.rights, .in = tenure.in, .wish = tenure.wish};
     bool is_known = tenure.rights != INT64_MIN;
-    if (is_old(e, life, tenure.wish_ts)) holding.wish = 0;
+    /* Another's is looked at for as long when it comes (escrow.c). */
+    bool is_own = life == tly_ormap_origin(e->map);
+    if (is_own && tly_escrow_is_old(e, tenure.wish_ts, WISH_NS)) holding.wish = 0;
     if (is_known && rest > 0) holding.left = rest > INT64_MAX ? INT64_MAX : (uint64_t)rest;
     return holding;
 }
