@@ -190,37 +190,55 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
 /* ---- settling ---- */
 
 /* What was charged is gone then, and what stands there was charged by others. */
-static bool was_reset(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
+static bool was_reset(struct tly_engine *e, const struct hold *hold)
 {
-    const struct tly_entry *entry = tly_ormap_find(e->map, key);
+    const struct tly_entry *entry = tly_ormap_find(e->map, hold->key);
     return entry != NULL && newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
 }
 
-/* What was charged becomes what it shall be. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
-static enum tly_result correct(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
+/* False: nothing has to become otherwise. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
+static bool correction_of(struct tly_engine *e, const struct hold *hold, struct tly_limit_ask *ask)
 {
     const struct tly_rule *rule = NULL;
     if (hold->limit.n > 0) {
-        rule = e->rules != NULL ? tly_rules_of_key(e->rules, key) : NULL;
-        if (rule == NULL) return TLY_OK;
+        rule = e->rules != NULL ? tly_rules_of_key(e->rules, hold->key) : NULL;
+        if (rule == NULL) return false;
     }
     bool is_more = hold->settled > hold->hits;
-    struct tly_limit_ask ask = {
+    *ask = (struct tly_limit_ask){
         .rate = rule != NULL ? &rule->rate : &hold->rate,
         .hits = (uint32_t)(is_more ? hold->settled - hold->hits : hold->hits - hold->settled),
         .now_ns = e->cluster_ns,
     };
-    uint64_t units;
     /* What was charged in one window was in no other. */
-    bool is_elsewhere = hold->rate.limit != 0 && tly_rate_window(ask.rate) != tly_rate_window(&hold->rate);
+    bool is_elsewhere = hold->rate.limit != 0 && tly_rate_window(ask->rate) != tly_rate_window(&hold->rate);
     /* A hard limit is not passed, whatever was spent. */
-    if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
-    if (!is_more && (is_elsewhere || was_reset(e, hold, key))) return TLY_OK;
-    tly_seek_to(e->map, key, &ask.seek);
-    return is_more ? tly_limit_charge(e->map, &ask) : tly_escrow_refund(e, &ask, hold->charged_ns, &units);
+    if (ask->hits == 0 || (is_more && ask->rate->mode == TLY_HARD)) return false;
+    if (!is_more && (is_elsewhere || was_reset(e, hold))) return false;
+    tly_seek_to(e->map, hold->key, &ask->seek);
+    return true;
 }
 
-/* TLY_NOT_FOUND; one that is settled already stays as it is. */
+/* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. */
+static enum tly_result may_correct(struct tly_engine *e, const struct hold *hold)
+{
+    struct tly_limit_ask ask;
+    if (!correction_of(e, hold, &ask) || hold->settled > hold->hits) return TLY_OK;
+    bool is_hard_counter = ask.rate->mode == TLY_HARD && ask.rate->algorithm == TLY_COUNTER;
+    return is_hard_counter ? tly_tenure_may_lower(e, &ask) : TLY_OK;
+}
+
+/* What was charged becomes what it shall be. */
+static enum tly_result correct(struct tly_engine *e, const struct hold *hold)
+{
+    struct tly_limit_ask ask;
+    uint64_t units;
+    if (!correction_of(e, hold, &ask)) return TLY_OK;
+    if (hold->settled > hold->hits) return tly_limit_charge(e->map, &ask);
+    return tly_escrow_refund(e, &ask, hold->charged_ns, &units);
+}
+
+/* TLY_NOT_FOUND; TLY_NO_RIGHTS: it is open still; one that is settled already stays as it is. */
 static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tly_hold_state state,
                               uint64_t hits, struct hold *hold)
 {
@@ -234,11 +252,14 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     hold->key.p = key;
     hold->state = state;
     hold->settled = hits;
-    enum tly_result result = put(e, id, hold);
-    if (result == TLY_OK) result = correct(e, hold, hold->key);
+    enum tly_result result = may_correct(e, hold);
+    if (result == TLY_OK) result = put(e, id, hold);
+    if (result == TLY_OK) result = correct(e, hold);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
     return result;
 }
+
+#define AGAIN_NS UINT64_C(1000000000)
 
 void tly_hold_tick(struct tly_engine *e)
 {
@@ -249,11 +270,10 @@ void tly_hold_tick(struct tly_engine *e)
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
+        if (result == TLY_NO_RIGHTS) push_end(e, now_ms + AGAIN_NS / NS_PER_MS, tly_slice_of(end.id, end.n));
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;
     }
 }
-
-#define AGAIN_NS UINT64_C(1000000000)
 
 uint64_t tly_hold_deadline(const struct tly_engine *e)
 {

@@ -297,10 +297,24 @@ enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_as
     return TLY_OK;
 }
 
+enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask)
+{
+    uint64_t room;
+    enum tly_result result = tly_bounded_below(e->map, ask, &room);
+    if (result != TLY_OK) return result;
+    if (!tly_line_is_fit(e)) return TLY_NO_RIGHTS;
+    struct tenure tenure = tenure_of(e, ask, TLY_RIGHTS_DOWN);
+    uint32_t hits = ask->hits < room ? ask->hits : (uint32_t)room;
+    struct tly_holding self = hold_for(e, &tenure, hits);
+    if (hits <= self.left) return TLY_OK;
+    wish(e, &tenure, &self, hits);
+    return TLY_NO_RIGHTS;
+}
+
 /* A new generation, of which nobody but this node can have rights: no other node makes one of this number. */
 enum tly_result tly_tenure_reset(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate)
 {
-    if (!tly_line_is_fit(e)) return TLY_BUSY;
+    if (!tly_line_is_fit(e)) return TLY_NO_RIGHTS;
     enum tly_result result = tly_counter_set(e->map, key, 0, 0);
     if (result != TLY_OK) return result;
     for (int i = 0; i < 2; i++) {

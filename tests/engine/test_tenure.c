@@ -365,6 +365,82 @@ static void what_is_given_back_stays_above_the_least(void **state)
     net_free(net);
 }
 
+static enum tly_result cancel(struct net *net, struct tly_hold_view *hold)
+{
+    struct tly_request request = {.kind = TLY_ASK_CANCEL, .bytes = tly_slice_text("r")};
+    struct tly_reply reply = {0};
+    enum tly_result result = net_ask(net, 0, request, &reply);
+    *hold = reply.hold;
+    return result;
+}
+
+/* Until it is admitted. */
+static void reserve(struct net *net, uint32_t hits, int64_t ttl_ms)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request request = {.kind = TLY_ASK_RESERVE, .bytes = tly_slice_text("r"), .number = ttl_ms};
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    struct tly_reply reply = {0};
+    for (size_t i = 0; i < 20 && reply.hold.state == TLY_HOLD_NONE; i++) {
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+        net_run(net, 100 * MS);
+    }
+    assert_int_equal(reply.hold.charged, hits);
+}
+
+/* Others may have been given what a reservation makes, and used it: it stays open until there is as much again, and nothing is lost. */
+static void what_is_reserved_comes_back_when_the_rights_do(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(2, 0, 20);
+        int64_t lowered = 0;
+        assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
+        reserve(net, 5, how == 0 ? 60000 : 6000);
+        for (size_t i = 0; lowered < 6 && i < 20; i++) {
+            lowered += lower(net, 1, (uint32_t)(6 - lowered));
+            net_run(net, 100 * MS);
+        }
+        assert_int_equal(value_at(net, 0), 9);
+        struct tly_hold_view hold;
+        size_t refused = 0;
+        while (how == 0 && cancel(net, &hold) == TLY_NO_RIGHTS && ++refused < 10)
+            net_run(net, S);
+        net_run(net, 20 * S);
+        assert_int_equal(value_at(net, 1), 4);
+        assert_int_equal(cancel(net, &hold), TLY_OK);
+        assert_int_equal(hold.state, how == 0 ? TLY_HOLD_CANCELLED : TLY_HOLD_RETURNED);
+        if (how == 0) assert_in_range(refused, 1, 5);
+        net_free(net);
+    }
+}
+
+/* What made it is over with the life, and is taken over once that is settled. */
+static void what_a_former_life_reserved_comes_back(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(2, 0, 10);
+        reserve(net, 5, 2000);
+        net_run(net, S);
+        assert_int_equal(value_at(net, 1), 5);
+        net_kill(net, 0);
+        net_run(net, 2 * S);
+        if (how == 1) net_shorten(net, 0, 0);
+        net_revive(net, 0, 7000, 2);
+        hard_use_counter(net, 0, 0, 10);
+        /* It cannot tell yet what others did meanwhile. */
+        struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+        struct tly_request reset = {.kind = TLY_ASK_RESET};
+        struct tly_reply reply;
+        reset.check = (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1};
+        assert_int_equal(net_ask(net, 0, reset, &reply), TLY_NO_RIGHTS);
+        net_run(net, 60 * S);
+        assert_int_equal(value_at(net, 0), 0);
+        assert_int_equal(value_at(net, 1), 0);
+        net_free(net);
+    }
+}
+
 /* ---- by seeds ---- */
 
 #define NODES 4
@@ -500,6 +576,8 @@ int main(void)
         cmocka_unit_test(what_an_ended_life_owes_is_not_taken_over),
         cmocka_unit_test(a_reset_begins_anew_and_holds),
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
+        cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
+        cmocka_unit_test(what_a_former_life_reserved_comes_back),
         cmocka_unit_test(no_history_leaves_the_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
