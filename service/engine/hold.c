@@ -12,6 +12,7 @@
 #include "service/engine/impl.h"
 #include "service/engine/limit.h"
 
+#include "crdt/counter.h"
 #include "wire/pack.h"
 
 #define PREFIX "sys:hold:"
@@ -20,7 +21,9 @@
 /* An open one is kept so much longer than to its end, for a node that is away; a settled one so much longer. */
 #define OPEN_KEPT_MS UINT64_C(86400000)
 #define SETTLED_KEPT_MS UINT64_C(600000)
-#define FIELDS 12
+#define FIELDS 13
+#define FIELDS_BEFORE 12 /* of earlier releases */
+#define UNKNOWN UINT64_MAX
 
 struct hold {
     uint64_t state; /* enum tly_hold_state */
@@ -29,6 +32,7 @@ struct hold {
     uint64_t settled;            /* … and in the end */
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
+    uint64_t generation;         /* of a counter, then */
     uint64_t made_ts;            /* of its newest version */
 };
 
@@ -63,7 +67,8 @@ static struct tly_slice id_of(const struct tly_engine *e, struct tly_slice key)
 static bool get(struct tly_slice bytes, struct hold *hold)
 {
     struct tly_cursor c = tly_cursor_of(bytes);
-    if (tly_get_array(&c, 32) < FIELDS) return false;
+    size_t fields = tly_get_array(&c, 32);
+    if (fields < FIELDS_BEFORE) return false;
     hold->state = tly_get_uint(&c);
     hold->end_ms = tly_get_uint(&c);
     hold->charged_ns = tly_get_uint(&c);
@@ -76,6 +81,7 @@ static bool get(struct tly_slice bytes, struct hold *hold)
     hold->rate.burst = tly_get_uint(&c);
     hold->rate.algorithm = (enum tly_algorithm)tly_get_uint(&c);
     hold->rate.unit = (unsigned)tly_get_uint(&c);
+    hold->generation = fields >= FIELDS ? tly_get_uint(&c) : UNKNOWN;
     if (c.result != TLY_OK || hold->key.n == 0) return false;
     if (hold->hits > UINT32_MAX || hold->settled > UINT32_MAX) return false;
     return hold->state >= TLY_HOLD_OPEN && hold->state <= TLY_HOLD_RETURNED &&
@@ -100,6 +106,7 @@ static enum tly_result put(struct tly_engine *e, struct tly_slice id, const stru
     tly_put_uint(out, hold->rate.burst);
     tly_put_uint(out, (uint64_t)hold->rate.algorithm);
     tly_put_uint(out, hold->rate.unit);
+    tly_put_uint(out, hold->generation);
     if (out->result != TLY_OK) return out->result;
     uint64_t until_ms = hold->state == TLY_HOLD_OPEN ? hold->end_ms + OPEN_KEPT_MS
                                                      : e->cluster_ns / NS_PER_MS + SETTLED_KEPT_MS;
@@ -189,11 +196,21 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
 
 /* ---- settling ---- */
 
+static uint64_t generation_of(struct tly_engine *e, const struct hold *hold)
+{
+    const struct tly_entry *entry = tly_ormap_find(e->map, hold->key);
+    if (entry == NULL || hold->rate.algorithm != TLY_COUNTER) return UNKNOWN;
+    return tly_counter_generation(e->map, entry);
+}
+
 /* What was charged is gone then, and what stands there was charged by others. */
 static bool was_reset(struct tly_engine *e, const struct hold *hold)
 {
     const struct tly_entry *entry = tly_ormap_find(e->map, hold->key);
-    return entry != NULL && newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
+    if (entry == NULL) return false;
+    /* A hard counter is reset by a new generation. */
+    bool is_later = hold->generation != UNKNOWN && generation_of(e, hold) > hold->generation;
+    return is_later || newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
 }
 
 /* False: nothing has to become otherwise. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
@@ -324,7 +341,10 @@ static enum tly_result keep(struct tly_engine *e, const struct tly_request *requ
     hold.hits = tly_verdict_counts(verdict) ? check->hits : 0;
     enum tly_result result = tly_ask_key(e, check, e->key, &rule, &hold.key);
     hold.rate = result == TLY_OK && rule != NULL ? rule->rate : check->rate;
-    if (result == TLY_OK) result = put(e, id, &hold);
+    if (result == TLY_OK) {
+        hold.generation = generation_of(e, &hold);
+        result = put(e, id, &hold);
+    }
     if (result == TLY_OK) {
         push_end(e, hold.end_ms, id);
         tell(&reply->hold, &hold);

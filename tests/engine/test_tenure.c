@@ -441,6 +441,23 @@ static void what_a_former_life_reserved_comes_back(void **state)
     }
 }
 
+/* What counts there by then was charged by others. */
+static void after_a_reset_nothing_reserved_before_comes_back(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(2, 0, 10);
+        struct tly_hold_view hold;
+        reserve(net, 3, 60000);
+        (void)ask(net, how, TLY_ASK_RESET, 0);
+        if (how == 1) net_run(net, S);
+        assert_int_equal(raise_by(net, how, 7), 7);
+        assert_int_equal(cancel(net, &hold), TLY_OK);
+        net_run(net, S);
+        assert_int_equal(value_at(net, 1), 7);
+        net_free(net);
+    }
+}
+
 /* ---- by seeds ---- */
 
 #define NODES 4
@@ -578,6 +595,7 @@ int main(void)
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
         cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
         cmocka_unit_test(what_a_former_life_reserved_comes_back),
+        cmocka_unit_test(after_a_reset_nothing_reserved_before_comes_back),
         cmocka_unit_test(no_history_leaves_the_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
