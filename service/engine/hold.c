@@ -229,20 +229,31 @@ static bool correction_of(struct tly_engine *e, const struct hold *hold, struct 
     };
     /* What was charged in one window was in no other. */
     bool is_elsewhere = hold->rate.limit != 0 && tly_rate_window(ask->rate) != tly_rate_window(&hold->rate);
-    /* A hard limit is not passed, whatever was spent. */
-    if (ask->hits == 0 || (is_more && ask->rate->mode == TLY_HARD)) return false;
+    if (ask->hits == 0) return false;
     if (!is_more && (is_elsewhere || was_reset(e, hold))) return false;
     tly_seek_to(e->map, hold->key, &ask->seek);
     return true;
 }
 
+/* A hard limit is not passed, whatever was spent: as much more is charged as this node holds the rights to. */
+static enum tly_result charge_what_is_held(struct tly_engine *e, struct tly_limit_ask *ask, struct hold *hold)
+{
+    struct tly_verdict verdict;
+    uint64_t more = ask->hits;
+    ask->hits = 0;
+    enum tly_result result = tly_escrow_check(e, ask, &verdict);
+    if (result != TLY_OK) return result;
+    hold->settled = hold->hits + (more < verdict.remaining ? more : verdict.remaining);
+    return TLY_OK;
+}
+
 /* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. */
-static enum tly_result may_correct(struct tly_engine *e, const struct hold *hold)
+static enum tly_result may_correct(struct tly_engine *e, struct hold *hold)
 {
     struct tly_limit_ask ask;
-    if (!correction_of(e, hold, &ask) || hold->settled > hold->hits) return TLY_OK;
-    bool is_hard_counter = ask.rate->mode == TLY_HARD && ask.rate->algorithm == TLY_COUNTER;
-    return is_hard_counter ? tly_tenure_may_lower(e, &ask) : TLY_OK;
+    if (!correction_of(e, hold, &ask) || ask.rate->mode != TLY_HARD) return TLY_OK;
+    if (hold->settled > hold->hits) return charge_what_is_held(e, &ask, hold);
+    return ask.rate->algorithm == TLY_COUNTER ? tly_tenure_may_lower(e, &ask) : TLY_OK;
 }
 
 /* What was charged becomes what it shall be. */
