@@ -31,6 +31,7 @@ struct holder {
     uint64_t life;
     uint64_t rights, spent, left, wish;
     uint64_t wish_ts;
+    bool is_late; /* it went on to a later epoch, and no longer knows what it did in this one */
 };
 
 /* One epoch of one key. */
@@ -99,6 +100,7 @@ static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_
     holder->rights = minus(holder->rights + moved.in, moved.out);
     holder->wish = moved.wish;
     holder->wish_ts = moved.wish_ts;
+    holder->is_late = moved.out == INT64_MAX;
 }
 
 /* What this life counted; false: it has counted in a later epoch, and no longer knows. */
@@ -142,7 +144,8 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
         const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
         put_moved(slip, dots, count, self);
     }
-    if (!own_spent(e, slip, &self->spent)) self->rights = 0;
+    if (!own_spent(e, slip, &self->spent)) self->is_late = true;
+    if (self->is_late) self->rights = 0;
     self->left = minus(self->rights, self->spent);
 }
 
@@ -179,7 +182,7 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
     bool refused = verdict->code == TLY_CODE_OVER, half = self->left <= self->rights / 2;
     if (hits == 0 || room < (refused ? hits : 1) || !(refused || half)) return;
     bool is_wishing = self->wish > self->rights && !tly_escrow_is_old(e, self->wish_ts, WISH_NS);
-    if (is_wishing || e->cluster_now.members < 2) return;
+    if (is_wishing || self->is_late || e->cluster_now.members < 2) return;
     uint64_t more = self->spent > hits ? self->spent : hits;
     uint64_t wanted = more > limit - self->rights ? limit : self->rights + more;
     if (self->rights < limit) (void)put_word(e, slip, 0, wanted);
@@ -199,7 +202,7 @@ static uint64_t somebodys_in_ms(struct tly_engine *e, const struct slip *slip)
     return left_ms;
 }
 
-/* Rights may come from others at any time, save where there are none. */
+/* Rights may come from others at any time, save where there are none, or of no use. */
 static void tell(struct tly_engine *e, const struct slip *slip, const struct holder *self,
                  const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
@@ -210,7 +213,7 @@ static void tell(struct tly_engine *e, const struct slip *slip, const struct hol
     verdict->ahead = verdict->unheard = 0;
     if (verdict->code != TLY_CODE_OVER || ask->hits > minus(slip->rate->limit, verdict->used)) return;
     bool is_nobodys = tly_line_is_nobodys(e, slip->term.begun_ms);
-    bool may_come = !is_nobodys && left_ms > AGAIN_NS / NS_PER_MS;
+    bool may_come = !is_nobodys && !self->is_late && left_ms > AGAIN_NS / NS_PER_MS;
     verdict->reason = is_nobodys ? TLY_REASON_NOBODYS : TLY_REASON_RIGHTS;
     verdict->retry_after_ms = may_come     ? AGAIN_NS / NS_PER_MS
                               : is_nobodys ? somebodys_in_ms(e, slip)
