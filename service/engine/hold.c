@@ -289,10 +289,17 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
 
 #define AGAIN_NS UINT64_C(1000000000)
 
+/* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
+static bool has_joined(struct tly_engine *e)
+{
+    if (!e->cluster_now.joined) tly_standing_look(e);
+    return e->cluster_now.joined;
+}
+
 void tly_hold_tick(struct tly_engine *e)
 {
     uint64_t now_ms = e->cluster_ns / NS_PER_MS;
-    while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms) {
+    while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms && has_joined(e)) {
         struct hold hold;
         struct hold_end end = e->holds[0];
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
