@@ -120,7 +120,9 @@ struct tly_moved tly_rights_moved(const struct tly_dot *dots, size_t count, cons
             moved.out = INT64_MAX;
         if (!is_of(dot, at)) continue;
         if (to == 0) {
-            if (is_own && units > moved.wish) moved.wish = units;
+            if (!is_own || units <= moved.wish) continue;
+            moved.wish = units;
+            moved.wish_ts = dot->version.ts;
         } else if (is_own) {
             add(&moved.out, units);
         } else if (to == life) {
@@ -152,12 +154,10 @@ struct tly_tenure tly_rights_tenure(const struct tly_dot *dots, size_t count, co
                                     uint64_t life)
 {
     struct tly_moved moved = tly_rights_moved(dots, count, at, life);
-    struct tly_tenure tenure = {.in = moved.in, .wish = moved.wish};
+    struct tly_tenure tenure = {.in = moved.in, .wish = moved.wish, .wish_ts = moved.wish_ts};
     __extension__ __int128 rights = (__int128)moved.in - (__int128)moved.out;
     for (size_t i = 0; i < count; i++) {
         const struct tly_dot *dot = &dots[i];
-        if (is_of(dot, at) && dot->version.origin == life && dot->num[TLY_RIGHTS_PEER] == 0)
-            tenure.wish_ts = dot->version.ts;
         bool counts = dot->op == TLY_PUT && dot->num[TLY_RIGHTS_WINDOW] == took_of(at->window) &&
                       dot->num[TLY_RIGHTS_EPOCH] == at->epoch;
         if (!counts) continue;

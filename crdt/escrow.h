@@ -74,6 +74,7 @@ size_t tly_line_read(const struct tly_dot *dots, size_t count, uint64_t start_ms
 struct tly_moved {
     uint64_t in, out; /* units that came, and that went */
     uint64_t wish;    /* units that it would like to hold */
+    uint64_t wish_ts; /* of the version that says so */
 };
 
 /* Of these dots of one entry. Sums are held at the end of their range. */

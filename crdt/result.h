@@ -46,7 +46,8 @@
     X(UNAPPROVED, "unapproved", "keys would be lost: that needs the approval of what they are now")          \
     X(APPROVAL_STALE, "approval_stale", "it is no longer what was approved")                                 \
     X(PREFIXES_NEST, "prefixes_nest", "one of these prefixes begins with another: one after the other")      \
-    X(BUSY, "busy", "a snapshot is on its way to the disk: again in a moment")
+    X(BUSY, "busy", "a snapshot is on its way to the disk: again in a moment")                               \
+    X(NO_RIGHTS, "no_rights", "this node lacks the rights to that, which others hold: again in a moment")
 
 enum tly_result {
 #define TLY_RESULT_ENUM(name, word, text) TLY_##name,

@@ -80,6 +80,14 @@ enum tly_result tly_bounded_check(struct tly_ormap *map, const struct tly_limit_
     return result;
 }
 
+enum tly_result tly_bounded_below(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t *room)
+{
+    int64_t value;
+    enum tly_result result = read(map, ask, &value);
+    *room = result == TLY_OK ? below(ask->rate, value) : 0;
+    return result;
+}
+
 enum tly_result tly_bounded_lower(struct tly_ormap *map, const struct tly_limit_ask *ask, uint64_t *units)
 {
     int64_t value;

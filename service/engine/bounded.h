@@ -14,6 +14,9 @@ enum tly_result tly_bounded_check(struct tly_ormap *map, const struct tly_limit_
                                   struct tly_verdict *verdict) TLY_MUST_CHECK;
 enum tly_result tly_bounded_lower(struct tly_ormap *map, const struct tly_limit_ask *ask,
                                   uint64_t *units) TLY_MUST_CHECK;
+/* How far it is above its least value. */
+enum tly_result tly_bounded_below(struct tly_ormap *map, const struct tly_limit_ask *ask,
+                                  uint64_t *room) TLY_MUST_CHECK;
 enum tly_result tly_bounded_raise(struct tly_ormap *map, const struct tly_limit_ask *ask) TLY_MUST_CHECK;
 
 #endif

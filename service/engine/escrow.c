@@ -16,8 +16,11 @@
 #define HEARD_NS (20 * NS_PER_MS)
 /* So long after a wish for a counter was said it is no longer looked at. */
 #define WANTED_NS (2 * NS_PER_S)
-/* Keys whose wishes are known at once. */
+/* Who has nothing to give looks again after so long. */
+#define NOTHING_NS (2 * NS_PER_S)
+/* Keys whose wishes are known at once; a new one takes the place of the oldest, and who goes on wanting says so again after so long. */
 #define WANTS_MAX 4096
+#define WISH_NS (30 * NS_PER_S)
 /* Units of the calendar that are to come and may have begun somewhere: of a day, that lasts 23 hours at least, two (tly_zone_earliest_ms). */
 #define BEGUN_BEFORE_MAX 2
 
@@ -27,6 +30,8 @@ __extension__ typedef unsigned __int128 wide;
 struct holder {
     uint64_t life;
     uint64_t rights, spent, left, wish;
+    uint64_t wish_ts;
+    bool is_late; /* it went on to a later epoch, and no longer knows what it did in this one */
 };
 
 /* One epoch of one key. */
@@ -94,6 +99,8 @@ static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_
     struct tly_moved moved = tly_rights_moved(dots, count, &slip->term.at, holder->life);
     holder->rights = minus(holder->rights + moved.in, moved.out);
     holder->wish = moved.wish;
+    holder->wish_ts = moved.wish_ts;
+    holder->is_late = moved.out == INT64_MAX;
 }
 
 /* What this life counted; false: it has counted in a later epoch, and no longer knows. */
@@ -137,11 +144,18 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
         const struct tly_dot *dots = tly_escrow_dots(e, key, &count);
         put_moved(slip, dots, count, self);
     }
-    if (!own_spent(e, slip, &self->spent)) self->rights = 0;
+    if (!own_spent(e, slip, &self->spent)) self->is_late = true;
+    if (self->is_late) self->rights = 0;
     self->left = minus(self->rights, self->spent);
 }
 
 /* ---- wishes ---- */
+
+bool tly_escrow_is_old(const struct tly_engine *e, uint64_t ts, uint64_t age_ns)
+{
+    uint64_t now_ns = tly_ormap_clock(e->map)->now.wall_ns;
+    return now_ns > ts && now_ns - ts > age_ns;
+}
 
 bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
                     uint64_t units)
@@ -159,14 +173,16 @@ static bool put_word(struct tly_engine *e, const struct slip *slip, uint64_t pee
     return tly_escrow_say(e, slip->key, &slip->term.at, peer, units);
 }
 
-/* Ahead of need: once half is used, or something had to be refused; and not again before the last wish was met. */
+/* Ahead of need: once half is used, or something had to be refused; and not again before the last wish was met, or may have been forgotten. What could not pass with all there is would only be taken from the others. */
 static void wish(struct tly_engine *e, const struct slip *slip, const struct holder *self,
                  const struct tly_verdict *verdict, uint32_t hits)
 {
     uint64_t limit = slip->rate->limit;
+    uint64_t room = minus(limit, verdict->used);
     bool refused = verdict->code == TLY_CODE_OVER, half = self->left <= self->rights / 2;
-    if (hits == 0 || hits > limit || !(refused || half)) return;
-    if (self->wish > self->rights || verdict->used >= limit || e->cluster_now.members < 2) return;
+    if (hits == 0 || room < (refused ? hits : 1) || !(refused || half)) return;
+    bool is_wishing = self->wish > self->rights && !tly_escrow_is_old(e, self->wish_ts, WISH_NS);
+    if (is_wishing || self->is_late || e->cluster_now.members < 2) return;
     uint64_t more = self->spent > hits ? self->spent : hits;
     uint64_t wanted = more > limit - self->rights ? limit : self->rights + more;
     if (self->rights < limit) (void)put_word(e, slip, 0, wanted);
@@ -186,7 +202,7 @@ static uint64_t somebodys_in_ms(struct tly_engine *e, const struct slip *slip)
     return left_ms;
 }
 
-/* Rights may come from others at any time, save where there are none. */
+/* Rights may come from others at any time, save where there are none, or of no use. */
 static void tell(struct tly_engine *e, const struct slip *slip, const struct holder *self,
                  const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
@@ -197,7 +213,7 @@ static void tell(struct tly_engine *e, const struct slip *slip, const struct hol
     verdict->ahead = verdict->unheard = 0;
     if (verdict->code != TLY_CODE_OVER || ask->hits > minus(slip->rate->limit, verdict->used)) return;
     bool is_nobodys = tly_line_is_nobodys(e, slip->term.begun_ms);
-    bool may_come = !is_nobodys && left_ms > AGAIN_NS / NS_PER_MS;
+    bool may_come = !is_nobodys && !self->is_late && left_ms > AGAIN_NS / NS_PER_MS;
     verdict->reason = is_nobodys ? TLY_REASON_NOBODYS : TLY_REASON_RIGHTS;
     verdict->retry_after_ms = may_come     ? AGAIN_NS / NS_PER_MS
                               : is_nobodys ? somebodys_in_ms(e, slip)
@@ -356,8 +372,13 @@ static bool give(struct tly_engine *e, const struct slip *slip, struct table *ta
     return true;
 }
 
+/* What came of looking at a wish. */
+struct given {
+    bool gave, has_left;
+};
+
 /* False: nobody lacks anything any more. */
-static bool give_to_all(struct tly_engine *e, const struct slip *slip, bool *gave)
+static bool give_to_all(struct tly_engine *e, const struct slip *slip, struct given *given)
 {
     struct table table;
     bool is_lacking = false;
@@ -365,9 +386,10 @@ static bool give_to_all(struct tly_engine *e, const struct slip *slip, bool *gav
     for (size_t h = 1; h < table.count; h++) {
         struct holder *asker = &table.holder[h];
         if (asker->wish <= asker->rights) continue;
-        if (give(e, slip, &table, asker)) *gave = true;
+        if (give(e, slip, &table, asker)) given->gave = true;
         is_lacking = is_lacking || asker->wish > asker->rights;
     }
+    given->has_left = given->has_left || table.holder[0].left > 0;
     return is_lacking;
 }
 
@@ -382,16 +404,31 @@ static struct want *want_find(struct tly_engine *e, struct tly_slice key)
     return NULL;
 }
 
-static struct want *want_need(struct tly_engine *e, struct tly_slice key)
+static struct want *want_oldest(struct escrow *escrow)
+{
+    struct want *oldest = &escrow->wants[0];
+    for (size_t i = 1; i < escrow->want_count; i++)
+        if (escrow->wants[i].since < oldest->since) oldest = &escrow->wants[i];
+    return oldest;
+}
+
+static struct want *want_new(struct tly_engine *e)
 {
     struct escrow *escrow = &e->escrow;
-    struct want *want = want_find(e, key);
-    if (want != NULL || escrow->want_count == WANTS_MAX) return want;
-    void *wants =
-        tly_mem_reserve(&e->mem, escrow->wants, &escrow->want_capacity, escrow->want_count + 1, sizeof *want);
-    if (wants == NULL) return NULL; /* the next wish will be heard */
+    if (escrow->want_count == WANTS_MAX) return want_oldest(escrow);
+    void *wants = tly_mem_reserve(&e->mem, escrow->wants, &escrow->want_capacity, escrow->want_count + 1,
+                                  sizeof *escrow->wants);
+    if (wants == NULL) return NULL; /* it will be said again */
     escrow->wants = wants;
-    want = &escrow->wants[escrow->want_count++];
+    return &escrow->wants[escrow->want_count++];
+}
+
+static struct want *want_need(struct tly_engine *e, struct tly_slice key)
+{
+    struct want *want = want_find(e, key);
+    if (want != NULL) return want;
+    want = want_new(e);
+    if (want == NULL) return NULL;
     *want = (struct want){.key_bytes = key.n, .at = TLY_NEVER};
     memcpy(want->key, key.p, key.n);
     return want;
@@ -418,22 +455,22 @@ void tly_escrow_learn(struct tly_engine *e, struct tly_slice key)
 }
 
 static bool look_at_windows_want(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate,
-                                 bool *gave)
+                                 struct given *given)
 {
     struct slip slip = slip_of(e, key, rate);
-    return give_to_all(e, &slip, gave);
+    return give_to_all(e, &slip, given);
 }
 
 /* Up and down. */
 static bool look_at_counters_want(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate,
-                                  bool *gave)
+                                  struct given *given)
 {
     bool is_lacking = false;
     for (int i = 0; i < 2; i++) {
         uint64_t window = i == 0 ? TLY_RIGHTS_UP : TLY_RIGHTS_DOWN;
         struct slip slip = {key, rate, tly_tenure_term(e, key, window)};
-        bool lacks = give_to_all(e, &slip, gave);
-        if (lacks && tly_tenure_tend(e, key, rate, window)) lacks = give_to_all(e, &slip, gave);
+        bool lacks = give_to_all(e, &slip, given);
+        if (lacks && tly_tenure_tend(e, key, rate, window)) lacks = give_to_all(e, &slip, given);
         is_lacking = is_lacking || lacks;
     }
     return is_lacking;
@@ -446,15 +483,15 @@ static bool look_at_want(struct tly_engine *e, struct want *want)
     memcpy(bytes, want->key, want->key_bytes);
     struct tly_slice key = tly_slice_of(bytes, want->key_bytes);
     const struct tly_rule *rule = e->rules != NULL ? tly_rules_of_key(e->rules, key) : NULL;
-    bool gave = false;
+    struct given given = {0};
     if (rule == NULL || rule->rate.mode != TLY_HARD) return false;
-    bool is_lacking = rule->rate.algorithm == TLY_COUNTER ? look_at_counters_want(e, key, &rule->rate, &gave)
-                                                          : look_at_windows_want(e, key, &rule->rate, &gave);
-    want->not_before = gave ? e->now.mono_ns + 2 * e->flush_ns + HEARD_NS : want->not_before;
-    want->at = gave ? want->not_before : e->now.mono_ns + AGAIN_NS;
+    bool is_lacking = rule->rate.algorithm == TLY_COUNTER ? look_at_counters_want(e, key, &rule->rate, &given)
+                                                          : look_at_windows_want(e, key, &rule->rate, &given);
+    want->not_before = given.gave ? e->now.mono_ns + 2 * e->flush_ns + HEARD_NS : want->not_before;
+    want->at = given.gave ? want->not_before : e->now.mono_ns + (given.has_left ? AGAIN_NS : NOTHING_NS);
     /* What a counter has not got may never come. */
-    if (rule->rate.algorithm == TLY_COUNTER && e->now.mono_ns - want->since > WANTED_NS) return gave;
-    return is_lacking || gave;
+    if (rule->rate.algorithm == TLY_COUNTER && e->now.mono_ns - want->since > WANTED_NS) return given.gave;
+    return is_lacking || given.gave;
 }
 
 void tly_escrow_step(struct tly_engine *e)

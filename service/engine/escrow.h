@@ -84,6 +84,8 @@ const struct tly_dot *tly_escrow_dots(struct tly_engine *e, struct tly_slice key
 /* Writes a fact about rights: to that peer (0: a wish, or from nobody), so many units. False: it could not be written. */
 bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
                     uint64_t units);
+/* Whether that was said so long ago. Of this life's words alone, for another's clock may be another. */
+bool tly_escrow_is_old(const struct tly_engine *e, uint64_t ts, uint64_t age_ns);
 /* Such a key has changed. */
 void tly_escrow_learn(struct tly_engine *e, struct tly_slice key);
 /* New limits are in use. */
@@ -113,7 +115,12 @@ enum tly_result tly_tenure_check(struct tly_engine *e, const struct tly_limit_as
                                  struct tly_verdict *verdict) TLY_MUST_CHECK;
 enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_ask *ask,
                                  uint64_t *units) TLY_MUST_CHECK;
-/* It is 0, and this node holds all rights. TLY_BUSY: this node cannot tell now what it did. */
+/*
+ * Whether all hits that there still are can be given back here. TLY_NO_RIGHTS: other nodes hold the rights to some, and have been asked for them; or
+ * this node cannot tell now what it holds.
+ */
+enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask) TLY_MUST_CHECK;
+/* It is 0, and this node holds all rights. TLY_NO_RIGHTS: this node cannot tell now what it did. */
 enum tly_result tly_tenure_reset(struct tly_engine *e, struct tly_slice key,
                                  const struct tly_rate *rate) TLY_MUST_CHECK;
 /* Of a tly_install, whose context is the engine. */

@@ -12,6 +12,7 @@
 #include "service/engine/impl.h"
 #include "service/engine/limit.h"
 
+#include "crdt/counter.h"
 #include "wire/pack.h"
 
 #define PREFIX "sys:hold:"
@@ -20,7 +21,9 @@
 /* An open one is kept so much longer than to its end, for a node that is away; a settled one so much longer. */
 #define OPEN_KEPT_MS UINT64_C(86400000)
 #define SETTLED_KEPT_MS UINT64_C(600000)
-#define FIELDS 12
+#define FIELDS 13
+#define FIELDS_BEFORE 12 /* of earlier releases */
+#define UNKNOWN UINT64_MAX
 
 struct hold {
     uint64_t state; /* enum tly_hold_state */
@@ -29,6 +32,7 @@ struct hold {
     uint64_t settled;            /* … and in the end */
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
+    uint64_t generation;         /* of a counter, then */
     uint64_t made_ts;            /* of its newest version */
 };
 
@@ -63,7 +67,8 @@ static struct tly_slice id_of(const struct tly_engine *e, struct tly_slice key)
 static bool get(struct tly_slice bytes, struct hold *hold)
 {
     struct tly_cursor c = tly_cursor_of(bytes);
-    if (tly_get_array(&c, 32) < FIELDS) return false;
+    size_t fields = tly_get_array(&c, 32);
+    if (fields < FIELDS_BEFORE) return false;
     hold->state = tly_get_uint(&c);
     hold->end_ms = tly_get_uint(&c);
     hold->charged_ns = tly_get_uint(&c);
@@ -76,6 +81,7 @@ static bool get(struct tly_slice bytes, struct hold *hold)
     hold->rate.burst = tly_get_uint(&c);
     hold->rate.algorithm = (enum tly_algorithm)tly_get_uint(&c);
     hold->rate.unit = (unsigned)tly_get_uint(&c);
+    hold->generation = fields >= FIELDS ? tly_get_uint(&c) : UNKNOWN;
     if (c.result != TLY_OK || hold->key.n == 0) return false;
     if (hold->hits > UINT32_MAX || hold->settled > UINT32_MAX) return false;
     return hold->state >= TLY_HOLD_OPEN && hold->state <= TLY_HOLD_RETURNED &&
@@ -100,6 +106,7 @@ static enum tly_result put(struct tly_engine *e, struct tly_slice id, const stru
     tly_put_uint(out, hold->rate.burst);
     tly_put_uint(out, (uint64_t)hold->rate.algorithm);
     tly_put_uint(out, hold->rate.unit);
+    tly_put_uint(out, hold->generation);
     if (out->result != TLY_OK) return out->result;
     uint64_t until_ms = hold->state == TLY_HOLD_OPEN ? hold->end_ms + OPEN_KEPT_MS
                                                      : e->cluster_ns / NS_PER_MS + SETTLED_KEPT_MS;
@@ -189,38 +196,77 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
 
 /* ---- settling ---- */
 
-/* What was charged is gone then, and what stands there was charged by others. */
-static bool was_reset(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
+static uint64_t generation_of(struct tly_engine *e, const struct hold *hold)
 {
-    const struct tly_entry *entry = tly_ormap_find(e->map, key);
-    return entry != NULL && newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
+    const struct tly_entry *entry = tly_ormap_find(e->map, hold->key);
+    if (entry == NULL || hold->rate.algorithm != TLY_COUNTER) return UNKNOWN;
+    return tly_counter_generation(e->map, entry);
 }
 
-/* What was charged becomes what it shall be. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
-static enum tly_result correct(struct tly_engine *e, const struct hold *hold, struct tly_slice key)
+/* What was charged is gone then, and what stands there was charged by others. */
+static bool was_reset(struct tly_engine *e, const struct hold *hold)
+{
+    const struct tly_entry *entry = tly_ormap_find(e->map, hold->key);
+    if (entry == NULL) return false;
+    /* A hard counter is reset by a new generation. */
+    bool is_later = hold->generation != UNKNOWN && generation_of(e, hold) > hold->generation;
+    return is_later || newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
+}
+
+/* False: nothing has to become otherwise. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
+static bool correction_of(struct tly_engine *e, const struct hold *hold, struct tly_limit_ask *ask)
 {
     const struct tly_rule *rule = NULL;
     if (hold->limit.n > 0) {
-        rule = e->rules != NULL ? tly_rules_of_key(e->rules, key) : NULL;
-        if (rule == NULL) return TLY_OK;
+        rule = e->rules != NULL ? tly_rules_of_key(e->rules, hold->key) : NULL;
+        if (rule == NULL) return false;
     }
     bool is_more = hold->settled > hold->hits;
-    struct tly_limit_ask ask = {
+    *ask = (struct tly_limit_ask){
         .rate = rule != NULL ? &rule->rate : &hold->rate,
         .hits = (uint32_t)(is_more ? hold->settled - hold->hits : hold->hits - hold->settled),
         .now_ns = e->cluster_ns,
     };
-    uint64_t units;
     /* What was charged in one window was in no other. */
-    bool is_elsewhere = hold->rate.limit != 0 && tly_rate_window(ask.rate) != tly_rate_window(&hold->rate);
-    /* A hard limit is not passed, whatever was spent. */
-    if (ask.hits == 0 || (is_more && ask.rate->mode == TLY_HARD)) return TLY_OK;
-    if (!is_more && (is_elsewhere || was_reset(e, hold, key))) return TLY_OK;
-    tly_seek_to(e->map, key, &ask.seek);
-    return is_more ? tly_limit_charge(e->map, &ask) : tly_escrow_refund(e, &ask, hold->charged_ns, &units);
+    bool is_elsewhere = hold->rate.limit != 0 && tly_rate_window(ask->rate) != tly_rate_window(&hold->rate);
+    if (ask->hits == 0) return false;
+    if (!is_more && (is_elsewhere || was_reset(e, hold))) return false;
+    tly_seek_to(e->map, hold->key, &ask->seek);
+    return true;
 }
 
-/* TLY_NOT_FOUND; one that is settled already stays as it is. */
+/* A hard limit is not passed, whatever was spent: as much more is charged as this node holds the rights to. */
+static enum tly_result charge_what_is_held(struct tly_engine *e, struct tly_limit_ask *ask, struct hold *hold)
+{
+    struct tly_verdict verdict;
+    uint64_t more = ask->hits;
+    ask->hits = 0;
+    enum tly_result result = tly_escrow_check(e, ask, &verdict);
+    if (result != TLY_OK) return result;
+    hold->settled = hold->hits + (more < verdict.remaining ? more : verdict.remaining);
+    return TLY_OK;
+}
+
+/* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. */
+static enum tly_result may_correct(struct tly_engine *e, struct hold *hold)
+{
+    struct tly_limit_ask ask;
+    if (!correction_of(e, hold, &ask) || ask.rate->mode != TLY_HARD) return TLY_OK;
+    if (hold->settled > hold->hits) return charge_what_is_held(e, &ask, hold);
+    return ask.rate->algorithm == TLY_COUNTER ? tly_tenure_may_lower(e, &ask) : TLY_OK;
+}
+
+/* What was charged becomes what it shall be. */
+static enum tly_result correct(struct tly_engine *e, const struct hold *hold)
+{
+    struct tly_limit_ask ask;
+    uint64_t units;
+    if (!correction_of(e, hold, &ask)) return TLY_OK;
+    if (hold->settled > hold->hits) return tly_limit_charge(e->map, &ask);
+    return tly_escrow_refund(e, &ask, hold->charged_ns, &units);
+}
+
+/* TLY_NOT_FOUND; TLY_NO_RIGHTS: it is open still; one that is settled already stays as it is. */
 static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tly_hold_state state,
                               uint64_t hits, struct hold *hold)
 {
@@ -234,26 +280,35 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     hold->key.p = key;
     hold->state = state;
     hold->settled = hits;
-    enum tly_result result = put(e, id, hold);
-    if (result == TLY_OK) result = correct(e, hold, hold->key);
+    enum tly_result result = may_correct(e, hold);
+    if (result == TLY_OK) result = put(e, id, hold);
+    if (result == TLY_OK) result = correct(e, hold);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
     return result;
+}
+
+#define AGAIN_NS UINT64_C(1000000000)
+
+/* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
+static bool has_joined(struct tly_engine *e)
+{
+    if (!e->cluster_now.joined) tly_standing_look(e);
+    return e->cluster_now.joined;
 }
 
 void tly_hold_tick(struct tly_engine *e)
 {
     uint64_t now_ms = e->cluster_ns / NS_PER_MS;
-    while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms) {
+    while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms && has_joined(e)) {
         struct hold hold;
         struct hold_end end = e->holds[0];
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
+        if (result == TLY_NO_RIGHTS) push_end(e, now_ms + AGAIN_NS / NS_PER_MS, tly_slice_of(end.id, end.n));
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;
     }
 }
-
-#define AGAIN_NS UINT64_C(1000000000)
 
 uint64_t tly_hold_deadline(const struct tly_engine *e)
 {
@@ -304,7 +359,10 @@ static enum tly_result keep(struct tly_engine *e, const struct tly_request *requ
     hold.hits = tly_verdict_counts(verdict) ? check->hits : 0;
     enum tly_result result = tly_ask_key(e, check, e->key, &rule, &hold.key);
     hold.rate = result == TLY_OK && rule != NULL ? rule->rate : check->rate;
-    if (result == TLY_OK) result = put(e, id, &hold);
+    if (result == TLY_OK) {
+        hold.generation = generation_of(e, &hold);
+        result = put(e, id, &hold);
+    }
     if (result == TLY_OK) {
         push_end(e, hold.end_ms, id);
         tell(&reply->hold, &hold);

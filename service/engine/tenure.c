@@ -74,13 +74,6 @@ static wide rest_of(struct tly_engine *e, struct tly_slice key, const struct tly
     return (wide)tenure->rights - (at->window == TLY_RIGHTS_UP ? counted : -counted);
 }
 
-/* Another's wish is looked at for as long when it comes (escrow.c); its clock may be another. */
-static bool is_old(const struct tly_engine *e, uint64_t life, uint64_t wish_ts)
-{
-    uint64_t now_ns = tly_ormap_clock(e->map)->now.wall_ns;
-    return life == tly_ormap_origin(e->map) && now_ns > wish_ts && now_ns - wish_ts > WISH_NS;
-}
-
 struct tly_holding tly_tenure_holding(struct tly_engine *e, struct tly_slice key, const struct tly_moment *at,
                                       uint64_t life)
 {
@@ -88,7 +81,9 @@ struct tly_holding tly_tenure_holding(struct tly_engine *e, struct tly_slice key
     wide rest = rest_of(e, key, at, life, &tenure);
     struct tly_holding holding = {.rights = tenure.rights, .in = tenure.in, .wish = tenure.wish};
     bool is_known = tenure.rights != INT64_MIN;
-    if (is_old(e, life, tenure.wish_ts)) holding.wish = 0;
+    /* Another's is looked at for as long when it comes (escrow.c). */
+    bool is_own = life == tly_ormap_origin(e->map);
+    if (is_own && tly_escrow_is_old(e, tenure.wish_ts, WISH_NS)) holding.wish = 0;
     if (is_known && rest > 0) holding.left = rest > INT64_MAX ? INT64_MAX : (uint64_t)rest;
     return holding;
 }
@@ -228,12 +223,12 @@ bool tly_tenure_tend(struct tly_engine *e, struct tly_slice key, const struct tl
 
 /* ---- wishes ---- */
 
-/* Ahead of need, and each time for as much again as came; not before the last wish was met. */
+/* Ahead of need, and each time for as much again as came; not before the last wish was met. The bound leaves room for so many hits. */
 static void wish(struct tly_engine *e, const struct tenure *tenure, const struct tly_holding *self,
-                 uint32_t hits)
+                 uint64_t hits)
 {
-    uint64_t range = tly_bounded_range(tenure->rate), more = 2 * (uint64_t)hits;
-    if (hits == 0 || hits > range || self->left >= more || self->wish > self->in) return;
+    uint64_t range = tly_bounded_range(tenure->rate), more = 2 * hits;
+    if (hits == 0 || self->left >= more || self->wish > self->in) return;
     if (e->cluster_now.members < 2 || !tly_line_is_fit(e)) return;
     if (more < self->in) more = self->in;
     if (more > range) more = range;
@@ -251,6 +246,12 @@ static struct tly_holding hold_for(struct tly_engine *e, const struct tenure *te
     return own(e, tenure);
 }
 
+/* Up to the bound. */
+static uint64_t room_of(const struct tly_verdict *verdict)
+{
+    return verdict->used < verdict->limit ? verdict->limit - verdict->used + verdict->below : 0;
+}
+
 static void tell(struct tly_engine *e, const struct tenure *tenure, const struct tly_holding *self,
                  const struct tly_limit_ask *ask, struct tly_verdict *verdict)
 {
@@ -258,8 +259,7 @@ static void tell(struct tly_engine *e, const struct tenure *tenure, const struct
     verdict->is_judged = true;
     verdict->own = counted > 0 ? (uint64_t)counted : 0;
     verdict->held = self->rights > 0 ? (uint64_t)self->rights : 0;
-    if (verdict->code != TLY_CODE_OVER || ask->hits <= self->left) return;
-    if (verdict->used > verdict->limit || ask->hits > verdict->limit - verdict->used) return;
+    if (verdict->code != TLY_CODE_OVER || ask->hits <= self->left || ask->hits > room_of(verdict)) return;
     verdict->reason = is_born(e, tenure) ? TLY_REASON_RIGHTS : TLY_REASON_NOBODYS;
     verdict->retry_after_ms = AGAIN_MS;
 }
@@ -274,9 +274,11 @@ enum tly_result tly_tenure_check(struct tly_engine *e, const struct tly_limit_as
     enum tly_result result = tly_bounded_check(e->map, &held, verdict);
     if (result != TLY_OK) return result;
     tell(e, &tenure, &self, ask, verdict);
-    if (verdict->code == TLY_CODE_OK) self.left -= ask->hits;
+    bool is_met = verdict->code == TLY_CODE_OK;
+    uint64_t room = room_of(verdict);
+    if (is_met) self.left -= ask->hits;
     if (verdict->remaining > self.left) verdict->remaining = self.left;
-    wish(e, &tenure, &self, ask->hits);
+    if (is_met || ask->hits <= room) wish(e, &tenure, &self, ask->hits);
     return TLY_OK;
 }
 
@@ -286,17 +288,33 @@ enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_as
     struct tly_holding self = hold_for(e, &tenure, ask->hits);
     struct tly_limit_ask held = *ask;
     held.rights = &self.left;
-    enum tly_result result = tly_bounded_lower(e->map, &held, units);
+    uint64_t room;
+    enum tly_result result = tly_bounded_below(e->map, ask, &room);
+    if (result == TLY_OK) result = tly_bounded_lower(e->map, &held, units);
     if (result != TLY_OK) return result;
     self.left -= *units;
-    wish(e, &tenure, &self, ask->hits);
+    wish(e, &tenure, &self, ask->hits < room ? ask->hits : room);
     return TLY_OK;
+}
+
+enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask)
+{
+    uint64_t room;
+    enum tly_result result = tly_bounded_below(e->map, ask, &room);
+    if (result != TLY_OK) return result;
+    if (!tly_line_is_fit(e)) return TLY_NO_RIGHTS;
+    struct tenure tenure = tenure_of(e, ask, TLY_RIGHTS_DOWN);
+    uint32_t hits = ask->hits < room ? ask->hits : (uint32_t)room;
+    struct tly_holding self = hold_for(e, &tenure, hits);
+    if (hits <= self.left) return TLY_OK;
+    wish(e, &tenure, &self, hits);
+    return TLY_NO_RIGHTS;
 }
 
 /* A new generation, of which nobody but this node can have rights: no other node makes one of this number. */
 enum tly_result tly_tenure_reset(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate)
 {
-    if (!tly_line_is_fit(e)) return TLY_BUSY;
+    if (!tly_line_is_fit(e)) return TLY_NO_RIGHTS;
     enum tly_result result = tly_counter_set(e->map, key, 0, 0);
     if (result != TLY_OK) return result;
     for (int i = 0; i < 2; i++) {

@@ -188,6 +188,7 @@ static int status_of(enum tly_result result)
     case TLY_NOMEM:
     case TLY_PREFIX_HELD:
     case TLY_BUSY:
+    case TLY_NO_RIGHTS:
     case TLY_CLOCK_END: return 503;
     default: return 500;
     }

@@ -1,7 +1,11 @@
 /* Hard limits: whatever the network does, no window admits more than its limit; and as much as there is, while all are there. */
+#include "service/engine/impl.h"
+
 #include "tests/engine/support_hard.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
+
+#include <stdio.h>
 
 static struct net *cluster(size_t nodes, uint64_t limit, uint64_t window_ms)
 {
@@ -118,6 +122,79 @@ static void one_check_may_be_for_more_than_a_share(void **state)
             fail_msg("%zu: %u hits, of which %zu are held", i, wanted, (size_t)second.held);
         net_free(net);
     }
+}
+
+/* Who asks again and again for more than is left takes nothing from those that ask for what there is. */
+static void what_can_never_pass_takes_no_rights(void **state)
+{
+    (void)state;
+    struct net *net = cluster(3, 100, 60000);
+    run_to_window(net, 60 * S);
+    assert_int_equal(hard_ask(net, 1, 1).code, TLY_CODE_OK);
+    net_run(net, 100 * MS);
+    uint64_t admitted = 1;
+    for (size_t i = 0; i < 400; i++) {
+        assert_int_equal(hard_ask(net, 0, 100).reason, TLY_REASON_LIMIT);
+        if (i % 8 == 0) admitted += hard_ask(net, 1 + i / 8 % 2, 1).code == TLY_CODE_OK;
+        net_run(net, 25 * MS);
+    }
+    assert_int_equal(admitted, 51);
+    net_free(net);
+}
+
+static struct tly_verdict ask_key(struct net *net, size_t node, size_t key)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "key%zu", key);
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text(text)};
+    struct tly_request request = {.kind = TLY_ASK_CHECK};
+    struct tly_reply reply;
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 1};
+    assert_int_equal(net_ask(net, node, request, &reply), TLY_OK);
+    return reply.verdict;
+}
+
+/* However many keys are used up, of which somebody has wished for more that nobody has, what is there of another goes to who asks. */
+static void wishes_that_cannot_be_met_are_in_nobodys_way(void **state)
+{
+    (void)state;
+    struct net *net = cluster(2, 2, 600000);
+    run_to_window(net, 600 * S);
+    for (size_t key = 0; key < 4200; key++) {
+        for (size_t node = 0; node < 2; node++)
+            assert_int_equal(ask_key(net, node, key).code, TLY_CODE_OK);
+        if (key % 50 == 0) net_run(net, 30 * MS);
+    }
+    net_run(net, S);
+    assert_int_equal(ask_key(net, 0, 5000).code, TLY_CODE_OK);
+    net_run(net, 200 * MS);
+    assert_int_equal(ask_key(net, 0, 5000).code, TLY_CODE_OK);
+    net_free(net);
+}
+
+/* … and who was not heard says it again. */
+static void a_wish_that_was_forgotten_is_said_again(void **state)
+{
+    (void)state;
+    struct net *net = cluster(2, 10, 600000);
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request back = {.kind = TLY_ASK_REFUND};
+    struct tly_reply reply;
+    back.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 4};
+    run_to_window(net, 600 * S);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(hard_ask(net, i % 2, 1).code, TLY_CODE_OK);
+    net_run(net, S);
+    net_node(net, 1)->escrow.want_count = 0;
+    assert_int_equal(net_ask(net, 1, back, &reply), TLY_OK);
+    assert_int_equal(reply.refunded, 4);
+    net_run(net, 40 * S);
+    assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OVER);
+    net_run(net, 200 * MS);
+    assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+    net_free(net);
 }
 
 static uint64_t shares(struct net *net, size_t nodes)
@@ -546,6 +623,9 @@ int main(void)
         cmocka_unit_test(low_limits_work),
         cmocka_unit_test(of_the_longest_keys_each_admits_its_share),
         cmocka_unit_test(one_check_may_be_for_more_than_a_share),
+        cmocka_unit_test(what_can_never_pass_takes_no_rights),
+        cmocka_unit_test(wishes_that_cannot_be_met_are_in_nobodys_way),
+        cmocka_unit_test(a_wish_that_was_forgotten_is_said_again),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),

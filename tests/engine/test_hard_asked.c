@@ -168,10 +168,10 @@ static struct tly_hold_view reserve(struct net *net, size_t node, const char *id
         .hold;
 }
 
-static void commit(struct net *net, size_t node, const char *id, int64_t hits)
+static uint64_t commit(struct net *net, size_t node, const char *id, int64_t hits)
 {
-    (void)ask(net, node,
-              (struct tly_request){.kind = TLY_ASK_COMMIT, .bytes = tly_slice_text(id), .number = hits});
+    struct tly_request request = {.kind = TLY_ASK_COMMIT, .bytes = tly_slice_text(id), .number = hits};
+    return ask(net, node, request).hold.charged;
 }
 
 static void a_commit_above_what_was_reserved_passes_no_hard_limit(void **state)
@@ -181,13 +181,30 @@ static void a_commit_above_what_was_reserved_passes_no_hard_limit(void **state)
     assert_int_equal(reserve(net, 0, "a", 6).charged, 6);
     assert_int_equal(reserve(net, 0, "b", 3).state, TLY_HOLD_NONE);
     assert_int_equal(reserve(net, 0, "c", 2).charged, 2);
-    commit(net, 0, "a", 9);
+    assert_int_equal(commit(net, 0, "a", 9), 6);
     assert_int_equal(peek(net, 0, 1).used, 8);
-    commit(net, 0, "c", 1);
+    assert_int_equal(commit(net, 0, "c", 1), 1);
     assert_int_equal(peek(net, 0, 1).used, 7);
     assert_int_equal(reserve(net, 0, "d", 1).charged, 1);
     net_run(net, 3 * S);
     assert_int_equal(peek(net, 0, 1).used, 7); /* nobody settled it */
+    net_free(net);
+}
+
+/* … and as much more as this node holds the rights to is charged, and said to be. */
+static void a_commit_above_what_was_reserved_is_charged_as_far_as_rights_go(void **state)
+{
+    (void)state;
+    struct net *net = cluster(2);
+    assert_int_equal(reserve(net, 0, "a", 1).charged, 1);
+    assert_int_equal(commit(net, 0, "a", 3), 3);
+    assert_int_equal(peek(net, 0, 1).used, 3);
+    uint64_t held = peek(net, 0, 1).held;
+    assert_int_equal(reserve(net, 0, "b", 1).charged, 1);
+    assert_int_equal(commit(net, 0, "b", 100), held - 3);
+    assert_int_equal(commit(net, 0, "b", 100), held - 3);
+    assert_int_equal(peek(net, 0, 1).used, held);
+    assert_int_equal(held + ask_both(net, 20), 8);
     net_free(net);
 }
 
@@ -324,6 +341,7 @@ int main(void)
         cmocka_unit_test(one_limit_twice_in_a_check_is_asked_for_both),
         cmocka_unit_test(only_what_this_node_used_is_given_back_here),
         cmocka_unit_test(a_commit_above_what_was_reserved_passes_no_hard_limit),
+        cmocka_unit_test(a_commit_above_what_was_reserved_is_charged_as_far_as_rights_go),
         cmocka_unit_test(what_a_former_life_reserved_is_not_given_back),
         cmocka_unit_test(who_joins_within_a_window_has_no_share_of_it),
         cmocka_unit_test(however_it_is_asked_no_window_admits_more),

@@ -163,6 +163,24 @@ static void a_day_is_shared_once_whatever_zones_there_are(void **state)
     net_free(net);
 }
 
+/* A node that counted in today, and goes by a zone where it is still yesterday, counts again when that is over there, and says so. */
+static void who_goes_by_another_zone_comes_back_with_its_next_day(void **state)
+{
+    struct net *net = cluster(2, BEFORE_NOVEMBER, "10/d", BERLIN);
+    uint64_t later = begin_of(NEW_YORK, TLY_UNIT_DAY, BEFORE_NOVEMBER + 90 * HOUR);
+    run_to(net, BEFORE_NOVEMBER, begin_of(BERLIN, TLY_UNIT_DAY, later) + HOUR);
+    assert_int_equal(hard_ask(net, 0, 4).code, TLY_CODE_OK);
+    net_run(net, S);
+    for (size_t i = 0; i < 2; i++)
+        hard_use_quota(net, i, "10/d", NEW_YORK);
+    struct tly_verdict verdict = hard_ask(net, 0, 1);
+    assert_int_equal(verdict.reason, TLY_REASON_RIGHTS);
+    assert_int_equal(verdict.retry_after_ms, (later - BEFORE_NOVEMBER - net_now(net)) / MS);
+    run_to(net, BEFORE_NOVEMBER, later);
+    assert_int_equal(hammer(net, 0, 20), 6);
+    net_free(net);
+}
+
 /* What is given back is free again within the hour, and not after it. */
 static void what_an_hour_counted_is_given_back_to_it(void **state)
 {
@@ -195,6 +213,7 @@ int main(void)
         cmocka_unit_test(nothing_is_claimed_before_rights_are_founded),
         cmocka_unit_test(a_part_that_is_cut_off_has_its_share_of_the_day),
         cmocka_unit_test(a_day_is_shared_once_whatever_zones_there_are),
+        cmocka_unit_test(who_goes_by_another_zone_comes_back_with_its_next_day),
         cmocka_unit_test(what_an_hour_counted_is_given_back_to_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

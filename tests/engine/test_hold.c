@@ -194,6 +194,33 @@ static void a_crash_returns_once_what_was_open(void **state)
     net_free(net);
 }
 
+/* It hears from the others what it had reserved, and only then what that had charged. */
+static void what_ended_while_the_disk_was_lost_is_returned(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_engine_config config = {.has_store = true};
+    net_add_with(net, config, 0);
+    net_add_with(net, config, 1);
+    net_run(net, 1000 * MS);
+    (void)reserve(net, "open", day, 10);
+    for (size_t i = 0; i < 3000; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%zu", i);
+        (void)net_add_to(net, 0, key, 1);
+    }
+    net_run(net, 1000 * MS);
+    net_kill(net, 0);
+    net_run(net, 2 * TTL_MS * MS);
+    net_shorten(net, 0, 0);
+    net_revive(net, 0, 77, 2);
+    net_run(net, 10000 * MS);
+    assert_int_equal(used(net, 0, day), 0);
+    assert_int_equal(used(net, 1, day), 0);
+    assert_int_equal(net_stats(net, 0).holds_returned, 1);
+    net_free(net);
+}
+
 static void what_is_refused_or_wrong_holds_nothing(void **state)
 {
     (void)state;
@@ -339,6 +366,7 @@ int main(void)
         cmocka_unit_test(what_nobody_settles_is_returned_at_its_end),
         cmocka_unit_test(many_end_in_their_order),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
+        cmocka_unit_test(what_ended_while_the_disk_was_lost_is_returned),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
         cmocka_unit_test(a_limit_that_became_another_is_not_corrected),
         cmocka_unit_test(what_another_window_charged_is_not_given_back),

@@ -103,6 +103,30 @@ static void rights_move_up_and_down_to_where_they_are_wanted(void **state)
     net_free(net);
 }
 
+/* Who asks again and again for what the bound does not leave takes nothing from others; up to there, from below 0 too, it is only rights that lack. */
+static void what_can_never_pass_takes_no_rights(void **state)
+{
+    struct net *net = cluster(3, -4, 10);
+    assert_int_equal(raise_by(net, 1, 2) + raise_by(net, 2, 2), 4);
+    int64_t raised = 0, lowered = 0;
+    for (size_t i = 0; i < 400; i++) {
+        struct tly_verdict verdict = ask(net, 0, TLY_ASK_CHECK, 14).verdict;
+        assert_int_equal(verdict.reason, TLY_REASON_LIMIT);
+        assert_int_equal(verdict.retry_after_ms, UINT64_MAX);
+        if (i % 80 == 0) raised += raise(net, 1, 1);
+        if (i % 80 == 40) lowered += lower(net, 2, 1);
+        net_run(net, 25 * MS);
+    }
+    assert_int_equal(raised, 5);
+    assert_int_equal(lowered, 5);
+    assert_int_equal(lower_on(net, 1), 8);
+    struct tly_verdict verdict = ask(net, 2, TLY_ASK_CHECK, 13).verdict;
+    assert_int_equal(verdict.reason, TLY_REASON_RIGHTS);
+    net_run(net, S);
+    assert_true(raise(net, 2, 13));
+    net_free(net);
+}
+
 /* Each side counts what it holds, and the sum of both is within the bounds. */
 static void two_sides_of_a_cut_stay_within_the_bounds(void **state)
 {
@@ -341,6 +365,99 @@ static void what_is_given_back_stays_above_the_least(void **state)
     net_free(net);
 }
 
+static enum tly_result cancel(struct net *net, struct tly_hold_view *hold)
+{
+    struct tly_request request = {.kind = TLY_ASK_CANCEL, .bytes = tly_slice_text("r")};
+    struct tly_reply reply = {0};
+    enum tly_result result = net_ask(net, 0, request, &reply);
+    *hold = reply.hold;
+    return result;
+}
+
+/* Until it is admitted. */
+static void reserve(struct net *net, uint32_t hits, int64_t ttl_ms)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request request = {.kind = TLY_ASK_RESERVE, .bytes = tly_slice_text("r"), .number = ttl_ms};
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    struct tly_reply reply = {0};
+    for (size_t i = 0; i < 20 && reply.hold.state == TLY_HOLD_NONE; i++) {
+        assert_int_equal(net_ask(net, 0, request, &reply), TLY_OK);
+        net_run(net, 100 * MS);
+    }
+    assert_int_equal(reply.hold.charged, hits);
+}
+
+/* Others may have been given what a reservation makes, and used it: it stays open until there is as much again, and nothing is lost. */
+static void what_is_reserved_comes_back_when_the_rights_do(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(2, 0, 20);
+        int64_t lowered = 0;
+        assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
+        reserve(net, 5, how == 0 ? 60000 : 6000);
+        for (size_t i = 0; lowered < 6 && i < 20; i++) {
+            lowered += lower(net, 1, (uint32_t)(6 - lowered));
+            net_run(net, 100 * MS);
+        }
+        assert_int_equal(value_at(net, 0), 9);
+        struct tly_hold_view hold;
+        size_t refused = 0;
+        while (how == 0 && cancel(net, &hold) == TLY_NO_RIGHTS && ++refused < 10)
+            net_run(net, S);
+        net_run(net, 20 * S);
+        assert_int_equal(value_at(net, 1), 4);
+        assert_int_equal(cancel(net, &hold), TLY_OK);
+        assert_int_equal(hold.state, how == 0 ? TLY_HOLD_CANCELLED : TLY_HOLD_RETURNED);
+        if (how == 0) assert_in_range(refused, 1, 5);
+        net_free(net);
+    }
+}
+
+/* What made it is over with the life, and is taken over once that is settled. */
+static void what_a_former_life_reserved_comes_back(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(2, 0, 10);
+        reserve(net, 5, 2000);
+        net_run(net, S);
+        assert_int_equal(value_at(net, 1), 5);
+        net_kill(net, 0);
+        net_run(net, 2 * S);
+        if (how == 1) net_shorten(net, 0, 0);
+        net_revive(net, 0, 7000, 2);
+        hard_use_counter(net, 0, 0, 10);
+        /* It cannot tell yet what others did meanwhile. */
+        struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+        struct tly_request reset = {.kind = TLY_ASK_RESET};
+        struct tly_reply reply;
+        reset.check = (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1};
+        assert_int_equal(net_ask(net, 0, reset, &reply), TLY_NO_RIGHTS);
+        net_run(net, 60 * S);
+        assert_int_equal(value_at(net, 0), 0);
+        assert_int_equal(value_at(net, 1), 0);
+        net_free(net);
+    }
+}
+
+/* What counts there by then was charged by others. */
+static void after_a_reset_nothing_reserved_before_comes_back(void **state)
+{
+    for (size_t how = 0; how < 2; how++) {
+        struct net *net = cluster(2, 0, 10);
+        struct tly_hold_view hold;
+        reserve(net, 3, 60000);
+        (void)ask(net, how, TLY_ASK_RESET, 0);
+        if (how == 1) net_run(net, S);
+        assert_int_equal(raise_by(net, how, 7), 7);
+        assert_int_equal(cancel(net, &hold), TLY_OK);
+        net_run(net, S);
+        assert_int_equal(value_at(net, 1), 7);
+        net_free(net);
+    }
+}
+
 /* ---- by seeds ---- */
 
 #define NODES 4
@@ -466,6 +583,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rights_move_up_and_down_to_where_they_are_wanted),
+        cmocka_unit_test(what_can_never_pass_takes_no_rights),
         cmocka_unit_test(two_sides_of_a_cut_stay_within_the_bounds),
         cmocka_unit_test(what_a_life_left_is_taken_over),
         cmocka_unit_test(what_a_forgotten_node_held_is_taken_over),
@@ -475,6 +593,9 @@ int main(void)
         cmocka_unit_test(what_an_ended_life_owes_is_not_taken_over),
         cmocka_unit_test(a_reset_begins_anew_and_holds),
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
+        cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
+        cmocka_unit_test(what_a_former_life_reserved_comes_back),
+        cmocka_unit_test(after_a_reset_nothing_reserved_before_comes_back),
         cmocka_unit_test(no_history_leaves_the_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
