@@ -348,7 +348,8 @@ static bool was_left_out(const struct sim_twin *twin, uint64_t origin)
 
 bool sim_twin_asks(const struct sim *sim, const struct tly_life *life)
 {
-    if (life->state < TLY_LIFE_SETTLED) return true;
+    /* A closed one may have been settled before a clean stop, and its node, back, have said over that word that it is closed: comparing brings the rest. */
+    if (life->state < TLY_LIFE_CLOSED) return true;
     for (size_t i = 0; i < sim->twin->lived_count; i++)
         if (sim->twin->lived[i].was_left_out) return false;
     return true;
