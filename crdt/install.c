@@ -21,6 +21,7 @@ struct tly_install {
     size_t former_count, former_capacity;
     bool *unsure; /* by number of life in the map: dots of it went that the source does not know to be gone */
     size_t unsure_count;
+    bool uncovers; /* some of those may have taken the place of others, of any life */
     struct tly_bounds bounds;
     tly_left_out *is_left_out; /* NULL: nothing is */
     void *context;
@@ -232,9 +233,34 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
            !was_deleted(install, tly_entry_key(entry), dot, UINT64_MAX);
 }
 
-/* Nobody can tell whether a dot that goes was deleted: who has it, and need not be brought up itself, must be free to say it again. */
-static void note_dropped(struct tly_install *install, const struct tly_dot *dot)
+/* Whether a dot takes the place of what other lives say. */
+static bool may_cover(const struct tly_strategy *strategy, const struct tly_dot *dot)
 {
+    if (dot->op == TLY_REMOVE || !strategy->own_shards) return true;
+    return dot->num[TLY_SUM_WINDOW] == 0 && dot->num[TLY_SUM_EPOCH] != 0;
+}
+
+/*
+ * The source never had a dot that goes, nor perhaps what that took the place of, which is nowhere here: who has it must be free to say it again. What is
+ * younger, as a life is than those that this node had before, did not lie under it.
+ */
+static void note_uncovered(struct tly_install *install, const struct tly_entry *entry,
+                           const struct tly_dot *dot)
+{
+    uint64_t end, own = tly_ormap_origin(install->map);
+    if (!is_settled(install, dot->version.origin, &end))
+        end = tly_install_known(install, dot->version.origin);
+    if (dot->version.ts <= end || !may_cover(tly_entry_strategy(entry), dot)) return;
+    install->uncovers = true;
+    if (own == 0 || is_own(install, dot->version.origin)) return;
+    if (dot->version.ts > tly_install_known(install, own)) install->unsure[install->map->own] = true;
+}
+
+/* Nobody can tell whether a dot that goes was deleted: who has it, and need not be brought up itself, must be free to say it again. */
+static void note_dropped(struct tly_install *install, const struct tly_entry *entry,
+                         const struct tly_dot *dot)
+{
+    note_uncovered(install, entry, dot);
     if (dot->version.ts <= tly_install_known(install, dot->version.origin)) return;
     install->unsure[tly_map_life_find(install->map, dot->version.origin)] = true;
 }
@@ -251,7 +277,7 @@ static enum tly_result keep_dots(struct tly_install *install, const struct tly_e
         if (stands(install->staged, key, &dot)) continue;
         if (!stays(install, entry, &dot)) {
             report->dropped++;
-            note_dropped(install, &dot);
+            note_dropped(install, entry, &dot);
             continue;
         }
         enum tly_outcome outcome;
@@ -554,7 +580,7 @@ static struct tly_life life_here(const struct tly_install *install, size_t i)
     /* What all are thought to have of a retired life is said no more; a source with a disk from before its end lacks it. */
     if (life.state == TLY_LIFE_RETIRED && tly_install_known(install, life.origin) < life.mark)
         life.state = TLY_LIFE_SETTLED;
-    bool unsure = i < install->unsure_count && install->unsure[i];
+    bool unsure = install->uncovers || (i < install->unsure_count && install->unsure[i]);
     if (!unsure || life.origin == tly_ormap_origin(install->map) || life.state >= TLY_LIFE_SETTLED)
         return life;
     uint64_t known = tly_install_known(install, life.origin);

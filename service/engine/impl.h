@@ -832,8 +832,6 @@ bool tly_room_retry(struct tly_engine *e, struct tly_slice key, enum tly_result 
 void tly_room_hold_back(struct tly_engine *e, struct conn *conn);
 /* A whole round did. */
 void tly_room_taken(struct tly_engine *e, struct conn *conn);
-/* Whether something that a peer sent may have had no room here, and not have come since: who was started in between knows no more. */
-bool tly_room_may_have_left_out(const struct tly_engine *e);
 /* Drops what reads like nothing, and asks again for what did not fit when there is room. */
 void tly_room_tick(struct tly_engine *e);
 uint64_t tly_room_deadline(const struct tly_engine *e);

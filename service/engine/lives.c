@@ -448,8 +448,8 @@ static void write_settled(struct tly_engine *e, struct closed_life *closed, cons
 }
 
 /*
- * Under sys:omitted:ORIGIN stands up to where all had everything of a life that was settled further on, where there was no room for all between
- * the two: it is not known for gone, and its node carries over what it counted there.
+ * Under sys:omitted:ORIGIN stands up to where all had everything of a life that was settled further on, at what came ahead of the rest, or had room: what
+ * lies between the two is not known for gone, and its node carries over what it counted there.
  */
 static void note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
 {
@@ -472,7 +472,7 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
     e->stats.lives_settled++;
     trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
-    if (life.mark < word->mark && tly_room_may_have_left_out(e)) note_omitted(e, closed->origin, life.mark);
+    if (life.mark < word->mark) note_omitted(e, closed->origin, life.mark);
     /* What stands beyond is refused everywhere else. */
     if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
     tly_flush_soon(e, false);

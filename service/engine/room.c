@@ -114,13 +114,6 @@ void tly_room_taken(struct tly_engine *e, struct conn *conn)
     tly_fx_trace(e, TLY_TRACE_ROOM_AGAIN, conn->peer->name, tly_slice_text("all that it has is here now"));
 }
 
-bool tly_room_may_have_left_out(const struct tly_engine *e)
-{
-    for (size_t i = 0; i < e->peer_count; i++)
-        if (e->peers[i]->held_back) return true;
-    return !has_much_room(e);
-}
-
 static void ask_again(struct tly_engine *e, struct conn *conn)
 {
     if (!conn->held_back || e->now.mono_ns < conn->retry_at) return;

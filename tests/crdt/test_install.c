@@ -154,6 +154,42 @@ static void a_mark_does_not_outlive_what_it_stood_for(void **state)
 }
 
 /* … but up to where the source had it. */
+/* What this node wrote on top while it was forgotten goes, and what lay under that is neither here nor known to the source. */
+static void a_mark_does_not_cover_what_was_hidden_by_what_goes(void **state)
+{
+    put_text(1, "l:b", "x");
+    sync_nodes(1, 0);
+    settle_life(0, 2);
+    put_text(2, "l:a", "of a member");
+    sync_nodes(2, 1);
+    put_text(1, "l:a", "of who was forgotten");
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    claim(tly_ormap_begin_life(world.node[1], 9) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.dropped, 1);
+    assert_false(report.own_unsure);
+    assert_int_equal(tly_ormap_mark(world.node[1], 3), 0);
+    sync_nodes(2, 1);
+    assert_true(tly_slice_equal(world_read(world.node[1], key("l:a"), (struct tly_moment){0}).bytes,
+                                key("of a member")));
+}
+
+/* The same of what this node wrote itself: nobody need have it, and so that the others ask for what they may have of it another life begins. */
+static void a_life_whose_words_were_hidden_by_what_goes_is_unsure(void **state)
+{
+    put_text(2, "l:b", "x");
+    sync_nodes(2, 0);
+    settle_life(0, 3);
+    put_text(1, "l:a", "own");
+    sync_nodes(1, 2);
+    put_text(2, "l:a", "of who was forgotten");
+    sync_nodes(2, 1);
+    install(0, 1, 0);
+    assert_int_equal(report.dropped, 1);
+    assert_true(report.own_unsure);
+    assert_int_equal(report.own_known, 0);
+}
+
 static void a_mark_falls_to_that_of_the_source(void **state)
 {
     hit(1, "s:a", 0, 0, 5);
@@ -544,6 +580,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         scene(what_was_deleted_and_forgotten_goes_and_what_is_new_stays),
         scene(a_mark_does_not_outlive_what_it_stood_for),
+        scene(a_mark_does_not_cover_what_was_hidden_by_what_goes),
+        scene(a_life_whose_words_were_hidden_by_what_goes_is_unsure),
         scene(a_mark_falls_to_that_of_the_source),
         scene(joining_alone_would_revive),
         scene(floors_ends_of_lives_and_the_lost_mark_come_with_it),

@@ -232,6 +232,44 @@ static void no_life_ends_when_an_earlier_one_is_found_dead(void **state)
     net_free(net);
 }
 
+/* n2 is cut off in a long round: a count that went ahead of it was heard, one that stands in it was not. */
+static void what_stood_behind_what_went_ahead_is_carried_over(void **state)
+{
+    struct net *net = some_nodes(3);
+    struct test_rng rng = test_rng_unnamed(1);
+    char value[3000] = "";
+    block_all(net, 2, 3, true);
+    for (int i = 0; i < 200; i++) {
+        char key[16];
+        for (size_t j = 0; j < sizeof value - 1; j++) /* nothing makes it smaller */
+            value[j] = (char)(1 + test_rng_below(&rng, 255));
+        (void)snprintf(key, sizeof key, "kv:%d", i);
+        put(net, 2, key, value);
+    }
+    net_add_to(net, 2, "behind", 7);
+    net_thin(net, 20000, 10000);
+    net_block(net, 2, 0, false);
+    net_run(net, 5 * S);
+    net_add_to(net, 2, "ahead", 3);
+    net_run(net, 5 * S);
+    assert_int_equal(net_read(net, 0, "ahead"), 3);
+    assert_int_equal(net_read(net, 0, "behind"), INT64_MIN);
+    block_all(net, 2, 3, true);
+    net_thin(net, 0, 0);
+    net_run(net, S);
+    forget_member(net, 0, "n2");
+    net_run(net, 60 * S);
+    block_all(net, 2, 3, false);
+    net_run(net, 120 * S);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 1);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(net_read(net, i, "ahead"), 3);
+        assert_int_equal(net_read(net, i, "behind"), 7);
+    }
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 /* Two that are given up in one turn of the loop. */
 static void both_are_forgotten_that_are_given_up_at_once(void **state)
 {
@@ -951,6 +989,7 @@ int main(void)
         cmocka_unit_test(who_was_forgotten_stays_so_whatever_it_had_contradicted),
         cmocka_unit_test(who_was_forgotten_stays_so_when_an_earlier_life_is_found_dead),
         cmocka_unit_test(no_life_ends_when_an_earlier_one_is_found_dead),
+        cmocka_unit_test(what_stood_behind_what_went_ahead_is_carried_over),
         cmocka_unit_test(both_are_forgotten_that_are_given_up_at_once),
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),

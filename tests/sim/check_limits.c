@@ -6,6 +6,19 @@
 
 #include <string.h>
 
+/* Nothing is read in a window but what was admitted in it, wherever that was carried over to; a hostile peer says what it likes. */
+static void check_counted(struct sim *sim, size_t node, unsigned key, uint64_t epoch, uint64_t admitted,
+                          const struct tly_verdict *verdict)
+{
+    struct sim_counted *all = &sim->counted[key][epoch % SIM_EPOCHS];
+    if (all->epoch < epoch) *all = (struct sim_counted){.epoch = epoch};
+    if (all->epoch != epoch) return;
+    all->admitted += admitted;
+    sim_claim(sim, verdict->used <= all->admitted || sim->knobs.harmed,
+              "n%zu reads %llu in one window of window:%u, in which all have admitted %llu", node,
+              (unsigned long long)verdict->used, key, (unsigned long long)all->admitted);
+}
+
 void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct tly_verdict *verdict,
                         uint32_t hits)
 {
@@ -20,6 +33,8 @@ void sim_check_admitted(struct sim *sim, size_t node, unsigned key, const struct
         return;
     }
     if (verdict->code == TLY_CODE_OK) window->admitted += hits;
+    if (verdict->algorithm == TLY_FIXED_WINDOW)
+        check_counted(sim, node, key, epoch, verdict->code == TLY_CODE_OK ? hits : 0, verdict);
     sim_tell(sim, "n%zu %s %u of window:%u in %llu, %llu left", node,
              verdict->code == TLY_CODE_OK ? "admits" : "refuses", hits, key, (unsigned long long)epoch,
              (unsigned long long)verdict->remaining);

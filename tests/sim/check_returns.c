@@ -9,7 +9,7 @@ static bool covers(struct sim *sim, size_t node, size_t dot)
         struct tly_life life = tly_engine_life(engine, i);
         if (life.origin != remove->version.origin) continue;
         return remove->version.ts <= life.mark && sim_twin_asks(sim, &life) &&
-               !sim_twin_went_with_who_had_it(sim, &life, dot);
+               !sim_twin_went_with_who_had_it(sim, node, &life, dot);
     }
     return false;
 }

@@ -24,6 +24,15 @@ static void start_later(struct sim *sim, size_t i)
     sim_push(sim, sim_gap(sim, 2 * SIM_S), (struct sim_event){.kind = SIM_EV_START, .node = i});
 }
 
+void sim_keep_out(struct sim *sim, size_t i, bool out)
+{
+    for (size_t other = 0; other < sim->knobs.nodes; other++) {
+        if (other == i) continue;
+        sim_block(sim, i, other, out);
+        sim_block(sim, other, i, out);
+    }
+}
+
 /* All links between two halves. */
 static void part(struct sim *sim, uint64_t sides, bool parted)
 {
@@ -87,6 +96,60 @@ static void step_clock(struct sim *sim, size_t i)
     sim_tell(sim, "n%zu: its clock is %lld ms off", i, (long long)(sim->nodes[i].offset_ns / 1000000));
 }
 
+/* ---- alone, and forgotten ---- */
+
+enum { LONE_IS_FORGOTTEN, LONE_IS_BACK, LONE_IS_OVER };
+
+static void lone_later(struct sim *sim, uint64_t in_ns, size_t i, size_t what)
+{
+    sim_push(sim, in_ns, (struct sim_event){.kind = SIM_EV_HEAL, .a = SIM_LONE, .b = i, .c = what});
+}
+
+/*
+ * It counts on behind a cut, and is forgotten, and its life settled without what it counted there, before it is back. One at a time: where those who
+ * say that others are gone are cut off themselves, each side settles the other's lives alone, and what was carried over by one end of a life counts
+ * twice when a later one stands (DESIGN.md, limits).
+ */
+static void leave_alone(struct sim *sim, size_t i)
+{
+    if (sim->is_one_alone) return;
+    sim->is_one_alone = true;
+    sim_tell(sim, "n%zu is alone", i);
+    sim_keep_out(sim, i, true);
+    lone_later(sim, sim_gap(sim, 6 * SIM_S), i, LONE_IS_FORGOTTEN);
+}
+
+static void forget_who_is_alone(struct sim *sim, size_t i)
+{
+    size_t nodes = sim->knobs.nodes, first = sim_below(sim, nodes);
+    lone_later(sim, sim_gap(sim, 20 * SIM_S), i, LONE_IS_BACK);
+    for (size_t n = 0; n < nodes; n++) {
+        size_t by = (first + n) % nodes;
+        if (by == i || !sim_is_up(sim, by) || sim->nodes[by].was_forgotten) continue;
+        sim_forget(sim, by, i);
+        return;
+    }
+}
+
+static void let_back(struct sim *sim, size_t i)
+{
+    if (sim_chance(sim, 30)) step_clock(sim, i);
+    if (sim_chance(sim, 50) && sim_is_up(sim, i)) {
+        sim_kill(sim, i, false);
+        start_later(sim, i);
+    }
+    sim_tell(sim, "n%zu is let back", i);
+    sim_keep_out(sim, i, false);
+    lone_later(sim, sim_gap(sim, 10 * SIM_S), i, LONE_IS_OVER);
+}
+
+static void go_on_alone(struct sim *sim, size_t i, size_t what)
+{
+    if (what == LONE_IS_FORGOTTEN) forget_who_is_alone(sim, i);
+    if (what == LONE_IS_BACK) let_back(sim, i);
+    if (what == LONE_IS_OVER) sim->is_one_alone = false;
+}
+
 static bool go_wrong_alone(struct sim *sim, enum sim_fault fault, size_t i)
 {
     switch (fault) {
@@ -109,6 +172,7 @@ static bool go_wrong_alone(struct sim *sim, enum sim_fault fault, size_t i)
     case SIM_COMPACT: sim_disk_compact(sim, i); return true;
     case SIM_HARM: sim_hostile(sim, i); return true;
     case SIM_STRANGER: sim_stranger(sim, i); return true;
+    case SIM_LONE: leave_alone(sim, i); return true;
     default: return false;
     }
 }
@@ -198,6 +262,7 @@ void sim_heal(struct sim *sim, const struct sim_event *event)
         sim_rate(sim, b, a, 0);
         break;
     case SIM_PARTITION: part(sim, event->b, false); break;
+    case SIM_LONE: go_on_alone(sim, a, b); break;
     default: break;
     }
 }
@@ -209,10 +274,7 @@ static void lose(struct sim *sim, size_t i)
     node->gone = true;
     if (sim_chance(sim, 50) && node->engine != NULL) sim_kill(sim, i, true);
     sim_tell(sim, "n%zu is lost for good%s", i, node->engine != NULL ? ", and lives on" : "");
-    for (size_t other = 0; other < sim->knobs.nodes; other++) {
-        sim_block(sim, i, other, true);
-        sim_block(sim, other, i, true);
-    }
+    sim_keep_out(sim, i, true);
 }
 
 static void lose_minority(struct sim *sim)

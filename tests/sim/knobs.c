@@ -48,6 +48,17 @@ static void draw_ring(struct sim_knobs *knobs)
     knobs->nodes = (size_t)PICK(rng, 4, 4, 5, 5, 7, 9);
 }
 
+/* Some of whom nobody hears anything while they count on, and who are forgotten; on most such days little else goes wrong, so that their lives are settled before they are back. */
+static void draw_lone(struct sim_knobs *knobs)
+{
+    struct test_rng own = test_rng_unnamed(knobs->seed ^ UINT64_C(0x10e1)), *rng = &own;
+    if (!test_rng_chance(rng, 25)) return;
+    if (test_rng_chance(rng, 75)) memset(knobs->weights, 0, sizeof knobs->weights);
+    knobs->weights[SIM_CUT]++;
+    knobs->weights[SIM_LONE] = (unsigned)PICK(rng, 1, 10);
+    if (knobs->harmed) knobs->weights[SIM_HARM]++;
+}
+
 void sim_knobs_narrow(struct sim_knobs *knobs)
 {
     knobs->memory_max = 0;
@@ -57,7 +68,7 @@ void sim_knobs_narrow(struct sim_knobs *knobs)
     knobs->odd = 0;
     knobs->mesh_max = 0;
     knobs->limits = knobs->watches = knobs->copies = false;
-    knobs->weights[SIM_STRANGER] = 0;
+    knobs->weights[SIM_STRANGER] = knobs->weights[SIM_LONE] = 0;
 }
 
 /* Each seed has its own kind of bad days: some faults never, some often. */
@@ -105,6 +116,7 @@ struct sim_knobs sim_knobs_of(uint64_t seed)
         draw_ring(&knobs);
         draw_wide(&knobs);
     }
+    if (seed >= SIM_LONE_FROM) draw_lone(&knobs);
     return knobs;
 }
 

@@ -195,15 +195,6 @@ void sim_schedule_knobs(const char *name, struct sim_knobs *knobs)
     memset(knobs->weights, 0, sizeof knobs->weights);
 }
 
-static void keep_out(struct sim *sim, size_t i, bool out)
-{
-    for (size_t other = 0; other < sim->knobs.nodes; other++) {
-        if (other == i) continue;
-        sim_block(sim, i, other, out);
-        sim_block(sim, other, i, out);
-    }
-}
-
 static void forget(struct sim *sim, size_t by, size_t whom)
 {
     char name[24];
@@ -269,8 +260,8 @@ static void take(struct sim *sim, const struct step *step)
         start_soon(sim, step->a);
         break;
     case MOVE_STOP: sim_stop(sim, step->a); break;
-    case MOVE_KEEP_OUT: keep_out(sim, step->a, true); break;
-    case MOVE_LET_IN: keep_out(sim, step->a, false); break;
+    case MOVE_KEEP_OUT: sim_keep_out(sim, step->a, true); break;
+    case MOVE_LET_IN: sim_keep_out(sim, step->a, false); break;
     case MOVE_PAUSE: sim_pause(sim, step->a, true); break;
     case MOVE_GO_ON: sim_pause(sim, step->a, false); break;
     case MOVE_CUT: sim_tear_pair(sim, step->a, step->b); break;

@@ -31,6 +31,8 @@
 #define SIM_VALUE_BYTES 4096
 /* Seeds from here on have the wider days: what came into the simulator later, so that the days of earlier ones stay as they were. */
 #define SIM_WIDE_FROM UINT64_C(3000000000)
+/* … and from here on some have members that count alone and are forgotten. */
+#define SIM_LONE_FROM UINT64_C(10000000000000)
 
 /* What goes wrong. X(NAME, "word", weight): how often, among all that goes wrong, before a seed has its say. */
 #define SIM_FAULTS(X)                 \
@@ -49,7 +51,8 @@
     X(FORGET, "member forgotten", 1)  \
     X(COMPACT, "compaction", 12)      \
     X(HARM, "hostile peer", 20)       \
-    X(STRANGER, "stranger", 0)
+    X(STRANGER, "stranger", 0)        \
+    X(LONE, "alone and forgotten", 0)
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, word, weight) SIM_##name,
@@ -234,6 +237,13 @@ struct sim_window {
     uint64_t process, epoch, admitted;
 };
 
+/* What all together have admitted of one; so many of the newest of a key are kept, which is more than clocks lie apart. */
+#define SIM_EPOCHS 256
+
+struct sim_counted {
+    uint64_t epoch, admitted;
+};
+
 struct sim_node {
     struct tly_engine *engine;   /* NULL: no process */
     uint64_t process;            /* counts the processes */
@@ -306,11 +316,13 @@ struct sim {
     struct sim_hard *hard;
     struct sim_limits *limits;
     struct sim_copies *copies;
+    struct sim_counted counted[SIM_KEYS_MAX][SIM_EPOCHS];
     unsigned fresh_count; /* new keys so far */
     size_t dot_bytes_max; /* of all that was made */
     bool troubled;        /* things still go wrong */
     bool rolled_back;     /* some disk was */
     bool was_one_forgotten;
+    bool is_one_alone; /* or was until just now */
     uint64_t next_origin;
     uint64_t steps;
     struct sim_skips skips;
@@ -474,7 +486,7 @@ bool sim_twin_asks(const struct sim *sim, const struct tly_life *life);
  * Whether that life is settled and nobody has this dot of it (index + 1): who had was lost, or its disk, and the mark is above by a dot that came
  * ahead of it or in an archive.
  */
-bool sim_twin_went_with_who_had_it(struct sim *sim, const struct tly_life *life, size_t dot);
+bool sim_twin_went_with_who_had_it(struct sim *sim, size_t at, const struct tly_life *life, size_t dot);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */
 bool sim_twin_came_too_late(const struct sim *sim, struct tly_version put, uint64_t remove);
 /*
@@ -547,6 +559,8 @@ void sim_fault(struct sim *sim);
 void sim_heal(struct sim *sim, const struct sim_event *event);
 /* The end of all trouble: a core is mended, the others stay away for good. */
 void sim_mend(struct sim *sim);
+/* No link to anybody, or all of them again. */
+void sim_keep_out(struct sim *sim, size_t i, bool out);
 /* One says of another that it is gone for good. */
 void sim_forget(struct sim *sim, size_t by, size_t whom);
 
