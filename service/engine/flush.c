@@ -237,13 +237,15 @@ static void flush_peers(struct tly_engine *e)
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;
         uint64_t id = conn->id;
-        if (conn->flush_at <= now && conn->out.active)
+        bool is_due = conn->flush_at <= now;
+        if (is_due && conn->out.active)
             tly_snap_flush(e, conn);
-        else if (conn->flush_at <= now && conn->news.gives)
+        else if (is_due && conn->news.gives)
             tly_news_flush(e, conn);
-        else if (conn->flush_at <= now)
+        else if (is_due)
             send_rounds(e, conn);
-        if (tly_conn_find(e, id) == conn && conn->ack_at <= now) send_ack(e, conn);
+        bool stays = !is_due || tly_conn_find(e, id) == conn;
+        if (stays && conn->ack_at <= now) send_ack(e, conn);
     }
 }
 
