@@ -119,30 +119,19 @@ static inline bool lacks(const struct tly_follower *follower, size_t i)
     return tly_ormap_life_is_beyond(follower->map, i, reach->origin, reach->have, reach->sent);
 }
 
-static bool puts_off(const struct tly_reach *reach, uint64_t ts)
-{
-    return reach->due != 0 && ts > reach->sent;
-}
-
-bool tly_follower_had_it_first(const struct tly_follower *follower, struct tly_mark mark)
-{
-    size_t number = life_of(follower, mark.origin);
-    return number < follower->lives && puts_off(&follower->reach[number], mark.ts);
-}
-
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
 {
     if (!cover_lives(follower)) return TLY_NOMEM;
     size_t number = life_of(follower, mark.origin);
     if (number == follower->lives) return note_early(follower, mark);
     struct tly_reach *reach = &follower->reach[number];
-    bool put_off = puts_off(reach, mark.ts);
+    bool had_it_first = reach->due != 0 && mark.ts > reach->sent;
     if (reach->word < mark.ts) reach->word = mark.ts;
     if (reach->have < mark.ts) reach->have = mark.ts;
     if (reach->sent < reach->have) reach->sent = reach->have;
     if (!lacks(follower, number))
         settle(reach);
-    else if (put_off && reach->due < due)
+    else if (had_it_first && reach->due < due)
         reach->due = due; /* later than was noted */
     return TLY_OK;
 }

@@ -54,8 +54,6 @@ void tly_follower_fini(struct tly_follower *follower);
  */
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark,
                                  uint64_t due) TLY_MUST_CHECK;
-/* Whether that puts off what is held back: it has more than it was handed. */
-bool tly_follower_had_it_first(const struct tly_follower *follower, struct tly_mark mark);
 /* What it has acknowledged of a life. */
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
 /* What it was handed of a life, or has. */

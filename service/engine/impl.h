@@ -1043,7 +1043,12 @@ uint64_t tly_standing_horizon(const struct tly_engine *e);
 void tly_ring_update(struct tly_engine *e);
 void tly_ring_free(struct tly_engine *e);
 /* Whether members take turns to relay. */
-bool tly_has_relays(const struct tly_engine *e);
+static inline bool tly_has_relays(const struct tly_engine *e)
+{
+    if (e->ring.count > 0) return true;
+    /* A peer may have two connections for a moment, and one that left none. */
+    return e->peer_count < e->mesh_max && e->peer_count >= TLY_FEW_LINKS && e->conn_count >= TLY_FEW_LINKS;
+}
 /* Where the node stands whose life this is, or TLY_NOWHERE. O(peers). */
 size_t tly_ring_place(const struct tly_engine *e, uint64_t origin);
 /*
