@@ -621,6 +621,8 @@ struct tly_engine {
 
     struct conn **conns;
     size_t conn_count, conn_capacity;
+    bool lives_ended; /* that of one of them: conn->life_ended */
+    bool keeps;       /* one of them has something to keep, or had in the last step */
     struct target **targets;
     size_t target_count, target_capacity;
     struct peer **peers;
