@@ -287,7 +287,7 @@ bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, u
 /* ---- time ---- */
 
 /* A node without any connection takes whomever it can get. */
-static bool wants_dial(const struct tly_engine *e, const struct target *target)
+static inline bool wants_dial(const struct tly_engine *e, const struct target *target)
 {
     if (target->dialling || target->is_self || target->retired) return false;
     if (!target->is_seed && !target->is_member) return false; /* a seed that is named no more */
@@ -414,14 +414,14 @@ void tly_link_tick(struct tly_engine *e)
 /* When somebody is dialled, if that is before `at`. */
 static uint64_t dials_at(const struct tly_engine *e, uint64_t at)
 {
-    bool all_are_linked = true;
+    size_t dead = 0;
     for (size_t i = 0; i < e->target_count; i++) {
         const struct target *target = e->targets[i];
         if (target->peer != NULL && target->peer->conn != NULL) continue;
-        all_are_linked = false;
+        dead += target->peer != NULL && target->peer->state == MEMBER_DEAD;
         if (target->next_at < at && wants_dial(e, target)) at = target->next_at;
     }
-    return !all_are_linked && e->rove_at < at && rover_target(e) != NULL ? e->rove_at : at;
+    return dead > 1 && e->rove_at < at && rover_target(e) != NULL ? e->rove_at : at;
 }
 
 /* When anything is due of a connection, whichever file does it: to go through them once is much less than once for each. */
