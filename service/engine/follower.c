@@ -119,21 +119,30 @@ static inline bool lacks(const struct tly_follower *follower, size_t i)
     return tly_ormap_life_is_beyond(follower->map, i, reach->origin, reach->have, reach->sent);
 }
 
-enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
+enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, bool *had_it_first)
 {
+    if (had_it_first != NULL) *had_it_first = false;
     if (!cover_lives(follower)) return TLY_NOMEM;
     size_t number = life_of(follower, mark.origin);
     if (number == follower->lives) return note_early(follower, mark);
     struct tly_reach *reach = &follower->reach[number];
-    bool had_it_first = reach->due != 0 && mark.ts > reach->sent;
+    bool has_more = reach->due != 0 && mark.ts > reach->sent;
     if (reach->word < mark.ts) reach->word = mark.ts;
     if (reach->have < mark.ts) reach->have = mark.ts;
     if (reach->sent < reach->have) reach->sent = reach->have;
     if (!lacks(follower, number))
         settle(reach);
-    else if (had_it_first && reach->due < due)
-        reach->due = due; /* later than was noted */
+    else if (had_it_first != NULL)
+        *had_it_first = has_more;
     return TLY_OK;
+}
+
+void tly_follower_put_off(struct tly_follower *follower, uint64_t origin, uint64_t due)
+{
+    size_t number = life_of(follower, origin);
+    if (number == follower->lives) return;
+    struct tly_reach *reach = &follower->reach[number];
+    if (reach->due < due) reach->due = due; /* later than was noted */
 }
 
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
