@@ -350,15 +350,8 @@ size_t tly_ormap_lives(const struct tly_ormap *map);
 struct tly_life tly_ormap_life(const struct tly_ormap *map, size_t i);
 /* The same of a life that has a dot, for who asks after every dot: it leaves records that wait to be taken out where they are. */
 struct tly_life tly_ormap_life_held(const struct tly_ormap *map, size_t i);
-/* Whether it has something that one lacks who holds so much of this origin: a mark above `mark` or a record above `last`. */
-bool tly_ormap_life_is_beyond(const struct tly_ormap *map, size_t i, uint64_t origin, uint64_t mark,
-                              uint64_t last);
 /* The number of a life; tly_ormap_lives when it is not known. */
 size_t tly_ormap_life_number(const struct tly_ormap *map, uint64_t origin);
-/* Rises whenever a number gets a life or loses it; never 0 while one has any. */
-uint64_t tly_ormap_numbering(const struct tly_ormap *map);
-/* Rises whenever a mark or the last record of a life does, as long as the numbering is the same. */
-uint64_t tly_ormap_moves(const struct tly_ormap *map);
 /* UINT64_MAX for a settled life. Of an unknown life: what tly_ormap_drop_life left behind, else 0. */
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin);
 /* Raises a mark, never lowers it; that of a settled life stays. */

@@ -100,16 +100,6 @@ size_t tly_ormap_lives(const struct tly_ormap *map)
     return map->life_count;
 }
 
-uint64_t tly_ormap_numbering(const struct tly_ormap *map)
-{
-    return map->numbering;
-}
-
-uint64_t tly_ormap_moves(const struct tly_ormap *map)
-{
-    return map->changes + map->raised; /* the own mark is raised with a record */
-}
-
 size_t tly_ormap_life_number(const struct tly_ormap *map, uint64_t origin)
 {
     uint32_t life = tly_map_life_find(map, origin);
@@ -128,16 +118,6 @@ struct tly_life tly_ormap_life_held(const struct tly_ormap *map, size_t i)
     if (life->state == TLY_LIFE_RETIRED)
         return (struct tly_life){.origin = life->origin, .floor = life->floor, .state = life->state};
     return (struct tly_life){life->origin, life->mark, life->log.last, life->floor, life->state};
-}
-
-bool tly_ormap_life_is_beyond(const struct tly_ormap *map, size_t i, uint64_t origin, uint64_t mark,
-                              uint64_t last)
-{
-    tly_map_settle_log(map);
-    const struct tly_map_life *life = &map->lives[i];
-    if (life->state == TLY_LIFE_RETIRED) return false; /* everybody has it */
-    bool is_known = life->origin == origin;
-    return life->mark > (is_known ? mark : 0) || life->log.last > (is_known ? last : 0);
 }
 
 uint64_t tly_ormap_mark(const struct tly_ormap *map, uint64_t origin)

@@ -31,18 +31,29 @@ void tly_bits_put(struct tly_bits_out *bits, uint64_t value, unsigned count)
     put_few(bits, value, count);
 }
 
-void tly_code_put(struct tly_bits_out *bits, tly_code *code, uint64_t value)
+/* So many ones, a zero, and the rest of `high` behind its first bit. */
+static void put_high(struct tly_bits_out *bits, uint64_t high, unsigned length)
 {
-    unsigned k = *code >> 3;
-    uint64_t high = value >> k;
-    unsigned length = tly_bits_of(high);
     if (length == 64)
         tly_bits_put(bits, UINT64_MAX, 64);
     else
         tly_bits_put(bits, (UINT64_C(1) << length) - 1, length);
     tly_bits_put(bits, 0, 1);
     if (length > 1) tly_bits_put(bits, high ^ UINT64_C(1) << (length - 1), length - 1);
-    tly_bits_put(bits, value & ((UINT64_C(1) << k) - 1), k);
+}
+
+void tly_code_put(struct tly_bits_out *bits, tly_code *code, uint64_t value)
+{
+    unsigned k = *code >> 3;
+    uint64_t high = value >> k, low = value & ((UINT64_C(1) << k) - 1);
+    unsigned length = tly_bits_of(high), high_bits = length > 0 ? 2 * length : 1;
+    if (high_bits + k < 64) { /* the usual case: all of it at once */
+        uint64_t first = UINT64_C(1) << length >> 1, ones = (UINT64_C(1) << length) - 1;
+        tly_bits_put(bits, ones | (high ^ first) << (length + 1) | low << high_bits, high_bits + k);
+    } else {
+        put_high(bits, high, length);
+        tly_bits_put(bits, low, k);
+    }
     tly_code_adapt(code, length);
 }
 

@@ -67,13 +67,12 @@ size_t tly_stream_bytes(const struct tly_stream *stream)
 
 bool tly_stream_life(struct tly_stream *stream, uint64_t origin, uint32_t *life)
 {
-    if (stream->last_life < stream->life_count && stream->lives[stream->last_life].origin == origin) {
-        *life = stream->last_life;
-        return true;
-    }
-    for (size_t i = stream->life_count; i-- > 0;) {
-        if (stream->lives[i].origin != origin) continue;
-        *life = stream->last_life = (uint32_t)i;
+    /* Lists of marks have their lives in one order, so it mostly is the last one or the next. */
+    uint32_t at = stream->last_life;
+    for (size_t i = 0; i < stream->life_count; i++, at++) {
+        if (at >= stream->life_count) at = 0;
+        if (stream->lives[at].origin != origin) continue;
+        *life = stream->last_life = at;
         return true;
     }
     if (stream->life_count == TLY_STREAM_LIVES_MAX) return false;

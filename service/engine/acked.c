@@ -143,6 +143,7 @@ enum tly_result tly_acks_on_wanted(struct tly_engine *e, struct conn *conn, stru
     if (mark.origin != conn->peer->origin) return TLY_OK; /* an earlier life of it */
     conn->ack_at = e->now.mono_ns;
     if (e->has_store && conn->keep_next < mark.ts) conn->keep_next = mark.ts;
+    e->keeps = true;
     return TLY_OK;
 }
 
@@ -162,15 +163,23 @@ static void keep(struct tly_engine *e, struct conn *conn)
     tly_fx_send(e, conn, (enum tly_frame_type)(TLY_FRAME_KEPT | TLY_FRAME_IGNORABLE));
 }
 
+static void keep_for_all(struct tly_engine *e)
+{
+    e->keeps = false;
+    for (size_t i = 0; i < e->conn_count; i++) {
+        struct conn *conn = e->conns[i];
+        if ((conn->keep | conn->keep_next) == 0) continue;
+        e->keeps = true;
+        if (conn->state == CONN_UP) keep(e, conn);
+    }
+}
+
 /* ---- both ---- */
 
 void tly_acks_step(struct tly_engine *e)
 {
     bool done = false;
-    for (size_t i = 0; i < e->conn_count; i++) {
-        struct conn *conn = e->conns[i];
-        if (conn->state == CONN_UP && (conn->keep | conn->keep_next) != 0) keep(e, conn);
-    }
+    if (e->keeps) keep_for_all(e);
     for (struct tly_ack *ack = e->acks; ack != NULL; ack = ack->next) {
         if (ack->acked.done) continue;
         tell(ack);

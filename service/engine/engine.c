@@ -388,13 +388,14 @@ enum tly_result tly_engine_step(struct tly_engine *e, const struct tly_event *ev
 
 uint64_t tly_engine_deadline(const struct tly_engine *e)
 {
-    const uint64_t all[] = {tly_link_deadline(e),   tly_flush_deadline(e),       tly_swim_deadline(e),
-                            tly_room_deadline(e),   tly_watch_deadline(e),       tly_forget_deadline(e),
-                            tly_repair_deadline(e), tly_snap_deadline(e),        tly_acks_deadline(e),
-                            tly_life_deadline(e),   tly_escrow_deadline(e),      tly_hold_deadline(e),
-                            tly_flight_deadline(e), tly_cardinality_deadline(e), tly_hearsay_deadline(e)};
+    const uint64_t all[] = {tly_link_deadline(e),        tly_flush_deadline(e),  tly_room_deadline(e),
+                            tly_watch_deadline(e),       tly_forget_deadline(e), tly_repair_deadline(e),
+                            tly_snap_deadline(e),        tly_acks_deadline(e),   tly_life_deadline(e),
+                            tly_escrow_deadline(e),      tly_hold_deadline(e),   tly_flight_deadline(e),
+                            tly_cardinality_deadline(e), tly_hearsay_deadline(e)};
     uint64_t at = e->greets_anew ? 0 : TLY_NEVER;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (all[i] < at) at = all[i];
-    return at;
+        at = tly_earlier(at, all[i]);
+    /* It asks every peer, and nothing of it is due before that. */
+    return e->swim_at < at ? tly_earlier(at, tly_swim_deadline(e)) : at;
 }

@@ -104,10 +104,10 @@ enum tly_result tly_feed_follow(struct tly_feed *feed)
     /* This follower is gone before any other life is known. */
     for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);)
         if (tly_ormap_life_number(feed->e->map, mark.origin) < lives)
-            result = tly_follower_has(&feed->follower, mark, 0);
+            result = tly_follower_has(&feed->follower, mark, NULL);
     /* Its own life's dots it has by itself. */
     struct tly_mark own = {feed->ask.origin, tly_ormap_mark(feed->e->map, feed->ask.origin)};
-    if (result == TLY_OK && own.origin != 0) result = tly_follower_has(&feed->follower, own, 0);
+    if (result == TLY_OK && own.origin != 0) result = tly_follower_has(&feed->follower, own, NULL);
     bool is_held = base->late <= late->count && late->count - base->late <= TLY_LATE_KEPT;
     if (result != TLY_OK || !tly_feed_is_going_on(feed) || !is_held) return result;
     result = resume(feed);

@@ -1,10 +1,5 @@
 #include "service/engine/impl.h"
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 void tly_flush_soon(struct tly_engine *e, bool own)
 {
     uint64_t now = e->now.mono_ns;
@@ -14,14 +9,14 @@ void tly_flush_soon(struct tly_engine *e, bool own)
         /* One's own news go at once after idle; those of others wait a flush, in which their own link brings them. */
         uint64_t next = conn->last_flush + e->flush_ns;
         if (!own) next = next > now + e->flush_ns ? next : now + e->flush_ns;
-        conn->flush_at = earlier(conn->flush_at, next > now ? next : now);
-        if (!own) conn->ack_at = earlier(conn->ack_at, now + TLY_ACK_DELAY_NS);
+        conn->flush_at = tly_earlier(conn->flush_at, next > now ? next : now);
+        if (!own) conn->ack_at = tly_earlier(conn->ack_at, now + TLY_ACK_DELAY_NS);
     }
 }
 
 uint64_t tly_flush_pace(const struct tly_engine *e, const struct conn *conn)
 {
-    return conn->crossed ? earlier(e->flush_ns, TLY_FLUSH_LEAST_NS) : e->flush_ns;
+    return conn->crossed ? tly_earlier(e->flush_ns, TLY_FLUSH_LEAST_NS) : e->flush_ns;
 }
 
 void tly_flush_crossed(struct tly_engine *e)
@@ -33,7 +28,7 @@ void tly_flush_crossed(struct tly_engine *e)
         if (conn->state != CONN_UP) continue;
         conn->crossed = true;
         uint64_t next = conn->last_flush + tly_flush_pace(e, conn);
-        conn->flush_at = earlier(conn->flush_at, next > now ? next : now);
+        conn->flush_at = tly_earlier(conn->flush_at, next > now ? next : now);
     }
 }
 
@@ -53,9 +48,9 @@ void tly_flush_learned(struct tly_engine *e, const struct conn *from, bool urgen
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;
         bool is_soon = urgent && conn != from && !tly_has_relays(e);
-        conn->ack_at = earlier(conn->ack_at, now + tell_delay(e, conn, from, is_soon));
-        conn->flush_at = earlier(conn->flush_at, tly_follower_due_after(&conn->follower));
-        if (is_soon) conn->flush_at = earlier(conn->flush_at, now + e->flush_ns);
+        conn->ack_at = tly_earlier(conn->ack_at, now + tell_delay(e, conn, from, is_soon));
+        conn->flush_at = tly_earlier(conn->flush_at, tly_follower_due_after(&conn->follower));
+        if (is_soon) conn->flush_at = tly_earlier(conn->flush_at, now + e->flush_ns);
     }
 }
 
@@ -150,7 +145,7 @@ static bool send_part(struct tly_engine *e, struct conn *conn, enum tly_lane lan
 static void wait_for_news(const struct tly_engine *e, struct conn *conn)
 {
     if (conn->is_long && tly_follower_is_ahead(&conn->follower, tly_ormap_origin(e->map)))
-        conn->flush_at = earlier(conn->flush_at, conn->last_flush + tly_flush_pace(e, conn));
+        conn->flush_at = tly_earlier(conn->flush_at, conn->last_flush + tly_flush_pace(e, conn));
 }
 
 /* Both are in the middle of a round to each other, and it is this node that is to end its own if nothing more comes. */
@@ -180,7 +175,7 @@ static void wish_for_lives(const struct tly_engine *e, struct conn *conn, struct
         wish->not_origin = conn->peer->origin;
     else
         wish->only_origin = tly_ormap_origin(e->map);
-    if (is_first(e, conn) && waited > e->now.mono_ns) conn->flush_at = earlier(conn->flush_at, waited);
+    if (is_first(e, conn) && waited > e->now.mono_ns) conn->flush_at = tly_earlier(conn->flush_at, waited);
 }
 
 /*
@@ -217,7 +212,7 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
         }
     }
     wait_for_news(e, conn);
-    conn->flush_at = earlier(conn->flush_at, tly_follower_next_due(&conn->follower));
+    conn->flush_at = tly_earlier(conn->flush_at, tly_follower_next_due(&conn->follower));
 }
 
 /* Marks are told by whoever reads; the newest stand for all before them. */
@@ -242,13 +237,15 @@ static void flush_peers(struct tly_engine *e)
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP) continue;
         uint64_t id = conn->id;
-        if (conn->flush_at <= now && conn->out.active)
+        bool is_due = conn->flush_at <= now;
+        if (is_due && conn->out.active)
             tly_snap_flush(e, conn);
-        else if (conn->flush_at <= now && conn->news.gives)
+        else if (is_due && conn->news.gives)
             tly_news_flush(e, conn);
-        else if (conn->flush_at <= now)
+        else if (is_due)
             send_rounds(e, conn);
-        if (tly_conn_find(e, id) == conn && conn->ack_at <= now) send_ack(e, conn);
+        bool stays = !is_due || tly_conn_find(e, id) == conn;
+        if (stays && conn->ack_at <= now) send_ack(e, conn);
     }
 }
 
@@ -411,10 +408,5 @@ void tly_flush_tick(struct tly_engine *e)
 uint64_t tly_flush_deadline(const struct tly_engine *e)
 {
     if (disk_wants(e)) return 0;
-    uint64_t at = e->dump_at > e->now.mono_ns ? e->dump_at : TLY_NEVER;
-    for (size_t i = 0; i < e->conn_count; i++) {
-        const struct conn *conn = e->conns[i];
-        if (conn->state == CONN_UP) at = earlier(at, earlier(conn->flush_at, conn->ack_at));
-    }
-    return at;
+    return e->dump_at > e->now.mono_ns ? e->dump_at : TLY_NEVER;
 }

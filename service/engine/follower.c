@@ -1,5 +1,7 @@
 #include "service/engine/follower.h"
 
+#include "crdt/lives_inline.h"
+
 #include <assert.h>
 
 /* How long it is thought to be cut off from a life whose dots did not come to it another way. */
@@ -62,11 +64,8 @@ static struct tly_reach reach_anew(struct tly_follower *follower, uint64_t origi
     return reach;
 }
 
-/* Room for every life that the map knows, under the numbers that they have now. */
-static bool cover_lives(struct tly_follower *follower)
+static bool cover_lives_anew(struct tly_follower *follower)
 {
-    uint64_t numbering = tly_ormap_numbering(follower->map);
-    if (follower->numbering == numbering) return true;
     size_t lives = tly_ormap_lives(follower->map);
     if (follower->lives > lives) follower->lives = lives;
     for (size_t i = 0; i < follower->lives; i++) {
@@ -82,9 +81,15 @@ static bool cover_lives(struct tly_follower *follower)
     for (size_t i = follower->lives; i < lives; i++)
         follower->reach[i] = reach_anew(follower, tly_ormap_life(follower->map, i).origin);
     follower->lives = lives;
-    follower->numbering = numbering;
+    follower->numbering = tly_ormap_numbering(follower->map);
     follower->rested_at = 0;
     return true;
+}
+
+/* Room for every life that the map knows, under the numbers that they have now. */
+static inline bool cover_lives(struct tly_follower *follower)
+{
+    return follower->numbering == tly_ormap_numbering(follower->map) || cover_lives_anew(follower);
 }
 
 /* The number of the life, or follower->lives. */
@@ -106,33 +111,38 @@ static void settle(struct tly_reach *reach)
     reach->pinned = reach->goes_along = false;
 }
 
-static bool puts_off(const struct tly_reach *reach, uint64_t ts)
+/* Whether the follower lacks anything of a life. */
+static inline bool lacks(const struct tly_follower *follower, size_t i)
 {
-    return reach->due != 0 && ts > reach->sent;
+    static const struct tly_reach nothing = {0};
+    const struct tly_reach *reach = i < follower->lives ? &follower->reach[i] : &nothing;
+    return tly_ormap_life_is_beyond(follower->map, i, reach->origin, reach->have, reach->sent);
 }
 
-bool tly_follower_had_it_first(const struct tly_follower *follower, struct tly_mark mark)
+enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, bool *had_it_first)
 {
-    size_t number = life_of(follower, mark.origin);
-    return number < follower->lives && puts_off(&follower->reach[number], mark.ts);
-}
-
-enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark, uint64_t due)
-{
+    if (had_it_first != NULL) *had_it_first = false;
     if (!cover_lives(follower)) return TLY_NOMEM;
     size_t number = life_of(follower, mark.origin);
     if (number == follower->lives) return note_early(follower, mark);
-    struct tly_life life = tly_ormap_life(follower->map, number);
     struct tly_reach *reach = &follower->reach[number];
-    bool put_off = puts_off(reach, mark.ts);
+    bool has_more = reach->due != 0 && mark.ts > reach->sent;
     if (reach->word < mark.ts) reach->word = mark.ts;
     if (reach->have < mark.ts) reach->have = mark.ts;
     if (reach->sent < reach->have) reach->sent = reach->have;
-    if (life.mark <= reach->have && life.last <= reach->sent)
+    if (!lacks(follower, number))
         settle(reach);
-    else if (put_off && reach->due < due)
-        reach->due = due; /* later than was noted */
+    else if (had_it_first != NULL)
+        *had_it_first = has_more;
     return TLY_OK;
+}
+
+void tly_follower_put_off(struct tly_follower *follower, uint64_t origin, uint64_t due)
+{
+    size_t number = life_of(follower, origin);
+    if (number == follower->lives) return;
+    struct tly_reach *reach = &follower->reach[number];
+    if (reach->due < due) reach->due = due; /* later than was noted */
 }
 
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin)
@@ -157,14 +167,6 @@ void tly_follower_reset(struct tly_follower *follower)
     follower->early_count = 0;
     follower->in_round = follower->begun = false;
     follower->rested_at = 0;
-}
-
-/* Whether the follower lacks anything of a life. */
-static bool lacks(const struct tly_follower *follower, size_t i)
-{
-    static const struct tly_reach nothing = {0};
-    const struct tly_reach *reach = i < follower->lives ? &follower->reach[i] : &nothing;
-    return tly_ormap_life_is_beyond(follower->map, i, reach->origin, reach->have, reach->sent);
 }
 
 /* Whether nothing was lacking and nothing has come since: what is asked most often, and costs least. */
@@ -196,8 +198,8 @@ void tly_follower_pin(struct tly_follower *follower, size_t life)
 void tly_follower_go_along(struct tly_follower *follower, size_t life, bool own_may)
 {
     if (!cover_lives(follower)) return;
-    size_t own = life_of(follower, tly_ormap_origin(follower->map));
-    if (own_may && (own == follower->lives || lacks(follower, own)))
+    size_t own = tly_ormap_own_life(follower->map);
+    if (own_may && (own >= follower->lives || lacks(follower, own)))
         follower->reach[life].pinned = true;
     else
         follower->reach[life].goes_along = true;
@@ -238,7 +240,7 @@ uint64_t tly_follower_next_due(struct tly_follower *follower)
 }
 
 /* `others`: marks of other lives than this node's own are about to move. */
-static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns, bool others)
+static inline bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t now_ns, bool others)
 {
     if (i >= follower->lives) return false;
     const struct tly_reach *reach = &follower->reach[i];
@@ -248,15 +250,13 @@ static bool is_waiting(const struct tly_follower *follower, size_t i, uint64_t n
 /* Whether the next round moves a mark of another life than this node's own, and something goes along with it. */
 static bool moves_others(const struct tly_follower *follower, uint64_t now_ns)
 {
-    bool some_go = false, some_go_along = false;
-    uint64_t own = tly_ormap_origin(follower->map);
-    for (size_t i = 0; i < follower->lives; i++) {
-        const struct tly_reach *reach = &follower->reach[i];
-        bool waits = is_waiting(follower, i, now_ns, false);
-        some_go_along = some_go_along || (waits && reach->goes_along);
-        some_go = some_go || (!waits && reach->origin != own && lacks(follower, i));
-    }
-    return some_go && some_go_along;
+    bool some_go_along = false;
+    size_t own = tly_ormap_own_life(follower->map);
+    for (size_t i = 0; i < follower->lives && !some_go_along; i++)
+        some_go_along = follower->reach[i].goes_along && is_waiting(follower, i, now_ns, false);
+    for (size_t i = 0; i < follower->lives && some_go_along; i++)
+        if (i != own && !is_waiting(follower, i, now_ns, false) && lacks(follower, i)) return true;
+    return false;
 }
 
 void tly_follower_rewind(struct tly_follower *follower, size_t life, uint64_t ts)
@@ -422,9 +422,10 @@ static bool write_life(const struct sheet *sheet, size_t life)
 {
     struct tly_follower *follower = sheet->follower;
     struct tly_reach *reach = &follower->reach[life];
-    struct tly_scan scan = tly_scan_of(follower->map, life, reach->sent);
     size_t skip = reach->passed, nth = 0;
     reach->passed = 0;
+    if (reach->sent >= tly_ormap_life_last(follower->map, life)) return true;
+    struct tly_scan scan = tly_scan_of(follower->map, life, reach->sent);
     for (struct tly_scanned scanned; tly_scan_next(follower->map, &scan, &scanned);) {
         uint64_t ts = scanned.dot.version.ts;
         if (passes_over(reach, ts)) {
@@ -449,12 +450,12 @@ static bool write_life(const struct sheet *sheet, size_t life)
         reach->sent = ts;
     }
     /* Dots that were beyond the mark and are gone leave records behind: they have been looked at, too. */
-    uint64_t last = tly_ormap_life(follower->map, life).last;
+    uint64_t last = tly_ormap_life_last(follower->map, life);
     if (reach->sent < last) reach->sent = last;
     return true;
 }
 
-static bool waits(const struct sheet *sheet, size_t life)
+static inline bool waits(const struct sheet *sheet, size_t life)
 {
     return is_waiting(sheet->follower, life, sheet->wish->now_ns, sheet->others);
 }
@@ -465,11 +466,9 @@ static bool write_rows(const struct sheet *sheet)
     const struct tly_follower *follower = sheet->follower;
     uint64_t only = sheet->wish->only_origin;
     for (size_t i = 0; i < follower->lives; i++) {
-        if (waits(sheet, i)) continue;
-        struct tly_life life = tly_ormap_life(follower->map, i);
-        if (life.state == TLY_LIFE_RETIRED) continue; /* everybody has it */
-        if (only != 0 && life.origin != only) continue;
-        if (life.origin == sheet->wish->not_origin) continue;
+        uint64_t origin = follower->reach[i].origin;
+        if (tly_ormap_life_is_retired(follower->map, i) || waits(sheet, i)) continue;
+        if ((only != 0 && origin != only) || origin == sheet->wish->not_origin) continue;
         if (!write_life(sheet, i)) return false;
     }
     return true;
@@ -501,28 +500,27 @@ static void list_fini(struct mark_list *list, const struct tly_mem *mem)
 static bool list_start(const struct tly_follower *follower, bool single, struct mark_list *list)
 {
     for (size_t i = 0; i < follower->lives; i++) {
-        struct tly_life life = tly_ormap_life(follower->map, i);
-        uint64_t have = follower->reach[i].have;
-        if (have == 0 || (single && life.mark <= have)) continue;
-        if (!list_add(list, follower->mem, (struct tly_mark){life.origin, have})) return false;
+        const struct tly_reach *reach = &follower->reach[i];
+        if (reach->have == 0 || (single && tly_ormap_life_mark(follower->map, i) <= reach->have)) continue;
+        if (!list_add(list, follower->mem, (struct tly_mark){reach->origin, reach->have})) return false;
     }
     return true;
 }
 
 /* Whether the round that ends now moves the mark of a life. */
-static bool is_moved(const struct sheet *sheet, size_t i)
+static inline bool is_moved(const struct sheet *sheet, size_t i)
 {
     const struct tly_follower *follower = sheet->follower;
-    return !waits(sheet, i) && tly_ormap_life(follower->map, i).mark > follower->reach[i].have;
+    return tly_ormap_life_mark(follower->map, i) > follower->reach[i].have && !waits(sheet, i);
 }
 
 static bool list_end(const struct sheet *sheet, struct mark_list *list)
 {
     const struct tly_follower *follower = sheet->follower;
     for (size_t i = 0; i < follower->lives; i++) {
-        struct tly_life life = tly_ormap_life(follower->map, i);
         if (!is_moved(sheet, i)) continue;
-        if (!list_add(list, follower->mem, (struct tly_mark){life.origin, life.mark})) return false;
+        struct tly_mark mark = {follower->reach[i].origin, tly_ormap_life_mark(follower->map, i)};
+        if (!list_add(list, follower->mem, mark)) return false;
     }
     return true;
 }
@@ -531,10 +529,11 @@ static bool list_end(const struct sheet *sheet, struct mark_list *list)
 static bool list_told(struct tly_follower *follower, size_t most, struct mark_list *list)
 {
     for (size_t i = 0; i < follower->lives && list->count < most; i++) {
-        struct tly_life life = tly_ormap_life(follower->map, i);
-        if (life.mark <= follower->reach[i].told) continue;
-        if (!list_add(list, follower->mem, (struct tly_mark){life.origin, life.mark})) return false;
-        follower->reach[i].told = life.mark;
+        struct tly_reach *reach = &follower->reach[i];
+        uint64_t mark = tly_ormap_life_mark(follower->map, i);
+        if (mark <= reach->told) continue;
+        if (!list_add(list, follower->mem, (struct tly_mark){reach->origin, mark})) return false;
+        reach->told = mark;
     }
     return true;
 }
@@ -568,7 +567,7 @@ size_t tly_follower_told_bytes(const struct tly_follower *follower, size_t most)
 static void look_whether_it_rests(struct tly_follower *follower)
 {
     follower->rested_at = tly_ormap_moves(follower->map);
-    for (size_t i = 0; i < follower->lives; i++)
+    for (size_t i = 0; i < follower->lives && follower->rested_at != 0; i++)
         if (lacks(follower, i)) follower->rested_at = 0;
 }
 
@@ -578,12 +577,11 @@ static void finish_round(const struct sheet *sheet)
     struct tly_follower *follower = sheet->follower;
     for (size_t i = 0; i < follower->lives; i++) {
         struct tly_reach *reach = &follower->reach[i];
-        bool goes = !waits(sheet, i);
-        if (is_moved(sheet, i)) {
-            reach->have = reach->told = tly_ormap_life(follower->map, i).mark;
-            if (reach->sent < reach->have) reach->sent = reach->have;
-        }
-        if (goes) settle(reach);
+        if (waits(sheet, i)) continue;
+        uint64_t mark = tly_ormap_life_mark(follower->map, i);
+        if (mark > reach->have) reach->have = reach->told = mark;
+        if (reach->sent < reach->have) reach->sent = reach->have;
+        settle(reach);
     }
     look_whether_it_rests(follower);
 }

@@ -49,13 +49,13 @@ void tly_follower_init(struct tly_follower *follower, const struct tly_mem *mem,
 void tly_follower_fini(struct tly_follower *follower);
 
 /*
- * The follower's own word of its mark: raises `have`. If it has more than it was handed the rest will come to it as that did, and what of it
- * is held back is so until `due` (0: no longer than before).
+ * The follower's own word of its mark: raises `have`. If it has more than it was handed, and something is held back, that will come to it as
+ * this did: *had_it_first, which may be NULL.
  */
 enum tly_result tly_follower_has(struct tly_follower *follower, struct tly_mark mark,
-                                 uint64_t due) TLY_MUST_CHECK;
-/* Whether that puts off what is held back: it has more than it was handed. */
-bool tly_follower_had_it_first(const struct tly_follower *follower, struct tly_mark mark);
+                                 bool *had_it_first) TLY_MUST_CHECK;
+/* What is held back of that life is so until `due`, if that is later than before. */
+void tly_follower_put_off(struct tly_follower *follower, uint64_t origin, uint64_t due);
 /* What it has acknowledged of a life. */
 uint64_t tly_follower_word(const struct tly_follower *follower, uint64_t origin);
 /* What it was handed of a life, or has. */

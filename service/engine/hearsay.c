@@ -85,11 +85,10 @@ static uint64_t heard_here(const struct tly_engine *e)
 /*
  * A word counts when it is of the same lives, this node's among them, and when all is here that its writer had said before it.
  */
-static uint64_t heard_by(struct tly_engine *e, const struct peer *peer, uint64_t lives)
+static uint64_t heard_by(const struct tly_engine *e, const struct word *word, uint64_t lives)
 {
-    struct word word;
-    if (!word_of(e, peer, &word) || word.lives != lives) return 0;
-    return tly_ormap_mark(e->map, word.version.origin) >= word.version.ts ? word.heard : 0;
+    if (word->lives != lives) return 0;
+    return tly_ormap_mark(e->map, word->version.origin) >= word->version.ts ? word->heard : 0;
 }
 
 static void read_words(struct tly_engine *e)
@@ -102,9 +101,10 @@ static void read_words(struct tly_engine *e)
         const struct peer *peer = e->peers[i];
         struct word word;
         if (!tly_member_counts(peer)) continue;
-        if (word_of(e, peer, &word) && word.wanted > said->others_want) said->others_want = word.wanted;
+        bool has_said = word_of(e, peer, &word);
+        if (has_said && word.wanted > said->others_want) said->others_want = word.wanted;
         if (peer->conn != NULL) continue;
-        uint64_t heard = heard_by(e, peer, lives);
+        uint64_t heard = has_said ? heard_by(e, &word, lives) : 0;
         if (heard < said->far) said->far = heard;
     }
     said->company = company_of(e);

@@ -165,6 +165,11 @@
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
 #define TLY_NEVER UINT64_MAX
 
+static inline uint64_t tly_earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* As sys:member: tells them. */
 enum member_state {
     MEMBER_ALIVE = 1,
@@ -616,6 +621,8 @@ struct tly_engine {
 
     struct conn **conns;
     size_t conn_count, conn_capacity;
+    bool lives_ended; /* that of one of them: conn->life_ended */
+    bool keeps;       /* one of them has something to keep, or had in the last step */
     struct target **targets;
     size_t target_count, target_capacity;
     struct peer **peers;
@@ -741,6 +748,7 @@ struct peer *tly_peer_need(struct tly_engine *e, struct tly_slice name);
 /* Makes conn the peer's connection; of two, the one dialled by the lower origin stays. False: conn was ended. */
 bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, uint64_t origin);
 void tly_link_tick(struct tly_engine *e);
+/* Beside its own: what room.c, flush.c and repair.c are to do with a connection. */
 uint64_t tly_link_deadline(const struct tly_engine *e);
 uint64_t tly_random(struct tly_engine *e);
 
@@ -834,6 +842,7 @@ void tly_room_hold_back(struct tly_engine *e, struct conn *conn);
 void tly_room_taken(struct tly_engine *e, struct conn *conn);
 /* Drops what reads like nothing, and asks again for what did not fit when there is room. */
 void tly_room_tick(struct tly_engine *e);
+/* Beside what it has to do with connections. */
 uint64_t tly_room_deadline(const struct tly_engine *e);
 
 /* watch.c */
@@ -911,6 +920,7 @@ void tly_flush_tick(struct tly_engine *e);
 void tly_flush_part_sent(struct tly_engine *e, struct conn *conn);
 /* Seals in the order in which keys were first sent. */
 enum tly_result tly_flush_seal(struct tly_engine *e) TLY_MUST_CHECK;
+/* Beside what it has to do with connections. */
 uint64_t tly_flush_deadline(const struct tly_engine *e);
 void tly_flush_stored(struct tly_engine *e, uint64_t batch);
 /* Hands the store whatever it has not been handed; false: it takes no more for now. */
@@ -955,6 +965,7 @@ void tly_swim_tick(struct tly_engine *e);
 void tly_swim_wake(struct tly_engine *e);
 /* At the end of a tick: when the next is due. */
 void tly_swim_next(struct tly_engine *e);
+/* Not before e->swim_at. */
 uint64_t tly_swim_deadline(const struct tly_engine *e);
 enum tly_result tly_swim_on_probe(struct tly_engine *e, struct conn *conn,
                                   struct tly_slice body) TLY_MUST_CHECK;
@@ -1032,7 +1043,12 @@ uint64_t tly_standing_horizon(const struct tly_engine *e);
 void tly_ring_update(struct tly_engine *e);
 void tly_ring_free(struct tly_engine *e);
 /* Whether members take turns to relay. */
-bool tly_has_relays(const struct tly_engine *e);
+static inline bool tly_has_relays(const struct tly_engine *e)
+{
+    if (e->ring.count > 0) return true;
+    /* A peer may have two connections for a moment, and one that left none. */
+    return e->peer_count < e->mesh_max && e->peer_count >= TLY_FEW_LINKS && e->conn_count >= TLY_FEW_LINKS;
+}
 /* Where the node stands whose life this is, or TLY_NOWHERE. O(peers). */
 size_t tly_ring_place(const struct tly_engine *e, uint64_t origin);
 /*
@@ -1068,7 +1084,10 @@ void tly_exports_fail(struct tly_engine *e);
 
 /* member.c */
 /* Whether it has neither left nor been forgotten. */
-bool tly_member_counts(const struct peer *peer);
+static inline bool tly_member_counts(const struct peer *peer)
+{
+    return peer->is_member && peer->state != MEMBER_LEFT && peer->state != MEMBER_FORGOTTEN;
+}
 /* Members that count, this node among them. */
 size_t tly_member_count(const struct tly_engine *e);
 const char *tly_member_word(enum member_state state);
@@ -1168,6 +1187,7 @@ void tly_repair_begin(struct tly_engine *e, struct conn *conn);
 /* Drops what goes on with a connection. */
 void tly_repair_fini(struct tly_engine *e, struct conn *conn);
 void tly_repair_tick(struct tly_engine *e);
+/* Beside what it has to do with connections. */
 uint64_t tly_repair_deadline(const struct tly_engine *e);
 enum tly_result tly_repair_on_frame(struct tly_engine *e, struct conn *conn,
                                     const struct tly_frame *frame) TLY_MUST_CHECK;

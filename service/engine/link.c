@@ -287,7 +287,7 @@ bool tly_peer_take(struct tly_engine *e, struct peer *peer, struct conn *conn, u
 /* ---- time ---- */
 
 /* A node without any connection takes whomever it can get. */
-static bool wants_dial(const struct tly_engine *e, const struct target *target)
+static inline bool wants_dial(const struct tly_engine *e, const struct target *target)
 {
     if (target->dialling || target->is_self || target->retired) return false;
     if (!target->is_seed && !target->is_member) return false; /* a seed that is named no more */
@@ -411,16 +411,32 @@ void tly_link_tick(struct tly_engine *e)
     if (roved != NULL) dial(e, roved);
 }
 
+/* When somebody is dialled, if that is before `at`. */
+static uint64_t dials_at(const struct tly_engine *e, uint64_t at)
+{
+    size_t dead = 0;
+    for (size_t i = 0; i < e->target_count; i++) {
+        const struct target *target = e->targets[i];
+        if (target->peer != NULL && target->peer->conn != NULL) continue;
+        dead += target->peer != NULL && target->peer->state == MEMBER_DEAD;
+        if (target->next_at < at && wants_dial(e, target)) at = target->next_at;
+    }
+    return dead > 1 && e->rove_at < at && rover_target(e) != NULL ? e->rove_at : at;
+}
+
+/* When anything is due of a connection, whichever file does it: to go through them once is much less than once for each. */
+static uint64_t conn_due(const struct conn *conn)
+{
+    uint64_t at = tly_earlier(gives_up_at(conn), conn->repair_at);
+    if (conn->held_back) at = tly_earlier(at, conn->retry_at);
+    if (conn->state != CONN_UP) return at;
+    return tly_earlier(tly_earlier(at, ping_at(conn)), tly_earlier(conn->flush_at, conn->ack_at));
+}
+
 uint64_t tly_link_deadline(const struct tly_engine *e)
 {
     uint64_t at = TLY_NEVER;
-    for (size_t i = 0; i < e->conn_count; i++) {
-        const struct conn *conn = e->conns[i];
-        uint64_t due = gives_up_at(conn), ping_due = ping_at(conn);
-        if (conn->state == CONN_UP && ping_due < due) due = ping_due;
-        if (due < at) at = due;
-    }
-    for (size_t i = 0; i < e->target_count && !e->leaving; i++)
-        if (wants_dial(e, e->targets[i]) && e->targets[i]->next_at < at) at = e->targets[i]->next_at;
-    return e->rove_at < at && rover_target(e) != NULL ? e->rove_at : at;
+    for (size_t i = 0; i < e->conn_count; i++)
+        at = tly_earlier(at, conn_due(e->conns[i]));
+    return e->leaving ? at : dials_at(e, at);
 }

@@ -138,11 +138,14 @@ static void end_its_connections(struct tly_engine *e, uint64_t origin)
         struct conn *conn = e->conns[i];
         bool ends = conn->peer != NULL && conn->peer->origin == origin && !conn->below;
         conn->life_ended = conn->life_ended || ends;
+        e->lives_ended = e->lives_ended || ends;
     }
 }
 
 void tly_lives_end_connections(struct tly_engine *e)
 {
+    if (!e->lives_ended) return;
+    e->lives_ended = false;
     for (size_t i = e->conn_count; i-- > 0;)
         if (e->conns[i]->life_ended) tly_conn_end(e, e->conns[i], "closed", "its life was announced closed");
 }

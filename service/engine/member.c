@@ -115,11 +115,6 @@ enum tly_result tly_member_announce(struct tly_engine *e, bool leaving)
                           leaving ? MEMBER_LEFT : MEMBER_ALIVE);
 }
 
-bool tly_member_counts(const struct peer *peer)
-{
-    return peer->is_member && peer->state != MEMBER_LEFT && peer->state != MEMBER_FORGOTTEN;
-}
-
 size_t tly_member_count(const struct tly_engine *e)
 {
     size_t count = 1;

@@ -44,10 +44,11 @@ static enum tly_result take_word(const struct tly_engine *e, struct conn *conn, 
     enum tly_result result = TLY_OK;
     for (size_t i = 0; i < marks.count && result == TLY_OK; i++) {
         struct tly_mark mark = marks.marks[i];
-        uint64_t due = 0;
-        if (tly_follower_had_it_first(&conn->follower, mark))
-            due = relay_at(e, conn, tly_ring_place(e, mark.origin), false);
-        result = tly_follower_has(&conn->follower, mark, due);
+        bool had_it_first;
+        result = tly_follower_has(&conn->follower, mark, &had_it_first);
+        if (had_it_first)
+            tly_follower_put_off(&conn->follower, mark.origin,
+                                 relay_at(e, conn, tly_ring_place(e, mark.origin), false));
     }
     return result;
 }

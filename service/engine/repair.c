@@ -398,10 +398,7 @@ void tly_repair_tick(struct tly_engine *e)
 
 uint64_t tly_repair_deadline(const struct tly_engine *e)
 {
-    uint64_t at = e->repair_step_at;
-    for (size_t i = 0; i < e->conn_count; i++)
-        if (e->conns[i]->repair_at < at) at = e->conns[i]->repair_at;
-    return at;
+    return e->repair_step_at;
 }
 
 /* ---- what comes in ---- */

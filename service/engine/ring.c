@@ -173,13 +173,6 @@ enum turn tly_ring_turn(const struct tly_engine *e, const struct peer *peer, siz
     return turn_in_ring(&e->ring, peer->place, place);
 }
 
-bool tly_has_relays(const struct tly_engine *e)
-{
-    if (e->ring.count > 0) return true;
-    /* A peer may have two connections for a moment, and one that left none. */
-    return e->peer_count < e->mesh_max && e->peer_count >= TLY_FEW_LINKS && e->conn_count >= TLY_FEW_LINKS;
-}
-
 /* ---- who is linked ---- */
 
 void tly_ring_update(struct tly_engine *e)

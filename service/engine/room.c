@@ -150,8 +150,5 @@ void tly_room_tick(struct tly_engine *e)
 
 uint64_t tly_room_deadline(const struct tly_engine *e)
 {
-    uint64_t at = tly_ormap_count(e->map) > 0 ? e->sweep_at : TLY_NEVER;
-    for (size_t i = 0; i < e->conn_count; i++)
-        if (e->conns[i]->held_back && e->conns[i]->retry_at < at) at = e->conns[i]->retry_at;
-    return at;
+    return tly_ormap_count(e->map) > 0 ? e->sweep_at : TLY_NEVER;
 }

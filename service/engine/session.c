@@ -103,7 +103,7 @@ static enum tly_result take_word(struct tly_engine *e, struct conn *conn, struct
     enum tly_result result = TLY_OK;
     for (struct tly_mark mark; result == TLY_OK && tly_marks_next(&marks, &mark);) {
         tly_life_heard(e, mark);
-        result = tly_follower_has(&conn->follower, mark, 0);
+        result = tly_follower_has(&conn->follower, mark, NULL);
     }
     return result;
 }
