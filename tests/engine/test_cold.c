@@ -211,7 +211,8 @@ static void what_was_counted_alone_outlives_the_word_that_settled_it(void **stat
     assert_int_equal(net_stats(net, 2).snapshots_installed, 0);
     assert_int_equal(net_read(net, 2, "ctr:alone"), 7);
     spoiler.no_snapshots = false;
-    net_restart(net, 2, 222, SIZE_MAX);
+    net_cut(net, 0, 2);
+    net_cut(net, 1, 2);
     net_run(net, 60 * S);
     assert_true(net_stats(net, 2).snapshots_installed > 0);
     for (size_t node = 0; node < 3; node++) {
