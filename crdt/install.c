@@ -8,6 +8,8 @@
 
 struct former {
     uint64_t origin, whole;
+    uint64_t
+        waits_above; /* what it counted beyond this waits for another snapshot; UINT64_MAX: nothing does */
     uint8_t noted[TLY_NOTED_BYTES_MAX];
     size_t noted_bytes;
 };
@@ -101,7 +103,8 @@ enum tly_result tly_install_former(struct tly_install *install, uint64_t origin,
     if (former == NULL) return TLY_NOMEM;
     install->former = former;
     struct former *new = &install->former[install->former_count++];
-    *new = (struct former){.origin = origin, .whole = whole, .noted_bytes = noted.n};
+    *new =
+        (struct former){.origin = origin, .whole = whole, .waits_above = UINT64_MAX, .noted_bytes = noted.n};
     if (noted.n > 0) memcpy(new->noted, noted.p, noted.n);
     return TLY_OK;
 }
@@ -222,13 +225,36 @@ static bool is_own(const struct tly_install *install, uint64_t origin)
     return origin == tly_ormap_origin(install->map);
 }
 
+/*
+ * A source that has not settled a life yet, or is to be brought up itself, may have some of it that all others refuse. That stands in place of what
+ * they have of the same shards, so own - theirs is not known from there.
+ */
+static void note_who_waits(struct tly_install *install)
+{
+    for (size_t i = 0; i < install->former_count; i++) {
+        struct former *former = &install->former[i];
+        uint64_t end;
+        if (!is_settled(install, former->origin, &end)) continue;
+        if (tly_ormap_beyond(install->staged, former->origin, end).print == 0) continue;
+        former->waits_above = former->whole < end ? former->whole : end;
+    }
+}
+
+static bool waits(const struct tly_install *install, struct tly_version version)
+{
+    for (size_t i = 0; i < install->former_count; i++)
+        if (install->former[i].origin == version.origin) return version.ts > install->former[i].waits_above;
+    return false;
+}
+
 static bool stays(struct tly_install *install, const struct tly_entry *entry, const struct tly_dot *dot)
 {
     uint64_t end;
+    bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
+    if (counted && waits(install, dot->version)) return true;
     if (dot->version.ts <= tly_install_known(install, dot->version.origin)) return false;
     if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
     if (dot->version.ts > install->bounds.forgotten) return true;
-    bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
     return counted && is_own(install, dot->version.origin) &&
            !was_deleted(install, tly_entry_key(entry), dot, UINT64_MAX);
 }
@@ -446,8 +472,9 @@ static enum tly_result carry_over(struct tly_install *install, struct tly_instal
     if (install->staged->own == TLY_NO_LIFE) return TLY_OK;
     for (size_t i = 0; result == TLY_OK && i < install->former_count; i++) {
         uint64_t mark;
-        if (is_settled(install, install->former[i].origin, &mark))
-            result = carry_once(install, &install->former[i], mark, report);
+        const struct former *former = &install->former[i];
+        if (former->waits_above == UINT64_MAX && is_settled(install, former->origin, &mark))
+            result = carry_once(install, former, mark, report);
     }
     return result;
 }
@@ -643,6 +670,7 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
     /* What is made from now on stands above all that was forgotten there, as what a member makes does by its number. */
     tly_clock_observe(&install->staged->clock, install->bounds.forgotten);
     enum tly_result result = tly_ormap_seal(install->map);
+    note_who_waits(install);
     if (result == TLY_OK) result = keep_what_stays(install, report);
     note_own(install, report);
     if (result == TLY_OK) result = take_own(install);

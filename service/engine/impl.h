@@ -427,6 +427,7 @@ struct closed_life {
     uint64_t origin;
     uint64_t agreed_at;          /* all have said the same of it since; TLY_NEVER: they have not */
     uint64_t differs_at, prints; /* nor have they, and what each says has been the same since */
+    bool was_ours;               /* so some word of it has said, which may be gone or without a name by now */
 };
 
 /* A number as it was some time ago. */

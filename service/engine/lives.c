@@ -180,6 +180,8 @@ void tly_lives_learn(struct tly_engine *e, struct tly_slice key)
     struct word word;
     if (origin == 0 || !word_get(e, origin, &word)) return;
     if (closed_find(e, origin) == NULL) remember(e, origin, word.node);
+    struct closed_life *closed = closed_find(e, origin);
+    if (closed != NULL && tly_slice_equal(word.node, tly_slice_text(e->name))) closed->was_ours = true;
     /* Until it is settled here, too, this node takes what all others refuse. */
     if (word.state == WORD_SETTLED && life_of(e, origin).state == TLY_LIFE_CLOSED)
         e->forget.step_at = e->now.mono_ns;
@@ -265,6 +267,13 @@ bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin)
 {
     struct word word;
     return word_get(e, origin, &word) && tly_slice_equal(word.node, tly_slice_text(e->name));
+}
+
+/* Whether what this node counted in it alone is here yet: the next snapshot takes it away, and it is carried over while the word says whose it was. */
+static bool waits(struct tly_engine *e, const struct closed_life *closed, const struct tly_life *life)
+{
+    return closed->was_ours && life->state >= TLY_LIFE_SETTLED &&
+           tly_ormap_beyond(e->map, life->origin, life->mark).print != 0;
 }
 
 bool tly_lives_former_are_settled(struct tly_engine *e)
@@ -566,7 +575,9 @@ static void correct_word(struct tly_engine *e, const struct closed_life *closed)
     /* It waits there for a mark that it cannot hear of any more. */
     lacks_end |= known && gone && word.mark != 0 && is_waited_for(e, closed->origin);
     bool is_lost = !known && (life.state == TLY_LIFE_CLOSED || life.state == TLY_LIFE_SETTLED);
-    if (!lacks_end && !is_lost) return;
+    bool lacks_name = word.node.n == 0 && waits(e, closed, &life);
+    if (!lacks_end && !is_lost && !lacks_name) return;
+    if (lacks_name) word.node = tly_slice_text(e->name);
     word.state = life.state == TLY_LIFE_CLOSED ? WORD_CLOSED : WORD_SETTLED;
     word.mark = word.state == WORD_SETTLED && !gone ? life.mark : 0;
     word.print = 0;
@@ -603,7 +614,7 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
             e->forget.words = word.version.ts;
     }
     life = life_of(e, closed->origin);
-    return known || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
+    return known || waits(e, closed, &life) || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
 }
 
 /*

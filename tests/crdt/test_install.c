@@ -549,6 +549,50 @@ static void what_was_left_out_below_the_mark_is_carried_over(void **state)
     assert_int_equal(read_at(1, "s:shared", 0, 0), 0);
 }
 
+/*
+ * Of a life that has ended it has some of what came after that, and so not what this took the place of; those who refuse it have that, and it counts
+ * beside what is carried over.
+ */
+static void carry_past_a_source_with_more(bool is_settled_there)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    struct tly_dot ahead = world_dots(world.node[1], key("s:a"), &(size_t){0})[0];
+    hit(1, "s:b", 0, 0, 7);
+    claim(tly_ormap_close_life(world.node[2], 2) == TLY_OK);
+    claim(world_apply(world.node[2], key("s:a"), &ahead) == TLY_APPLIED);
+    if (is_settled_there) settle_life(2, 2);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(2, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 15);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 7);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 12);
+    sync_nodes(1, 0);
+    for (size_t node = 0; node < 2; node++) {
+        assert_int_equal(read_at(node, "s:a", 0, 0), 15);
+        assert_int_equal(read_at(node, "s:b", 0, 0), 7);
+    }
+    assert_int_equal(tly_ormap_digest(world.node[0]), tly_ormap_digest(world.node[1]));
+}
+
+static void nothing_is_carried_over_by_who_has_not_settled_it_yet(void **state)
+{
+    carry_past_a_source_with_more(false);
+}
+
+static void nothing_is_carried_over_by_who_has_more_than_its_end(void **state)
+{
+    carry_past_a_source_with_more(true);
+}
+
 static void of_an_older_generation_nothing_is_carried_over(void **state)
 {
     hit(1, "s:a", 0, 3, 10);
@@ -600,6 +644,8 @@ int main(void)
         scene(of_a_life_that_is_not_settled_the_dots_themselves_stay),
         scene(of_a_deleted_key_nothing_is_carried_over),
         scene(what_was_left_out_below_the_mark_is_carried_over),
+        scene(nothing_is_carried_over_by_who_has_not_settled_it_yet),
+        scene(nothing_is_carried_over_by_who_has_more_than_its_end),
         scene(of_an_older_generation_nothing_is_carried_over),
         scene(local_words_stay),
     };

@@ -2,7 +2,7 @@
  * Reasons of a cold start that no healthy peer gives: rounds that cannot be read though their frames are whole, and a peer that takes
  * no rounds at all.  What is said is changed on its way, with a checksum that fits.
  */
-#include "tests/engine/support_net.h"
+#include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "wire/frame.h"
 
@@ -57,16 +57,18 @@ struct spoiler {
     struct net *net;
     unsigned spoils; /* connections whose next part is to be no part */
     uint64_t spoiled;
-    bool no_delta; /* the second is to be one that takes no rounds */
+    bool no_delta;     /* the second is to be one that takes no rounds */
+    bool no_snapshots; /* all others are to be such as give the third none */
     unsigned done;
 };
 
-static bool takes_no_rounds(const struct seen *seen)
+/* A HELLO that does not name this ability. */
+static bool cannot(const struct seen *seen, const char *word)
 {
-    static const char word[] = "delta";
-    for (size_t i = 0; i + sizeof word - 1 <= seen->bytes; i++) {
-        if (memcmp(seen->body + i, word, sizeof word - 1) != 0) continue;
-        seen->body[i] = 'D';
+    size_t n = strlen(word);
+    for (size_t i = 0; i + n <= seen->bytes; i++) {
+        if (memcmp(seen->body + i, word, n) != 0) continue;
+        seen->body[i] ^= 0x20;
         return true;
     }
     return false;
@@ -87,7 +89,8 @@ static void spoil(void *context, size_t from, size_t to, uint64_t conn, uint8_t 
             spoiler->spoils--;
             changed = true;
         }
-        if (spoiler->no_delta && from == 1 && type == TLY_FRAME_HELLO) changed = takes_no_rounds(&seen);
+        if (spoiler->no_delta && from == 1 && type == TLY_FRAME_HELLO) changed = cannot(&seen, "delta");
+        if (spoiler->no_snapshots && to == 2 && type == TLY_FRAME_HELLO) changed = cannot(&seen, "snapshot");
         if (!changed) continue;
         make_good(&seen);
         spoiler->done++;
@@ -178,12 +181,55 @@ static void who_takes_no_rounds_lives_on_snapshots(void **state)
     net_free(net);
 }
 
+/*
+ * The word that settled its life says whose that was, is over at once, and is forgotten by all when F has passed it. Nobody that it is linked with
+ * could bring it up until then.
+ */
+static void what_was_counted_alone_outlives_the_word_that_settled_it(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(3);
+    struct spoiler spoiler = {.net = net, .no_snapshots = true};
+    net_listen(net, spoil, &spoiler);
+    net_add_to(net, 2, "ctr:all", 10);
+    net_run(net, 2 * S);
+    uint64_t origin = net_origin(net, 2);
+    block_all(net, 2, 3, true);
+    forget_member(net, 0, "n2");
+    net_add_to(net, 2, "ctr:all", 5);
+    net_add_to(net, 2, "ctr:alone", 7);
+    while (net_life(net, 0, origin).state < TLY_LIFE_SETTLED)
+        net_run(net, MS);
+    net_pause(net, 1, true); /* so that the word is not over before it is heard */
+    block_all(net, 2, 3, false);
+    net_run(net, 5 * S);
+    assert_true(net_origin(net, 2) != origin);
+    assert_int_equal(net_life(net, 2, origin).state, TLY_LIFE_SETTLED);
+    net_pause(net, 1, false);
+    net_run(net, 60 * S);
+    assert_int_equal(net_life(net, 0, origin).state, TLY_LIFE_RETIRED);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 0);
+    assert_int_equal(net_read(net, 2, "ctr:alone"), 7);
+    spoiler.no_snapshots = false;
+    net_cut(net, 0, 2);
+    net_cut(net, 1, 2);
+    net_run(net, 60 * S);
+    assert_true(net_stats(net, 2).snapshots_installed > 0);
+    for (size_t node = 0; node < 3; node++) {
+        assert_int_equal(net_read(net, node, "ctr:all"), 15);
+        assert_int_equal(net_read(net, node, "ctr:alone"), 7);
+    }
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_round_that_fails_twice_is_a_snapshot),
         cmocka_unit_test(a_round_that_failed_once_is_said_again),
         cmocka_unit_test(who_takes_no_rounds_lives_on_snapshots),
+        cmocka_unit_test(what_was_counted_alone_outlives_the_word_that_settled_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

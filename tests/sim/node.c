@@ -39,7 +39,10 @@ static void tell_trace(struct sim *sim, size_t i, const struct tly_trace *trace)
     if (trace->kind == TLY_TRACE_MEMBER_FORGOTTEN) sim->was_one_forgotten = true;
     if (trace->kind == TLY_TRACE_HELD_BACK && trace->peer.n > 1 && trace->peer.p[0] == 'n')
         sim_twin_note_left_out(sim, number_of(tly_slice_of(trace->peer.p + 1, trace->peer.n - 1)));
-    if (trace->kind == TLY_TRACE_LIFE_SETTLED) sim_check_settled(sim, i, number_of(trace->detail));
+    if (trace->kind == TLY_TRACE_LIFE_SETTLED) {
+        sim_check_settled(sim, i, number_of(trace->detail));
+        sim_twin_note_settled(sim, i, number_of(trace->detail));
+    }
     if (trace->kind != TLY_TRACE_INSTALLED) return;
     sim_forget_admitted(&sim->nodes[i]);
     sim->nodes[i].full.fits = false;

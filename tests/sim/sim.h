@@ -480,6 +480,8 @@ bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice
 bool sim_twin_went_unheard(struct sim *sim, size_t node, struct tly_slice key);
 /* Some other has no room for all that the lives of this node have written. */
 void sim_twin_note_left_out(struct sim *sim, size_t node);
+/* This node has settled that life. */
+void sim_twin_note_settled(struct sim *sim, size_t node, uint64_t origin);
 /* Whether the mark of that life says what is here: where something did not fit, that of a settled one says what is gone (D222). */
 bool sim_twin_asks(const struct sim *sim, const struct tly_life *life);
 /*

@@ -39,11 +39,12 @@ struct installed {
     uint64_t origin, forgotten, heard;
 };
 
-/* A life, and the node that speaks or spoke as it. Of one that was left out some keys did not fit where they came. */
+/* A life, and the node that speaks or spoke as it. Of one that was left out some keys did not fit where they came. Its end is where it was settled last. */
 struct lived {
     size_t node;
     uint64_t origin, since;
-    bool was_left_out;
+    bool was_left_out, was_settled;
+    uint64_t end;
 };
 
 struct sim_twin {
@@ -286,7 +287,7 @@ static uint64_t note_life(struct sim *sim, size_t node)
     for (size_t i = twin->lived_count; i-- > 0;)
         if (twin->lived[i].node == node && twin->lived[i].origin == self.origin) return self.origin;
     twin->lived = sim_grow(twin->lived, &twin->lived_capacity, twin->lived_count, sizeof *twin->lived);
-    twin->lived[twin->lived_count++] = (struct lived){node, self.origin, sim->now, false};
+    twin->lived[twin->lived_count++] = (struct lived){.node = node, .origin = self.origin, .since = sim->now};
     return self.origin;
 }
 
@@ -365,14 +366,37 @@ static size_t newest_of_absent(struct sim *sim, size_t node, struct tly_slice ke
     return sim->twin->keys[known - 1].newest;
 }
 
+void sim_twin_note_settled(struct sim *sim, size_t node, uint64_t origin)
+{
+    struct sim_twin *twin = sim->twin;
+    for (size_t i = 0; i < twin->lived_count; i++) {
+        struct lived *lived = &twin->lived[i];
+        if (lived->origin != origin) continue;
+        lived->was_settled = true;
+        lived->end = life_of(sim->nodes[node].engine, origin).mark;
+    }
+}
+
+/* The life as it is settled on a node, or was anywhere: who was just started has not settled again what it had settled before. */
+static struct tly_life life_settled(const struct sim *sim, size_t node, uint64_t origin)
+{
+    struct tly_life life = life_of(sim->nodes[node].engine, origin);
+    for (size_t i = 0; i < sim->twin->lived_count && life.state < TLY_LIFE_SETTLED; i++) {
+        const struct lived *lived = &sim->twin->lived[i];
+        if (lived->origin == origin && lived->was_settled)
+            life = (struct tly_life){.origin = origin, .mark = lived->end, .state = TLY_LIFE_SETTLED};
+    }
+    return life;
+}
+
 bool sim_twin_was_settled_without(struct sim *sim, size_t node, struct tly_slice key)
 {
-    const struct tly_engine *engine = sim->nodes[node].engine;
     const struct sim_twin *twin = sim->twin;
     for (size_t i = newest_of_absent(sim, node, key); i != 0; i = twin->dots[i - 1].before) {
         const struct tly_dot *dot = &twin->dots[i - 1].dot;
-        struct tly_life life = life_of(engine, dot->version.origin);
-        if (dot->op != TLY_PUT || life.state < TLY_LIFE_SETTLED) continue;
+        if (dot->op != TLY_PUT) continue;
+        struct tly_life life = life_settled(sim, node, dot->version.origin);
+        if (life.state < TLY_LIFE_SETTLED) continue;
         if (life.mark < dot->version.ts || was_left_out(twin, life.origin)) return true;
     }
     return false;
