@@ -486,7 +486,7 @@ void sim_twin_note_settled(struct sim *sim, size_t node, uint64_t origin);
 bool sim_twin_asks(const struct sim *sim, const struct tly_life *life);
 /*
  * Whether that life is settled and nobody has this dot of it (index + 1): who had was lost, or its disk, and the mark is above by a dot that came
- * ahead of it or in an archive.
+ * ahead of it or in an archive. Or who was forgotten may have it alone, which comes later.
  */
 bool sim_twin_went_with_who_had_it(struct sim *sim, size_t at, const struct tly_life *life, size_t dot);
 /* Whether a dot of a life that was made up was first heard of when some node had forgotten that REMOVE. */

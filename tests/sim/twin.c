@@ -421,10 +421,36 @@ static bool is_left_behind(const struct sim *sim, size_t node, size_t other, uin
     return it->was_forgotten && life_of(it->engine, origin).state < TLY_LIFE_SETTLED;
 }
 
+/* Up to where all had everything of a life that was settled further on, as who settled it says for those who were not asked; the least that anybody says. */
+static uint64_t whole_up_to(const struct sim_twin *twin, uint64_t origin)
+{
+    char name[40];
+    uint64_t least = UINT64_MAX;
+    (void)snprintf(name, sizeof name, "sys:omitted:%020llu", (unsigned long long)origin);
+    size_t known = find_key(twin, tly_slice_text(name));
+    for (size_t i = known != 0 ? twin->keys[known - 1].newest : 0; i != 0; i = twin->dots[i - 1].before) {
+        struct tly_cursor cursor = tly_cursor_of(twin->dots[i - 1].dot.bytes);
+        uint64_t whole = tly_get_uint(&cursor);
+        if (cursor.result == TLY_OK && whole < least) least = whole;
+    }
+    return least;
+}
+
+/*
+ * Whether that dot lies where a life was settled at what had come ahead, of which its word claims nothing, and who was forgotten may have more: back, and
+ * told that the life is settled, it has that until it is brought up, and then carries its own over (D255), or until others get it by comparing.
+ */
+static bool comes_with_who_was_forgotten(const struct sim *sim, const struct tly_life *life,
+                                         const struct twin_dot *it)
+{
+    return sim->was_one_forgotten && it->dot.version.ts > whole_up_to(sim->twin, life->origin);
+}
+
 bool sim_twin_went_with_who_had_it(struct sim *sim, size_t at, const struct tly_life *life, size_t dot)
 {
     const struct twin_dot *it = &sim->twin->dots[dot - 1];
     if (life->state < TLY_LIFE_SETTLED) return false;
+    if (comes_with_who_was_forgotten(sim, life, it)) return true;
     for (size_t i = 0; i < sim->knobs.nodes; i++) {
         struct tly_entry_view view;
         const struct sim_node *node = &sim->nodes[i];
