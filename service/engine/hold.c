@@ -266,6 +266,14 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold)
     return tly_escrow_refund(e, &ask, hold->charged_ns, &units);
 }
 
+/* What was spent is charged, also if nobody says so again before its end. */
+static enum tly_result stay_open(struct tly_engine *e, struct tly_slice id, struct hold *hold)
+{
+    hold->state = TLY_HOLD_OPEN;
+    enum tly_result result = put(e, id, hold);
+    return result == TLY_OK ? TLY_NO_RIGHTS : result;
+}
+
 /* TLY_NOT_FOUND; TLY_NO_RIGHTS: it is open still; one that is settled already stays as it is. */
 static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tly_hold_state state,
                               uint64_t hits, struct hold *hold)
@@ -278,9 +286,13 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     memcpy(key, hold->key.p, hold->key.n);
     hold->limit.p = limit;
     hold->key.p = key;
-    hold->state = state;
-    hold->settled = hits;
+    uint64_t spent = hold->settled;
+    bool was_said = state == TLY_HOLD_RETURNED && spent > 0;
+    hold->state = was_said ? TLY_HOLD_COMMITTED : state;
+    hold->settled = was_said ? spent : hits;
     enum tly_result result = may_correct(e, hold);
+    if (result == TLY_NO_RIGHTS && state == TLY_HOLD_COMMITTED && hits != spent)
+        result = stay_open(e, id, hold);
     if (result == TLY_OK) result = put(e, id, hold);
     if (result == TLY_OK) result = correct(e, hold);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
@@ -289,11 +301,16 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
 
 #define AGAIN_NS UINT64_C(1000000000)
 
+/* What it charged comes with the same round, and that is over by then, if not all are there with whom it joins. */
+#define JOINS_NS UINT64_C(60000000000)
+
 /* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
 static bool has_joined(struct tly_engine *e)
 {
     if (!e->cluster_now.joined) tly_standing_look(e);
-    return e->cluster_now.joined;
+    bool waits_long =
+        e->joining_as == tly_ormap_origin(e->map) && e->now.mono_ns - e->joining_since >= JOINS_NS;
+    return e->cluster_now.joined || waits_long;
 }
 
 void tly_hold_tick(struct tly_engine *e)

@@ -221,6 +221,26 @@ static void what_ended_while_the_disk_was_lost_is_returned(void **state)
     net_free(net);
 }
 
+/* Who was started while another is down has not joined it, and waits no longer than what it had reserved may take to come. */
+static void what_ends_is_returned_while_a_member_is_down(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    struct tly_engine_config config = {.has_store = true};
+    for (unsigned i = 0; i < 3; i++)
+        net_add_with(net, config, i == 0 ? 0 : 1);
+    net_run(net, 1000 * MS);
+    net_kill(net, 2);
+    net_run(net, 1000 * MS);
+    net_restart(net, 0, 77, SIZE_MAX);
+    net_run(net, 1000 * MS);
+    (void)reserve(net, "open", day, 10);
+    net_run(net, 70000 * MS);
+    assert_int_equal(used(net, 0, day), 0);
+    assert_int_equal(used(net, 1, day), 0);
+    net_free(net);
+}
+
 static void what_is_refused_or_wrong_holds_nothing(void **state)
 {
     (void)state;
@@ -367,6 +387,7 @@ int main(void)
         cmocka_unit_test(many_end_in_their_order),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_ended_while_the_disk_was_lost_is_returned),
+        cmocka_unit_test(what_ends_is_returned_while_a_member_is_down),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
         cmocka_unit_test(a_limit_that_became_another_is_not_corrected),
         cmocka_unit_test(what_another_window_charged_is_not_given_back),

@@ -415,6 +415,30 @@ static void what_is_reserved_comes_back_when_the_rights_do(void **state)
     }
 }
 
+/* What a client said that it spent is charged, also if it could not be settled then, and nobody asks again. */
+static void what_was_spent_stays_charged_when_the_rest_comes_back(void **state)
+{
+    struct net *net = cluster(2, 0, 20);
+    assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
+    reserve(net, 5, 6000);
+    int64_t lowered = 0;
+    for (size_t i = 0; lowered < 7 && i < 20; i++) {
+        lowered += lower(net, 1, (uint32_t)(7 - lowered));
+        net_run(net, 100 * MS);
+    }
+    assert_int_equal(value_at(net, 0), 8);
+    struct tly_request commit = {.kind = TLY_ASK_COMMIT, .bytes = tly_slice_text("r"), .number = 2};
+    struct tly_reply reply;
+    assert_int_equal(net_ask(net, 0, commit, &reply), TLY_NO_RIGHTS);
+    net_run(net, 30 * S);
+    assert_int_equal(value_at(net, 1), 5);
+    struct tly_hold_view hold;
+    assert_int_equal(cancel(net, &hold), TLY_OK);
+    assert_int_equal(hold.state, TLY_HOLD_COMMITTED);
+    assert_int_equal(hold.charged, 2);
+    net_free(net);
+}
+
 /* What made it is over with the life, and is taken over once that is settled. */
 static void what_a_former_life_reserved_comes_back(void **state)
 {
@@ -594,6 +618,7 @@ int main(void)
         cmocka_unit_test(a_reset_begins_anew_and_holds),
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
         cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
+        cmocka_unit_test(what_was_spent_stays_charged_when_the_rest_comes_back),
         cmocka_unit_test(what_a_former_life_reserved_comes_back),
         cmocka_unit_test(after_a_reset_nothing_reserved_before_comes_back),
         cmocka_unit_test(no_history_leaves_the_bounds),
