@@ -8,8 +8,8 @@
 
 struct former {
     uint64_t origin, whole;
-    uint64_t
-        waits_above; /* what it counted beyond this waits for another snapshot; UINT64_MAX: nothing does */
+    /* What it counted beyond this waits for another snapshot; UINT64_MAX: nothing does. */
+    uint64_t waits_above;
     uint8_t noted[TLY_NOTED_BYTES_MAX];
     size_t noted_bytes;
 };

@@ -153,7 +153,6 @@ static void a_mark_does_not_outlive_what_it_stood_for(void **state)
     assert_int_equal(tly_ormap_mark(world.node[2], 2), tly_ormap_mark(world.node[1], 2));
 }
 
-/* … but up to where the source had it. */
 /* What this node wrote on top while it was forgotten goes, and what lay under that is neither here nor known to the source. */
 static void a_mark_does_not_cover_what_was_hidden_by_what_goes(void **state)
 {
@@ -190,6 +189,7 @@ static void a_life_whose_words_were_hidden_by_what_goes_is_unsure(void **state)
     assert_int_equal(report.own_known, 0);
 }
 
+/* … but up to where the source had it. */
 static void a_mark_falls_to_that_of_the_source(void **state)
 {
     hit(1, "s:a", 0, 0, 5);

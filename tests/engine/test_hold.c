@@ -42,6 +42,16 @@ static uint64_t used(struct net *net, size_t node, struct tly_rate rate)
     return reply.verdict.used;
 }
 
+/* So many, each with its disk, which have met. */
+static struct net *with_disks(unsigned nodes)
+{
+    struct net *net = net_new(MS);
+    for (unsigned i = 0; i < nodes; i++)
+        net_add_with(net, (struct tly_engine_config){.has_store = true}, i == 0 ? 0 : 1);
+    net_run(net, 1000 * MS);
+    return net;
+}
+
 static struct net *alone(void)
 {
     struct net *net = net_new(MS);
@@ -171,11 +181,7 @@ static void many_end_in_their_order(void **state)
 static void a_crash_returns_once_what_was_open(void **state)
 {
     (void)state;
-    struct net *net = net_new(MS);
-    struct tly_engine_config config = {.has_store = true};
-    net_add_with(net, config, 0);
-    net_add_with(net, config, 1);
-    net_run(net, 1000 * MS);
+    struct net *net = with_disks(2);
     (void)reserve(net, "open", day, 10);
     (void)reserve(net, "late", day, 20);
     (void)reserve(net, "done", day, 40);
@@ -198,11 +204,7 @@ static void a_crash_returns_once_what_was_open(void **state)
 static void what_ended_while_the_disk_was_lost_is_returned(void **state)
 {
     (void)state;
-    struct net *net = net_new(MS);
-    struct tly_engine_config config = {.has_store = true};
-    net_add_with(net, config, 0);
-    net_add_with(net, config, 1);
-    net_run(net, 1000 * MS);
+    struct net *net = with_disks(2);
     (void)reserve(net, "open", day, 10);
     for (size_t i = 0; i < 3000; i++) {
         char key[16];
@@ -225,11 +227,7 @@ static void what_ended_while_the_disk_was_lost_is_returned(void **state)
 static void what_ends_is_returned_while_a_member_is_down(void **state)
 {
     (void)state;
-    struct net *net = net_new(MS);
-    struct tly_engine_config config = {.has_store = true};
-    for (unsigned i = 0; i < 3; i++)
-        net_add_with(net, config, i == 0 ? 0 : 1);
-    net_run(net, 1000 * MS);
+    struct net *net = with_disks(3);
     net_kill(net, 2);
     net_run(net, 1000 * MS);
     net_restart(net, 0, 77, SIZE_MAX);
