@@ -20,7 +20,8 @@
     X(TLY_BAD_RULE, TALLY_BAD_RULE)             \
     X(TLY_NO_LIMIT, TALLY_NO_LIMIT)             \
     X(TLY_PREFIX_HELD, TALLY_PREFIX_HELD)       \
-    X(TLY_IN_FLIGHT, TALLY_IN_FLIGHT)
+    X(TLY_IN_FLIGHT, TALLY_IN_FLIGHT)           \
+    X(TLY_NO_RIGHTS, TALLY_NO_RIGHTS)
 
 static const struct {
     enum tly_result engine;

@@ -31,8 +31,9 @@ enum tally_result {
     TALLY_BAD_RULE = 10, /* the rate cannot be computed with, or there are too many fields */
     TALLY_NO_LIMIT = 11, /* there is no limit of that name */
     TALLY_PREFIX_HELD = 12,
-    TALLY_OTHER = 13,    /* of a later version */
-    TALLY_IN_FLIGHT = 14 /* of a limit of concurrency hits are acquired, over a door */
+    TALLY_OTHER = 13,     /* of a later version */
+    TALLY_IN_FLIGHT = 14, /* of a limit of concurrency hits are acquired, over a door */
+    TALLY_NO_RIGHTS = 15  /* of a hard counter other nodes hold rights that this takes: again in a moment */
 };
 
 /* The word that HTTP answers with as "code", such as "no_limit"; and a sentence for people. */
@@ -123,7 +124,7 @@ enum tally_result tally_check(struct tally *tally, const struct tally_check *che
 /* Many at once, which is faster than one by one: results[i] and, if that is TALLY_OK, verdicts[i]. */
 void tally_checks(struct tally *tally, const struct tally_check *checks, size_t count,
                   enum tally_result *results, struct tally_verdict *verdicts);
-/* Forgets what was counted. TALLY_NOT_FOUND: nothing was. TALLY_IN_FLIGHT. */
+/* Forgets what was counted. TALLY_NOT_FOUND: nothing was. TALLY_IN_FLIGHT, TALLY_NO_RIGHTS. */
 enum tally_result tally_reset(struct tally *tally, const struct tally_check *check);
 
 /* ---- counters ---- */

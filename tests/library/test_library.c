@@ -123,6 +123,7 @@ static void mistakes_have_codes(void **state)
     assert_string_equal(tally_code(TALLY_OVERFLOW), "overflow");
     assert_string_equal(tally_code(TALLY_NO_LIMIT), "no_limit");
     assert_string_equal(tally_message(TALLY_NO_LIMIT), "no limit of that name");
+    assert_string_equal(tally_code(TALLY_NO_RIGHTS), "no_rights");
     assert_string_equal(tally_code(TALLY_OTHER), "unknown");
     tally_close(tally);
 }
