@@ -396,6 +396,7 @@ void tly_flush_tick(struct tly_engine *e)
         flush_peers(e); /* acknowledgements may be due */
         return;
     }
+    tly_lives_say_whose(e);
     if (tly_flush_seal(e) != TLY_OK) {
         tly_fx_trace(e, TLY_TRACE_CLOCK, "",
                      tly_slice_text("nothing more can be written: no version or no memory left"));

@@ -1119,6 +1119,10 @@ enum tly_result tly_lives_start(struct tly_engine *e) TLY_MUST_CHECK;
 /* Announces that the life of the named node has ended. */
 enum tly_result tly_lives_close(struct tly_engine *e, uint64_t origin, struct tly_slice name) TLY_MUST_CHECK;
 bool tly_lives_is_closed(const struct tly_engine *e, uint64_t origin);
+/* Has a life that is not announced, for another stands in question, say whose it is once anything is made in it; ahead of what is not sealed yet. */
+void tly_lives_say_whose(struct tly_engine *e);
+/* Announces the ends of those that said so of this node, which lives in none of them any more. */
+enum tly_result tly_lives_close_unannounced(struct tly_engine *e) TLY_MUST_CHECK;
 /* What the disk said of them, learned at the start. */
 void tly_lives_learn_all(struct tly_engine *e);
 /* This node has left a life for another. The old one is announced closed if it has ended with that. */

@@ -118,10 +118,11 @@ enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_
     tly_member_learn_all(e);
     bool is_alone = !has_seeds && !knows_others(e), goes_on = is_alone && !is_ahead_of_time(e, origin);
     if (is_alone && !goes_on) e->life.until = e->now.mono_ns;
-    if (!goes_on) return tly_ormap_begin_life(e->map, tly_random(e) | 1);
-    e->life.kept = 0;
-    e->life.went_on = true;
-    return tly_member_announce(e, false);
+    if (goes_on) e->life.kept = 0;
+    e->life.went_on = goes_on;
+    if (!goes_on) result = tly_ormap_begin_life(e->map, tly_random(e) | 1);
+    if (result == TLY_OK) result = tly_lives_close_unannounced(e);
+    return result == TLY_OK ? tly_member_announce(e, false) : result;
 }
 
 static enum tly_result begin_another(struct tly_engine *e, const char *why, bool lives_on)

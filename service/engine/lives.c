@@ -1,5 +1,6 @@
 /*
- * The ends of lives.  A life that ended is announced: sys:closed:ORIGIN -> [state, node, mark, print].  Once every member has said the
+ * The ends of lives.  A life that ended is announced: sys:closed:ORIGIN -> [state, node, mark, print].  One that is not announced itself, and
+ * may end unannounced, says there first of all whose it is.  Once every member has said the
  * same of it (sys:stable:, forget.c), one of them writes that it is settled; once all have that word it is retired, and dropped
  * when none of its dots is left.  What is in memory follows from these dots, so a restart need not remember anything.
  */
@@ -25,7 +26,7 @@
 /* A life that nobody has is closed so long after its newest dot. */
 #define STRAY_NS (60 * NS_PER_S)
 
-enum { WORD_CLOSED = 1, WORD_SETTLED = 2 };
+enum { WORD_CLOSED = 1, WORD_SETTLED = 2, WORD_LIVED = 3 };
 
 struct word {
     uint64_t state, mark, print;
@@ -60,7 +61,7 @@ static uint64_t origin_of(struct tly_slice key)
     return origin;
 }
 
-static bool word_get(struct tly_engine *e, uint64_t origin, struct word *word)
+static bool word_read(struct tly_engine *e, uint64_t origin, struct word *word)
 {
     uint8_t key[KEY_BYTES];
     const struct tly_entry *entry = tly_ormap_find(e->map, key_of(key, origin));
@@ -75,7 +76,13 @@ static bool word_get(struct tly_engine *e, uint64_t origin, struct word *word)
     word->node = tly_get_bytes(&cursor, TLY_NAME_BYTES_MAX);
     word->mark = tly_get_uint(&cursor);
     word->print = tly_get_uint(&cursor);
-    return cursor.result == TLY_OK && word->state >= WORD_CLOSED && word->state <= WORD_SETTLED;
+    return cursor.result == TLY_OK && word->state >= WORD_CLOSED && word->state <= WORD_LIVED;
+}
+
+/* The word of its end. */
+static bool word_get(struct tly_engine *e, uint64_t origin, struct word *word)
+{
+    return word_read(e, origin, word) && word->state != WORD_LIVED;
 }
 
 static enum tly_result word_put(struct tly_engine *e, uint64_t origin, const struct word *word)
@@ -248,12 +255,37 @@ void tly_lives_learn_all(struct tly_engine *e)
     remember_ended(e);
 }
 
+void tly_lives_say_whose(struct tly_engine *e)
+{
+    uint64_t own = tly_ormap_origin(e->map);
+    struct word word, lived = {.state = WORD_LIVED, .node = tly_slice_text(e->name)};
+    if (e->life.kept == 0 || word_read(e, own, &word)) return;
+    bool has_made = tly_ormap_is_unsealed(e->map) || tly_ormap_mark(e->map, own) != 0;
+    if (has_made) (void)word_put(e, own, &lived); /* again at the next flush if there was no memory */
+}
+
+enum tly_result tly_lives_close_unannounced(struct tly_engine *e)
+{
+    enum tly_result result = TLY_OK;
+    struct tly_slice name = tly_slice_text(e->name);
+    for (size_t i = tly_ormap_lives(e->map); result == TLY_OK && i-- > 0;) {
+        uint64_t origin = tly_ormap_life(e->map, i).origin;
+        struct word word;
+        bool was_ours = origin != 0 && word_read(e, origin, &word) && word.state == WORD_LIVED &&
+                        tly_slice_equal(word.node, name);
+        if (was_ours) result = tly_lives_close(e, origin, name);
+    }
+    return result;
+}
+
 enum tly_result tly_lives_start(struct tly_engine *e)
 {
     tly_lives_learn_all(e);
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
-    return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
+    if (before == tly_ormap_origin(e->map)) before = 0;
+    enum tly_result result = tly_lives_close(e, before, name);
+    return result == TLY_OK ? tly_lives_close_unannounced(e) : result;
 }
 
 enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended)

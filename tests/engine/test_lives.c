@@ -400,6 +400,90 @@ static void what_a_copy_in_question_brings_is_not_counted_twice(void **state)
     net_free(net);
 }
 
+/*
+ * n2 counts 5 while its life is in question, or 3 more that n0 and n1 hear, and falls before that is over. They forget it, and what is newer than all
+ * that it has counted.
+ */
+static struct net *one_that_fell_and_two_that_forgot(bool is_heard)
+{
+    struct net *net = some_nodes(3);
+    net_run(net, S);
+    stop(net, 2);
+    block_all(net, 2, 3, !is_heard);
+    net_go_on(net, 2, 102, 3);
+    if (is_heard) {
+        net_run(net, 10 * MS);
+        net_add_to(net, 2, "a", 3);
+        net_run(net, 200 * MS);
+        assert_int_equal(net_read(net, 0, "a"), 3);
+        block_all(net, 2, 3, true);
+    }
+    net_add_to(net, 2, "a", 5);
+    net_run(net, 100 * MS);
+    assert_true(view_of(net, 2).life_in_question);
+    net_kill(net, 2);
+    forget_member(net, 0, "n2");
+    put(net, 0, "kv:x", "x");
+    net_run(net, S);
+    del(net, 0, "kv:x");
+    net_run(net, 100 * S);
+    assert_int_equal(removes(net, 0) + removes(net, 1), 0);
+    block_all(net, 2, 3, false);
+    return net;
+}
+
+/* That life was not announced, and nobody but the disk tells whose it was. */
+static void what_was_counted_in_question_outlives_a_fall_and_a_snapshot(void **state)
+{
+    (void)state;
+    for (int is_heard = 0; is_heard < 2; is_heard++) {
+        struct net *net = one_that_fell_and_two_that_forgot(is_heard);
+        net_revive(net, 2, 1000, 3);
+        net_run(net, 100 * S);
+        assert_int_equal(net_stats(net, 2).snapshots_installed, 1);
+        for (size_t i = 0; i < 3; i++)
+            assert_int_equal(net_read(net, i, "a"), is_heard ? 8 : 5);
+        claim_equal(net, 3);
+        net_free(net);
+    }
+}
+
+/* Nor does a copy of the disk under another name take them for its own: what it has of that life stays where it was, and counts once. */
+static void what_was_counted_in_question_is_not_counted_twice_by_a_copy(void **state)
+{
+    (void)state;
+    for (int is_heard = 0; is_heard < 2; is_heard++) {
+        struct net *net = one_that_fell_and_two_that_forgot(is_heard);
+        net_add_with(net, stored, 0);
+        net_kill(net, 3);
+        struct net_disk *disk = net_disk_copy(net, 2);
+        net_disk_put(net, 3, disk);
+        net_disk_free(disk);
+        net_revive(net, 3, 1001, 3);
+        net_run(net, 100 * S);
+        net_revive(net, 2, 1000, 3);
+        net_run(net, 100 * S);
+        for (size_t i = 0; i < 4; i++)
+            assert_int_equal(net_read(net, i, "a"), is_heard ? 8 : 5);
+        claim_equal(net, 4);
+        net_free(net);
+    }
+}
+
+/* A clean stop leaves the life in question, which is so once more at the next start; the one beside it has ended. */
+static void what_was_counted_in_question_outlives_a_stop_and_a_snapshot(void **state)
+{
+    (void)state;
+    struct net *net = one_that_fell_and_two_that_forgot(false);
+    net_go_on(net, 2, 102, 3);
+    net_run(net, 100 * S);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 1);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_read(net, i, "a"), 5);
+    claim_equal(net, 3);
+    net_free(net);
+}
+
 static void who_knows_nobody_goes_on_at_once(void **state)
 {
     struct net *net = net_new(MS);
@@ -769,6 +853,9 @@ int main(void)
         cmocka_unit_test(a_life_that_was_replaced_is_not_gone_on_with),
         cmocka_unit_test(what_a_life_in_question_counted_alone_outlives_a_snapshot),
         cmocka_unit_test(what_a_copy_in_question_brings_is_not_counted_twice),
+        cmocka_unit_test(what_was_counted_in_question_outlives_a_fall_and_a_snapshot),
+        cmocka_unit_test(what_was_counted_in_question_is_not_counted_twice_by_a_copy),
+        cmocka_unit_test(what_was_counted_in_question_outlives_a_stop_and_a_snapshot),
         cmocka_unit_test(who_knows_nobody_goes_on_at_once),
         cmocka_unit_test(who_went_on_and_is_behind_disowns_its_counts),
         cmocka_unit_test(a_copy_leaves_no_dot_in_the_life_of_the_original),
