@@ -538,8 +538,11 @@ void tly_forget_tick(struct tly_engine *e)
 {
     struct forgetting *f = &e->forget;
     if (e->now.mono_ns < f->step_at || e->leaving) return;
-    if (e->life.kept != 0) return; /* not before it is known which life speaks */
     f->step_at = e->now.mono_ns + TLY_FORGET_EVERY_NS;
+    if (e->life.kept != 0) { /* all else not before it is known which life speaks */
+        if (has_work(e) && tly_flush_seal(e) == TLY_OK) tly_lives_settle(e);
+        return;
+    }
     begin_anew_if_closed(e);
     note_who_is_heard_of(e);
     if (tly_flush_seal(e) != TLY_OK) return;
@@ -563,8 +566,7 @@ void tly_forget_tick(struct tly_engine *e)
 
 uint64_t tly_forget_deadline(const struct tly_engine *e)
 {
-    bool rests = e->leaving || e->life.kept != 0; /* as in tly_forget_tick */
-    return has_work(e) && !rests ? e->forget.step_at : TLY_NEVER;
+    return has_work(e) && !e->leaving ? e->forget.step_at : TLY_NEVER; /* as in tly_forget_tick */
 }
 
 void tly_engine_forgetting(const struct tly_engine *e, struct tly_forget_view *view)

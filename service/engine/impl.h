@@ -1129,6 +1129,8 @@ void tly_lives_learn_all(struct tly_engine *e);
 enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended) TLY_MUST_CHECK;
 /* Settles, retires and drops what can be. Everything is sealed. */
 void tly_lives_step(struct tly_engine *e);
+/* Settles the lives whose words say so, for nothing of them is taken any more. Everything is sealed. */
+void tly_lives_settle(struct tly_engine *e);
 /* Whether an image is being made. */
 bool tly_image_holds(const struct tly_engine *e);
 /* The version of the word that settled a life; false: there is none here. */

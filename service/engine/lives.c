@@ -627,6 +627,17 @@ static bool is_outdated(struct tly_engine *e, const struct tly_life *life, const
     return beyond.print != word->print || beyond.newest != word->mark;
 }
 
+/* Not the own life, nor the one in question: first it must be known which of them speaks. */
+void tly_lives_settle(struct tly_engine *e)
+{
+    for (size_t i = 0; i < e->forget.closed_count; i++) {
+        const struct closed_life *closed = &e->forget.closed[i];
+        struct word word;
+        if (closed->origin == tly_ormap_origin(e->map) || closed->origin == tly_life_spoken(e)) continue;
+        if (word_get(e, closed->origin, &word) && word.state == WORD_SETTLED) settle(e, closed, &word);
+    }
+}
+
 /* False: nothing of it is left to remember. */
 static bool step_life(struct tly_engine *e, struct closed_life *closed)
 {

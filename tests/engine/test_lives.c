@@ -158,8 +158,8 @@ static void a_life_goes_on_after_a_clean_stop(void **state)
     net_free(net);
 }
 
-/* The mark at which a life was settled is there from the start on, the word that settled it counts once it is known which life speaks. */
-static void a_settled_life_is_closed_again_while_the_own_is_in_question(void **state)
+/* The mark at which a life was settled is there from the start on, and so is the word that settled it. */
+static void a_settled_life_is_so_while_the_own_is_in_question(void **state)
 {
     (void)state;
     struct net *net = some_nodes(3);
@@ -175,13 +175,60 @@ static void a_settled_life_is_closed_again_while_the_own_is_in_question(void **s
     net_go_on(net, 1, 101, 1);
     net_run(net, S);
     assert_true(view_of(net, 1).life_in_question);
-    assert_int_equal(net_life(net, 1, 102).state, TLY_LIFE_CLOSED);
+    assert_true(net_life(net, 1, 102).state >= TLY_LIFE_SETTLED);
     assert_int_equal(net_life(net, 1, 102).mark, mark);
     block_all(net, 1, 3, false);
     net_run(net, 5 * S);
     assert_false(view_of(net, 1).life_in_question);
+    assert_int_equal(view_of(net, 1).origin, 101);
     assert_true(net_life(net, 1, 102).state >= TLY_LIFE_SETTLED);
     assert_int_equal(net_life(net, 1, 102).mark, mark);
+    net_free(net);
+}
+
+/* n2 counts alone, is forgotten and told so, and has no snapshot yet when all stop. */
+static struct net *one_that_was_not_brought_up(uint64_t *origin)
+{
+    struct net *net = some_nodes(3);
+    net_add_to(net, 2, "a", 5);
+    net_run(net, S);
+    block_all(net, 2, 3, true);
+    net_add_to(net, 2, "a", 2);
+    net_add_to(net, 2, "b", 3);
+    put(net, 2, "kv:alone", "x");
+    net_run(net, S);
+    forget_member(net, 0, "n2");
+    while (net_life(net, 1, 102).state < TLY_LIFE_SETTLED)
+        net_run(net, 100 * MS);
+    block_all(net, 2, 3, false);
+    while (net_life(net, 2, 102).state < TLY_LIFE_SETTLED)
+        net_run(net, MS / 10);
+    block_all(net, 2, 3, true);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 0);
+    *origin = net_origin(net, 2);
+    for (size_t i = 0; i < 3; i++)
+        stop(net, i);
+    block_all(net, 2, 3, false);
+    return net;
+}
+
+/* Had each of the others taken what n2 counted alone, for it was just started as well, none could give a snapshot without. */
+static void who_was_forgotten_meets_only_those_that_were_just_started(void **state)
+{
+    (void)state;
+    uint64_t origin;
+    struct net *net = one_that_was_not_brought_up(&origin);
+    net_go_on(net, 2, origin, 3);
+    net_go_on(net, 0, 100, 6);
+    net_go_on(net, 1, 101, 5);
+    net_run(net, 30 * S);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(net_read(net, i, "a"), 7);
+        assert_int_equal(net_read(net, i, "b"), 3);
+        assert_true(net_life(net, i, 102).last <= net_life(net, i, 102).mark);
+        assert_int_equal(net_stats(net, i).snapshots_installed, i == 2 ? 1 : 0);
+    }
+    claim_equal(net, 3);
     net_free(net);
 }
 
@@ -844,7 +891,8 @@ int main(void)
         cmocka_unit_test(a_node_that_dials_itself_goes_on_with_its_life),
         cmocka_unit_test(the_second_holder_of_a_life_is_kept_out),
         cmocka_unit_test(a_life_goes_on_after_a_clean_stop),
-        cmocka_unit_test(a_settled_life_is_closed_again_while_the_own_is_in_question),
+        cmocka_unit_test(a_settled_life_is_so_while_the_own_is_in_question),
+        cmocka_unit_test(who_was_forgotten_meets_only_those_that_were_just_started),
         cmocka_unit_test(in_a_ring_the_neighbours_are_asked),
         cmocka_unit_test(what_is_written_while_a_life_is_in_question_counts),
         cmocka_unit_test(a_restored_node_that_is_cut_off_serves_in_another_life),

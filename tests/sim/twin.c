@@ -701,7 +701,7 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
     if (life.origin == 0 || it->dot.version.ts > life.mark || !sim_twin_asks(sim, &life)) return;
     /* Who has settled it says that all of it is here that there is; that is about to be heard. */
     if (life.state == TLY_LIFE_CLOSED && is_settled_elsewhere(sim, life.origin)) return;
-    /* Or it was heard before a clean stop, and counts again once it is known which life speaks. */
+    /* Or it was heard, or is back from the disk, and is acted on at the next step. */
     struct tly_version word;
     if (life.state == TLY_LIFE_CLOSED && tly_lives_settled_by(engine, life.origin, &word)) return;
     struct tly_entry_view view = {0};
