@@ -16,23 +16,23 @@ struct former {
 
 struct tly_install {
     struct tly_ormap *map;
-    struct tly_ormap *staged; /* has no own life, and no marks until the end: everything may come in */
-    struct tly_life *lives;   /* as the source had them */
+    struct tly_ormap *staged;  /* has no own life, and no marks until the end: everything may come in */
+    struct tly_ormap *refused; /* rows past the end of a life that is settled here; NULL: there are none */
+    struct tly_life *lives;    /* as the source had them */
     size_t life_count, life_capacity;
     struct former *former;
     size_t former_count, former_capacity;
     bool *unsure; /* by number of life in the map: dots of it went that the source does not know to be gone */
     size_t unsure_count;
     bool uncovers; /* some of those may have taken the place of others, of any life */
+    bool hides;    /* so may some that are refused, there */
     struct tly_bounds bounds;
     tly_left_out *is_left_out; /* NULL: nothing is */
     void *context;
 };
 
-struct tly_install *tly_install_new(struct tly_ormap *map)
+static struct tly_ormap *new_beside(const struct tly_ormap *map)
 {
-    struct tly_install *install = tly_mem_zeroed(&map->given, sizeof *install);
-    if (install == NULL) return NULL;
     struct tly_ormap_config config = {
         .mem = map->given,
         .hash_key = map->hash_key,
@@ -40,8 +40,15 @@ struct tly_install *tly_install_new(struct tly_ormap *map)
         .keys_max = map->keys_max,
         .clock = map->clock,
     };
+    return tly_ormap_new(&config);
+}
+
+struct tly_install *tly_install_new(struct tly_ormap *map)
+{
+    struct tly_install *install = tly_mem_zeroed(&map->given, sizeof *install);
+    if (install == NULL) return NULL;
     install->map = map;
-    install->staged = tly_ormap_new(&config);
+    install->staged = new_beside(map);
     if (install->staged != NULL) return install;
     tly_mem_free(&map->given, install, sizeof *install);
     return NULL;
@@ -52,6 +59,7 @@ void tly_install_free(struct tly_install *install)
     if (install == NULL) return;
     const struct tly_mem mem = install->map->given;
     tly_ormap_free(install->staged);
+    tly_ormap_free(install->refused);
     tly_mem_free(&mem, install->lives, install->life_capacity * sizeof *install->lives);
     tly_mem_free(&mem, install->former, install->former_capacity * sizeof *install->former);
     tly_mem_free(&mem, install->unsure, install->unsure_count * sizeof *install->unsure);
@@ -193,10 +201,30 @@ static bool is_gone_from(struct tly_ormap *map, uint64_t mark, struct tly_slice 
     return true;
 }
 
+/* Whether a row that is refused took its place there; *is_same_life: one of the same life did. */
+static bool was_hidden(const struct tly_install *install, struct tly_slice key, const struct tly_dot *dot,
+                       bool *is_same_life)
+{
+    bool was = false;
+    *is_same_life = false;
+    const struct tly_entry *entry = install->refused != NULL ? tly_ormap_find(install->refused, key) : NULL;
+    if (entry == NULL) return false;
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(install->refused, entry, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!tly_dominates(tly_entry_strategy(entry), &dots[i], dot)) continue;
+        was = true;
+        *is_same_life = *is_same_life || dots[i].version.origin == dot->version.origin;
+    }
+    return was;
+}
+
 static bool is_gone_there(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot)
 {
+    bool same;
     const struct tly_life *life = life_of(install, dot->version.origin);
-    return life != NULL && is_gone_from(install->staged, life->mark, key, dot);
+    return life != NULL && is_gone_from(install->staged, life->mark, key, dot) &&
+           !was_hidden(install, key, dot, &same);
 }
 
 /*
@@ -225,6 +253,17 @@ static bool is_own(const struct tly_install *install, uint64_t origin)
     return origin == tly_ormap_origin(install->map);
 }
 
+/* Whether something that counts, or takes counts away, lies beyond the end of a life there. */
+static bool counts_beyond(struct tly_ormap *staged, uint64_t origin, uint64_t end)
+{
+    uint32_t life = tly_map_life_find(staged, origin);
+    if (life == TLY_NO_LIFE) return false;
+    struct tly_scan scan = tly_scan_of(staged, life, end);
+    for (struct tly_scanned scanned; tly_scan_next(staged, &scan, &scanned);)
+        if (scanned.strategy->own_shards) return true;
+    return false;
+}
+
 /*
  * A source that has not settled a life yet, or is to be brought up itself, may have some of it that all others refuse. That stands in place of what
  * they have of the same shards, so own - theirs is not known from there.
@@ -235,7 +274,7 @@ static void note_who_waits(struct tly_install *install)
         struct former *former = &install->former[i];
         uint64_t end;
         if (!is_settled(install, former->origin, &end)) continue;
-        if (tly_ormap_beyond(install->staged, former->origin, end).print == 0) continue;
+        if (!counts_beyond(install->staged, former->origin, end)) continue;
         former->waits_above = former->whole < end ? former->whole : end;
     }
 }
@@ -250,11 +289,13 @@ static bool waits(const struct tly_install *install, struct tly_version version)
 static bool stays(struct tly_install *install, const struct tly_entry *entry, const struct tly_dot *dot)
 {
     uint64_t end;
-    bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
+    bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards, counts_on;
     if (counted && waits(install, dot->version)) return true;
-    if (dot->version.ts <= tly_install_known(install, dot->version.origin)) return false;
+    bool hidden = was_hidden(install, tly_entry_key(entry), dot, &counts_on);
+    if (dot->version.ts <= tly_install_known(install, dot->version.origin) && !hidden) return false;
     if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
     if (dot->version.ts > install->bounds.forgotten) return true;
+    if (counted && counts_on) return true; /* the source counted it in what is refused */
     return counted && is_own(install, dot->version.origin) &&
            !was_deleted(install, tly_entry_key(entry), dot, UINT64_MAX);
 }
@@ -345,6 +386,75 @@ static enum tly_result keep_what_stays(struct tly_install *install, struct tly_i
         result = keep_dots(install, entry, report);
         if (result == TLY_OK) result = keep_local_words(install, entry);
         if (result != TLY_OK) break;
+    }
+    return result;
+}
+
+/* ---- what is refused ---- */
+
+struct refusal {
+    struct tly_install *install;
+    struct tly_slice key;
+};
+
+/* Whether something of a life from beyond its end stands here, so that what this hid is not here either. */
+static bool has_beyond(struct tly_ormap *map, struct tly_slice key, const struct tly_map_life *life)
+{
+    const struct tly_entry *entry = tly_ormap_find(map, key);
+    size_t count = 0;
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(map, entry, &count) : NULL;
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].version.origin == life->origin && dots[i].version.ts > life->mark) return true;
+    return false;
+}
+
+static bool is_refused(void *context, const struct tly_dot *dot)
+{
+    uint64_t end;
+    const struct refusal *refusal = context;
+    struct tly_ormap *map = refusal->install->map;
+    uint32_t number = tly_map_life_find(map, dot->version.origin);
+    if (number == TLY_NO_LIFE || map->lives[number].state < TLY_LIFE_SETTLED) return false;
+    if (dot->version.ts <= map->lives[number].mark) return false;
+    if (is_settled(refusal->install, dot->version.origin, &end) && dot->version.ts <= end) return false;
+    return !has_beyond(map, refusal->key, &map->lives[number]);
+}
+
+static enum tly_result note_refused(struct tly_install *install, const struct tly_entry *entry, bool *has_any)
+{
+    enum tly_result result = TLY_OK;
+    struct refusal refusal = {install, tly_entry_key(entry)};
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(install->staged, entry, &count);
+    *has_any = false;
+    for (size_t i = 0; result == TLY_OK && i < count; i++) {
+        enum tly_outcome outcome;
+        if (!is_refused(&refusal, &dots[i])) continue;
+        *has_any = true;
+        install->hides = install->hides || may_cover(tly_entry_strategy(entry), &dots[i]);
+        if (install->refused == NULL) install->refused = new_beside(install->map);
+        if (install->refused == NULL) return TLY_NOMEM;
+        result = tly_ormap_apply(install->refused, refusal.key, &dots[i], &outcome);
+    }
+    return result;
+}
+
+/*
+ * A source that has not settled a life yet, or is to be brought up itself, may have some of it from past its end, in the place of what others said. Here
+ * that never came in, and what it hid there is what stands here.
+ */
+static enum tly_result refuse(struct tly_install *install, struct tly_installed *report)
+{
+    enum tly_result result = TLY_OK;
+    size_t cursor = 0;
+    for (struct tly_entry *entry; (entry = tly_ormap_each(install->staged, &cursor)) != NULL;) {
+        bool has_any;
+        result = note_refused(install, entry, &has_any);
+        if (result != TLY_OK) break;
+        struct refusal refusal = {install, tly_entry_key(entry)};
+        size_t keys = install->staged->keys;
+        if (has_any) report->stale += tly_map_drop_if(install->staged, entry, is_refused, &refusal);
+        if (install->staged->keys < keys) cursor--; /* another of the same hash has moved up */
     }
     return result;
 }
@@ -531,13 +641,11 @@ struct staleness {
     struct tly_slice key;
 };
 
-/* Where both have a life settled, and there at a later mark, what lies between has never been here. */
+/* What lies behind the end that a life has here has never been here. */
 static uint64_t known_here(const struct tly_install *install, uint64_t origin)
 {
-    const struct tly_life *there = life_of(install, origin);
     uint32_t number = tly_map_life_find(install->map, origin);
-    bool are_settled = there != NULL && there->state >= TLY_LIFE_SETTLED && number != TLY_NO_LIFE;
-    return are_settled ? install->map->lives[number].mark : tly_ormap_mark(install->map, origin);
+    return number != TLY_NO_LIFE ? install->map->lives[number].mark : install->map->lost;
 }
 
 static bool is_stale(void *context, const struct tly_dot *dot)
@@ -591,11 +699,27 @@ static enum tly_result take_life(struct tly_ormap *staged, const struct tly_life
     return TLY_OK;
 }
 
+/*
+ * What the source knew of a life, number i: no more than here, if it lacks what is refused took the place of. What it has forgotten all had, so its
+ * floors stay below.
+ */
+static struct tly_life life_there(const struct tly_install *install, size_t i)
+{
+    struct tly_life life = install->lives[i];
+    if (!install->hides || life.state >= TLY_LIFE_SETTLED) return life;
+    uint64_t known = tly_ormap_mark(install->map, life.origin);
+    if (known < life.floor) known = life.floor;
+    if (life.mark > known) life.mark = known;
+    return life;
+}
+
 static enum tly_result take_their_lives(struct tly_install *install)
 {
     enum tly_result result = TLY_OK;
-    for (size_t i = 0; result == TLY_OK && i < install->life_count; i++)
-        result = take_life(install->staged, &install->lives[i]);
+    for (size_t i = 0; result == TLY_OK && i < install->life_count; i++) {
+        struct tly_life life = life_there(install, i);
+        result = take_life(install->staged, &life);
+    }
     tly_map_raise_bounds(install->staged, install->bounds);
     return result;
 }
@@ -671,6 +795,7 @@ enum tly_result tly_install_finish(struct tly_install *install, struct tly_insta
     tly_clock_observe(&install->staged->clock, install->bounds.forgotten);
     enum tly_result result = tly_ormap_seal(install->map);
     note_who_waits(install);
+    if (result == TLY_OK) result = refuse(install, report);
     if (result == TLY_OK) result = keep_what_stays(install, report);
     note_own(install, report);
     if (result == TLY_OK) result = take_own(install);

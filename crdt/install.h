@@ -6,6 +6,10 @@
  * Who is a member has such dots only if it fell before its disk had a lease above its clock, since F waits for it.  What this node counted
  * itself is excepted, unless the key shows that it was deleted: a REMOVE cannot have meant what nobody knew.
  *
+ * What the source has of a life from past the end that it has here is refused, as it is in a round, unless something of that is here too in that
+ * key.  What stands here in its place, and is newer than what was forgotten there, stays; of what it may have hidden there the marks say no more
+ * than they did here.
+ *
  * The snapshot is staged beside the map as it comes in, part by part; nothing is seen of it until tly_install_finish swaps it in
  * whole.  Freeing the object instead leaves the map as it was.  One object per (life of the source, number of the snapshot).
  */
@@ -51,7 +55,7 @@ void tly_install_leave_out(struct tly_install *install, tly_left_out *is_left_ou
 struct tly_installed {
     size_t kept;    /* local dots that stay beside the snapshot's */
     size_t dropped; /* local dots that go */
-    size_t stale;   /* dots of the snapshot that are known here to be gone */
+    size_t stale;   /* dots of the snapshot that are known here to be gone, or refused */
     size_t carried; /* shards with something that nobody had heard */
     uint64_t carried_units;
     bool

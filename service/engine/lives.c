@@ -333,14 +333,19 @@ static struct tly_slice omitted_key(uint8_t key[OMITTED_BYTES], uint64_t origin)
     return tly_slice_of(key, OMITTED_BYTES);
 }
 
+static uint64_t whole_of(const struct tly_dot *dot)
+{
+    if (dot->op != TLY_PUT) return UINT64_MAX;
+    struct tly_cursor cursor = tly_cursor_of(dot->bytes);
+    uint64_t whole = tly_get_uint(&cursor);
+    return cursor.result == TLY_OK ? whole : UINT64_MAX;
+}
+
 static uint64_t whole_up_to(struct tly_install *install, uint64_t origin)
 {
     uint8_t key[OMITTED_BYTES];
     struct tly_dot dot;
-    if (!tly_install_dot(install, omitted_key(key, origin), &dot) || dot.op != TLY_PUT) return UINT64_MAX;
-    struct tly_cursor cursor = tly_cursor_of(dot.bytes);
-    uint64_t whole = tly_get_uint(&cursor);
-    return cursor.result == TLY_OK ? whole : UINT64_MAX;
+    return tly_install_dot(install, omitted_key(key, origin), &dot) ? whole_of(&dot) : UINT64_MAX;
 }
 
 /* Under sys:carried:ORIGIN stands that what this life had counted alone was carried over. */
@@ -493,16 +498,23 @@ static void write_settled(struct tly_engine *e, struct closed_life *closed, cons
 
 /*
  * Under sys:omitted:ORIGIN stands up to where all had everything of a life that was settled further on, at what came ahead of the rest, or had room: what
- * lies between the two is not known for gone, and its node carries over what it counted there.
+ * lies between the two is not known for gone, and its node carries over what it counted there. A mark may have been raised over some of it before:
+ * the least that was said stands. False: there was no memory.
  */
-static void note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
+static bool note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
 {
     uint8_t key[OMITTED_BYTES];
+    size_t count = 0;
+    const struct tly_entry *entry = tly_ormap_find(e->map, omitted_key(key, origin));
+    const struct tly_dot *said = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    if (count == 1 && whole_of(&said[0]) < whole) whole = whole_of(&said[0]);
     tly_buf_clear(&e->frame);
     tly_put_uint(&e->frame, whole);
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    if (e->frame.result == TLY_OK && tly_ormap_put(e->map, omitted_key(key, origin), &dot) == TLY_OK)
-        tly_flush_soon(e, true);
+    if (e->frame.result != TLY_OK || tly_ormap_put(e->map, omitted_key(key, origin), &dot) != TLY_OK)
+        return false;
+    tly_flush_soon(e, true);
+    return true;
 }
 
 static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
@@ -516,7 +528,7 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
     e->stats.lives_settled++;
     trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
-    if (life.mark < word->mark) note_omitted(e, closed->origin, life.mark);
+    if (life.mark < word->mark) (void)!note_omitted(e, closed->origin, life.mark);
     /* What stands beyond is refused everywhere else. */
     if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
     tly_flush_soon(e, false);
@@ -537,6 +549,7 @@ static void cover_what_differs(struct tly_engine *e, struct closed_life *closed,
     if (!said->is_heard || !knows_all(e)) return;
     if (!tly_clock_admits(tly_ormap_clock(e->map), said->newest)) return;
     /* or at the next step */
+    if (!note_omitted(e, closed->origin, life_of(e, closed->origin).mark)) return;
     if (tly_ormap_raise_mark(e->map, closed->origin, said->newest) == TLY_OK) tly_flush_soon(e, false);
 }
 

@@ -277,6 +277,11 @@ static void without_memory_the_map_is_as_it_was(void **state)
     struct tly_mem mem = test_failing_mem(&failing);
     tly_ormap_free(world.node[1]);
     world.node[1] = world_map(&mem, world.registry, 2);
+    put_text(2, "l:c", "x");
+    sync_nodes(2, 1);
+    settle_life(1, 3);
+    put_text(2, "l:c", "past its end");
+    sync_nodes(2, 0);
     for (int i = 0; i < 40; i++) {
         hit(0, "s:a", 0, 0, 1);
         put_text(0, i % 2 == 0 ? "l:a" : "l:b", "x");
@@ -318,6 +323,133 @@ static void a_source_with_an_old_disk_revives_nothing(void **state)
     assert_null(tly_ormap_find(world.node[1], key("l:a")));
     assert_true(
         tly_slice_equal(world_read(world.node[1], key("l:b"), (struct tly_moment){0}).bytes, key("y")));
+}
+
+/* ---- what is refused ---- */
+
+static bool reads(size_t node, const char *name, const char *text)
+{
+    return tly_slice_equal(world_read(world.node[node], key(name), (struct tly_moment){0}).bytes, key(text));
+}
+
+/* What n1 says of a key comes to this node by itself, with no mark. */
+static void hear_ahead(size_t node, const char *name)
+{
+    size_t count;
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    const struct tly_dot *dots = world_dots(world.node[1], key(name), &count);
+    for (size_t i = 0; i < count; i++)
+        if (dots[i].version.origin == 2)
+            claim(world_apply(world.node[node], key(name), &dots[i]) == TLY_APPLIED);
+}
+
+/* n1 is forgotten; what it said of these keys after the end of its life takes the place of what all have. The end. */
+static uint64_t take_places(void)
+{
+    hit(1, "s:counted-on", 0, 0, 10);
+    sync_nodes(1, 0);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    put_text(0, "l:put", "of a member");
+    put_text(0, "l:removed", "x");
+    remove_key(0, "l:removed");
+    hit(0, "s:set", 0, 0, 5);
+    hit(0, "s:removed", 0, 0, 7);
+    sync_nodes(0, 1);
+    sync_nodes(0, 2);
+    claim(tly_ormap_mark(world.node[2], 2) == end);
+    hit(1, "s:counted-on", 0, 0, 2);
+    hit(1, "s:set", 0, 9, 1);
+    put_text(1, "l:put", "of who was forgotten");
+    put_text(1, "l:removed", "of who was forgotten");
+    remove_key(1, "s:removed");
+    return end;
+}
+
+static const char *const taken[] = {"l:put", "l:removed", "s:counted-on", "s:set", "s:removed"};
+enum { TAKEN = sizeof taken / sizeof taken[0] };
+
+static void claim_all_is_back(size_t node)
+{
+    size_t count;
+    assert_true(reads(node, "l:put", "of a member"));
+    const struct tly_dot *dots = world_dots(world.node[node], key("l:removed"), &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(dots[0].op, TLY_REMOVE);
+    assert_int_equal(read_at(node, "s:counted-on", 0, 0), 10);
+    assert_int_equal(read_at(node, "s:set", 0, 0), 5);
+    assert_int_equal(read_at(node, "s:removed", 0, 0), 7);
+}
+
+static void what_is_refused_takes_nothing_along(bool is_settled_there)
+{
+    uint64_t end = take_places();
+    for (size_t i = 0; i < TAKEN; i++)
+        hear_ahead(2, taken[i]);
+    claim(tly_ormap_settle_life(world.node[0], 2, end) == TLY_OK);
+    if (is_settled_there) claim(tly_ormap_settle_life(world.node[2], 2, end) == TLY_OK);
+    assert_true(reads(2, "l:put", "of who was forgotten"));
+    install(2, 0, 0);
+    assert_int_equal(report.stale, TAKEN);
+    assert_int_equal(report.dropped, 0);
+    claim_all_is_back(0);
+    install(0, 2, 0);
+    claim_all_is_back(2);
+    assert_int_equal(tly_ormap_digest(world.node[0]), tly_ormap_digest(world.node[2]));
+}
+
+static void what_lay_under_a_refused_row_stays(void **state)
+{
+    what_is_refused_takes_nothing_along(false);
+}
+
+static void what_lay_under_a_row_past_both_ends_stays(void **state)
+{
+    what_is_refused_takes_nothing_along(true);
+}
+
+/* What it hid is not here either: it stands for that until another snapshot comes. */
+static void a_row_past_an_end_that_is_here_too_is_not_refused(void **state)
+{
+    uint64_t end = take_places();
+    hear_ahead(0, "l:put");
+    hear_ahead(2, "l:put");
+    hear_ahead(2, "l:removed");
+    claim(tly_ormap_settle_life(world.node[0], 2, end) == TLY_OK);
+    install(2, 0, 0);
+    assert_int_equal(report.stale, 1);
+    assert_true(reads(0, "l:put", "of who was forgotten"));
+}
+
+/* It was never here, so who has it must be free to say it. */
+static void a_mark_does_not_cover_what_a_refused_row_hid_there(void **state)
+{
+    uint64_t end = take_places();
+    struct tly_dot third = text_of(end + 1, 4, "of a third");
+    claim(world_apply(world.node[2], key("l:third"), &third) == TLY_APPLIED);
+    claim(tly_ormap_raise_mark(world.node[2], 4, end + 1) == TLY_OK);
+    put_text(1, "l:third", "of who was forgotten");
+    hear_ahead(2, "l:third");
+    claim(tly_ormap_settle_life(world.node[0], 2, end) == TLY_OK);
+    install(2, 0, 0);
+    assert_int_equal(tly_ormap_mark(world.node[0], 4), 0);
+    claim(world_apply(world.node[0], key("l:third"), &third) == TLY_APPLIED);
+    assert_true(reads(0, "l:third", "of a third"));
+}
+
+/* Nobody can tell whether it was deleted as well; but what the life itself counted on was not. */
+static void what_is_older_than_what_was_forgotten_there_does_not_come_back(void **state)
+{
+    uint64_t end = take_places();
+    for (size_t i = 0; i < TAKEN; i++)
+        hear_ahead(2, taken[i]);
+    claim(tly_ormap_settle_life(world.node[0], 2, end) == TLY_OK);
+    put_text(2, "l:gone", "x");
+    remove_key(2, "l:gone");
+    claim(tly_ormap_forget(world.node[2], UINT64_MAX, SIZE_MAX).dropped > 0);
+    install(2, 0, 0);
+    assert_null(tly_ormap_find(world.node[0], key("l:put")));
+    assert_null(tly_ormap_find(world.node[0], key("l:removed")));
+    assert_int_equal(read_at(0, "s:counted-on", 0, 0), 10);
 }
 
 /* ---- own counts ---- */
@@ -593,6 +725,24 @@ static void nothing_is_carried_over_by_who_has_more_than_its_end(void **state)
     carry_past_a_source_with_more(true);
 }
 
+/* What it has more of is no count. */
+static void a_register_past_its_end_keeps_no_count_back(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    hit(1, "s:a", 0, 0, 5);
+    put_text(1, "l:a", "x");
+    hear_ahead(0, "l:a");
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[0], 2, end) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 5);
+    sync_nodes(1, 0);
+    assert_int_equal(read_at(0, "s:a", 0, 0), 15);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 15);
+}
+
 static void of_an_older_generation_nothing_is_carried_over(void **state)
 {
     hit(1, "s:a", 0, 3, 10);
@@ -633,6 +783,11 @@ int main(void)
         scene(writes_go_on_while_it_is_staged),
         scene(without_memory_the_map_is_as_it_was),
         scene(a_source_with_an_old_disk_revives_nothing),
+        scene(what_lay_under_a_refused_row_stays),
+        scene(what_lay_under_a_row_past_both_ends_stays),
+        scene(a_row_past_an_end_that_is_here_too_is_not_refused),
+        scene(a_mark_does_not_cover_what_a_refused_row_hid_there),
+        scene(what_is_older_than_what_was_forgotten_there_does_not_come_back),
         scene(own_counts_survive_sealed_or_not),
         scene(own_counts_older_than_what_was_forgotten_are_said_anew),
         scene(a_remove_in_the_snapshot_restarts_own_counts),
@@ -646,6 +801,7 @@ int main(void)
         scene(what_was_left_out_below_the_mark_is_carried_over),
         scene(nothing_is_carried_over_by_who_has_not_settled_it_yet),
         scene(nothing_is_carried_over_by_who_has_more_than_its_end),
+        scene(a_register_past_its_end_keeps_no_count_back),
         scene(of_an_older_generation_nothing_is_carried_over),
         scene(local_words_stay),
     };

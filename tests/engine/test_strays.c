@@ -3,6 +3,7 @@
 #include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
+#include "wire/pack.h"
 
 #define S UINT64_C(1000000000)
 #define STRAY UINT64_C(55)
@@ -122,6 +123,20 @@ static void come_back_with_what_was_forgotten(struct net *net, const char *key, 
     assert_true(has_any_of_it(net, 0) && !has_any_of_it(net, 1));
 }
 
+/* The mark that ended the difference does not say that all had everything below it. */
+static void claim_omitted(struct net *net, size_t node)
+{
+    struct tly_ormap *map = net_node(net, node)->map;
+    const struct tly_entry *entry = tly_ormap_find(map, tly_slice_text("sys:omitted:00000000000000000055"));
+    assert_non_null(entry);
+    size_t count;
+    const struct tly_dot *dots = tly_entry_dots(map, entry, &count);
+    assert_int_equal(count, 1);
+    struct tly_cursor cursor = tly_cursor_of(dots[0].bytes);
+    assert_int_equal(tly_get_uint(&cursor), 0);
+    assert_int_equal(cursor.result, TLY_OK);
+}
+
 static void what_one_lacks_for_a_delete_that_others_forgot_ends(enum tly_op op)
 {
     struct net *net = some_nodes(2);
@@ -133,6 +148,8 @@ static void what_one_lacks_for_a_delete_that_others_forgot_ends(enum tly_op op)
     net_run(net, 150 * S); /* two comparisons */
     for (size_t i = 0; i < 2; i++)
         assert_int_equal(holds(net, i, "kv:x"), op == TLY_PUT);
+    for (size_t i = 0; i < 2; i++)
+        claim_omitted(net, i);
     claim_equal(net, 2);
     net_free(net);
 }
@@ -147,6 +164,29 @@ static void a_made_up_delete_that_a_forgotten_one_took_on_one_node_is_settled(vo
 {
     (void)state;
     what_one_lacks_for_a_delete_that_others_forgot_ends(TLY_REMOVE);
+}
+
+/* It is settled further on then, at a mark from which on all had everything. */
+static void what_was_covered_is_omitted_also_when_more_of_that_life_comes(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    come_back_with_what_was_forgotten(net, "kv:x", TLY_PUT);
+    for (size_t i = 0; net_life(net, 0, STRAY).mark == 0; i++) {
+        assert_true(i < 200);
+        net_run(net, S);
+    }
+    assert_int_equal(state_of(net, 0), TLY_LIFE_CLOSED);
+    uint64_t covered = net_life(net, 0, STRAY).mark;
+    make_up_a_life(net, 0, "kv:later");
+    put(net, 0, "kv:z", "z");
+    run_until_nothing_waits(net, 200);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(state_of(net, i) >= TLY_LIFE_SETTLED);
+        assert_true(net_life(net, i, STRAY).last > covered);
+        claim_omitted(net, i);
+    }
+    net_free(net);
 }
 
 /* The other may have more of it by now than it had said. */
@@ -173,6 +213,7 @@ int main(void)
         cmocka_unit_test(who_is_cut_off_ends_nobodys_life),
         cmocka_unit_test(a_made_up_value_that_a_forgotten_delete_took_on_one_node_is_settled),
         cmocka_unit_test(a_made_up_delete_that_a_forgotten_one_took_on_one_node_is_settled),
+        cmocka_unit_test(what_was_covered_is_omitted_also_when_more_of_that_life_comes),
         cmocka_unit_test(who_is_cut_off_covers_nothing_that_differs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
