@@ -25,6 +25,12 @@ void tly_fx_reset(struct tly_engine *e)
     e->pending_count = 0;
 }
 
+bool tly_fx_is_full(const struct tly_engine *e)
+{
+    size_t most = TLY_EFFECT_BYTES_MAX / 2, part = e->memory_max / TLY_TURN_PART;
+    return e->arena.n >= (part > 0 && part < most ? part : most);
+}
+
 /* Copies bytes into the arena and says where; the arena may still move. */
 static size_t keep(struct tly_engine *e, struct tly_slice bytes)
 {

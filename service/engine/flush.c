@@ -192,7 +192,7 @@ static void send_rounds(struct tly_engine *e, struct conn *conn)
     /* What is not durable yet must not be heard. */
     if (!conn->takes_rounds || e->held_batch > e->stored) return;
     for (unsigned wanting; (wanting = lanes_wanting(e, conn, wish.now_ns)) != 0;) {
-        if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
+        if (tly_fx_is_full(e)) {
             conn->flush_at = now;
             return;
         }
@@ -292,7 +292,7 @@ static void flush_disk(struct tly_engine *e)
     struct tly_part_wish wish = {.rows_bytes_max = TLY_BATCH_BYTES, .now_ns = TLY_NEVER};
     struct tly_pens pens = tly_flush_pens(e);
     tly_forget_tell_log(e);
-    while (disk_wants(e) && e->arena.n < TLY_EFFECT_BYTES_MAX / 2 && e->arena.result == TLY_OK) {
+    while (disk_wants(e) && !tly_fx_is_full(e) && e->arena.result == TLY_OK) {
         if (tly_prefixes_wait(e)) {
             tly_prefixes_hand_over(e);
             continue;

@@ -28,11 +28,25 @@ static struct tly_reach reach_of(const struct tly_follower *follower, size_t i, 
     return known ? follower->reach[i] : (struct tly_reach){.origin = origin};
 }
 
+/* Where its word of that life stands, or would: they are in order of their lives, for a peer may make up thousands and say them again and again. */
+static size_t early_at(const struct tly_follower *follower, uint64_t origin)
+{
+    size_t from = 0, to = follower->early_count;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (follower->early[middle].origin < origin)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
 static struct tly_mark *early_of(const struct tly_follower *follower, uint64_t origin)
 {
-    for (size_t i = 0; i < follower->early_count; i++)
-        if (follower->early[i].origin == origin) return &follower->early[i];
-    return NULL;
+    size_t at = early_at(follower, origin);
+    bool is_there = at < follower->early_count && follower->early[at].origin == origin;
+    return is_there ? &follower->early[at] : NULL;
 }
 
 /* What it says of a life that the map does not know yet, it does not say again. Of one that was dropped nothing comes any more. */
@@ -49,7 +63,9 @@ static enum tly_result note_early(struct tly_follower *follower, struct tly_mark
                             follower->early_count + 1, sizeof *early);
     if (early == NULL) return TLY_NOMEM;
     follower->early = early;
-    follower->early[follower->early_count++] = mark;
+    size_t at = early_at(follower, mark.origin);
+    memmove(early + at + 1, early + at, (follower->early_count++ - at) * sizeof *early);
+    early[at] = mark;
     return TLY_OK;
 }
 
@@ -60,7 +76,8 @@ static struct tly_reach reach_anew(struct tly_follower *follower, uint64_t origi
     struct tly_mark *early = early_of(follower, origin);
     if (early == NULL) return reach;
     reach.word = reach.have = reach.sent = early->ts;
-    *early = follower->early[--follower->early_count];
+    size_t behind = (size_t)(follower->early + follower->early_count-- - early) - 1;
+    memmove(early, early + 1, behind * sizeof *early);
     return reach;
 }
 

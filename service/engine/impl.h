@@ -163,6 +163,8 @@
 #define TLY_CHECK_GROUP 16
 
 #define TLY_EFFECT_BYTES_MAX (8u * 1024u * 1024u)
+/* Of memory_max, and half of the above at most: once so much is handed over in a turn the rest waits for the next. */
+#define TLY_TURN_PART 128u
 #define TLY_NEVER UINT64_MAX
 
 static inline uint64_t tly_earlier(uint64_t a, uint64_t b)
@@ -709,6 +711,8 @@ struct tly_engine {
 /* effects.c */
 void tly_fx_reset(struct tly_engine *e);
 struct tly_effects tly_fx_take(struct tly_engine *e);
+/* Whether so much is handed over in this turn that what can wait does. */
+bool tly_fx_is_full(const struct tly_engine *e);
 void tly_fx_add(struct tly_engine *e, enum tly_effect_kind kind, uint64_t conn, uint64_t number,
                 struct tly_slice bytes);
 void tly_fx_trace(struct tly_engine *e, enum tly_trace_kind kind, const char *peer, struct tly_slice detail);

@@ -336,7 +336,7 @@ static void go_on_opening(struct tly_engine *e, struct conn *conn, struct repair
 static void list_some(struct tly_engine *e, struct conn *conn, struct repair **repair)
 {
     size_t room = tly_lane_room(&conn->lanes, TLY_LANE_REPAIR, e->now.mono_ns);
-    if (room == 0 || e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) return;
+    if (room == 0 || tly_fx_is_full(e)) return;
     if (tly_flush_seal(e) != TLY_OK || tly_repair_list(e, conn, *repair, room)) return;
     if ((*repair)->asker)
         end_repair(e, repair);

@@ -668,7 +668,7 @@ void tly_snap_flush(struct tly_engine *e, struct conn *conn)
         return;
     }
     while (conn->out.active && e->held_batch <= e->stored) {
-        if (e->arena.n >= TLY_EFFECT_BYTES_MAX / 2) {
+        if (tly_fx_is_full(e)) {
             conn->flush_at = e->now.mono_ns;
             return;
         }

@@ -6,6 +6,7 @@
 #include "tests/support/rng.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #define MS UINT64_C(1000000)
 #define S UINT64_C(1000000000)
@@ -938,6 +939,43 @@ static void what_a_peer_has_of_a_life_that_is_not_known_yet_counts_later(void **
     net_free(net);
 }
 
+static uint64_t made_up(size_t i)
+{
+    return (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* The time that it takes to hear so many words of lives that nobody knows, time and again of the first so many. */
+static clock_t hear(struct tly_follower *follower, size_t among, size_t words)
+{
+    clock_t begun = clock();
+    for (size_t i = 0; i < words; i++)
+        assert_int_equal(tly_follower_has(follower, (struct tly_mark){made_up(i % among), i}, NULL), TLY_OK);
+    return clock() - begun;
+}
+
+static void many_lives_that_are_not_known_yet_cost_little_more_than_few(void **state)
+{
+    (void)state;
+    static const size_t words = 64 * TLY_ORIGINS_MAX;
+    struct net *net = some_nodes(1);
+    struct tly_engine *engine = net_node(net, 0);
+    struct tly_follower few, many;
+    tly_follower_init(&few, &engine->mem, engine->map);
+    tly_follower_init(&many, &engine->mem, engine->map);
+    clock_t of_few = hear(&few, 16, words), of_many = hear(&many, TLY_ORIGINS_MAX, words);
+    assert_true(of_many < 10 * of_few + CLOCKS_PER_SEC / 50);
+    /* And each is found when its life is known. */
+    for (size_t i = 0; i < TLY_ORIGINS_MAX; i += 64) {
+        assert_int_equal(tly_ormap_raise_mark(engine->map, made_up(i), 1), TLY_OK);
+        (void)tly_follower_lacks(&many, tly_ormap_life_number(engine->map, made_up(i)));
+        assert_int_equal(tly_follower_word(&many, made_up(i)), words - TLY_ORIGINS_MAX + i);
+    }
+    assert_int_equal(many.early_count, TLY_ORIGINS_MAX - TLY_ORIGINS_MAX / 64);
+    tly_follower_fini(&few);
+    tly_follower_fini(&many);
+    net_free(net);
+}
+
 /*
  * n1 has deleted what n0 goes on counting in, and hears of that first: n0's shard begins again from nothing. Nobody writes any more, and what waits to be
  * forgotten waits for n2, so no word of that brings it along.
@@ -1011,6 +1049,7 @@ int main(void)
         cmocka_unit_test(no_image_begins_before_the_log_knows_of_what_ended),
         cmocka_unit_test(what_ended_stands_until_a_dump_is_whole),
         cmocka_unit_test(what_a_peer_has_of_a_life_that_is_not_known_yet_counts_later),
+        cmocka_unit_test(many_lives_that_are_not_known_yet_cost_little_more_than_few),
         cmocka_unit_test(a_shard_that_a_delete_restarts_is_said_though_nothing_else_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,24 @@ static void new_keys_stop_and_old_ones_go_on(void **state)
     net_free(net);
 }
 
+/* It is handed to the disk in many turns, for a copy of all that is here does not fit beside it. */
+static void what_comes_in_one_turn_is_handed_over_in_many(void **state)
+{
+    (void)state;
+    struct net *net = net_new(MS);
+    net_add_with(net, (struct tly_engine_config){.memory_max = CEILING, .has_store = true}, 0);
+    size_t count = 0;
+    while (count < KEYS && add(net, 0, count) == TLY_OK)
+        count++;
+    assert_in_range(count, 3000, KEYS - 1);
+    net_run(net, S);
+    assert_true(tly_engine_has_handed_all(net_node(net, 0)));
+    (void)view_of(net, 0);
+    net_restart(net, 0, 77, SIZE_MAX);
+    assert_in_range(tly_ormap_count(net_node(net, 0)->map), count, count + 10);
+    net_free(net);
+}
+
 static void on_full_decides_what_becomes_of_a_check(void **state)
 {
     (void)state;
@@ -492,6 +510,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_keys_stop_and_old_ones_go_on),
+        cmocka_unit_test(what_comes_in_one_turn_is_handed_over_in_many),
         cmocka_unit_test(on_full_decides_what_becomes_of_a_check),
         cmocka_unit_test(a_shadow_never_refuses_for_want_of_room_either),
         cmocka_unit_test(what_has_expired_makes_room),

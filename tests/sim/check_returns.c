@@ -5,6 +5,8 @@ static bool covers(struct sim *sim, size_t node, size_t dot)
 {
     const struct tly_dot *remove = sim_twin_dot(sim, dot);
     const struct tly_engine *engine = sim->nodes[node].engine;
+    /* A mark of a life that was made up may hide what another was told. */
+    if (sim_hostile_made(remove->version.origin)) return false;
     for (size_t i = 0; i < tly_engine_lives(engine); i++) {
         struct tly_life life = tly_engine_life(engine, i);
         if (life.origin != remove->version.origin) continue;

@@ -100,9 +100,12 @@ static void step_clock(struct sim *sim, size_t i)
 
 enum { LONE_IS_FORGOTTEN, LONE_IS_BACK, LONE_IS_OVER };
 
+/* Two such times are over before it gives up the others itself: each side would settle the other's lives alone. */
 static void lone_later(struct sim *sim, uint64_t in_ns, size_t i, size_t what)
 {
-    sim_push(sim, in_ns, (struct sim_event){.kind = SIM_EV_HEAL, .a = SIM_LONE, .b = i, .c = what});
+    uint64_t most = sim->knobs.forget_after_ms * SIM_MS / 3;
+    sim_push(sim, in_ns < most ? in_ns : most,
+             (struct sim_event){.kind = SIM_EV_HEAL, .a = SIM_LONE, .b = i, .c = what});
 }
 
 /*
