@@ -182,7 +182,7 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
     bool refused = verdict->code == TLY_CODE_OVER, half = self->left <= self->rights / 2;
     if (hits == 0 || room < (refused ? hits : 1) || !(refused || half)) return;
     bool is_wishing = self->wish > self->rights && !tly_escrow_is_old(e, self->wish_ts, WISH_NS);
-    if (is_wishing || self->is_late || e->cluster_now.members < 2) return;
+    if (is_wishing || self->is_late || e->cluster_now.members < 2 || !tly_line_is_fit(e)) return;
     uint64_t more = self->spent > hits ? self->spent : hits;
     uint64_t wanted = more > limit - self->rights ? limit : self->rights + more;
     if (self->rights < limit) (void)put_word(e, slip, 0, wanted);

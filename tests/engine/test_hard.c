@@ -373,6 +373,45 @@ static void the_lesser_part_holds_back_before_it_is_forgotten(void **state)
     net_free(net);
 }
 
+/* What a node has said of its rights in a window of a minute. */
+static struct tly_moved said(struct net *net, size_t node)
+{
+    struct tly_engine *e = net_node(net, node);
+    size_t count;
+    const struct tly_dot *dots = tly_escrow_dots(e, tly_slice_text("sys:r:n:hard:me"), &count);
+    struct tly_rate rate = {.limit = 900, .window_ms = 60000, .algorithm = TLY_FIXED_WINDOW};
+    struct tly_term term = tly_term_of(&rate, e->cluster_ns / MS);
+    return tly_rights_moved(dots, count, &term.at, net_origin(net, node));
+}
+
+/* What it holds back it does not lack, and nobody hears it: a storm of refusals writes nothing. */
+static void who_holds_back_wishes_for_nothing(void **state)
+{
+    (void)state;
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        (void)net_add_with(net, (struct tly_engine_config){.forget_after_ms = 120000}, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 60000);
+    }
+    net_run(net, 20 * S);
+    net_block(net, 2, 0, true);
+    net_block(net, 2, 1, true);
+    net_run(net, 80 * S);
+    run_to_window(net, 60 * S);
+    uint64_t wrote = 0, before = 0;
+    for (size_t i = 0; i < 100; i++) {
+        struct tly_verdict verdict = hard_ask(net, 2, 1);
+        assert_int_equal(verdict.code, TLY_CODE_OVER);
+        assert_int_equal(verdict.held, 0);
+        uint64_t ts = said(net, 2).wish_ts;
+        wrote += ts != before;
+        before = ts;
+        net_run(net, 10 * MS);
+    }
+    assert_int_equal(wrote, 0);
+    net_free(net);
+}
+
 /* A node that stops cleanly and goes on with its life, its wall set back by so much meanwhile. */
 static void go_on_earlier(struct net *net, uint64_t back_ns)
 {
@@ -633,6 +672,7 @@ int main(void)
         cmocka_unit_test(a_copy_of_the_disk_holds_nothing_twice),
         cmocka_unit_test(a_part_that_is_cut_off_goes_on_with_its_share),
         cmocka_unit_test(the_lesser_part_holds_back_before_it_is_forgotten),
+        cmocka_unit_test(who_holds_back_wishes_for_nothing),
         cmocka_unit_test(a_window_that_comes_back_is_not_counted_twice),
         cmocka_unit_test(what_a_fast_clock_counted_is_not_counted_again),
         cmocka_unit_test(two_that_meet_do_not_both_found),
