@@ -100,7 +100,7 @@ static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_
     holder->rights = minus(holder->rights + moved.in, moved.out);
     holder->wish = moved.wish;
     holder->wish_ts = moved.wish_ts;
-    holder->is_late = moved.out == INT64_MAX;
+    holder->is_late = holder->is_late || moved.out == INT64_MAX;
 }
 
 /* What this life counted; false: it has counted in a later epoch, and no longer knows. */
@@ -271,9 +271,13 @@ static void put_spent(struct tly_engine *e, const struct slip *slip, struct tabl
     for (size_t i = 0; i < count; i++)
         for (size_t h = 1; h < table->count; h++) {
             struct holder *holder = &table->holder[h];
-            bool counts = dots[i].op == TLY_PUT && dots[i].version.origin == holder->life &&
-                          dots[i].num[0] == slip->term.at.window && dots[i].num[1] == slip->term.at.epoch;
-            if (counts && (int64_t)dots[i].num[2] > 0) holder->spent = dots[i].num[2];
+            bool is_its = dots[i].op == TLY_PUT && dots[i].version.origin == holder->life &&
+                          dots[i].num[0] == slip->term.at.window;
+            if (!is_its || dots[i].num[1] < slip->term.at.epoch) continue;
+            if (dots[i].num[1] > slip->term.at.epoch)
+                holder->is_late = true;
+            else if ((int64_t)dots[i].num[2] > 0)
+                holder->spent = dots[i].num[2];
         }
 }
 
@@ -292,6 +296,8 @@ static void look_at_others(struct tly_engine *e, const struct slip *slip, struct
     for (size_t h = 1; h < table->count; h++) {
         struct holder *holder = &table->holder[h];
         put_moved(slip, dots, count, holder);
+        /* It has nothing of this one and needs nothing, as it finds itself. */
+        if (holder->is_late) holder->rights = holder->wish = 0;
         holder->left = minus(holder->rights, holder->spent);
     }
 }

@@ -472,6 +472,34 @@ static void what_a_fast_clock_counted_is_not_counted_again(void **state)
     net_free(net);
 }
 
+static void go_ahead_of_the_others(struct net *net, size_t node)
+{
+    struct tly_engine *e = net_node(net, node);
+    struct tly_dot next = {.op = TLY_PUT, .num = {60000, net_time(net, node).wall_ns / (60 * S) + 1, 1}};
+    assert_int_equal(tly_ormap_put(e->map, tly_slice_text("rl:n:hard:me"), &next), TLY_OK);
+    tly_flush_soon(e, true);
+    net_run(net, S);
+    assert_int_equal(hard_ask(net, node, 0).held, 0);
+}
+
+/* One is in the next window already: it has nothing to give of this one, and can use nothing of it. To the last unit that is among the others. */
+static void what_is_left_is_not_for_who_is_in_a_later_window(void **state)
+{
+    (void)state;
+    struct net *net = cluster(3, 3, 60000);
+    for (size_t wishes = 0; wishes < 2; wishes++) {
+        run_to_window(net, 60 * S);
+        if (wishes == 1) assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+        assert_int_equal(said(net, 0).wish, 2 * wishes);
+        go_ahead_of_the_others(net, 0);
+        assert_int_equal(hard_ask(net, 1, 0).held, 1);
+        uint64_t admitted = hammer(net, 2, 20, 50 * MS);
+        assert_int_equal(admitted, 2);
+        net_run(net, 60 * S);
+    }
+    net_free(net);
+}
+
 /* They meet over a line that is slower than their windows: none begins before it knows what the other does. */
 static void two_that_meet_do_not_both_found(void **state)
 {
@@ -675,6 +703,7 @@ int main(void)
         cmocka_unit_test(who_holds_back_wishes_for_nothing),
         cmocka_unit_test(a_window_that_comes_back_is_not_counted_twice),
         cmocka_unit_test(what_a_fast_clock_counted_is_not_counted_again),
+        cmocka_unit_test(what_is_left_is_not_for_who_is_in_a_later_window),
         cmocka_unit_test(two_that_meet_do_not_both_found),
         cmocka_unit_test(what_a_forgotten_node_held_comes_back),
         cmocka_unit_test(a_half_takes_nothing_from_the_other),
