@@ -243,15 +243,6 @@ enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_as
     return TLY_OK;
 }
 
-enum tly_result tly_escrow_refund(struct tly_engine *e, const struct tly_limit_ask *ask, uint64_t at_ns,
-                                  uint64_t *units)
-{
-    bool is_hard = ask->rate->mode == TLY_HARD;
-    *units = 0;
-    if (is_hard && ask->rate->algorithm == TLY_COUNTER) return tly_tenure_lower(e, ask, units);
-    return tly_limit_refund(e->map, ask, at_ns, units);
-}
-
 /* ---- giving ---- */
 
 struct table {
@@ -458,6 +449,25 @@ void tly_escrow_learn(struct tly_engine *e, struct tly_slice key)
     if (want == NULL) return;
     want->at = want->not_before > now ? want->not_before : now;
     want->since = now;
+}
+
+/* What is given back may be what somebody has waited for. */
+static void look_again(struct tly_engine *e, struct tly_slice key)
+{
+    struct want *want = want_find(e, key);
+    uint64_t now = e->now.mono_ns;
+    if (want != NULL) want->at = want->not_before > now ? want->not_before : now;
+}
+
+enum tly_result tly_escrow_refund(struct tly_engine *e, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                  uint64_t *units)
+{
+    bool is_hard = ask->rate->mode == TLY_HARD, is_counter = ask->rate->algorithm == TLY_COUNTER;
+    *units = 0;
+    enum tly_result result = is_hard && is_counter ? tly_tenure_lower(e, ask, units)
+                                                   : tly_limit_refund(e->map, ask, at_ns, units);
+    if (is_hard && *units > 0) look_again(e, ask->seek.key);
+    return result;
 }
 
 static bool look_at_windows_want(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate,

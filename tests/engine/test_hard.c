@@ -173,27 +173,50 @@ static void wishes_that_cannot_be_met_are_in_nobodys_way(void **state)
     net_free(net);
 }
 
+static uint64_t refund(struct net *net, size_t node, uint32_t hits)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request back = {.kind = TLY_ASK_REFUND};
+    struct tly_reply reply;
+    back.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    assert_int_equal(net_ask(net, node, back, &reply), TLY_OK);
+    return reply.refunded;
+}
+
 /* … and who was not heard says it again. */
 static void a_wish_that_was_forgotten_is_said_again(void **state)
 {
     (void)state;
     struct net *net = cluster(2, 10, 600000);
-    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
-    struct tly_request back = {.kind = TLY_ASK_REFUND};
-    struct tly_reply reply;
-    back.check =
-        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 4};
     run_to_window(net, 600 * S);
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(hard_ask(net, i % 2, 1).code, TLY_CODE_OK);
     net_run(net, S);
     net_node(net, 1)->escrow.want_count = 0;
-    assert_int_equal(net_ask(net, 1, back, &reply), TLY_OK);
-    assert_int_equal(reply.refunded, 4);
+    assert_int_equal(refund(net, 1, 4), 4);
     net_run(net, 40 * S);
     assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OVER);
     net_run(net, 200 * MS);
     assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+    net_free(net);
+}
+
+/* Who waits for what another has not got has it as soon as that is given back there. */
+static void what_is_given_back_goes_at_once_to_who_waits_for_it(void **state)
+{
+    (void)state;
+    struct net *net = cluster(2, 10, 600000);
+    run_to_window(net, 600 * S);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(hard_ask(net, i % 2, 1).code, TLY_CODE_OK);
+    for (size_t i = 0; i < 2; i++) {
+        net_run(net, 5 * S + i * 700 * MS);
+        assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OVER);
+        assert_int_equal(refund(net, 1, 2), 2);
+        net_run(net, 50 * MS);
+        assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+    }
     net_free(net);
 }
 
@@ -693,6 +716,7 @@ int main(void)
         cmocka_unit_test(what_can_never_pass_takes_no_rights),
         cmocka_unit_test(wishes_that_cannot_be_met_are_in_nobodys_way),
         cmocka_unit_test(a_wish_that_was_forgotten_is_said_again),
+        cmocka_unit_test(what_is_given_back_goes_at_once_to_who_waits_for_it),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
