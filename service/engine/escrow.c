@@ -153,8 +153,22 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
 
 bool tly_escrow_is_old(const struct tly_engine *e, uint64_t ts, uint64_t age_ns)
 {
-    uint64_t now_ns = tly_ormap_clock(e->map)->now.wall_ns;
-    return now_ns > ts && now_ns - ts > age_ns;
+    struct tly_time now = tly_ormap_clock(e->map)->now;
+    if (now.wall_ns > ts && now.wall_ns - ts > age_ns) return true;
+    /* Versions may be ahead of the clock by max_skew. */
+    const struct spoken *spoken = e->escrow.spoken;
+    for (size_t i = 0; i < TLY_SPOKEN_MAX; i++)
+        if (now.mono_ns - spoken[i].at > age_ns) return ts <= spoken[i].ts;
+    return false;
+}
+
+static void note_what_was_spoken(struct tly_engine *e)
+{
+    struct spoken *spoken = e->escrow.spoken;
+    const struct tly_clock *clock = tly_ormap_clock(e->map);
+    if (!e->escrow.is_used || clock->now.mono_ns - spoken[0].at < NS_PER_S) return;
+    memmove(spoken + 1, spoken, (TLY_SPOKEN_MAX - 1) * sizeof *spoken);
+    spoken[0] = (struct spoken){clock->last, clock->now.mono_ns};
 }
 
 bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
@@ -514,6 +528,7 @@ void tly_escrow_step(struct tly_engine *e)
 {
     struct escrow *escrow = &e->escrow;
     escrow->is_read = false;
+    note_what_was_spoken(e);
     tly_line_step(e);
     for (size_t i = escrow->want_count; i-- > 0;) {
         struct want *want = &escrow->wants[i];

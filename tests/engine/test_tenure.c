@@ -127,6 +127,35 @@ static void what_can_never_pass_takes_no_rights(void **state)
     net_free(net);
 }
 
+/* What the others had not got is asked for again when two seconds are over, also by a node whose versions were ahead of its clock by then. */
+static void a_wish_is_said_again_however_far_a_clock_was_ahead(void **state)
+{
+    for (size_t ahead = 0; ahead < 2; ahead++) {
+        struct net *net = net_new(2 * MS);
+        for (size_t i = 0; i < 2; i++) {
+            if (ahead == 1 && i == 1) net_shift_wall(net, 1, (int64_t)(200 * S));
+            struct tly_engine_config config = {.has_store = true, .max_skew_ns = 300 * S};
+            hard_use_counter(net, net_add_with(net, config, i == 0 ? 0 : 1), 0, 10);
+        }
+        net_run(net, 20 * S);
+        assert_int_equal(raise_on(net, 1), 10);
+        assert_int_equal(lower_on(net, 1), 10);
+        net_shift_wall(net, 1, 0);
+        net_block(net, 0, 1, true);
+        assert_int_equal(raise_by(net, 1, 9), 9);
+        assert_false(raise(net, 0, 5));
+        net_block(net, 0, 1, false);
+        net_run(net, 10 * S);
+        assert_int_equal(value_at(net, 0), 9);
+        assert_int_equal(lower(net, 1, 6), 6);
+        net_run(net, 200 * MS);
+        assert_false(raise(net, 0, 5));
+        net_run(net, 200 * MS);
+        if (!raise(net, 0, 5)) fail_msg("%zu s ahead", (size_t)(200 * ahead));
+        net_free(net);
+    }
+}
+
 /* Each side counts what it holds, and the sum of both is within the bounds. */
 static void two_sides_of_a_cut_stay_within_the_bounds(void **state)
 {
@@ -608,6 +637,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rights_move_up_and_down_to_where_they_are_wanted),
         cmocka_unit_test(what_can_never_pass_takes_no_rights),
+        cmocka_unit_test(a_wish_is_said_again_however_far_a_clock_was_ahead),
         cmocka_unit_test(two_sides_of_a_cut_stay_within_the_bounds),
         cmocka_unit_test(what_a_life_left_is_taken_over),
         cmocka_unit_test(what_a_forgotten_node_held_is_taken_over),
