@@ -33,7 +33,7 @@ struct hold {
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
     uint64_t generation;         /* of a counter, then */
-    uint64_t made_ts;            /* of its newest version */
+    struct tly_version made;     /* the newest */
 };
 
 const char *tly_hold_word(enum tly_hold_state state)
@@ -120,13 +120,13 @@ static enum tly_result put(struct tly_engine *e, struct tly_slice id, const stru
     return TLY_OK;
 }
 
-static uint64_t newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
+static struct tly_version newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
 {
-    uint64_t newest = 0;
+    struct tly_version newest = {0};
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
     for (size_t i = 0; i < count; i++)
-        if (dots[i].op == op && dots[i].version.ts > newest) newest = dots[i].version.ts;
+        if (dots[i].op == op && dots[i].version.ts > newest.ts) newest = dots[i].version;
     return newest;
 }
 
@@ -140,7 +140,7 @@ static bool read(struct tly_engine *e, struct tly_slice id, struct hold *hold)
     struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, &value);
     if (!value.present || !get(value.bytes, hold)) return false;
-    hold->made_ts = newest_of(e, entry, TLY_PUT);
+    hold->made = newest_of(e, entry, TLY_PUT);
     return true;
 }
 
@@ -210,7 +210,7 @@ static bool was_reset(struct tly_engine *e, const struct hold *hold)
     if (entry == NULL) return false;
     /* A hard counter is reset by a new generation. */
     bool is_later = hold->generation != UNKNOWN && generation_of(e, hold) > hold->generation;
-    return is_later || newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
+    return is_later || newest_of(e, entry, TLY_REMOVE).ts > hold->made.ts;
 }
 
 /* False: nothing has to become otherwise. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
@@ -274,6 +274,25 @@ static enum tly_result stay_open(struct tly_engine *e, struct tly_slice id, stru
     return result == TLY_OK ? TLY_NO_RIGHTS : result;
 }
 
+/* What it charged comes with the same round, and that is over by then, if not all are there with whom it joins. */
+#define JOINS_NS UINT64_C(60000000000)
+
+/* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
+static bool has_joined(struct tly_engine *e)
+{
+    if (!e->cluster_now.joined) tly_standing_look(e);
+    bool waits_long =
+        e->joining_as == tly_ormap_origin(e->map) && e->now.mono_ns - e->joining_since >= JOINS_NS;
+    return e->cluster_now.joined || waits_long;
+}
+
+/* What this life reserved, and did not settle in part, it has charged itself. */
+static bool knows_what_it_charged(struct tly_engine *e, const struct hold *hold)
+{
+    bool is_own = hold->made.origin == tly_ormap_origin(e->map) && hold->settled == 0;
+    return is_own || has_joined(e);
+}
+
 /* TLY_NOT_FOUND; TLY_NO_RIGHTS: it is open still; one that is settled already stays as it is. */
 static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tly_hold_state state,
                               uint64_t hits, struct hold *hold)
@@ -287,10 +306,11 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     hold->limit.p = limit;
     hold->key.p = key;
     uint64_t spent = hold->settled;
-    bool was_said = state == TLY_HOLD_RETURNED && spent > 0;
+    bool was_said = state == TLY_HOLD_RETURNED && spent > 0, is_known = knows_what_it_charged(e, hold);
     hold->state = was_said ? TLY_HOLD_COMMITTED : state;
     hold->settled = was_said ? spent : hits;
-    enum tly_result result = may_correct(e, hold);
+    bool may_give_back = hold->settled >= hold->hits || is_known;
+    enum tly_result result = may_give_back ? may_correct(e, hold) : TLY_NO_RIGHTS;
     if (result == TLY_NO_RIGHTS && state == TLY_HOLD_COMMITTED && hits != spent)
         result = stay_open(e, id, hold);
     if (result == TLY_OK) result = put(e, id, hold);
@@ -300,18 +320,6 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
 }
 
 #define AGAIN_NS UINT64_C(1000000000)
-
-/* What it charged comes with the same round, and that is over by then, if not all are there with whom it joins. */
-#define JOINS_NS UINT64_C(60000000000)
-
-/* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
-static bool has_joined(struct tly_engine *e)
-{
-    if (!e->cluster_now.joined) tly_standing_look(e);
-    bool waits_long =
-        e->joining_as == tly_ormap_origin(e->map) && e->now.mono_ns - e->joining_since >= JOINS_NS;
-    return e->cluster_now.joined || waits_long;
-}
 
 void tly_hold_tick(struct tly_engine *e)
 {
