@@ -144,7 +144,8 @@ static enum fate fate_of_hit(struct handle *h)
     f->fired++;
     (void)pthread_cond_broadcast(&f->changed);
     h->error =
-        f->fault.kind == TEST_ENOSPC ? "injected: No space left on device" : "injected: Input/output error";
+        f->fault.kind == TEST_ENOSPC ? "injected: No space left on device: free space there, or give another"
+                                     : "injected: Input/output error: mend the disk, or give another";
     switch (f->fault.kind) {
     case TEST_EIO:
     case TEST_ENOSPC: return FAILS;
