@@ -319,18 +319,33 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     return result;
 }
 
-#define AGAIN_NS UINT64_C(1000000000)
+/* One that has to wait is looked at again after a quarter of what it has waited, within these bounds. */
+#define AGAIN_MS UINT64_C(1000)
+#define AGAIN_MS_MAX UINT64_C(10000)
+/* However many end in one moment, so many are settled in a step, and some more after so long. */
+#define AT_ONCE 256
+#define NEXT_NS UINT64_C(1000000)
+
+static uint64_t again_ms(const struct hold *hold, uint64_t now_ms)
+{
+    uint64_t part_ms = now_ms > hold->end_ms ? (now_ms - hold->end_ms) / 4 : 0;
+    return part_ms < AGAIN_MS ? AGAIN_MS : part_ms < AGAIN_MS_MAX ? part_ms : AGAIN_MS_MAX;
+}
 
 void tly_hold_tick(struct tly_engine *e)
 {
-    uint64_t now_ms = e->cluster_ns / NS_PER_MS;
+    uint64_t now_ms = e->cluster_ns / NS_PER_MS, count = 0;
+    e->holds_left = false;
     while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms && has_joined(e)) {
+        e->holds_left = count++ == AT_ONCE;
+        if (e->holds_left) return;
         struct hold hold;
         struct hold_end end = e->holds[0];
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
-        if (result == TLY_NO_RIGHTS) push_end(e, now_ms + AGAIN_NS / NS_PER_MS, tly_slice_of(end.id, end.n));
+        if (result == TLY_NO_RIGHTS)
+            push_end(e, now_ms + again_ms(&hold, now_ms), tly_slice_of(end.id, end.n));
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;
     }
 }
@@ -339,7 +354,8 @@ uint64_t tly_hold_deadline(const struct tly_engine *e)
 {
     if (e->hold_count == 0) return TLY_NEVER;
     uint64_t now_ms = e->cluster_ns / NS_PER_MS, end_ms = e->holds[0].end_ms;
-    return e->now.mono_ns + (end_ms > now_ms ? (end_ms - now_ms) * NS_PER_MS : AGAIN_NS);
+    uint64_t late_ns = e->holds_left ? NEXT_NS : AGAIN_MS * NS_PER_MS;
+    return e->now.mono_ns + (end_ms > now_ms ? (end_ms - now_ms) * NS_PER_MS : late_ns);
 }
 
 /* ---- asking ---- */

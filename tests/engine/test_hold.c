@@ -177,6 +177,30 @@ static void many_end_in_their_order(void **state)
     net_free(net);
 }
 
+/* However many end in one moment, no turn of the loop is long for it, and all have come back within some of them. */
+static void what_ends_at_once_is_returned_in_pieces(void **state)
+{
+    (void)state;
+    enum { MANY = 3000 };
+    struct net *net = alone();
+    struct tly_rate rate = day;
+    rate.limit = MANY;
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(reserve(net, "", rate, 1).state, TLY_HOLD_OPEN);
+    net_run(net, (TTL_MS - 1) * MS);
+    assert_int_equal(used(net, 0, rate), MANY);
+    uint64_t before = MANY, most = 0;
+    for (size_t ms = 0; ms < 100; ms++) {
+        net_run(net, MS);
+        uint64_t now = used(net, 0, rate);
+        if (before - now > most) most = before - now;
+        before = now;
+    }
+    assert_int_equal(before, 0);
+    assert_in_range(most, 1, 600);
+    net_free(net);
+}
+
 /* Killed with two open and one settled, and back under a new life. */
 static void a_crash_returns_once_what_was_open(void **state)
 {
@@ -434,6 +458,7 @@ int main(void)
         cmocka_unit_test(a_reservation_that_is_made_again_is_the_same),
         cmocka_unit_test(what_nobody_settles_is_returned_at_its_end),
         cmocka_unit_test(many_end_in_their_order),
+        cmocka_unit_test(what_ends_at_once_is_returned_in_pieces),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_ended_while_the_disk_was_lost_is_returned),
         cmocka_unit_test(what_is_settled_while_the_disk_was_lost_comes_back),

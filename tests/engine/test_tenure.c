@@ -468,6 +468,41 @@ static void what_was_spent_stays_charged_when_the_rest_comes_back(void **state)
     net_free(net);
 }
 
+/* What cannot be given back for long is looked at ever more seldom. */
+static void who_waits_for_rights_looks_ever_more_seldom(void **state)
+{
+    (void)state;
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 2; i++) {
+        struct tly_engine_config config = {.has_store = true, .forget_after_ms = 1000000};
+        hard_use_counter(net, net_add_with(net, config, i == 0 ? 0 : 1), 0, 20);
+    }
+    net_run(net, 20 * S);
+    assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
+    reserve(net, 5, 6000);
+    int64_t lowered = 0;
+    for (size_t i = 0; lowered < 6 && i < 20; i++) {
+        lowered += lower(net, 1, (uint32_t)(6 - lowered));
+        net_run(net, 100 * MS);
+    }
+    net_block(net, 0, 1, true);
+    net_run(net, 10 * S);
+    struct tly_engine *e = net_node(net, 0);
+    assert_int_equal(e->hold_count, 1);
+    size_t looks = 0;
+    for (size_t second = 0; second < 60; second++) {
+        uint64_t next_ms = e->holds[0].end_ms;
+        net_run(net, S);
+        looks += e->holds[0].end_ms != next_ms;
+    }
+    assert_in_range(looks, 5, 12);
+    net_block(net, 0, 1, false);
+    net_run(net, 30 * S);
+    assert_int_equal(e->hold_count, 0);
+    assert_int_equal(value_at(net, 1), 4);
+    net_free(net);
+}
+
 /* What made it is over with the life, and is taken over once that is settled. */
 static void what_a_former_life_reserved_comes_back(void **state)
 {
@@ -649,6 +684,7 @@ int main(void)
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
         cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
         cmocka_unit_test(what_was_spent_stays_charged_when_the_rest_comes_back),
+        cmocka_unit_test(who_waits_for_rights_looks_ever_more_seldom),
         cmocka_unit_test(what_a_former_life_reserved_comes_back),
         cmocka_unit_test(after_a_reset_nothing_reserved_before_comes_back),
         cmocka_unit_test(no_history_leaves_the_bounds),
