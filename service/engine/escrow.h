@@ -123,10 +123,11 @@ enum tly_result tly_tenure_check(struct tly_engine *e, const struct tly_limit_as
 enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_ask *ask,
                                  uint64_t *units) TLY_MUST_CHECK;
 /*
- * Whether all hits that there still are can be given back here. TLY_NO_RIGHTS: other nodes hold the rights to some, and have been asked for them; or
- * this node cannot tell now what it holds.
+ * Whether all hits that there still are can be given back here; *units: so many of them. TLY_NO_RIGHTS: other nodes hold the rights to some, and have been asked
+ * for them; or this node cannot tell now what it holds.
  */
-enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask) TLY_MUST_CHECK;
+enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                     uint64_t *units) TLY_MUST_CHECK;
 /* It is 0, and this node holds all rights. TLY_NO_RIGHTS: this node cannot tell now what it did. */
 enum tly_result tly_tenure_reset(struct tly_engine *e, struct tly_slice key,
                                  const struct tly_rate *rate) TLY_MUST_CHECK;

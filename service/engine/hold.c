@@ -247,13 +247,13 @@ static enum tly_result charge_what_is_held(struct tly_engine *e, struct tly_limi
     return TLY_OK;
 }
 
-/* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. */
-static enum tly_result may_correct(struct tly_engine *e, struct hold *hold)
+/* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. *part: what can be now. */
+static enum tly_result may_correct(struct tly_engine *e, struct hold *hold, uint64_t *part)
 {
     struct tly_limit_ask ask;
     if (!correction_of(e, hold, &ask) || ask.rate->mode != TLY_HARD) return TLY_OK;
     if (hold->settled > hold->hits) return charge_what_is_held(e, &ask, hold);
-    return ask.rate->algorithm == TLY_COUNTER ? tly_tenure_may_lower(e, &ask) : TLY_OK;
+    return ask.rate->algorithm == TLY_COUNTER ? tly_tenure_may_lower(e, &ask, part) : TLY_OK;
 }
 
 /* What was charged becomes what it shall be. */
@@ -266,11 +266,21 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold)
     return tly_escrow_refund(e, &ask, hold->charged_ns, &units);
 }
 
-/* What was spent is charged, also if nobody says so again before its end. */
-static enum tly_result stay_open(struct tly_engine *e, struct tly_slice id, struct hold *hold)
+/*
+ * What was spent is charged, also if nobody says so again before its end. And of what comes back there is given back what there are rights to:
+ * two nodes that kept them until they had all would hold each other up.
+ */
+static enum tly_result stay_open(struct tly_engine *e, struct tly_slice id, struct hold *hold, uint64_t spent,
+                                 uint64_t part)
 {
+    struct hold returned = *hold;
+    returned.hits = part;
+    returned.settled = 0;
     hold->state = TLY_HOLD_OPEN;
+    hold->settled = spent;
+    hold->hits -= part;
     enum tly_result result = put(e, id, hold);
+    if (result == TLY_OK) result = correct(e, &returned);
     return result == TLY_OK ? TLY_NO_RIGHTS : result;
 }
 
@@ -305,16 +315,16 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     memcpy(key, hold->key.p, hold->key.n);
     hold->limit.p = limit;
     hold->key.p = key;
-    uint64_t spent = hold->settled;
+    uint64_t before = hold->settled, spent = before, part = 0;
     bool was_said = state == TLY_HOLD_RETURNED && spent > 0, is_known = knows_what_it_charged(e, hold);
     hold->state = was_said ? TLY_HOLD_COMMITTED : state;
     hold->settled = was_said ? spent : hits;
     bool may_give_back = hold->settled >= hold->hits || is_known;
-    enum tly_result result = may_give_back ? may_correct(e, hold) : TLY_NO_RIGHTS;
-    if (result == TLY_NO_RIGHTS && state == TLY_HOLD_COMMITTED && hits != spent)
-        result = stay_open(e, id, hold);
+    enum tly_result result = may_give_back ? may_correct(e, hold, &part) : TLY_NO_RIGHTS;
     if (result == TLY_OK) result = put(e, id, hold);
     if (result == TLY_OK) result = correct(e, hold);
+    if (state == TLY_HOLD_COMMITTED) spent = hits;
+    if (result == TLY_NO_RIGHTS && (part > 0 || spent != before)) result = stay_open(e, id, hold, spent, part);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
     return result;
 }

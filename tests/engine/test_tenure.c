@@ -468,6 +468,62 @@ static void what_was_spent_stays_charged_when_the_rest_comes_back(void **state)
     net_free(net);
 }
 
+static enum tly_result settle_on(struct net *net, size_t node, enum tly_request_kind kind)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request request = {.kind = kind, .bytes = tly_slice_text("r")};
+    struct tly_reply reply = {0};
+    if (kind == TLY_ASK_RESERVE) request.number = 600000;
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 5};
+    enum tly_result result = net_ask(net, node, request, &reply);
+    return kind == TLY_ASK_RESERVE && reply.hold.state != TLY_HOLD_OPEN ? TLY_MORE : result;
+}
+
+/* Two give back 5 each, with the rights to 8 between them: neither waits for what the other has. */
+static void two_that_give_back_do_not_hold_each_other_up(void **state)
+{
+    (void)state;
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        struct tly_engine_config config = {.has_store = true, .forget_after_ms = 10000000};
+        hard_use_counter(net, net_add_with(net, config, (1u << i) - 1), 0, 40);
+    }
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t n = 0; n < 20 && settle_on(net, i, TLY_ASK_RESERVE) != TLY_OK; n++)
+            net_run(net, 200 * MS);
+    net_run(net, S);
+    assert_int_equal(value_at(net, 2), 10);
+    int64_t lowered = 0;
+    for (size_t n = 0; n < 50 && lowered < 2; n++) {
+        lowered += lower(net, 2, 1);
+        net_run(net, 100 * MS);
+    }
+    net_run(net, 5 * S);
+    net_block(net, 2, 0, true);
+    net_block(net, 2, 1, true);
+    for (size_t n = 0; n < 20; n++) {
+        for (size_t i = 0; i < 2; i++)
+            assert_in_set(settle_on(net, i, TLY_ASK_CANCEL), ((uintmax_t[]){TLY_OK, TLY_NO_RIGHTS}), 2);
+        net_run(net, 500 * MS);
+    }
+    /* The third holds the rest. */
+    assert_int_equal(value_at(net, 0), 2);
+    net_block(net, 2, 0, false);
+    net_block(net, 2, 1, false);
+    net_run(net, 10 * S);
+    for (size_t n = 0; n < 20; n++) {
+        for (size_t i = 0; i < 2; i++)
+            (void)settle_on(net, i, TLY_ASK_CANCEL);
+        net_run(net, 500 * MS);
+    }
+    assert_int_equal(settle_on(net, 0, TLY_ASK_CANCEL), TLY_OK);
+    assert_int_equal(settle_on(net, 1, TLY_ASK_CANCEL), TLY_OK);
+    assert_int_equal(value_at(net, 0), 0);
+    net_free(net);
+}
+
 /* What cannot be given back for long is looked at ever more seldom. */
 static void who_waits_for_rights_looks_ever_more_seldom(void **state)
 {
@@ -684,6 +740,7 @@ int main(void)
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
         cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
         cmocka_unit_test(what_was_spent_stays_charged_when_the_rest_comes_back),
+        cmocka_unit_test(two_that_give_back_do_not_hold_each_other_up),
         cmocka_unit_test(who_waits_for_rights_looks_ever_more_seldom),
         cmocka_unit_test(what_a_former_life_reserved_comes_back),
         cmocka_unit_test(after_a_reset_nothing_reserved_before_comes_back),
