@@ -168,8 +168,10 @@ bool tly_sum_is_ahead(const struct tly_dot *put, uint64_t now_ms)
     uint64_t window = put->num[TLY_SUM_WINDOW], epoch = put->num[TLY_SUM_EPOCH];
     if (window == 0 || epoch == 0) return false;
     if (window < TLY_WINDOW_CALENDAR) return epoch - 1 > now_ms / window;
-    uint64_t start_ms = tly_calendar_start_ms(window - TLY_WINDOW_CALENDAR, epoch - 1);
-    return start_ms != UINT64_MAX && start_ms > now_ms && start_ms - now_ms > ZONES_MS;
+    uint64_t unit = window - TLY_WINDOW_CALENDAR, start_ms = tly_calendar_start_ms(unit, epoch - 1);
+    /* Hours and minutes are the same in all zones, but for those that are half an hour apart. */
+    uint64_t apart_ms = unit <= TLY_UNIT_HOUR ? 0 : ZONES_MS;
+    return start_ms != UINT64_MAX && start_ms > now_ms && start_ms - now_ms > apart_ms;
 }
 
 static const struct tly_strategy strategy = {

@@ -47,7 +47,7 @@
     X(APPROVAL_STALE, "approval_stale", "it is no longer what was approved")                                 \
     X(PREFIXES_NEST, "prefixes_nest", "one of these prefixes begins with another: one after the other")      \
     X(BUSY, "busy", "a snapshot is on its way to the disk: again in a moment")                               \
-    X(NO_RIGHTS, "no_rights", "this node lacks the rights to that, which others hold: again in a moment")
+    X(NO_RIGHTS, "no_rights", "this node lacks the rights to that, or cannot tell yet: again in a moment")
 
 enum tly_result {
 #define TLY_RESULT_ENUM(name, word, text) TLY_##name,

@@ -143,6 +143,12 @@ static void answer_full(struct tly_engine *e, const struct asked *asked, bool sh
     if (count != NULL) *(refuses ? &count->refused_full : &count->uncounted) += 1;
 }
 
+/* Who asks for nothing looks, and is counted nowhere. */
+static bool is_check(const struct asked *asked)
+{
+    return asked->ask.hits > 0;
+}
+
 /* The limit has nothing to say of it. */
 static enum tly_result answer_unmatched(struct tly_engine *e, const struct asked *asked,
                                         struct tly_verdict *verdict)
@@ -158,8 +164,8 @@ static enum tly_result answer_unmatched(struct tly_engine *e, const struct asked
         .window_ms = rate->window_ms,
         .name = tly_slice_text(asked->rule->name),
     };
-    e->stats.checks_unmatched++;
-    asked->rule->count->unmatched++;
+    e->stats.checks_unmatched += is_check(asked);
+    asked->rule->count->unmatched += is_check(asked);
     return TLY_OK;
 }
 
@@ -213,12 +219,12 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
     if (e->is_refusing)
         answer_refused(e, asked, result, verdict);
     else
-        e->stats.checks_ok++;
+        e->stats.checks_ok += is_check(asked);
     if (--e->sampling.left == 0) tly_top_look(e, &asked->ask.seek, verdict);
     if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
     if (asked->rule != NULL) {
         verdict->name = tly_slice_text(asked->rule->name);
-        if (result == TLY_OK && tly_verdict_counts(verdict)) asked->rule->count->admitted++;
+        if (result == TLY_OK && tly_verdict_counts(verdict)) asked->rule->count->admitted += is_check(asked);
     }
     if (may_begin && tly_ormap_is_unsealed(e->map)) tly_flush_soon(e, true);
     if (verdict->remaining <= tly_ask_near(verdict->limit) && verdict->code == TLY_CODE_OK &&

@@ -74,7 +74,7 @@ static void see(struct tly_engine *e, const struct tly_checked *checks, struct m
 static bool was_charged(const struct tly_checked *checked)
 {
     const struct tly_verdict *verdict = &checked->verdict;
-    return checked->result == TLY_OK && tly_verdict_counts(verdict);
+    return checked->result == TLY_OK && checked->check.hits > 0 && tly_verdict_counts(verdict);
 }
 
 static enum tly_result give_back(struct tly_engine *e, struct tly_checked *checks, size_t count)

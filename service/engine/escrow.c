@@ -100,7 +100,7 @@ static void put_moved(const struct slip *slip, const struct tly_dot *dots, size_
     holder->rights = minus(holder->rights + moved.in, moved.out);
     holder->wish = moved.wish;
     holder->wish_ts = moved.wish_ts;
-    holder->is_late = moved.out == INT64_MAX;
+    holder->is_late = holder->is_late || moved.out == INT64_MAX;
 }
 
 /* What this life counted; false: it has counted in a later epoch, and no longer knows. */
@@ -153,8 +153,22 @@ static void look_at_self(struct tly_engine *e, const struct slip *slip, struct h
 
 bool tly_escrow_is_old(const struct tly_engine *e, uint64_t ts, uint64_t age_ns)
 {
-    uint64_t now_ns = tly_ormap_clock(e->map)->now.wall_ns;
-    return now_ns > ts && now_ns - ts > age_ns;
+    struct tly_time now = tly_ormap_clock(e->map)->now;
+    if (now.wall_ns > ts && now.wall_ns - ts > age_ns) return true;
+    /* Versions may be ahead of the clock by max_skew. */
+    const struct spoken *spoken = e->escrow.spoken;
+    for (size_t i = 0; i < TLY_SPOKEN_MAX; i++)
+        if (now.mono_ns - spoken[i].at > age_ns) return ts <= spoken[i].ts;
+    return false;
+}
+
+static void note_what_was_spoken(struct tly_engine *e)
+{
+    struct spoken *spoken = e->escrow.spoken;
+    const struct tly_clock *clock = tly_ormap_clock(e->map);
+    if (!e->escrow.is_used || clock->now.mono_ns - spoken[0].at < NS_PER_S) return;
+    memmove(spoken + 1, spoken, (TLY_SPOKEN_MAX - 1) * sizeof *spoken);
+    spoken[0] = (struct spoken){clock->last, clock->now.mono_ns};
 }
 
 bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
@@ -182,7 +196,7 @@ static void wish(struct tly_engine *e, const struct slip *slip, const struct hol
     bool refused = verdict->code == TLY_CODE_OVER, half = self->left <= self->rights / 2;
     if (hits == 0 || room < (refused ? hits : 1) || !(refused || half)) return;
     bool is_wishing = self->wish > self->rights && !tly_escrow_is_old(e, self->wish_ts, WISH_NS);
-    if (is_wishing || self->is_late || e->cluster_now.members < 2) return;
+    if (is_wishing || self->is_late || e->cluster_now.members < 2 || !tly_line_is_fit(e)) return;
     uint64_t more = self->spent > hits ? self->spent : hits;
     uint64_t wanted = more > limit - self->rights ? limit : self->rights + more;
     if (self->rights < limit) (void)put_word(e, slip, 0, wanted);
@@ -243,15 +257,6 @@ enum tly_result tly_escrow_check(struct tly_engine *e, const struct tly_limit_as
     return TLY_OK;
 }
 
-enum tly_result tly_escrow_refund(struct tly_engine *e, const struct tly_limit_ask *ask, uint64_t at_ns,
-                                  uint64_t *units)
-{
-    bool is_hard = ask->rate->mode == TLY_HARD;
-    *units = 0;
-    if (is_hard && ask->rate->algorithm == TLY_COUNTER) return tly_tenure_lower(e, ask, units);
-    return tly_limit_refund(e->map, ask, at_ns, units);
-}
-
 /* ---- giving ---- */
 
 struct table {
@@ -271,9 +276,13 @@ static void put_spent(struct tly_engine *e, const struct slip *slip, struct tabl
     for (size_t i = 0; i < count; i++)
         for (size_t h = 1; h < table->count; h++) {
             struct holder *holder = &table->holder[h];
-            bool counts = dots[i].op == TLY_PUT && dots[i].version.origin == holder->life &&
-                          dots[i].num[0] == slip->term.at.window && dots[i].num[1] == slip->term.at.epoch;
-            if (counts && (int64_t)dots[i].num[2] > 0) holder->spent = dots[i].num[2];
+            bool is_its = dots[i].op == TLY_PUT && dots[i].version.origin == holder->life &&
+                          dots[i].num[0] == slip->term.at.window;
+            if (!is_its || dots[i].num[1] < slip->term.at.epoch) continue;
+            if (dots[i].num[1] > slip->term.at.epoch)
+                holder->is_late = true;
+            else if ((int64_t)dots[i].num[2] > 0)
+                holder->spent = dots[i].num[2];
         }
 }
 
@@ -292,6 +301,8 @@ static void look_at_others(struct tly_engine *e, const struct slip *slip, struct
     for (size_t h = 1; h < table->count; h++) {
         struct holder *holder = &table->holder[h];
         put_moved(slip, dots, count, holder);
+        /* It has nothing of this one and needs nothing, as it finds itself. */
+        if (holder->is_late) holder->rights = holder->wish = 0;
         holder->left = minus(holder->rights, holder->spent);
     }
 }
@@ -454,6 +465,25 @@ void tly_escrow_learn(struct tly_engine *e, struct tly_slice key)
     want->since = now;
 }
 
+/* What is given back may be what somebody has waited for. */
+static void look_again(struct tly_engine *e, struct tly_slice key)
+{
+    struct want *want = want_find(e, key);
+    uint64_t now = e->now.mono_ns;
+    if (want != NULL) want->at = want->not_before > now ? want->not_before : now;
+}
+
+enum tly_result tly_escrow_refund(struct tly_engine *e, const struct tly_limit_ask *ask, uint64_t at_ns,
+                                  uint64_t *units)
+{
+    bool is_hard = ask->rate->mode == TLY_HARD, is_counter = ask->rate->algorithm == TLY_COUNTER;
+    *units = 0;
+    enum tly_result result = is_hard && is_counter ? tly_tenure_lower(e, ask, units)
+                                                   : tly_limit_refund(e->map, ask, at_ns, units);
+    if (is_hard && *units > 0) look_again(e, ask->seek.key);
+    return result;
+}
+
 static bool look_at_windows_want(struct tly_engine *e, struct tly_slice key, const struct tly_rate *rate,
                                  struct given *given)
 {
@@ -498,6 +528,7 @@ void tly_escrow_step(struct tly_engine *e)
 {
     struct escrow *escrow = &e->escrow;
     escrow->is_read = false;
+    note_what_was_spoken(e);
     tly_line_step(e);
     for (size_t i = escrow->want_count; i-- > 0;) {
         struct want *want = &escrow->wants[i];

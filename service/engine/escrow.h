@@ -27,6 +27,12 @@ struct want {
     uint64_t not_before; /* something was given: that is to be heard first */
 };
 
+/* The last version that there was at that moment (mono, ns): one a second, for longer than any wish is waited for. */
+struct spoken {
+    uint64_t ts, at;
+};
+#define TLY_SPOKEN_MAX 32
+
 struct escrow {
     struct tly_piece *pieces; /* the line, as of the class below; NULL: nobody asked yet */
     size_t piece_count;
@@ -37,6 +43,7 @@ struct escrow {
     uint64_t step_at;
     struct want *wants;
     size_t want_count, want_capacity;
+    struct spoken spoken[TLY_SPOKEN_MAX]; /* the newest first */
 };
 
 struct tly_engine;
@@ -84,7 +91,7 @@ const struct tly_dot *tly_escrow_dots(struct tly_engine *e, struct tly_slice key
 /* Writes a fact about rights: to that peer (0: a wish, or from nobody), so many units. False: it could not be written. */
 bool tly_escrow_say(struct tly_engine *e, struct tly_slice limit, const struct tly_moment *at, uint64_t peer,
                     uint64_t units);
-/* Whether that was said so long ago. Of this life's words alone, for another's clock may be another. */
+/* Whether that was said so long ago, half a minute at most. Of this life's words alone, for another's clock may be another. */
 bool tly_escrow_is_old(const struct tly_engine *e, uint64_t ts, uint64_t age_ns);
 /* Such a key has changed. */
 void tly_escrow_learn(struct tly_engine *e, struct tly_slice key);
@@ -116,10 +123,11 @@ enum tly_result tly_tenure_check(struct tly_engine *e, const struct tly_limit_as
 enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_ask *ask,
                                  uint64_t *units) TLY_MUST_CHECK;
 /*
- * Whether all hits that there still are can be given back here. TLY_NO_RIGHTS: other nodes hold the rights to some, and have been asked for them; or
- * this node cannot tell now what it holds.
+ * Whether all hits that there still are can be given back here; *units: so many of them. TLY_NO_RIGHTS: other nodes hold the rights to some, and have been asked
+ * for them; or this node cannot tell now what it holds.
  */
-enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask) TLY_MUST_CHECK;
+enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask,
+                                     uint64_t *units) TLY_MUST_CHECK;
 /* It is 0, and this node holds all rights. TLY_NO_RIGHTS: this node cannot tell now what it did. */
 enum tly_result tly_tenure_reset(struct tly_engine *e, struct tly_slice key,
                                  const struct tly_rate *rate) TLY_MUST_CHECK;

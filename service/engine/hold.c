@@ -33,7 +33,7 @@ struct hold {
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
     uint64_t generation;         /* of a counter, then */
-    uint64_t made_ts;            /* of its newest version */
+    struct tly_version made;     /* the newest */
 };
 
 const char *tly_hold_word(enum tly_hold_state state)
@@ -120,13 +120,13 @@ static enum tly_result put(struct tly_engine *e, struct tly_slice id, const stru
     return TLY_OK;
 }
 
-static uint64_t newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
+static struct tly_version newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
 {
-    uint64_t newest = 0;
+    struct tly_version newest = {0};
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
     for (size_t i = 0; i < count; i++)
-        if (dots[i].op == op && dots[i].version.ts > newest) newest = dots[i].version.ts;
+        if (dots[i].op == op && dots[i].version.ts > newest.ts) newest = dots[i].version;
     return newest;
 }
 
@@ -140,7 +140,7 @@ static bool read(struct tly_engine *e, struct tly_slice id, struct hold *hold)
     struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, &value);
     if (!value.present || !get(value.bytes, hold)) return false;
-    hold->made_ts = newest_of(e, entry, TLY_PUT);
+    hold->made = newest_of(e, entry, TLY_PUT);
     return true;
 }
 
@@ -210,7 +210,7 @@ static bool was_reset(struct tly_engine *e, const struct hold *hold)
     if (entry == NULL) return false;
     /* A hard counter is reset by a new generation. */
     bool is_later = hold->generation != UNKNOWN && generation_of(e, hold) > hold->generation;
-    return is_later || newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
+    return is_later || newest_of(e, entry, TLY_REMOVE).ts > hold->made.ts;
 }
 
 /* False: nothing has to become otherwise. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
@@ -247,13 +247,13 @@ static enum tly_result charge_what_is_held(struct tly_engine *e, struct tly_limi
     return TLY_OK;
 }
 
-/* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. */
-static enum tly_result may_correct(struct tly_engine *e, struct hold *hold)
+/* What of a hard counter others hold the rights to comes first; once it is settled nobody would give it back any more. *part: what can be now. */
+static enum tly_result may_correct(struct tly_engine *e, struct hold *hold, uint64_t *part)
 {
     struct tly_limit_ask ask;
     if (!correction_of(e, hold, &ask) || ask.rate->mode != TLY_HARD) return TLY_OK;
     if (hold->settled > hold->hits) return charge_what_is_held(e, &ask, hold);
-    return ask.rate->algorithm == TLY_COUNTER ? tly_tenure_may_lower(e, &ask) : TLY_OK;
+    return ask.rate->algorithm == TLY_COUNTER ? tly_tenure_may_lower(e, &ask, part) : TLY_OK;
 }
 
 /* What was charged becomes what it shall be. */
@@ -266,12 +266,41 @@ static enum tly_result correct(struct tly_engine *e, const struct hold *hold)
     return tly_escrow_refund(e, &ask, hold->charged_ns, &units);
 }
 
-/* What was spent is charged, also if nobody says so again before its end. */
-static enum tly_result stay_open(struct tly_engine *e, struct tly_slice id, struct hold *hold)
+/*
+ * What was spent is charged, also if nobody says so again before its end. And of what comes back there is given back what there are rights to:
+ * two nodes that kept them until they had all would hold each other up.
+ */
+static enum tly_result stay_open(struct tly_engine *e, struct tly_slice id, struct hold *hold, uint64_t spent,
+                                 uint64_t part)
 {
+    struct hold returned = *hold;
+    returned.hits = part;
+    returned.settled = 0;
     hold->state = TLY_HOLD_OPEN;
+    hold->settled = spent;
+    hold->hits -= part;
     enum tly_result result = put(e, id, hold);
+    if (result == TLY_OK) result = correct(e, &returned);
     return result == TLY_OK ? TLY_NO_RIGHTS : result;
+}
+
+/* What it charged comes with the same round, and that is over by then, if not all are there with whom it joins. */
+#define JOINS_NS UINT64_C(60000000000)
+
+/* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
+static bool has_joined(struct tly_engine *e)
+{
+    if (!e->cluster_now.joined) tly_standing_look(e);
+    bool waits_long =
+        e->joining_as == tly_ormap_origin(e->map) && e->now.mono_ns - e->joining_since >= JOINS_NS;
+    return e->cluster_now.joined || waits_long;
+}
+
+/* What this life reserved, and did not settle in part, it has charged itself. */
+static bool knows_what_it_charged(struct tly_engine *e, const struct hold *hold)
+{
+    bool is_own = hold->made.origin == tly_ormap_origin(e->map) && hold->settled == 0;
+    return is_own || has_joined(e);
 }
 
 /* TLY_NOT_FOUND; TLY_NO_RIGHTS: it is open still; one that is settled already stays as it is. */
@@ -286,43 +315,47 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     memcpy(key, hold->key.p, hold->key.n);
     hold->limit.p = limit;
     hold->key.p = key;
-    uint64_t spent = hold->settled;
-    bool was_said = state == TLY_HOLD_RETURNED && spent > 0;
+    uint64_t before = hold->settled, spent = before, part = 0;
+    bool was_said = state == TLY_HOLD_RETURNED && spent > 0, is_known = knows_what_it_charged(e, hold);
     hold->state = was_said ? TLY_HOLD_COMMITTED : state;
     hold->settled = was_said ? spent : hits;
-    enum tly_result result = may_correct(e, hold);
-    if (result == TLY_NO_RIGHTS && state == TLY_HOLD_COMMITTED && hits != spent)
-        result = stay_open(e, id, hold);
+    bool may_give_back = hold->settled >= hold->hits || is_known;
+    enum tly_result result = may_give_back ? may_correct(e, hold, &part) : TLY_NO_RIGHTS;
     if (result == TLY_OK) result = put(e, id, hold);
     if (result == TLY_OK) result = correct(e, hold);
+    if (state == TLY_HOLD_COMMITTED) spent = hits;
+    if (result == TLY_NO_RIGHTS && (part > 0 || spent != before)) result = stay_open(e, id, hold, spent, part);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
     return result;
 }
 
-#define AGAIN_NS UINT64_C(1000000000)
+/* One that has to wait is looked at again after a quarter of what it has waited, within these bounds. */
+#define AGAIN_MS UINT64_C(1000)
+#define AGAIN_MS_MAX UINT64_C(10000)
+/* However many end in one moment, so many are settled in a step, and some more after so long. */
+#define AT_ONCE 256
+#define NEXT_NS UINT64_C(1000000)
 
-/* What it charged comes with the same round, and that is over by then, if not all are there with whom it joins. */
-#define JOINS_NS UINT64_C(60000000000)
-
-/* A life with an empty disk hears of it from the others, and may not have heard yet of what it charged: there is nothing to give back then. */
-static bool has_joined(struct tly_engine *e)
+static uint64_t again_ms(const struct hold *hold, uint64_t now_ms)
 {
-    if (!e->cluster_now.joined) tly_standing_look(e);
-    bool waits_long =
-        e->joining_as == tly_ormap_origin(e->map) && e->now.mono_ns - e->joining_since >= JOINS_NS;
-    return e->cluster_now.joined || waits_long;
+    uint64_t part_ms = now_ms > hold->end_ms ? (now_ms - hold->end_ms) / 4 : 0;
+    return part_ms < AGAIN_MS ? AGAIN_MS : part_ms < AGAIN_MS_MAX ? part_ms : AGAIN_MS_MAX;
 }
 
 void tly_hold_tick(struct tly_engine *e)
 {
-    uint64_t now_ms = e->cluster_ns / NS_PER_MS;
+    uint64_t now_ms = e->cluster_ns / NS_PER_MS, count = 0;
+    e->holds_left = false;
     while (e->hold_count > 0 && e->holds[0].end_ms <= now_ms && has_joined(e)) {
+        e->holds_left = count++ == AT_ONCE;
+        if (e->holds_left) return;
         struct hold hold;
         struct hold_end end = e->holds[0];
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
-        if (result == TLY_NO_RIGHTS) push_end(e, now_ms + AGAIN_NS / NS_PER_MS, tly_slice_of(end.id, end.n));
+        if (result == TLY_NO_RIGHTS)
+            push_end(e, now_ms + again_ms(&hold, now_ms), tly_slice_of(end.id, end.n));
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;
     }
 }
@@ -331,7 +364,8 @@ uint64_t tly_hold_deadline(const struct tly_engine *e)
 {
     if (e->hold_count == 0) return TLY_NEVER;
     uint64_t now_ms = e->cluster_ns / NS_PER_MS, end_ms = e->holds[0].end_ms;
-    return e->now.mono_ns + (end_ms > now_ms ? (end_ms - now_ms) * NS_PER_MS : AGAIN_NS);
+    uint64_t late_ns = e->holds_left ? NEXT_NS : AGAIN_MS * NS_PER_MS;
+    return e->now.mono_ns + (end_ms > now_ms ? (end_ms - now_ms) * NS_PER_MS : late_ns);
 }
 
 /* ---- asking ---- */

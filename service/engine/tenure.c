@@ -297,15 +297,17 @@ enum tly_result tly_tenure_lower(struct tly_engine *e, const struct tly_limit_as
     return TLY_OK;
 }
 
-enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask)
+enum tly_result tly_tenure_may_lower(struct tly_engine *e, const struct tly_limit_ask *ask, uint64_t *units)
 {
     uint64_t room;
+    *units = 0;
     enum tly_result result = tly_bounded_below(e->map, ask, &room);
     if (result != TLY_OK) return result;
     if (!tly_line_is_fit(e)) return TLY_NO_RIGHTS;
     struct tenure tenure = tenure_of(e, ask, TLY_RIGHTS_DOWN);
     uint32_t hits = ask->hits < room ? ask->hits : (uint32_t)room;
     struct tly_holding self = hold_for(e, &tenure, hits);
+    *units = hits < self.left ? hits : self.left;
     if (hits <= self.left) return TLY_OK;
     wish(e, &tenure, &self, hits);
     return TLY_NO_RIGHTS;

@@ -73,6 +73,7 @@ static const char *advice_for(int reason)
     case EROFS: return ": the file system is read-only: mount it writable, or give another data directory";
     case ENOSPC:
     case EDQUOT: return ": free space there, or give another data directory";
+    case EIO: return ": mend the disk, or give another data directory";
     case ENOTDIR: return ": give a directory as data directory, not a file";
     default: return "";
     }

@@ -334,11 +334,11 @@ static void explain_failure(const struct tly_writer *w, char *error, size_t size
                        "MANIFEST was written by another process, which has the data directory now (was LOCK "
                        "removed?): nothing is stored here any more; stop one of the two");
     else if (retry->failing)
-        (void)snprintf(error, size, "%s; tried again: free space, or mend the disk", retry->why);
+        (void)snprintf(error, size, "%s; it is tried again", retry->why);
     else if (w->install.has_failed)
         (void)snprintf(
             error, size,
-            "the snapshot that a peer gave cannot be stored: %.120s; tried again: free space, or mend the disk",
+            "the snapshot that a peer gave cannot be stored: %.160s; it is tried again",
             w->install.file.error);
     else if (w->lost > 0)
         (void)snprintf(

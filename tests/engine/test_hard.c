@@ -173,27 +173,50 @@ static void wishes_that_cannot_be_met_are_in_nobodys_way(void **state)
     net_free(net);
 }
 
+static uint64_t refund(struct net *net, size_t node, uint32_t hits)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request back = {.kind = TLY_ASK_REFUND};
+    struct tly_reply reply;
+    back.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = hits};
+    assert_int_equal(net_ask(net, node, back, &reply), TLY_OK);
+    return reply.refunded;
+}
+
 /* … and who was not heard says it again. */
 static void a_wish_that_was_forgotten_is_said_again(void **state)
 {
     (void)state;
     struct net *net = cluster(2, 10, 600000);
-    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
-    struct tly_request back = {.kind = TLY_ASK_REFUND};
-    struct tly_reply reply;
-    back.check =
-        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 4};
     run_to_window(net, 600 * S);
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(hard_ask(net, i % 2, 1).code, TLY_CODE_OK);
     net_run(net, S);
     net_node(net, 1)->escrow.want_count = 0;
-    assert_int_equal(net_ask(net, 1, back, &reply), TLY_OK);
-    assert_int_equal(reply.refunded, 4);
+    assert_int_equal(refund(net, 1, 4), 4);
     net_run(net, 40 * S);
     assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OVER);
     net_run(net, 200 * MS);
     assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+    net_free(net);
+}
+
+/* Who waits for what another has not got has it as soon as that is given back there. */
+static void what_is_given_back_goes_at_once_to_who_waits_for_it(void **state)
+{
+    (void)state;
+    struct net *net = cluster(2, 10, 600000);
+    run_to_window(net, 600 * S);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(hard_ask(net, i % 2, 1).code, TLY_CODE_OK);
+    for (size_t i = 0; i < 2; i++) {
+        net_run(net, 5 * S + i * 700 * MS);
+        assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OVER);
+        assert_int_equal(refund(net, 1, 2), 2);
+        net_run(net, 50 * MS);
+        assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+    }
     net_free(net);
 }
 
@@ -373,6 +396,45 @@ static void the_lesser_part_holds_back_before_it_is_forgotten(void **state)
     net_free(net);
 }
 
+/* What a node has said of its rights in a window of a minute. */
+static struct tly_moved said(struct net *net, size_t node)
+{
+    struct tly_engine *e = net_node(net, node);
+    size_t count;
+    const struct tly_dot *dots = tly_escrow_dots(e, tly_slice_text("sys:r:n:hard:me"), &count);
+    struct tly_rate rate = {.limit = 900, .window_ms = 60000, .algorithm = TLY_FIXED_WINDOW};
+    struct tly_term term = tly_term_of(&rate, e->cluster_ns / MS);
+    return tly_rights_moved(dots, count, &term.at, net_origin(net, node));
+}
+
+/* What it holds back it does not lack, and nobody hears it: a storm of refusals writes nothing. */
+static void who_holds_back_wishes_for_nothing(void **state)
+{
+    (void)state;
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        (void)net_add_with(net, (struct tly_engine_config){.forget_after_ms = 120000}, i == 0 ? 0 : 1);
+        hard_use(net, i, 900, 60000);
+    }
+    net_run(net, 20 * S);
+    net_block(net, 2, 0, true);
+    net_block(net, 2, 1, true);
+    net_run(net, 80 * S);
+    run_to_window(net, 60 * S);
+    uint64_t wrote = 0, before = 0;
+    for (size_t i = 0; i < 100; i++) {
+        struct tly_verdict verdict = hard_ask(net, 2, 1);
+        assert_int_equal(verdict.code, TLY_CODE_OVER);
+        assert_int_equal(verdict.held, 0);
+        uint64_t ts = said(net, 2).wish_ts;
+        wrote += ts != before;
+        before = ts;
+        net_run(net, 10 * MS);
+    }
+    assert_int_equal(wrote, 0);
+    net_free(net);
+}
+
 /* A node that stops cleanly and goes on with its life, its wall set back by so much meanwhile. */
 static void go_on_earlier(struct net *net, uint64_t back_ns)
 {
@@ -430,6 +492,34 @@ static void what_a_fast_clock_counted_is_not_counted_again(void **state)
         net_run(net, 500 * MS);
     }
     assert_true(counted <= 10);
+    net_free(net);
+}
+
+static void go_ahead_of_the_others(struct net *net, size_t node)
+{
+    struct tly_engine *e = net_node(net, node);
+    struct tly_dot next = {.op = TLY_PUT, .num = {60000, net_time(net, node).wall_ns / (60 * S) + 1, 1}};
+    assert_int_equal(tly_ormap_put(e->map, tly_slice_text("rl:n:hard:me"), &next), TLY_OK);
+    tly_flush_soon(e, true);
+    net_run(net, S);
+    assert_int_equal(hard_ask(net, node, 0).held, 0);
+}
+
+/* One is in the next window already: it has nothing to give of this one, and can use nothing of it. To the last unit that is among the others. */
+static void what_is_left_is_not_for_who_is_in_a_later_window(void **state)
+{
+    (void)state;
+    struct net *net = cluster(3, 3, 60000);
+    for (size_t wishes = 0; wishes < 2; wishes++) {
+        run_to_window(net, 60 * S);
+        if (wishes == 1) assert_int_equal(hard_ask(net, 0, 1).code, TLY_CODE_OK);
+        assert_int_equal(said(net, 0).wish, 2 * wishes);
+        go_ahead_of_the_others(net, 0);
+        assert_int_equal(hard_ask(net, 1, 0).held, 1);
+        uint64_t admitted = hammer(net, 2, 20, 50 * MS);
+        assert_int_equal(admitted, 2);
+        net_run(net, 60 * S);
+    }
     net_free(net);
 }
 
@@ -626,6 +716,7 @@ int main(void)
         cmocka_unit_test(what_can_never_pass_takes_no_rights),
         cmocka_unit_test(wishes_that_cannot_be_met_are_in_nobodys_way),
         cmocka_unit_test(a_wish_that_was_forgotten_is_said_again),
+        cmocka_unit_test(what_is_given_back_goes_at_once_to_who_waits_for_it),
         cmocka_unit_test(in_a_ring_those_without_a_connection_give_too),
         cmocka_unit_test(what_is_there_is_used_though_one_is_asked_ten_times_as_often),
         cmocka_unit_test(a_giver_killed_after_giving_never_spends_that_right),
@@ -633,8 +724,10 @@ int main(void)
         cmocka_unit_test(a_copy_of_the_disk_holds_nothing_twice),
         cmocka_unit_test(a_part_that_is_cut_off_goes_on_with_its_share),
         cmocka_unit_test(the_lesser_part_holds_back_before_it_is_forgotten),
+        cmocka_unit_test(who_holds_back_wishes_for_nothing),
         cmocka_unit_test(a_window_that_comes_back_is_not_counted_twice),
         cmocka_unit_test(what_a_fast_clock_counted_is_not_counted_again),
+        cmocka_unit_test(what_is_left_is_not_for_who_is_in_a_later_window),
         cmocka_unit_test(two_that_meet_do_not_both_found),
         cmocka_unit_test(what_a_forgotten_node_held_comes_back),
         cmocka_unit_test(a_half_takes_nothing_from_the_other),

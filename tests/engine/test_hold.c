@@ -177,6 +177,30 @@ static void many_end_in_their_order(void **state)
     net_free(net);
 }
 
+/* However many end in one moment, no turn of the loop is long for it, and all have come back within some of them. */
+static void what_ends_at_once_is_returned_in_pieces(void **state)
+{
+    (void)state;
+    enum { MANY = 3000 };
+    struct net *net = alone();
+    struct tly_rate rate = day;
+    rate.limit = MANY;
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(reserve(net, "", rate, 1).state, TLY_HOLD_OPEN);
+    net_run(net, (TTL_MS - 1) * MS);
+    assert_int_equal(used(net, 0, rate), MANY);
+    uint64_t before = MANY, most = 0;
+    for (size_t ms = 0; ms < 100; ms++) {
+        net_run(net, MS);
+        uint64_t now = used(net, 0, rate);
+        if (before - now > most) most = before - now;
+        before = now;
+    }
+    assert_int_equal(before, 0);
+    assert_in_range(most, 1, 600);
+    net_free(net);
+}
+
 /* Killed with two open and one settled, and back under a new life. */
 static void a_crash_returns_once_what_was_open(void **state)
 {
@@ -200,12 +224,9 @@ static void a_crash_returns_once_what_was_open(void **state)
     net_free(net);
 }
 
-/* It hears from the others what it had reserved, and only then what that had charged. */
-static void what_ended_while_the_disk_was_lost_is_returned(void **state)
+/* With much for it to hear when it is back after so long. */
+static void lose_the_disk(struct net *net, uint64_t after_ms)
 {
-    (void)state;
-    struct net *net = with_disks(2);
-    (void)reserve(net, "open", day, 10);
     for (size_t i = 0; i < 3000; i++) {
         char key[16];
         (void)snprintf(key, sizeof key, "k%zu", i);
@@ -213,13 +234,67 @@ static void what_ended_while_the_disk_was_lost_is_returned(void **state)
     }
     net_run(net, 1000 * MS);
     net_kill(net, 0);
-    net_run(net, 2 * TTL_MS * MS);
+    net_run(net, after_ms * MS);
     net_shorten(net, 0, 0);
     net_revive(net, 0, 77, 2);
+}
+
+/* It hears from the others what it had reserved, and only then what that had charged. */
+static void what_ended_while_the_disk_was_lost_is_returned(void **state)
+{
+    (void)state;
+    struct net *net = with_disks(2);
+    (void)reserve(net, "open", day, 10);
+    lose_the_disk(net, 2 * TTL_MS);
     net_run(net, 10000 * MS);
     assert_int_equal(used(net, 0, day), 0);
     assert_int_equal(used(net, 1, day), 0);
     assert_int_equal(net_stats(net, 0).holds_returned, 1);
+    net_free(net);
+}
+
+/* … also if it is settled in between, again and again. */
+static void what_is_settled_while_the_disk_was_lost_comes_back(void **state)
+{
+    (void)state;
+    for (int64_t spent = 0; spent < 2; spent++) {
+        struct net *net = with_disks(2);
+        (void)reserve(net, "open", day, 10);
+        lose_the_disk(net, 100);
+        struct tly_request settle = {.kind = spent == 0 ? TLY_ASK_CANCEL : TLY_ASK_COMMIT,
+                                     .bytes = tly_slice_text("open"),
+                                     .number = spent};
+        struct tly_reply reply = {0};
+        enum tly_result result = TLY_NO_HOLD;
+        size_t early = 0;
+        for (size_t ms = 0; ms < 10000 && result != TLY_OK; ms++) {
+            result = net_ask(net, 0, settle, &reply);
+            early += result == TLY_NO_RIGHTS;
+            net_run(net, MS);
+        }
+        assert_int_equal(result, TLY_OK);
+        assert_int_equal(reply.hold.charged, spent);
+        net_run(net, 10000 * MS);
+        assert_int_equal(used(net, 0, day), spent);
+        assert_int_equal(used(net, 1, day), spent);
+        assert_true(early > 0);
+        net_free(net);
+    }
+}
+
+/* What this life reserved itself it knows, whether it has joined or not. */
+static void what_is_settled_by_who_has_not_joined_comes_back_at_once(void **state)
+{
+    (void)state;
+    struct net *net = with_disks(3);
+    net_kill(net, 2);
+    net_run(net, 1000 * MS);
+    net_restart(net, 0, 77, SIZE_MAX);
+    net_run(net, 1000 * MS);
+    (void)reserve(net, "open", day, 10);
+    assert_int_equal(used(net, 0, day), 10);
+    assert_int_equal(ask(net, TLY_ASK_COMMIT, "open", 3, TLY_OK).hold.charged, 3);
+    assert_int_equal(used(net, 0, day), 3);
     net_free(net);
 }
 
@@ -383,8 +458,11 @@ int main(void)
         cmocka_unit_test(a_reservation_that_is_made_again_is_the_same),
         cmocka_unit_test(what_nobody_settles_is_returned_at_its_end),
         cmocka_unit_test(many_end_in_their_order),
+        cmocka_unit_test(what_ends_at_once_is_returned_in_pieces),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_ended_while_the_disk_was_lost_is_returned),
+        cmocka_unit_test(what_is_settled_while_the_disk_was_lost_comes_back),
+        cmocka_unit_test(what_is_settled_by_who_has_not_joined_comes_back_at_once),
         cmocka_unit_test(what_ends_is_returned_while_a_member_is_down),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
         cmocka_unit_test(a_limit_that_became_another_is_not_corrected),

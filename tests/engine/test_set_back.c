@@ -9,12 +9,17 @@
 #define AHEAD_NS (60 * S)
 
 /* Of many checks in one window so many are admitted. */
-static unsigned admitted(struct net *net)
+static unsigned admitted_of(struct net *net, const char *rate, enum tly_algorithm algorithm)
 {
     unsigned sum = 0;
     for (unsigned i = 0; i < 20 * LIMIT; i++)
-        sum += net_check(net, 0, "k", "5/1s", TLY_FIXED_WINDOW);
+        sum += net_check(net, 0, "k", rate, algorithm);
     return sum;
+}
+
+static unsigned admitted(struct net *net)
+{
+    return admitted_of(net, "5/1s", TLY_FIXED_WINDOW);
 }
 
 static struct net *nodes_of(size_t count)
@@ -49,6 +54,25 @@ static void alone_it_begins_another_life(void **state)
         assert_in_range(admitted(net), 0, LIMIT);
         net_run(net, S);
     }
+    net_free(net);
+}
+
+/* A minute is one everywhere, so a clock that was four of them ahead is found out as with any window. */
+static void of_a_quota_of_a_minute_it_begins_another_life(void **state)
+{
+    struct net *net = nodes_of(1);
+    uint64_t before = net_origin(net, 0);
+    assert_int_equal(admitted_of(net, "5/m", TLY_QUOTA), LIMIT);
+    net_run(net, S / 10);
+    net_kill(net, 0);
+    net_shift_wall(net, 0, -(int64_t)(240 * S));
+    net_go_on(net, 0, before, 0);
+    net_run(net, S / 10);
+    for (unsigned i = 0; i < 15; i++) {
+        assert_in_range(admitted_of(net, "5/m", TLY_QUOTA), 0, LIMIT);
+        net_run(net, 60 * S);
+    }
+    assert_int_not_equal(net_origin(net, 0), before);
     net_free(net);
 }
 
@@ -155,7 +179,8 @@ static void what_was_carried_over_by_a_wrong_time_ends_with_its_life(void **stat
 
 static void what_is_counted_where_nobody_reads_it_is_ahead(void **state)
 {
-    const uint64_t day = TLY_WINDOW_CALENDAR + 3, day_ms = 86400000, zones_ms = 54000000;
+    const uint64_t minute = TLY_WINDOW_CALENDAR + 1, hour = minute + 1, hour_ms = 3600000;
+    const uint64_t day = hour + 1, day_ms = 24 * hour_ms, zones_ms = 15 * hour_ms;
     const struct {
         uint64_t window, epoch, now_ms;
         bool ahead;
@@ -172,6 +197,10 @@ static void what_is_counted_where_nobody_reads_it_is_ahead(void **state)
         {day, 10, 9 * day_ms - zones_ms - 1, true},
         {day, 11, 9 * day_ms, true},
         {day, UINT64_MAX, 9 * day_ms, false},
+        {hour, 10, 9 * hour_ms, false},
+        {hour, 10, 9 * hour_ms - 1, true},
+        {minute, 10, 9 * 60000, false},
+        {minute, 10, 9 * 60000 - 1, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct tly_dot put = {.op = TLY_PUT, .num = {cases[i].window, cases[i].epoch}};
@@ -183,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(alone_it_begins_another_life),
+        cmocka_unit_test(of_a_quota_of_a_minute_it_begins_another_life),
         cmocka_unit_test(with_another_it_begins_another_life),
         cmocka_unit_test(by_less_than_a_window_its_life_goes_on),
         cmocka_unit_test(by_others_that_come_later_it_begins_another_life),

@@ -127,6 +127,35 @@ static void what_can_never_pass_takes_no_rights(void **state)
     net_free(net);
 }
 
+/* What the others had not got is asked for again when two seconds are over, also by a node whose versions were ahead of its clock by then. */
+static void a_wish_is_said_again_however_far_a_clock_was_ahead(void **state)
+{
+    for (size_t ahead = 0; ahead < 2; ahead++) {
+        struct net *net = net_new(2 * MS);
+        for (size_t i = 0; i < 2; i++) {
+            if (ahead == 1 && i == 1) net_shift_wall(net, 1, (int64_t)(200 * S));
+            struct tly_engine_config config = {.has_store = true, .max_skew_ns = 300 * S};
+            hard_use_counter(net, net_add_with(net, config, i == 0 ? 0 : 1), 0, 10);
+        }
+        net_run(net, 20 * S);
+        assert_int_equal(raise_on(net, 1), 10);
+        assert_int_equal(lower_on(net, 1), 10);
+        net_shift_wall(net, 1, 0);
+        net_block(net, 0, 1, true);
+        assert_int_equal(raise_by(net, 1, 9), 9);
+        assert_false(raise(net, 0, 5));
+        net_block(net, 0, 1, false);
+        net_run(net, 10 * S);
+        assert_int_equal(value_at(net, 0), 9);
+        assert_int_equal(lower(net, 1, 6), 6);
+        net_run(net, 200 * MS);
+        assert_false(raise(net, 0, 5));
+        net_run(net, 200 * MS);
+        if (!raise(net, 0, 5)) fail_msg("%zu s ahead", (size_t)(200 * ahead));
+        net_free(net);
+    }
+}
+
 /* Each side counts what it holds, and the sum of both is within the bounds. */
 static void two_sides_of_a_cut_stay_within_the_bounds(void **state)
 {
@@ -439,6 +468,97 @@ static void what_was_spent_stays_charged_when_the_rest_comes_back(void **state)
     net_free(net);
 }
 
+static enum tly_result settle_on(struct net *net, size_t node, enum tly_request_kind kind)
+{
+    struct tly_field field = {tly_slice_text("who"), tly_slice_text("me")};
+    struct tly_request request = {.kind = kind, .bytes = tly_slice_text("r")};
+    struct tly_reply reply = {0};
+    if (kind == TLY_ASK_RESERVE) request.number = 600000;
+    request.check =
+        (struct tly_check){.limit = tly_slice_text("hard"), .fields = &field, .field_count = 1, .hits = 5};
+    enum tly_result result = net_ask(net, node, request, &reply);
+    return kind == TLY_ASK_RESERVE && reply.hold.state != TLY_HOLD_OPEN ? TLY_MORE : result;
+}
+
+/* Two give back 5 each, with the rights to 8 between them: neither waits for what the other has. */
+static void two_that_give_back_do_not_hold_each_other_up(void **state)
+{
+    (void)state;
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 3; i++) {
+        struct tly_engine_config config = {.has_store = true, .forget_after_ms = 10000000};
+        hard_use_counter(net, net_add_with(net, config, (1u << i) - 1), 0, 40);
+    }
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t n = 0; n < 20 && settle_on(net, i, TLY_ASK_RESERVE) != TLY_OK; n++)
+            net_run(net, 200 * MS);
+    net_run(net, S);
+    assert_int_equal(value_at(net, 2), 10);
+    int64_t lowered = 0;
+    for (size_t n = 0; n < 50 && lowered < 2; n++) {
+        lowered += lower(net, 2, 1);
+        net_run(net, 100 * MS);
+    }
+    net_run(net, 5 * S);
+    net_block(net, 2, 0, true);
+    net_block(net, 2, 1, true);
+    for (size_t n = 0; n < 20; n++) {
+        for (size_t i = 0; i < 2; i++)
+            assert_in_set(settle_on(net, i, TLY_ASK_CANCEL), ((uintmax_t[]){TLY_OK, TLY_NO_RIGHTS}), 2);
+        net_run(net, 500 * MS);
+    }
+    /* The third holds the rest. */
+    assert_int_equal(value_at(net, 0), 2);
+    net_block(net, 2, 0, false);
+    net_block(net, 2, 1, false);
+    net_run(net, 10 * S);
+    for (size_t n = 0; n < 20; n++) {
+        for (size_t i = 0; i < 2; i++)
+            (void)settle_on(net, i, TLY_ASK_CANCEL);
+        net_run(net, 500 * MS);
+    }
+    assert_int_equal(settle_on(net, 0, TLY_ASK_CANCEL), TLY_OK);
+    assert_int_equal(settle_on(net, 1, TLY_ASK_CANCEL), TLY_OK);
+    assert_int_equal(value_at(net, 0), 0);
+    net_free(net);
+}
+
+/* What cannot be given back for long is looked at ever more seldom. */
+static void who_waits_for_rights_looks_ever_more_seldom(void **state)
+{
+    (void)state;
+    struct net *net = net_new(2 * MS);
+    for (size_t i = 0; i < 2; i++) {
+        struct tly_engine_config config = {.has_store = true, .forget_after_ms = 1000000};
+        hard_use_counter(net, net_add_with(net, config, i == 0 ? 0 : 1), 0, 20);
+    }
+    net_run(net, 20 * S);
+    assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
+    reserve(net, 5, 6000);
+    int64_t lowered = 0;
+    for (size_t i = 0; lowered < 6 && i < 20; i++) {
+        lowered += lower(net, 1, (uint32_t)(6 - lowered));
+        net_run(net, 100 * MS);
+    }
+    net_block(net, 0, 1, true);
+    net_run(net, 10 * S);
+    struct tly_engine *e = net_node(net, 0);
+    assert_int_equal(e->hold_count, 1);
+    size_t looks = 0;
+    for (size_t second = 0; second < 60; second++) {
+        uint64_t next_ms = e->holds[0].end_ms;
+        net_run(net, S);
+        looks += e->holds[0].end_ms != next_ms;
+    }
+    assert_in_range(looks, 5, 12);
+    net_block(net, 0, 1, false);
+    net_run(net, 30 * S);
+    assert_int_equal(e->hold_count, 0);
+    assert_int_equal(value_at(net, 1), 4);
+    net_free(net);
+}
+
 /* What made it is over with the life, and is taken over once that is settled. */
 static void what_a_former_life_reserved_comes_back(void **state)
 {
@@ -608,6 +728,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rights_move_up_and_down_to_where_they_are_wanted),
         cmocka_unit_test(what_can_never_pass_takes_no_rights),
+        cmocka_unit_test(a_wish_is_said_again_however_far_a_clock_was_ahead),
         cmocka_unit_test(two_sides_of_a_cut_stay_within_the_bounds),
         cmocka_unit_test(what_a_life_left_is_taken_over),
         cmocka_unit_test(what_a_forgotten_node_held_is_taken_over),
@@ -619,6 +740,8 @@ int main(void)
         cmocka_unit_test(what_is_given_back_stays_above_the_least),
         cmocka_unit_test(what_is_reserved_comes_back_when_the_rights_do),
         cmocka_unit_test(what_was_spent_stays_charged_when_the_rest_comes_back),
+        cmocka_unit_test(two_that_give_back_do_not_hold_each_other_up),
+        cmocka_unit_test(who_waits_for_rights_looks_ever_more_seldom),
         cmocka_unit_test(what_a_former_life_reserved_comes_back),
         cmocka_unit_test(after_a_reset_nothing_reserved_before_comes_back),
         cmocka_unit_test(no_history_leaves_the_bounds),

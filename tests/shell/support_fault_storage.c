@@ -143,8 +143,9 @@ static enum fate fate_of_hit(struct handle *h)
     struct test_faults *f = h->faults;
     f->fired++;
     (void)pthread_cond_broadcast(&f->changed);
-    h->error =
-        f->fault.kind == TEST_ENOSPC ? "injected: No space left on device" : "injected: Input/output error";
+    h->error = f->fault.kind == TEST_ENOSPC
+                   ? "injected: No space left on device: free space there, or give another"
+                   : "injected: Input/output error: mend the disk, or give another";
     switch (f->fault.kind) {
     case TEST_EIO:
     case TEST_ENOSPC: return FAILS;
