@@ -227,7 +227,8 @@ static bool is_own(const struct tly_install *install, uint64_t origin)
 
 /*
  * A source that has not settled a life yet, or is to be brought up itself, may have some of it that all others refuse. That stands in place of what
- * they have of the same shards, so own - theirs is not known from there.
+ * they have of the same shards, so own - theirs is not known from there. Nor is it from one that lacks some of it from before its end, and will get
+ * that from the others.
  */
 static void note_who_waits(struct tly_install *install)
 {
@@ -235,8 +236,9 @@ static void note_who_waits(struct tly_install *install)
         struct former *former = &install->former[i];
         uint64_t end;
         if (!is_settled(install, former->origin, &end)) continue;
-        if (tly_ormap_beyond(install->staged, former->origin, end).print == 0) continue;
-        former->waits_above = former->whole < end ? former->whole : end;
+        bool has_less = tly_install_known(install, former->origin) < end;
+        bool has_more = tly_ormap_beyond(install->staged, former->origin, end).print != 0;
+        if (has_less || has_more) former->waits_above = former->whole < end ? former->whole : end;
     }
 }
 

@@ -593,6 +593,54 @@ static void nothing_is_carried_over_by_who_has_more_than_its_end(void **state)
     carry_past_a_source_with_more(true);
 }
 
+/*
+ * Of what came before its end it has a part only, and gets the rest from those who agreed on it: what it lacks yet is nothing that nobody had heard.
+ */
+static void nothing_is_carried_over_past_a_source_that_has_less_than_the_end(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    hit(1, "s:a", 0, 0, 3);
+    hit(1, "s:c", 0, 0, 2);
+    sync_nodes(1, 0);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 0, 0, 7);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(2, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 18);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 7);
+    assert_int_equal(read_at(1, "s:c", 0, 0), 2);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 12);
+    sync_nodes(0, 2);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    for (size_t node = 0; node < 3; node++) {
+        assert_int_equal(read_at(node, "s:a", 0, 0), 18);
+        assert_int_equal(read_at(node, "s:b", 0, 0), 7);
+        assert_int_equal(read_at(node, "s:c", 0, 0), 2);
+    }
+}
+
+/* It has it not yet as one that is settled, but all of it. */
+static void what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_to_the_end(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    hit(1, "s:a", 0, 0, 5);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 5);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 15);
+}
+
 static void of_an_older_generation_nothing_is_carried_over(void **state)
 {
     hit(1, "s:a", 0, 3, 10);
@@ -646,6 +694,8 @@ int main(void)
         scene(what_was_left_out_below_the_mark_is_carried_over),
         scene(nothing_is_carried_over_by_who_has_not_settled_it_yet),
         scene(nothing_is_carried_over_by_who_has_more_than_its_end),
+        scene(nothing_is_carried_over_past_a_source_that_has_less_than_the_end),
+        scene(what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_to_the_end),
         scene(of_an_older_generation_nothing_is_carried_over),
         scene(local_words_stay),
     };
