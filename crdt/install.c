@@ -242,10 +242,14 @@ static void note_who_waits(struct tly_install *install)
     }
 }
 
-static bool waits(const struct tly_install *install, struct tly_version version)
+/* What the snapshot shows to have been deleted does not wait: what shows it, and is no part of that life, goes or stays with this one. */
+static bool waits(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot)
 {
-    for (size_t i = 0; i < install->former_count; i++)
-        if (install->former[i].origin == version.origin) return version.ts > install->former[i].waits_above;
+    for (size_t i = 0; i < install->former_count; i++) {
+        const struct former *former = &install->former[i];
+        if (former->origin == dot->version.origin)
+            return dot->version.ts > former->waits_above && !was_deleted(install, key, dot, former->whole);
+    }
     return false;
 }
 
@@ -253,7 +257,7 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
 {
     uint64_t end;
     bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards;
-    if (counted && waits(install, dot->version)) return true;
+    if (counted && waits(install, tly_entry_key(entry), dot)) return true;
     if (dot->version.ts <= tly_install_known(install, dot->version.origin)) return false;
     if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
     if (dot->version.ts > install->bounds.forgotten) return true;

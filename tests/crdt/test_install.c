@@ -641,6 +641,42 @@ static void what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_
     assert_int_equal(read_at(1, "s:a", 0, 0), 15);
 }
 
+/*
+ * A source of which one has to wait for another brings the word that a key was deleted, or lacks what that took away: the next one does not show it any more.
+ */
+static void what_a_snapshot_shows_as_deleted_is_not_carried_over_by_the_next(void **state)
+{
+    hit(0, "s:a", 0, 0, 1);
+    hit(0, "s:b", 0, 0, 1);
+    hit(1, "s:a", 0, 0, 10);
+    hit(1, "s:b", 0, 0, 10);
+    hit(1, "s:c", 0, 0, 10);
+    sync_nodes(0, 1);
+    sync_nodes(1, 0);
+    remove_key(0, "s:a");
+    forget_all(0);
+    remove_key(0, "s:b"); /* this one is still known */
+    sync_nodes(0, 2);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    hit(1, "s:c", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    struct tly_dot ahead = world_dots(world.node[1], key("s:c"), &(size_t){0})[0];
+    claim(world_apply(world.node[2], key("s:c"), &ahead) == TLY_APPLIED);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(2, 1, 2);
+    assert_int_equal(read_at(1, "s:c", 0, 0), 15);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 5);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 0);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 0);
+    assert_int_equal(read_at(1, "s:c", 0, 0), 15);
+}
+
 static void of_an_older_generation_nothing_is_carried_over(void **state)
 {
     hit(1, "s:a", 0, 3, 10);
@@ -696,6 +732,7 @@ int main(void)
         scene(nothing_is_carried_over_by_who_has_more_than_its_end),
         scene(nothing_is_carried_over_past_a_source_that_has_less_than_the_end),
         scene(what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_to_the_end),
+        scene(what_a_snapshot_shows_as_deleted_is_not_carried_over_by_the_next),
         scene(of_an_older_generation_nothing_is_carried_over),
         scene(local_words_stay),
     };
