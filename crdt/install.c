@@ -272,6 +272,18 @@ static bool may_cover(const struct tly_strategy *strategy, const struct tly_dot 
     return dot->num[TLY_SUM_WINDOW] == 0 && dot->num[TLY_SUM_EPOCH] != 0;
 }
 
+/* Up to where the source had all of a life: of one that was settled further on, at what came ahead of the rest, not up to its end. */
+static uint64_t whole_up_to(const struct tly_install *install, uint64_t origin)
+{
+    uint64_t end;
+    if (!is_settled(install, origin, &end)) return tly_install_known(install, origin);
+    for (size_t i = 0; i < install->former_count; i++) {
+        const struct former *former = &install->former[i];
+        if (former->origin == origin && former->whole < end) end = former->whole;
+    }
+    return end;
+}
+
 /*
  * The source never had a dot that goes, nor perhaps what that took the place of, which is nowhere here: who has it must be free to say it again. What is
  * younger, as a life is than those that this node had before, did not lie under it.
@@ -279,10 +291,9 @@ static bool may_cover(const struct tly_strategy *strategy, const struct tly_dot 
 static void note_uncovered(struct tly_install *install, const struct tly_entry *entry,
                            const struct tly_dot *dot)
 {
-    uint64_t end, own = tly_ormap_origin(install->map);
-    if (!is_settled(install, dot->version.origin, &end))
-        end = tly_install_known(install, dot->version.origin);
-    if (dot->version.ts <= end || !may_cover(tly_entry_strategy(entry), dot)) return;
+    uint64_t own = tly_ormap_origin(install->map);
+    if (dot->version.ts <= whole_up_to(install, dot->version.origin)) return;
+    if (!may_cover(tly_entry_strategy(entry), dot)) return;
     install->uncovers = true;
     if (own == 0 || is_own(install, dot->version.origin)) return;
     if (dot->version.ts > tly_install_known(install, own)) install->unsure[install->map->own] = true;

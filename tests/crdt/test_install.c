@@ -173,6 +173,32 @@ static void a_mark_does_not_cover_what_was_hidden_by_what_goes(void **state)
                                 key("of a member")));
 }
 
+/* Nor where that life was settled further on than all of it had come: the source need not have had what lies between. */
+static void a_mark_does_not_cover_what_was_hidden_by_what_was_left_out(void **state)
+{
+    put_text(1, "l:b", "x");
+    sync_nodes(1, 0);
+    uint64_t whole = tly_ormap_mark(world.node[0], 2);
+    put_text(2, "l:a", "of a member");
+    sync_nodes(2, 1);
+    put_text(1, "l:a", "of who was forgotten, and left out");
+    put_text(1, "l:b", "ahead of that");
+    struct tly_dot newest = world_dots(world.node[1], key("l:b"), &(size_t){0})[0];
+    claim(world_apply(world.node[0], key("l:b"), &newest) == TLY_APPLIED);
+    claim(tly_ormap_raise_mark(world.node[0], 2, newest.version.ts) == TLY_OK);
+    settle_life(0, 2);
+    claim(tly_ormap_begin_life(world.node[1], 9) == TLY_OK);
+    struct tly_install *install = staged(0, 1);
+    claim(tly_install_former(install, 2, key(NOTED), whole) == TLY_OK);
+    claim(tly_install_finish(install, &report) == TLY_OK);
+    tly_install_free(install);
+    assert_int_equal(report.dropped, 1);
+    assert_int_equal(tly_ormap_mark(world.node[1], 3), 0);
+    sync_nodes(2, 1);
+    assert_true(tly_slice_equal(world_read(world.node[1], key("l:a"), (struct tly_moment){0}).bytes,
+                                key("of a member")));
+}
+
 /* The same of what this node wrote itself: nobody need have it, and so that the others ask for what they may have of it another life begins. */
 static void a_life_whose_words_were_hidden_by_what_goes_is_unsure(void **state)
 {
@@ -709,6 +735,7 @@ int main(void)
         scene(what_was_deleted_and_forgotten_goes_and_what_is_new_stays),
         scene(a_mark_does_not_outlive_what_it_stood_for),
         scene(a_mark_does_not_cover_what_was_hidden_by_what_goes),
+        scene(a_mark_does_not_cover_what_was_hidden_by_what_was_left_out),
         scene(a_life_whose_words_were_hidden_by_what_goes_is_unsure),
         scene(a_mark_falls_to_that_of_the_source),
         scene(joining_alone_would_revive),
