@@ -463,14 +463,16 @@ static void write_settled(struct tly_engine *e, struct closed_life *closed, cons
  * Under sys:omitted:ORIGIN stands up to where all had everything of a life that was settled further on, at what came ahead of the rest, or had room: what
  * lies between the two is not known for gone, and its node carries over what it counted there.
  */
-static void note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
+static enum tly_result note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
 {
     uint8_t key[OMITTED_BYTES];
     tly_buf_clear(&e->frame);
     tly_put_uint(&e->frame, whole);
+    if (e->frame.result != TLY_OK) return e->frame.result;
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    if (e->frame.result == TLY_OK && tly_ormap_put(e->map, omitted_key(key, origin), &dot) == TLY_OK)
-        tly_flush_soon(e, true);
+    enum tly_result result = tly_ormap_put(e->map, omitted_key(key, origin), &dot);
+    if (result == TLY_OK) tly_flush_soon(e, true);
+    return result;
 }
 
 static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
@@ -480,11 +482,12 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     if (life.state >= TLY_LIFE_SETTLED || dropped) return;
     struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
     bool same = word->print != 0 && beyond.print == word->print && beyond.newest == word->mark;
+    /* Without memory all of it is for the next step: nobody says this of a life that is settled. */
+    if (same && note_omitted(e, closed->origin, life.mark) != TLY_OK) return;
     if (same && tly_ormap_raise_mark(e->map, closed->origin, word->mark) != TLY_OK) return;
     if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
     e->stats.lives_settled++;
     trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
-    if (life.mark < word->mark) note_omitted(e, closed->origin, life.mark);
     /* What stands beyond is refused everywhere else. */
     if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
     tly_flush_soon(e, false);
