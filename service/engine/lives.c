@@ -334,9 +334,10 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
     tly_install_leave_out(install, is_left_out, e);
     /* One that is in question is ended by what is installed, and what it counted alone is nowhere else. */
     if (e->life.kept != 0) result = name_former(install, e->life.kept);
+    /* Of some the word that says so is to be said again at the next step only. */
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
-        uint64_t origin = e->forget.closed[i].origin;
-        if (tly_lives_was_ours(e, origin)) result = name_former(install, origin);
+        const struct closed_life *closed = &e->forget.closed[i];
+        if (closed->was_ours) result = name_former(install, closed->origin);
     }
     return result;
 }
