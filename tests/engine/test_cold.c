@@ -258,6 +258,24 @@ static void what_was_counted_alone_outlives_a_moment_without_that_word(void **st
     expect_carried_over(net, &spoiler);
 }
 
+/* ---- whom one asks ---- */
+
+static void who_needs_a_snapshot_asks_all_in_turn(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(4);
+    for (uint64_t i = 1; i <= 6; i++) {
+        net_node(net, 0)->forget.resync = true; /* what it got was of no use */
+        net_node(net, 0)->forget.step_at = net_time(net, 0).mono_ns;
+        while (net_stats(net, 0).snapshots_installed < i)
+            net_run(net, 100 * MS);
+        net_run(net, 10 * S);
+    }
+    for (size_t i = 1; i < 4; i++)
+        assert_int_equal(net_stats(net, i).snapshots_sent, 2);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +284,7 @@ int main(void)
         cmocka_unit_test(who_takes_no_rounds_lives_on_snapshots),
         cmocka_unit_test(what_was_counted_alone_outlives_the_word_that_settled_it),
         cmocka_unit_test(what_was_counted_alone_outlives_a_moment_without_that_word),
+        cmocka_unit_test(who_needs_a_snapshot_asks_all_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
