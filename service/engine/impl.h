@@ -1144,6 +1144,8 @@ bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin);
 bool tly_lives_former_are_settled(struct tly_engine *e);
 /* Removes what those had published (forget.c). */
 void tly_lives_drop_our_numbers(struct tly_engine *e);
+/* Whether the snapshot that this node waits for may carry over what it counted in a life that ended. */
+bool tly_lives_may_be_carried(const struct tly_engine *e, uint64_t origin);
 /* Names to an install which lives were this node's. */
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
 

@@ -342,6 +342,13 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
     return result;
 }
 
+bool tly_lives_may_be_carried(const struct tly_engine *e, uint64_t origin)
+{
+    if (!e->forget.resync && !tly_snap_is_asking(e)) return false;
+    const struct closed_life *closed = closed_find(e, origin);
+    return closed != NULL && closed->was_ours;
+}
+
 bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version)
 {
     struct word word;
