@@ -380,7 +380,8 @@ bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, st
 
 static bool has_been_up(const struct tly_engine *e, const struct conn *conn)
 {
-    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked &&
+    /* A round that has been coming in for that long may say it at its end. */
+    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked && !conn->round_open &&
            e->now.mono_ns - conn->since >= STRAY_NS;
 }
 
