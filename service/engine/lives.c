@@ -629,6 +629,20 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     return known || waits(e, closed, &life) || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
 }
 
+/* What all lacked of a life is said for as long as the life is remembered; false: there is no room to take it back. */
+static bool forget_omitted(struct tly_engine *e, uint64_t origin)
+{
+    uint8_t bytes[OMITTED_BYTES];
+    size_t count = 0;
+    struct tly_slice key = omitted_key(bytes, origin);
+    const struct tly_entry *entry = tly_ormap_find(e->map, key);
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    if (count == 0 || dots[0].op == TLY_REMOVE) return true;
+    if (tly_ormap_remove(e->map, key) != TLY_OK) return false;
+    tly_flush_soon(e, true);
+    return true;
+}
+
 /*
  * Records of retired lives are kept for as long as there are few, because only who remembers a life can tell an old dot of it from
  * one of a life that is new here. Of too many the oldest that has no dot goes.
@@ -646,7 +660,8 @@ static void drop_oldest(struct tly_engine *e)
         origin = life.origin;
         least = life.mark;
     }
-    if (known <= TLY_LIVES_KEPT || !tly_ormap_drop_life(e->map, origin)) return;
+    if (known <= TLY_LIVES_KEPT || origin == 0 || !forget_omitted(e, origin)) return;
+    if (!tly_ormap_drop_life(e->map, origin)) return;
     e->stats.lives_dropped++;
     tly_exports_fail(e); /* its number is another's from now on */
 }
