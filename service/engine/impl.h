@@ -387,8 +387,8 @@ struct peer {
     uint64_t aside_life;             /* … the life of it that it was for */
     uint64_t aside_until;
     uint64_t brings_at; /* when a snapshot was last asked of it; 0: never */
-    unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
-    unsigned audited;  /* branches of it that were audited under traffic */
+    unsigned failures;  /* of its rounds in a row that were no rounds, though their frames were whole */
+    unsigned audited;   /* branches of it that were audited under traffic */
 };
 
 #define TLY_NOWHERE SIZE_MAX
