@@ -266,7 +266,8 @@ static bool counts_beyond(struct tly_ormap *staged, uint64_t origin, uint64_t en
 
 /*
  * A source that has not settled a life yet, or is to be brought up itself, may have some of it that all others refuse. That stands in place of what
- * they have of the same shards, so own - theirs is not known from there.
+ * they have of the same shards, so own - theirs is not known from there. Nor is it from one that lacks some of it from before its end, and will get
+ * that from the others.
  */
 static void note_who_waits(struct tly_install *install)
 {
@@ -274,15 +275,20 @@ static void note_who_waits(struct tly_install *install)
         struct former *former = &install->former[i];
         uint64_t end;
         if (!is_settled(install, former->origin, &end)) continue;
-        if (!counts_beyond(install->staged, former->origin, end)) continue;
-        former->waits_above = former->whole < end ? former->whole : end;
+        bool has_less = tly_install_known(install, former->origin) < end;
+        bool has_more = counts_beyond(install->staged, former->origin, end);
+        if (has_less || has_more) former->waits_above = former->whole < end ? former->whole : end;
     }
 }
 
-static bool waits(const struct tly_install *install, struct tly_version version)
+/* What the snapshot shows to have been deleted does not wait: what shows it, and is no part of that life, goes or stays with this one. */
+static bool waits(struct tly_install *install, struct tly_slice key, const struct tly_dot *dot)
 {
-    for (size_t i = 0; i < install->former_count; i++)
-        if (install->former[i].origin == version.origin) return version.ts > install->former[i].waits_above;
+    for (size_t i = 0; i < install->former_count; i++) {
+        const struct former *former = &install->former[i];
+        if (former->origin == dot->version.origin)
+            return dot->version.ts > former->waits_above && !was_deleted(install, key, dot, former->whole);
+    }
     return false;
 }
 
@@ -290,7 +296,7 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
 {
     uint64_t end;
     bool counted = dot->op == TLY_PUT && tly_entry_strategy(entry)->own_shards, counts_on;
-    if (counted && waits(install, dot->version)) return true;
+    if (counted && waits(install, tly_entry_key(entry), dot)) return true;
     bool hidden = was_hidden(install, tly_entry_key(entry), dot, &counts_on);
     if (dot->version.ts <= tly_install_known(install, dot->version.origin) && !hidden) return false;
     if (is_settled(install, dot->version.origin, &end) && dot->version.ts > end) return false;
@@ -307,6 +313,18 @@ static bool may_cover(const struct tly_strategy *strategy, const struct tly_dot 
     return dot->num[TLY_SUM_WINDOW] == 0 && dot->num[TLY_SUM_EPOCH] != 0;
 }
 
+/* Up to where the source had all of a life: of one that was settled further on, at what came ahead of the rest, not up to its end. */
+static uint64_t whole_up_to(const struct tly_install *install, uint64_t origin)
+{
+    uint64_t end;
+    if (!is_settled(install, origin, &end)) return tly_install_known(install, origin);
+    for (size_t i = 0; i < install->former_count; i++) {
+        const struct former *former = &install->former[i];
+        if (former->origin == origin && former->whole < end) end = former->whole;
+    }
+    return end;
+}
+
 /*
  * The source never had a dot that goes, nor perhaps what that took the place of, which is nowhere here: who has it must be free to say it again. What is
  * younger, as a life is than those that this node had before, did not lie under it.
@@ -314,10 +332,9 @@ static bool may_cover(const struct tly_strategy *strategy, const struct tly_dot 
 static void note_uncovered(struct tly_install *install, const struct tly_entry *entry,
                            const struct tly_dot *dot)
 {
-    uint64_t end, own = tly_ormap_origin(install->map);
-    if (!is_settled(install, dot->version.origin, &end))
-        end = tly_install_known(install, dot->version.origin);
-    if (dot->version.ts <= end || !may_cover(tly_entry_strategy(entry), dot)) return;
+    uint64_t own = tly_ormap_origin(install->map);
+    if (dot->version.ts <= whole_up_to(install, dot->version.origin)) return;
+    if (!may_cover(tly_entry_strategy(entry), dot)) return;
     install->uncovers = true;
     if (own == 0 || is_own(install, dot->version.origin)) return;
     if (dot->version.ts > tly_install_known(install, own)) install->unsure[install->map->own] = true;

@@ -40,7 +40,7 @@ enum tly_result tly_install_add(struct tly_install *install, struct tly_slice ke
  * is exact then, and is counted into the own life of now, once: that it was is noted under this key (a register, of
  * TLY_NOTED_BYTES_MAX at most; empty: nowhere), for an older disk may still have it all. Beyond `whole` those who settled it may have had no
  * room for what it counted, so that is not gone which the snapshot lacks; UINT64_MAX: they had it all. A snapshot that has some of it from beyond its
- * end does not show what the others have: what the life counted stays as it is then, for the next snapshot. TLY_NOMEM.
+ * end, or not all of it up to there, does not show what the others have: what the life counted stays as it is then, for the next snapshot. TLY_NOMEM.
  */
 #define TLY_NOTED_BYTES_MAX 40
 enum tly_result tly_install_former(struct tly_install *install, uint64_t origin, struct tly_slice noted,

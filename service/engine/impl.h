@@ -388,8 +388,9 @@ struct peer {
     struct snap_out *aside;          /* a snapshot to it whose connection went; NULL: none */
     uint64_t aside_life;             /* … the life of it that it was for */
     uint64_t aside_until;
-    unsigned failures; /* of its rounds in a row that were no rounds, though their frames were whole */
-    unsigned audited;  /* branches of it that were audited under traffic */
+    uint64_t brings_at; /* when a snapshot was last asked of it; 0: never */
+    unsigned failures;  /* of its rounds in a row that were no rounds, though their frames were whole */
+    unsigned audited;   /* branches of it that were audited under traffic */
 };
 
 #define TLY_NOWHERE SIZE_MAX
@@ -1154,6 +1155,8 @@ bool tly_lives_was_ours(struct tly_engine *e, uint64_t origin);
 bool tly_lives_former_are_settled(struct tly_engine *e);
 /* Removes what those had published (forget.c). */
 void tly_lives_drop_our_numbers(struct tly_engine *e);
+/* Whether the snapshot that this node waits for may carry over what it counted in a life that ended. */
+bool tly_lives_may_be_carried(const struct tly_engine *e, uint64_t origin);
 /* Names to an install which lives were this node's. */
 enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *install) TLY_MUST_CHECK;
 

@@ -149,7 +149,8 @@ enum tly_result tly_life_another(struct tly_engine *e, const char *why, bool liv
 
 void tly_life_carried(struct tly_engine *e)
 {
-    e->life.judged_ns = e->cluster_ns;
+    /* A fall that has not been looked at yet, of the same step perhaps, is so all the same. */
+    if (e->life.judged_ns < e->cluster_ns) e->life.judged_ns = e->cluster_ns;
 }
 
 enum tly_result tly_life_leave(struct tly_engine *e, uint64_t known)

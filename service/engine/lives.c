@@ -371,11 +371,19 @@ enum tly_result tly_lives_former(struct tly_engine *e, struct tly_install *insta
     tly_install_leave_out(install, is_left_out, e);
     /* One that is in question is ended by what is installed, and what it counted alone is nowhere else. */
     if (e->life.kept != 0) result = name_former(install, e->life.kept);
+    /* Of some the word that says so is to be said again at the next step only. */
     for (size_t i = 0; result == TLY_OK && i < e->forget.closed_count; i++) {
-        uint64_t origin = e->forget.closed[i].origin;
-        if (tly_lives_was_ours(e, origin)) result = name_former(install, origin);
+        const struct closed_life *closed = &e->forget.closed[i];
+        if (closed->was_ours) result = name_former(install, closed->origin);
     }
     return result;
+}
+
+bool tly_lives_may_be_carried(const struct tly_engine *e, uint64_t origin)
+{
+    if (!e->forget.resync && !tly_snap_is_asking(e)) return false;
+    const struct closed_life *closed = closed_find(e, origin);
+    return closed != NULL && closed->was_ours;
 }
 
 bool tly_lives_settled_by(struct tly_engine *e, uint64_t origin, struct tly_version *version)
@@ -409,7 +417,8 @@ bool tly_lives_is_acknowledged(struct tly_engine *e, const struct conn *conn, st
 
 static bool has_been_up(const struct tly_engine *e, const struct conn *conn)
 {
-    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked &&
+    /* A round that has been coming in for that long may say it at its end. */
+    return conn != NULL && conn->state == CONN_UP && !conn->below && !conn->asked && !conn->round_open &&
            e->now.mono_ns - conn->since >= STRAY_NS;
 }
 
@@ -499,9 +508,9 @@ static void write_settled(struct tly_engine *e, struct closed_life *closed, cons
 /*
  * Under sys:omitted:ORIGIN stands up to where all had everything of a life that was settled further on, at what came ahead of the rest, or had room: what
  * lies between the two is not known for gone, and its node carries over what it counted there. A mark may have been raised over some of it before:
- * the least that was said stands. False: there was no memory.
+ * the least that was said stands.
  */
-static bool note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
+static enum tly_result note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
 {
     uint8_t key[OMITTED_BYTES];
     size_t count = 0;
@@ -510,11 +519,11 @@ static bool note_omitted(struct tly_engine *e, uint64_t origin, uint64_t whole)
     if (count == 1 && whole_of(&said[0]) < whole) whole = whole_of(&said[0]);
     tly_buf_clear(&e->frame);
     tly_put_uint(&e->frame, whole);
+    if (e->frame.result != TLY_OK) return e->frame.result;
     struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
-    if (e->frame.result != TLY_OK || tly_ormap_put(e->map, omitted_key(key, origin), &dot) != TLY_OK)
-        return false;
-    tly_flush_soon(e, true);
-    return true;
+    enum tly_result result = tly_ormap_put(e->map, omitted_key(key, origin), &dot);
+    if (result == TLY_OK) tly_flush_soon(e, true);
+    return result;
 }
 
 static void settle(struct tly_engine *e, const struct closed_life *closed, const struct word *word)
@@ -524,11 +533,12 @@ static void settle(struct tly_engine *e, const struct closed_life *closed, const
     if (life.state >= TLY_LIFE_SETTLED || dropped) return;
     struct tly_beyond beyond = tly_ormap_beyond(e->map, closed->origin, life.mark);
     bool same = word->print != 0 && beyond.print == word->print && beyond.newest == word->mark;
+    /* Without memory all of it is for the next step: nobody says this of a life that is settled. */
+    if (same && note_omitted(e, closed->origin, life.mark) != TLY_OK) return;
     if (same && tly_ormap_raise_mark(e->map, closed->origin, word->mark) != TLY_OK) return;
     if (tly_ormap_settle_life(e->map, closed->origin, word->mark) != TLY_OK) return;
     e->stats.lives_settled++;
     trace_life(e, TLY_TRACE_LIFE_SETTLED, closed->origin, word->node);
-    if (life.mark < word->mark) (void)!note_omitted(e, closed->origin, life.mark);
     /* What stands beyond is refused everywhere else. */
     if (tly_ormap_beyond(e->map, closed->origin, word->mark).print != 0) e->forget.resync = true;
     tly_flush_soon(e, false);
@@ -549,7 +559,7 @@ static void cover_what_differs(struct tly_engine *e, struct closed_life *closed,
     if (!said->is_heard || !knows_all(e)) return;
     if (!tly_clock_admits(tly_ormap_clock(e->map), said->newest)) return;
     /* or at the next step */
-    if (!note_omitted(e, closed->origin, life_of(e, closed->origin).mark)) return;
+    if (note_omitted(e, closed->origin, life_of(e, closed->origin).mark) != TLY_OK) return;
     if (tly_ormap_raise_mark(e->map, closed->origin, said->newest) == TLY_OK) tly_flush_soon(e, false);
 }
 
@@ -673,6 +683,20 @@ static bool step_life(struct tly_engine *e, struct closed_life *closed)
     return known || waits(e, closed, &life) || (life.origin != 0 && life.state != TLY_LIFE_RETIRED);
 }
 
+/* What all lacked of a life is said for as long as the life is remembered; false: there is no room to take it back. */
+static bool forget_omitted(struct tly_engine *e, uint64_t origin)
+{
+    uint8_t bytes[OMITTED_BYTES];
+    size_t count = 0;
+    struct tly_slice key = omitted_key(bytes, origin);
+    const struct tly_entry *entry = tly_ormap_find(e->map, key);
+    const struct tly_dot *dots = entry != NULL ? tly_entry_dots(e->map, entry, &count) : NULL;
+    if (count == 0 || dots[0].op == TLY_REMOVE) return true;
+    if (tly_ormap_remove(e->map, key) != TLY_OK) return false;
+    tly_flush_soon(e, true);
+    return true;
+}
+
 /*
  * Records of retired lives are kept for as long as there are few, because only who remembers a life can tell an old dot of it from
  * one of a life that is new here. Of too many the oldest that has no dot goes.
@@ -690,7 +714,8 @@ static void drop_oldest(struct tly_engine *e)
         origin = life.origin;
         least = life.mark;
     }
-    if (known <= TLY_LIVES_KEPT || !tly_ormap_drop_life(e->map, origin)) return;
+    if (known <= TLY_LIVES_KEPT || origin == 0 || !forget_omitted(e, origin)) return;
+    if (!tly_ormap_drop_life(e->map, origin)) return;
     e->stats.lives_dropped++;
     tly_exports_fail(e); /* its number is another's from now on */
 }

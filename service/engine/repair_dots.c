@@ -90,6 +90,9 @@ static bool wants_dot(void *context, const struct tly_dot *dot)
     const struct listing *listing = context;
     const struct tly_engine *e = listing->e;
     if (dot->version.ts > tly_ormap_mark(e->map, dot->version.origin)) return false;
+    /* What is carried over counts once more where it came this way. */
+    bool counted = listing->strategy->own_shards && dot->op == TLY_PUT;
+    if (counted && tly_lives_may_be_carried(e, dot->version.origin)) return false;
     return !has_seen(listing->repair,
                      tly_print_of_dot(&e->print_key, listing->name_print, listing->strategy, dot));
 }

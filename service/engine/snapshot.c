@@ -314,18 +314,23 @@ bool tly_snap_is_asking(const struct tly_engine *e)
     return false;
 }
 
+/* What one gives may be no better than what is here, so all are asked in turn. */
 void tly_snap_resync(struct tly_engine *e)
 {
-    for (size_t i = 0; i < e->conn_count && !tly_snap_is_asking(e); i++) {
+    struct conn *next = NULL;
+    if (tly_snap_is_asking(e)) return;
+    for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
-        if (conn->state == CONN_UP && !conn->below && conn->snapshots) tly_snap_ask(e, conn, TLY_COLD_FLOOR);
+        if (conn->state != CONN_UP || conn->below || !conn->snapshots) continue;
+        if (next == NULL || conn->peer->brings_at < next->peer->brings_at) next = conn;
     }
+    if (next != NULL) tly_snap_ask(e, next, TLY_COLD_FLOOR);
 }
 
 void tly_snap_ask(struct tly_engine *e, struct conn *conn, enum tly_cold_start why)
 {
     conn->asked = true;
-    conn->brought_at = e->now.mono_ns;
+    conn->brought_at = conn->peer->brings_at = e->now.mono_ns;
     conn->asked_why = why;
     conn->takes_rounds = false; /* what it gets now would be replaced */
     if (tly_snap_is_bringing(e, conn) && conn->resumes)

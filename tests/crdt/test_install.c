@@ -173,6 +173,32 @@ static void a_mark_does_not_cover_what_was_hidden_by_what_goes(void **state)
                                 key("of a member")));
 }
 
+/* Nor where that life was settled further on than all of it had come: the source need not have had what lies between. */
+static void a_mark_does_not_cover_what_was_hidden_by_what_was_left_out(void **state)
+{
+    put_text(1, "l:b", "x");
+    sync_nodes(1, 0);
+    uint64_t whole = tly_ormap_mark(world.node[0], 2);
+    put_text(2, "l:a", "of a member");
+    sync_nodes(2, 1);
+    put_text(1, "l:a", "of who was forgotten, and left out");
+    put_text(1, "l:b", "ahead of that");
+    struct tly_dot newest = world_dots(world.node[1], key("l:b"), &(size_t){0})[0];
+    claim(world_apply(world.node[0], key("l:b"), &newest) == TLY_APPLIED);
+    claim(tly_ormap_raise_mark(world.node[0], 2, newest.version.ts) == TLY_OK);
+    settle_life(0, 2);
+    claim(tly_ormap_begin_life(world.node[1], 9) == TLY_OK);
+    struct tly_install *install = staged(0, 1);
+    claim(tly_install_former(install, 2, key(NOTED), whole) == TLY_OK);
+    claim(tly_install_finish(install, &report) == TLY_OK);
+    tly_install_free(install);
+    assert_int_equal(report.dropped, 1);
+    assert_int_equal(tly_ormap_mark(world.node[1], 3), 0);
+    sync_nodes(2, 1);
+    assert_true(tly_slice_equal(world_read(world.node[1], key("l:a"), (struct tly_moment){0}).bytes,
+                                key("of a member")));
+}
+
 /* The same of what this node wrote itself: nobody need have it, and so that the others ask for what they may have of it another life begins. */
 static void a_life_whose_words_were_hidden_by_what_goes_is_unsure(void **state)
 {
@@ -743,6 +769,90 @@ static void a_register_past_its_end_keeps_no_count_back(void **state)
     assert_int_equal(read_at(1, "s:a", 0, 0), 15);
 }
 
+/*
+ * Of what came before its end it has a part only, and gets the rest from those who agreed on it: what it lacks yet is nothing that nobody had heard.
+ */
+static void nothing_is_carried_over_past_a_source_that_has_less_than_the_end(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    hit(1, "s:a", 0, 0, 3);
+    hit(1, "s:c", 0, 0, 2);
+    sync_nodes(1, 0);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 0, 0, 7);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(2, 1, 2);
+    assert_int_equal(report.carried, 0);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 18);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 7);
+    assert_int_equal(read_at(1, "s:c", 0, 0), 2);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 12);
+    sync_nodes(0, 2);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    for (size_t node = 0; node < 3; node++) {
+        assert_int_equal(read_at(node, "s:a", 0, 0), 18);
+        assert_int_equal(read_at(node, "s:b", 0, 0), 7);
+        assert_int_equal(read_at(node, "s:c", 0, 0), 2);
+    }
+}
+
+/* It has it not yet as one that is settled, but all of it. */
+static void what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_to_the_end(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    sync_nodes(1, 0);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    hit(1, "s:a", 0, 0, 5);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 5);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 15);
+}
+
+/*
+ * A source of which one has to wait for another brings the word that a key was deleted, or lacks what that took away: the next one does not show it any more.
+ */
+static void what_a_snapshot_shows_as_deleted_is_not_carried_over_by_the_next(void **state)
+{
+    hit(0, "s:a", 0, 0, 1);
+    hit(0, "s:b", 0, 0, 1);
+    hit(1, "s:a", 0, 0, 10);
+    hit(1, "s:b", 0, 0, 10);
+    hit(1, "s:c", 0, 0, 10);
+    sync_nodes(0, 1);
+    sync_nodes(1, 0);
+    remove_key(0, "s:a");
+    forget_all(0);
+    remove_key(0, "s:b"); /* this one is still known */
+    sync_nodes(0, 2);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    settle_life(0, 2);
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    hit(1, "s:c", 0, 0, 5);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    struct tly_dot ahead = world_dots(world.node[1], key("s:c"), &(size_t){0})[0];
+    claim(world_apply(world.node[2], key("s:c"), &ahead) == TLY_APPLIED);
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    claim(tly_ormap_settle_life(world.node[1], 2, end) == TLY_OK);
+    install(2, 1, 2);
+    assert_int_equal(read_at(1, "s:c", 0, 0), 15);
+    install(0, 1, 2);
+    assert_int_equal(report.carried_units, 5);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 0);
+    assert_int_equal(read_at(1, "s:b", 0, 0), 0);
+    assert_int_equal(read_at(1, "s:c", 0, 0), 15);
+}
+
 static void of_an_older_generation_nothing_is_carried_over(void **state)
 {
     hit(1, "s:a", 0, 3, 10);
@@ -775,6 +885,7 @@ int main(void)
         scene(what_was_deleted_and_forgotten_goes_and_what_is_new_stays),
         scene(a_mark_does_not_outlive_what_it_stood_for),
         scene(a_mark_does_not_cover_what_was_hidden_by_what_goes),
+        scene(a_mark_does_not_cover_what_was_hidden_by_what_was_left_out),
         scene(a_life_whose_words_were_hidden_by_what_goes_is_unsure),
         scene(a_mark_falls_to_that_of_the_source),
         scene(joining_alone_would_revive),
@@ -802,6 +913,9 @@ int main(void)
         scene(nothing_is_carried_over_by_who_has_not_settled_it_yet),
         scene(nothing_is_carried_over_by_who_has_more_than_its_end),
         scene(a_register_past_its_end_keeps_no_count_back),
+        scene(nothing_is_carried_over_past_a_source_that_has_less_than_the_end),
+        scene(what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_to_the_end),
+        scene(what_a_snapshot_shows_as_deleted_is_not_carried_over_by_the_next),
         scene(of_an_older_generation_nothing_is_carried_over),
         scene(local_words_stay),
     };

@@ -2,6 +2,7 @@
  * Reasons of a cold start that no healthy peer gives: rounds that cannot be read though their frames are whole, and a peer that takes
  * no rounds at all.  What is said is changed on its way, with a checksum that fits.
  */
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "wire/frame.h"
@@ -181,36 +182,37 @@ static void who_takes_no_rounds_lives_on_snapshots(void **state)
     net_free(net);
 }
 
-/*
- * The word that settled its life says whose that was, is over at once, and is forgotten by all when F has passed it. Nobody that it is linked with
- * could bring it up until then.
- */
-static void what_was_counted_alone_outlives_the_word_that_settled_it(void **state)
+/* n2 counts 7 alone while it is forgotten, hears that its life is settled, and meets nobody who could bring it up until all have forgotten that word. */
+static struct net *settled_and_not_brought_up(struct spoiler *spoiler, uint64_t *origin)
 {
-    (void)state;
     struct net *net = some_nodes(3);
-    struct spoiler spoiler = {.net = net, .no_snapshots = true};
-    net_listen(net, spoil, &spoiler);
+    *spoiler = (struct spoiler){.net = net, .no_snapshots = true};
+    net_listen(net, spoil, spoiler);
     net_add_to(net, 2, "ctr:all", 10);
     net_run(net, 2 * S);
-    uint64_t origin = net_origin(net, 2);
+    *origin = net_origin(net, 2);
     block_all(net, 2, 3, true);
     forget_member(net, 0, "n2");
     net_add_to(net, 2, "ctr:all", 5);
     net_add_to(net, 2, "ctr:alone", 7);
-    while (net_life(net, 0, origin).state < TLY_LIFE_SETTLED)
+    while (net_life(net, 0, *origin).state < TLY_LIFE_SETTLED)
         net_run(net, MS);
     net_pause(net, 1, true); /* so that the word is not over before it is heard */
     block_all(net, 2, 3, false);
     net_run(net, 5 * S);
-    assert_true(net_origin(net, 2) != origin);
-    assert_int_equal(net_life(net, 2, origin).state, TLY_LIFE_SETTLED);
+    assert_true(net_origin(net, 2) != *origin);
+    assert_int_equal(net_life(net, 2, *origin).state, TLY_LIFE_SETTLED);
     net_pause(net, 1, false);
     net_run(net, 60 * S);
-    assert_int_equal(net_life(net, 0, origin).state, TLY_LIFE_RETIRED);
+    assert_int_equal(net_life(net, 0, *origin).state, TLY_LIFE_RETIRED);
     assert_int_equal(net_stats(net, 2).snapshots_installed, 0);
     assert_int_equal(net_read(net, 2, "ctr:alone"), 7);
-    spoiler.no_snapshots = false;
+    return net;
+}
+
+static void expect_carried_over(struct net *net, struct spoiler *spoiler)
+{
+    spoiler->no_snapshots = false;
     net_cut(net, 0, 2);
     net_cut(net, 1, 2);
     net_run(net, 60 * S);
@@ -223,6 +225,57 @@ static void what_was_counted_alone_outlives_the_word_that_settled_it(void **stat
     net_free(net);
 }
 
+/* The word that settled its life says whose that was, is over at once, and is forgotten by all when F has passed it. */
+static void what_was_counted_alone_outlives_the_word_that_settled_it(void **state)
+{
+    (void)state;
+    struct spoiler spoiler;
+    uint64_t origin;
+    struct net *net = settled_and_not_brought_up(&spoiler, &origin);
+    expect_carried_over(net, &spoiler);
+}
+
+/* … and the time until it is said again, up to a second, in which a snapshot may end that was asked for before. */
+static void what_was_counted_alone_outlives_a_moment_without_that_word(void **state)
+{
+    (void)state;
+    struct spoiler spoiler;
+    uint64_t origin;
+    char word[40];
+    struct net *net = settled_and_not_brought_up(&spoiler, &origin);
+    (void)snprintf(word, sizeof word, "sys:closed:%020llu", (unsigned long long)origin);
+    struct tly_engine *engine = net_node(net, 2);
+    spoiler.no_snapshots = false;
+    net_cut(net, 0, 2);
+    net_cut(net, 1, 2);
+    while (!tly_snap_is_asking(engine))
+        net_run(net, MS / 10);
+    assert_int_equal(tly_ormap_remove(engine->map, tly_slice_text(word)), TLY_OK);
+    uint64_t steps_at = engine->forget.step_at;
+    while (net_stats(net, 2).snapshots_installed == 0)
+        net_run(net, MS / 10);
+    assert_true(net_now(net) < steps_at);
+    expect_carried_over(net, &spoiler);
+}
+
+/* ---- whom one asks ---- */
+
+static void who_needs_a_snapshot_asks_all_in_turn(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(4);
+    for (uint64_t i = 1; i <= 6; i++) {
+        net_node(net, 0)->forget.resync = true; /* what it got was of no use */
+        net_node(net, 0)->forget.step_at = net_time(net, 0).mono_ns;
+        while (net_stats(net, 0).snapshots_installed < i)
+            net_run(net, 100 * MS);
+        net_run(net, 10 * S);
+    }
+    for (size_t i = 1; i < 4; i++)
+        assert_int_equal(net_stats(net, i).snapshots_sent, 2);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +283,8 @@ int main(void)
         cmocka_unit_test(a_round_that_failed_once_is_said_again),
         cmocka_unit_test(who_takes_no_rounds_lives_on_snapshots),
         cmocka_unit_test(what_was_counted_alone_outlives_the_word_that_settled_it),
+        cmocka_unit_test(what_was_counted_alone_outlives_a_moment_without_that_word),
+        cmocka_unit_test(who_needs_a_snapshot_asks_all_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

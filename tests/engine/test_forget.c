@@ -1,4 +1,5 @@
 /* Engines in virtual time: what is deleted is forgotten in the end, and nothing comes back. */
+#include "crdt/ormap_impl.h"
 #include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
@@ -232,8 +233,8 @@ static void no_life_ends_when_an_earlier_one_is_found_dead(void **state)
     net_free(net);
 }
 
-/* n2 is cut off in a long round: a count that went ahead of it was heard, one that stands in it was not. */
-static void what_stood_behind_what_went_ahead_is_carried_over(void **state)
+/* n2 is cut off in a long round, and forgotten: a count that went ahead of it was heard, one that stands in it was not. */
+static struct net *forgotten_in_a_long_round(void)
 {
     struct net *net = some_nodes(3);
     struct test_rng rng = test_rng_unnamed(1);
@@ -258,6 +259,11 @@ static void what_stood_behind_what_went_ahead_is_carried_over(void **state)
     net_thin(net, 0, 0);
     net_run(net, S);
     forget_member(net, 0, "n2");
+    return net;
+}
+
+static void expect_what_stood_behind(struct net *net)
+{
     net_run(net, 60 * S);
     block_all(net, 2, 3, false);
     net_run(net, 120 * S);
@@ -267,6 +273,65 @@ static void what_stood_behind_what_went_ahead_is_carried_over(void **state)
         assert_int_equal(net_read(net, i, "behind"), 7);
     }
     claim_equal(net, 3);
+    net_free(net);
+}
+
+static void what_stood_behind_what_went_ahead_is_carried_over(void **state)
+{
+    (void)state;
+    expect_what_stood_behind(forgotten_in_a_long_round());
+}
+
+/* There is room for no key more when its life would be settled. */
+static void what_stood_behind_is_said_when_there_is_room(void **state)
+{
+    (void)state;
+    struct net *net = forgotten_in_a_long_round();
+    uint64_t origin = net_origin(net, 2);
+    while (net_life(net, 0, origin).state == TLY_LIFE_OPEN || net_life(net, 1, origin).state == TLY_LIFE_OPEN)
+        net_run(net, MS);
+    for (size_t i = 0; i < 2; i++)
+        net_node(net, i)->map->keys_max = 0;
+    net_run(net, 20 * S);
+    for (size_t i = 0; i < 2; i++)
+        net_node(net, i)->map->keys_max = UINT32_MAX;
+    expect_what_stood_behind(net);
+}
+
+/* So it is where nobody gives n2 a snapshot for so long that it has been compared with n0 meanwhile. */
+static void what_waits_to_be_carried_over_is_not_given_by_comparing(void **state)
+{
+    (void)state;
+    struct net *net = forgotten_in_a_long_round();
+    struct tly_engine *engine = net_node(net, 2);
+    uint64_t origin = net_origin(net, 2);
+    net_add_to(net, 2, "beyond", 2);
+    for (size_t i = 0; i < 2; i++)
+        while (net_life(net, i, origin).state < TLY_LIFE_SETTLED)
+            net_run(net, MS);
+    net_pause(net, 1, true); /* so that the word is not over before n2 hears it */
+    net_block(net, 2, 0, false);
+    uint64_t begun = net_stats(net, 0).repairs_begun + net_stats(net, 2).repairs_begun;
+    for (size_t i = 0; i < 130000 && !holds(net, 0, "behind"); i++) {
+        for (size_t j = 0; j < engine->conn_count; j++)
+            engine->conns[j]->snapshots = false;
+        if (i == 5000) net_pause(net, 1, false);
+        net_run(net, MS);
+    }
+    assert_true(engine->forget.resync);
+    assert_int_equal(net_stats(net, 2).snapshots_installed, 0);
+    assert_true(net_stats(net, 0).repairs_begun + net_stats(net, 2).repairs_begun > begun);
+    block_all(net, 0, 3, true);
+    net_block(net, 2, 1, false);
+    while (net_stats(net, 2).snapshots_installed == 0)
+        net_run(net, S);
+    block_all(net, 0, 3, false);
+    net_run(net, 180 * S);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(net_read(net, i, "ahead"), 3);
+        assert_int_equal(net_read(net, i, "behind"), 7);
+        assert_int_equal(net_read(net, i, "beyond"), 2);
+    }
     net_free(net);
 }
 
@@ -1022,6 +1087,8 @@ int main(void)
         cmocka_unit_test(who_was_forgotten_stays_so_when_an_earlier_life_is_found_dead),
         cmocka_unit_test(no_life_ends_when_an_earlier_one_is_found_dead),
         cmocka_unit_test(what_stood_behind_what_went_ahead_is_carried_over),
+        cmocka_unit_test(what_stood_behind_is_said_when_there_is_room),
+        cmocka_unit_test(what_waits_to_be_carried_over_is_not_given_by_comparing),
         cmocka_unit_test(both_are_forgotten_that_are_given_up_at_once),
         cmocka_unit_test(a_member_that_is_forgotten_while_only_slow_loses_nothing),
         cmocka_unit_test(a_delete_made_while_cut_off_keeps_its_time),

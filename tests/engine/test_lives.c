@@ -1,4 +1,5 @@
 /* Lives and leases of whole nodes: what a restart keeps, what a restored disk must not do, and what the lease costs. */
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/rng.h"
@@ -882,6 +883,54 @@ static void what_a_thousand_crashes_leave_is_bounded_by_each(void **state)
     net_free(net);
 }
 
+/* Ends the life of that number at that time: all have it, and lacked some of it. */
+static void end_a_life(struct net *net, uint64_t origin, uint64_t ts)
+{
+    char key[40];
+    struct tly_ormap *map = net_node(net, 0)->map;
+    struct tly_dot whole = {.op = TLY_PUT, .bytes = tly_slice_text("\x01")};
+    (void)snprintf(key, sizeof key, "sys:omitted:%020llu", (unsigned long long)origin);
+    assert_int_equal(tly_ormap_close_life(map, origin), TLY_OK);
+    assert_int_equal(tly_ormap_raise_mark(map, origin, ts), TLY_OK);
+    assert_int_equal(tly_ormap_settle_life(map, origin, ts), TLY_OK);
+    tly_ormap_retire_life(map, origin, (struct tly_version){ts, net_origin(net, 0)});
+    assert_int_equal(tly_ormap_put(map, tly_slice_text(key), &whole), TLY_OK);
+}
+
+/* Keys, be it that they read as deleted. */
+static size_t said_to_be_omitted(struct net *net, size_t node)
+{
+    struct tly_ormap *map = net_node(net, node)->map;
+    size_t count = 0, cursor = 0;
+    for (const struct tly_entry *entry; (entry = tly_ormap_each(map, &cursor)) != NULL;)
+        count += tly_slice_begins(tly_entry_key(entry), tly_slice_text("sys:omitted:"));
+    return count;
+}
+
+static void what_all_lacked_of_a_life_is_said_while_that_is_remembered(void **state)
+{
+    (void)state;
+    const size_t ended = TLY_LIVES_KEPT + 20;
+    struct net *net = net_new(MS);
+    net_add_with(net, (struct tly_engine_config){.has_store = true, .tombstone_grace_ms = 1000}, 0);
+    net_add_with(net, (struct tly_engine_config){.has_store = true, .tombstone_grace_ms = 1000}, 1);
+    net_run(net, 3 * S);
+    struct tly_engine *e = net_node(net, 0);
+    uint64_t now = tly_ormap_clock(e->map)->last;
+    for (size_t i = 0; i < ended; i++)
+        end_a_life(net, 100000 + i, now - ended + i);
+    for (size_t i = 0; i < 60; i++) {
+        e->forget.is_wanted = true; /* there is something to do */
+        e->forget.step_at = net_time(net, 0).mono_ns;
+        net_run(net, S);
+    }
+    size_t dropped = net_stats(net, 0).lives_dropped;
+    assert_true(dropped >= 20);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(said_to_be_omitted(net, i), ended - dropped);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -912,6 +961,7 @@ int main(void)
         cmocka_unit_test(a_killed_node_counts_on_in_a_new_life),
         cmocka_unit_test(while_one_is_away_the_others_keep_one_number_a_node),
         cmocka_unit_test(what_a_thousand_crashes_leave_is_bounded_by_each),
+        cmocka_unit_test(what_all_lacked_of_a_life_is_said_while_that_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

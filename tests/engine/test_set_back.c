@@ -1,5 +1,6 @@
 /* A clock that was set back while a node was down: the windows that come again have their limit, and no more. */
 #include "crdt/epoch_sum.h"
+#include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
 
@@ -177,6 +178,25 @@ static void what_was_carried_over_by_a_wrong_time_ends_with_its_life(void **stat
     net_free(net);
 }
 
+/* One step may bring both: time falls, and the last of a snapshot comes. */
+static void what_is_carried_over_hides_no_fall_of_time(void **state)
+{
+    (void)state;
+    struct net *net = nodes_of(2);
+    uint64_t origin = net_origin(net, 0);
+    struct tly_engine *engine = net_node(net, 0);
+    struct tly_hit ahead = {.window = 1000, .epoch = engine->cluster_ns / S + 10, .units = LIMIT};
+    struct tly_entry *entry;
+    assert_int_equal(tly_ormap_need(engine->map, tly_slice_text("rl:k"), &entry), TLY_OK);
+    assert_int_equal(tly_ormap_hit(engine->map, &entry, &ahead), TLY_OK);
+    assert_int_equal(tly_ormap_seal(engine->map), TLY_OK);
+    engine->life.judged_ns = engine->cluster_ns + 10 * S; /* when it was counted there */
+    tly_life_carried(engine);
+    net_run(net, S);
+    assert_int_not_equal(net_origin(net, 0), origin);
+    net_free(net);
+}
+
 static void what_is_counted_where_nobody_reads_it_is_ahead(void **state)
 {
     const uint64_t minute = TLY_WINDOW_CALENDAR + 1, hour = minute + 1, hour_ms = 3600000;
@@ -218,6 +238,7 @@ int main(void)
         cmocka_unit_test(by_others_that_come_later_it_begins_another_life),
         cmocka_unit_test(what_was_counted_in_windows_to_come_is_not_carried_over),
         cmocka_unit_test(what_was_carried_over_by_a_wrong_time_ends_with_its_life),
+        cmocka_unit_test(what_is_carried_over_hides_no_fall_of_time),
         cmocka_unit_test(what_is_counted_where_nobody_reads_it_is_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,10 @@
 #include "service/engine/impl.h"
 #include "tests/engine/support_forget.h"
 #include "tests/support/cmocka.h"
+#include "tests/support/rng.h"
 #include "wire/pack.h"
+
+#include <stdio.h>
 
 #define S UINT64_C(1000000000)
 #define STRAY UINT64_C(55)
@@ -82,6 +85,39 @@ static void a_member_that_was_forgotten_is_not_waited_for(void **state)
 }
 
 /* It may not know yet whose a life is. */
+/* Of a long round a life's dots come in the order in which they were made, and whose it is may have been said anew behind many of them. */
+static void a_long_round_may_say_at_its_end_whose_a_life_is(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    struct test_rng rng = test_rng_unnamed(1);
+    char value[3000] = "", key[16];
+    uint64_t origin = net_origin(net, 1);
+    for (int i = 0; i < 60; i++) {
+        for (size_t j = 0; j < sizeof value - 1; j++) /* nothing makes it smaller */
+            value[j] = (char)(1 + test_rng_below(&rng, 255));
+        (void)snprintf(key, sizeof key, "kv:%d", i);
+        put(net, 1, key, value);
+    }
+    struct tly_slice name = tly_slice_text("n1"), address = tly_slice_text("n1:1");
+    assert_int_equal(tly_member_put(net_node(net, 1), name, origin, address, MEMBER_ALIVE), TLY_OK);
+    net_run(net, 80 * S);
+    net_thin(net, 1500, 3000);
+    net_block(net, 1, 2, true);
+    net_add_with(net, stored, 1);
+    net_run(net, 60 * S);
+    put(net, 2, "kv:x", "x");
+    del(net, 2, "kv:x"); /* for which a life that nobody has would be waited for */
+    net_run(net, 30 * S);
+    assert_false(holds(net, 2, key));
+    while (!holds(net, 2, key))
+        net_run(net, S);
+    net_run(net, 60 * S);
+    assert_int_equal(net_life(net, 2, origin).state, TLY_LIFE_OPEN);
+    assert_int_equal(net_origin(net, 1), origin);
+    net_free(net);
+}
+
 static void who_is_cut_off_ends_nobodys_life(void **state)
 {
     (void)state;
@@ -210,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_life_that_nobody_has_does_not_hold_up_what_is_forgotten),
         cmocka_unit_test(a_member_that_was_forgotten_is_not_waited_for),
+        cmocka_unit_test(a_long_round_may_say_at_its_end_whose_a_life_is),
         cmocka_unit_test(who_is_cut_off_ends_nobodys_life),
         cmocka_unit_test(a_made_up_value_that_a_forgotten_delete_took_on_one_node_is_settled),
         cmocka_unit_test(a_made_up_delete_that_a_forgotten_one_took_on_one_node_is_settled),
