@@ -478,8 +478,8 @@ enum tly_result tly_escrow_refund(struct tly_engine *e, const struct tly_limit_a
 {
     bool is_hard = ask->rate->mode == TLY_HARD, is_counter = ask->rate->algorithm == TLY_COUNTER;
     *units = 0;
-    enum tly_result result = is_hard && is_counter ? tly_tenure_lower(e, ask, units)
-                                                   : tly_limit_refund(e->map, ask, at_ns, units);
+    enum tly_result result =
+        is_hard && is_counter ? tly_tenure_lower(e, ask, units) : tly_limit_refund(e->map, ask, at_ns, units);
     if (is_hard && *units > 0) look_again(e, ask->seek.key);
     return result;
 }

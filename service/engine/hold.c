@@ -324,7 +324,8 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     if (result == TLY_OK) result = put(e, id, hold);
     if (result == TLY_OK) result = correct(e, hold);
     if (state == TLY_HOLD_COMMITTED) spent = hits;
-    if (result == TLY_NO_RIGHTS && (part > 0 || spent != before)) result = stay_open(e, id, hold, spent, part);
+    if (result == TLY_NO_RIGHTS && (part > 0 || spent != before))
+        result = stay_open(e, id, hold, spent, part);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
     return result;
 }

@@ -617,7 +617,7 @@ struct tly_engine {
     struct sampling sampling;
     struct hold_end *holds; /* a heap: no other ends before the first */
     size_t hold_count, hold_capacity;
-    bool holds_left; /* more have ended than could be settled in one step */
+    bool holds_left;                        /* more have ended than could be settled in one step */
     uint8_t hold_id[TLY_HOLD_ID_BYTES_MAX]; /* the last one that was made up */
     struct tly_leases *leases;              /* NULL: none was ever given out */
     size_t keys_cursor;   /* the keys of limits are counted up to there; SIZE_MAX: they are */

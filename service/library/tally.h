@@ -33,7 +33,7 @@ enum tally_result {
     TALLY_PREFIX_HELD = 12,
     TALLY_OTHER = 13,     /* of a later version */
     TALLY_IN_FLIGHT = 14, /* of a limit of concurrency hits are acquired, over a door */
-    TALLY_NO_RIGHTS = 15  /* of a hard counter this node lacks rights, or cannot tell yet: again in a moment */
+    TALLY_NO_RIGHTS = 15 /* of a hard counter this node lacks rights, or cannot tell yet: again in a moment */
 };
 
 /* The word that HTTP answers with as "code", such as "no_limit"; and a sentence for people. */

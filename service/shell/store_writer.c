@@ -336,10 +336,9 @@ static void explain_failure(const struct tly_writer *w, char *error, size_t size
     else if (retry->failing)
         (void)snprintf(error, size, "%s; it is tried again", retry->why);
     else if (w->install.has_failed)
-        (void)snprintf(
-            error, size,
-            "the snapshot that a peer gave cannot be stored: %.160s; it is tried again",
-            w->install.file.error);
+        (void)snprintf(error, size,
+                       "the snapshot that a peer gave cannot be stored: %.160s; it is tried again",
+                       w->install.file.error);
     else if (w->lost > 0)
         (void)snprintf(
             error, size,
