@@ -201,12 +201,19 @@ static bool is_gone_from(struct tly_ormap *map, uint64_t mark, struct tly_slice 
     return true;
 }
 
-/* Whether a row that is refused took its place there; *is_same_life: one of the same life did. */
+/* A counter that has begun anew since counts something else. */
+static bool is_counted_on(const struct tly_dot *from, const struct tly_dot *to)
+{
+    if (to->version.origin != from->version.origin) return false;
+    return from->num[TLY_SUM_WINDOW] != 0 || to->num[TLY_SUM_EPOCH] == from->num[TLY_SUM_EPOCH];
+}
+
+/* Whether a row that is refused took its place there; *counts_on: one of the same life did that went on from it. */
 static bool was_hidden(const struct tly_install *install, struct tly_slice key, const struct tly_dot *dot,
-                       bool *is_same_life)
+                       bool *counts_on)
 {
     bool was = false;
-    *is_same_life = false;
+    *counts_on = false;
     const struct tly_entry *entry = install->refused != NULL ? tly_ormap_find(install->refused, key) : NULL;
     if (entry == NULL) return false;
     size_t count;
@@ -214,7 +221,7 @@ static bool was_hidden(const struct tly_install *install, struct tly_slice key, 
     for (size_t i = 0; i < count; i++) {
         if (!tly_dominates(tly_entry_strategy(entry), &dots[i], dot)) continue;
         was = true;
-        *is_same_life = *is_same_life || dots[i].version.origin == dot->version.origin;
+        *counts_on = *counts_on || is_counted_on(dot, &dots[i]);
     }
     return was;
 }

@@ -379,6 +379,7 @@ static void rank_by_need(void *context, const struct tly_slice *keys,
 
 enum tly_result tly_flush_seal(struct tly_engine *e)
 {
+    tly_lives_say_whose(e);
     if (tly_near_matters(e)) return tly_ormap_seal_by(e->map, rank_by_need, e);
     /* Where nothing was sent by a name there is no order, and to look for one costs more than to seal. */
     if (tly_names_count(e->names) == 0) return tly_ormap_seal(e->map);
@@ -396,7 +397,6 @@ void tly_flush_tick(struct tly_engine *e)
         flush_peers(e); /* acknowledgements may be due */
         return;
     }
-    tly_lives_say_whose(e);
     if (tly_flush_seal(e) != TLY_OK) {
         tly_fx_trace(e, TLY_TRACE_CLOCK, "",
                      tly_slice_text("nothing more can be written: no version or no memory left"));

@@ -33,7 +33,7 @@ struct hold {
     struct tly_slice limit, key; /* the limit's name, empty: ad hoc; the key that it counts under */
     struct tly_rate rate;        /* as of then; a limit's name of an earlier release has none */
     uint64_t generation;         /* of a counter, then */
-    struct tly_version made;     /* the newest */
+    uint64_t made_ts;            /* of its newest version */
 };
 
 const char *tly_hold_word(enum tly_hold_state state)
@@ -120,13 +120,13 @@ static enum tly_result put(struct tly_engine *e, struct tly_slice id, const stru
     return TLY_OK;
 }
 
-static struct tly_version newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
+static uint64_t newest_of(struct tly_engine *e, const struct tly_entry *entry, enum tly_op op)
 {
-    struct tly_version newest = {0};
+    uint64_t newest = 0;
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(e->map, entry, &count);
     for (size_t i = 0; i < count; i++)
-        if (dots[i].op == op && dots[i].version.ts > newest.ts) newest = dots[i].version;
+        if (dots[i].op == op && dots[i].version.ts > newest) newest = dots[i].version.ts;
     return newest;
 }
 
@@ -140,7 +140,7 @@ static bool read(struct tly_engine *e, struct tly_slice id, struct hold *hold)
     struct tly_moment at = {.now_ms = e->cluster_ns / NS_PER_MS};
     tly_entry_read(e->map, entry, &at, &value);
     if (!value.present || !get(value.bytes, hold)) return false;
-    hold->made = newest_of(e, entry, TLY_PUT);
+    hold->made_ts = newest_of(e, entry, TLY_PUT);
     return true;
 }
 
@@ -163,10 +163,11 @@ static enum tly_result reserve_end(struct tly_engine *e)
 }
 
 /* There is room. */
-static void push_end(struct tly_engine *e, uint64_t end_ms, struct tly_slice id)
+static void push_end(struct tly_engine *e, uint64_t end_ms, bool has_wished, struct tly_slice id)
 {
     size_t i = e->hold_count++;
     e->holds[i].end_ms = end_ms;
+    e->holds[i].has_wished = has_wished;
     e->holds[i].n = (uint8_t)id.n;
     memcpy(e->holds[i].id, id.p, id.n);
     for (; i > 0 && e->holds[i].end_ms < e->holds[(i - 1) / 2].end_ms; i = (i - 1) / 2)
@@ -191,7 +192,7 @@ void tly_hold_learn(struct tly_engine *e, struct tly_slice key)
     struct tly_slice id = id_of(e, key);
     struct hold hold;
     if (id.n == 0 || !read(e, id, &hold) || hold.state != TLY_HOLD_OPEN) return;
-    if (reserve_end(e) == TLY_OK) push_end(e, hold.end_ms, id);
+    if (reserve_end(e) == TLY_OK) push_end(e, hold.end_ms, false, id);
 }
 
 /* ---- settling ---- */
@@ -210,7 +211,7 @@ static bool was_reset(struct tly_engine *e, const struct hold *hold)
     if (entry == NULL) return false;
     /* A hard counter is reset by a new generation. */
     bool is_later = hold->generation != UNKNOWN && generation_of(e, hold) > hold->generation;
-    return is_later || newest_of(e, entry, TLY_REMOVE).ts > hold->made.ts;
+    return is_later || newest_of(e, entry, TLY_REMOVE) > hold->made_ts;
 }
 
 /* False: nothing has to become otherwise. A rule that is gone, or counts elsewhere by now, counts nothing any more. */
@@ -296,13 +297,6 @@ static bool has_joined(struct tly_engine *e)
     return e->cluster_now.joined || waits_long;
 }
 
-/* What this life reserved, and did not settle in part, it has charged itself. */
-static bool knows_what_it_charged(struct tly_engine *e, const struct hold *hold)
-{
-    bool is_own = hold->made.origin == tly_ormap_origin(e->map) && hold->settled == 0;
-    return is_own || has_joined(e);
-}
-
 /* TLY_NOT_FOUND; TLY_NO_RIGHTS: it is open still; one that is settled already stays as it is. */
 static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tly_hold_state state,
                               uint64_t hits, struct hold *hold)
@@ -316,21 +310,26 @@ static enum tly_result settle(struct tly_engine *e, struct tly_slice id, enum tl
     hold->limit.p = limit;
     hold->key.p = key;
     uint64_t before = hold->settled, spent = before, part = 0;
-    bool was_said = state == TLY_HOLD_RETURNED && spent > 0, is_known = knows_what_it_charged(e, hold);
+    bool was_said = state == TLY_HOLD_RETURNED && spent > 0;
     hold->state = was_said ? TLY_HOLD_COMMITTED : state;
     hold->settled = was_said ? spent : hits;
-    bool may_give_back = hold->settled >= hold->hits || is_known;
-    enum tly_result result = may_give_back ? may_correct(e, hold, &part) : TLY_NO_RIGHTS;
+    enum tly_result result = may_correct(e, hold, &part);
     if (result == TLY_OK) result = put(e, id, hold);
     if (result == TLY_OK) result = correct(e, hold);
     if (state == TLY_HOLD_COMMITTED) spent = hits;
+    /* What was said to be spent stays charged, also if all is cancelled later and that has to wait. */
+    uint64_t unspent = hold->hits > spent ? hold->hits - spent : 0;
+    if (part > unspent) part = unspent;
     if (result == TLY_NO_RIGHTS && (part > 0 || spent != before))
         result = stay_open(e, id, hold, spent, part);
     hold->limit = hold->key = tly_slice_of(NULL, 0);
     return result;
 }
 
-/* One that has to wait is looked at again after a quarter of what it has waited, within these bounds. */
+/*
+ * One that has to wait is looked at again after a quarter of what it has waited, within these bounds; and each time once more so soon that what
+ * the first look wished for is still wished for, and so here, when it has come.
+ */
 #define AGAIN_MS UINT64_C(1000)
 #define AGAIN_MS_MAX UINT64_C(10000)
 /* However many end in one moment, so many are settled in a step, and some more after so long. */
@@ -355,8 +354,9 @@ void tly_hold_tick(struct tly_engine *e)
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
+        uint64_t again = end.has_wished ? again_ms(&hold, now_ms) : AGAIN_MS;
         if (result == TLY_NO_RIGHTS)
-            push_end(e, now_ms + again_ms(&hold, now_ms), tly_slice_of(end.id, end.n));
+            push_end(e, now_ms + again, !end.has_wished, tly_slice_of(end.id, end.n));
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;
     }
 }
@@ -416,7 +416,7 @@ static enum tly_result keep(struct tly_engine *e, const struct tly_request *requ
         result = put(e, id, &hold);
     }
     if (result == TLY_OK) {
-        push_end(e, hold.end_ms, id);
+        push_end(e, hold.end_ms, false, id);
         tell(&reply->hold, &hold);
         return TLY_OK;
     }

@@ -565,6 +565,7 @@ struct usual {
 /* When a reservation ends. */
 struct hold_end {
     uint64_t end_ms;
+    bool has_wished; /* it lacked rights at the last look, and asked for them */
     uint8_t n, id[TLY_HOLD_ID_BYTES_MAX];
 };
 

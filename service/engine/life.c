@@ -103,8 +103,9 @@ enum tly_result tly_life_start(struct tly_engine *e, uint64_t origin)
     enum tly_result result = take_up(e, origin);
     if (result == TLY_OK) result = tly_lives_start(e);
     if (result == TLY_OK) result = tly_member_announce(e, false);
-    if (result == TLY_OK) tly_member_learn_all(e);
-    return result;
+    if (result != TLY_OK) return result;
+    tly_member_learn_all(e);
+    return tly_lives_close_unannounced(e); /* of those that no member lives */
 }
 
 enum tly_result tly_life_resume(struct tly_engine *e, uint64_t origin, bool has_seeds)

@@ -284,8 +284,7 @@ enum tly_result tly_lives_start(struct tly_engine *e)
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
     if (before == tly_ormap_origin(e->map)) before = 0;
-    enum tly_result result = tly_lives_close(e, before, name);
-    return result == TLY_OK ? tly_lives_close_unannounced(e) : result;
+    return tly_lives_close(e, before, name);
 }
 
 enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended)
@@ -745,7 +744,11 @@ static void close_strays(struct tly_engine *e)
         uint64_t newest = life.mark > life.last ? life.mark : life.last;
         bool is_old = life.origin != 0 && life.state == TLY_LIFE_OPEN && newest < now_ns - patience;
         if (!is_old || is_somebodys(e, life.origin)) continue;
-        (void)!tly_lives_close(e, life.origin, tly_slice_of(NULL, 0)); /* or at the next step */
+        /* Its own word may say whose it was. */
+        struct word word = {0};
+        bool has_name = word_read(e, life.origin, &word) && word.state == WORD_LIVED;
+        struct tly_slice name = has_name ? word.node : tly_slice_of(NULL, 0);
+        (void)!tly_lives_close(e, life.origin, name); /* or at the next step */
     }
 }
 

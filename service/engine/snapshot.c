@@ -318,7 +318,8 @@ bool tly_snap_is_asking(const struct tly_engine *e)
 void tly_snap_resync(struct tly_engine *e)
 {
     struct conn *next = NULL;
-    if (tly_snap_is_asking(e)) return;
+    /* What the last one brought is to be stored and heard by the others first. */
+    if (tly_snap_is_asking(e) || e->held_batch > e->stored) return;
     for (size_t i = 0; i < e->conn_count; i++) {
         struct conn *conn = e->conns[i];
         if (conn->state != CONN_UP || conn->below || !conn->snapshots) continue;

@@ -751,6 +751,28 @@ static void nothing_is_carried_over_by_who_has_more_than_its_end(void **state)
     carry_past_a_source_with_more(true);
 }
 
+/* A counter that was deleted, which is forgotten there, and that the life counted in again: what it had counted before is gone. */
+static void what_began_anew_past_an_end_went_on_from_nothing(void **state)
+{
+    hit(1, "s:anew", 0, 0, 10);
+    sync_nodes(1, 0);
+    sync_nodes(1, 2);
+    uint64_t end = tly_ormap_mark(world.node[0], 2);
+    remove_key(2, "s:anew");
+    sync_nodes(2, 1);
+    size_t count;
+    const struct tly_dot *removed = world_dots(world.node[1], key("s:anew"), &count);
+    assert_int_equal(count, 1);
+    hit(1, "s:anew", 0, removed[0].version.ts + (UINT64_C(1) << 16), 2);
+    hear_ahead(2, "s:anew");
+    claim(tly_ormap_settle_life(world.node[0], 2, end) == TLY_OK);
+    claim(tly_ormap_forget(world.node[2], UINT64_MAX, SIZE_MAX).dropped > 0);
+    assert_int_equal(read_at(0, "s:anew", 0, 0), 10);
+    install(2, 0, 0);
+    assert_int_equal(report.stale, 1);
+    assert_null(tly_ormap_find(world.node[0], key("s:anew")));
+}
+
 /* What it has more of is no count. */
 static void a_register_past_its_end_keeps_no_count_back(void **state)
 {
@@ -912,6 +934,7 @@ int main(void)
         scene(what_was_left_out_below_the_mark_is_carried_over),
         scene(nothing_is_carried_over_by_who_has_not_settled_it_yet),
         scene(nothing_is_carried_over_by_who_has_more_than_its_end),
+        scene(what_began_anew_past_an_end_went_on_from_nothing),
         scene(a_register_past_its_end_keeps_no_count_back),
         scene(nothing_is_carried_over_past_a_source_that_has_less_than_the_end),
         scene(what_nobody_had_heard_is_carried_over_past_a_source_that_has_all_up_to_the_end),

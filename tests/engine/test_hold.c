@@ -253,51 +253,6 @@ static void what_ended_while_the_disk_was_lost_is_returned(void **state)
     net_free(net);
 }
 
-/* … also if it is settled in between, again and again. */
-static void what_is_settled_while_the_disk_was_lost_comes_back(void **state)
-{
-    (void)state;
-    for (int64_t spent = 0; spent < 2; spent++) {
-        struct net *net = with_disks(2);
-        (void)reserve(net, "open", day, 10);
-        lose_the_disk(net, 100);
-        struct tly_request settle = {.kind = spent == 0 ? TLY_ASK_CANCEL : TLY_ASK_COMMIT,
-                                     .bytes = tly_slice_text("open"),
-                                     .number = spent};
-        struct tly_reply reply = {0};
-        enum tly_result result = TLY_NO_HOLD;
-        size_t early = 0;
-        for (size_t ms = 0; ms < 10000 && result != TLY_OK; ms++) {
-            result = net_ask(net, 0, settle, &reply);
-            early += result == TLY_NO_RIGHTS;
-            net_run(net, MS);
-        }
-        assert_int_equal(result, TLY_OK);
-        assert_int_equal(reply.hold.charged, spent);
-        net_run(net, 10000 * MS);
-        assert_int_equal(used(net, 0, day), spent);
-        assert_int_equal(used(net, 1, day), spent);
-        assert_true(early > 0);
-        net_free(net);
-    }
-}
-
-/* What this life reserved itself it knows, whether it has joined or not. */
-static void what_is_settled_by_who_has_not_joined_comes_back_at_once(void **state)
-{
-    (void)state;
-    struct net *net = with_disks(3);
-    net_kill(net, 2);
-    net_run(net, 1000 * MS);
-    net_restart(net, 0, 77, SIZE_MAX);
-    net_run(net, 1000 * MS);
-    (void)reserve(net, "open", day, 10);
-    assert_int_equal(used(net, 0, day), 10);
-    assert_int_equal(ask(net, TLY_ASK_COMMIT, "open", 3, TLY_OK).hold.charged, 3);
-    assert_int_equal(used(net, 0, day), 3);
-    net_free(net);
-}
-
 /* Who was started while another is down has not joined it, and waits no longer than what it had reserved may take to come. */
 static void what_ends_is_returned_while_a_member_is_down(void **state)
 {
@@ -461,8 +416,6 @@ int main(void)
         cmocka_unit_test(what_ends_at_once_is_returned_in_pieces),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_ended_while_the_disk_was_lost_is_returned),
-        cmocka_unit_test(what_is_settled_while_the_disk_was_lost_comes_back),
-        cmocka_unit_test(what_is_settled_by_who_has_not_joined_comes_back_at_once),
         cmocka_unit_test(what_ends_is_returned_while_a_member_is_down),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
         cmocka_unit_test(a_limit_that_became_another_is_not_corrected),

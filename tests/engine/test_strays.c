@@ -64,6 +64,43 @@ static void a_life_that_nobody_has_does_not_hold_up_what_is_forgotten(void **sta
     net_free(net);
 }
 
+/* A life that no member lives may have said whose it is: whoever ends it says so, too. */
+static void whose_a_stray_life_was_stays_known(void **state)
+{
+    (void)state;
+    static const char key[] = "sys:closed:00000000000000000055";
+    struct net *net = some_nodes(2);
+    struct tly_engine *e = net_node(net, 0);
+    struct tly_buf bytes;
+    enum tly_outcome outcome;
+    tly_buf_init(&bytes, &e->mem, 100);
+    tly_put_array(&bytes, 4);
+    tly_put_uint(&bytes, 3); /* it lives, beside one in question */
+    tly_put_text(&bytes, tly_slice_text("n9"));
+    tly_put_uint(&bytes, 0);
+    tly_put_uint(&bytes, 0);
+    struct tly_dot dot = {.op = TLY_PUT, .version = {e->now.wall_ns, STRAY}, .bytes = tly_buf_slice(&bytes)};
+    assert_int_equal(tly_ormap_apply(e->map, tly_slice_text(key), &dot, &outcome), TLY_OK);
+    tly_buf_fini(&bytes);
+    put(net, 1, "kv:x", "x");
+    del(net, 1, "kv:x");
+    for (size_t i = 0; state_of(net, 0) < TLY_LIFE_CLOSED; i++) {
+        assert_true(i < 100);
+        net_run(net, S);
+    }
+    size_t count;
+    const struct tly_entry *entry = tly_ormap_find(e->map, tly_slice_text(key));
+    assert_non_null(entry);
+    const struct tly_dot *word = tly_entry_dots(e->map, entry, &count);
+    assert_int_equal(count, 1);
+    assert_int_not_equal(word[0].version.origin, STRAY);
+    struct tly_cursor cursor = tly_cursor_of(word[0].bytes);
+    (void)tly_get_array(&cursor, 4);
+    assert_in_range(tly_get_uint(&cursor), 1, 2);
+    assert_true(tly_slice_equal(tly_get_bytes(&cursor, 64), tly_slice_text("n9")));
+    net_free(net);
+}
+
 /* Its address is dialled for ever, and never answers. */
 static void a_member_that_was_forgotten_is_not_waited_for(void **state)
 {
@@ -84,7 +121,6 @@ static void a_member_that_was_forgotten_is_not_waited_for(void **state)
     net_free(net);
 }
 
-/* It may not know yet whose a life is. */
 /* Of a long round a life's dots come in the order in which they were made, and whose it is may have been said anew behind many of them. */
 static void a_long_round_may_say_at_its_end_whose_a_life_is(void **state)
 {
@@ -118,6 +154,7 @@ static void a_long_round_may_say_at_its_end_whose_a_life_is(void **state)
     net_free(net);
 }
 
+/* It may not know yet whose a life is. */
 static void who_is_cut_off_ends_nobodys_life(void **state)
 {
     (void)state;
@@ -245,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_life_that_nobody_has_does_not_hold_up_what_is_forgotten),
+        cmocka_unit_test(whose_a_stray_life_was_stays_known),
         cmocka_unit_test(a_member_that_was_forgotten_is_not_waited_for),
         cmocka_unit_test(a_long_round_may_say_at_its_end_whose_a_life_is),
         cmocka_unit_test(who_is_cut_off_ends_nobodys_life),
