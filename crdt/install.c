@@ -234,19 +234,26 @@ static bool is_gone_there(struct tly_install *install, struct tly_slice key, con
            !was_hidden(install, key, dot, &same);
 }
 
+/* Beyond this those who settled a life may have had no room for all of it. */
+static uint64_t omitted_above(const struct tly_install *install, uint64_t origin)
+{
+    for (size_t i = 0; i < install->former_count; i++)
+        if (install->former[i].origin == origin) return install->former[i].whole;
+    return UINT64_MAX;
+}
+
 /*
  * Whether the key was deleted while this node was away: the snapshot has a REMOVE that was not here, or lacks a dot that it must have
- * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come. Dots of its
- * life beyond `whole` need not have been known.
+ * known and that nothing there makes redundant. What the own shard counted is lost then, as it would be had the REMOVE come. What may have been
+ * left out, of whichever former life, need not have been known.
  */
-static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own,
-                        uint64_t whole)
+static bool was_deleted(struct tly_install *install, struct tly_slice key, const struct tly_dot *own)
 {
     if (brings_remove(install, key)) return true;
     size_t count;
     const struct tly_dot *dots = tly_entry_dots(install->map, tly_ormap_find(install->map, key), &count);
     for (size_t i = 0; i < count; i++) {
-        bool may_be_left_out = dots[i].version.origin == own->version.origin && dots[i].version.ts > whole;
+        bool may_be_left_out = dots[i].version.ts > omitted_above(install, dots[i].version.origin);
         if (!may_be_left_out && are_neighbours(&dots[i], own) && is_gone_there(install, key, &dots[i]))
             return true;
     }
@@ -294,7 +301,7 @@ static bool waits(struct tly_install *install, struct tly_slice key, const struc
     for (size_t i = 0; i < install->former_count; i++) {
         const struct former *former = &install->former[i];
         if (former->origin == dot->version.origin)
-            return dot->version.ts > former->waits_above && !was_deleted(install, key, dot, former->whole);
+            return dot->version.ts > former->waits_above && !was_deleted(install, key, dot);
     }
     return false;
 }
@@ -310,7 +317,7 @@ static bool stays(struct tly_install *install, const struct tly_entry *entry, co
     if (dot->version.ts > install->bounds.forgotten) return true;
     if (counted && counts_on) return true; /* the source counted it in what is refused */
     return counted && is_own(install, dot->version.origin) &&
-           !was_deleted(install, tly_entry_key(entry), dot, UINT64_MAX);
+           !was_deleted(install, tly_entry_key(entry), dot);
 }
 
 /* Whether a dot takes the place of what other lives say. */
@@ -323,13 +330,9 @@ static bool may_cover(const struct tly_strategy *strategy, const struct tly_dot 
 /* Up to where the source had all of a life: of one that was settled further on, at what came ahead of the rest, not up to its end. */
 static uint64_t whole_up_to(const struct tly_install *install, uint64_t origin)
 {
-    uint64_t end;
+    uint64_t end, whole = omitted_above(install, origin);
     if (!is_settled(install, origin, &end)) return tly_install_known(install, origin);
-    for (size_t i = 0; i < install->former_count; i++) {
-        const struct former *former = &install->former[i];
-        if (former->origin == origin && former->whole < end) end = former->whole;
-    }
-    return end;
+    return whole < end ? whole : end;
 }
 
 /*
@@ -550,6 +553,7 @@ static enum tly_result carry_shard(struct tly_install *install, struct tly_slice
 {
     uint64_t window = own->num[TLY_SUM_WINDOW], epoch = own->num[TLY_SUM_EPOCH];
     struct tly_dot theirs = shard_in(install->staged, key, own->version.origin, window);
+    if (theirs.version.ts > own->version.ts) return TLY_OK; /* what is here is of a disk from before that */
     struct tly_hit hit = {.window = window, .epoch = epoch, .keeps_aux = true};
     if (window == 0) {
         const struct tly_entry *entry = tly_ormap_find(install->staged, key);
@@ -580,7 +584,7 @@ static enum tly_result carry_life(struct tly_install *install, const struct form
     struct tly_scan scan = tly_scan_of(install->map, life, former->whole < mark ? former->whole : mark);
     for (struct tly_scanned scanned; result == TLY_OK && tly_scan_next(install->map, &scan, &scanned);) {
         if (scanned.dot.op != TLY_PUT || !scanned.strategy->own_shards) continue;
-        if (was_deleted(install, scanned.key, &scanned.dot, former->whole)) continue;
+        if (was_deleted(install, scanned.key, &scanned.dot)) continue;
         if (is_left_out(install, &scanned)) continue;
         result = carry_shard(install, scanned.key, &scanned.dot, report);
     }

@@ -707,6 +707,70 @@ static void what_was_left_out_below_the_mark_is_carried_over(void **state)
     assert_int_equal(read_at(1, "s:shared", 0, 0), 0);
 }
 
+/* A life that ends at a dot which came ahead of all else in it, on node 0. */
+static uint64_t settle_at_what_came_ahead(uint64_t origin, const char *name)
+{
+    uint64_t whole = tly_ormap_mark(world.node[0], origin);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    hit(1, name, 0, 0, 1);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    struct tly_dot ahead = world_dots(world.node[1], key(name), &(size_t){0})[0];
+    claim(world_apply(world.node[0], key(name), &ahead) == TLY_APPLIED);
+    claim(tly_ormap_raise_mark(world.node[0], origin, ahead.version.ts) == TLY_OK);
+    settle_life(0, origin);
+    return whole;
+}
+
+/* What one life counted in a key, and nobody had room for, shows nobody that the key was deleted before another life counted there. */
+static void what_was_left_out_of_two_lives_is_carried_over(void **state)
+{
+    hit(1, "s:a", 0, 0, 14);
+    uint64_t first = settle_at_what_came_ahead(2, "s:b");
+    claim(tly_ormap_begin_life(world.node[1], 22) == TLY_OK);
+    hit(1, "s:a", 0, 0, 5);
+    uint64_t second = settle_at_what_came_ahead(22, "s:c");
+    claim(tly_ormap_begin_life(world.node[1], 222) == TLY_OK);
+    struct tly_install *install = staged(0, 1);
+    claim(tly_install_former(install, 2, key(NOTED), first) == TLY_OK);
+    claim(tly_install_former(install, 22, key(NOTED "2"), second) == TLY_OK);
+    claim(tly_install_finish(install, &report) == TLY_OK);
+    tly_install_free(install);
+    assert_int_equal(report.carried_units, 19);
+    assert_int_equal(read_at(1, "s:a", 0, 0), 19);
+}
+
+/* A disk from before that life's last dots: up to where it ends the others may lack some, but of this shard they have what came later. */
+static void what_is_newer_there_takes_no_counts_away(void **state)
+{
+    hit(1, "s:a", 0, 0, 10);
+    hit(1, "s:b", 1000, 7, 20);
+    sync_nodes(1, 0);
+    uint64_t whole = tly_ormap_mark(world.node[0], 2);
+    hit(1, "s:a", 0, 0, 1);
+    hit(1, "s:b", 1000, 7, 2);
+    hit(1, "s:c", 0, 0, 4);
+    sync_nodes(1, 2);
+    hit(1, "s:a", 0, 0, 5);
+    hit(1, "s:b", 1000, 7, 6);
+    claim(tly_ormap_seal(world.node[1]) == TLY_OK);
+    const char *const ahead[] = {"s:a", "s:b"};
+    for (size_t i = 0; i < sizeof ahead / sizeof ahead[0]; i++) {
+        struct tly_dot newest = world_dots(world.node[1], key(ahead[i]), &(size_t){0})[0];
+        claim(world_apply(world.node[0], key(ahead[i]), &newest) == TLY_APPLIED);
+    }
+    claim(tly_ormap_raise_mark(world.node[0], 2, tly_ormap_mark(world.node[1], 2)) == TLY_OK);
+    settle_life(0, 2);
+    claim(tly_ormap_begin_life(world.node[2], 33) == TLY_OK);
+    struct tly_install *install = staged(0, 2);
+    claim(tly_install_former(install, 2, key(NOTED), whole) == TLY_OK);
+    claim(tly_install_finish(install, &report) == TLY_OK);
+    tly_install_free(install);
+    assert_int_equal(report.carried_units, 4);
+    assert_int_equal(read_at(2, "s:a", 0, 0), 16);
+    assert_int_equal(read_at(2, "s:b", 1000, 7), 28);
+    assert_int_equal(read_at(2, "s:c", 0, 0), 4);
+}
+
 /*
  * Of a life that has ended it has some of what came after that, and so not what this took the place of; those who refuse it have that, and it counts
  * beside what is carried over.
@@ -932,6 +996,8 @@ int main(void)
         scene(of_a_life_that_is_not_settled_the_dots_themselves_stay),
         scene(of_a_deleted_key_nothing_is_carried_over),
         scene(what_was_left_out_below_the_mark_is_carried_over),
+        scene(what_was_left_out_of_two_lives_is_carried_over),
+        scene(what_is_newer_there_takes_no_counts_away),
         scene(nothing_is_carried_over_by_who_has_not_settled_it_yet),
         scene(nothing_is_carried_over_by_who_has_more_than_its_end),
         scene(what_began_anew_past_an_end_went_on_from_nothing),

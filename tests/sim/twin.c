@@ -20,6 +20,7 @@ struct twin_dot {
     uint64_t at;   /* when it was learnt */
     uint64_t
         forgotten; /* of a life that was made up: the newest that some node had forgotten when it was first heard of */
+    bool went_unheard; /* its node was brought up when no other had it, and may have dropped it */
 };
 
 struct twin_key {
@@ -34,9 +35,9 @@ struct table {
     size_t capacity, count;
 };
 
-/* What a node had made in a life before it installed a snapshot: up to where it may have gone, and up to where others had heard it. */
+/* What a node had made in a life before it installed a snapshot: up to where it may have gone. */
 struct installed {
-    uint64_t origin, forgotten, heard;
+    uint64_t origin, forgotten;
 };
 
 /* A life, and the node that speaks or spoke as it. Of one that was left out some keys did not fit where they came. Its end is where it was settled last. */
@@ -508,23 +509,11 @@ static bool went_at_install(const struct sim_twin *twin, struct tly_version vers
     return false;
 }
 
-static bool went_unheard(const struct sim_twin *twin, struct tly_version version)
-{
-    for (size_t i = 0; i < twin->install_count; i++) {
-        const struct installed *at = &twin->installs[i];
-        if (at->origin == version.origin && at->heard < version.ts && version.ts <= at->forgotten)
-            return true;
-    }
-    return false;
-}
-
 bool sim_twin_went_unheard(struct sim *sim, size_t node, struct tly_slice key)
 {
     const struct sim_twin *twin = sim->twin;
-    for (size_t i = newest_of_absent(sim, node, key); i != 0; i = twin->dots[i - 1].before) {
-        const struct tly_dot *dot = &twin->dots[i - 1].dot;
-        if (dot->op == TLY_PUT && went_unheard(twin, dot->version)) return true;
-    }
+    for (size_t i = newest_of_absent(sim, node, key); i != 0; i = twin->dots[i - 1].before)
+        if (twin->dots[i - 1].went_unheard) return true;
     return false;
 }
 
@@ -616,16 +605,37 @@ static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it,
     }
 }
 
-static uint64_t heard_by_others(const struct sim *sim, size_t node, uint64_t origin)
+static bool has_heard(struct sim *sim, size_t node, const struct twin_dot *it)
 {
-    uint64_t heard = 0;
-    for (size_t i = 0; i < sim->knobs.nodes; i++) {
-        if (i == node || sim->nodes[i].engine == NULL) continue;
-        struct tly_life life = life_of(sim->nodes[i].engine, origin);
-        uint64_t newest = life.mark > life.last ? life.mark : life.last;
-        if (heard < newest) heard = newest;
+    struct tly_entry_view view;
+    struct tly_engine *engine = sim->nodes[node].engine;
+    if (it->dot.version.ts <= life_of(engine, it->dot.version.origin).mark) return true;
+    if (tly_engine_entry(engine, sim_twin_key(sim, it->key), &view) != TLY_OK) return false;
+    for (size_t i = 0; i < view.count; i++)
+        if (tly_dot_equal(&view.dots[i], &it->dot)) return true;
+    return false;
+}
+
+static bool is_life_of(const struct sim_twin *twin, size_t node, uint64_t origin)
+{
+    for (size_t i = 0; i < twin->lived_count; i++)
+        if (twin->lived[i].node == node && twin->lived[i].origin == origin) return true;
+    return false;
+}
+
+/* News go ahead of what was made before (D110), so the newest that another has of a life does not say that it has all up to there. */
+static void note_unheard(struct sim *sim, size_t node, uint64_t forgotten)
+{
+    struct sim_twin *twin = sim->twin;
+    for (size_t i = 0; i < twin->count; i++) {
+        struct twin_dot *it = &twin->dots[i];
+        if (it->dot.op != TLY_PUT || it->strategy != TLY_LWW || it->dot.version.ts > forgotten) continue;
+        if (!is_life_of(twin, node, it->dot.version.origin)) continue;
+        bool is_heard = false;
+        for (size_t other = 0; other < sim->knobs.nodes && !is_heard; other++)
+            is_heard = other != node && sim->nodes[other].engine != NULL && has_heard(sim, other, it);
+        it->went_unheard = it->went_unheard || !is_heard;
     }
-    return heard;
 }
 
 static void note_source(struct sim *sim, size_t node, struct tly_slice source)
@@ -669,10 +679,10 @@ void sim_twin_installed(struct sim *sim, size_t node, struct tly_slice source)
         if (twin->lived[i].node != node) continue;
         twin->installs =
             sim_grow(twin->installs, &twin->installs_capacity, twin->install_count, sizeof *twin->installs);
-        uint64_t origin = twin->lived[i].origin;
         twin->installs[twin->install_count++] =
-            (struct installed){origin, forgetting.forgotten, heard_by_others(sim, node, origin)};
+            (struct installed){twin->lived[i].origin, forgetting.forgotten};
     }
+    note_unheard(sim, node, forgetting.forgotten);
 }
 
 bool sim_twin_has_installed(const struct sim *sim, uint64_t origin)
