@@ -703,6 +703,19 @@ static bool is_settled_elsewhere(const struct sim *sim, uint64_t origin)
     return false;
 }
 
+/* What a hostile peer told others, and hid here under a mark of the same made-up life, may have taken its place there, so that nobody has it. */
+static bool went_for_what_is_hidden(const struct sim *sim, size_t node, const struct twin_dot *it)
+{
+    const struct sim_twin *twin = sim->twin;
+    const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
+    for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
+        const struct tly_dot *dot = &twin->dots[i - 1].dot;
+        if (!sim_hostile_made(dot->version.origin) || !tly_dominates(strategy, dot, &it->dot)) continue;
+        if (dot->version.ts <= life_of(sim->nodes[node].engine, dot->version.origin).mark) return true;
+    }
+    return false;
+}
+
 static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
 {
     struct tly_engine *engine = sim->nodes[node].engine;
@@ -724,7 +737,7 @@ static void check_mark(struct sim *sim, size_t node, const struct twin_dot *it)
         tly_engine_node(engine, false, &self);
         view.now_ms = self.cluster_ns / SIM_MS;
     }
-    if (stands_or_redundant(&view, it)) return;
+    if (stands_or_redundant(&view, it) || went_for_what_is_hidden(sim, node, it)) return;
     bool may_be_freed = !is_bucket(sim, it) || !stands_for_it(sim, &view, it);
     if (may_be_freed && was_freed(sim, node, it, view.now_ms)) return;
     if (went_at_install(sim->twin, it->dot.version)) return;
