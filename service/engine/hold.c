@@ -354,9 +354,10 @@ void tly_hold_tick(struct tly_engine *e)
         enum tly_result result = settle(e, tly_slice_of(end.id, end.n), TLY_HOLD_RETURNED, 0, &hold);
         if (result == TLY_NOMEM) return; /* tried again */
         pop_end(e);
-        uint64_t again = end.has_wished ? again_ms(&hold, now_ms) : AGAIN_MS;
-        if (result == TLY_NO_RIGHTS)
+        if (result == TLY_NO_RIGHTS) {
+            uint64_t again = end.has_wished ? again_ms(&hold, now_ms) : AGAIN_MS;
             push_end(e, now_ms + again, !end.has_wished, tly_slice_of(end.id, end.n));
+        }
         if (result == TLY_OK && hold.state == TLY_HOLD_RETURNED) e->stats.holds_returned++;
     }
 }

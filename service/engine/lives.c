@@ -27,6 +27,7 @@
 #define STRAY_NS (60 * NS_PER_S)
 
 enum { WORD_CLOSED = 1, WORD_SETTLED = 2, WORD_LIVED = 3 };
+#define WORD_BYTES_MAX (TLY_NAME_BYTES_MAX + 64)
 
 struct word {
     uint64_t state, mark, print;
@@ -90,18 +91,21 @@ static enum tly_result word_put(struct tly_engine *e, uint64_t origin, const str
     char name[TLY_NAME_BYTES_MAX];
     size_t n = word->node.n <= sizeof name ? word->node.n : 0;
     if (n > 0) memcpy(name, word->node.p, n); /* it may lie in the dot that goes */
-    tly_buf_clear(&e->frame);
-    tly_put_array(&e->frame, 4);
-    tly_put_uint(&e->frame, word->state);
-    tly_put_text(&e->frame, tly_slice_of(name, n));
-    tly_put_uint(&e->frame, word->mark);
-    tly_put_uint(&e->frame, word->print);
-    if (e->frame.result != TLY_OK) return e->frame.result;
-    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&e->frame)};
+    /* Whoever seals may be reading from the node's own buffers. */
+    struct tly_buf bytes;
+    tly_buf_init(&bytes, &e->mem, WORD_BYTES_MAX);
+    tly_put_array(&bytes, 4);
+    tly_put_uint(&bytes, word->state);
+    tly_put_text(&bytes, tly_slice_of(name, n));
+    tly_put_uint(&bytes, word->mark);
+    tly_put_uint(&bytes, word->print);
+    struct tly_dot dot = {.op = TLY_PUT, .bytes = tly_buf_slice(&bytes)};
     /* The last word has a deadline that is past at once: it goes when everybody has it, as what has ended does. */
     if (word->state == WORD_SETTLED) dot.num[0] = e->now.wall_ns / NS_PER_MS;
     uint8_t key[KEY_BYTES];
-    enum tly_result result = tly_ormap_put(e->map, key_of(key, origin), &dot);
+    enum tly_result result = bytes.result;
+    if (result == TLY_OK) result = tly_ormap_put(e->map, key_of(key, origin), &dot);
+    tly_buf_fini(&bytes);
     if (result == TLY_OK) tly_flush_soon(e, true);
     return result;
 }
@@ -245,6 +249,7 @@ static bool has_beyond(struct tly_engine *e)
 void tly_lives_learn_all(struct tly_engine *e)
 {
     e->forget.resync = has_beyond(e);
+    e->hold_count = 0; /* those that are open are all learned again */
     size_t cursor = 0;
     for (const struct tly_entry *entry; (entry = tly_ormap_each(e->map, &cursor)) != NULL;) {
         struct tly_slice key = tly_entry_key(entry);

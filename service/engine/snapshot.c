@@ -418,6 +418,7 @@ static enum tly_result after_install(struct tly_engine *e, const struct tly_inst
     tly_snap_drop_aside(e);
     tly_member_learn_all(e);
     enum tly_result result = tly_lives_start(e);
+    if (result == TLY_OK) result = tly_lives_close_unannounced(e);
     if (result == TLY_OK && has_left) result = tly_lives_left(e, old, true);
     return result == TLY_OK ? tly_member_announce(e, false) : result;
 }

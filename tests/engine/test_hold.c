@@ -1,4 +1,5 @@
 /* Reservations: charged first, settled once, or returned at their end. */
+#include "service/engine/impl.h"
 #include "tests/engine/support_net.h"
 #include "tests/support/cmocka.h"
 #include "tests/support/mem.h"
@@ -253,6 +254,21 @@ static void what_ended_while_the_disk_was_lost_is_returned(void **state)
     net_free(net);
 }
 
+/* As a snapshot that is installed has it learned. */
+static void what_is_learned_again_ends_once(void **state)
+{
+    (void)state;
+    struct net *net = with_disks(2);
+    (void)reserve(net, "open", day, 10);
+    assert_int_equal(net_node(net, 0)->hold_count, 1);
+    tly_lives_learn_all(net_node(net, 0));
+    assert_int_equal(net_node(net, 0)->hold_count, 1);
+    net_run(net, 2 * TTL_MS * MS);
+    assert_int_equal(used(net, 0, day), 0);
+    assert_int_equal(net_stats(net, 0).holds_returned, 1);
+    net_free(net);
+}
+
 /* Who was started while another is down has not joined it, and waits no longer than what it had reserved may take to come. */
 static void what_ends_is_returned_while_a_member_is_down(void **state)
 {
@@ -416,6 +432,7 @@ int main(void)
         cmocka_unit_test(what_ends_at_once_is_returned_in_pieces),
         cmocka_unit_test(a_crash_returns_once_what_was_open),
         cmocka_unit_test(what_ended_while_the_disk_was_lost_is_returned),
+        cmocka_unit_test(what_is_learned_again_ends_once),
         cmocka_unit_test(what_ends_is_returned_while_a_member_is_down),
         cmocka_unit_test(what_is_refused_or_wrong_holds_nothing),
         cmocka_unit_test(a_limit_that_became_another_is_not_corrected),

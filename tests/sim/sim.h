@@ -169,6 +169,7 @@ struct sim_disk {
     /* Something replaces all before, as soon as it is written to its end: batches of the log. */
     bool installs;
     size_t install_from, install_end; /* end 0: more of it comes */
+    size_t taken;                     /* … up to here it has said that it has its parts */
     uint64_t origin, lease;
     bool clean;
     struct test_disk *files; /* NULL: the model */

@@ -605,15 +605,20 @@ static void tell_key(struct sim *sim, size_t node, const struct twin_dot *it,
     }
 }
 
-static bool has_heard(struct sim *sim, size_t node, const struct twin_dot *it)
+static bool stands_at(struct sim *sim, size_t node, const struct twin_dot *it)
 {
     struct tly_entry_view view;
-    struct tly_engine *engine = sim->nodes[node].engine;
-    if (it->dot.version.ts <= life_of(engine, it->dot.version.origin).mark) return true;
-    if (tly_engine_entry(engine, sim_twin_key(sim, it->key), &view) != TLY_OK) return false;
+    sim->nodes[node].is_due_known = false;
+    if (tly_engine_entry(sim->nodes[node].engine, sim_twin_key(sim, it->key), &view) != TLY_OK) return false;
     for (size_t i = 0; i < view.count; i++)
         if (tly_dot_equal(&view.dots[i], &it->dot)) return true;
     return false;
+}
+
+static bool has_heard(struct sim *sim, size_t node, const struct twin_dot *it)
+{
+    struct tly_life life = life_of(sim->nodes[node].engine, it->dot.version.origin);
+    return it->dot.version.ts <= life.mark || stands_at(sim, node, it);
 }
 
 static bool is_life_of(const struct sim_twin *twin, size_t node, uint64_t origin)
@@ -631,7 +636,7 @@ static void note_unheard(struct sim *sim, size_t node, uint64_t forgotten)
         struct twin_dot *it = &twin->dots[i];
         if (it->dot.op != TLY_PUT || it->strategy != TLY_LWW || it->dot.version.ts > forgotten) continue;
         if (!is_life_of(twin, node, it->dot.version.origin)) continue;
-        bool is_heard = false;
+        bool is_heard = stands_at(sim, node, it); /* it stays, so others hear it */
         for (size_t other = 0; other < sim->knobs.nodes && !is_heard; other++)
             is_heard = other != node && sim->nodes[other].engine != NULL && has_heard(sim, other, it);
         it->went_unheard = it->went_unheard || !is_heard;
@@ -703,15 +708,24 @@ static bool is_settled_elsewhere(const struct sim *sim, uint64_t origin)
     return false;
 }
 
-/* What a hostile peer told others, and hid here under a mark of the same made-up life, may have taken its place there, so that nobody has it. */
-static bool went_for_what_is_hidden(const struct sim *sim, size_t node, const struct twin_dot *it)
+static bool stands_anywhere(struct sim *sim, const struct twin_dot *it)
+{
+    for (size_t i = 0; i < sim->knobs.nodes; i++)
+        if (sim->nodes[i].engine != NULL && stands_at(sim, i, it)) return true;
+    return false;
+}
+
+/* A REMOVE that a hostile peer told others, and hid here under a mark of the same made-up life, may have taken it there, so that nobody has it. */
+static bool went_for_what_is_hidden(struct sim *sim, size_t node, const struct twin_dot *it)
 {
     const struct sim_twin *twin = sim->twin;
     const struct tly_strategy *strategy = tly_strategy_by_id(it->strategy);
     for (size_t i = twin->keys[it->key].newest; i != 0; i = twin->dots[i - 1].before) {
         const struct tly_dot *dot = &twin->dots[i - 1].dot;
-        if (!sim_hostile_made(dot->version.origin) || !tly_dominates(strategy, dot, &it->dot)) continue;
-        if (dot->version.ts <= life_of(sim->nodes[node].engine, dot->version.origin).mark) return true;
+        if (dot->op != TLY_REMOVE || !sim_hostile_made(dot->version.origin)) continue;
+        uint64_t mark = life_of(sim->nodes[node].engine, dot->version.origin).mark;
+        if (dot->version.ts <= mark && tly_dominates(strategy, dot, &it->dot))
+            return !stands_anywhere(sim, it);
     }
     return false;
 }
