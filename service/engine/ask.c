@@ -143,7 +143,7 @@ static void answer_full(struct tly_engine *e, const struct asked *asked, bool sh
     if (count != NULL) *(refuses ? &count->refused_full : &count->uncounted) += 1;
 }
 
-/* Who asks for nothing looks, and is counted nowhere. */
+/* Who asks for nothing looks: that is no check of a limit, let in or not. */
 static bool is_check(const struct asked *asked)
 {
     return asked->ask.hits > 0;
@@ -221,7 +221,7 @@ static enum tly_result decide(struct tly_engine *e, const struct asked *asked, s
     else
         e->stats.checks_ok += is_check(asked);
     if (--e->sampling.left == 0) tly_top_look(e, &asked->ask.seek, verdict);
-    if (e->near_limits != NULL && asked->ask.hits > 0) tly_near_note(e, asked->ask.seek.key, verdict);
+    if (e->near_limits != NULL && is_check(asked)) tly_near_note(e, asked->ask.seek.key, verdict);
     if (asked->rule != NULL) {
         verdict->name = tly_slice_text(asked->rule->name);
         if (result == TLY_OK && tly_verdict_counts(verdict)) asked->rule->count->admitted += is_check(asked);

@@ -288,8 +288,7 @@ enum tly_result tly_lives_start(struct tly_engine *e)
     tly_lives_learn_all(e);
     struct tly_slice name = tly_slice_text(e->name);
     uint64_t before = tly_member_origin(e, name);
-    if (before == tly_ormap_origin(e->map)) before = 0;
-    return tly_lives_close(e, before, name);
+    return before != tly_ormap_origin(e->map) ? tly_lives_close(e, before, name) : TLY_OK;
 }
 
 enum tly_result tly_lives_left(struct tly_engine *e, uint64_t old, bool has_ended)

@@ -276,6 +276,22 @@ static void who_needs_a_snapshot_asks_all_in_turn(void **state)
     net_free(net);
 }
 
+/* Until it is, its node says nothing to anybody. */
+static void nobody_asks_for_another_before_the_last_is_stored(void **state)
+{
+    (void)state;
+    struct net *net = some_nodes(2);
+    struct tly_engine *e = net_node(net, 0);
+    net_run(net, 5 * S);
+    e->held_batch = TLY_NEVER;
+    tly_snap_resync(e);
+    assert_false(tly_snap_is_asking(e));
+    e->held_batch = 0;
+    tly_snap_resync(e);
+    assert_true(tly_snap_is_asking(e));
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +301,7 @@ int main(void)
         cmocka_unit_test(what_was_counted_alone_outlives_the_word_that_settled_it),
         cmocka_unit_test(what_was_counted_alone_outlives_a_moment_without_that_word),
         cmocka_unit_test(who_needs_a_snapshot_asks_all_in_turn),
+        cmocka_unit_test(nobody_asks_for_another_before_the_last_is_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

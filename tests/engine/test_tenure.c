@@ -81,6 +81,17 @@ static int64_t lower_on(struct net *net, size_t node)
     return lowered;
 }
 
+/* Lowers it by so many, with time in between for the rights to come, but not for ever. */
+static int64_t lower_by(struct net *net, size_t node, int64_t wanted)
+{
+    int64_t lowered = 0;
+    for (size_t i = 0; lowered < wanted && i < 25; i++) {
+        lowered += lower(net, node, (uint32_t)(wanted - lowered));
+        net_run(net, 100 * MS);
+    }
+    return lowered;
+}
+
 static int64_t value_at(struct net *net, size_t node)
 {
     return net_read(net, node, "rl:c:hard:me");
@@ -423,13 +434,9 @@ static void what_is_reserved_comes_back_when_the_rights_do(void **state)
 {
     for (size_t how = 0; how < 2; how++) {
         struct net *net = cluster(2, 0, 20);
-        int64_t lowered = 0;
         assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
         reserve(net, 5, how == 0 ? 60000 : 6000);
-        for (size_t i = 0; lowered < 6 && i < 20; i++) {
-            lowered += lower(net, 1, (uint32_t)(6 - lowered));
-            net_run(net, 100 * MS);
-        }
+        assert_int_equal(lower_by(net, 1, 6), 6);
         assert_int_equal(value_at(net, 0), 9);
         struct tly_hold_view hold;
         size_t refused = 0;
@@ -450,11 +457,7 @@ static void what_was_spent_stays_charged_when_the_rest_comes_back(void **state)
     struct net *net = cluster(2, 0, 20);
     assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
     reserve(net, 5, 6000);
-    int64_t lowered = 0;
-    for (size_t i = 0; lowered < 7 && i < 20; i++) {
-        lowered += lower(net, 1, (uint32_t)(7 - lowered));
-        net_run(net, 100 * MS);
-    }
+    assert_int_equal(lower_by(net, 1, 7), 7);
     assert_int_equal(value_at(net, 0), 8);
     struct tly_request commit = {.kind = TLY_ASK_COMMIT, .bytes = tly_slice_text("r"), .number = 2};
     struct tly_reply reply;
@@ -512,10 +515,7 @@ static void rights_that_come_late_do_not_go_to_and_fro(void **state)
                 result = settle_in(net, i, TLY_ASK_RESERVE, 6000 + i * apart_ms);
             assert_int_equal(result, TLY_OK);
         }
-        int64_t lowered = 0;
-        for (size_t n = 0; n < 50 && lowered < 15; n++, net_run(net, 50 * MS))
-            lowered += lower(net, 2, (uint32_t)(15 - lowered));
-        assert_int_equal(lowered, 15);
+        assert_int_equal(lower_by(net, 2, 15), 15);
         net_block(net, 2, 0, true);
         net_block(net, 2, 1, true);
         net_run(net, 80 * S);
@@ -580,11 +580,7 @@ static void who_waits_for_rights_looks_ever_more_seldom(void **state)
     net_run(net, 20 * S);
     assert_int_equal(raise_by(net, 0, 5) + raise_by(net, 1, 5), 10);
     reserve(net, 5, 6000);
-    int64_t lowered = 0;
-    for (size_t i = 0; lowered < 6 && i < 20; i++) {
-        lowered += lower(net, 1, (uint32_t)(6 - lowered));
-        net_run(net, 100 * MS);
-    }
+    assert_int_equal(lower_by(net, 1, 6), 6);
     net_block(net, 0, 1, true);
     net_run(net, 10 * S);
     struct tly_engine *e = net_node(net, 0);
